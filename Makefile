@@ -1,0 +1,38 @@
+# Needs python3 (3.11 or newer, with venv) and make; everything else goes into .venv.
+PY ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo dashboard test lint types docs bench clean
+
+demo: $(STAMP)
+	$(BIN)/xstxm demo --output demo-output
+
+dashboard: $(STAMP)
+	test -f demo-output/lixv2o5.hdf5 || $(BIN)/xstxm demo --output demo-output
+	$(BIN)/xstxm dashboard demo-output/lixv2o5.hdf5 --no-show
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n auto
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench_fit.py
+
+clean:
+	rm -rf .venv demo-output docs/_build
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "xstxm needs Python 3.11 or newer: make PY=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/pip || $(PY) -m venv .venv || { rm -rf .venv; echo "python3 lacks venv: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $(STAMP)

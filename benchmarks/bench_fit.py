@@ -1,0 +1,150 @@
+"""Time `xstxm.fit` against a loop over `scipy.optimize.nnls`, in turn within one process.
+
+    python benchmarks/bench_fit.py --size S
+
+prints medians of the ratios of neighbouring runs, which survive a busy machine; the loop runs on a sample of
+the pixels and is scaled up. `asv run` times the same cases by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+
+import numba
+import numpy as np
+import scipy
+import xarray as xr
+from scipy.optimize import nnls
+
+import xstxm
+
+SIZES = {"S": (120, 256, 256), "M": (120, 1024, 1024)}
+SAMPLE = 2048
+CASES = [("nnls", "none"), ("nnls", "constant"), ("fcls", "constant"), ("lstsq", "constant")]
+
+
+def make_case(
+    size: str, *, n_references: int = 5, dtype: str = "float32", seed: int = 0
+) -> tuple[xr.DataArray, xr.Dataset]:
+    """Return optical density (energy, y, x), four of ten amounts zero, noise of about 4000 counts, and its references."""
+    n_energies, *shape = SIZES[size]
+    rng = np.random.default_rng(seed)
+    energy = np.linspace(505, 545, n_energies)
+    edge = 1 / (1 + np.exp(-(energy - 514) / 1.5))
+    centres = np.linspace(515, 538, n_references)
+    spectra = edge + np.exp(-(((energy - centres[:, None]) / 3) ** 2))
+    amounts = rng.exponential(0.3, (n_references, *shape)) * (rng.random((n_references, *shape)) < 0.6)
+    od = np.tensordot(spectra.T, amounts, 1).astype(dtype)
+    for image in od:
+        image += (rng.standard_normal(shape, dtype=np.float32) * 0.016).astype(dtype)
+    axis = ("energy", energy, {"units": "eV"})
+    names = [f"phase {k + 1}" for k in range(n_references)]
+    references = xr.Dataset(
+        {"absorption": (("reference", "energy"), spectra, {"units": "1"})}, coords={"reference": names, "energy": axis}
+    )
+    return xr.DataArray(od, dims=("energy", "y", "x"), coords={"energy": axis}, attrs={"units": "1"}), references
+
+
+def scipy_loop(od: xr.DataArray, references: xr.Dataset, background: str) -> Callable[[], None]:
+    """Return a loop over the sample, its data laid out for scipy beforehand; a free constant is two columns."""
+    spectra = references["absorption"].values
+    ones = np.ones((1, spectra.shape[1]))
+    design = np.concatenate([spectra, ones, -ones] if background == "constant" else [spectra]).T.copy()
+    flat = od.values.reshape(od.sizes["energy"], -1)
+    sample = flat[:, :: max(1, flat.shape[1] // SAMPLE)][:, :SAMPLE].T.astype(float).copy()
+
+    def loop() -> None:
+        for spectrum in sample:
+            nnls(design, spectrum)
+
+    return loop
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def compare(size: str, rounds: int, threads: int) -> None:
+    od, references = make_case(size)
+    n_pixels = od.size // od.sizes["energy"]
+    print(
+        f"{size}: {' x '.join(map(str, od.shape))} {od.dtype}, {references.sizes['reference']} references, {threads} thread(s)"
+    )
+    print(
+        f"{'method':8}{'background':12}{'fit s':>8}{'ns/pixel':>10}{'scipy us/pixel':>16}{'ratio':>8}{'lowest':>8}{'highest':>9}"
+    )
+    for method, background in CASES:
+        loop = scipy_loop(od, references, background)
+
+        def fit(method: str = method, background: str = background) -> xr.Dataset:
+            with xstxm.set_options(num_threads=threads):
+                return xstxm.fit(od, references, method=method, background=background)
+
+        fit()
+        pairs = np.array([(seconds(fit), seconds(loop) * n_pixels / SAMPLE / threads) for _ in range(rounds)])
+        ours, theirs = np.median(pairs, axis=0)
+        ratios = pairs[:, 1] / pairs[:, 0]
+        print(
+            f"{method:8}{background:12}{ours:8.3f}{ours / n_pixels * 1e9:10.0f}{theirs * threads / n_pixels * 1e6:16.2f}"
+            f"{np.median(ratios):8.0f}{ratios.min():8.0f}{ratios.max():9.0f}"
+        )
+
+
+def facts() -> str:
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    packages = ", ".join(f"{module.__name__} {module.__version__}" for module in (xstxm, np, scipy, numba, xr))
+    return f"{packages}; Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs{load}"
+
+
+class Fit:
+    """For asv: seconds and peak memory of a fit."""
+
+    params = (["S"], ["lstsq", "nnls", "fcls"], ["float32", "float64"])
+    param_names = ("size", "method", "dtype")
+
+    def setup(self, size: str, method: str, dtype: str) -> None:
+        self.od, self.references = make_case(size, dtype=dtype)
+        self.time_fit(size, method, dtype)
+
+    def time_fit(self, size: str, method: str, dtype: str) -> None:
+        xstxm.fit(self.od, self.references, method=method)
+
+    def time_fit_lazily(self, size: str, method: str, dtype: str) -> None:
+        xstxm.fit(self.od.chunk(y=64), self.references, method=method).compute()
+
+    def peakmem_fit(self, size: str, method: str, dtype: str) -> None:
+        xstxm.fit(self.od, self.references, method=method)
+
+
+class References:
+    """For asv: how the time grows with the number of references."""
+
+    params = ([2, 4, 6, 8, 10, 12],)
+    param_names = ("references",)
+
+    def setup(self, n: int) -> None:
+        self.od, self.references = make_case("S", n_references=n)
+        self.time_nnls(n)
+
+    def time_nnls(self, n: int) -> None:
+        xstxm.fit(self.od, self.references)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="S")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    print(facts())
+    compare(given.size, given.rounds, given.threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Warn where the API page lacks a public function or a method of the accessor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+import xstxm
+from xstxm.accessor import StxmAccessor
+
+logger = logging.getLogger(__name__)
+
+
+def _expected() -> list[str]:
+    functions = [name for name in xstxm.__all__ if not isinstance(getattr(xstxm, name), ModuleType)]
+    members = [name for name in vars(StxmAccessor) if not name.startswith("_")]
+    return [*(name for name in functions if not name.startswith("_")), *(f"Dataset.stxm.{name}" for name in members)]
+
+
+def check(app: Sphinx) -> None:
+    """Compare the page with the package."""
+    page = Path(app.srcdir) / "api" / "index.rst"
+    listed = {line.strip() for line in page.read_text(encoding="utf-8").splitlines()}
+    missing = [name for name in _expected() if name not in listed]
+    if missing:
+        logger.warning("api/index.rst lacks %s", ", ".join(missing))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Check when the build starts."""
+    app.connect("builder-inited", check)
+    return {"parallel_read_safe": True}

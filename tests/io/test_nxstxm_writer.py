@@ -1,0 +1,194 @@
+"""Stacks written as NXstxm."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import dask
+import dask.array
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+import xstxm
+from xstxm.errors import MetadataWarning, MissingCoordinateError, MissingVariableError, SchemaError
+
+
+@pytest.fixture
+def scan(stack: xr.Dataset) -> xr.Dataset:
+    """A stack with all that the format holds."""
+    current = ("energy", np.linspace(400, 390, stack.sizes["energy"]), {"units": "mA"})
+    return stack.assign_coords(dwell_time=((), 0.433, {"units": "ms"}), ring_current=current).assign_attrs(
+        title="LixV2O5", sample="particle 3", start_time="2024-05-06T07:08:09", beamline="5.3.2", facility="ALS"
+    )
+
+
+def _assert_same(opened, scan):
+    for name in ("intensity", *scan.coords):
+        np.testing.assert_array_equal(opened[name], scan[name], err_msg=name)
+        assert opened[name].dims == scan[name].dims
+        assert opened[name].attrs["units"] == scan[name].attrs["units"]
+    assert opened.intensity.dtype == scan.intensity.dtype == "float32"
+    for name in ("title", "sample", "start_time", "beamline", "facility", "scan_type"):
+        assert opened.attrs.get(name) == scan.attrs.get(name)
+
+
+def test_round_trip__is_exact(tmp_path, scan):
+    path = xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")
+    assert path == tmp_path / "scan.hdf5"
+    with xstxm.open_stack(path) as opened:
+        _assert_same(opened, scan)
+        assert opened.attrs["source_file"] == "scan.hdf5"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param({"energy": 1}, id="by frame"),
+        pytest.param({"energy": -1, "y": 2, "x": 4}, id="by pixel"),
+        pytest.param({"energy": 5, "y": 4}, id="blocks"),
+    ],
+)
+def test_round_trip__of_a_lazy_stack(tmp_path, scan, chunks):
+    with xstxm.open_stack(xstxm.write_nxstxm(scan.chunk(chunks), tmp_path / "scan.hdf5")) as opened:
+        _assert_same(opened, scan)
+
+
+def test_lazy_stack__is_written_without_holding_it(tmp_path):
+    frames = dask.array.ones((60, 128, 128), chunks=(1, 128, 128), dtype="float32")
+    grid = {"energy": np.arange(500.0, 560), "y": np.arange(128.0), "x": np.arange(128.0)}
+    stack = xr.DataArray(frames, coords=grid, dims=tuple(grid)).to_dataset(name="intensity")
+    for name, units in (("energy", "eV"), ("y", "um"), ("x", "um")):
+        stack[name].attrs["units"] = units
+    xstxm.write_nxstxm(stack, tmp_path / "warm.hdf5")
+    tracemalloc.start()
+    with dask.config.set(scheduler="synchronous"):
+        path = xstxm.write_nxstxm(stack, tmp_path / "scan.hdf5")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert path.stat().st_size > frames.nbytes
+    assert peak < frames.nbytes / 4
+
+
+@pytest.mark.parametrize(
+    "reduce",
+    [
+        pytest.param(lambda scan: scan.isel(energy=[4]), id="single image"),
+        pytest.param(lambda scan: scan.isel(energy=slice(None, None, -1)), id="descending energies"),
+        pytest.param(lambda scan: scan.isel(y=0, drop=True).rename(x="position"), id="line scan"),
+        pytest.param(lambda scan: scan.isel(y=0, x=0, drop=True), id="point spectrum"),
+        pytest.param(lambda scan: scan.transpose("x", "y", "energy"), id="other order of axes"),
+    ],
+)
+def test_round_trip__of_other_scans(tmp_path, scan, reduce):
+    reduced = reduce(scan).drop_attrs(deep=False)
+    with xstxm.open_stack(xstxm.write_nxstxm(reduced, tmp_path / "scan.hdf5")) as opened:
+        for name in ("intensity", *reduced.coords):
+            np.testing.assert_array_equal(opened[name], reduced[name].transpose(*opened[name].dims), err_msg=name)
+
+
+def test_round_trip__of_rates_and_further_detectors(tmp_path, scan):
+    scan.intensity.attrs["units"] = "count/ms"
+    scan["APD_2"] = (scan.intensity * 2).assign_attrs(units="count")
+    with xstxm.open_stack(xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")) as opened:
+        assert (opened.intensity.attrs["units"], opened.APD_2.attrs["units"]) == ("count/ms", "count")
+        np.testing.assert_array_equal(opened.APD_2, scan.APD_2)
+
+
+def test_round_trip__of_a_ring_current_per_pixel_and_dwell_per_energy(tmp_path, scan):
+    scan = scan.assign_coords(
+        ring_current=scan.intensity.astype(float).assign_attrs(units="mA").variable,
+        dwell_time=("energy", np.arange(1.0, scan.sizes["energy"] + 1), {"units": "ms"}),
+    )
+    with xstxm.open_stack(xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")) as opened:
+        np.testing.assert_array_equal(opened.ring_current, scan.ring_current)
+        np.testing.assert_array_equal(opened.dwell_time, scan.dwell_time)
+
+
+def test_units__are_converted_on_the_way_out(tmp_path, scan):
+    nm = scan.assign_coords(x=("x", scan.x.values * 1000, {"units": "nm"}))
+    kev = nm.assign_coords(energy=("energy", scan.energy.values / 1000, {"units": "keV"}))
+    with xstxm.open_stack(xstxm.write_nxstxm(kev, tmp_path / "scan.hdf5")) as opened:
+        np.testing.assert_allclose(opened.x, scan.x, rtol=1e-12)
+        np.testing.assert_allclose(opened.energy, scan.energy, rtol=1e-12)
+
+
+def test_file__is_laid_out_as_the_definition_says(tmp_path, scan):
+    with h5py.File(xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")) as file:
+        entry = file["entry1"]
+        classes = {name: entry[name].attrs["NX_class"] for name in entry if hasattr(entry[name], "keys")}
+        assert classes == {
+            "control": "NXmonitor",
+            "counter0": "NXdata",
+            "instrument": "NXinstrument",
+            "process": "NXprocess",
+            "sample": "NXsample",
+        }
+        assert entry["definition"][()] == b"NXstxm"
+        assert entry["definition"].attrs["version"] == "1.1"
+        data = entry["counter0"]
+        assert list(data.attrs["axes"]) == ["energy", "sample_y", "sample_x"]
+        assert data["count_time"].attrs["units"] == "s"
+        assert data["count_time"][()] == 0.433e-3
+        assert entry["instrument/detector_counter0/data"].shape == scan.intensity.shape
+        assert entry["instrument/source"].attrs["NX_class"] == "NXsource"
+        np.testing.assert_array_equal(entry["instrument/monochromator/energy"], scan.energy)
+
+
+def test_missing_metadata__is_absent(tmp_path, stack):
+    stack = stack.drop_attrs(deep=False).drop_vars("dwell_time")
+    with h5py.File(xstxm.write_nxstxm(stack, tmp_path / "scan.hdf5")) as file:
+        assert not {"title", "start_time", "control"} & set(file["entry1"])
+        assert "count_time" not in file["entry1/counter0"]
+    opened = xstxm.open_stack(tmp_path / "scan.hdf5")
+    assert set(opened.attrs) == {"scan_type", "source_file", "history", "xstxm_provenance"}
+
+
+def test_existing_file__is_kept_unless_told(tmp_path, scan):
+    path = tmp_path / "scan.hdf5"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match="pass overwrite=True"):
+        xstxm.write_nxstxm(scan, path)
+    assert path.read_text() == "precious"
+    xstxm.write_nxstxm(scan, path, overwrite=True)
+    opened = xstxm.open_stack(path, chunks={})
+    xstxm.write_nxstxm(opened, path, overwrite=True)
+    _assert_same(xstxm.open_stack(path), scan)
+
+
+def test_failure__leaves_nothing_behind(tmp_path, scan):
+    def fail(block):
+        raise RuntimeError("no more data")
+
+    broken = scan.assign(
+        intensity=(
+            scan.intensity.dims,
+            dask.array.map_blocks(fail, scan.intensity.chunk().data, dtype="f4", meta=np.empty(0)),
+        )
+    )
+    with pytest.raises(RuntimeError, match="no more data"):
+        xstxm.write_nxstxm(broken, tmp_path / "scan.hdf5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_format_cannot_hold__is_named(tmp_path, scan, i0):
+    with pytest.warns(MetadataWarning, match="i0, mask not written"):
+        xstxm.write_nxstxm(scan.assign(i0=i0, mask=scan.intensity[0] > 0), tmp_path / "scan.hdf5")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        pytest.param(lambda s: s.intensity, SchemaError, "holds a Dataset with 'intensity'", id="an array"),
+        pytest.param(
+            lambda s: s.drop_vars("intensity"), MissingVariableError, "'intensity' is missing", id="no counts"
+        ),
+        pytest.param(lambda s: s.expand_dims(theta=2), SchemaError, r"select along the others", id="an angle"),
+        pytest.param(lambda s: s.drop_vars("x"), MissingCoordinateError, "'x' has no coordinate", id="no positions"),
+    ],
+)
+def test_what_is_no_stack__is_refused(tmp_path, scan, change, error, message):
+    with pytest.raises(error, match=message):
+        xstxm.write_nxstxm(change(scan), tmp_path / "scan.hdf5")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,346 @@
+"""Reference spectra and incident intensities in files of many makes."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from sdf_files import ENERGIES, axis, header, write_stack
+
+import xstxm
+from xstxm.errors import (
+    CorruptFileError,
+    FileFormatError,
+    MetadataWarning,
+    MissingUnitsError,
+    ReferenceSpectrumError,
+    UnitsError,
+    UnsupportedScanError,
+)
+
+ENERGY = [515.0, 518.5, 521.0]
+VALUES = [0.1, 1.0, 0.3]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("515 0.1\n518.5 1.0\n521 0.3\n", id="blanks"),
+        pytest.param("515\t0.1\n518.5\t1.0\n521\t0.3", id="tabs, no last newline"),
+        pytest.param("515,0.1\r\n518.5,1.0\r\n521,0.3\r\n", id="csv, CRLF"),
+        pytest.param("515, 0.1,\n518.5, 1.0,\n521, 0.3,\n", id="csv with trailing commas"),
+        pytest.param("515;0.1\n518.5;1.0\n521;0.3\n", id="semicolons"),
+        pytest.param("515,0;0,1\n518,5;1,0\n521,0;0,3\n", id="decimal commas, semicolons"),
+        pytest.param("515,0\t0,1\n518,5\t1,0\n521\t0,3\n", id="decimal commas, tabs"),
+        pytest.param("515 0.1\r518.5 1.0\r521 0.3\r", id="CR only"),
+        pytest.param("# a\n% b\n* c\n! d\n; e\n515 0.1\n518.5 1.0\n521 0.3\n", id="comments of five kinds"),
+        pytest.param("% title\n3\n515 0.1\n518.5 1.0\n521 0.3\n", id="aXis, count of points"),
+        pytest.param("Energy (eV)  OD\n515 0.1\n518.5 1.0\n521 0.3\n", id="header that splits oddly"),
+        pytest.param("energy,absorption\n515,0.1\n518.5,1.0\n521,0.3\n", id="header row"),
+        pytest.param('"Energy","OD"\n515,0.1\n518.5,1.0\n521,0.3\n', id="quoted header"),
+        pytest.param("5.150E+2 1.0E-1\n5.185E+2 1.0E+0\n5.210E+2 3.0E-1\n", id="xsp"),
+        pytest.param(".5150D+03 .1D0\n.5185D+03 .1D+1\n.5210D+03 .3D0\n", id="Fortran doubles"),
+        pytest.param("521 0.3\n518.5 1.0\n515 0.1\n", id="descending"),
+        pytest.param("521 0.3\n515 0.1\n518.5 1.0\n518.5 1.0\n", id="unordered, an identical row twice"),
+        pytest.param("\ufeff515 0.1\n518.5 1.0\n521 0.3\n", id="byte order mark"),
+        pytest.param("515 0.1\n\n518.5 1.0\n520 nan\n521 0.3\n", id="blank line, missing value"),
+    ],
+)
+def test_read_references__understands_text(tmp_path, text):
+    path = tmp_path / "V2O5.txt"
+    path.write_bytes(text.encode("utf-8"))
+    references = xstxm.read_references(path)
+    assert references.reference.values.tolist() == ["V2O5"]
+    np.testing.assert_array_equal(references.energy, ENERGY)
+    np.testing.assert_array_equal(references.absorption[0], VALUES)
+    assert references.absorption.attrs["units"] == "1"
+    assert references.energy.attrs["units"] == "eV"
+    assert references.source.item() == "V2O5.txt"
+    xstxm.conventions.validate(references, "reference_set")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8-sig"])
+def test_read_references__understands_encodings(tmp_path, encoding):
+    path = tmp_path / "a.csv"
+    path.write_bytes("# µ of vanadate\n515,0.1\n518.5,1.0\n521,0.3\n".encode(encoding))
+    np.testing.assert_array_equal(xstxm.read_references(path).absorption[0], VALUES)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        pytest.param("energy,V2O5,LiV2O5\n1000,1,2\n1001,3,4\n", ["V2O5", "LiV2O5"], id="header row"),
+        pytest.param("1000,1,2\n1001,3,4\n", ["refs_1", "refs_2"], id="no names"),
+        pytest.param("# energy V2O5 LiV2O5\n1000 1 2\n1001 3 4\n", ["V2O5", "LiV2O5"], id="names in a comment"),
+        pytest.param("# made in 2005\n1000 1 2\n1001 3 4\n", ["refs_1", "refs_2"], id="a comment of as many words"),
+        pytest.param("V2O5,Energy,VO2\n1,1000,2\n3,1001,4\n", ["V2O5", "VO2"], id="energy in the middle"),
+        pytest.param("E;V2O5 dry;VO2 wet\n1000;1;2\n1001;3;4\n", ["V2O5 dry", "VO2 wet"], id="names with blanks"),
+        pytest.param("* Common name: Vanadate\n1000, 1\n1001, 3\n", ["Vanadate"], id="Mantis label"),
+        pytest.param("energy,V2O5\n1000,1\n1001,3\n", ["V2O5"], id="one named column"),
+        pytest.param("energy,A,A\n1000,1,2\n1001,3,4\n", ["A", "A_2"], id="a name given twice"),
+    ],
+)
+def test_read_references__names_come_from_the_file(tmp_path, text, names):
+    (tmp_path / "refs.csv").write_text(text)
+    references = xstxm.read_references(tmp_path / "refs.csv")
+    assert references.reference.values.tolist() == names
+    np.testing.assert_array_equal(references.energy, [1000, 1001])
+    np.testing.assert_array_equal(references.absorption[0], [1, 3])
+
+
+XDI = """# XDI/1.0 GSE/1.0
+# Column.1: energy eV || 13BMA:E:Energy.VAL
+# Column.2: {1}
+# Column.3: {2}
+# Element.symbol: nan
+# ///
+# a free comment, Column.2 of which nobody
+#-----
+# energy a b
+515 100 50
+518 100 25
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected", "origin"),
+    [
+        pytest.param(
+            ("i0 counts || X", "itrans counts || Y"), [np.log(2), np.log(4)], "ln(i0/itrans)", id="transmission"
+        ),
+        pytest.param(("ifluor counts", "i0 counts"), [2, 4], "ifluor/i0", id="fluorescence"),
+        pytest.param(("mutrans", "i0 counts"), [100, 100], "column mutrans", id="mu as it is"),
+        pytest.param(("i0", "norm"), [50, 25], "column norm", id="normalised"),
+    ],
+)
+def test_xdi__absorption_is_formed_and_said(tmp_path, columns, expected, origin):
+    (tmp_path / "VO2.xdi").write_text(XDI.replace("{1}", columns[0]).replace("{2}", columns[1]))
+    if len(set(expected)) == 1:
+        with pytest.raises(ReferenceSpectrumError, match="constant over energy"):
+            xstxm.read_references(tmp_path / "VO2.xdi")
+        return
+    references = xstxm.read_references(tmp_path / "VO2.xdi")
+    assert references.reference.item() == "VO2"
+    np.testing.assert_allclose(references.absorption[0], expected)
+    assert references.source.item() == f"VO2.xdi, {origin}"
+
+
+def test_xdi__many_columns_are_named_by_column_lines(tmp_path):
+    text = XDI.replace("{1}", "Fe(III) PO4").replace("{2}", "Hematite").replace("100 25", "99 25")
+    (tmp_path / "library.nor").write_text(text)
+    assert xstxm.read_references(tmp_path / "library.nor").reference.values.tolist() == ["Fe(III) PO4", "Hematite"]
+
+
+def test_xdi__in_angles_is_refused(tmp_path):
+    (tmp_path / "a.xdi").write_text("# XDI/1.0\n# Column.1: angle degrees\n# Column.2: i0\n12.5 1\n12.6 2\n")
+    with pytest.raises(FileFormatError, match="expected a column of energies, found angles"):
+        xstxm.read_references(tmp_path / "a.xdi")
+
+
+# energies
+
+
+def test_energies__below_100_are_taken_to_be_kev(tmp_path):
+    (tmp_path / "a.txt").write_text("8.2 0\n8.3335 1\n8.4 0.5\n")
+    with pytest.warns(MetadataWarning, match=r"8\.2 to 8\.4 without a unit are taken to be keV: pass energy_units"):
+        np.testing.assert_array_equal(xstxm.read_references(tmp_path / "a.txt").energy, [8200, 8333.5, 8400])
+    np.testing.assert_array_equal(
+        xstxm.read_references(tmp_path / "a.txt", energy_units="keV").energy, [8200, 8333.5, 8400]
+    )
+    np.testing.assert_array_equal(
+        xstxm.read_references(tmp_path / "a.txt", energy_units="eV").energy, [8.2, 8.3335, 8.4]
+    )
+    with pytest.raises(UnitsError, match=r"a\.txt: .*'mm'"):
+        xstxm.read_references(tmp_path / "a.txt", energy_units="mm")
+
+
+@pytest.mark.parametrize("head", ["Energy (keV),NiO", "energy_keV,NiO", "energy keV,NiO", "keV,NiO"])
+def test_energies__in_kev_by_their_header_need_no_warning(tmp_path, head):
+    (tmp_path / "a.csv").write_text(f"{head}\n8.2,0\n8.3335,1\n")
+    references = xstxm.read_references(tmp_path / "a.csv")
+    np.testing.assert_array_equal(references.energy, [8200, 8333.5])
+    assert references.reference.item() == "NiO"
+
+
+# sets of files
+
+
+@pytest.fixture
+def two_files(tmp_path):
+    (tmp_path / "ox.t").write_text("515 0.1\n518.5 1.0\n521 0.3\n")
+    (tmp_path / "red.t").write_text("514 0.2\n517 0.9\n521 0.4\n")
+    return {"oxidized": tmp_path / "ox.t", "reduced": str(tmp_path / "red.t")}
+
+
+def test_mapping__names_one_spectrum_per_file(two_files):
+    references = xstxm.read_references(
+        two_files,
+        composition={"reduced": 1, "oxidized": 0},
+        composition_name="x in LixV2O5",
+        color={"reduced": "#ff0000"},
+        phase={"oxidized": "alpha", "reduced": "gamma"},
+        units="1/nm",
+    )
+    assert references.reference.values.tolist() == ["oxidized", "reduced"]
+    np.testing.assert_array_equal(references.composition, [0, 1])
+    assert references.composition.attrs["long_name"] == "x in LixV2O5"
+    np.testing.assert_array_equal(references.phase, ["alpha", "gamma"])
+    assert references.absorption.attrs["units"] == "1/nm"
+    np.testing.assert_array_equal(references.energy, [514, 515, 517, 518.5, 521])
+    assert references.absorption.isnull().sum() == 4
+    assert references.source.values.tolist() == ["ox.t", "red.t"]
+    (entry,) = json.loads(references.attrs["xstxm_provenance"])
+    assert entry["input"] == {"oxidized": "ox.t", "reduced": "red.t"}
+
+
+def test_mapping__that_is_wrong_says_how(two_files, tmp_path):
+    (tmp_path / "many.csv").write_text("energy,A,B\n1000,1,2\n1001,3,4\n")
+    with pytest.raises(ReferenceSpectrumError, match=r"many\.csv for reference 'x' holds 2 spectra \('A', 'B'\)"):
+        xstxm.read_references({"x": tmp_path / "many.csv"})
+    with pytest.raises(ReferenceSpectrumError, match="no reference files given"):
+        xstxm.read_references({})
+    with pytest.raises(ReferenceSpectrumError, match="not references: 'oxidised'; nothing for 'oxidized'"):
+        xstxm.read_references(two_files, composition={"oxidised": 0, "reduced": 1})
+
+
+def test_file_object__is_as_good_as_a_path(tmp_path):
+    references = xstxm.read_references(io.BytesIO(b"energy,V2O5\n515,0.1\n518,1\n"))
+    assert references.reference.item() == "V2O5"
+    assert xstxm.read_i0(io.BytesIO(b"515 10\n518 11\n"), units="count").sizes["energy"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        pytest.param(b"hello\nworld\n", FileFormatError, "expected columns of numbers, found a text that", id="prose"),
+        pytest.param(b"", FileFormatError, "found an empty file", id="empty"),
+        pytest.param(b"1\n2\n3\n", FileFormatError, "found one column", id="one column"),
+        pytest.param(b"1 2\n3 4 5\n6 7\n", CorruptFileError, "another number of them in line 2", id="ragged"),
+        pytest.param(b"1 2\nabc def\n3 4\n", CorruptFileError, "other words in line 2", id="words inside"),
+        pytest.param(b"nan 2\n1000 4\n", FileFormatError, "expected finite energies, found 1", id="NaN energy"),
+        pytest.param(b"\x89HDF\r\n\x1a\n\0\0\0", FileFormatError, "found an HDF5 file", id="HDF5"),
+        pytest.param(b"# Athena project file -- Demeter\n", FileFormatError, r"save .* as text \(\.nor\)", id="Athena"),
+        pytest.param(
+            b"500 1\n501 2\n501 3\n", ReferenceSpectrumError, r"energies twice \(501 eV\): average", id="energy twice"
+        ),
+    ],
+)
+def test_read_references__refuses(tmp_path, content, error, message):
+    (tmp_path / "a.prj").write_bytes(content)
+    with pytest.raises(error, match=message):
+        xstxm.read_references(tmp_path / "a.prj")
+
+
+# I0
+
+
+def test_read_i0__has_the_units_it_is_told(tmp_path):
+    (tmp_path / "i0.xsp").write_text("521 900\n518.5 950\n515 910\n")
+    i0 = xstxm.read_i0(tmp_path / "i0.xsp", units="counts/ms")
+    assert (i0.name, i0.dims, i0.dtype, i0.attrs["units"]) == ("i0", ("energy",), "float64", "count/ms")
+    np.testing.assert_array_equal(i0.energy, ENERGY[::-1])
+    np.testing.assert_array_equal(i0, [900, 950, 910])
+    assert i0.attrs["source_file"] == "i0.xsp"
+
+
+def test_read_i0__without_units_warns_and_is_refused_later(tmp_path, stack):
+    (tmp_path / "i0.txt").write_text("500 900\n540 950\n")
+    with pytest.warns(MetadataWarning, match="pass units='count' or units='count/ms'"):
+        i0 = xstxm.read_i0(tmp_path / "i0.txt")
+    assert "units" not in i0.attrs
+    with pytest.raises(MissingUnitsError):
+        xstxm.optical_density(stack, i0)
+
+
+def test_read_i0__takes_the_column_of_that_name(tmp_path):
+    (tmp_path / "scan.xdi").write_text(XDI.replace("{1}", "i0 counts").replace("{2}", "itrans counts"))
+    np.testing.assert_array_equal(xstxm.read_i0(tmp_path / "scan.xdi", units="count"), [100, 100])
+
+
+def test_read_i0__refuses_several_spectra(tmp_path):
+    (tmp_path / "i0.csv").write_text("energy,A,B\n1000,1,2\n1001,3,4\n")
+    with pytest.raises(FileFormatError, match=r"expected one spectrum, found 2 \('A', 'B'\)"):
+        xstxm.read_i0(tmp_path / "i0.csv", units="count")
+
+
+@pytest.mark.parametrize(
+    ("unit", "asked", "values", "units"),
+    [
+        pytest.param("counts", None, [0.1, 0.2, 0.3, 0.4], "count/ms", id="counts become a rate by their own dwell"),
+        pytest.param("Hz", None, [10, 20, 30, 40], "count/s", id="a rate stays one"),
+        pytest.param("counts", "count", [10, 20, 30, 40], "count", id="as the caller says"),
+    ],
+)
+def test_read_i0__of_a_point_scan_knows_its_units(tmp_path, unit, asked, values, units):
+    energies = axis("Energy", "eV", ENERGIES)
+    text = header(kind="NEXAFS Point Scan", flags="Spectra", p=energies, channels=[("c", unit)], dwell="Dwell = 100;")
+    (tmp_path / "i0.hdr").write_text(text)
+    (tmp_path / "i0_0.xsp").write_text("".join(f"{e} {10 * n}\n" for n, e in enumerate(ENERGIES, start=1)))
+    i0 = xstxm.read_i0(tmp_path / "i0.hdr", units=asked)
+    np.testing.assert_allclose(i0, values)
+    assert i0.attrs["units"] == units
+    np.testing.assert_array_equal(i0.energy, ENERGIES)
+
+
+def test_read_i0__of_an_image_stack_is_refused(tmp_path):
+    with pytest.raises(UnsupportedScanError, match="expected a point scan, found a 'sample image stack'"):
+        xstxm.read_i0(write_stack(tmp_path))
+
+
+# real files
+
+
+def test_real_fe_references__meet_the_stack(real_data):
+    folder = real_data / "fe-l-edge-stack"
+    references = xstxm.read_references(
+        {name: folder / f"{name}.t" for name in ("oxidized", "reduced")}, composition={"oxidized": 0, "reduced": 1}
+    )
+    assert references.absorption.shape == (2, 123)
+    np.testing.assert_allclose(references.absorption[:, 0], [1.5291122e-2, 1.9692342e-2])
+    raw = xstxm.read_references(folder / "oxidized.r")
+    np.testing.assert_allclose(raw.absorption[0, [0, -1]], [1.1786773, 1.1806811])
+    i0 = xstxm.read_i0(folder / "i0.xsp", units="count/ms")
+    np.testing.assert_allclose(i0[:2], [901.48397, 903.58931])
+
+
+def test_real_fe_stack__has_no_absorption_where_it_is_empty(real_data):
+    folder = real_data / "fe-l-edge-stack"
+    stack = xstxm.open_stack(folder / "71214078.hdr")
+    i0 = xstxm.read_i0(folder / "i0.xsp", units="count/ms")
+    od = xstxm.optical_density(stack, i0)
+    brightest = stack.intensity.mean("energy")
+    empty = od.optical_density.where(brightest > brightest.quantile(0.95)).median(("y", "x"))
+    assert abs(empty).max() < 0.08
+
+
+def test_real_xdi__becomes_absorption(real_data):
+    folder = real_data / "vanadium-k-edge"
+    references = xstxm.read_references({name: folder / f"{name}.xdi" for name in ("V2O5", "VO2", "V2O3")})
+    spectrum = references.absorption.sel(reference="V2O5").dropna("energy")
+    assert spectrum.sizes["energy"] == 517
+    assert references.source.sel(reference="V2O5").item() == "V2O5.xdi, ln(i0/itrans)"
+    last = np.log(9.9428e4 / 3.4134100e5)
+    np.testing.assert_allclose(spectrum[-1], last)
+
+
+def test_real_nor__has_its_eleven_names(real_data):
+    references = xstxm.read_references(real_data / "iron-k-edge" / "FeLibNov2021.nor")
+    assert references.sizes["reference"] == 11
+    assert {"LiFe(II)PO4", "Fe(III)PO4", "Hematite_NP"} <= set(references.reference.values)
+    np.testing.assert_allclose(references.absorption.sel(reference="Magnetite")[0], 0.0031976961)
+
+
+def test_real_two_columns__in_kev(real_data):
+    with pytest.warns(MetadataWarning, match="taken to be keV"):
+        references = xstxm.read_references(real_data / "nickel-k-edge" / "ref_NiO.txt")
+    np.testing.assert_array_equal(references.energy[[0, -1]], [8200, 9000])
+
+
+def test_real_xmu_and_projects(real_data):
+    references = xstxm.read_references(real_data / "athena" / "cu_10k.xmu")
+    assert references.sizes["energy"] == 612
+    for name in ("Vglasses.prj", "json_unzipped.prj"):
+        with pytest.raises(FileFormatError, match="found an Athena project"):
+            xstxm.read_references(real_data / "athena" / name)

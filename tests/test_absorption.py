@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from laziness import raise_if_dask_computes
+
+import xstxm
+from xstxm.conventions import QUALITY_FLAGS
+from xstxm.errors import (
+    ChoiceError,
+    EnergyRangeError,
+    IncompatibleUnitsError,
+    MissingCoordinateError,
+    MissingUnitsError,
+    MissingVariableError,
+    NonPositiveIntensityWarning,
+    OptionError,
+    SchemaError,
+)
+
+EMPTY = {"x": (0.0, 0.05)}
+
+
+def flagged(stack, name):
+    return (stack["quality"] & QUALITY_FLAGS[name]) > 0
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        pytest.param(EMPTY, id="box"),
+        pytest.param({"x": ("0 nm", "50 nm")}, id="box with units"),
+        pytest.param([(-0.02, -1), (0.07, -1), (0.07, 1), (-0.02, 1)], id="polygon"),
+        pytest.param("brightest", id="brightest"),
+    ],
+)
+def test_estimate_i0__finds_the_empty_pixels(stack, i0, region):
+    found = xstxm.estimate_i0(stack, region, fraction=2 / 9)
+    xstxm.testing.assert_conforms(found, "estimate_i0")
+    np.testing.assert_allclose(found["i0"], i0, rtol=1e-6)
+    np.testing.assert_allclose(found["i0_stderr"], 0, atol=1e-3)
+    np.testing.assert_array_equal(found["mask"].all("y"), np.arange(9) < 2)
+    assert found["i0"].attrs["units"] == "count"
+
+
+def test_estimate_i0__mask(stack, i0):
+    mask = xr.DataArray(np.zeros((6, 9), dtype=bool), dims=("y", "x"))
+    mask[2, 1] = True
+    np.testing.assert_allclose(xstxm.estimate_i0(stack, mask)["i0"], i0, rtol=1e-6)
+
+
+def test_estimate_i0__is_lazy_for_a_region_and_computes_one_image_for_the_brightest(stack):
+    lazy = stack.chunk(y=3)
+    with raise_if_dask_computes():
+        xstxm.estimate_i0(lazy, EMPTY)
+    with raise_if_dask_computes(max_computes=1):
+        xstxm.estimate_i0(lazy)
+
+
+def test_estimate_i0__standard_error_is_that_of_the_mean(stack):
+    rng = np.random.default_rng(0)
+    noisy = stack.copy(data={"intensity": rng.poisson(stack["intensity"]).astype("float32")})
+    found = xstxm.estimate_i0(noisy, EMPTY)
+    expected = np.sqrt(noisy["intensity"][:, :, :2].mean(("y", "x")) / 12)
+    np.testing.assert_allclose(found["i0_stderr"].mean(), expected.mean(), rtol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("region", "error", "message"),
+    [
+        pytest.param("brigtest", ChoiceError, "did you mean 'brightest'", id="typo"),
+        pytest.param({"x": (5, 6)}, OptionError, "holds no pixel", id="outside"),
+        pytest.param({"z": (5, 6)}, ChoiceError, "unknown region coordinate 'z'", id="no such coordinate"),
+        pytest.param([(0, 0), (1, 1)], OptionError, "3 or more", id="two vertices"),
+        pytest.param(xr.DataArray(np.ones((6, 9)), dims=("y", "x")), SchemaError, "a mask is boolean", id="not bool"),
+        pytest.param(
+            xr.DataArray(np.ones((6, 8), dtype=bool), dims=("y", "x")), SchemaError, "8 pixels along 'x'", id="shape"
+        ),
+        pytest.param(
+            xr.DataArray(np.zeros((6, 9), dtype=bool), dims=("y", "x")), OptionError, "holds no pixel", id="all masked"
+        ),
+    ],
+)
+def test_estimate_i0__refuses(stack, region, error, message):
+    with pytest.raises(error, match=message):
+        xstxm.estimate_i0(stack, region)
+
+
+def test_estimate_i0__fraction_out_of_range(stack):
+    with pytest.raises(OptionError, match=r"fraction=0: the share of the pixels to use lies in \(0, 1\]"):
+        xstxm.estimate_i0(stack, fraction=0)
+
+
+def test_estimate_i0__of_a_single_spectrum(stack):
+    with pytest.raises(SchemaError, match="a single spectrum has no empty pixels"):
+        xstxm.estimate_i0(stack.isel(y=0, x=0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "chunks", [pytest.param(None, id="numpy"), pytest.param({"y": 2, "x": 4}, id="dask by pixel"), {"energy": 1}]
+)
+def test_optical_density__is_minus_log_of_the_ratio(stack, i0, density, dtype, chunks):
+    given_stack = stack.astype(dtype)
+    given_stack = given_stack.chunk(chunks) if chunks else given_stack
+    with raise_if_dask_computes():
+        result = xstxm.optical_density(given_stack, i0)
+    assert result["optical_density"].dtype == dtype
+    assert result["optical_density"].dims == ("energy", "y", "x")
+    assert result["optical_density"].attrs["units"] == "1"
+    np.testing.assert_allclose(result["optical_density"], density, atol=2e-6)
+    assert "optical_density" not in given_stack
+
+
+@pytest.mark.parametrize("dims", [("energy",), ("energy", "y", "x"), ("y", "x")])
+def test_optical_density__i0_of_any_shape(stack, dims):
+    whole = stack["intensity"].astype(float) * 0 + 5000.0
+    i0 = whole.isel({dim: 0 for dim in whole.dims if dim not in dims}, drop=True).assign_attrs(units="count")
+    expected = -np.log(stack["intensity"].astype(float) / 5000.0)
+    np.testing.assert_allclose(xstxm.optical_density(stack, i0)["optical_density"], expected, atol=2e-6)
+
+
+def test_optical_density__of_an_array_is_an_array(stack, i0):
+    od = xstxm.optical_density(stack["intensity"], i0)
+    assert isinstance(od, xr.DataArray)
+    assert od.name == "optical_density"
+
+
+def test_optical_density__integer_counts_become_float32(stack, i0):
+    od = xstxm.optical_density(stack["intensity"].astype("uint16"), i0)
+    assert od.dtype == np.float32
+
+
+def test_optical_density__descending_energy_is_the_same_stack(stack, i0, density):
+    down = stack.isel(energy=slice(None, None, -1))
+    od = xstxm.optical_density(down, i0)["optical_density"]
+    np.testing.assert_allclose(od.sortby("energy"), density, atol=2e-6)
+
+
+def test_optical_density__estimates_i0_and_says_so(stack):
+    result = xstxm.optical_density(stack)
+    assert "i0 estimated from the brightest 10 % of the pixels" in result.attrs["history"]
+    assert "notes" not in result.attrs
+
+
+def test_optical_density__uses_the_i0_of_the_stack(stack, i0, density):
+    result = xstxm.optical_density(stack.assign(i0=i0))
+    assert "estimated" not in result.attrs["history"]
+    np.testing.assert_allclose(result["optical_density"], density, atol=2e-6)
+
+
+def test_optical_density__takes_the_result_of_estimate_i0(stack, density):
+    result = xstxm.optical_density(stack, xstxm.estimate_i0(stack, EMPTY))
+    np.testing.assert_allclose(result["optical_density"], density, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("count/ms", 0.5), ("count/s", 500.0), ("kHz", 0.5), ("counts/ms", 0.5), ("count", 1.0)]
+)
+def test_optical_density__a_rate_meets_counts_through_the_dwell(stack, i0, density, unit, factor):
+    rate = (i0 * factor).assign_attrs(units=unit.replace("kHz", "count/ms"))
+    np.testing.assert_allclose(xstxm.optical_density(stack, rate)["optical_density"], density, atol=2e-6)
+
+
+def test_optical_density__stack_of_rates_with_counts_as_i0(stack, i0, density):
+    rates = stack.assign(intensity=(stack["intensity"] / 2).assign_attrs(units="count/ms"))
+    np.testing.assert_allclose(xstxm.optical_density(rates, i0)["optical_density"], density, atol=2e-6)
+
+
+def test_optical_density__dwell_per_energy(stack, i0, density):
+    dwell = xr.DataArray(np.linspace(1, 3, 42), dims="energy", attrs={"units": "ms"})
+    rate = (i0 / dwell).assign_attrs(units="count/ms")
+    result = xstxm.optical_density(stack.assign_coords(dwell_time=dwell), rate)
+    np.testing.assert_allclose(result["optical_density"], density, atol=2e-6)
+
+
+def test_optical_density__i0_without_units_is_refused(stack, i0):
+    with pytest.raises(MissingUnitsError, match="I0 has no units: say whether it is counts per pixel or a rate"):
+        xstxm.optical_density(stack, i0.drop_attrs())
+
+
+def test_optical_density__i0_in_units_of_something_else(stack, i0):
+    with pytest.raises(IncompatibleUnitsError, match="I0 is in 'eV', which does not convert to 'count'"):
+        xstxm.optical_density(stack, i0.assign_attrs(units="eV"))
+
+
+def test_optical_density__rate_without_dwell(stack, i0):
+    with pytest.raises(MissingCoordinateError, match="one of I and I0 is a rate, the other counts"):
+        xstxm.optical_density(stack.drop_vars("dwell_time"), i0.assign_attrs(units="count/ms"))
+
+
+def test_optical_density__i0_that_does_not_cover_the_stack(stack, i0):
+    with pytest.raises(EnergyRangeError, match="I0 covers 506-530 eV, the stack 505-530 eV"):
+        xstxm.optical_density(stack, i0.isel(energy=slice(1, None)))
+
+
+def test_optical_density__i0_that_is_no_array(stack):
+    with pytest.raises(SchemaError, match="I0 is a list: make it an array with units"):
+        xstxm.optical_density(stack, [1, 2, 3])
+
+
+def test_optical_density__without_counts(density):
+    with pytest.raises(MissingVariableError, match="'intensity' is missing"):
+        xstxm.optical_density(density.to_dataset())
+
+
+def test_optical_density__nonpositive_counts_become_nan_and_a_flag_never_a_number(stack, i0, density):
+    broken = stack.copy(deep=True)
+    broken["intensity"][3, 2, 4] = 0
+    broken["intensity"][5, 2, 4] = -3
+    broken["intensity"][7, 1, 5] = np.nan
+    with pytest.warns(NonPositiveIntensityWarning, match="counts of zero or less in 1 pixels became NaN"):
+        result = xstxm.optical_density(broken, i0)
+    missing = result["optical_density"].isnull()
+    assert int(missing.sum()) == 3
+    np.testing.assert_array_equal(np.argwhere(flagged(result, "nonpositive_counts").values), [[2, 4]])
+    np.testing.assert_allclose(result["optical_density"].where(~missing), density.where(~missing), atol=2e-6)
+
+
+def test_optical_density__nonpositive_i0_is_flagged_everywhere(stack, i0):
+    with pytest.warns(NonPositiveIntensityWarning):
+        result = xstxm.optical_density(stack, i0.where(np.arange(42) != 4, -1.0))
+    assert bool(flagged(result, "nonpositive_counts").all())
+    assert bool(result["optical_density"].isel(energy=4).isnull().all())
+
+
+def test_optical_density__flags_what_is_too_thick_or_saturated(stack, i0):
+    result = xstxm.optical_density(stack, i0, thick=0.9, saturation=3999)
+    od = result["optical_density"]
+    xr.testing.assert_equal(flagged(result, "too_thick").rename(None), (od > 0.9).any("energy").rename(None))
+    assert bool(flagged(result, "saturated").isel(x=0).all())
+    assert not bool(flagged(result, "saturated").isel(x=4).any())
+
+
+def test_optical_density__keeps_flags_that_it_does_not_set(stack, i0):
+    before = xr.full_like(stack["intensity"].isel(energy=0, drop=True), 8, dtype="int16")
+    result = xstxm.optical_density(stack.assign(quality=before), i0)
+    assert bool(flagged(result, "outside_overlap").all())
+
+
+@pytest.mark.parametrize("dark", [50.0, xr.DataArray(50.0, attrs={"units": "count"})])
+def test_optical_density__subtracts_the_dark_from_both(stack, i0, density, dark):
+    result = xstxm.optical_density(stack + 50.0, (i0 + 50.0).assign_attrs(i0.attrs), dark=dark)
+    np.testing.assert_allclose(result["optical_density"], density, atol=1e-5)
+
+
+@given(
+    hnp.arrays("float64", (4, 3), elements=st.floats(0.01, 1e5)),
+    hnp.arrays("float64", (4,), elements=st.floats(0.01, 1e5)),
+    st.floats(0.1, 10),
+)
+def test_optical_density__does_not_depend_on_a_common_scale(counts, incident, scale):
+    energy = ("energy", [510.0, 511.0, 512.0, 513.0], {"units": "eV"})
+    stack = xr.DataArray(counts, dims=("energy", "x"), coords={"energy": energy}, attrs={"units": "count"})
+    i0 = xr.DataArray(incident, dims="energy", coords={"energy": energy}, attrs={"units": "count"})
+    one = xstxm.optical_density(stack, i0)
+    other = xstxm.optical_density((stack * scale).assign_attrs(units="count"), (i0 * scale).assign_attrs(units="count"))
+    np.testing.assert_allclose(one, other, atol=1e-9)
+    np.testing.assert_allclose(np.exp(-one) * i0, stack, rtol=1e-9)
+
+
+def test_optical_density__of_quantified_counts(stack, i0, density):
+    import pint_xarray  # noqa: F401
+
+    result = xstxm.optical_density(stack.pint.quantify(), i0.pint.quantify())
+    np.testing.assert_allclose(result["optical_density"], density, atol=2e-6)
+    assert result["optical_density"].attrs["units"] == "1"
+
+
+def test_spectrum__of_a_polygon_a_point_and_a_mask(stack, i0, density):
+    od = xstxm.optical_density(stack, i0)
+    triangle = [(0.11, -0.01), (0.41, -0.01), (0.11, 0.3)]
+    found = xstxm.spectrum(od, triangle)
+    xstxm.testing.assert_conforms(found, "spectrum")
+    mask = xstxm.roi.region_mask(od, triangle)
+    expected = density.where(mask)
+    np.testing.assert_allclose(found["spectrum"], expected.mean(("y", "x")), atol=2e-6)
+    np.testing.assert_allclose(found["spectrum_std"], expected.std(("y", "x")), atol=2e-6)
+    assert int(found["n_pixels"][0]) == int(mask.sum())
+    point = xstxm.spectrum(od, {"x": 0.21, "y": "98 nm"})
+    np.testing.assert_allclose(point["spectrum"], density.isel(y=2, x=4), atol=2e-6)
+
+
+def test_spectrum__polygon_agrees_with_an_independent_fill(stack):
+    from matplotlib.path import Path as Outline
+
+    outline = [(0.03, 0.02), (0.38, 0.07), (0.22, 0.24), (0.3, 0.13), (0.07, 0.22)]
+    mask = xstxm.roi.region_mask(stack, outline)
+    x, y = np.meshgrid(stack["x"], stack["y"])
+    inside = Outline(outline).contains_points(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
+    np.testing.assert_array_equal(mask, inside)

@@ -1,0 +1,138 @@
+"""Who imports whom, read from the source: arrows point downwards only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "xstxm"
+
+TIERS = [
+    {"errors"},
+    {"units", "options", "_kernels"},
+    {"conventions"},
+    {"_apply", "provenance"},
+    {
+        "references", "energy", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
+    },
+    {"plot", "io", "testing", "_summary"},
+    {"accessor", "cli", "__init__"},
+]  # fmt: skip
+LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
+SIDEWAYS = {
+    ("phases", "fitting"),
+    ("phases", "clustering"),
+    ("phases", "absorption"),
+    ("fitting", "references"),
+    ("references", "energy"),
+    ("clustering", "decomposition"),
+    ("absorption", "roi"),
+}
+HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path):
+    """Yield (module, top_level) for each import outside TYPE_CHECKING."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if node in guarded:
+            continue
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno}: relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}" if node.module == "xstxm" else str(node.module)
+                yield inner, node in tree.body
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node in tree.body
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "dashboards" not in path.parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports__point_downwards(path):
+    here = _room(path)
+    assert here in LEVEL, f"{here} has no tier: give it one"
+    for module, _ in _imports(path):
+        if not module.startswith("xstxm.") or LEVEL[here] == 6:
+            continue
+        there = module.split(".")[1]
+        if there == here or there not in LEVEL:
+            continue
+        allowed = LEVEL[there] < LEVEL[here] or (here, there) in SIDEWAYS
+        assert allowed, f"{path.name} imports {module}: upwards or sideways"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports__only_units_knows_pint(path):
+    if path.name != "units.py":
+        assert not [module for module, _ in _imports(path) if module.split(".")[0] == "pint"]
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "_kernels").glob("*.py")), ids=lambda path: path.name)
+def test_kernels__know_numpy_scipy_and_numba_only(path):
+    known = {
+        "numpy",
+        "scipy",
+        "numba",
+        "xstxm",
+        "__future__",
+        "concurrent",
+        "functools",
+        "dataclasses",
+        "math",
+        "typing",
+    }
+    assert {module.split(".")[0] for module, _ in _imports(path)} <= known | {"collections"}
+
+
+def test_dashboard__uses_the_public_api_only():
+    public = {"xstxm", "xstxm.plot", "xstxm.errors", "xstxm.conventions"}
+    for path in (ROOT / "dashboards").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "xstxm":
+                assert node.module in public, f"{path.name}:{node.lineno} imports {node.module}"
+                assert not [alias.name for alias in node.names if alias.name.startswith("_")]
+
+
+def test_import_xstxm__loads_nothing_heavy():
+    code = "import sys, xstxm; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    )
+    assert not loaded & HEAVY
+
+
+def test_values_and_compute__only_at_the_edges():
+    """`.compute()` appears at the edges and in functions whose docstring says Eager."""
+    edges = {"_apply", "io", "cli", "testing", "plot"}
+    for path in MODULES:
+        if _room(path) in edges:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+            text = ast.get_docstring(function) or ""
+            computes = [
+                node
+                for node in ast.walk(function)
+                if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("compute", "load", "persist")
+            ]
+            assert not computes or "eager" in text.lower(), (
+                f"{path.name}: {function.name} computes and does not say Eager"
+            )

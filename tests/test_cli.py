@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import xstxm
+from xstxm import cli
+
+RUN = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    result = RUN.invoke(cli.app, ["demo", "-o", str(folder), "--size", "48"])
+    assert result.exit_code == 0, result.output
+    return folder, result.output
+
+
+def test_demo__writes_maps_and_says_how_to_go_on(demo):
+    folder, said = demo
+    assert {"lixv2o5.hdf5", "lixv2o5-references.csv", "maps.nc"} <= {path.name for path in folder.iterdir()}
+    assert list(folder.glob("*.png"))
+    assert not list(folder.glob("*.part"))
+    assert "area fraction" in said
+    assert "xstxm dashboard" in said
+    with xr.open_dataset(folder / "maps.nc", engine="h5netcdf") as maps:
+        xstxm.testing.assert_conforms(maps.load(), "phase_map")
+
+
+def test_info__describes_a_file(demo):
+    result = RUN.invoke(cli.app, ["info", str(demo[0] / "lixv2o5.hdf5")])
+    assert result.exit_code == 0, result.output
+    assert "sample image stack" in result.output
+    assert "intensity [count]" in result.output
+
+
+def test_map__gives_what_the_demo_gave(demo, tmp_path):
+    folder, _ = demo
+    names = xstxm.testing.simulate_references()
+    options = [
+        f"--composition={name}={float(names.sel(reference=name).composition)}" for name in names.reference.values
+    ]
+    arguments = ["map", str(folder / "lixv2o5.hdf5"), "-r", str(folder / "lixv2o5-references.csv"), "-o", str(tmp_path)]
+    result = RUN.invoke(cli.app, [*arguments, *options])
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "maps.nc") as mapped, xr.open_dataset(folder / "maps.nc") as expected:
+        assert float((mapped["phase_label"] == expected["phase_label"]).mean()) > 0.99
+
+    again = RUN.invoke(cli.app, arguments)
+    assert again.exit_code != 0
+    assert "--overwrite" in str(again.exception)
+
+
+def test_map__unknown_composition(demo, tmp_path):
+    folder, _ = demo
+    arguments = ["map", str(folder / "lixv2o5.hdf5"), "-r", str(folder / "lixv2o5-references.csv"), "-o", str(tmp_path)]
+    result = RUN.invoke(cli.app, [*arguments, "--composition", "V2O5"])
+    assert "write each as NAME=NUMBER" in str(result.exception)
+
+
+def test_main__an_error_is_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["xstxm", "info", str(tmp_path / "missing.hdr")])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code != 0
+    said = capsys.readouterr()
+    assert "missing.hdr" in said.err + said.out
+    assert "Traceback" not in said.err + said.out
+
+
+def test_dashboard__script_is_found():
+    assert cli.dashboard_script().name == "explorer.py"

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pint
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from laziness import raise_if_dask_computes
+
+import xstxm
+from xstxm.errors import (
+    EnergyRangeError,
+    IncompatibleUnitsError,
+    MissingDimensionError,
+    MissingUnitsError,
+    OptionError,
+)
+
+KINDS = [
+    pytest.param(lambda stack: stack, id="dataset"),
+    pytest.param(lambda stack: stack["intensity"], id="array"),
+    pytest.param(lambda stack: stack.isel(energy=slice(None, None, -1)), id="dataset, descending energy"),
+    pytest.param(lambda stack: stack.chunk(energy=1), id="dataset, dask by frame"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param((510, 520), id="numbers"),
+        pytest.param((520, 510), id="numbers, reversed"),
+        pytest.param(("510 eV", "0.52 keV"), id="strings"),
+        pytest.param((pint.application_registry.Quantity(510, "eV"), 520.0), id="quantity"),
+    ],
+)
+def test_sel_energy__keeps_the_energies_between(stack, kind, limits):
+    given_stack = kind(stack)
+    with raise_if_dask_computes():
+        kept = xstxm.sel_energy(given_stack, *limits)
+    energy = given_stack["energy"].values
+    np.testing.assert_array_equal(kept["energy"], energy[(energy >= 510) & (energy <= 520)])
+    assert type(kept) is type(given_stack)
+
+
+def test_sel_energy__wavelengths_in_either_order(stack):
+    kept = xstxm.sel_energy(stack, "2.384 nm", "2.431 nm")
+    assert 510 <= kept["energy"].min() <= kept["energy"].max() <= 520.1
+
+
+def test_sel_energy__one_open_side(stack):
+    assert xstxm.sel_energy(stack, stop="510 eV")["energy"].max() <= 510
+
+
+def test_sel_energy__nothing_there(stack):
+    with pytest.raises(EnergyRangeError, match="no energies between 700 and 720 eV: the stack covers 505-530 eV"):
+        xstxm.sel_energy(stack, 700, 720)
+
+
+def test_sel_energy__string_without_unit(stack):
+    with pytest.raises(MissingUnitsError, match="'510 eV'"):
+        xstxm.sel_energy(stack, "510", "520")
+
+
+def test_sel_energy__no_energy_dimension(stack):
+    with pytest.raises(MissingDimensionError, match="no dimension 'energy'"):
+        xstxm.sel_energy(stack.rename(energy="channel"), 510, 520)
+
+
+def test_interp_energy__is_linear_and_keeps_dtype_and_order(stack):
+    with raise_if_dask_computes():
+        moved = xstxm.interp_energy(stack.chunk(y=3), ["520 eV", "0.511 keV"])
+    assert moved["intensity"].dtype == np.float32
+    assert moved["intensity"].dims == ("energy", "y", "x")
+    assert moved["intensity"].attrs == stack["intensity"].attrs
+    np.testing.assert_array_equal(moved["energy"], [520, 511])
+    expected = stack["intensity"].astype(float).interp(energy=[520, 511])
+    np.testing.assert_allclose(moved["intensity"], expected, rtol=1e-6)
+
+
+def test_interp_energy__on_its_own_axis_changes_nothing(stack):
+    same = xstxm.interp_energy(stack, stack["energy"])
+    xr.testing.assert_equal(same, stack)
+
+
+def test_interp_energy__moves_coordinates_along_energy(stack):
+    with_current = stack.assign_coords(ring_current=("energy", np.asarray(stack["energy"]) * 2, {"units": "mA"}))
+    moved = xstxm.interp_energy(with_current, [511.2])
+    np.testing.assert_allclose(moved["ring_current"], [1022.4])
+    assert "ring_current" in moved.coords
+
+
+def test_interp_energy__never_beyond_the_stack(stack):
+    with pytest.raises(EnergyRangeError, match="the stack covers 505-530 eV"):
+        xstxm.interp_energy(stack, [500.0])
+
+
+def test_interp_energy__no_energies(stack):
+    with pytest.raises(OptionError, match="give a list"):
+        xstxm.interp_energy(stack, [])
+
+
+@given(shift=st.floats(-5, 5), scale=st.floats(0.9, 1.1))
+def test_calibrate_energy__moves_the_axis_and_nothing_else(shift, scale):
+    energy = np.array([505.0, 510.0, 530.0])
+    stack = xr.DataArray(np.ones(3), dims="energy", coords={"energy": ("energy", energy, {"units": "eV"})})
+    moved = xstxm.calibrate_energy(stack, shift, scale=scale, about=510)
+    np.testing.assert_allclose(moved["energy"], 510 + scale * (energy - 510) + shift)
+    np.testing.assert_array_equal(moved, stack)
+    assert moved["energy"].attrs == {"units": "eV"}
+
+
+def test_calibrate_energy__string_shift(stack):
+    moved = xstxm.calibrate_energy(stack, "-300 meV")
+    np.testing.assert_allclose(moved["energy"], stack["energy"] - 0.3)
+
+
+def test_calibrate_energy__refuses_a_wavelength_and_a_zero_scale(stack):
+    with pytest.raises(IncompatibleUnitsError, match="shift is in 'nm'"):
+        xstxm.calibrate_energy(stack, "2 nm")
+    with pytest.raises(OptionError, match=r"scale=0: the stretch"):
+        xstxm.calibrate_energy(stack, scale=0)
+
+
+def test_calibrate_then_combine__is_refused_or_matched_never_dropped(stack, i0):
+    moved = xstxm.calibrate_energy(stack, 0.5)
+    with pytest.raises(EnergyRangeError, match=r"I0 covers 505-530 eV, the stack 505\.5-530\.5 eV"):
+        xstxm.optical_density(moved, i0)

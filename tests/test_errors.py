@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import pytest
+
+from xstxm import errors
+
+EVERY_ERROR = [
+    errors.ChoiceError("method", "nnsl", ("lstsq", "nnls", "fcls")),
+    errors.OptionError("fraction", 2, "lies in (0, 1]"),
+    errors.SchemaError("not a stack"),
+    errors.MissingDimensionError("energy", ("e", "y")),
+    errors.MissingCoordinateError("energy"),
+    errors.MissingVariableError("optical_density", ["intensity", "i0"], "call .stxm.optical_density() first"),
+    errors.UnitsError("cannot understand"),
+    errors.MissingUnitsError("I0", "say so"),
+    errors.IncompatibleUnitsError("I0", "eV", "count"),
+    errors.EnergyRangeError("no energies"),
+    errors.ReferenceSpectrumError("constant", ["a"]),
+    errors.ChunkingError("fit", "energy", 3, "4 GiB", "1 GB"),
+    errors.FileFormatError("a/b.hdr", "a ScanDefinition", "an ENVI header"),
+    errors.CorruptFileError("a/b.xim", "4 rows", "3 rows", "measure again"),
+    errors.UnsupportedScanError("a/b.hdf5", "an image", "camera frames"),
+    errors.MissingDependencyError("plots", "holoviews", "plot"),
+]
+
+
+@pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
+def test_errors__keep_facts_and_sentence_through_pickle(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.__dict__ == error.__dict__
+
+
+@pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
+def test_errors__have_one_base_and_a_builtin_one(error):
+    assert isinstance(error, errors.StxmError)
+    assert isinstance(error, ValueError | OSError | ImportError)
+
+
+def test_choice__says_did_you_mean():
+    assert str(EVERY_ERROR[0]) == "unknown method 'nnsl': use 'lstsq', 'nnls' or 'fcls' (did you mean 'nnls'?)"
+
+
+def test_missing_variable__says_what_was_found_and_what_to_do():
+    assert str(EVERY_ERROR[5]) == (
+        "'optical_density' is missing (found: intensity, i0): call .stxm.optical_density() first"
+    )
+
+
+def test_file_errors__name_the_file_not_its_folder():
+    assert str(EVERY_ERROR[13]) == "b.xim: expected 4 rows, found 3 rows: measure again"
+
+
+def test_warn__points_at_the_line_of_the_caller():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        errors.warn("slow", errors.PerformanceWarning)
+    assert caught[0].filename == __file__

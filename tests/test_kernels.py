@@ -1,0 +1,331 @@
+"""The compiled fit against scipy, numpy and the conditions of optimality."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize, nnls
+
+from xstxm._kernels import fit_plan
+from xstxm._kernels.linear_fit import RANGE, fit_pixels
+from xstxm._kernels.small_nnls import solve_many
+
+BACKGROUNDS = {"none": 0, "constant": 1, "linear": 2}
+
+
+def spectra(n: int, n_energies: int = 60, closeness: float = 0.0) -> np.ndarray:
+    """Edges with a peak each; the peaks, and so the spectra, approach one another with closeness to 1."""
+    e = np.linspace(0, 1, n_energies)
+    edge = 1 / (1 + np.exp(-(e - 0.2) * 30))
+    centres = 0.5 + (np.linspace(0.1, 0.95, n) - 0.5) * (1 - closeness)
+    return np.array([edge + np.exp(-(((e - centre) / 0.12) ** 2)) for centre in centres])
+
+
+def background(terms: int, n_energies: int) -> np.ndarray:
+    return np.array([np.ones(n_energies), np.linspace(-1, 1, n_energies)])[:terms]
+
+
+def mixtures(a: np.ndarray, b: np.ndarray, n_pixels: int, *, noise: float = 0.02, seed: int = 0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    x = rng.exponential(0.3, (len(a), n_pixels)) * (rng.random((len(a), n_pixels)) < 0.5)
+    od = a.T @ x + b.T @ rng.normal(0, 0.1, (len(b), n_pixels)) + rng.normal(0, noise, (a.shape[1], n_pixels))
+    return od.astype(dtype)
+
+
+def without_background(b: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Project background terms out of arrays with energy first."""
+    q = np.linalg.qr(b.T)[0]
+    return [array - q @ (q.T @ array) for array in arrays]
+
+
+def objective(a: np.ndarray, x: np.ndarray, od: np.ndarray) -> float:
+    return float(((od - a @ x) ** 2).sum())
+
+
+CASES = [
+    pytest.param(n, closeness, id=f"{n} references, {word}")
+    for n, (closeness, word) in itertools.product(
+        (2, 3, 5, 8, 9, 12), ((0.0, "distinct"), (0.7, "close"), (0.95, "near-collinear"))
+    )
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "closeness"), CASES)
+def test_nnls__reaches_the_objective_of_scipy(n, closeness, dtype):
+    a, b = spectra(n, closeness=closeness), background(1, 60)
+    od = mixtures(a, b, 120, dtype=dtype)
+    maps = fit_pixels(od, a, b, method="nnls")
+    assert (maps.amount >= 0).all()
+    design, data = without_background(b, a.T, od.astype(float))
+    for p in range(0, 120, 3):
+        best = nnls(design, data[:, p], maxiter=2000)[1] ** 2
+        reached = objective(design, maps.amount[:, p].astype(float), data[:, p])
+        assert reached <= best * (1 + (1e-9 if dtype == np.float64 else 1e-4)) + 1e-12
+        assert maps.rss[p] == pytest.approx(best, rel=1e-9 if dtype == np.float64 else 1e-4)
+
+
+def simplex_by_enumeration(design: np.ndarray, od: np.ndarray) -> float:
+    """Return the smallest objective over all supports, each solved with the sum fixed to one."""
+    best, n = np.inf, design.shape[1]
+    for size in range(1, n + 1):
+        for on in map(list, itertools.combinations(range(n), size)):
+            first, rest = design[:, on[0]], design[:, on[1:]] - design[:, [on[0]]]
+            y = np.linalg.lstsq(rest, od - first, rcond=None)[0] if size > 1 else np.zeros(0)
+            x = np.array([1 - y.sum(), *y])
+            if (x >= -1e-12).all():
+                best = min(best, objective(design[:, on], x, od))
+    return best
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("closeness", [0.0, 0.9])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
+def test_fcls__is_the_best_of_all_supports(n, closeness, dtype):
+    a, b = spectra(n, closeness=closeness), background(1, 60)
+    od = mixtures(a, b, 40, dtype=dtype)
+    maps = fit_pixels(od, a, b, method="fcls")
+    assert (maps.amount >= 0).all()
+    assert maps.amount.sum(0) == pytest.approx(1, abs=1e-11 if dtype == np.float64 else 1e-6)
+    design, data = without_background(b, a.T, od.astype(float))
+    for p in range(0, 40, 8 if n == 9 else 1):
+        best = simplex_by_enumeration(design, data[:, p])
+        assert maps.rss[p] == pytest.approx(best, rel=1e-9 if dtype == np.float64 else 1e-4)
+
+
+def test_fcls__agrees_with_a_general_optimiser():
+    a = spectra(4)
+    od = mixtures(a, np.zeros((0, 60)), 6)
+    maps = fit_pixels(od, a, np.zeros((0, 60)), method="fcls")
+    for p in range(6):
+        found = minimize(
+            lambda x, p=p: objective(a.T, x, od[:, p]),
+            np.full(4, 0.25),
+            jac=lambda x, p=p: 2 * a @ (a.T @ x - od[:, p]),
+            bounds=[(0, None)] * 4,
+            constraints={"type": "eq", "fun": lambda x: x.sum() - 1},
+            method="SLSQP",
+            options={"ftol": 1e-14},
+        )
+        assert maps.rss[p] <= found.fun * (1 + 1e-9)
+        assert maps.amount[:, p] == pytest.approx(found.x, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("terms", [0, 1, 2])
+def test_lstsq__agrees_with_numpy(terms, dtype):
+    a, b = spectra(4), background(terms, 60)
+    od = mixtures(a, b, 50, dtype=dtype)
+    maps = fit_pixels(od, a, b, method="lstsq", with_covariance=True)
+    design = np.concatenate([b, a]).T
+    expected = np.linalg.lstsq(design, od.astype(float), rcond=None)[0]
+    tolerance = 1e-10 if dtype == np.float64 else 2e-5
+    np.testing.assert_allclose(maps.background, expected[:terms], atol=tolerance)
+    np.testing.assert_allclose(maps.amount, expected[terms:], atol=tolerance)
+    rss = ((od - design @ expected) ** 2).sum(0)
+    unit = np.linalg.inv(design.T @ design)[terms:, terms:]
+    covariance = unit[..., None] * rss / (60 - 4 - terms)
+    np.testing.assert_allclose(maps.covariance, covariance, rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose(maps.stderr, np.sqrt(np.einsum("iip->ip", covariance)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
+@pytest.mark.parametrize("n", [4, 10])
+def test_stderr__is_that_of_the_active_references(n, method):
+    a, b = spectra(n), background(1, 60)
+    od = mixtures(a, b, 60)
+    maps = fit_pixels(od, a, b, method=method)
+    for p in range(60):
+        on = np.flatnonzero(maps.amount[:, p] > 0)
+        assert maps.n_active[p] == on.size
+        free = on.size + 1 - (method == "fcls")
+        if method == "fcls":
+            steps = a[on[1:]] - a[on[0]]
+            inverse = np.linalg.inv(np.concatenate([b, steps]) @ np.concatenate([b, steps]).T)[1:, 1:]
+            to_amounts = np.vstack([-np.ones(on.size - 1), np.eye(on.size - 1)])
+            unit = to_amounts @ inverse @ to_amounts.T
+        else:
+            design = np.concatenate([b, a[on]])
+            unit = np.linalg.inv(design @ design.T)[1:, 1:]
+        expected = np.zeros(n)
+        expected[on] = np.sqrt(np.diag(unit) * maps.rss[p] / (60 - free))
+        np.testing.assert_allclose(maps.stderr[:, p], expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
+def test_stderr__matches_the_spread_over_repeated_noise(method):
+    a, b = spectra(3, closeness=0.5), background(1, 60)
+    amounts = np.array([0.2, 0.5, 0.3])
+    rng = np.random.default_rng(3)
+    od = (amounts @ a + 0.1)[:, None] + rng.normal(0, 0.01, (60, 4000))
+    maps = fit_pixels(od, a, b, method=method)
+    assert (maps.n_active == 3).mean() > 0.99
+    np.testing.assert_allclose(maps.amount.std(1), np.sqrt((maps.stderr**2).mean(1)), rtol=0.05)
+    np.testing.assert_allclose(maps.amount.mean(1), amounts, atol=5 * maps.stderr.mean() / np.sqrt(4000) * 2)
+
+
+@pytest.mark.parametrize("terms", [0, 1, 2])
+@pytest.mark.parametrize("n", [3, 8, 11])
+def test_nnls__meets_the_conditions_of_optimality(n, terms):
+    a, b = spectra(n, closeness=0.6), background(terms, 60)
+    od = mixtures(a, b, 200, seed=4)
+    maps = fit_pixels(od, a, b, method="nnls")
+    rest = od - a.T @ maps.amount - b.T @ maps.background
+    gradient = a @ rest
+    scale = np.linalg.norm(od, axis=0) * np.linalg.norm(a, axis=1)[:, None]
+    assert (gradient <= 1e-9 * scale).all()
+    assert (np.abs(gradient[maps.amount > 0]) <= 1e-9 * scale[maps.amount > 0]).all()
+    assert np.abs(b @ rest).max(initial=0) < 1e-9
+    np.testing.assert_allclose(maps.rss, (rest**2).sum(0), rtol=1e-9)
+    np.testing.assert_allclose(maps.square, (od**2).sum(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
+def test_tables__agree_with_the_solver_that_needs_none(method, monkeypatch):
+    a, b = spectra(6, closeness=0.5), background(1, 60)
+    od = mixtures(a, b, 300)
+    with_tables = fit_pixels(od, a, b, method=method)
+    monkeypatch.setattr(fit_plan, "MAX_TABLE", 0)
+    fit_plan._plan.cache_clear()
+    without = fit_pixels(od, a, b, method=method)
+    fit_plan._plan.cache_clear()
+    for one, other in zip(with_tables, without, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 12), st.integers(0, 10**6), st.booleans())
+def test_small_nnls__always_ends_at_the_optimum(n, seed, degenerate):
+    rng = np.random.default_rng(seed)
+    system = rng.normal(size=(n, n))
+    if degenerate:
+        system = np.round(system)
+        system[:, rng.integers(n)] = system[:, 0]
+    columns = np.ascontiguousarray((system / np.maximum(np.linalg.norm(system, axis=0), 1e-9)).T)
+    targets = np.round(rng.normal(size=(5, n)) * 2) if degenerate else rng.normal(size=(5, n))
+    guesses = rng.integers(0, 2**n, 5)
+    amounts, spreads = np.empty((5, n)), np.empty((5, n))
+    solve_many(fit_plan.NNLS, columns, targets, guesses, amounts, spreads)
+    assert (amounts >= 0).all()
+    for x, target in zip(amounts, targets, strict=True):
+        best = nnls(columns.T, target, maxiter=1000)[1] ** 2
+        assert objective(columns.T, x, target) <= best + 1e-10
+
+
+PARTIAL = [
+    pytest.param(method, n, id=f"{method}, {n} references") for method in ("lstsq", "nnls", "fcls") for n in (3, 9)
+]
+
+
+@pytest.mark.parametrize(("method", "n"), PARTIAL)
+def test_unusable_energies__equal_a_fit_without_them(method, n):
+    a, b = spectra(n), background(2, 60)
+    od = mixtures(a, b, 30)
+    left_out = np.zeros(60, bool)
+    left_out[[0, 7, 8, 40]] = True
+    holes = od.copy()
+    holes[np.ix_(left_out, range(0, 30, 2))] = np.nan
+    holes[0, 0], holes[7, 2] = np.inf, -np.inf
+    maps = fit_pixels(holes, a, b, method=method, with_covariance=True)
+    whole = fit_pixels(od, a, b, method=method, with_covariance=True)
+    cut = fit_pixels(od[~left_out], a[:, ~left_out], b[:, ~left_out], method=method, with_covariance=True)
+    for name in maps._fields:
+        got, expected = getattr(maps, name), getattr(cut, name)
+        np.testing.assert_allclose(got[..., ::2], expected[..., ::2], rtol=1e-7, atol=1e-11, err_msg=name)
+        np.testing.assert_array_equal(got[..., 1::2], getattr(whole, name)[..., 1::2], err_msg=name)
+
+
+@pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
+def test_too_few_energies__give_nan_and_nothing_in_use(method):
+    a, b = spectra(3), background(1, 60)
+    od = mixtures(a, b, 5)
+    needed = 4 if method == "fcls" else 5
+    od[:, 0] = np.nan
+    od[needed - 1 :, 1] = np.nan
+    od[: 60 - needed, 2] = np.nan
+    maps = fit_pixels(od, a, b, method=method, with_covariance=True)
+    assert maps.n_energy.tolist() == [0, needed - 1, needed, 60, 60]
+    assert maps.n_active[:2].tolist() == [0, 0]
+    for name in ("amount", "stderr", "background", "rss", "square", "covariance"):
+        assert np.isnan(getattr(maps, name)[..., :2]).all(), name
+        assert np.isfinite(getattr(maps, name)[..., 3:]).all(), name
+
+
+def test_energies_that_do_not_tell_references_apart__give_nan():
+    a = spectra(2)
+    a[1, :30] = a[0, :30]
+    od = mixtures(a, np.zeros((0, 60)), 2)
+    od[30:, 0] = np.nan
+    maps = fit_pixels(od, a, np.zeros((0, 60)), method="nnls")
+    assert np.isnan(maps.amount[:, 0]).all()
+    assert np.isfinite(maps.amount[:, 1]).all()
+
+
+@pytest.mark.parametrize("n", [3, 9])
+def test_zero_data__has_nothing_in_use(n):
+    maps = fit_pixels(np.zeros((60, 3), np.float32), spectra(n), background(1, 60), method="nnls")
+    assert (maps.amount == 0).all()
+    assert (maps.n_active == 0).all()
+    assert (maps.rss == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("method", "n"), PARTIAL)
+def test_result__is_bitwise_the_same_for_any_threads_and_cuts(method, n, dtype):
+    a, b = spectra(n, 37), background(1, 37)
+    od = mixtures(a, b, 2 * RANGE + 333 if n == 3 else 2500, dtype=dtype)
+    od[3, 5::97] = np.nan
+    whole = fit_pixels(od, a, b, method=method, with_covariance=True)
+    threaded = fit_pixels(od, a, b, method=method, with_covariance=True, threads=3)
+    cuts = [0, 1, 14, 1031, 2049, od.shape[1]]
+    parts = [fit_pixels(od[:, i:j], a, b, method=method, with_covariance=True) for i, j in itertools.pairwise(cuts)]
+    for k, name in enumerate(whole._fields):
+        np.testing.assert_array_equal(whole[k], threaded[k], err_msg=name)
+        np.testing.assert_array_equal(whole[k], np.concatenate([part[k] for part in parts], axis=-1), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        pytest.param(lambda od: np.asfortranarray(od), id="energy contiguous"),
+        pytest.param(lambda od: np.repeat(od, 2, axis=1)[:, ::2], id="every other pixel"),
+        pytest.param(lambda od: np.ascontiguousarray(od[::-1])[::-1], id="descending rows"),
+        pytest.param(lambda od: od.astype(">f4"), id="big-endian"),
+        pytest.param(lambda od: np.pad(od, ((0, 0), (3, 5)))[:, 3:-5], id="cut from a wider array"),
+    ],
+)
+def test_layout__does_not_matter(arrange):
+    a, b = spectra(3), background(1, 60)
+    od = mixtures(a, b, 1500, dtype=np.float32)
+    arranged = arrange(od)
+    arranged.flags.writeable = False
+    expected, got = (fit_pixels(array, a, b, method="nnls") for array in (od, arranged))
+    assert got.amount.dtype == np.float32
+    for one, other in zip(expected, got, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_pixels__give_empty_maps():
+    maps = fit_pixels(np.empty((60, 0), np.float32), spectra(3), background(1, 60), method="nnls")
+    assert maps.amount.shape == (3, 0)
+
+
+def test_scale__of_data_and_references_does_not_matter():
+    a, b = spectra(5), background(1, 60)
+    od = mixtures(a, b, 100)
+    expected = fit_pixels(od, a, b, method="nnls")
+    factors = np.array([1e-6, 1e-3, 1.0, 1e4, 1e-2])
+    got = fit_pixels(od * 1e3, a * factors[:, None], b, method="nnls")
+    np.testing.assert_allclose(got.amount * factors[:, None] / 1e3, expected.amount, rtol=1e-8, atol=1e-12)
+    np.testing.assert_array_equal(got.n_active, expected.n_active)
+
+
+def test_fitting__imports_without_numba():
+    code = "import sys, xstxm.fitting; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

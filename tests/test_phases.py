@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from laziness import raise_if_dask_computes
+
+import xstxm
+from xstxm._kernels import propagation
+from xstxm.conventions import NO_SAMPLE, UNDECIDED
+from xstxm.errors import MissingVariableError, OptionError
+
+
+@pytest.fixture
+def noisy(stack):
+    rng = np.random.default_rng(3)
+    return stack.copy(data={"intensity": rng.poisson(stack["intensity"]).astype("float32")})
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return xstxm.testing.simulate_stack(shape=(60, 80), seed=2)
+
+
+@pytest.fixture(scope="module")
+def simulated_references():
+    return xstxm.testing.simulate_references()
+
+
+@pytest.fixture(scope="module")
+def simulated_phases(simulated, simulated_references):
+    return xstxm.phase_map(simulated, simulated_references)
+
+
+def test_phase_map__follows_the_schema(noisy, references, i0):
+    phases = noisy.stxm.optical_density(i0).stxm.phase_map(references)
+    xstxm.testing.assert_conforms(phases, "phase_map")
+    assert phases["phase_label"].dtype == np.int16
+    assert phases["phase_label"].attrs["flag_meanings"] == "undecided no_sample A B C"
+    assert phases["composition"].attrs["long_name"] == "x in LixV2O5"
+    assert list(phases["phase"].values) == ["A", "B", "C"]
+    assert phases["color"].dims == ("phase",)
+    assert phases["phase_fraction"].dims == ("phase", "y", "x")
+
+
+def test_phase_map__recovers_fractions_and_composition_without_noise(density, references, amounts):
+    phases = density.stxm.phase_map(references, min_amount=0.1)
+    sample = amounts.sum("reference") > 0.1
+    fraction = (amounts / amounts.sum("reference")).where(sample)
+    np.testing.assert_allclose(phases["phase_fraction"], fraction, atol=1e-6)
+    composition = (fraction * references["composition"]).sum("reference", skipna=False)
+    np.testing.assert_allclose(phases["composition"], composition, atol=1e-6)
+    np.testing.assert_array_equal(phases["phase_label"] == NO_SAMPLE, ~sample)
+    decided = phases["phase_label"] >= 0
+    best = fraction.fillna(0).argmax("reference")
+    assert bool((phases["phase_label"] == best).where(decided, True).all())
+
+
+def test_phase_map__is_lazy_and_equal_to_the_one_in_memory(noisy, references, i0):
+    eager = noisy.stxm.optical_density(i0).stxm.phase_map(references)
+    with raise_if_dask_computes():
+        lazy = noisy.chunk(y=2, x=4).stxm.optical_density(i0).stxm.phase_map(references)
+    assert lazy["phase_label"].chunks is not None
+    xr.testing.assert_allclose(lazy.compute(), eager, rtol=1e-5, atol=1e-6)
+
+
+def test_phase_map__descending_energy_is_the_same_map(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0)
+    down = od.isel(energy=slice(None, None, -1)).stxm.phase_map(references)
+    np.testing.assert_allclose(down["composition"], od.stxm.phase_map(references)["composition"], atol=2e-4)
+
+
+def test_phase_map__with_no_argument_does_all_the_steps(noisy, references):
+    phases = noisy.stxm.with_references(references).stxm.phase_map()
+    assert "i0 estimated from the brightest 10 % of the pixels" in phases.attrs["history"]
+    assert [entry["operation"] for entry in xstxm.provenance.entries(phases)] == ["with_references", "phase_map"]
+    assert phases.attrs["title"] == "a test"
+
+
+def test_phase_map__pixel_that_was_not_measured_is_undecided_not_empty(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0)
+    od["optical_density"][:, 3, 5] = np.nan
+    phases = od.stxm.phase_map(references)
+    assert int(phases["phase_label"][3, 5]) == UNDECIDED
+    assert bool(phases["phase_fraction"][:, 3, 5].isnull().all())
+
+
+def test_phase_map__keeps_the_quality_of_the_stack(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0, thick=0.9)
+    np.testing.assert_array_equal(od.stxm.phase_map(references)["quality"], od["quality"])
+
+
+def test_phase_map__threshold_acts_on_the_label_only(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0)
+    sure, unsure = (
+        od.stxm.phase_map(references, min_confidence=0.999999),
+        od.stxm.phase_map(references, min_confidence=0),
+    )
+    assert int((sure["phase_label"] == UNDECIDED).sum()) > int((unsure["phase_label"] == UNDECIDED).sum()) == 0
+    np.testing.assert_array_equal(sure["phase_fraction"], unsure["phase_fraction"])
+
+
+def test_phase_map__references_of_one_phase_are_added_up(density, references, amounts):
+    grouped = references.assign_coords(phase=("reference", ["first", "first", "second"]))
+    phases = density.stxm.phase_map(grouped, min_amount=0.1)
+    assert list(phases["phase"].values) == ["first", "second"]
+    share = amounts.sel(reference=["A", "B"]).sum("reference") / amounts.sum("reference")
+    np.testing.assert_allclose(phases["phase_fraction"].sel(phase="first")[:, 2:], share[:, 2:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        pytest.param({"min_confidence": 1.2}, OptionError, r"a probability lies in \[0, 1\]", id="confidence"),
+        pytest.param({"method": "nnsl"}, ValueError, "did you mean 'nnls'", id="method"),
+        pytest.param({"signal": "od"}, MissingVariableError, "'od' is missing", id="signal"),
+    ],
+)
+def test_phase_map__refuses(noisy, references, i0, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        noisy.stxm.optical_density(i0).stxm.phase_map(references, **kwargs)
+
+
+def test_phase_map__without_counts_or_density(references):
+    with pytest.raises(MissingVariableError, match="'intensity' is missing"):
+        xr.Dataset({"other": ("energy", [1.0])}, {"energy": ("energy", [510.0], {"units": "eV"})}).stxm.phase_map(
+            references
+        )
+
+
+def test_phase_map__errors_are_honest_on_simulated_data(simulated, simulated_references, simulated_phases):
+    """The composition deviates from the truth by what its standard error says."""
+    truth = simulated["true_composition"]
+    error = (simulated_phases["composition"] - truth) / simulated_phases["composition_stderr"]
+    inside = (simulated_phases["phase_label"] >= 0) & (simulated["true_thickness"].sum("reference") > 50)
+    spread = float(np.sqrt((error.where(inside) ** 2).median() / 0.455))
+    assert 0.6 < spread < 1.3
+
+
+def test_phase_map__confident_labels_are_right_as_often_as_they_say(simulated, simulated_phases):
+    truth, label = simulated["true_label"], simulated_phases["phase_label"]
+    decided = (label >= 0) & (truth >= 0)
+    assert int(decided.sum()) > 500
+    assert float((label == truth).where(decided).mean()) > 0.95
+
+
+def test_phase_map__finds_the_sample(simulated, simulated_phases):
+    found = simulated_phases["phase_label"] != NO_SAMPLE
+    truth = simulated["true_thickness"].sum("reference") > 20
+    assert float((found == truth).mean()) > 0.85
+
+
+def test_phase_map__without_references_finds_clusters(simulated):
+    phases = xstxm.phase_map(simulated, n_phases=3, seed=1)
+    xstxm.testing.assert_conforms(phases, "phase_map")
+    assert list(phases["phase"].values) == ["cluster 1", "cluster 2", "cluster 3"]
+    sizes = [int((phases["phase_label"] == k).sum()) for k in range(3)]
+    assert sizes == sorted(sizes, reverse=True)
+    again = xstxm.phase_map(simulated, n_phases=3, seed=1)
+    np.testing.assert_array_equal(phases["phase_label"], again["phase_label"])
+
+
+def test_phase_map__clusters_sort_by_shape_not_by_thickness(simulated):
+    """Within a cluster the thickness varies as in the whole sample; the composition does not."""
+    phases = xstxm.phase_map(simulated, n_phases=3)
+    sample = phases["phase_label"] >= 0
+    composition, thickness = simulated["true_composition"], simulated["true_thickness"].sum("reference")
+
+    def explained(truth):
+        total = truth.where(sample).var()
+        within = sum(
+            truth.where(phases["phase_label"] == k).var() * (phases["phase_label"] == k).sum() for k in range(3)
+        )
+        return 1 - float(within / total / sample.sum())
+
+    assert explained(composition) > 0.6
+    assert explained(composition) > 2 * explained(thickness)
+
+
+def test_phase_map__clusters_chosen_by_themselves(simulated):
+    phases = xstxm.phase_map(simulated)
+    assert 2 <= phases.sizes["phase"] <= 6
+    assert phases["phase_fraction_stderr"].isnull().all()
+
+
+def test_phase_summary__agrees_with_the_map(simulated_phases):
+    summary = xstxm.phase_summary(simulated_phases)
+    label = simulated_phases["phase_label"]
+    sample = int((label != NO_SAMPLE).sum())
+    total = float(summary["area_fraction"].sum() + summary["undecided_fraction"])
+    assert total == pytest.approx(1)
+    assert int(summary["n_pixels"][0]) == int((label == 0).sum())
+    assert float(summary["area_fraction"][0]) == pytest.approx(int((label == 0).sum()) / sample)
+    member = simulated_phases["composition"].where(label == 0)
+    assert float(summary["mean_composition"][0]) == pytest.approx(float(member.mean()), nan_ok=True)
+
+
+def test_phase_summary__needs_a_phase_map(stack):
+    with pytest.raises(MissingVariableError, match="phase_map"):
+        xstxm.phase_summary(stack)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5))
+def test_propagation__agrees_with_monte_carlo_in_the_linear_limit(seed, n_references):
+    rng = np.random.default_rng(seed)
+    amount = rng.uniform(1, 2, n_references)
+    root = rng.normal(size=(n_references, n_references)) * 1e-3
+    draws = amount + rng.normal(size=(4000, n_references)) @ root.T
+    covariance = root @ root.T
+    fraction, stderr, total = propagation.phase_fractions(amount, covariance, np.eye(n_references))
+    np.testing.assert_allclose(total, amount.sum())
+    np.testing.assert_allclose(fraction, amount / amount.sum())
+    sampled = (draws / draws.sum(1, keepdims=True)).std(0)
+    np.testing.assert_allclose(stderr, sampled, rtol=0.12, atol=1e-7)
+    x = rng.uniform(size=n_references)
+    mean, error = propagation.composition(amount, covariance, x)
+    np.testing.assert_allclose(mean, amount @ x / amount.sum())
+    np.testing.assert_allclose(error, (draws @ x / draws.sum(1)).std(), rtol=0.12, atol=1e-7)
+
+
+def test_propagation__confidence_is_the_probability_of_the_larger():
+    rng = np.random.default_rng(0)
+    amount, root = np.array([1.0, 0.9]), rng.normal(size=(2, 2)) * 0.1
+    label, confidence = propagation.phase_label(amount, root @ root.T, np.eye(2))
+    draws = amount + rng.normal(size=(40000, 2)) @ root.T
+    assert int(label) == 0
+    assert float(confidence) == pytest.approx((draws[:, 0] > draws[:, 1]).mean(), abs=0.01)
+
+
+def test_propagation__a_pure_pixel_still_has_an_error():
+    covariance = np.array([[0.01, -0.009], [-0.009, 0.01]])
+    fraction, stderr, _ = propagation.phase_fractions(np.array([1.0, 0.0]), covariance, np.eye(2))
+    np.testing.assert_allclose(fraction, [1, 0])
+    assert (stderr > 0.05).all()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xstxm
+from xstxm.errors import EnergyRangeError, MissingVariableError, ReferenceSpectrumError, SchemaError, UnitsError
+from xstxm.references import references_at
+
+E = np.linspace(505, 530, 26)
+A, B = np.exp(-(((E - 517) / 3) ** 2)), np.exp(-(((E - 521) / 3) ** 2))
+
+
+def test_reference_set__follows_the_schema():
+    refs = xstxm.reference_set(
+        {"V2O5": (E, A), "LiV2O5": (E, B)},
+        units="nm**-1",
+        composition={"V2O5": 0, "LiV2O5": 1},
+        composition_name="x in LixV2O5",
+        color={"V2O5": "#000000"},
+        source="synthetic",
+    )
+    xstxm.testing.assert_conforms(refs, "reference_set")
+    assert refs["absorption"].attrs["units"] == "1/nm"
+    assert refs["composition"].attrs["long_name"] == "x in LixV2O5"
+    np.testing.assert_array_equal(refs["color"], ["#000000", ""])
+    np.testing.assert_array_equal(refs.sel(reference="LiV2O5")["absorption"], B)
+
+
+def test_reference_set__grids_of_their_own_leave_nan_not_guesses():
+    refs = xstxm.reference_set({"a": (E[:20], A[:20]), "b": (E[4:], B[4:])})
+    assert refs.sizes == {"reference": 2, "energy": 26}
+    np.testing.assert_array_equal(refs["absorption"].isnull().sum("energy"), [6, 4])
+
+
+def test_reference_set__descending_and_kilo_electron_volt():
+    refs = xstxm.reference_set({"a": (E[::-1] / 1000, A[::-1])}, energy_units="keV")
+    np.testing.assert_allclose(refs["energy"], E)
+    np.testing.assert_allclose(refs["absorption"].isel(reference=0), A)
+    assert refs["energy"].attrs["units"] == "eV"
+
+
+def test_reference_set__takes_arrays_with_coordinates(spectra):
+    refs = xstxm.reference_set({"A": spectra.sel(reference="A", drop=True), "raw": (E, A)})
+    assert list(refs["reference"].values) == ["A", "raw"]
+
+
+@pytest.mark.parametrize(
+    ("spectra", "kwargs", "message"),
+    [
+        pytest.param({}, {}, "no reference spectra given", id="none"),
+        pytest.param({"a": (E, A * 0 + 1)}, {}, "'a' are constant over energy", id="constant"),
+        pytest.param({"a": (E, A * np.nan)}, {}, "'a' holds no finite values", id="all NaN"),
+        pytest.param({"a": (E, A[:3])}, {}, "26 energies and 3 values", id="lengths"),
+        pytest.param({"a": (np.r_[E, 510.0], np.r_[A, 1.0])}, {}, r"energies twice \(510 eV\)", id="repeat"),
+        pytest.param({"a": (E, A), 1: (E, B), "1": (E, B)}, {}, "names given twice: '1'", id="names"),
+        pytest.param(
+            {"a": (E, A)}, {"composition": {"b": 1}}, "not references: 'b'; nothing for 'a'", id="composition"
+        ),
+        pytest.param(
+            {"a": (E, A)}, {"color": {"c": "red"}}, "color has names that are not references: 'c'", id="color"
+        ),
+    ],
+)
+def test_reference_set__refuses(spectra, kwargs, message):
+    with pytest.raises(ReferenceSpectrumError, match=message):
+        xstxm.reference_set(spectra, **kwargs)
+
+
+def test_reference_set__refuses_unknown_units():
+    with pytest.raises(UnitsError, match="cannot understand the unit 'nm-1'"):
+        xstxm.reference_set({"a": (E, A)}, units="nm-1")
+
+
+def test_references_at__interpolates_each_on_its_own_range(stack):
+    coarse = np.linspace(500, 540, 81)
+    refs = xstxm.reference_set({"fine": (E, A), "coarse": (coarse, np.sin(coarse / 9))})
+    spectra = references_at(refs, stack["energy"])
+    np.testing.assert_array_equal(spectra["energy"], stack["energy"])
+    np.testing.assert_allclose(spectra.sel(reference="fine"), np.interp(stack["energy"], E, A))
+    np.testing.assert_allclose(spectra.sel(reference="coarse"), np.interp(stack["energy"], coarse, np.sin(coarse / 9)))
+
+
+def test_references_at__descending_stack_gives_the_same_values(stack, references):
+    up = references_at(references, stack["energy"])
+    down = references_at(references, stack["energy"][::-1])
+    xr.testing.assert_allclose(up, down.sortby("energy"))
+
+
+def test_references_at__names_all_that_do_not_cover(stack):
+    refs = xstxm.reference_set({"a": (E[7:], A[7:]), "b": (E[:-3], B[:-3]), "c": (E, B)})
+    with pytest.raises(
+        EnergyRangeError,
+        match=r"references cover 'a' 512-530 eV, 'b' 505-527 eV, the stack 505-530 eV: "
+        r'use sel_energy\("512 eV", "527 eV"\) first',
+    ):
+        references_at(refs, stack["energy"])
+
+
+def test_references_at__nothing_in_common(stack):
+    refs = xstxm.reference_set({"a": (E + 200, A)})
+    with pytest.raises(EnergyRangeError, match="no energy is common to all: check the energy units"):
+        references_at(refs, stack["energy"])
+
+
+def test_references_at__constant_where_the_stack_looks(stack):
+    wide = np.linspace(400, 600, 201)
+    refs = xstxm.reference_set({"a": (wide, np.where(wide < 560, 1.0, 2.0))})
+    with pytest.raises(ReferenceSpectrumError, match="'a' are constant over energy"):
+        references_at(refs, stack["energy"])
+
+
+def test_references_at__names_given_twice(stack, references):
+    with pytest.raises(ReferenceSpectrumError, match="names given twice: 'A'"):
+        references_at(references.assign_coords(reference=["A", "A", "C"]), stack["energy"])
+
+
+def test_references_at__not_a_reference_set(stack):
+    with pytest.raises(MissingVariableError, match="'absorption' is missing"):
+        references_at(stack, stack["energy"])
+
+
+def test_with_references__replaces_what_was_there(stack, references):
+    once = xstxm.with_references(stack, references)
+    assert once["reference_spectra"].dims == ("reference", "energy")
+    assert list(once["composition"].values) == [0.0, 0.4, 1.0]
+    fewer = xstxm.reference_set({"a": (E, A)})
+    again = xstxm.with_references(once, fewer)
+    assert list(again["reference"].values) == ["a"]
+    assert "composition" not in again.coords
+    assert "reference_spectra" not in stack
+
+
+def test_with_references__needs_a_dataset(stack, references):
+    with pytest.raises(SchemaError, match="references go into a Dataset"):
+        xstxm.with_references(stack["intensity"], references)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pint
+import pint_xarray  # noqa: F401  registers .pint
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xstxm import units
+from xstxm.errors import IncompatibleUnitsError, MissingUnitsError, UnitsError
+
+
+@pytest.mark.parametrize(
+    ("given", "canonical"),
+    [
+        ("µm", "um"),
+        ("μm", "um"),
+        ("counts", "count"),
+        ("counts/ms", "count/ms"),
+        ("nm**-1", "1/nm"),
+        ("cm^2/g", "cm**2/g"),
+        ("1", "1"),
+        ("", "1"),
+        ("dimensionless", "1"),
+        ("mA", "mA"),
+        ("Å", "angstrom"),
+        ("Hz", "count/s"),
+        (" eV ", "eV"),
+    ],
+)
+def test_normalize__gives_ascii_that_pint_reads_back(given, canonical):
+    assert units.normalize(given) == canonical
+    assert units.normalize(canonical) == canonical
+    assert canonical.isascii()
+
+
+@pytest.mark.parametrize("text", ["nm-1", "foo", "3 + (", "count per"])
+def test_normalize__refuses_what_it_cannot_understand(text):
+    with pytest.raises(UnitsError, match="cannot understand the unit"):
+        units.normalize(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (515, 515.0),
+        (np.float32(515), 515.0),
+        ("515 eV", 515.0),
+        ("0.515 keV", 515.0),
+        ("515000 meV", 515.0),
+        (pint.application_registry.Quantity(0.515, "keV"), 515.0),
+        ("2.4 nm", 516.600826805),
+    ],
+)
+def test_to_magnitude__takes_numbers_strings_and_quantities(value, expected):
+    assert units.to_magnitude(value, "eV") == pytest.approx(expected, rel=1e-9)
+
+
+def test_to_magnitude__string_without_unit_shows_both_spellings():
+    with pytest.raises(MissingUnitsError, match=r"energy '515' has no units: write 515 \(in eV\) or '515 eV'"):
+        units.to_magnitude("515", "eV", "energy")
+
+
+def test_to_magnitude__refuses_another_kind():
+    with pytest.raises(IncompatibleUnitsError, match="energy is in 's', which does not convert to 'eV'"):
+        units.to_magnitude("5 s", "eV", "energy")
+
+
+def test_to_magnitude__a_difference_of_energies_is_no_wavelength():
+    with pytest.raises(IncompatibleUnitsError, match="shift is in 'nm'"):
+        units.to_magnitude("2 nm", "eV", "shift", spectroscopy=False)
+
+
+def test_to_magnitude__refuses_nan():
+    with pytest.raises(UnitsError, match="energy is NaN"):
+        units.to_magnitude(float("nan"), "eV", "energy")
+
+
+@given(st.floats(1, 1e5))
+def test_to_magnitude__kilo_and_back(number):
+    assert units.to_magnitude(f"{number / 1000!r} keV", "eV") == pytest.approx(number, rel=1e-12)
+
+
+def test_derive__and_same_kind():
+    assert units.derive("1", "1/nm") == "nm"
+    assert units.derive("count/ms", "ms", "*") == "count"
+    assert units.same_kind("um", "nm")
+    assert not units.same_kind("count", "count/ms")
+
+
+def test_to_units__keeps_dtype_and_scales():
+    array = xr.DataArray(np.array([1.0, 2.0], dtype="float32"), dims="x", attrs={"units": "um", "long_name": "x"})
+    converted = units.to_units(array, "nm")
+    assert converted.dtype == np.float32
+    assert converted.attrs == {"units": "nm", "long_name": "x"}
+    np.testing.assert_allclose(converted, [1000, 2000])
+
+
+def test_units_of__says_how_to_set_them():
+    with pytest.raises(MissingUnitsError, match=r"'i0' has no units: set them"):
+        units.units_of(xr.DataArray([1.0], name="i0"))
+
+
+def test_dequantify__takes_objects_of_pint_xarray(stack):
+    quantified = stack.pint.quantify()
+    plain = units.dequantify(quantified)
+    assert isinstance(plain["intensity"].data, np.ndarray)
+    assert plain["intensity"].attrs["units"] == "count"
+    assert plain["energy"].attrs["units"] == "eV"
+    assert units.dequantify(stack) is stack

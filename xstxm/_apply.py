@@ -1,0 +1,161 @@
+"""How functions meet labelled arrays: along energy, lazily, and two energy axes in one place only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import xarray as xr
+from dask.utils import format_bytes
+
+from xstxm import units
+from xstxm.conventions import ENERGY, require_energy
+from xstxm.errors import (
+    ChunkingError,
+    EnergyRangeError,
+    ExtrapolationWarning,
+    PerformanceWarning,
+    check_choice,
+    warn,
+)
+from xstxm.options import get_options
+
+MatchHow: TypeAlias = Literal["exact", "interp"]
+
+
+def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
+    """Tell whether an object holds dask arrays."""
+    return obj.__dask_graph__() is not None
+
+
+def require_single_chunk(array: xr.DataArray, verb: str, dim: str = ENERGY) -> xr.DataArray:
+    """Return the array with a dimension in one chunk, or raise `ChunkingError` where that is not cheap."""
+    chunks = array.variable.chunksizes.get(dim, ())
+    if len(chunks) <= 1:
+        return array
+    limit = get_options().rechunk_limit
+    if array.nbytes > limit:
+        raise ChunkingError(verb, dim, len(chunks), format_bytes(array.nbytes), format_bytes(int(limit)))
+    warn(
+        f"{verb} merges {len(chunks)} chunks along {dim!r}: .chunk({dim}=-1) once, before the first verb, "
+        "reads the stack once only",
+        PerformanceWarning,
+    )
+    return array.chunk({dim: -1})
+
+
+def over_energy(
+    func: Callable[..., Any],
+    array: xr.DataArray,
+    *others: xr.DataArray,
+    verb: str,
+    output_dims: Sequence[Sequence[str]] = ((),),
+    output_sizes: Mapping[str, int] | None = None,
+    output_dtypes: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """Apply a function of whole spectra to every pixel, lazily where the array is lazy.
+
+    `func` gets arrays with energy last, shape (..., energy), and returns one array per entry of
+    `output_dims`, new dimensions last. The results still carry the attributes of `array`: stamp them.
+    """
+    array = require_single_chunk(array, verb)
+    result = xr.apply_ufunc(
+        func,
+        array,
+        *others,
+        input_core_dims=[[ENERGY]] * (1 + len(others)),
+        output_core_dims=[list(dims) for dims in output_dims],
+        dask="parallelized",
+        output_dtypes=list(output_dtypes or [array.dtype] * len(output_dims)),
+        dask_gufunc_kwargs={"output_sizes": dict(output_sizes or {})},
+        kwargs=dict(kwargs or {}),
+        keep_attrs=True,
+    )
+    return result
+
+
+def match_energy(
+    other: xr.DataArray,
+    energy: xr.DataArray,
+    *,
+    how: MatchHow = "interp",
+    tolerance: float | str | None = None,
+    what: str = "the spectrum",
+    extrapolate: bool = False,
+) -> xr.DataArray:
+    """Return `other` on the stack's energies: the one place where two energy axes meet.
+
+    Equal within `tolerance`, the values are taken as they are and get the stack's own coordinate.
+    Otherwise ``how="interp"`` interpolates linearly onto the stack's energies, in any order of
+    either axis, and ``how="exact"`` refuses.
+
+    Parameters
+    ----------
+    other
+        Array with an energy dimension; eager, small.
+    energy
+        Energy coordinate of the stack.
+    how
+        Interpolate, or insist on equal axes.
+    tolerance
+        Largest difference of equal energies, ``"10 meV"`` by default (option `energy_tolerance`).
+    what
+        Name of `other` for messages.
+    extrapolate
+        Hold the end values beyond the data, with a warning, where refusing is the default.
+
+    Raises
+    ------
+    EnergyRangeError
+        The axes differ with ``how="exact"``, or `other` does not cover the stack.
+    """
+    check_choice("how", how, MatchHow)
+    unit = units.units_of(energy)
+    source = _in_units(require_energy(other), unit)
+    target = np.asarray(energy, dtype=float)
+    limit = (
+        get_options().energy_tolerance * units.factor("eV", unit)
+        if tolerance is None
+        else units.to_magnitude(tolerance, unit, "tolerance")
+    )
+    if source.size == target.size and bool(np.all(np.abs(source - target) <= limit)):
+        return other.assign_coords({ENERGY: energy.variable})
+    if how == "exact":
+        raise EnergyRangeError(_first_difference(source, target, limit, unit, what))
+    order = np.argsort(source, kind="stable")
+    ascending = other.isel({ENERGY: order})
+    grid = source[order]
+    if np.any(np.diff(grid) == 0):
+        raise EnergyRangeError(f"{what} holds an energy twice: average or drop the repeats first")
+    low, high = grid[0] - limit, grid[-1] + limit
+    outside = (target < low) | (target > high)
+    if outside.any() and not extrapolate:
+        raise EnergyRangeError(
+            f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}: "
+            f"use sel_energy({float(grid[0]):g}, {float(grid[-1]):g}) on the stack first"
+        )
+    if outside.any():
+        warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)
+    held = np.clip(target, grid[0], grid[-1])
+    plain = ascending.assign_coords({ENERGY: grid})
+    return plain.interp({ENERGY: held}, method="linear").assign_coords({ENERGY: energy.variable}).astype(other.dtype)
+
+
+def _in_units(energy: xr.DataArray, unit: str) -> np.ndarray:
+    return np.asarray(units.to_units(energy.astype(float), unit, "the energy axis"), dtype=float)
+
+
+def format_range(energies: np.ndarray, unit: str) -> str:
+    """Return ``510-532 eV`` of an energy axis in any order."""
+    return f"{float(np.min(energies)):.6g}-{float(np.max(energies)):.6g} {unit}"
+
+
+def _first_difference(source: np.ndarray, target: np.ndarray, limit: float, unit: str, what: str) -> str:
+    if source.size != target.size:
+        found = f"{what} has {source.size} energies, the stack {target.size}"
+    else:
+        at = int(np.argmax(np.abs(source - target) > limit))
+        found = f"{what} and the stack differ first at point {at}: {source[at]:g} and {target[at]:g} {unit}"
+    return f"{found} (tolerance {limit:g} {unit}): pass how='interp' to interpolate"

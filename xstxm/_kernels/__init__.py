@@ -1,0 +1,1 @@
+"""Kernels: arrays in, arrays out; no xarray, no dask, no pint."""

@@ -1,0 +1,342 @@
+"""From counts to optical density: incident intensity and the Beer-Lambert law."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import is_lazy, match_energy
+from xstxm.conventions import (
+    ENERGY,
+    QUALITY_FLAGS,
+    annotate,
+    flag_attrs,
+    pixel_dims,
+    require_energy,
+    signal_of,
+)
+from xstxm.errors import (
+    IncompatibleUnitsError,
+    MissingCoordinateError,
+    MissingUnitsError,
+    MissingVariableError,
+    NonPositiveIntensityWarning,
+    OptionError,
+    SchemaError,
+    check_choice,
+    warn,
+)
+from xstxm.provenance import recorded
+from xstxm.roi import Region, region_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AutoRegion: TypeAlias = Literal["brightest"]
+
+
+@recorded
+def estimate_i0(
+    stack: xr.DataArray | xr.Dataset,
+    region: AutoRegion | Region = "brightest",
+    *,
+    fraction: float = 0.1,
+    signal: str = "intensity",
+) -> xr.Dataset:
+    """Estimate the incident intensity from the empty pixels of a stack: their mean at each energy.
+
+    Parameters
+    ----------
+    stack
+        Stack, or the array of counts.
+    region
+        ``"brightest"``: the `fraction` of the pixels with the highest mean counts; or a mask, a box, a
+        polygon or a point where the beam misses the sample, see `spectrum`.
+    fraction
+        Share of the pixels that ``"brightest"`` takes, in (0, 1].
+    signal
+        Variable of a Dataset that holds the counts.
+
+    Returns
+    -------
+    Dataset
+        `i0` and `i0_stderr` (energy) in the units of the counts, `mask` (pixel dims) of the pixels
+        used. Eager on one image for ``"brightest"``, which averages the stack over energy; lazy
+        otherwise.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset has no such signal.
+    OptionError
+        `fraction` is not in (0, 1], or the region holds no pixel.
+
+    Notes
+    -----
+    The brightest pixels are chosen by their mean over energy, so their counting noise raises the
+    estimate by far less than their own standard error as long as the empty area is larger than
+    `fraction`. A stack without empty area has no I0 to estimate: give one.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> xstxm.estimate_i0(stack).i0.dims
+    ('energy',)
+    """
+    counts = signal_of(units.dequantify(stack), signal)
+    require_energy(counts)
+    dims = pixel_dims(counts)
+    if not dims:
+        raise SchemaError("a single spectrum has no empty pixels: pass an I0 spectrum instead, see xstxm.read_i0")
+    if isinstance(region, str):
+        check_choice("region", region, AutoRegion)
+        mask = _brightest(counts, fraction)
+    else:
+        mask = region_mask(counts, region)
+    inside = counts.where(mask)
+    number = inside.count(dims)
+    unit = counts.attrs.get("units")
+    i0 = annotate(inside.mean(dims, skipna=True, dtype=float), "i0", units=unit)
+    stderr = annotate(inside.std(dims, skipna=True, dtype=float) / np.sqrt(number), "i0_stderr", units=unit)
+    result = xr.Dataset({"i0": i0, "i0_stderr": stderr, "mask": mask})
+    return result.assign_attrs(method=region if isinstance(region, str) else "region")
+
+
+def _brightest(counts: xr.DataArray, fraction: float) -> xr.DataArray:
+    """Mask the brightest pixels of the mean image. Eager on that one image."""
+    if not 0 < fraction <= 1:
+        raise OptionError("fraction", fraction, "the share of the pixels to use lies in (0, 1]")
+    image = counts.mean(ENERGY, skipna=False).compute()
+    finite = image.where(np.isfinite(image))
+    if not bool(finite.notnull().any()):
+        raise OptionError("region", "brightest", "no pixel is finite at every energy: give a mask or a box")
+    threshold = finite.quantile(1 - fraction, skipna=True).drop_vars("quantile")
+    return annotate(finite >= threshold, "mask")
+
+
+@overload
+def optical_density(
+    stack: xr.DataArray,
+    i0: xr.DataArray | None = ...,
+    *,
+    dark: float | xr.DataArray | None = ...,
+    signal: str = ...,
+    thick: float = ...,
+    saturation: float | None = ...,
+) -> xr.DataArray: ...
+@overload
+def optical_density(
+    stack: xr.Dataset,
+    i0: xr.DataArray | xr.Dataset | None = ...,
+    *,
+    dark: float | xr.DataArray | None = ...,
+    signal: str = ...,
+    thick: float = ...,
+    saturation: float | None = ...,
+) -> xr.Dataset: ...
+@recorded
+def optical_density(
+    stack: xr.DataArray | xr.Dataset,
+    i0: xr.DataArray | xr.Dataset | None = None,
+    *,
+    dark: float | xr.DataArray | None = None,
+    signal: str = "intensity",
+    thick: float = 2.2,
+    saturation: float | None = None,
+) -> xr.DataArray | xr.Dataset:
+    """Return the optical density ``OD = -ln((I - dark) / (I0 - dark))``, natural logarithm.
+
+    Parameters
+    ----------
+    stack
+        Stack with `intensity`, or the array of counts.
+    i0
+        Incident intensity (energy), (energy, y, x) or (y, x), or a result of `estimate_i0`. By default
+        the `i0` of the Dataset, or else an estimate from the brightest tenth of the pixels; the history
+        says which. Another energy grid is interpolated onto the stack's, never beyond its data.
+    dark
+        Counts without light, in the units of the stack: a number or an array.
+    signal
+        Variable of a Dataset that holds the counts.
+    thick
+        Pixels whose optical density exceeds this at any energy are flagged `too_thick`; values stay.
+    saturation
+        Counts at or above this are flagged `saturated`; values stay. None checks nothing.
+
+    Returns
+    -------
+    DataArray or Dataset
+        Of a DataArray its `optical_density`, dtype kept (integers become float32); of a Dataset the
+        Dataset with `optical_density` and `quality` (pixel dims) added. Counts or I0 of zero or less
+        give NaN and the flag `nonpositive_counts`. Lazy, unless I0 has to be estimated first.
+
+    Raises
+    ------
+    MissingUnitsError
+        The counts or I0 have no units: counts per dwell against counts per ms would shift every value.
+    IncompatibleUnitsError
+        I0 is in units of another kind; a rate and counts meet through `dwell_time`.
+    EnergyRangeError
+        I0 does not cover the stack.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> od = xstxm.optical_density(stack)
+    >>> od.optical_density.attrs["units"]
+    '1'
+    """
+    stack = units.dequantify(stack)
+    counts = signal_of(stack, signal)
+    energy = require_energy(counts)
+    incident, note = _incident(stack, counts, i0, signal)
+    incident = _at_energies(incident, energy, counts)
+    bright, empty = _in_same_units(counts, incident, stack)
+    bright, empty = _without_dark(bright, empty, _dark(dark, counts))
+    od = annotate(_minus_log(bright, empty).transpose(*counts.dims), "optical_density")
+    nonpositive = (bright <= 0).any(ENERGY) | (empty <= 0).any([dim for dim in empty.dims if dim == ENERGY])
+    flags = {
+        "nonpositive_counts": nonpositive,
+        "too_thick": (od > thick).any(ENERGY),
+        **({} if saturation is None else {"saturated": (counts >= saturation).any(ENERGY)}),
+    }
+    if not is_lazy(counts):
+        _warn_nonpositive(nonpositive)
+    if isinstance(stack, xr.DataArray):
+        return od.assign_attrs(notes=note) if note else od
+    result = stack.assign(optical_density=od, quality=_quality(flags, stack.get("quality")))
+    return result.assign_attrs(notes=note) if note else result
+
+
+def _incident(
+    stack: xr.DataArray | xr.Dataset, counts: xr.DataArray, i0: xr.DataArray | xr.Dataset | None, signal: str
+) -> tuple[xr.DataArray, str]:
+    """Return I0 and, where nobody gave one, a note for the record."""
+    if isinstance(i0, xr.Dataset):
+        if "i0" not in i0:
+            raise MissingVariableError("i0", i0.data_vars, "pass the result of estimate_i0, or an array")
+        return units.dequantify(i0)["i0"], ""
+    if i0 is not None:
+        if not isinstance(i0, xr.DataArray):
+            raise SchemaError(
+                f"I0 is a {type(i0).__name__}: make it an array with units, e.g. xarray.DataArray(values, "
+                "dims='energy', coords={'energy': stack.energy}, attrs={'units': 'count'})"
+            )
+        return units.dequantify(i0), ""
+    if isinstance(stack, xr.Dataset) and "i0" in stack:
+        return stack["i0"], ""
+    if not pixel_dims(counts):
+        raise MissingVariableError("i0", [signal], "pass i0=..., a single spectrum has no empty pixels")
+    return estimate_i0(counts)["i0"], "i0 estimated from the brightest 10 % of the pixels"
+
+
+def _at_energies(incident: xr.DataArray, energy: xr.DataArray, counts: xr.DataArray) -> xr.DataArray:
+    if "units" not in incident.attrs:
+        raise MissingUnitsError(
+            "I0",
+            "say whether it is counts per pixel or a rate: xstxm.read_i0(path, units='count/ms'), or "
+            "i0.attrs['units'] = 'count'",
+        )
+    for dim in incident.dims:
+        if dim not in counts.dims:
+            raise SchemaError(f"I0 has a dimension {dim!r} that the stack lacks (stack: {counts.dims})")
+    if ENERGY not in incident.dims:
+        return incident
+    matched = match_energy(incident, energy, what="I0")
+    return matched.assign_attrs(incident.attrs)
+
+
+def _in_same_units(
+    counts: xr.DataArray, incident: xr.DataArray, stack: xr.DataArray | xr.Dataset
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return I and I0 as floats of one dtype in one unit; a rate meets counts through the dwell time."""
+    dtype = counts.dtype if counts.dtype.kind == "f" else np.dtype("float32")
+    found, given = units.units_of(counts, "the intensity"), units.units_of(incident, "I0")
+    per_dwell = units.derive(found, "ms", "/"), units.derive(given, "ms", "/")
+    if units.same_kind(found, given):
+        scale: Any = units.factor(given, found, "I0")
+    elif units.same_kind(per_dwell[0], given):
+        scale = units.factor(given, per_dwell[0]) * _dwell(stack)
+    elif units.same_kind(found, per_dwell[1]):
+        scale = units.factor(per_dwell[1], found) / _dwell(stack)
+    else:
+        raise IncompatibleUnitsError("I0", given, found, "give I0 as counts ('count') or as a rate ('count/ms')")
+    empty = (incident.astype(float) * scale).astype(dtype)
+    return counts.astype(dtype, copy=False), empty
+
+
+def _dwell(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return the dwell time in ms, where counts and a rate have to meet."""
+    if "dwell_time" not in stack.coords:
+        raise MissingCoordinateError(
+            "dwell_time",
+            "one of I and I0 is a rate, the other counts; assign the exposure, e.g. "
+            ".assign_coords(dwell_time=((), 1.0, {'units': 'ms'}))",
+        )
+    dwell = units.to_units(stack["dwell_time"].astype(float), "ms", "dwell_time")
+    if not is_lazy(dwell) and bool((dwell <= 0).any()):
+        raise OptionError("dwell_time", np.asarray(dwell).tolist(), "an exposure is above zero")
+    return dwell
+
+
+def _dark(dark: float | xr.DataArray | None, counts: xr.DataArray) -> xr.DataArray | float | None:
+    if not isinstance(dark, xr.DataArray):
+        return dark
+    if ENERGY in dark.dims:
+        dark = match_energy(dark, counts[ENERGY], what="dark").assign_attrs(dark.attrs)
+    return units.to_units(dark, units.units_of(counts), "dark") if "units" in dark.attrs else dark
+
+
+def _without_dark(
+    bright: xr.DataArray, empty: xr.DataArray, dark: xr.DataArray | float | None
+) -> tuple[xr.DataArray, xr.DataArray]:
+    if dark is None:
+        return bright, empty
+    return (bright - dark).astype(bright.dtype), (empty - dark).astype(empty.dtype)
+
+
+def _minus_log(bright: xr.DataArray, empty: xr.DataArray) -> xr.DataArray:
+    """Return -ln(bright / empty), NaN where either is not above zero."""
+    return xr.apply_ufunc(
+        _minus_log_ratio,
+        bright,
+        (1 / empty.where(empty > 0)).astype(bright.dtype),
+        dask="parallelized",
+        output_dtypes=[bright.dtype],
+        keep_attrs=True,
+    )
+
+
+def _minus_log_ratio(bright: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """-ln(I * (1 / I0)) with one temporary; I / I0 first, because log(I0) - log(I) rounds five times worse."""
+    ratio = np.multiply(bright, inverse)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.log(ratio, out=ratio)
+    np.negative(ratio, out=ratio)
+    ratio[np.isposinf(ratio)] = np.nan
+    return ratio
+
+
+def _quality(flags: Mapping[str, xr.DataArray], before: xr.DataArray | None) -> xr.DataArray:
+    """Return the bit flags of each pixel, with those that the stack had before."""
+    bits: xr.DataArray = xr.zeros_like(next(iter(flags.values())), dtype="int16")
+    for name, raised in flags.items():
+        bits = bits | xr.where(raised, np.int16(QUALITY_FLAGS[name]), np.int16(0))
+    if before is not None:
+        kept = sum(value for name, value in QUALITY_FLAGS.items() if name not in flags)
+        bits = bits | (before.astype("int16") & np.int16(kept))
+    return annotate(bits.astype("int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
+
+
+def _warn_nonpositive(nonpositive: xr.DataArray) -> None:
+    pixels = int(nonpositive.sum())
+    if pixels:
+        warn(
+            f"counts of zero or less in {pixels} pixels became NaN, flagged nonpositive_counts in 'quality'",
+            NonPositiveIntensityWarning,
+        )

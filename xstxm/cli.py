@@ -1,0 +1,215 @@
+"""The `xstxm` command: look at a file, map it, see it in the browser."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+import xarray as xr
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import xstxm
+from xstxm.errors import MissingDependencyError, OptionError, StxmError
+
+app = typer.Typer(
+    help="X-ray spectromicroscopy stacks to quantitative phase and composition maps.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+StackFile = Annotated[Path, typer.Argument(help="Stack: .hdr of an SDF scan, or an NXstxm file.", show_default=False)]
+
+
+@app.command()
+def info(file: StackFile) -> None:
+    """Say what a stack file holds."""
+    stack = xstxm.open_stack(file, chunks={})
+    console.print(repr(stack.stxm), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("map")
+def map_stack(
+    file: StackFile,
+    references: Annotated[
+        list[Path] | None, typer.Option("--references", "-r", help="Reference spectra: a table, or a file each.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the maps.")] = Path("maps"),
+    composition: Annotated[
+        list[str] | None, typer.Option(help="Composition of a reference, e.g. V2O5=0; repeat for each.")
+    ] = None,
+    i0: Annotated[Path | None, typer.Option(help="I0 spectrum; else the brightest tenth of the pixels.")] = None,
+    i0_units: Annotated[str | None, typer.Option(help="Units of the I0 spectrum: count or count/ms.")] = None,
+    method: Annotated[str, typer.Option(help="lstsq, nnls or fcls.")] = "nnls",
+    background: Annotated[str, typer.Option(help="none, constant or linear.")] = "constant",
+    min_amount: Annotated[float | None, typer.Option(help="Least amount that counts as sample.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps that are there.")] = False,
+) -> None:
+    """Map the chemical phases of a stack and write the maps (netCDF, PNG)."""
+    stack = xstxm.open_stack(file)
+    if i0 is not None:
+        stack = xstxm.optical_density(stack, xstxm.read_i0(i0, units=i0_units))
+    known = _read_references(references, _compositions(composition)) if references else None
+    phases = _compute(stack, known, method=method, background=background, min_amount=min_amount)
+    _report(phases, output, overwrite=overwrite)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path("demo-output"),
+    size: Annotated[int, typer.Option(help="Pixels along the longer side.", min=32)] = 192,
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic sample.")] = 0,
+) -> None:
+    """Simulate a LixV2O5 stack, write it as a file, read it back, map it."""
+    output.mkdir(parents=True, exist_ok=True)
+    path, spectra = output / "lixv2o5.hdf5", output / "lixv2o5-references.csv"
+    with _progress() as progress:
+        progress.add_task("simulating a stack of LixV2O5 particles (synthetic)")
+        known = xstxm.testing.simulate_references()
+        simulated = xstxm.testing.simulate_stack(shape=(size * 3 // 4, size), seed=seed)
+        xstxm.write_nxstxm(simulated[["intensity"]], path, overwrite=True)  # a file holds no ground truth
+        _write_references(known, spectra)
+    stack = xstxm.open_stack(path)
+    console.print(repr(stack.stxm), markup=False, highlight=False, soft_wrap=True)
+    _report(_compute(stack, known), output, overwrite=True)
+    console.print(
+        f"\nSee it in the browser: xstxm dashboard {path}   (in the checkout: make dashboard)", soft_wrap=True
+    )
+
+
+@app.command()
+def dashboard(
+    file: Annotated[Path | None, typer.Argument(help="Stack to open at the start.", show_default=False)] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder whose files can be opened.", show_default="here")] = None,
+    port: Annotated[int, typer.Option(help="Port on this computer.")] = 5006,
+    show: Annotated[bool, typer.Option("--show/--no-show", help="Open a browser window.")] = True,
+) -> None:
+    """Serve the explorer on this computer; only files under the root folder can be opened."""
+    _require_panel()
+    root = (root or (file.parent if file else Path.cwd())).resolve()
+    environment = {**os.environ, "XSTXM_ROOT": str(root)}
+    if file is not None:
+        if not file.exists():
+            raise typer.BadParameter(f"{file} does not exist")
+        environment["XSTXM_FILE"] = str(file.resolve())
+    command = [sys.executable, "-m", "panel", "serve", str(dashboard_script()), "--address", "127.0.0.1"]
+    command += ["--port", str(port), "--allow-websocket-origin", f"127.0.0.1:{port}"]
+    command += ["--allow-websocket-origin", f"localhost:{port}"]
+    console.print(f"serving {root} at http://127.0.0.1:{port}/explorer (stop with Ctrl-C)", markup=False)
+    raise typer.Exit(subprocess.call([*command, *(["--show"] if show else [])], env=environment))
+
+
+def dashboard_script() -> Path:
+    """Return the explorer: inside the installed package, or beside it in a checkout."""
+    package = Path(xstxm.__file__).parent
+    for folder in (package / "dashboards", package.parent / "dashboards"):
+        if (folder / "explorer.py").exists():
+            return folder / "explorer.py"
+    raise MissingDependencyError("the dashboard", "its explorer.py", "dashboard")
+
+
+def _require_panel() -> None:
+    from importlib.util import find_spec
+
+    for package in ("panel", "panel_material_ui", "holoviews"):
+        if find_spec(package) is None:
+            raise MissingDependencyError("the dashboard", package, "dashboard")
+
+
+def _progress() -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _compositions(given: list[str] | None) -> dict[str, float] | None:
+    if not given:
+        return None
+    pairs = [entry.partition("=") for entry in given]
+    try:
+        return {name.strip(): float(value) for name, _, value in pairs}
+    except ValueError as error:
+        raise OptionError("composition", given, "write each as NAME=NUMBER, e.g. V2O5=0") from error
+
+
+def _read_references(paths: list[Path], composition: dict[str, float] | None) -> xr.Dataset:
+    if len(paths) == 1:
+        return xstxm.read_references(paths[0], composition=composition)
+    return xstxm.read_references({path.stem: path for path in paths}, composition=composition)
+
+
+def _compute(stack: xr.Dataset, references: xr.Dataset | None, **options: object) -> xr.Dataset:
+    with _progress() as progress:
+        progress.add_task("mapping phases")
+        return xstxm.phase_map(stack, references, **options).compute()  # type: ignore[arg-type]
+
+
+def _write_references(references: xr.Dataset, path: Path) -> None:
+    """Write reference spectra as a table with a column each."""
+    table = references["absorption"].to_pandas().T
+    temporary = path.with_suffix(".part")
+    table.to_csv(temporary, index_label="energy")
+    temporary.replace(path)
+
+
+def _report(phases: xr.Dataset, output: Path, *, overwrite: bool) -> None:
+    """Print the table, write the maps."""
+    console.print(_table(xstxm.phase_summary(phases)))
+    written = [write_maps(phases, output / "maps.nc", overwrite=overwrite), *_pictures(phases, output)]
+    console.print("wrote " + ", ".join(str(path) for path in written), markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(summary: xr.Dataset) -> Table:
+    measured = "mean_composition" in summary
+    label = summary["mean_composition"].attrs.get("long_name", "composition") if measured else ""
+    table = Table("phase", "area fraction", *([f"mean {label}"] if measured else []))
+    for name in np.asarray(summary["phase"]):
+        row = summary.sel(phase=name)
+        cells = [str(name), f"{float(row['area_fraction']):.3f}"]
+        if measured:
+            cells.append(f"{float(row['mean_composition']):.4f} ± {float(row['mean_composition_stderr']):.4f}")
+        table.add_row(*cells)
+    table.add_row("undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else []))
+    return table
+
+
+def write_maps(phases: xr.Dataset, path: Path, *, overwrite: bool) -> Path:
+    """Write a phase map as netCDF, in one step or not at all."""
+    if path.exists() and not overwrite:
+        raise OptionError("output", str(path), "it exists; pass --overwrite to replace it, or another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    phases.to_netcdf(temporary, engine="h5netcdf")
+    temporary.replace(path)
+    return path
+
+
+def _pictures(phases: xr.Dataset, output: Path) -> list[Path]:
+    """Write PNG maps where HoloViews and matplotlib are installed; say so where not."""
+    try:
+        from xstxm import plot
+
+        return plot.save_maps(phases, output)
+    except MissingDependencyError as error:
+        console.print(f"no pictures: {error}", markup=False)
+        return []
+
+
+def main() -> None:
+    """Run the command; an error of the library is one line, not a traceback."""
+    try:
+        app()
+    except (StxmError, OSError) as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True, style="red")
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

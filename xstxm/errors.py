@@ -1,0 +1,233 @@
+"""Exceptions and warnings: every one says what was asked, what was found and what to do next.
+
+Each class keeps its facts as attributes and builds its own sentence, so that the wording of the
+library lives in this file and callers can react to the facts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+
+class StxmError(Exception):
+    """Base of all errors raised by xstxm."""
+
+    def __init__(self, *facts: Any) -> None:
+        super().__init__(*facts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.__dict__.copy(), str(self)))
+
+    def _say(self, sentence: str, **facts: Any) -> None:
+        self.args = (sentence,)
+        self.__dict__.update(facts)
+
+
+def _rebuild(cls: type[StxmError], facts: dict[str, Any], sentence: str) -> StxmError:
+    error = cls.__new__(cls)
+    error._say(sentence, **facts)
+    return error
+
+
+def _names(names: Iterable[object]) -> str:
+    return ", ".join(str(name) for name in names) or "none"
+
+
+def _quoted(names: Iterable[object], last: str = "or") -> str:
+    quoted = [repr(str(name)) for name in names]
+    if len(quoted) < 2:
+        return "".join(quoted)
+    return f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
+
+
+class ChoiceError(StxmError, ValueError):
+    """A word outside a closed set of choices."""
+
+    def __init__(self, option: str, value: object, choices: Sequence[str]) -> None:
+        close = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        self._say(
+            f"unknown {option} {value!r}: use {_quoted(choices)}{hint}",
+            option=option,
+            value=value,
+            choices=tuple(choices),
+        )
+
+
+def check_choice(option: str, value: str, literal: Any) -> None:
+    """Raise `ChoiceError` unless `value` is one of the words of a `Literal` alias."""
+    choices = get_args(literal)
+    if value not in choices:
+        raise ChoiceError(option, value, choices)
+
+
+class OptionError(StxmError, ValueError):
+    """An argument whose value makes no sense."""
+
+    def __init__(self, option: str, value: object, expected: str) -> None:
+        self._say(f"{option}={value!r}: {expected}", option=option, value=value, expected=expected)
+
+
+class SchemaError(StxmError, ValueError):
+    """An object that lacks the dimensions, coordinates or variables of a stack, or has them wrong."""
+
+    def __init__(self, sentence: str) -> None:
+        self._say(sentence)
+
+
+class MissingDimensionError(SchemaError):
+    """A dimension is missing."""
+
+    def __init__(self, dim: str, found: Iterable[object], do: str = "") -> None:
+        found = tuple(str(name) for name in found)
+        do = do or f"rename yours first, e.g. .rename({{{found[0] if found else 'e'!r}: {dim!r}}})"
+        self._say(f"no dimension {dim!r} (found: {_names(found)}): {do}", dim=dim, found=found)
+
+
+class MissingCoordinateError(SchemaError):
+    """A dimension has no coordinate values."""
+
+    def __init__(self, coord: str, do: str = "") -> None:
+        do = do or f"assign one first, e.g. .assign_coords({coord}=({coord!r}, values, {{'units': ...}}))"
+        self._say(f"dimension {coord!r} has no coordinate values: {do}", coord=coord)
+
+
+class MissingVariableError(SchemaError):
+    """A variable of the Dataset is missing and cannot be derived."""
+
+    def __init__(self, name: str, found: Iterable[object], do: str) -> None:
+        found = tuple(str(name) for name in found)
+        self._say(f"{name!r} is missing (found: {_names(found)}): {do}", name=name, found=found)
+
+
+class UnitsError(StxmError, ValueError):
+    """A unit that cannot be understood or used."""
+
+    def __init__(self, sentence: str) -> None:
+        self._say(sentence)
+
+
+class MissingUnitsError(UnitsError):
+    """A value came without a unit where guessing one would be wrong."""
+
+    def __init__(self, what: str, do: str) -> None:
+        self._say(f"{what} has no units: {do}", what=what)
+
+
+class IncompatibleUnitsError(UnitsError):
+    """A value came in units of another kind of quantity."""
+
+    def __init__(self, what: str, found: str, wanted: str, do: str = "") -> None:
+        do = do or f"give it in {wanted} or a unit that converts to it"
+        self._say(
+            f"{what} is in {found!r}, which does not convert to {wanted!r}: {do}",
+            what=what,
+            found=found,
+            wanted=wanted,
+        )
+
+
+class EnergyRangeError(StxmError, ValueError):
+    """Energies were asked for that are not there, or two energy axes do not meet."""
+
+    def __init__(self, sentence: str) -> None:
+        self._say(sentence)
+
+
+class ReferenceSpectrumError(StxmError, ValueError):
+    """Reference spectra that cannot be used."""
+
+    def __init__(self, sentence: str, names: Sequence[str] = ()) -> None:
+        self._say(sentence, names=tuple(names))
+
+
+class ChunkingError(StxmError, ValueError):
+    """The energy axis is cut into chunks where each pixel needs its whole spectrum."""
+
+    def __init__(self, verb: str, dim: str, n_chunks: int, size: str, limit: str) -> None:
+        self._say(
+            f"{verb} needs {dim!r} in one chunk, found {n_chunks} chunks of a {size} stack, too big to "
+            f"rechunk unasked (limit {limit}): call .chunk({dim}=-1) first, or store the stack with whole "
+            f"spectra in each chunk",
+            verb=verb,
+            dim=dim,
+            n_chunks=n_chunks,
+        )
+
+
+class FileFormatError(StxmError, OSError):
+    """A file that is not what it was taken for."""
+
+    def __init__(self, path: object, expected: str, found: str, do: str = "") -> None:
+        name = Path(path).name if isinstance(path, str | Path) else str(path)
+        self._say(
+            f"{name}: expected {expected}, found {found}" + (f": {do}" if do else ""),
+            path=str(path),
+            expected=expected,
+            found=found,
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UnsupportedScanError(FileFormatError):
+    """A scan that the reader knows and cannot turn into a stack."""
+
+
+class CorruptFileError(FileFormatError):
+    """A file that is broken or incomplete."""
+
+
+class MissingDependencyError(StxmError, ImportError):
+    """An optional package is needed."""
+
+    def __init__(self, purpose: str, package: str, extra: str) -> None:
+        self._say(
+            f"{purpose} needs {package}, which is not installed: pip install 'xstxm[{extra}]'",
+            package=package,
+            extra=extra,
+        )
+
+
+class StxmWarning(UserWarning):
+    """Base of all warnings raised by xstxm."""
+
+
+class NonPositiveIntensityWarning(StxmWarning):
+    """Counts of zero or less became NaN and are flagged."""
+
+
+class ExtrapolationWarning(StxmWarning):
+    """A spectrum was continued beyond its data, on request."""
+
+
+class MetadataWarning(StxmWarning):
+    """Metadata of a file is missing, doubtful or contradicts itself."""
+
+
+class ConvergenceWarning(StxmWarning):
+    """An iteration ended before it converged."""
+
+
+class PerformanceWarning(StxmWarning):
+    """Something works, but slower or larger than it could."""
+
+
+def warn(message: str, category: type[StxmWarning]) -> None:
+    """Warn at the line of the user's call: the first frame outside the package, and outside xarray.
+
+    A reader is called by `xarray.open_dataset`, whose lines mean nothing to the user.
+    """
+    package = str(Path(__file__).parent)
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back is not None and (
+        frame.f_code.co_filename.startswith(package) or frame.f_globals.get("__name__", "").startswith("xarray.")
+    ):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, category, stacklevel=depth)

@@ -1,0 +1,389 @@
+"""Fit of reference spectra to every pixel: exact, constrained, with statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import is_lazy, match_energy, over_energy
+from xstxm.conventions import (
+    ENERGY,
+    REFERENCE,
+    annotate,
+    pixel_dims,
+    require_energy,
+    require_variable,
+    signal_of,
+)
+from xstxm.errors import MissingVariableError, ReferenceSpectrumError, SchemaError, check_choice
+from xstxm.options import get_options
+from xstxm.provenance import recorded
+from xstxm.references import references_at
+
+Method: TypeAlias = Literal["lstsq", "nnls", "fcls"]
+BackgroundName: TypeAlias = Literal["none", "constant", "linear"]
+Background: TypeAlias = "BackgroundName | xr.DataArray"
+
+OTHER = "other_reference"
+TERM = "term"
+MAX_REFERENCES = 60
+INDEPENDENT = 1e-10
+"""Part of a unit-length spectrum outside the span of the others, below which it is one of their mixtures."""
+
+
+@recorded
+def fit(
+    stack: xr.DataArray | xr.Dataset,
+    references: xr.Dataset | None = None,
+    *,
+    method: Method = "nnls",
+    background: Background = "constant",
+    covariance: bool = False,
+    signal: str = "optical_density",
+) -> xr.Dataset:
+    """Fit references and a background to every pixel, exactly.
+
+    ``min || od - sum_k c_k a_k - sum_t b_t g_t ||^2`` with c free (``"lstsq"``), c >= 0 (``"nnls"``), or c >= 0
+    and sum(c) = 1 (``"fcls"``); the background b is free in each.
+
+    Parameters
+    ----------
+    stack
+        Optical density: an array, or a Dataset that holds it as `signal`. Any dimensions besides energy.
+    references
+        Reference set, interpolated onto the stack's energies, never beyond its data. By default the
+        `reference_spectra` of the Dataset.
+    method
+        Constraint on the amounts.
+    background
+        ``"none"``, ``"constant"``, ``"linear"`` (a constant and a slope over the energy scaled to -1..1), or
+        an array of spectra (term, energy).
+    covariance
+        Add `component_map_covariance` (reference, other_reference, pixel dims): that of the amounts with
+        no reference held at its bound.
+    signal
+        Variable of a Dataset that is fitted.
+
+    Returns
+    -------
+    Dataset
+        `component_map`, `component_map_stderr` (reference, pixel dims) in units of the optical density over
+        those of the references, `background` (term, pixel dims), `residual_rms`, `r_factor`, `reduced_chi2`
+        (pixel dims), `n_active` (pixel dims), `reference_spectra` (reference, energy) and
+        `background_spectra` (term, energy) as used. Float maps have the dtype of the stack. Lazy.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset has no such signal, or no references.
+    EnergyRangeError
+        References that do not cover the stack, all of them named.
+    ReferenceSpectrumError
+        References that cannot be told apart from each other or from the background, or more unknowns than
+        the energies determine.
+    ChoiceError
+        Unknown method or background.
+    SchemaError
+        Optical density that is not float32 or float64, or a background without its dimensions.
+    MissingUnitsError
+        Optical density without units.
+    ChunkingError
+        A large lazy stack with its energies in chunks.
+
+    Notes
+    -----
+    NaN and infinite values are left out, pixel by pixel; a pixel with no more usable energies than unknowns
+    is NaN. Standard errors come from the residual and from the references in use: one at its bound has 0.
+    ``reduced_chi2`` takes the variance of a point as one, so it is the residual variance, as in Larch.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> fit = xstxm.fit(stack, xstxm.testing.simulate_references())
+    >>> fit.component_map.dims, fit.component_map.attrs["units"]
+    (('reference', 'y', 'x'), 'nm')
+    """
+    check_choice("method", method, Method)
+    stack = units.dequantify(stack)
+    od = _floating(signal_of(stack, signal), signal)
+    energy = require_energy(od)
+    spectra = _reference_spectra(stack, references, energy)
+    terms = _background_spectra(background, energy)
+    _require_enough_energies(spectra, terms, method)
+    _require_independent(spectra, terms, method)
+    maps = _fit_maps(od, spectra, terms, method, covariance)
+    about = stack.attrs if isinstance(stack, xr.Dataset) else {}
+    named = background if isinstance(background, str) else "given"
+    return _result(maps, od, spectra, terms).assign_attrs({**about, "method": method, "background": named})
+
+
+def _floating(od: xr.DataArray, signal: str) -> xr.DataArray:
+    if od.dtype.kind != "f" or od.dtype.itemsize not in (4, 8):
+        raise SchemaError(
+            f"{str(od.name or signal)!r} has dtype {od.dtype}: a fit works in float32 or float64, .astype('float32') first"
+        )
+    return od
+
+
+def _reference_spectra(
+    stack: xr.DataArray | xr.Dataset, references: xr.Dataset | None, energy: xr.DataArray
+) -> xr.DataArray:
+    if references is not None:
+        return references_at(units.dequantify(references), energy)
+    if not isinstance(stack, xr.Dataset) or "reference_spectra" not in stack:
+        found = stack.data_vars if isinstance(stack, xr.Dataset) else [stack.name]
+        raise MissingVariableError(
+            "reference_spectra", found, "pass references=..., or call .stxm.with_references(references) first"
+        )
+    held = stack["reference_spectra"]
+    return references_at(held.rename("absorption").to_dataset(), energy)
+
+
+def _background_spectra(background: Background, energy: xr.DataArray) -> xr.DataArray:
+    """Return the background terms (term, energy)."""
+    if isinstance(background, xr.DataArray):
+        return _given_background(background, energy)
+    check_choice("background", background, BackgroundName)
+    axis = np.asarray(energy, dtype=float)
+    half = np.ptp(axis) / 2 or 1.0
+    scaled = (axis - (axis.min() + half)) / half
+    rows = {"none": {}, "constant": {"constant": np.ones_like(axis)}}
+    rows["linear"] = {**rows["constant"], "slope": scaled}
+    named = rows[background]
+    values = np.array(list(named.values())).reshape(len(named), axis.size)
+    coords = {TERM: np.array(list(named), dtype=str), ENERGY: energy.variable}
+    return annotate(xr.DataArray(values, dims=(TERM, ENERGY), coords=coords), "background_spectra")
+
+
+def _given_background(background: xr.DataArray, energy: xr.DataArray) -> xr.DataArray:
+    if set(background.dims) != {TERM, ENERGY}:
+        raise SchemaError(f"the background has dims {background.dims}, wanted ('term', 'energy')")
+    matched = match_energy(background.transpose(TERM, ENERGY).astype(float), energy, what="the background")
+    if not bool(np.isfinite(matched).all()):
+        raise SchemaError("the background holds values that are not finite: repair or drop those energies first")
+    if TERM not in matched.coords:
+        matched = matched.assign_coords({TERM: [f"term {k + 1}" for k in range(matched.sizes[TERM])]})
+    return annotate(matched, "background_spectra")
+
+
+def _labels(spectra: xr.DataArray, terms: xr.DataArray) -> tuple[list[str], list[str]]:
+    """Return what messages call the references and the background terms."""
+    references = [repr(str(name)) for name in np.asarray(spectra[REFERENCE]).tolist()]
+    return references, [f"the {name} background" for name in np.asarray(terms[TERM]).tolist()]
+
+
+def _require_enough_energies(spectra: xr.DataArray, terms: xr.DataArray, method: Method) -> None:
+    references, backgrounds = _labels(spectra, terms)
+    needed = len(references) + len(backgrounds) + (0 if method == "fcls" else 1)
+    if len(references) > MAX_REFERENCES:
+        raise ReferenceSpectrumError(
+            f"a fit takes at most {MAX_REFERENCES} references, found {len(references)}: select some"
+        )
+    found = spectra.sizes[ENERGY]
+    if found < needed:
+        raise ReferenceSpectrumError(
+            f"a fit of {', '.join(references + backgrounds)} needs at least {needed} energies, the stack has {found}: "
+            "take fewer references" + (", or background='none'" if backgrounds else "")
+        )
+
+
+def _require_independent(spectra: xr.DataArray, terms: xr.DataArray, method: Method) -> None:
+    """Raise an error that names the references and background terms that are mixtures of each other."""
+    references, backgrounds = _labels(spectra, terms)
+    design = np.concatenate([np.asarray(terms, dtype=float), np.asarray(spectra, dtype=float)])
+    if method == "fcls":
+        # the fixed sum tells apart spectra that differ by a factor
+        size = np.abs(design).max()
+        design = np.column_stack([design, size * np.repeat([0.0, 1.0], [len(backgrounds), len(references)])])
+    norm = np.linalg.norm(design, axis=1, keepdims=True)
+    unit = design / np.where(norm > 0, norm, 1)
+    singular, directions = np.linalg.svd(unit.T, full_matrices=False)[1:]
+    if singular[-1] > INDEPENDENT * singular[0]:
+        return
+    involved = np.abs(directions[-1]) > 1e-3
+    terms_involved, references_involved = involved[: len(backgrounds)], involved[len(backgrounds) :]
+    culprits = [name for name, part in zip(references, references_involved, strict=True) if part]
+    others = [name for name, part in zip(backgrounds, terms_involved, strict=True) if part]
+    condition = singular[0] / max(singular[-1], np.finfo(float).eps * singular[0])
+    raise ReferenceSpectrumError(
+        f"{_who(culprits, others)} cannot be told apart at these energies (condition number {condition:.0e}): "
+        + _remedy(culprits, others),
+        [name.strip("'") for name in culprits],
+    )
+
+
+def _who(culprits: list[str], others: list[str]) -> str:
+    parts = ([f"reference{'s' if len(culprits) > 1 else ''} {culprits[0]}", *culprits[1:]] if culprits else []) + others
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _remedy(culprits: list[str], others: list[str]) -> str:
+    if not culprits:
+        return "give independent background terms"
+    if others:
+        return f"pass background='none', or leave out {culprits[0]}"
+    return f"leave out {culprits[-1]}, or use energies at which they differ"
+
+
+def _fit_maps(
+    od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray, method: Method, covariance: bool
+) -> tuple[xr.DataArray, ...]:
+    n_references = spectra.sizes[REFERENCE]
+    native = od.dtype.newbyteorder("=")
+    dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], [], [], [], []]
+    dtypes = [*[native] * 6, np.dtype("int16")]
+    sizes = {REFERENCE: n_references, TERM: terms.sizes[TERM]}
+    if covariance:
+        dims, dtypes, sizes = [*dims, [REFERENCE, OTHER]], [*dtypes, native], {**sizes, OTHER: n_references}
+    return over_energy(
+        _fit_block,
+        od,
+        verb="fit",
+        output_dims=dims,
+        output_sizes=sizes,
+        output_dtypes=dtypes,
+        kwargs={
+            "references": np.asarray(spectra),
+            "terms": np.asarray(terms),
+            "method": method,
+            "covariance": covariance,
+            # dask runs blocks side by side already
+            "threads": 1 if is_lazy(od) else get_options().num_threads,
+        },
+    )
+
+
+def _fit_block(
+    od: np.ndarray, *, references: np.ndarray, terms: np.ndarray, method: Method, covariance: bool, threads: int
+) -> tuple[np.ndarray, ...]:
+    """Fit an array with energy last; the maps come back with their own dims last."""
+    from xstxm._kernels.linear_fit import fit_pixels
+
+    *shape, n_energies = od.shape
+    pixels = np.moveaxis(od, -1, 0).reshape(n_energies, math.prod(shape))
+    maps = fit_pixels(pixels, references, terms, method=method, with_covariance=covariance, threads=threads)
+    n_free = maps.n_active + (len(terms) - (method == "fcls"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistics = (
+            np.sqrt(maps.rss / maps.n_energy.astype(maps.rss.dtype)),
+            maps.rss / maps.square,
+            maps.rss / (maps.n_energy - n_free).astype(maps.rss.dtype),
+        )
+    arrays = [maps.amount, maps.stderr, maps.background, *statistics, maps.n_active]
+    arrays += [maps.covariance] if covariance else []
+    return tuple(_pixels_first(array, shape) for array in arrays)
+
+
+def _pixels_first(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    own = array.shape[:-1]
+    return np.moveaxis(array.reshape((*own, *shape)), range(len(own)), range(-len(own), 0))
+
+
+def _result(maps: tuple[xr.DataArray, ...], od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray) -> xr.Dataset:
+    amount, stderr, background, residual_rms, r_factor, reduced_chi2, n_active, *cov = maps
+    dims = pixel_dims(od)
+    density = units.units_of(od, "the optical density")
+    unit = units.derive(density, spectra.attrs["units"])
+    result = xr.Dataset(
+        {
+            "component_map": annotate(amount.transpose(REFERENCE, *dims), "component_map", units=unit),
+            "component_map_stderr": annotate(stderr.transpose(REFERENCE, *dims), "component_map_stderr", units=unit),
+            "background": annotate(background.transpose(TERM, *dims), "background", units=density),
+            "residual_rms": annotate(residual_rms, "residual_rms", units=density),
+            "r_factor": annotate(r_factor, "r_factor"),
+            "reduced_chi2": annotate(reduced_chi2, "reduced_chi2", units=units.derive(density, density, "*")),
+            "n_active": annotate(n_active, "n_active"),
+            "reference_spectra": spectra,
+            "background_spectra": terms,
+        }
+    )
+    if cov:
+        matrix = cov[0].transpose(REFERENCE, OTHER, *dims).assign_coords({OTHER: (OTHER, spectra[REFERENCE].data)})
+        squared = units.derive(unit, unit, "*")
+        result["component_map_covariance"] = annotate(matrix, "component_map_covariance", units=squared)
+    return result
+
+
+@recorded
+def predict(fit_result: xr.Dataset, *, background: bool = True) -> xr.DataArray:
+    """Return the optical density that a fit describes, ``sum_k c_k a_k + sum_t b_t g_t``.
+
+    Parameters
+    ----------
+    fit_result
+        A result of `fit`.
+    background
+        Add the background.
+
+    Returns
+    -------
+    DataArray
+        `optical_density` (energy, pixel dims), dtype of the maps. Lazy where the fit is.
+
+    Raises
+    ------
+    MissingVariableError
+        `fit_result` is no fit.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> xstxm.predict(xstxm.fit(stack, xstxm.testing.simulate_references())).dims
+    ('energy', 'y', 'x')
+    """
+    amount = require_variable(fit_result, "component_map", "call .stxm.fit(references) first")
+    spectra = fit_result["reference_spectra"].astype(amount.dtype)
+    model = xr.dot(amount, spectra, dim=REFERENCE)
+    if background and fit_result.sizes[TERM]:
+        terms = fit_result["background_spectra"].astype(amount.dtype)
+        model = model + xr.dot(fit_result["background"], terms, dim=TERM)
+    dims = [dim for dim in amount.dims if dim != REFERENCE]
+    density = units.derive(amount.attrs["units"], fit_result["reference_spectra"].attrs["units"], "*")
+    return annotate(
+        model.transpose(ENERGY, *dims), "optical_density", units=density, long_name="Fitted optical density"
+    )
+
+
+@recorded
+def residual(
+    stack: xr.DataArray | xr.Dataset, fit_result: xr.Dataset, *, signal: str = "optical_density"
+) -> xr.DataArray:
+    """Return optical density minus fit.
+
+    Parameters
+    ----------
+    stack
+        What was fitted.
+    fit_result
+        The result of `fit`.
+    signal
+        Variable of a Dataset.
+
+    Returns
+    -------
+    DataArray
+        `residual` (energy, pixel dims), in units of the optical density. Lazy.
+
+    Raises
+    ------
+    EnergyRangeError
+        The stack has other energies than the fit.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> fit = xstxm.fit(stack, xstxm.testing.simulate_references())
+    >>> xstxm.residual(stack, fit).dims
+    ('energy', 'y', 'x')
+    """
+    od = signal_of(units.dequantify(stack), signal)
+    model = match_energy(predict(fit_result), require_energy(od), how="exact", what="the fit")
+    return annotate((od - model).transpose(*od.dims), "residual", units=units.units_of(od))

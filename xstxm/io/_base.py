@@ -1,0 +1,303 @@
+"""What all readers share: sources of bytes, lazy arrays, and the way from a scan to a stack."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from xstxm import units as _units
+from xstxm.conventions import ENERGY, SPECS
+from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, UnitsError, warn
+
+Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+
+SNIFF = 64 * 1024
+NO_NAME = "the given file"
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def path_of(source: Source) -> Path | None:
+    """Return the path behind a source, None for a file-like object that has none on disk."""
+    if isinstance(source, str | os.PathLike):
+        return Path(os.fspath(source)).expanduser()
+    name = getattr(source, "name", None)
+    return Path(name) if isinstance(name, str) and Path(name).is_file() else None
+
+
+def name_of(source: Source) -> str:
+    """Return the base name of a source; a general word where it has none."""
+    path = path_of(source)
+    if path is not None:
+        return path.name
+    name = getattr(source, "name", None)
+    return Path(name).name if isinstance(name, str) and name else NO_NAME
+
+
+def read_head(source: Source, size: int = SNIFF) -> bytes:
+    """Return the first bytes of a source; a file-like object is rewound."""
+    if isinstance(source, str | os.PathLike):
+        refuse_folder(Path(os.fspath(source)).expanduser())
+        with Path(os.fspath(source)).expanduser().open("rb") as file:
+            return file.read(size)
+    source.seek(0)
+    head = source.read(size)
+    source.seek(0)
+    return head
+
+
+def read_bytes(source: Source) -> bytes:
+    """Return all bytes of a source; a file-like object is rewound."""
+    return read_head(source, -1)
+
+
+def read_text(source: Source) -> str:
+    """Return a text whatever its encoding: byte order marks first, then UTF-8, then Latin-1."""
+    data = read_bytes(source)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise an error that names the header to give, where a folder was given."""
+    if not path.is_dir():
+        return
+    headers = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".hdr")
+    inside = f"the header inside: {', '.join(headers[:3])}" if headers else "a file inside"
+    raise FileFormatError(path, "a file", "a folder", f"give {inside}")
+
+
+def is_hdf5(head: bytes) -> bool:
+    """Tell whether the bytes open an HDF5 file, with a user block or without."""
+    return any(head[at : at + 8] == HDF5_MAGIC for at in (0, 512, 1024, 2048, 4096))
+
+
+def advise(name: str) -> str:
+    """Say what to do with a file that belongs to a scan without being one."""
+    suffix = name.lower().rpartition(".")[2]
+    if suffix == "xim":
+        return "give the .hdr file that belongs to it"
+    if suffix in ("csv", "tsv", "txt", "dat", "xsp", "xas", "xdi", "nor", "xmu"):
+        return "a spectrum is read with xstxm.read_references or xstxm.read_i0"
+    return ""
+
+
+def describe_content(head: bytes) -> str:
+    """Say in words what a file seems to be, for an error message."""
+    if not head:
+        return "an empty file"
+    if is_hdf5(head):
+        return "an HDF5 file"
+    if head.lstrip().startswith(b"ENVI"):
+        return "an ENVI header"
+    if head.startswith((b"II*\0", b"MM\0*")):
+        return "a TIFF image"
+    if head.startswith(b"\x1f\x8b"):
+        return "a gzip archive"
+    if b"\0" in head[:1024]:
+        return "a binary file"
+    first = next((line for line in head.splitlines() if line.strip()), b"")
+    return f"a text that starts with {first[:40].decode('latin-1').strip()!r}"
+
+
+class FrameArray(BackendArray):
+    """Lazy (energy, ...) array whose frames are read one by one, when indexed."""
+
+    def __init__(self, shape: tuple[int, ...], read_frame: Callable[[int], np.ndarray]) -> None:
+        self.shape = shape
+        self.dtype = np.dtype("float32")
+        self._read_frame = read_frame
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        support = indexing.IndexingSupport.OUTER_1VECTOR
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        first, inside = key[0], key[1:]
+        if isinstance(first, int | np.integer):
+            return self._read_frame(int(first))[inside]
+        wanted = np.arange(self.shape[0])[first]
+        frames = [self._read_frame(int(index))[inside] for index in wanted]
+        if not frames:
+            return np.empty(self.shape, dtype=self.dtype)[(first, *inside)]
+        return np.stack(frames)
+
+
+class WholeArray(BackendArray):
+    """Lazy array that is read as a whole, when indexed."""
+
+    def __init__(self, shape: tuple[int, ...], read: Callable[[], np.ndarray]) -> None:
+        self.shape = shape
+        self.dtype = np.dtype("float32")
+        self._read_all = read
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        support = indexing.IndexingSupport.OUTER_1VECTOR
+        return indexing.explicit_indexing_adapter(key, self.shape, support, lambda inside: self._read_all()[inside])
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One detector: numbers or a lazy array with the dimensions of its scan, and what they are."""
+
+    data: Any
+    units: str | None
+    detector: str | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan, as every reader hands it over: eV, um, ms and mA, in the order of measurement."""
+
+    dims: tuple[str, ...]
+    energy: np.ndarray
+    positions: Mapping[str, tuple[tuple[str, ...], np.ndarray]]
+    signals: Mapping[str, Signal]
+    metadata: Mapping[str, str | None]
+    dwell_time: np.ndarray | None = None
+    ring_current: np.ndarray | Signal | None = None
+    chunks: Mapping[str, int] = field(default_factory=lambda: {ENERGY: 1})
+    """Chunks to read by, for ``chunks={}``."""
+
+
+def to_dataset(scan: Scan, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
+    """Return the stack of a scan: the one place where readers get names, units and attributes."""
+    coords = {ENERGY: _variable(ENERGY, (ENERGY,), scan.energy)}
+    for name, (dims, values) in scan.positions.items():
+        coords[name] = _variable(name, dims, values)
+    if scan.dwell_time is not None:
+        dwell = np.asarray(scan.dwell_time, dtype=float)
+        coords["dwell_time"] = _variable("dwell_time", (ENERGY,)[: dwell.ndim], dwell)
+    if isinstance(scan.ring_current, Signal):
+        coords["ring_current"] = _signal("ring_current", scan.dims, scan.ring_current)
+    elif scan.ring_current is not None and not np.isnan(scan.ring_current).all():
+        coords["ring_current"] = _variable("ring_current", (ENERGY,), scan.ring_current)
+    variables = {name: _signal(name, scan.dims, signal) for name, signal in scan.signals.items()}
+    for variable in (*coords.values(), *variables.values()):
+        # all alike: a Dataset whose variables disagree on their chunks cannot even be shown
+        variable.encoding["preferred_chunks"] = {d: n for d, n in scan.chunks.items() if d in variable.dims}
+    attrs = {name: value for name, value in scan.metadata.items() if value}
+    dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
+    return xr.Dataset(variables, coords, attrs).drop_vars(dropped, errors="ignore")
+
+
+def _stamp(name: str, units: str | None) -> dict[str, str]:
+    spec = SPECS.get(name)
+    stamp = {"long_name": spec.long_name, "comment": spec.doc} if spec else {"long_name": name.replace("_", " ")}
+    return stamp if units is None else {"units": units, **stamp}
+
+
+def _variable(name: str, dims: tuple[str, ...], values: np.ndarray) -> xr.Variable:
+    units = SPECS[name].units if name in SPECS else "um"
+    return xr.Variable(dims, np.asarray(values, dtype=float), _stamp(name, units))
+
+
+def _signal(name: str, dims: tuple[str, ...], signal: Signal) -> xr.Variable:
+    lazy = isinstance(signal.data, BackendArray)
+    data = indexing.LazilyIndexedArray(signal.data) if lazy else np.asarray(signal.data, dtype="float32")
+    attrs = _stamp(name, signal.units)
+    return xr.Variable(dims, data, {**attrs, "detector": signal.detector} if signal.detector else attrs)
+
+
+def variable_name(name: str, taken: Iterable[str]) -> str:
+    """Return a detector's name as a variable name that is still free."""
+    plain = re.sub(r"\W+", "_", name).strip("_") or "detector"
+    taken = set(taken) | set(SPECS)
+    while plain in taken:
+        plain += "_"
+    return plain
+
+
+def intensity_units(units: str | None, what: str, source: Source) -> str | None:
+    """Return the canonical units of a detector, None with a warning where they make no sense."""
+    if not units:
+        return "count"
+    try:
+        return _units.normalize(units)
+    except UnitsError:
+        warn(
+            f"{name_of(source)}: cannot understand the unit {units!r} of {what!r}: it is left out",
+            MetadataWarning,
+        )
+        return None
+
+
+def in_units(values: np.ndarray, units: str | None, wanted: str, what: str, source: Source) -> np.ndarray:
+    """Return values in the wanted unit, taken to be in that unit where the file names none."""
+    values = np.asarray(values, dtype=float)
+    if not units or units == wanted:
+        return values
+    try:
+        return drop_noise(values * _units.factor(units, wanted, what))
+    except UnitsError as error:
+        raise CorruptFileError(path_of(source) or name_of(source), f"{what} in {wanted}", repr(units)) from error
+
+
+def drop_noise(values: np.ndarray) -> np.ndarray:
+    """Drop the last bits that a conversion adds, so that 0.000433 s is 0.433 ms exactly."""
+    flat = [float(f"{value:.14g}") for value in np.ravel(values)]
+    return np.array(flat, dtype=float).reshape(np.shape(values))
+
+
+def check_energies(energy: np.ndarray, source: Source) -> None:
+    """Refuse energies that are no numbers; warn of repeats and of what looks like keV."""
+    name = name_of(source)
+    if not np.isfinite(energy).all():
+        raise CorruptFileError(name, "finite energies", f"{int((~np.isfinite(energy)).sum())} that are not")
+    repeated = np.unique(energy[np.isin(energy, _twice(energy))])
+    if repeated.size:
+        shown = ", ".join(f"{value:g}" for value in repeated[:5])
+        warn(f"{name}: {repeated.size} energies were measured twice ({shown} eV): all are kept", MetadataWarning)
+    if energy.size and 0 < energy.max() < 100:
+        warn(
+            f"{name}: energies up to {energy.max():g} eV look like keV: if they are, "
+            "use calibrate_energy(stack, scale=1000)",
+            MetadataWarning,
+        )
+
+
+def _twice(values: np.ndarray) -> np.ndarray:
+    unique, counts = np.unique(values, return_counts=True)
+    return unique[counts > 1]
+
+
+_TIME = re.compile(r"(\d{4})\s*([A-Za-z]{3})[A-Za-z]*\s*(\d{1,2})[\sT]+(\d{1,2}:\d{2}:\d{2})")
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+
+
+def iso_time(text: str | None, source: Source) -> str | None:
+    """Return a date of any known spelling in ISO 8601, None with a warning where it is not understood."""
+    if not text or not text.strip():
+        return None
+    try:
+        return datetime.fromisoformat(text.strip()).isoformat()
+    except ValueError:
+        pass
+    match = _TIME.fullmatch(text.strip())
+    if match and match[2].lower() in _MONTHS:
+        month = _MONTHS.index(match[2].lower()) + 1
+        try:
+            return datetime.strptime(f"{match[1]}-{month}-{match[3]} {match[4]}", "%Y-%m-%d %H:%M:%S").isoformat()
+        except ValueError:
+            pass
+    warn(f"{name_of(source)}: cannot understand the start time {text!r}: it is left out", MetadataWarning)
+    return None
+
+
+def listed(names: Sequence[object], limit: int = 5) -> str:
+    """Return the first names of a list in words."""
+    shown = ", ".join(str(name) for name in names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

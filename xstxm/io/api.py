@@ -1,0 +1,96 @@
+"""The public functions of the readers and writers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import xarray as xr
+
+from xstxm.errors import check_choice
+from xstxm.io._base import Source
+from xstxm.io.nxstxm.writer import write_nxstxm
+from xstxm.io.spectra.reader import read_i0, read_references
+from xstxm.provenance import recorded
+
+__all__ = ["open_stack", "read_i0", "read_references", "write_nxstxm"]
+
+Engine: TypeAlias = Literal["stxm", "sdf", "nxstxm"]
+
+
+@recorded
+def open_stack(
+    path: Source,
+    *,
+    engine: Engine = "stxm",
+    chunks: int | Mapping[Any, Any] | Literal["auto"] | None = None,
+    region: int | None = None,
+    entry: str | None = None,
+    detector: str | None = None,
+) -> xr.Dataset:
+    """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
+
+    Parameters
+    ----------
+    path
+        The file: the ``.hdr`` of an SDF scan, an NXstxm file, or a binary file object.
+    engine
+        ``"stxm"`` looks at the content; ``"sdf"`` and ``"nxstxm"`` insist on one format.
+    chunks
+        Chunks of the dask arrays; ``{}`` for the file's own, which are frames as a rule. Without it
+        frames are read when used, and kept.
+    region
+        Which region of a multi-region SDF scan, from 0.
+    entry
+        Which entry of an NXstxm file, e.g. ``"entry1"``.
+    detector
+        Name of the detector or channel that becomes `intensity`.
+
+    Returns
+    -------
+    Dataset
+        `intensity` (energy, y, x), (energy, position) or (energy), float32, in the order of measurement;
+        further detectors as further variables; energies in eV, positions in um, `dwell_time` in ms and
+        `ring_current` in mA where the file has them. Lazy. Closable.
+
+    Raises
+    ------
+    FileFormatError
+        The file is of none of these formats; `UnsupportedScanError` and `CorruptFileError` for a scan
+        that cannot become a stack and for a broken file.
+    OptionError, ChoiceError
+        A region, entry or detector that does not exist, or an option of the other format.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = xstxm.write_nxstxm(stack, pathlib.Path(folder) / "particle.hdf5")
+    ...     with xstxm.open_stack(path, chunks={}) as opened:
+    ...         opened.intensity.dims
+    ('energy', 'y', 'x')
+    """
+    check_choice("engine", engine, Engine)
+    asked = {"region": region, "entry": entry, "detector": detector}
+    options = {name: value for name, value in asked.items() if value is not None}
+    source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
+    stack = xr.open_dataset(source, engine=_backend(engine), chunks=chunks, **options)  # type: ignore[arg-type]
+    for name in stack.coords:
+        if stack[name].ndim < 2:
+            stack.variables[name].load()
+    return stack
+
+
+def _backend(engine: Engine) -> type:
+    """Return the backend itself, so that opening works without the installed entry points."""
+    from xstxm.io import backend
+
+    backends = {
+        "stxm": backend.StxmBackendEntrypoint,
+        "sdf": backend.SdfBackendEntrypoint,
+        "nxstxm": backend.NxstxmBackendEntrypoint,
+    }
+    return backends[engine]

@@ -1,0 +1,295 @@
+"""From an NXstxm file to a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units as _units
+from xstxm.conventions import ENERGY
+from xstxm.errors import CorruptFileError, MetadataWarning, StxmError, UnitsError, warn
+from xstxm.io import _base
+from xstxm.io._base import Scan, Signal, Source, in_units
+from xstxm.io.nxstxm import layout
+from xstxm.io.nxstxm.layout import Detector
+from xstxm.io.nxstxm.store import Store, StoredArray, attribute, field_text, preferred_chunks
+
+if TYPE_CHECKING:
+    import h5py
+
+_WORDS = (
+    "sample point spectrum",
+    "sample line spectrum",
+    "sample image",
+    "sample image stack",
+    "osa image",
+    "detector image",
+    "generic scan",
+)
+_DIMS = {1: (ENERGY,), 2: (ENERGY, "position"), 3: (ENERGY, "y", "x")}
+
+
+def is_nxstxm(source: Source) -> bool:
+    """Tell whether an HDF5 file says that it is NXstxm, or is laid out like it."""
+    try:
+        store = Store(source)
+    except (OSError, StxmError):
+        return False
+    try:
+        return layout.is_layout(store.file)
+    finally:
+        store.close()
+
+
+def open_nxstxm(
+    source: Source,
+    *,
+    entry: str | None = None,
+    detector: str | None = None,
+    drop_variables: str | Iterable[str] | None = None,
+) -> xr.Dataset:
+    """Open an NXstxm file.
+
+    Parameters
+    ----------
+    source
+        Path or binary file object.
+    entry
+        Which entry; without it the first that holds a scan, with a warning if there are more.
+    detector
+        Which detector becomes `intensity`; the file's default, else the first, by default.
+    drop_variables
+        Variables to leave out.
+
+    Returns
+    -------
+    Dataset
+        A stack; numbers are read when indexed. Closing it closes the file.
+
+    Raises
+    ------
+    FileFormatError, CorruptFileError, UnsupportedScanError
+        See the classes; each names the file and what was expected of it.
+    """
+    store = Store(source)
+    try:
+        stack = _base.to_dataset(_read(store, source, entry, detector), drop_variables)
+    except BaseException:
+        store.close()
+        raise
+    stack.set_close(store.close)
+    return stack
+
+
+def _read(store: Store, source: Source, asked_entry: str | None, asked_detector: str | None) -> Scan:
+    entry_name = layout.choose_entry(store, asked_entry)
+    entry = store.file[entry_name]
+    names = layout.choose_detector(store, entry_name, asked_detector)
+    group = entry[names[0]]
+    energy = _energy(store, entry, group)
+    main = layout.detector(store, entry_name, names[0], energy.size)
+    dims = _dims(main)
+    axes = _axes(main, dims)
+    stored = store.file[main.signal].shape
+    shape = tuple(1 if axis is None else stored[axis] for axis in axes)
+    signals = {"intensity": _signal(store, main, dims, shape)}
+    for name in names[1:]:
+        other = _other(store, entry_name, name, energy.size, main, stored)
+        if other is not None:
+            signals[_base.variable_name(name, signals)] = _signal(store, other, dims, shape)
+    return Scan(
+        dims=dims,
+        energy=energy,
+        positions=_positions(store, group, main, dict(zip(dims, shape, strict=True))),
+        signals=signals,
+        metadata=_metadata(store, entry, group, dims, energy.size),
+        dwell_time=_dwell(store, entry, group, energy.size, main),
+        ring_current=_ring_current(store, entry, energy.size, main, dims, shape),
+        chunks=preferred_chunks(store.file[main.signal], dims, axes),
+    )
+
+
+def _dims(main: Detector) -> tuple[str, ...]:
+    return _DIMS[3] if "y" in main.dims or "x" in main.dims else _DIMS[len(main.dims)]
+
+
+def _axes(main: Detector, dims: tuple[str, ...]) -> tuple[int | None, ...]:
+    return tuple(main.dims.index(dim) if dim in main.dims else None for dim in dims)
+
+
+def _signal(store: Store, main: Detector, dims: tuple[str, ...], shape: tuple[int, ...]) -> Signal:
+    dataset, axes = store.file[main.signal], _axes(main, dims)
+    units = _base.intensity_units(attribute(dataset, "units"), main.name, store.name)
+    return Signal(StoredArray(store, main.signal, axes, shape), units, main.name)
+
+
+def _other(
+    store: Store, entry: str, name: str, energies: int, main: Detector, shape: tuple[int, ...]
+) -> Detector | None:
+    """Return a further detector on the same grid; one on another grid is left out, with a warning."""
+    try:
+        found = layout.detector(store, entry, name, energies)
+    except StxmError:
+        found = None
+    if found is None or found.dims != main.dims or store.file[found.signal].shape != shape:
+        warn(
+            f"{store.name}: detector {name!r} has another grid than {main.name!r}: it is left out, "
+            f"pass detector={name!r} for it",
+            MetadataWarning,
+        )
+        return None
+    return found
+
+
+def _energy(store: Store, entry: h5py.Group, group: h5py.Group) -> np.ndarray:
+    places = [(group, name) for name in layout.ENERGY_NAMES]
+    places += [(entry, f"instrument/monochromator/{name}") for name in layout.ENERGY_NAMES]
+    for place, name in places:
+        item = place.get(name)
+        if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size:
+            values = np.atleast_1d(store.read(item.name)).ravel()
+            energy = in_units(values, attribute(item, "units"), "eV", "energy", store.name)
+            _base.check_energies(energy, store.name)
+            return energy
+    raise CorruptFileError(store.path, f"the photon energy in {group.name}", "none")
+
+
+def _positions(
+    store: Store, group: h5py.Group, main: Detector, sizes: dict[str, int]
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    fields = layout.fields_of(group)
+    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    for dim in ("position", "y", "x"):
+        if dim not in fields:
+            continue
+        item = group[fields[dim]]
+        values = _in_um(store.read(item.name), attribute(item, "units"), item.name, store.name)
+        if dim in sizes:
+            found |= _along(dim, values, sizes, main)
+        elif "position" in sizes and values.size == sizes["position"]:
+            found[dim] = (("position",), values.ravel())
+    if "position" in sizes and "position" not in found:
+        found["position"] = (("position",), _distance(found, sizes["position"]))
+    return found
+
+
+def _along(
+    dim: str, values: np.ndarray, sizes: dict[str, int], main: Detector
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Return the coordinate of a dimension; of positions measured at every point the means, and themselves."""
+    if values.ndim <= 1 and values.size == sizes[dim]:
+        return {dim: ((dim,), values.ravel())}
+    stored = [name for name in main.dims if name in ("y", "x")]
+    frame = tuple(sizes[name] for name in stored)
+    if len(stored) != 2 or values.size % (frame[0] * frame[1]):
+        return {}
+    measured = values.reshape(-1, *frame).mean(axis=0)
+    measured = measured if stored == ["y", "x"] else measured.T
+    mean = measured.mean(axis=1 if dim == "y" else 0)
+    return {dim: ((dim,), mean), f"{dim}_measured": (("y", "x"), measured)}
+
+
+def _distance(places: dict[str, tuple[tuple[str, ...], np.ndarray]], size: int) -> np.ndarray:
+    """Return the way along a line from its first point, by x and y where the file has them."""
+    steps = [np.diff(values, prepend=values[:1]) for _, values in places.values()]
+    if not steps:
+        return np.arange(size, dtype=float)
+    return np.cumsum(np.sqrt(sum(step**2 for step in steps)))
+
+
+def _in_um(values: np.ndarray, units: str | None, field: str, name: str) -> np.ndarray:
+    """Return positions in um; without a unit they are um, unless steps below 1e-3 say mm."""
+    values = np.asarray(values, dtype=float)
+    if units:
+        words = {"micron": "um", "microns": "um"}
+        return in_units(values, words.get(units.lower(), units), "um", field, name)
+    steps = np.abs(np.diff(values.ravel()))
+    if steps.size and 0 < np.median(steps) < 1e-3:
+        warn(
+            f"{name}: {field} has no unit and steps of {np.median(steps):g}: taken to be mm",
+            MetadataWarning,
+        )
+        return _base.drop_noise(values * 1000)
+    return values
+
+
+def _dwell(store: Store, entry: h5py.Group, group: h5py.Group, energies: int, main: Detector) -> np.ndarray | None:
+    """Return the dwell time in ms, one or one per energy."""
+    for place, name in ((group, "count_time"), (entry, f"instrument/{main.name}/count_time")):
+        item = place.get(name)
+        if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size:
+            break
+    else:
+        return None
+    seconds = _first_of_each(store, item, energies, main)
+    if seconds is None:
+        return None
+    units = attribute(item, "units")
+    if not units and np.nanmax(seconds) >= 1 and "position" not in main.dims and len(main.dims) > 1:
+        warn(
+            f"{store.name}: count_time has no unit and is {np.nanmax(seconds):g} in an image: taken to be ms",
+            MetadataWarning,
+        )
+        units = "ms"
+    dwell = in_units(seconds, units or "s", "ms", "count_time", store.name)
+    return dwell if np.isfinite(dwell).all() and (dwell > 0).all() else None
+
+
+def _first_of_each(store: Store, item: h5py.Dataset, energies: int, main: Detector) -> np.ndarray | None:
+    """Return a number, or one per energy: of a number per pixel, that of the first pixel."""
+    if item.size == 1:
+        return np.asarray(store.read(item.name)).reshape(())
+    if item.size == energies:
+        return store.read(item.name).ravel()
+    if item.shape != store.file[main.signal].shape:
+        return None
+    key = tuple(slice(None) if dim == ENERGY else 0 for dim in main.dims)
+    return np.atleast_1d(store.read(item.name, key))
+
+
+def _ring_current(
+    store: Store, entry: h5py.Group, energies: int, main: Detector, dims: tuple[str, ...], shape: tuple[int, ...]
+) -> np.ndarray | Signal | None:
+    """Return the stored beam in mA, where ``control`` holds it: per energy, or lazily per pixel."""
+    item = entry.get("control/data")
+    units = attribute(item, "units") if item is not None else None
+    if units is None or item.dtype.kind not in "iuf":
+        return None
+    try:
+        if not _units.same_kind(units, "mA"):
+            return None
+    except UnitsError:
+        return None
+    if item.size == energies:
+        current = in_units(store.read(item.name).ravel(), units, "mA", "ring current", store.name)
+        return np.where(current > 0, current, np.nan)
+    if item.shape == store.file[main.signal].shape and _units.normalize(units) == "mA":
+        axes = _axes(main, dims)
+        return Signal(StoredArray(store, item.name, axes, shape), "mA")
+    return None
+
+
+def _metadata(
+    store: Store, entry: h5py.Group, group: h5py.Group, dims: tuple[str, ...], energies: int
+) -> dict[str, str | None]:
+    said = layout.scan_words(entry, group)
+    guess = {1: _WORDS[0], 2: _WORDS[1], 3: _WORDS[3] if energies > 1 else _WORDS[2]}[len(dims)]
+    # Pixelator writes "Swiss Light Source" wherever it runs
+    source = None if _wrote(store.file, entry, "pixelator") else field_text(entry, "instrument/source/name")
+    return {
+        "title": field_text(entry, "title"),
+        "sample": field_text(entry, "sample/name") or field_text(entry, "sample/sample_name"),
+        "facility": source,
+        "beamline": field_text(entry, "collection/beamline") or field_text(entry, "instrument/beamline"),
+        "scan_type": said if said in _WORDS else guess,
+        "start_time": _base.iso_time(field_text(entry, "start_time"), store.name),
+        "source_file": store.name if store.name != _base.NO_NAME else None,
+    }
+
+
+def _wrote(file: h5py.File, entry: h5py.Group, program: str) -> bool:
+    said = [attribute(file, "creator"), attribute(entry, "creator"), field_text(entry, "program_name")]
+    return any(program in word.lower() for word in said if word)

@@ -1,0 +1,218 @@
+"""Stacks written as NXstxm."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units as _units
+from xstxm._apply import is_lazy
+from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
+from xstxm.errors import MetadataWarning, MissingCoordinateError, SchemaError, warn
+
+if TYPE_CHECKING:
+    import h5py
+
+DEFINITION_VERSION = "1.1"
+_FIELDS = {"energy": "energy", "y": "sample_y", "x": "sample_x", "position": "line_position"}
+_SCAN_TYPES = {0: "sample point spectrum", 1: "sample line spectrum", 2: "sample image"}
+
+
+def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a stack as an NXstxm file (NeXus HDF5).
+
+    `intensity` becomes the detector ``counter0``, further variables on the same grid detectors of their
+    own name; energies, positions, `dwell_time`, `ring_current`, title and times go where the definition
+    wants them. `xstxm.open_stack` returns the same numbers, as float32. The file appears at once, when it is
+    complete.
+
+    Parameters
+    ----------
+    stack
+        A stack, line scan or point spectrum with `intensity`. Lazy stacks are written chunk by chunk.
+    path
+        The file to write.
+    overwrite
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file. Eager.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file, and `overwrite` is off.
+    MissingVariableError, MissingCoordinateError, SchemaError
+        The object is no stack of counts.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xstxm.write_nxstxm(stack, pathlib.Path(folder) / "particle.hdf5").name
+    'particle.hdf5'
+    """
+    path = Path(path).expanduser()
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: pass overwrite=True to replace it, or give another name")
+    stack = _checked(stack)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        import h5py
+
+        with h5py.File(part, "w") as file:
+            _write(file, stack)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _checked(stack: xr.Dataset) -> xr.Dataset:
+    """Return the stack with its dimensions in the order of the definition, and its units canonical."""
+    if not isinstance(stack, xr.Dataset):
+        raise SchemaError("NXstxm holds a Dataset with 'intensity': call .to_dataset(name='intensity') first")
+    stack = _units.dequantify(stack)
+    intensity = require_variable(stack, "intensity", "NXstxm holds counts; use to_netcdf or to_zarr for results")
+    require_energy(intensity)
+    dims = pixel_dims(intensity)
+    if set(dims) not in (set(), {"position"}, {"y", "x"}):
+        raise SchemaError(
+            f"intensity has dims {intensity.dims}: NXstxm holds (energy, y, x), (energy, position) or (energy): "
+            "select along the others first, e.g. stack.isel(theta=0)"
+        )
+    for dim in dims:
+        if dim not in stack.coords and dim != "position":
+            raise MissingCoordinateError(str(dim))
+    order = [dim for dim in (ENERGY, "y", "x", "position") if dim in intensity.dims]
+    return stack.transpose(*order, ...)
+
+
+def _write(file: h5py.File, stack: xr.Dataset) -> None:
+    intensity = stack["intensity"]
+    file.attrs.update({"NX_class": "NXroot", "default": "entry1", "creator": "xstxm"})
+    entry = _group(file, "entry1", "NXentry")
+    entry.attrs["default"] = "counter0"
+    for name in ("title", "start_time", "end_time"):
+        if stack.attrs.get(name):
+            entry[name] = str(stack.attrs[name])
+    entry["definition"] = "NXstxm"
+    entry["definition"].attrs["version"] = DEFINITION_VERSION
+    detectors = {"counter0": intensity}
+    rest = [str(name) for name in stack.data_vars if name != "intensity"]
+    detectors |= {name: stack[name] for name in rest if stack[name].dims == intensity.dims and name not in entry}
+    _warn_of_loss(stack, [name for name in rest if name not in detectors])
+    for name, array in detectors.items():
+        _write_data(_group(entry, name, "NXdata"), array, stack)
+    _write_instrument(entry, stack, list(detectors))
+    _write_sample(entry, stack)
+    _write_control(entry, stack)
+    _write_process(entry, stack)
+
+
+def _warn_of_loss(stack: xr.Dataset, names: list[str]) -> None:
+    if names:
+        warn(
+            f"NXstxm holds images on one grid: {', '.join(names)} not written (to_netcdf keeps everything)",
+            MetadataWarning,
+        )
+
+
+def _group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nexus_class
+    return group
+
+
+def _field(group: h5py.Group, name: str, array: xr.DataArray, wanted: str) -> None:
+    values = _units.to_units(array.astype(float), wanted) if "units" in array.attrs else array
+    group[name] = np.asarray(values, dtype=float)
+    group[name].attrs["units"] = wanted
+
+
+def _write_data(group: h5py.Group, array: xr.DataArray, stack: xr.Dataset) -> None:
+    group.attrs["signal"] = "data"
+    group.attrs["axes"] = [_FIELDS[str(dim)] for dim in array.dims]
+    group["stxm_scan_type"] = _scan_type(stack)
+    _field(group, "energy", stack[ENERGY], "eV")
+    for name in ("y", "x", "position"):
+        if name in stack.coords and stack[name].ndim == 1:
+            _field(group, _FIELDS[name], stack[name], "um")
+    if "position" in array.dims and "position" not in stack.coords:
+        group["line_position"] = np.arange(stack.sizes["position"], dtype=float)
+    if "dwell_time" in stack.coords:
+        _field(group, "count_time", stack["dwell_time"], "s")
+    _stream(group.create_dataset("data", array.shape, array.dtype), array)
+    if "units" in array.attrs:
+        group["data"].attrs["units"] = str(array.attrs["units"])
+
+
+def _stream(dataset: h5py.Dataset, array: xr.DataArray) -> None:
+    """Write an array without holding more than a chunk, or a frame, of it."""
+    if is_lazy(array):
+        from dask.array import store
+
+        store(array.data, dataset, lock=True)
+        return
+    for index in range(array.sizes[ENERGY]):
+        dataset[index] = np.asarray(array.isel({ENERGY: index}))
+
+
+def _scan_type(stack: xr.Dataset) -> str:
+    said = stack.attrs.get("scan_type")
+    if said:
+        return str(said)
+    pixels = len(pixel_dims(stack["intensity"]))
+    return _SCAN_TYPES[pixels] + (" stack" if pixels == 2 and stack.sizes[ENERGY] > 1 else "")
+
+
+def _write_instrument(entry: h5py.Group, stack: xr.Dataset, detectors: list[str]) -> None:
+    import h5py
+
+    instrument = _group(entry, "instrument", "NXinstrument")
+    source = _group(instrument, "source", "NXsource")
+    source["type"], source["probe"] = "Synchrotron X-ray Source", "x-ray"
+    if stack.attrs.get("facility"):
+        source["name"] = str(stack.attrs["facility"])
+    if stack.attrs.get("beamline"):
+        instrument["beamline"] = str(stack.attrs["beamline"])
+    _field(_group(instrument, "monochromator", "NXmonochromator"), "energy", stack[ENERGY], "eV")
+    for name in detectors:
+        _group(instrument, f"detector_{name}", "NXdetector")["data"] = h5py.SoftLink(f"{entry.name}/{name}/data")
+
+
+def _write_sample(entry: h5py.Group, stack: xr.Dataset) -> None:
+    sample = _group(entry, "sample", "NXsample")
+    sample["rotation_angle"] = 0.0
+    if stack.attrs.get("sample"):
+        sample["name"] = str(stack.attrs["sample"])
+
+
+def _write_control(entry: h5py.Group, stack: xr.Dataset) -> None:
+    """Write the ring current, where there is one, as the monitor of the flux."""
+    if "ring_current" not in stack.coords:
+        return
+    control, current = _group(entry, "control", "NXmonitor"), stack["ring_current"]
+    if current.dims == (ENERGY,):
+        _field(control, "data", current, "mA")
+    elif current.dims == stack["intensity"].dims:
+        _stream(control.create_dataset("data", current.shape, current.dtype), current)
+        control["data"].attrs["units"] = "mA"
+
+
+def _write_process(entry: h5py.Group, stack: xr.Dataset) -> None:
+    from xstxm import __version__
+
+    process = _group(entry, "process", "NXprocess")
+    process["program"], process["version"] = "xstxm", __version__
+    if stack.attrs.get("history"):
+        note: Any = _group(process, "note", "NXnote")
+        note["description"] = str(stack.attrs["history"])

@@ -1,0 +1,145 @@
+"""The data files of an SDF scan: which exist, which frame belongs to which energy, and their numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xstxm.errors import CorruptFileError, MetadataWarning, warn
+from xstxm.io._base import listed
+from xstxm.io.sdf.header import Header
+
+
+@dataclass(frozen=True)
+class TextFrames:
+    """Reads the frames of one channel; a frame is (y, x), or (x, y) turned round."""
+
+    paths: tuple[Path, ...]
+    shape: tuple[int, int]
+    turned: bool = False
+
+    def __call__(self, index: int = 0) -> np.ndarray:
+        """Return one frame, float32."""
+        frame = read_frame(self.paths[index], self.shape)
+        return frame.T if self.turned else frame
+
+
+def read_frame(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a frame: one row of numbers per line, any blanks between them.
+
+    Raises
+    ------
+    CorruptFileError
+        The file is missing, holds something else than numbers, or not `shape` of them.
+    """
+    expected = f"{shape[0]} rows of {shape[1]} numbers"
+    try:
+        lines = path.read_bytes().decode("latin-1").split("\n")
+    except FileNotFoundError:
+        raise CorruptFileError(path, expected, "no such file") from None
+    rows = [line for line in lines if line.strip()]
+    if len(rows) != shape[0]:
+        raise CorruptFileError(path, expected, f"{len(rows)} rows")
+    try:
+        frame = np.loadtxt(rows, dtype="float32", comments=None, ndmin=2)
+    except ValueError as error:
+        raise CorruptFileError(path, expected, str(error)) from None
+    if frame.shape != shape:
+        raise CorruptFileError(path, expected, f"{frame.shape[0]} rows of {frame.shape[1]}")
+    return frame
+
+
+def is_complete(path: Path, shape: tuple[int, int]) -> bool:
+    """Tell whether a frame was written to its last pixel, without converting its numbers."""
+    rows = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    return len(rows) > shape[0] or (len(rows) == shape[0] and len(rows[-1].split()) >= shape[1])
+
+
+def files_beside(header: Path, suffix: str) -> dict[str, Path]:
+    """Return the data files of a scan by the lower-case part of their name after ``B_``."""
+    start = f"{header.stem.lower()}_"
+    return {
+        entry.name.lower()[len(start) : -len(suffix)]: entry
+        for entry in sorted(header.parent.iterdir())
+        if entry.name.lower().startswith(start) and entry.name.lower().endswith(suffix)
+    }
+
+
+def frames_of(files: Mapping[str, Path], letter: str, region: int, header: Header) -> dict[int, Path]:
+    """Return frame index -> file of one channel and region."""
+    is_stack = "stack" in header.flags or (header.stack is not None and header.stack.points.size > 1)
+    found = {}
+    for name, path in files.items():
+        match = re.fullmatch(rf"{letter}(\d*)", name)
+        if match is None:
+            continue
+        index, part = _split(match[1], is_stack, header.multi_region)
+        if part == region:
+            found[index] = path
+    return found
+
+
+def _split(digits: str, is_stack: bool, multi_region: bool) -> tuple[int, int]:
+    """Return (frame index, region) of the digits in a file name: ``a0031`` is frame 3 of region 1."""
+    if not digits:
+        return 0, 0
+    if not is_stack:
+        return 0, int(digits)
+    if multi_region and len(digits) > 3:
+        return int(digits[:-1]), int(digits[-1])
+    return int(digits), 0
+
+
+def pair(frames: Mapping[int, Path], region: int, header: Header, energy: np.ndarray, name: Path) -> list[int]:
+    """Return the position on the energy axis of each frame, in the order of the frames.
+
+    As many frames as energies are paired in order, whatever their numbers; else the numbers of the
+    records decide, else frame i has energy i.
+
+    Raises
+    ------
+    CorruptFileError
+        There are more frames than energies.
+    """
+    numbers, records = sorted(frames), sorted(header.records.get(region, {}))
+    if len(numbers) == energy.size:
+        return list(range(energy.size))
+    if len(records) == energy.size and set(numbers) <= set(records):
+        positions = [records.index(number) for number in numbers]
+    elif numbers[-1] < energy.size:
+        positions = numbers
+    else:
+        raise CorruptFileError(
+            name, f"{energy.size} frames, one for each energy", f"{len(numbers)}, numbered {listed(numbers)}"
+        )
+    without = np.delete(energy, positions)
+    warn(
+        f"{name.name}: {len(numbers)} of {energy.size} frames exist, the scan was aborted or files are missing: "
+        f"{listed([f'{value:g} eV' for value in without])} left out",
+        MetadataWarning,
+    )
+    return positions
+
+
+def drop_incomplete(paths: list[Path], shape: tuple[int, int], energy: np.ndarray, name: Path) -> int:
+    """Return how many frames to keep: all, or all but a last one that was not written to its end.
+
+    Raises
+    ------
+    CorruptFileError
+        The only frame is incomplete.
+    """
+    if is_complete(paths[-1], shape):
+        return len(paths)
+    if len(paths) == 1:
+        raise CorruptFileError(paths[-1], f"{shape[0]} rows of {shape[1]} numbers", "fewer: the scan was aborted")
+    warn(
+        f"{name.name}: the last frame {paths[-1].name} ends before its {shape[0]} rows of {shape[1]} numbers, "
+        f"the scan was aborted: {energy[-1]:g} eV left out",
+        MetadataWarning,
+    )
+    return len(paths) - 1

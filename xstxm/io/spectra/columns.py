@@ -1,0 +1,173 @@
+"""Which columns of a table are the energy and the spectra, and what the file says of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xstxm import units as _units
+from xstxm.errors import FileFormatError, IncompatibleUnitsError, MetadataWarning, UnitsError, warn
+from xstxm.io._base import Source, listed, name_of, path_of
+from xstxm.io.spectra.table import Table, is_energy_name, read_table
+
+_COLUMN = re.compile(r"Column\.(\d+)\s*:\s*(.*)", re.IGNORECASE)
+_LABEL = re.compile(r"(?:Common name|Label)\s*:\s*(.+)", re.IGNORECASE)
+_UNIT = re.compile(
+    r"(.*?)[\s_(\[]+(eV|keV|counts?|counts?/s|Hz|A|nA|mm|um|degrees?|degree|s|ms|1)[)\]]?$", re.IGNORECASE
+)
+
+ABSORPTION = ("mutrans", "xmu", "mu", "norm", "normtrans", "flat", "mufluor", "normfluor", "absorption")
+INCIDENT = ("i0", "io", "izero")
+TRANSMITTED = ("itrans", "i1", "it", "itransmission")
+FLUORESCENCE = ("ifluor", "if", "iff", "fluor")
+PLAIN = ("absorption", "od", "optical_density", "optical density", "intensity", "value", "values", "y", "counts")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The spectra of a file: energies in eV, name -> values, name -> how they were made."""
+
+    energy: np.ndarray
+    spectra: Mapping[str, np.ndarray]
+    origin: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Named:
+    table: Table
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    energy: int
+
+    def find(self, wanted: tuple[str, ...]) -> int | None:
+        lower = [name.strip().lower() for name in self.names]
+        return next((lower.index(word) for word in wanted if word in lower), None)
+
+
+def read_columns(source: Source, *, energy_units: str | None = None, incident: bool = False) -> Columns:
+    """Read the spectra of a text file.
+
+    A column of absorption is taken as it is; else ``ln(i0/itrans)`` or ``ifluor/i0`` are formed where
+    the columns have such names; else every column is a spectrum.
+
+    Parameters
+    ----------
+    source
+        The file.
+    energy_units
+        Units of the energies, whatever the file says or leaves open.
+    incident
+        Look for the incident intensity instead.
+    """
+    table = read_table(source)
+    named = _name(table, source)
+    energy = _energy(named, source, energy_units)
+    spectra, origin = _incident(named) if incident else _absorption(named)
+    if not spectra:
+        spectra, origin = _every(named, Path(name_of(source)).stem)
+    plain = {name: _finite(values) for name, values in spectra.items()}
+    keep = _first_of_repeats(energy, np.array(list(plain.values())))
+    return Columns(energy[keep], {name: values[keep] for name, values in plain.items()}, origin)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _name(table: Table, source: Source) -> _Named:
+    """Give each column its name and unit: of ``Column.N`` lines first, they are never split on blanks."""
+    width = table.values.shape[1]
+    names = list(table.names) or [""] * width
+    for comment in table.comments:
+        match = _COLUMN.fullmatch(comment)
+        if match and 1 <= int(match[1]) <= width:
+            names[int(match[1]) - 1] = match[2].split("||")[0].strip()
+    pairs = [_UNIT.fullmatch(name) for name in names]
+    units = tuple(pair[2] if pair else "" for pair in pairs)
+    plain = tuple(pair[1].strip() if pair else name for name, pair in zip(names, pairs, strict=True))
+    found = [index for index, name in enumerate(plain) if is_energy_name(name)]
+    if not found and any(name.lower() == "angle" for name in plain):
+        raise FileFormatError(
+            path_of(source) or name_of(source), "a column of energies", "angles", "convert them to energies first"
+        )
+    return _Named(table, plain, units, found[0] if found else 0)
+
+
+def _energy(named: _Named, source: Source, asked: str | None) -> np.ndarray:
+    """Return the energies in eV: in the unit asked for, the unit of the file, or keV where they are below 100."""
+    values = named.table.values[:, named.energy]
+    if not np.isfinite(values).all():
+        raise FileFormatError(
+            path_of(source) or name_of(source), "finite energies", f"{int((~np.isfinite(values)).sum())} that are not"
+        )
+    units = asked or named.units[named.energy]
+    if not units and named.names[named.energy].lower() in ("ev", "kev"):
+        units = named.names[named.energy]
+    if not units and 0 < values.max() < 100:
+        warn(
+            f"{name_of(source)}: energies of {values.min():g} to {values.max():g} without a unit are taken to be keV: "
+            "pass energy_units='keV' or energy_units='eV'",
+            MetadataWarning,
+        )
+        units = "keV"
+    units = {"ev": "eV", "kev": "keV"}.get(units.lower(), units)
+    if not units or units == "eV":
+        return values
+    try:
+        scaled = values * _units.factor(units, "eV", "the energy axis")
+    except IncompatibleUnitsError as error:
+        raise UnitsError(f"{name_of(source)}: {error}") from None
+    return np.array([float(f"{value:.14g}") for value in scaled])
+
+
+def _absorption(named: _Named) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the absorption where the names of the columns say how to get it, under the empty name."""
+    values = named.table.values
+    ready, i0 = named.find(ABSORPTION), named.find(INCIDENT)
+    transmitted, fluorescence = named.find(TRANSMITTED), named.find(FLUORESCENCE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if ready is not None and (values.shape[1] > 2 or named.names[ready].lower() not in PLAIN):
+            return {"": values[:, ready]}, {"": f"column {named.names[ready]}"}
+        if i0 is not None and transmitted is not None:
+            made = np.log(values[:, i0] / values[:, transmitted])
+            return {"": made}, {"": f"ln({named.names[i0]}/{named.names[transmitted]})"}
+        if i0 is not None and fluorescence is not None:
+            made = values[:, fluorescence] / values[:, i0]
+            return {"": made}, {"": f"{named.names[fluorescence]}/{named.names[i0]}"}
+    return {}, {}
+
+
+def _incident(named: _Named) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    i0 = named.find(INCIDENT)
+    return ({}, {}) if i0 is None else ({"": named.table.values[:, i0]}, {"": f"column {named.names[i0]}"})
+
+
+def _every(named: _Named, stem: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return every column as a spectrum, under the name of the column or of the file."""
+    values = named.table.values
+    columns = [index for index in range(values.shape[1]) if index != named.energy]
+    labels = [match[1].strip() for match in map(_LABEL.fullmatch, named.table.comments) if match]
+    spectra: dict[str, np.ndarray] = {}
+    for number, index in enumerate(columns, start=1):
+        name = named.names[index].strip()
+        if len(columns) == 1 and (not name or name.lower() in PLAIN):
+            name = labels[-1] if labels else stem
+        name = name or f"{stem}_{number}"
+        spectra[name if name not in spectra else f"{name}_{number}"] = values[:, index]
+    return spectra, dict.fromkeys(spectra, "")
+
+
+def _first_of_repeats(energy: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the rows to keep: a row that repeats another one exactly says nothing new."""
+    rows = np.column_stack([energy, values.T])
+    _, first = np.unique(np.nan_to_num(rows, nan=np.inf), axis=0, return_index=True)
+    return np.sort(first)
+
+
+def say(names: Mapping[str, np.ndarray]) -> str:
+    """Return the names of spectra for a message."""
+    return listed([repr(name) for name in names])

@@ -1,0 +1,190 @@
+"""Reference spectra and incident intensities from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units as _units
+from xstxm.conventions import ENERGY, SPECS, annotate
+from xstxm.errors import FileFormatError, MetadataWarning, ReferenceSpectrumError, UnsupportedScanError, warn
+from xstxm.io._base import Source, check_energies, name_of, path_of, read_head
+from xstxm.io.sdf import is_sdf, open_sdf
+from xstxm.io.spectra.columns import read_columns, say
+from xstxm.provenance import recorded
+from xstxm.references import Spectrum, reference_set
+
+
+@recorded
+def read_references(
+    path_or_mapping: Source | Mapping[str, Source],
+    *,
+    composition: Mapping[str, float] | None = None,
+    composition_name: str | None = None,
+    phase: Mapping[str, str] | None = None,
+    color: Mapping[str, str] | None = None,
+    units: str | None = None,
+    energy_units: str | None = None,
+) -> xr.Dataset:
+    r"""Read reference spectra from text files into one reference set.
+
+    Columns of text (.txt, .csv, .tsv, .xsp, .t, .r, aXis, Mantis), XDI and Athena exports (.nor, .xmu) are
+    read. Where the columns have the names of XDI, a column of absorption is taken as it is, else
+    ``ln(i0/itrans)`` or ``ifluor/i0`` is formed, and `source` says which.
+
+    Parameters
+    ----------
+    path_or_mapping
+        A file with one spectrum or several, named by its header or else by the file; or a mapping of names
+        to files with one spectrum each.
+    composition
+        Composition of each reference, by name; all of them or none.
+    composition_name
+        What the composition is, for labels, e.g. ``"x in LixV2O5"``.
+    phase, color
+        Phase name and drawing colour of references, by name.
+    units
+        Units of the values, ``"1"`` (optical density) by default; ``"1/nm"`` or ``"cm**2/g"``.
+    energy_units
+        Units of the energies, e.g. ``"keV"``; by default those of the file, else eV, or keV with a warning
+        where all are below 100.
+
+    Returns
+    -------
+    Dataset
+        `absorption` (reference, energy), float64, see `xstxm.reference_set`. Eager.
+
+    Raises
+    ------
+    FileFormatError, CorruptFileError
+        A file is no table of numbers.
+    ReferenceSpectrumError
+        A file of the mapping holds several spectra, an energy occurs twice with different values, or
+        `composition`, `phase` or `color` name no reference.
+
+    Examples
+    --------
+    >>> import io, xstxm
+    >>> text = b"energy,V2O5,LiV2O5\n515,0.1,0.1\n518,1.0,0.7\n521,0.3,0.4\n"
+    >>> references = xstxm.read_references(io.BytesIO(text), composition={"V2O5": 0, "LiV2O5": 1})
+    >>> references.reference.values.tolist()
+    ['V2O5', 'LiV2O5']
+    """
+    spectra: dict[str, Spectrum] = {}
+    source: dict[str, str] = {}
+    for name, file in _files(path_or_mapping):
+        columns = read_columns(file, energy_units=energy_units)
+        if name is not None and len(columns.spectra) > 1:
+            raise ReferenceSpectrumError(
+                f"{name_of(file)} for reference {name!r} holds {len(columns.spectra)} spectra "
+                f"({say(columns.spectra)}): read it by itself, read_references({name_of(file)!r}), "
+                "then select with .sel(reference=[...])",
+                [name],
+            )
+        for found, values in columns.spectra.items():
+            key = name or found or Path(name_of(file)).stem
+            axis = {ENERGY: (ENERGY, columns.energy, {"units": "eV"})}
+            spectra[key] = xr.DataArray(values, coords=axis, dims=ENERGY)
+            source[key] = ", ".join(part for part in (name_of(file), columns.origin[found]) if part)
+    return reference_set(
+        spectra,
+        units=units or "1",
+        phase=phase,
+        composition=composition,
+        composition_name=composition_name,
+        color=color,
+        source=source,
+    )
+
+
+def _files(given: Source | Mapping[str, Source]) -> list[tuple[str | None, Source]]:
+    if isinstance(given, Mapping):
+        if not given:
+            raise ReferenceSpectrumError("no reference files given: pass {'name': path, ...}")
+        return [(str(name), file) for name, file in given.items()]
+    return [(None, given)]
+
+
+@recorded
+def read_i0(path: Source, *, units: str | None = None) -> xr.DataArray:
+    r"""Read an incident intensity from a text file or an SDF point scan.
+
+    Parameters
+    ----------
+    path
+        Columns of text, XDI (its ``i0`` column), or the ``.hdr`` of a point scan.
+    units
+        ``"count"`` for counts per pixel in the dwell time of the stack, ``"count/ms"`` for a rate. Text files
+        do not say which, and the two differ by the dwell time. A point scan does: its counts are divided by
+        its own dwell time, which makes a rate, unless `units` is given.
+
+    Returns
+    -------
+    DataArray
+        `i0` (energy), float64, in the order of the file; energies in eV. Without units where neither the file
+        nor the caller gives them, with a warning: `optical_density` will refuse it. Eager.
+
+    Raises
+    ------
+    FileFormatError, CorruptFileError
+        The file is no spectrum, or holds several.
+    UnsupportedScanError
+        The scan is an image or a line.
+
+    Examples
+    --------
+    >>> import io, xstxm
+    >>> i0 = xstxm.read_i0(io.BytesIO(b"515 2000\n518 1990\n521 1985\n"), units="count/ms")
+    >>> i0.sizes["energy"], i0.attrs["units"]
+    (3, 'count/ms')
+    """
+    if is_sdf(read_head(path)):
+        energy, values, found = _from_scan(path, as_rate=units is None)
+    else:
+        columns = read_columns(path, incident=True)
+        if len(columns.spectra) > 1:
+            raise FileFormatError(
+                path_of(path) or name_of(path),
+                "one spectrum",
+                f"{len(columns.spectra)} ({say(columns.spectra)})",
+                "save the one to use by itself, or name its column i0",
+            )
+        energy, values, found = columns.energy, next(iter(columns.spectra.values())), None
+    check_energies(energy, path)
+    unit = _units.normalize(units) if units is not None else found
+    if unit is None:
+        warn(
+            f"{name_of(path)}: the file does not say whether I0 is counts or a rate: pass units='count' or "
+            "units='count/ms'",
+            MetadataWarning,
+        )
+    return _array(energy, values, unit, name_of(path))
+
+
+def _from_scan(path: Source, *, as_rate: bool) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Return energies, values and units of an SDF point scan; counts become a rate by its dwell time."""
+    with open_sdf(path) as scan:
+        if scan["intensity"].dims != (ENERGY,):
+            raise UnsupportedScanError(
+                path_of(path) or name_of(path),
+                "a point scan",
+                f"a {scan.attrs['scan_type']!r}",
+                "open it with open_stack and use spectrum or estimate_i0",
+            )
+        values = np.asarray(scan["intensity"], dtype=float)
+        unit = scan["intensity"].attrs.get("units")
+        if as_rate and unit == "count" and "dwell_time" in scan.coords:
+            values, unit = values / np.asarray(scan["dwell_time"]), "count/ms"
+        return np.asarray(scan[ENERGY]), values, unit
+
+
+def _array(energy: np.ndarray, values: np.ndarray, unit: str | None, name: str) -> xr.DataArray:
+    spec = SPECS[ENERGY]
+    axis = (ENERGY, energy, {"units": spec.units, "long_name": spec.long_name})
+    i0 = annotate(xr.DataArray(values, coords={ENERGY: axis}, dims=ENERGY), "i0", units=unit, source_file=name)
+    if unit is None:
+        del i0.attrs["units"]
+    return i0

@@ -1,0 +1,350 @@
+"""Chemical phases: labels with confidence, fractions and composition with errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import is_lazy
+from xstxm._kernels import propagation
+from xstxm.absorption import optical_density
+from xstxm.clustering import spectral_clusters
+from xstxm.conventions import (
+    ENERGY,
+    NO_SAMPLE,
+    PALETTE,
+    QUALITY_FLAGS,
+    REFERENCE,
+    UNDECIDED,
+    annotate,
+    flag_attrs,
+    pixel_dims,
+    require_energy,
+    require_variable,
+    signal_of,
+)
+from xstxm.errors import OptionError
+from xstxm.fitting import Background, Method, fit
+from xstxm.provenance import recorded
+
+OTHER = "other_reference"
+
+
+@recorded
+def phase_map(
+    stack: xr.DataArray | xr.Dataset,
+    references: xr.Dataset | None = None,
+    *,
+    method: Method = "nnls",
+    background: Background = "constant",
+    min_confidence: float = 0.95,
+    min_amount: float | None = None,
+    n_phases: int | None = None,
+    n_components: int | None = None,
+    seed: int = 0,
+    signal: str = "optical_density",
+) -> xr.Dataset:
+    """Map chemical phases: which one, how much of each, how sure.
+
+    Chemical phase, that is; the phase of the wave that ptychography measures is another thing. Every
+    pixel is fitted as ``od = sum_k c_k a_k + background``; the fraction of a phase is
+    ``f_k = c_k / sum(c)``, the composition ``sum_k f_k x_k``, the label the phase with the largest
+    fraction.
+
+    Parameters
+    ----------
+    stack
+        Stack or array of optical density. A Dataset without it is taken from counts by
+        `optical_density` first.
+    references
+        Reference set, per formula unit or per length on one scale, as amounts are compared. By default the
+        `reference_spectra` of the Dataset; without any, phases are found by SVD and k-means on
+        thickness-normalised scores and named ``cluster 1`` to ``cluster n``, in the order of area.
+    method, background
+        As in `fit`.
+    min_confidence
+        Labels below this confidence become `undecided` (-2).
+    min_amount
+        Pixels with a smaller total amount hold no sample (-1), in units of the amount; by default Otsu's
+        threshold of the map.
+    n_phases, n_components, seed
+        Without references: number of clusters and of eigenspectra, chosen from the data by default, and
+        the seed of the k-means starts.
+    signal
+        Variable of a Dataset that is fitted.
+
+    Returns
+    -------
+    Dataset
+        `phase_fraction`, `phase_fraction_stderr` (phase, pixel dims), `phase_label` (pixel dims, int16),
+        `confidence`, `total_amount`, `quality` (pixel dims), `phase_spectra` (phase, energy), and
+        `composition`, `composition_stderr` (pixel dims) where the references carry a composition;
+        coordinates `phase` and `color` along phase. Fractions and composition are NaN where there is no
+        sample; a pixel that could not be measured is NaN and undecided. Lazy with references; eager
+        on the scores without.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset has neither optical density nor counts.
+    EnergyRangeError, ReferenceSpectrumError
+        The references do not fit the stack.
+    OptionError
+        `min_confidence` outside [0, 1].
+
+    Notes
+    -----
+    Errors and confidence come from the covariance of the amounts with no reference held at zero: a
+    label is sure only where the data alone rule the others out, not because a constraint did.
+    The confidence is the smallest probability, over the other phases, that the labelled one is larger,
+    for Gaussian errors of the size of the residual.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> phases.phase_fraction.dims
+    ('phase', 'y', 'x')
+    """
+    if not 0 <= min_confidence <= 1:
+        raise OptionError("min_confidence", min_confidence, "a probability lies in [0, 1]")
+    stack = units.dequantify(stack)
+    require_energy(stack)
+    if isinstance(stack, xr.Dataset) and signal == "optical_density" and signal not in stack:
+        require_variable(stack, "intensity", "give optical density, or the counts to make it from as 'intensity'")
+        stack = optical_density(stack)
+    od = signal_of(stack, signal)
+    if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
+        phases = _from_clusters(od, min_amount, n_phases, n_components, seed)
+    else:
+        fitted = fit(stack, references, method=method, background=background, covariance=True, signal=signal)
+        phases = _from_fit(fitted, min_amount)
+    undecided = ~(phases["confidence"] >= min_confidence) & (phases["phase_label"] != NO_SAMPLE)
+    label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)
+    phases["phase_label"] = annotate(label, "phase_label", **_label_attrs(phases["phase"]))
+    phases["quality"] = _quality(stack, phases["confidence"])
+    metadata = stack.attrs if isinstance(stack, xr.Dataset) else {}
+    return phases.assign_attrs({**metadata, "min_confidence": min_confidence})
+
+
+def _from_fit(fitted: xr.Dataset, min_amount: float | None) -> xr.Dataset:
+    amount, covariance = fitted["component_map"], fitted["component_map_covariance"]
+    names, membership = _membership(amount)
+    total_units = amount.attrs["units"]
+    fraction, stderr, total = _per_pixel(
+        propagation.phase_fractions, amount, covariance, [["phase"], ["phase"], []], {"membership": membership}
+    )
+    label, confidence = _per_pixel(
+        propagation.phase_label, amount, covariance, [[], []], {"membership": membership}, [np.int16, amount.dtype]
+    )
+    threshold = _otsu(total) if min_amount is None else min_amount
+    empty = total < threshold
+    dims = pixel_dims(total)
+    phases = xr.Dataset(
+        {
+            "phase_fraction": annotate(fraction.where(~empty).transpose("phase", *dims), "phase_fraction"),
+            "phase_fraction_stderr": annotate(stderr.where(~empty).transpose("phase", *dims), "phase_fraction_stderr"),
+            "phase_label": label.where(~empty, NO_SAMPLE),
+            "confidence": annotate(confidence.where(~empty), "confidence"),
+            "total_amount": annotate(total, "total_amount", units=total_units),
+            "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
+        }
+    )
+    phases = phases.drop_vars([name for name in phases.coords if REFERENCE in phases[name].dims])
+    if "composition" in amount.coords:
+        phases = phases.assign(_composition(amount, covariance, empty))
+    return phases.assign_coords(_phase_coords(names, amount))
+
+
+def _per_pixel(
+    func: Any,
+    amount: xr.DataArray,
+    covariance: xr.DataArray,
+    outputs: list[list[str]],
+    kwargs: dict[str, Any],
+    dtypes: list[Any] | None = None,
+) -> tuple[xr.DataArray, ...]:
+    plain = amount.drop_vars([name for name, coord in amount.coords.items() if REFERENCE in coord.dims])
+    other = covariance.drop_vars(
+        [name for name, coord in covariance.coords.items() if {REFERENCE, OTHER} & {*coord.dims}]
+    )
+    sizes = {"phase": len(kwargs["membership"])} if ["phase"] in outputs else {}
+    return xr.apply_ufunc(
+        func,
+        plain,
+        other,
+        input_core_dims=[[REFERENCE], [REFERENCE, OTHER]],
+        output_core_dims=outputs,
+        dask="parallelized",
+        output_dtypes=dtypes or [amount.dtype] * len(outputs),
+        dask_gufunc_kwargs={"output_sizes": sizes},
+        kwargs=kwargs,
+        keep_attrs=True,
+    )
+
+
+def _composition(amount: xr.DataArray, covariance: xr.DataArray, empty: xr.DataArray) -> dict[str, xr.DataArray]:
+    value = amount.coords["composition"]
+    mean, stderr = _per_pixel(
+        propagation.composition, amount, covariance, [[], []], {"value": np.asarray(value, dtype=float)}
+    )
+    unit = str(value.attrs.get("units", "1"))
+    label = str(value.attrs.get("long_name", "Composition"))
+    return {
+        "composition": annotate(mean.where(~empty), "composition", units=unit, long_name=label),
+        "composition_stderr": annotate(
+            stderr.where(~empty), "composition_stderr", units=unit, long_name=f"Standard error of {label}"
+        ),
+    }
+
+
+def _membership(amount: xr.DataArray) -> tuple[list[str], np.ndarray]:
+    """Return the phases, and which references belong to each: references that share a `phase` are added up."""
+    labels = [str(name) for name in np.asarray(amount.coords.get("phase", amount[REFERENCE]))]
+    names = list(dict.fromkeys(labels))
+    return names, np.array([[label == name for label in labels] for name in names], dtype=float)
+
+
+def _phase_coords(names: list[str], amount: xr.DataArray) -> dict[str, tuple[str, list[str]]]:
+    labels = [str(name) for name in np.asarray(amount.coords.get("phase", amount[REFERENCE]))]
+    given = [str(color) for color in np.asarray(amount.coords["color"])] if "color" in amount.coords else []
+    chosen = dict(zip(reversed(labels), reversed(given), strict=False)) if given else {}
+    colors = [chosen.get(name) or PALETTE[k % len(PALETTE)] for k, name in enumerate(names)]
+    return {"phase": ("phase", names), "color": ("phase", colors)}
+
+
+def _phase_spectra(spectra: xr.DataArray, names: list[str]) -> xr.DataArray:
+    """Return the reference of each phase; the mean where several share it."""
+    plain = spectra.drop_vars([name for name, coord in spectra.coords.items() if REFERENCE in coord.dims])
+    labels = [str(name) for name in np.asarray(spectra.coords.get("phase", spectra[REFERENCE]))]
+    rows = [plain.isel({REFERENCE: [k for k, label in enumerate(labels) if label == name]}) for name in names]
+    joined = xr.concat([row.mean(REFERENCE) for row in rows], dim="phase")
+    return annotate(joined, "phase_spectra", units=spectra.attrs["units"])
+
+
+def _from_clusters(
+    od: xr.DataArray, min_amount: float | None, n_phases: int | None, n_components: int | None, seed: int
+) -> xr.Dataset:
+    """Eager on the scores."""
+    total = od.mean(ENERGY, skipna=False).compute()
+    threshold = _otsu(total) if min_amount is None else min_amount
+    found = spectral_clusters(od, total >= threshold, n_clusters=n_phases, n_components=n_components, seed=seed)
+    label = found["labels"]
+    names = [f"cluster {k + 1}" for k in range(found.sizes["cluster"])]
+    member = xr.concat([label == k for k in range(len(names))], dim="phase")
+    fraction = member.astype(od.dtype).where(label >= 0)
+    empty = total < threshold
+    unit = od.attrs.get("units", "1")
+    return xr.Dataset(
+        {
+            "phase_fraction": annotate(fraction, "phase_fraction"),
+            "phase_fraction_stderr": annotate(xr.full_like(fraction, np.nan), "phase_fraction_stderr"),
+            "phase_label": label.where(label >= 0, UNDECIDED).where(~empty, NO_SAMPLE),
+            "confidence": annotate(found["confidence"], "confidence"),
+            "total_amount": annotate(total, "total_amount", units=unit),
+            "phase_spectra": annotate(found["cluster_spectra"].rename(cluster="phase"), "phase_spectra", units=unit),
+        },
+        coords={
+            "phase": ("phase", names),
+            "color": ("phase", [PALETTE[k % len(PALETTE)] for k in range(len(names))]),
+        },
+    )
+
+
+def _label_attrs(phase: xr.DataArray) -> dict[str, Any]:
+    names = [str(name) for name in np.asarray(phase)]
+    values = {"undecided": UNDECIDED, "no sample": NO_SAMPLE, **{name: k for k, name in enumerate(names)}}
+    return flag_attrs(values, masks=False)
+
+
+def _quality(stack: xr.DataArray | xr.Dataset, like: xr.DataArray) -> xr.DataArray:
+    if isinstance(stack, xr.Dataset) and "quality" in stack:
+        return stack["quality"]
+    return annotate(xr.zeros_like(like, dtype="int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
+
+
+def _otsu(image: xr.DataArray, n_bins: int = 256) -> xr.DataArray:
+    """Return Otsu's threshold of an image, a scalar. Lazy."""
+    histogram = xr.apply_ufunc(
+        _otsu_threshold,
+        image.chunk(-1) if is_lazy(image) else image,
+        input_core_dims=[list(image.dims)],
+        dask="parallelized",
+        output_dtypes=[image.dtype],
+        kwargs={"n_bins": n_bins},
+    )
+    return histogram.drop_vars(list(histogram.coords))
+
+
+def _otsu_threshold(image: np.ndarray, n_bins: int) -> np.ndarray:
+    finite = image[np.isfinite(image)]
+    if finite.size == 0 or np.ptp(finite) <= 1e-5 * np.abs(finite).max():  # nothing to tell apart, e.g. after fcls
+        return np.asarray(-np.inf, dtype=image.dtype)
+    counts, edges = np.histogram(finite, n_bins)
+    centres = (edges[1:] + edges[:-1]) / 2
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+    mean_below = np.cumsum(counts * centres) / np.maximum(below, 1)
+    mean_above = (np.cumsum((counts * centres)[::-1]) / np.maximum(np.cumsum(counts[::-1]), 1))[::-1]
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    return np.asarray(edges[1 + np.argmax(between)], dtype=image.dtype)
+
+
+@recorded
+def phase_summary(phases: xr.Dataset) -> xr.Dataset:
+    """Return how much of the sample each phase covers, and its mean composition.
+
+    Parameters
+    ----------
+    phases
+        A result of `phase_map`.
+
+    Returns
+    -------
+    Dataset
+        `n_pixels` and `area_fraction` (phase), of the labelled sample pixels; `undecided_fraction` and
+        `mean_fraction` (phase), the mean of `phase_fraction` over the sample; with a composition also
+        `mean_composition` and `mean_composition_stderr` (phase): standard error of the mean from the pixels'
+        own errors, taken as independent. Lazy where the map is.
+
+    Raises
+    ------
+    MissingVariableError
+        `phases` is no phase map.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> float(xstxm.phase_summary(phases).area_fraction.sum().round(6)) <= 1
+    True
+    """
+    label = require_variable(phases, "phase_label", "call .stxm.phase_map() first")
+    dims = label.dims
+    sample = label != NO_SAMPLE
+    index = xr.DataArray(np.arange(phases.sizes["phase"]), dims="phase", coords={"phase": phases["phase"]})
+    member = label == index
+    count = member.sum(dims)
+    area = sample.sum(dims)
+    summary = xr.Dataset(
+        {
+            "n_pixels": count.assign_attrs(long_name="Pixels of the phase"),
+            "area_fraction": (count / area).assign_attrs(units="1", long_name="Area fraction"),
+            "undecided_fraction": ((label == UNDECIDED).sum(dims) / area).assign_attrs(
+                units="1", long_name="Undecided area fraction"
+            ),
+            "mean_fraction": phases["phase_fraction"]
+            .mean(dims)
+            .assign_attrs(units="1", long_name="Mean phase fraction of the sample"),
+        }
+    )
+    if "composition" in phases:
+        value, error = phases["composition"], phases["composition_stderr"]
+        spread = (error**2).where(member).sum(dims) ** 0.5 / count
+        summary["mean_composition"] = value.where(member).mean(dims).assign_attrs(value.attrs)
+        summary["mean_composition_stderr"] = spread.assign_attrs(error.attrs)
+    return summary.assign_attrs(phases.attrs)

@@ -1,0 +1,24 @@
+"""Drawings with HoloViews: labelled arrays in, plots out, no science.
+
+HoloViews is imported when the first plot is drawn, with its Bokeh and Matplotlib backends; every
+function returns a HoloViews object that both can draw.
+"""
+
+from xstxm.plot._export import save, save_maps
+from xstxm.plot._images import component_maps, image
+from xstxm.plot._labels import label
+from xstxm.plot._maps import composition, phase_colors, phase_map
+from xstxm.plot._spectra import NEUTRAL, spectra
+
+__all__ = [
+    "NEUTRAL",
+    "component_maps",
+    "composition",
+    "image",
+    "label",
+    "phase_colors",
+    "phase_map",
+    "save",
+    "save_maps",
+    "spectra",
+]

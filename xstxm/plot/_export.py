@@ -1,0 +1,116 @@
+"""Pictures in files."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xstxm.errors import MissingDependencyError, OptionError
+from xstxm.plot._holoviews import holoviews
+from xstxm.plot._images import draw
+from xstxm.plot._maps import composition, phase_map
+from xstxm.plot._spectra import spectra
+
+_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def save(plot: Any, path: str | Path, *, dpi: int = 150) -> Path:
+    """Write a drawing as a picture, with Matplotlib, no display needed.
+
+    Parameters
+    ----------
+    plot
+        What a function of `xstxm.plot` returned.
+    path
+        File ending in ``.png``, ``.svg`` or ``.pdf``; one that exists is replaced, in one step.
+    dpi
+        Dots per inch of a PNG.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OptionError
+        Another ending.
+    MissingDependencyError
+        HoloViews or Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import tempfile, xstxm
+    >>> plot = xstxm.plot.spectra(xstxm.testing.simulate_references())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xstxm.plot.save(plot, f"{folder}/references.png").name
+    'references.png'
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise OptionError("path", path.name, f"pictures end in {', '.join(_SUFFIXES)}")
+    hv = holoviews()
+    if "matplotlib" not in hv.Store.loaded_backends():
+        raise MissingDependencyError("writing pictures", "matplotlib", "plot")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    if isinstance(plot, hv.DynamicMap):
+        plot = plot[plot.kdims[0].values[0]] if plot.kdims else plot[()]
+    figure = hv.render(plot, backend="matplotlib")
+    FigureCanvasAgg(figure)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        figure.savefig(temporary, dpi=dpi, bbox_inches="tight", facecolor="white")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        figure.clear()
+    return path
+
+
+def save_maps(phases: xr.Dataset, folder: str | Path, *, dpi: int = 150) -> list[Path]:
+    """Write the pictures of a phase map: phases, confidence, composition, and spectra of the phases.
+
+    Parameters
+    ----------
+    phases
+        A result of `xstxm.phase_map`.
+    folder
+        Where to; made if it is not there.
+    dpi
+        Dots per inch.
+
+    Returns
+    -------
+    list of Path
+        The PNG files. Eager.
+
+    Raises
+    ------
+    MissingVariableError
+        `phases` is no phase map.
+    MissingDependencyError
+        HoloViews or Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import tempfile, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in xstxm.plot.save_maps(phases, folder)]
+    ['phase_map.png', 'confidence.png', 'phase_spectra.png', 'composition.png']
+    """
+    folder = Path(folder)
+    plots = {"phase_map": phase_map(phases)}
+    if "confidence" in phases:
+        plots["confidence"] = draw(phases["confidence"].compute(), cmap="cividis", clim=(0, 1))
+    if "phase_spectra" in phases:
+        plots["phase_spectra"] = spectra(phases)
+    if "composition" in phases:
+        plots["composition"] = composition(phases)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [save(plot, folder / f"{name}.png", dpi=dpi) for name, plot in plots.items()]

@@ -1,0 +1,43 @@
+"""Text on axes and colour bars: one place that turns `long_name` and `units` into a label."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+_PRETTY = {
+    "um": "µm",
+    "cm**2/g": "cm²/g",
+    "1/nm": "nm⁻¹",
+    "1/um": "µm⁻¹",
+    "um**2": "µm²",
+    "nm**2": "nm²",
+    "angstrom": "Å",
+    "deg": "°",
+    "count": "counts",
+    "count/ms": "counts/ms",
+    "count/s": "counts/s",
+}
+
+
+def pretty_units(units: str) -> str:
+    """Return a unit as it is printed; nothing for a plain number."""
+    return "" if units in ("1", "") else _PRETTY.get(units, units)
+
+
+def label(array: xr.DataArray) -> str:
+    """Return "long_name [units]" of a variable or coordinate.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> label(xr.DataArray(0.0, name="x", attrs={"long_name": "x position", "units": "um"}))
+    'x position [µm]'
+    """
+    name = str(array.attrs.get("long_name") or array.name or "value")
+    units = pretty_units(str(array.attrs.get("units", "1")))
+    return f"{name} [{units}]" if units else name
+
+
+def energy_text(value: float, units: str) -> str:
+    """Return an energy with the digits that a beamline sets, and its unit."""
+    return f"{value:.2f} {pretty_units(units)}" if units == "eV" else f"{value:.6g} {pretty_units(units)}"

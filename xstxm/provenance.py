@@ -1,0 +1,140 @@
+"""Provenance: every public verb leaves one line of history and one machine-readable entry.
+
+``attrs["history"]`` is a CF-style text, ``attrs["xstxm_provenance"]`` a JSON array with an entry per
+operation. Only the outermost call writes; nothing is computed; arrays are described, never stored.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xstxm import units
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+HISTORY = "history"
+RECORD = "xstxm_provenance"
+
+_inside: ContextVar[bool] = ContextVar("inside a recorded verb", default=False)
+
+
+def recorded(verb: Callable[P, R]) -> Callable[P, R]:
+    """Append to the result of a verb what was called, with which parameters.
+
+    The first argument is the primary input: its history is carried on, whatever happened to the
+    attributes on the way. Readers, whose first argument is a path, start a new history.
+    """
+    signature = inspect.signature(verb)
+    first = next(iter(signature.parameters))
+
+    @functools.wraps(verb)
+    def record_call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _inside.get():
+            return verb(*args, **kwargs)
+        token = _inside.set(True)
+        try:
+            result = verb(*args, **kwargs)
+        finally:
+            _inside.reset(token)
+        bound = signature.bind(*args, **kwargs)
+        primary = bound.arguments.pop(first)
+        given = {name: describe(value) for name, value in bound.arguments.items()}
+        return _append(result, primary, verb.__name__, given)
+
+    return record_call
+
+
+def _append(result: Any, primary: Any, operation: str, parameters: dict[str, Any]) -> Any:
+    if not isinstance(result, xr.DataArray | xr.Dataset):
+        return result
+    before = primary.attrs if isinstance(primary, xr.DataArray | xr.Dataset) else {}
+    made = {} if before else result.attrs
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    entry = {
+        "operation": operation,
+        "parameters": parameters,
+        "version": _version(),
+        "time": now,
+        "input": _describe_input(primary),
+    }
+    notes = result.attrs.get("notes")
+    if notes:
+        entry["notes"] = str(notes)
+    source = before or made
+    said = ", ".join(f"{name}={_text(value)}" for name, value in parameters.items())
+    lines = [source[HISTORY]] if source.get(HISTORY) else []
+    line = f"{now} xstxm {entry['version']}: {operation}({said})" + (f"; {notes}" if notes else "")
+    out = result.copy(deep=False)
+    out.set_close(result._close)
+    out.attrs = {
+        **{key: value for key, value in result.attrs.items() if key != "notes"},
+        HISTORY: "\n".join([*lines, line]),
+        RECORD: json.dumps([*json.loads(source.get(RECORD, "[]")), entry]),
+    }
+    return out
+
+
+def _describe_input(primary: Any) -> Any:
+    """Describe the first argument; of a path only the file's name, which is the same on every machine."""
+    if isinstance(primary, Mapping) and not isinstance(primary, xr.Dataset):
+        return {str(name): _describe_input(item) for name, item in primary.items()}
+    return Path(primary).name if isinstance(primary, str | Path) else describe(primary)
+
+
+@functools.cache
+def _version() -> str:
+    import xstxm
+
+    return xstxm.__version__
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def describe(value: Any) -> Any:
+    """Return a JSON-able value: numbers and words as they are, arrays as a description."""
+    if isinstance(value, xr.DataArray):
+        sizes = ", ".join(f"{dim}: {size}" for dim, size in value.sizes.items())
+        return f"<array {value.name or ''} ({sizes})>"
+    if isinstance(value, xr.Dataset):
+        sizes = ", ".join(f"{dim}: {size}" for dim, size in value.sizes.items())
+        return f"<dataset ({sizes}) with {', '.join(map(str, value.data_vars))}>"
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.size <= 16 else f"<array {value.dtype} {value.shape}>"
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [describe(item) for item in value]
+    if units.is_quantity(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return f"<{type(value).__name__}>"
+
+
+def entries(obj: xr.DataArray | xr.Dataset) -> list[dict[str, Any]]:
+    """Return the recorded operations of an object as they are stored, oldest first."""
+    return json.loads(obj.attrs.get(RECORD, "[]"))
+
+
+def history(obj: xr.DataArray | xr.Dataset) -> pd.DataFrame:
+    """Return the recorded operations of an object as a table, oldest first."""
+    columns = ["time", "operation", "parameters", "input", "version", "notes"]
+    return pd.DataFrame([{"notes": "", **entry} for entry in entries(obj)], columns=columns)

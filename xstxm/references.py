@@ -1,0 +1,299 @@
+"""Reference spectra: labelled sets of pure phases, and their values at a stack's energies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units as _units
+from xstxm._apply import format_range, match_energy
+from xstxm.conventions import ENERGY, REFERENCE, SPECS, annotate, require_energy, require_variable
+from xstxm.errors import EnergyRangeError, ReferenceSpectrumError, SchemaError
+from xstxm.options import get_options
+from xstxm.provenance import recorded
+
+Spectrum: TypeAlias = "xr.DataArray | tuple[Sequence[float], Sequence[float]]"
+
+
+@recorded
+def reference_set(
+    spectra: Mapping[str, Spectrum],
+    *,
+    units: str = "1",
+    energy_units: str = "eV",
+    phase: Mapping[str, str] | None = None,
+    composition: Mapping[str, float] | None = None,
+    composition_name: str | None = None,
+    color: Mapping[str, str] | None = None,
+    source: Mapping[str, str] | str | None = None,
+) -> xr.Dataset:
+    """Join spectra of pure phases into one reference set.
+
+    Parameters
+    ----------
+    spectra
+        Name to spectrum: an array with an `energy` coordinate, or a pair (energies, values), each on
+        a grid of its own, in any order.
+    units
+        Units of the values: ``"1"`` (optical density), ``"1/nm"`` or ``"cm**2/g"``.
+    energy_units
+        Units of energies that come without.
+    phase, color
+        Phase name and drawing colour of each reference.
+    composition
+        Composition of each reference, e.g. x in LixV2O5; all of them or none.
+    composition_name
+        What the composition is, for labels, e.g. ``"x in LixV2O5"``.
+    source
+        Where the spectra come from.
+
+    Returns
+    -------
+    Dataset
+        `absorption` (reference, energy), float64, in `units`, ascending on the union of all energies in
+        eV, NaN where a reference has no data; coordinates along `reference`. Eager.
+
+    Raises
+    ------
+    ReferenceSpectrumError
+        No spectrum, an empty, constant or repeated one, an energy given twice, or a name in
+        `composition`, `phase`, `color` that is not a reference.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> refs = xstxm.reference_set(
+    ...     {"V2O5": ([515, 518, 521], [0.1, 1.0, 0.3]), "LiV2O5": ([515, 517, 521], [0.1, 0.9, 0.4])},
+    ...     composition={"V2O5": 0, "LiV2O5": 1},
+    ... )
+    >>> refs.absorption.sizes["reference"], refs.absorption.sel(reference="V2O5", energy=518).item()
+    (2, 1.0)
+    """
+    if not spectra:
+        raise ReferenceSpectrumError("no reference spectra given: pass {'name': (energies, values), ...}")
+    names = [str(name) for name in spectra]
+    _require_unique(names)
+    rows = [_as_spectrum(name, spectrum, energy_units) for name, spectrum in spectra.items()]
+    joined = xr.concat(xr.align(*rows, join="outer"), dim=REFERENCE, join="outer").assign_coords({REFERENCE: names})
+    joined = joined.sortby(ENERGY).transpose(REFERENCE, ENERGY)
+    spec = SPECS[ENERGY]
+    joined[ENERGY].attrs = {"units": spec.units, "long_name": spec.long_name}
+    references = annotate(joined, "absorption", units=_units.normalize(units)).to_dataset()
+    references = references.assign_coords(_labels(names, phase=phase, color=color, source=source))
+    if composition is not None:
+        values = _along_references("composition", composition, names, complete=True)
+        label = composition_name or "Composition"
+        references = references.assign_coords(
+            composition=(REFERENCE, np.array(values, dtype=float), {"units": "1", "long_name": label})
+        )
+    _require_varying(references["absorption"])
+    return references
+
+
+def _require_unique(names: Sequence[str]) -> None:
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise ReferenceSpectrumError(
+            f"reference names given twice: {', '.join(map(repr, repeated))}: give each a name of its own",
+            repeated,
+        )
+
+
+def _as_spectrum(name: str, spectrum: Spectrum, energy_units: str) -> xr.DataArray:
+    if not isinstance(spectrum, xr.DataArray):
+        energies, values = (np.asarray(part, dtype=float) for part in spectrum)
+        if energies.ndim != 1 or energies.shape != values.shape:
+            raise ReferenceSpectrumError(
+                f"reference {name!r} has {energies.size} energies and {values.size} values: give as many of both",
+                [name],
+            )
+        spectrum = xr.DataArray(values, coords={ENERGY: (ENERGY, energies, {"units": energy_units})})
+    spectrum = _units.dequantify(spectrum)
+    if ENERGY in spectrum.coords and "units" not in spectrum[ENERGY].attrs:
+        spectrum = spectrum.assign_coords({ENERGY: spectrum[ENERGY].assign_attrs(units=energy_units)})
+    energy = _units.to_units(require_energy(spectrum).astype(float), "eV", f"the energy of {name!r}")
+    if spectrum.dims != (ENERGY,):
+        raise ReferenceSpectrumError(f"reference {name!r} has dims {spectrum.dims}: a spectrum has energy only", [name])
+    plain = xr.DataArray(np.asarray(spectrum, dtype=float), coords={ENERGY: np.asarray(energy)})
+    plain = plain.dropna(ENERGY)
+    grid = plain.indexes[ENERGY]
+    if not plain.size:
+        raise ReferenceSpectrumError(f"reference {name!r} holds no finite values", [name])
+    if grid.has_duplicates:
+        twice = ", ".join(f"{value:g}" for value in grid[grid.duplicated()].unique()[:3])
+        raise ReferenceSpectrumError(
+            f"reference {name!r} has energies twice ({twice} eV): average the repeats first, "
+            "e.g. spectrum.groupby('energy').mean()",
+            [name],
+        )
+    return plain
+
+
+def _along_references(
+    what: str, values: Mapping[str, Any], names: Sequence[str], *, complete: bool = False, default: Any = ""
+) -> list[Any]:
+    unknown = [name for name in values if name not in names]
+    missing = [name for name in names if name not in values] if complete else []
+    if unknown or missing:
+        said = [f"names that are not references: {', '.join(map(repr, unknown))}"] if unknown else []
+        said += [f"nothing for {', '.join(map(repr, missing))}"] if missing else []
+        raise ReferenceSpectrumError(
+            f"{what} has {'; '.join(said)} (references: {', '.join(names)})", [*unknown, *missing]
+        )
+    return [values.get(name, default) for name in names]
+
+
+def _labels(names: Sequence[str], **labels: Mapping[str, str] | str | None) -> dict[str, tuple[str, list[str]]]:
+    coords = {}
+    for what, values in labels.items():
+        if values is not None:
+            given = dict.fromkeys(names, values) if isinstance(values, str) else values
+            coords[what] = (REFERENCE, _along_references(what, given, names))
+    return coords
+
+
+def _require_varying(absorption: xr.DataArray) -> None:
+    spread = absorption.max(ENERGY) - absorption.min(ENERGY)
+    flat = [str(name) for name in absorption[REFERENCE].values[np.asarray(spread == 0)]]
+    if flat:
+        raise ReferenceSpectrumError(
+            f"references {', '.join(map(repr, flat))} are constant over energy: a constant belongs in "
+            "background='constant', not among the references",
+            flat,
+        )
+
+
+def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: bool = False) -> xr.DataArray:
+    """Return the references at the energies of a stack, interpolated linearly, never beyond their data.
+
+    Parameters
+    ----------
+    references
+        A reference set with `absorption` (reference, energy).
+    energy
+        Energy coordinate of the stack.
+    extrapolate
+        Hold end values beyond the data, with a warning, where refusing is the default.
+
+    Returns
+    -------
+    DataArray
+        `reference_spectra` (reference, energy) with the coordinates of the references. Eager.
+
+    Raises
+    ------
+    ReferenceSpectrumError
+        Names given twice, or a reference without data or constant over the stack's energies.
+    EnergyRangeError
+        References that do not cover the stack, all of them named.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> refs = xstxm.testing.simulate_references()
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
+    >>> xstxm.references.references_at(refs, stack.energy).dims
+    ('reference', 'energy')
+    """
+    absorption = _units.dequantify(
+        require_variable(references, "absorption", "build the set with xstxm.reference_set or xstxm.read_references")
+    )
+    if set(absorption.dims) != {REFERENCE, ENERGY}:
+        raise SchemaError(f"absorption has dims {absorption.dims}, wanted ('reference', 'energy')")
+    if REFERENCE not in absorption.coords:
+        raise SchemaError("the references have no names: assign_coords(reference=[...]) first")
+    absorption = absorption.transpose(REFERENCE, ENERGY)
+    names = [str(name) for name in absorption[REFERENCE].values]
+    _require_unique(names)
+    require_energy(absorption)
+    finite = [absorption.isel({REFERENCE: k}).dropna(ENERGY) for k in range(len(names))]
+    empty = [name for name, spectrum in zip(names, finite, strict=True) if spectrum.size == 0]
+    if empty:
+        raise ReferenceSpectrumError(f"references {', '.join(map(repr, empty))} hold no finite values", empty)
+    _require_coverage(names, finite, energy, extrapolate)
+    rows = [
+        match_energy(
+            spectrum.reset_coords(drop=True).drop_vars(REFERENCE, errors="ignore"),
+            energy,
+            what=f"reference {name!r}",
+            extrapolate=extrapolate,
+        )
+        for name, spectrum in zip(names, finite, strict=True)
+    ]
+    spectra = xr.concat(rows, dim=REFERENCE, coords="minimal", compat="override")
+    along = {name: coord for name, coord in absorption.coords.items() if coord.dims == (REFERENCE,)}
+    spectra = spectra.assign_coords(along).assign_coords({ENERGY: energy.variable})
+    spectra = annotate(spectra, "reference_spectra", units=_units.units_of(absorption, "the reference set"))
+    _require_varying(spectra)
+    return spectra
+
+
+def _require_coverage(
+    names: Sequence[str], spectra: Sequence[xr.DataArray], energy: xr.DataArray, extrapolate: bool
+) -> None:
+    """Raise one error for all references that end before the stack does."""
+    if extrapolate:
+        return
+    unit = _units.units_of(energy)
+    stack = np.asarray(energy, dtype=float)
+    slack = get_options().energy_tolerance * _units.factor("eV", unit)
+    grids = [np.asarray(_units.to_units(require_energy(spectrum), unit), dtype=float) for spectrum in spectra]
+    short = [
+        name
+        for name, grid in zip(names, grids, strict=True)
+        if grid.min() > stack.min() + slack or grid.max() < stack.max() - slack
+    ]
+    if not short:
+        return
+    low, high = max(grid.min() for grid in grids), min(grid.max() for grid in grids)
+    covered = ", ".join(
+        f"{name!r} {format_range(grid, unit)}" for name, grid in zip(names, grids, strict=True) if name in short
+    )
+    if low > stack.max() or high < stack.min() or low >= high:
+        do = "no energy is common to all: check the energy units, or take references measured there"
+    else:
+        do = f'use sel_energy("{low:g} {unit}", "{high:g} {unit}") first'
+    raise EnergyRangeError(f"references cover {covered}, the stack {format_range(stack, unit)}: {do}")
+
+
+@recorded
+def with_references(stack: xr.Dataset, references: xr.Dataset) -> xr.Dataset:
+    """Put reference spectra into a stack, at its energies, so that later verbs find them there.
+
+    Parameters
+    ----------
+    stack
+        A stack.
+    references
+        A reference set, see `reference_set`; interpolated onto the stack's energies, never beyond.
+
+    Returns
+    -------
+    Dataset
+        The stack with `reference_spectra` (reference, energy) and the coordinates of the references.
+        Lazy where the stack is.
+
+    Raises
+    ------
+    SchemaError
+        `stack` is not a Dataset.
+    EnergyRangeError, ReferenceSpectrumError
+        See `references_at`.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
+    >>> stack = xstxm.with_references(stack, xstxm.testing.simulate_references())
+    >>> "reference_spectra" in stack
+    True
+    """
+    if not isinstance(stack, xr.Dataset):
+        raise SchemaError("references go into a Dataset: call .to_dataset(name='optical_density') first")
+    stack = _units.dequantify(stack)
+    spectra = references_at(references, require_energy(stack))
+    before = [name for name, coord in stack.variables.items() if REFERENCE in coord.dims]
+    return stack.drop_vars(before).assign(reference_spectra=spectra)

@@ -1,0 +1,179 @@
+"""Regions of interest: masks from boxes, polygons and points, and the spectra behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of
+from xstxm.errors import ChoiceError, MissingDimensionError, OptionError, SchemaError
+from xstxm.provenance import recorded
+from xstxm.units import LengthLike
+
+Region: TypeAlias = (
+    "xr.DataArray | Mapping[str, LengthLike | tuple[LengthLike, LengthLike]] | Sequence[Any] | np.ndarray"
+)
+
+
+def region_mask(stack: xr.DataArray | xr.Dataset, region: Region) -> xr.DataArray:
+    """Return the pixels of a region as a mask.
+
+    Parameters
+    ----------
+    stack
+        Anything with the pixel dimensions of the stack.
+    region
+        A boolean mask over pixel dimensions; a box ``{"x": (low, high), "y": (low, high)}`` in the
+        coordinates' unit or with units, both ends included; a point ``{"x": 1.2, "y": 0.4}``, the pixel
+        nearest to it; or a polygon, the (x, y) vertices in the coordinates' unit.
+
+    Returns
+    -------
+    DataArray
+        `mask` (pixel dims), bool, True inside, over all pixel dimensions of the stack. Eager.
+
+    Raises
+    ------
+    OptionError
+        The region holds no pixel.
+    SchemaError
+        The mask does not fit the stack or is not boolean.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
+    >>> int(xstxm.roi.region_mask(stack, {"x": ("0 nm", "70 nm")}).sum()) > 0
+    True
+    """
+    if isinstance(region, xr.DataArray):
+        mask = _checked_mask(stack, region)
+    elif isinstance(region, Mapping):
+        mask = _box(stack, region)
+    else:
+        mask = _polygon(stack, np.asarray(region, dtype=float))
+    if mask.size and mask.__dask_graph__() is None and not bool(mask.any()):
+        raise OptionError("region", region, "it holds no pixel of the stack")
+    return annotate(_over_all_pixels(mask, stack), "mask")
+
+
+def _over_all_pixels(mask: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Repeat a mask along the pixel dimensions that it leaves out."""
+    dims = pixel_dims(stack)
+    missing = {dim: stack[dim] if dim in stack.coords else stack.sizes[dim] for dim in dims if dim not in mask.dims}
+    return mask.expand_dims(missing).transpose(*dims)
+
+
+def _checked_mask(stack: xr.DataArray | xr.Dataset, mask: xr.DataArray) -> xr.DataArray:
+    if mask.dtype != bool:
+        raise SchemaError(f"a mask is boolean, found {mask.dtype}: make one with a comparison, e.g. image > 0.1")
+    for dim in mask.dims:
+        if dim not in pixel_dims(stack):
+            raise MissingDimensionError(str(dim), stack.dims, "a mask lies over pixel dimensions of the stack")
+        if mask.sizes[dim] != stack.sizes[dim]:
+            raise SchemaError(f"the mask has {mask.sizes[dim]} pixels along {dim!r}, the stack {stack.sizes[dim]}")
+        if dim in mask.coords and dim in stack.coords and not np.allclose(mask[dim], stack[dim]):
+            raise SchemaError(f"the mask and the stack differ along {dim!r}: make the mask on this stack")
+    return mask.assign_coords({dim: stack[dim] for dim in mask.dims if dim in stack.coords})
+
+
+def _box(stack: xr.DataArray | xr.Dataset, box: Mapping[str, Any]) -> xr.DataArray:
+    mask = xr.DataArray(True)
+    for dim, limits in box.items():
+        if dim not in stack.coords or dim == ENERGY:
+            raise ChoiceError("region coordinate", dim, [str(name) for name in stack.coords if name != ENERGY])
+        along = stack[dim]
+        if isinstance(limits, str) or np.ndim(limits) == 0:
+            distance = np.abs(along - units.to_magnitude(limits, along, dim))
+            mask = mask & (distance == distance.min())
+        else:
+            low, high = sorted(units.to_magnitude(limit, along, dim) for limit in limits)
+            mask = mask & (along >= low) & (along <= high)
+    return mask
+
+
+def _polygon(stack: xr.DataArray | xr.Dataset, vertices: np.ndarray) -> xr.DataArray:
+    """Even-odd rule, on the pixels of the polygon's bounding box only."""
+    if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < 3:
+        raise OptionError("region", vertices.tolist(), "give a mask, a box {'x': (low, high)}, or 3 or more (x, y)")
+    for dim in ("y", "x"):
+        if dim not in stack.dims:
+            raise MissingDimensionError(dim, stack.dims, "a polygon needs an image; give a box or a mask")
+    y, x = np.asarray(stack["y"], dtype=float), np.asarray(stack["x"], dtype=float)
+    (left, bottom), (right, top) = vertices.min(0), vertices.max(0)
+    rows, columns = np.flatnonzero((y >= bottom) & (y <= top)), np.flatnonzero((x >= left) & (x <= right))
+    inside = np.zeros((y.size, x.size), dtype=bool)
+    if rows.size and columns.size:
+        inside[np.ix_(rows, columns)] = _even_odd(y[rows][:, None], x[columns][None, :], vertices)
+    return xr.DataArray(inside, dims=("y", "x"), coords={"y": stack["y"], "x": stack["x"]})
+
+
+def _even_odd(y: np.ndarray, x: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    inside = np.zeros(np.broadcast_shapes(y.shape, x.shape), dtype=bool)
+    for (x0, y0), (x1, y1) in zip(vertices, np.roll(vertices, -1, axis=0), strict=True):
+        if y0 != y1:
+            crosses = (y0 > y) != (y1 > y)
+            inside ^= crosses & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+    return inside
+
+
+@recorded
+def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = "optical_density") -> xr.Dataset:
+    """Return the mean spectrum of a region, with its spread.
+
+    Parameters
+    ----------
+    stack
+        Stack, or the array itself.
+    region
+        Mask, box, point or polygon, see `roi.region_mask`.
+    signal
+        Variable of a Dataset to average.
+
+    Returns
+    -------
+    Dataset
+        `spectrum`, `spectrum_std` and `n_pixels` (energy): mean, standard deviation and number of the
+        finite pixels. Lazy where the stack is.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset lacks `signal`.
+    OptionError, SchemaError
+        The region holds no pixel or does not fit.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
+    >>> xstxm.spectrum(stack, {"x": 0.0, "y": 0.0}, signal="intensity").spectrum.dims
+    ('energy',)
+    """
+    stack = units.dequantify(stack)
+    array = signal_of(stack, signal)
+    require_energy(array)
+    mask = region_mask(array, region)
+    inside, dims = _cropped(array, mask)
+    unit = array.attrs.get("units")
+    mean = annotate(inside.mean(dims, skipna=True), "spectrum", units=unit)
+    spread = annotate(inside.std(dims, skipna=True), "spectrum_std", units=unit)
+    count = annotate(inside.count(dims), "n_pixels")
+    return xr.Dataset({"spectrum": mean, "spectrum_std": spread, "n_pixels": count})
+
+
+def _cropped(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
+    """Return the pixels of a mask and the dims to reduce, reading only the rows and columns it touches."""
+    dims = mask.dims
+    if mask.__dask_graph__() is None:
+        plain = np.asarray(mask)
+        touched = [
+            np.flatnonzero(plain.any(tuple(k for k in range(plain.ndim) if k != axis))) for axis in range(plain.ndim)
+        ]
+        window = {dim: slice(int(at[0]), int(at[-1]) + 1) for dim, at in zip(dims, touched, strict=True)}
+        array, mask = array.isel(window), mask.isel(window)
+    return array.where(mask), dims

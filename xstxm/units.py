@@ -1,0 +1,218 @@
+"""Units: strings at rest, pint at the edge. The only module that imports pint.
+
+At rest a unit is an ASCII string in ``attrs["units"]`` that pint's default registry parses. Numbers
+with units come in through `to_magnitude` and nothing but plain floats goes further.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from xstxm.errors import IncompatibleUnitsError, MissingUnitsError, UnitsError
+
+if TYPE_CHECKING:
+    import pint
+
+EnergyLike: TypeAlias = "float | str | pint.Quantity"
+LengthLike: TypeAlias = "float | str | pint.Quantity"
+XarrayObject = TypeVar("XarrayObject", bound=xr.DataArray | xr.Dataset)
+
+_SPELLINGS = {
+    "": "1",
+    "counts": "count",
+    "counts/ms": "count/ms",
+    "counts/s": "count/s",
+    "µm": "um",
+    "μm": "um",
+    "Å": "angstrom",
+    "Hz": "count/s",
+}
+
+
+@functools.cache
+def _registry() -> pint.UnitRegistry:
+    import pint
+
+    return pint.get_application_registry()
+
+
+def is_quantity(value: object) -> bool:
+    """Tell whether a value is a pint quantity, without importing pint."""
+    return hasattr(value, "magnitude") and hasattr(value, "units")
+
+
+@functools.lru_cache(256)
+def _parse(units: str) -> pint.Unit:
+    text = _SPELLINGS.get(units.strip(), units.strip())
+    try:
+        return _registry().Unit("dimensionless" if text == "1" else text)
+    except Exception as error:  # pint lets its tokenizer's and Python's own errors through
+        raise UnitsError(
+            f"cannot understand the unit {units!r}: write it as 'eV', 'um', 'count/ms', '1/nm', 'cm**2/g', '1'"
+        ) from error
+
+
+def normalize(units: str) -> str:
+    """Return the canonical ASCII spelling of a unit string.
+
+    Examples
+    --------
+    >>> from xstxm import units
+    >>> units.normalize("µm"), units.normalize("counts"), units.normalize("nm**-1")
+    ('um', 'count', '1/nm')
+    """
+    return _format(_parse(units))
+
+
+def _format(unit: pint.Unit) -> str:
+    """Canonical ASCII text of a pint unit: ``1``, ``eV``, ``1/nm``, ``cm**2/g``."""
+    registry = _registry()
+    over: list[str] = []
+    under: list[str] = []
+    for name, power in sorted((name, float(power)) for name, power in unit._units.items()):  # type: ignore[arg-type]
+        symbol = registry.get_symbol(name)
+        symbol = {"µm": "um", "μm": "um", "Å": "angstrom", "°": "deg"}.get(symbol, symbol)
+        symbol = symbol.replace("µ", "u").replace("μ", "u")
+        if not symbol.isascii():
+            symbol = name
+        size = abs(power)
+        text = symbol if size == 1 else f"{symbol}**{size:g}"
+        (over if power > 0 else under).append(text)
+    top = "*".join(over) or "1"
+    return top + "".join(f"/{text}" for text in under)
+
+
+def derive(left: str, right: str, op: str = "/") -> str:
+    """Return the units of a product or a quotient.
+
+    Examples
+    --------
+    >>> from xstxm import units
+    >>> units.derive("1", "1/nm", op="/")
+    'nm'
+    """
+    a, b = _parse(left), _parse(right)
+    return _format(a / b if op == "/" else a * b)
+
+
+def same_kind(left: str, right: str) -> bool:
+    """Tell whether two units convert into each other."""
+    return _parse(left).is_compatible_with(_parse(right))
+
+
+def factor(found: str, wanted: str, what: str = "value") -> float:
+    """Return the number that converts values in one unit to another.
+
+    Raises
+    ------
+    IncompatibleUnitsError
+        The units do not convert.
+    """
+    a, b = _parse(found), _parse(wanted)
+    if not a.is_compatible_with(b):
+        raise IncompatibleUnitsError(what, found, wanted)
+    return float(_registry().Quantity(1.0, a).to(b).magnitude)
+
+
+def units_of(array: xr.DataArray, what: str | None = None) -> str:
+    """Return the canonical units of an array, or raise `MissingUnitsError`."""
+    if "units" not in array.attrs:
+        what = what or repr(str(array.name or "the array"))
+        raise MissingUnitsError(what, "set them, e.g. array.attrs['units'] = 'count'")
+    return normalize(str(array.attrs["units"]))
+
+
+def to_magnitude(
+    value: EnergyLike, like: xr.DataArray | str, what: str = "value", *, spectroscopy: bool = True
+) -> float:
+    """Return a number in the units of `like`: the only door for quantities.
+
+    Parameters
+    ----------
+    value
+        A float (already in those units), a string with a unit (``"515 eV"``, ``"0.515 keV"``,
+        ``"2.4 nm"`` through the spectroscopy context) or a pint quantity.
+    like
+        An array with ``attrs["units"]``, or a unit string.
+    what
+        What the value is, for the error message.
+    spectroscopy
+        Let wavelengths and frequencies stand for energies; off for differences of energies.
+
+    Raises
+    ------
+    MissingUnitsError
+        A string without a unit.
+    IncompatibleUnitsError
+        A unit of another kind.
+
+    Examples
+    --------
+    >>> from xstxm import units
+    >>> units.to_magnitude("0.515 keV", "eV")
+    515.0
+    """
+    wanted = like if isinstance(like, str) else units_of(like)
+    if isinstance(value, str):
+        value = _quantity(value, wanted, what)
+    number = _convert(value, wanted, what, spectroscopy) if is_quantity(value) else float(value)
+    if math.isnan(number):
+        raise UnitsError(f"{what} is NaN: give a number")
+    return number
+
+
+def _quantity(text: str, wanted: str, what: str) -> pint.Quantity:
+    try:
+        quantity: pint.Quantity = _registry().Quantity(text)
+    except Exception as error:  # pint lets its tokenizer's and Python's own errors through
+        raise UnitsError(f"cannot understand {what} {text!r}: write it as '515 {wanted}'") from error
+    if not is_quantity(quantity) or (quantity.dimensionless and wanted != "1"):
+        number = text.strip()
+        raise MissingUnitsError(f"{what} {text!r}", f"write {number} (in {wanted}) or '{number} {wanted}'")
+    return quantity
+
+
+def _convert(quantity: Any, wanted: str, what: str, spectroscopy: bool) -> float:
+    import pint
+
+    unit = _parse(wanted)
+    context = ("spectroscopy",) if spectroscopy and unit.is_compatible_with(_parse("eV")) else ()
+    try:
+        return _drop_noise(quantity.to(unit, *context).magnitude)
+    except pint.errors.DimensionalityError as error:
+        raise IncompatibleUnitsError(what, _format(quantity.units), wanted) from error
+
+
+def _drop_noise(number: float) -> float:
+    """Drop the last bits that a conversion adds, so that ``"0.515 keV"`` is 515 eV exactly."""
+    return float(f"{float(number):.14g}")
+
+
+def to_units(array: xr.DataArray, wanted: str, what: str | None = None) -> xr.DataArray:
+    """Return an array in the wanted units (lazy, keeps its dtype); unchanged when it has them already."""
+    found = units_of(array, what)
+    if found == normalize(wanted):
+        return array
+    scale = np.asarray(factor(found, wanted, what or str(array.name)), dtype=array.dtype)
+    return (array * scale).assign_attrs({**array.attrs, "units": normalize(wanted)})
+
+
+def dequantify(obj: XarrayObject) -> XarrayObject:
+    """Return the object with plain arrays and units in attrs, where pint-xarray quantified it."""
+    variables = [obj.variable] if isinstance(obj, xr.DataArray) else list(obj.variables.values())
+    quantified = any(is_quantity(variable._data) for variable in variables)
+    if not quantified and not any(type(index).__name__ == "PintIndex" for index in obj.xindexes.values()):
+        return obj
+    import pint_xarray  # noqa: F401  registers .pint; whoever quantified the object has it
+
+    plain: Any = obj.pint.dequantify(format="~C")
+    arrays: list[xr.DataArray] = [plain] if isinstance(plain, xr.DataArray) else list(plain.data_vars.values())
+    for array in [*arrays, *plain.coords.values()]:
+        if "units" in array.attrs:
+            array.attrs["units"] = normalize(str(array.attrs["units"]))
+    return plain
