@@ -293,3 +293,89 @@ def test_spectrum__polygon_agrees_with_an_independent_fill(stack):
     x, y = np.meshgrid(stack["x"], stack["y"])
     inside = Outline(outline).contains_points(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     np.testing.assert_array_equal(mask, inside)
+
+
+@pytest.mark.parametrize("what", ["dark", "i0", "mask"])
+def test_images__on_another_grid_are_refused_not_cut(stack, i0, what):
+    image = stack["intensity"].isel(energy=0, drop=True).drop_attrs().assign_attrs(units="count")
+    moved = image.assign_coords(x=image["x"] + 0.05)
+    with pytest.raises(SchemaError, match="differ along 'x'"):
+        {
+            "dark": lambda: xstxm.optical_density(stack, i0, dark=moved),
+            "i0": lambda: xstxm.optical_density(stack, moved),
+            "mask": lambda: xstxm.estimate_i0(stack, moved > 0),
+        }[what]()
+
+
+def test_images__that_cover_half_of_the_stack_are_refused(stack, i0):
+    image = stack["intensity"].isel(energy=0, drop=True).drop_attrs().assign_attrs(units="count")
+    with pytest.raises(SchemaError, match="dark has 4 pixels along 'x', the stack 9"):
+        xstxm.optical_density(stack, i0, dark=image.isel(x=slice(4)))
+
+
+def test_optical_density__dark_as_a_string(stack, i0, density):
+    result = xstxm.optical_density(stack + 50.0, (i0 + 50.0).assign_attrs(i0.attrs), dark="50 count")
+    np.testing.assert_allclose(result["optical_density"], density, atol=1e-5)
+
+
+def test_optical_density__integer_i0_on_another_grid_is_not_truncated(stack):
+    flat = stack["intensity"] * 0 + 2.5
+    coarse = xr.DataArray([3, 2], dims="energy", coords={"energy": ("energy", [505.0, 530.0], {"units": "eV"})})
+    od = xstxm.optical_density(flat.assign_attrs(units="count"), coarse.assign_attrs(units="count"))
+    expected = -np.log(2.5 / np.interp(stack["energy"], [505, 530], [3, 2]))
+    np.testing.assert_allclose(od.isel(x=0, y=0), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["um", "eV", "ms"])
+def test_optical_density__refuses_an_intensity_that_is_none(stack, i0, unit):
+    with pytest.raises(IncompatibleUnitsError, match="the intensity is in"):
+        xstxm.optical_density(stack.assign(intensity=stack["intensity"].assign_attrs(units=unit)), i0)
+    with pytest.raises(IncompatibleUnitsError, match="I0 is in 'deg'"):
+        xstxm.optical_density(stack, i0.assign_attrs(units="deg"))
+
+
+def test_optical_density__i0_that_is_nan_or_counts_that_are_infinite_are_flagged(stack, i0):
+    broken = stack.copy(deep=True)
+    broken["intensity"][4, 3, 3] = np.inf
+    with pytest.warns(NonPositiveIntensityWarning, match="in 1 pixels"):
+        result = xstxm.optical_density(broken, i0)
+    assert bool(result["optical_density"][4, 3, 3].isnull())
+    with pytest.warns(NonPositiveIntensityWarning, match="in 54 pixels"):
+        xstxm.optical_density(stack, i0.where(np.arange(42) != 4))
+
+
+def test_optical_density__keeps_flags_of_others(stack, i0):
+    before = xr.full_like(stack["intensity"].isel(energy=0, drop=True), 64, dtype="int16")
+    result = xstxm.optical_density(stack.assign(quality=before), i0)
+    assert bool(((result["quality"] & 64) > 0).all())
+
+
+def test_estimate_i0__without_units_is_refused(stack):
+    with pytest.raises(MissingUnitsError, match="the intensity has no units"):
+        xstxm.estimate_i0(stack["intensity"].drop_attrs(deep=False))
+
+
+def test_estimate_i0__leaves_out_what_the_mask_of_the_stack_leaves_out(stack, i0):
+    bright = stack.copy(deep=True)
+    bright["intensity"][:, 0, 8] = 1e6
+    mask = xr.DataArray(np.ones((6, 9), dtype=bool), dims=("y", "x"))
+    mask[0, 8] = False
+    found = xstxm.estimate_i0(bright.assign(mask=mask), fraction=2 / 9)
+    np.testing.assert_allclose(found["i0"], i0, rtol=1e-6)
+    assert found.attrs["n_pixels"] == int(found["mask"].sum())
+
+
+def test_region__point_outside_the_image_is_refused(stack):
+    with pytest.raises(OptionError, match="outside the image, which covers"):
+        xstxm.spectrum(stack, {"x": 1e6, "y": 0.0}, signal="intensity")
+
+
+def test_region__point_between_two_pixels_is_one_pixel(stack):
+    found = xstxm.spectrum(stack, {"x": 0.025, "y": 0.025}, signal="intensity")
+    assert int(found["n_pixels"][0]) == 1
+
+
+def test_region__takes_a_plain_boolean_image(stack):
+    mask = np.zeros((6, 9), dtype=bool)
+    mask[1, 2] = True
+    assert int(xstxm.roi.region_mask(stack, mask).sum()) == 1

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from laziness import raise_if_dask_computes
 
 from xstxm import _apply, set_options
-from xstxm.errors import ChoiceError, ChunkingError, EnergyRangeError, ExtrapolationWarning, PerformanceWarning
+from xstxm.errors import (
+    ChoiceError,
+    ChunkingError,
+    EnergyRangeError,
+    ExtrapolationWarning,
+    OptionError,
+    PerformanceWarning,
+    SchemaError,
+)
 
 
 def axis(values, unit="eV"):
@@ -83,16 +91,42 @@ def test_single_chunk__large_stack_is_refused(density):
         _apply.require_single_chunk(density.chunk(energy=14), "fit")
 
 
-def test_set_options__restores_and_refuses_unknown():
+def test_set_options__restores_and_refuses_nonsense():
     before = _apply.get_options()
     with set_options(energy_tolerance=0.5):
         assert _apply.get_options().energy_tolerance == 0.5
     assert _apply.get_options() is before
-    with pytest.raises(ChoiceError, match="unknown option 'thread'"):
-        set_options(thread=3)
+    with pytest.raises(OptionError, match="num_threads=0: give a number of 1 or more"):
+        set_options(num_threads=0)
+    with pytest.raises(OptionError, match="energy_tolerance='10 meV': give a number"):
+        set_options(energy_tolerance="10 meV")
 
 
 def test_over_energy__is_lazy_and_keeps_coordinates(density):
     with raise_if_dask_computes():
         total = _apply.over_energy(lambda od: od.sum(-1), density.chunk(y=2), verb="sum")
     xr.testing.assert_allclose(total.compute(), density.sum("energy"))
+
+
+def image(x, y=(0.0, 0.1, 0.2)):
+    coords = {"y": ("y", np.array(y)), "x": ("x", np.array(x))}
+    return xr.DataArray(np.ones((len(y), len(x))), dims=("y", "x"), coords=coords)
+
+
+def test_match_pixels__takes_the_coordinates_of_the_stack():
+    stack = image([5000.0, 5000.03, 5000.06])
+    same = _apply.match_pixels(image([5000.0001, 5000.0301, 5000.0601]), stack, "dark")
+    xr.testing.assert_identical(same["x"], stack["x"])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        pytest.param(image([5000.03, 5000.06, 5000.09]), "dark and the stack differ along 'x'", id="one pixel off"),
+        pytest.param(image([5000.0, 5000.03]), "dark has 2 pixels along 'x', the stack 3", id="half of it"),
+        pytest.param(image([5000.0, 5000.03, 5000.06]).expand_dims("z"), "dark has a dimension 'z'", id="dimension"),
+    ],
+)
+def test_match_pixels__refuses_what_xarray_would_drop(other, message):
+    with pytest.raises(SchemaError, match=message):
+        _apply.match_pixels(other, image([5000.0, 5000.03, 5000.06]), "dark")

@@ -15,6 +15,7 @@ from xstxm.errors import (
     MissingDimensionError,
     MissingUnitsError,
     OptionError,
+    SchemaError,
 )
 
 KINDS = [
@@ -127,3 +128,28 @@ def test_calibrate_then_combine__is_refused_or_matched_never_dropped(stack, i0):
     moved = xstxm.calibrate_energy(stack, 0.5)
     with pytest.raises(EnergyRangeError, match=r"I0 covers 505-530 eV, the stack 505\.5-530\.5 eV"):
         xstxm.optical_density(moved, i0)
+
+
+def test_calibrate_energy__refuses_to_move_references_along(stack, references):
+    with pytest.raises(SchemaError, match="calibrate_energy first, with_references after"):
+        xstxm.calibrate_energy(xstxm.with_references(stack, references), 0.5)
+
+
+def test_interp_energy__integer_counts_are_not_truncated(stack):
+    moved = xstxm.interp_energy(stack["intensity"].astype("uint16"), [505.5])
+    expected = stack["intensity"].astype("uint16").astype(float).interp(energy=[505.5])
+    assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved, expected)
+
+
+def test_interp_energy__of_one_string_or_of_text_along_energy(stack):
+    with pytest.raises(OptionError, match="give a list of energies"):
+        xstxm.interp_energy(stack, "516 eV")
+    labelled = stack.assign_coords(scan=("energy", ["a"] * 42))
+    with pytest.raises(SchemaError, match="'scan' is <U1, which does not interpolate"):
+        xstxm.interp_energy(labelled, [516.0])
+
+
+def test_sel_energy__of_a_single_image_says_how_to_go_on(stack):
+    with pytest.raises(MissingDimensionError, match=r'\.expand_dims\("energy"\)'):
+        xstxm.sel_energy(stack.isel(energy=0), 505, 510)

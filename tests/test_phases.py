@@ -10,7 +10,7 @@ from laziness import raise_if_dask_computes
 import xstxm
 from xstxm._kernels import propagation
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
-from xstxm.errors import MissingVariableError, OptionError
+from xstxm.errors import IncompatibleUnitsError, MissingVariableError, OptionError, SchemaError
 
 
 @pytest.fixture
@@ -234,3 +234,69 @@ def test_propagation__a_pure_pixel_still_has_an_error():
     fraction, stderr, _ = propagation.phase_fractions(np.array([1.0, 0.0]), covariance, np.eye(2))
     np.testing.assert_allclose(fraction, [1, 0])
     assert (stderr > 0.05).all()
+
+
+def test_phase_map__one_wild_pixel_does_not_empty_the_map(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0)
+    calm = od.stxm.phase_map(references)
+    od["optical_density"][:, 3, 5] *= 1e5
+    wild = od.stxm.phase_map(references)
+    assert int((wild["phase_label"] != NO_SAMPLE).sum()) == pytest.approx(
+        int((calm["phase_label"] != NO_SAMPLE).sum()), abs=2
+    )
+
+
+def test_phase_map__field_without_empty_area_is_sample_everywhere(density, references):
+    full = density.isel(x=slice(2, None))
+    phases = full.stxm.phase_map(references)
+    assert bool((phases["phase_label"] != NO_SAMPLE).all())
+    assert float(phases["min_amount"]) == -np.inf
+
+
+def test_phase_map__tells_the_threshold(density, references):
+    assert float(density.stxm.phase_map(references, min_amount=0.1)["min_amount"]) == pytest.approx(0.1)
+    otsu = density.stxm.phase_map(references)
+    total, label = otsu["total_amount"], otsu["phase_label"]
+    np.testing.assert_array_equal(label == NO_SAMPLE, total < otsu["min_amount"])
+
+
+@pytest.mark.parametrize("verb", ["phase_map", "fit"])
+def test_counts__are_not_taken_for_optical_density(stack, references, verb):
+    with pytest.raises(IncompatibleUnitsError, match=r"call .stxm.optical_density\(\) on counts first"):
+        getattr(stack["intensity"].stxm, verb)(references)
+
+
+def test_phase_map__mask_of_the_stack_is_used(noisy, references, i0):
+    mask = xr.DataArray(np.ones((6, 9), dtype=bool), dims=("y", "x"))
+    mask[:, 5:] = False
+    od = noisy.stxm.optical_density(i0).assign(mask=mask)
+    phases = od.stxm.phase_map(references)
+    assert bool((phases["phase_label"][:, 5:] == NO_SAMPLE).all())
+    assert bool(phases["phase_fraction"][:, :, 5:].isnull().all())
+    with pytest.raises(SchemaError, match="'mask' is False everywhere"):
+        od.assign(mask=mask & False).stxm.phase_map(references)
+
+
+def test_phase_map__of_an_unmeasured_frame_says_so(noisy, i0):
+    od = noisy.stxm.optical_density(i0)
+    od["optical_density"][7] = np.nan
+    with pytest.raises(SchemaError, match="0 pixels hold sample and are finite at every energy"):
+        od.stxm.phase_map()
+
+
+@pytest.mark.parametrize("kwargs", [{"n_phases": 2.5}, {"n_phases": 0}, {"n_components": 0}])
+def test_phase_map__refuses_numbers_that_are_none(simulated, kwargs):
+    with pytest.raises(OptionError, match="a whole number from 1"):
+        xstxm.phase_map(simulated, **kwargs)
+
+
+def test_phase_map__clusters_are_the_same_lazily(simulated):
+    lazy = xstxm.phase_map(simulated.chunk(y=20, x=40), n_phases=3)
+    eager = xstxm.phase_map(simulated, n_phases=3)
+    assert float((lazy["phase_label"] == eager["phase_label"]).mean()) > 0.999
+
+
+def test_results__know_their_pixels(simulated_phases):
+    assert simulated_phases.stxm.pixel_dims == ("y", "x")
+    assert simulated_phases.stxm.pixel_size == {"y": "0.03 um", "x": "0.03 um"}
+    assert ".plot.composition()" in repr(simulated_phases.stxm)

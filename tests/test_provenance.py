@@ -85,3 +85,27 @@ def test_record__round_trips_through_netcdf(stack, tmp_path):
     result.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as again:
         assert json.loads(again.attrs["xstxm_provenance"]) == provenance.entries(result)
+
+
+def test_recorded__notes_go_to_the_record_and_attributes_of_the_user_stay(stack):
+    @recorded
+    def verb(stack):
+        provenance.note("decided by itself")
+        return stack
+
+    result = verb(stack.assign_attrs(notes="batch 3"))
+    assert result.attrs["notes"] == "batch 3"
+    assert provenance.entries(result)[0]["notes"] == "decided by itself"
+    assert result.attrs["history"].endswith("verb(); decided by itself")
+
+
+def test_recorded__keeps_defaults_in_the_entry_and_what_was_given_in_the_line(density):
+    result = outer(density)
+    assert provenance.entries(result)[0]["parameters"] == {"factor": 2.0, "mask": None}
+    assert result.attrs["history"].endswith("outer()")
+
+
+def test_record__that_another_program_broke_does_not_stop_the_work(stack):
+    broken = stack.assign_attrs(xstxm_provenance="not json")
+    assert "stack" in repr(broken.stxm)
+    assert [entry["operation"] for entry in provenance.entries(xstxm.sel_energy(broken, 510, 520))] == ["sel_energy"]

@@ -135,3 +135,41 @@ def test_with_references__replaces_what_was_there(stack, references):
 def test_with_references__needs_a_dataset(stack, references):
     with pytest.raises(SchemaError, match="references go into a Dataset"):
         xstxm.with_references(stack["intensity"], references)
+
+
+def test_reference_set__a_reference_without_a_phase_is_one_by_itself():
+    refs = xstxm.reference_set({"a": (E, A), "b": (E, B)}, phase={"a": "alpha"})
+    assert list(refs["phase"].values) == ["alpha", "b"]
+
+
+def test_reference_set__converts_units_of_arrays(spectra):
+    row = spectra.sel(reference="A", drop=True).assign_attrs(units="1/um")
+    refs = xstxm.reference_set({"A": row}, units="1/nm")
+    np.testing.assert_allclose(refs["absorption"].isel(reference=0), row / 1000)
+    with pytest.raises(UnitsError, match="reference 'A' is in '1/um', which does not convert to '1'"):
+        xstxm.reference_set({"A": row})
+
+
+def test_reference_set__does_not_bridge_a_gap():
+    gap = A.copy()
+    gap[5:9] = np.nan
+    with pytest.raises(ReferenceSpectrumError, match="'a' has NaN between its data, first at 510 eV"):
+        xstxm.reference_set({"a": (E, gap)})
+
+
+def test_with_references__keeps_what_it_did_not_write(stack, references):
+    truth = references["absorption"].isel(energy=0, drop=True).rename("truth")
+    held = xstxm.with_references(stack.assign(truth=truth), references)
+    assert "truth" in held
+    with pytest.raises(SchemaError, match="'truth' have other references than these"):
+        xstxm.with_references(held, xstxm.reference_set({"a": (E, A)}))
+
+
+def test_with_references__single_image_has_no_constant_references(stack, references):
+    one = xstxm.with_references(stack.isel(energy=[20]), references)
+    assert one["reference_spectra"].shape == (3, 1)
+
+
+def test_references_at__needs_a_dataset(stack, spectra):
+    with pytest.raises(SchemaError, match="the references are a DataArray"):
+        references_at(spectra, stack["energy"])

@@ -74,7 +74,7 @@ def test_to_magnitude__a_difference_of_energies_is_no_wavelength():
 
 
 def test_to_magnitude__refuses_nan():
-    with pytest.raises(UnitsError, match="energy is NaN"):
+    with pytest.raises(UnitsError, match="energy is nan"):
         units.to_magnitude(float("nan"), "eV", "energy")
 
 
@@ -110,3 +110,44 @@ def test_dequantify__takes_objects_of_pint_xarray(stack):
     assert plain["intensity"].attrs["units"] == "count"
     assert plain["energy"].attrs["units"] == "eV"
     assert units.dequantify(stack) is stack
+
+
+def test_normalize__of_every_unit_of_the_registry_is_that_unit():
+    """What is written is read back as the same unit, whatever its symbol."""
+    registry = pint.application_registry.get()
+    wrong = []
+    for name in {registry.get_name(alias) for alias in list(registry._units)}:
+        try:
+            unit = registry.Unit(name)
+            text = units.normalize(name)
+        except Exception:
+            continue
+        if not np.isclose(registry.Quantity(1, unit).to("dimensionless" if text == "1" else text).magnitude, 1):
+            wrong.append((name, text))
+    assert not wrong
+
+
+@pytest.mark.parametrize(("given", "canonical"), [("micron", "um"), ("cts", "count"), ("ev", "eV"), ("KeV", "keV")])
+def test_normalize__knows_what_files_write(given, canonical):
+    assert units.normalize(given) == canonical
+
+
+def test_normalize__refuses_arbitrary_units():
+    with pytest.raises(UnitsError, match=r"'a\.u\.' is no unit"):
+        units.normalize("a.u.")
+
+
+def test_to_units__does_not_truncate_integers():
+    array = xr.DataArray(np.array([500, 1500]), dims="x", attrs={"units": "nm"})
+    np.testing.assert_allclose(units.to_units(array, "um"), [0.5, 1.5])
+
+
+def test_same_kind__a_count_is_no_angle_and_no_number():
+    assert not units.same_kind("count", "deg")
+    assert not units.same_kind("count", "1")
+
+
+@pytest.mark.parametrize("value", [[510, 520], "0 nm"])
+def test_to_magnitude__refuses_what_is_no_energy(value):
+    with pytest.raises(UnitsError, match="give one finite number"):
+        units.to_magnitude(value, "eV", "energy limit")

@@ -16,6 +16,7 @@ from xstxm.errors import (
     EnergyRangeError,
     ExtrapolationWarning,
     PerformanceWarning,
+    SchemaError,
     check_choice,
     warn,
 )
@@ -48,7 +49,7 @@ def require_single_chunk(array: xr.DataArray, verb: str, dim: str = ENERGY) -> x
 def over_energy(
     func: Callable[..., Any],
     array: xr.DataArray,
-    *others: xr.DataArray,
+    *,
     verb: str,
     output_dims: Sequence[Sequence[str]] = ((),),
     output_sizes: Mapping[str, int] | None = None,
@@ -64,8 +65,7 @@ def over_energy(
     result = xr.apply_ufunc(
         func,
         array,
-        *others,
-        input_core_dims=[[ENERGY]] * (1 + len(others)),
+        input_core_dims=[[ENERGY]],
         output_core_dims=[list(dims) for dims in output_dims],
         dask="parallelized",
         output_dtypes=list(output_dtypes or [array.dtype] * len(output_dims)),
@@ -118,7 +118,7 @@ def match_energy(
     limit = (
         get_options().energy_tolerance * units.factor("eV", unit)
         if tolerance is None
-        else units.to_magnitude(tolerance, unit, "tolerance")
+        else units.to_magnitude(tolerance, unit, "tolerance", spectroscopy=False)
     )
     if source.size == target.size and bool(np.all(np.abs(source - target) <= limit)):
         return other.assign_coords({ENERGY: energy.variable})
@@ -140,7 +140,41 @@ def match_energy(
         warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)
     held = np.clip(target, grid[0], grid[-1])
     plain = ascending.assign_coords({ENERGY: grid})
-    return plain.interp({ENERGY: held}, method="linear").assign_coords({ENERGY: energy.variable}).astype(other.dtype)
+    moved = plain.interp({ENERGY: held}, method="linear").assign_coords({ENERGY: energy.variable})
+    return moved.astype(other.dtype) if other.dtype.kind == "f" else moved
+
+
+def match_pixels(other: xr.DataArray, stack: xr.DataArray | xr.Dataset, what: str) -> xr.DataArray:
+    """Return `other` with the pixel coordinates of the stack: the one place where two images meet.
+
+    Dimensions of the same size whose coordinates differ by less than a hundredth of a pixel are the same.
+
+    Raises
+    ------
+    SchemaError
+        A dimension that the stack lacks, another size, or other positions.
+    """
+    for dim in other.dims:
+        if dim not in stack.dims:
+            raise SchemaError(f"{what} has a dimension {dim!r} that the stack lacks (stack: {tuple(stack.dims)})")
+        if dim == ENERGY:
+            continue
+        if other.sizes[dim] != stack.sizes[dim]:
+            raise SchemaError(f"{what} has {other.sizes[dim]} pixels along {dim!r}, the stack {stack.sizes[dim]}")
+        if dim in other.coords and dim in stack.coords and not _same_positions(other[dim], stack[dim]):
+            raise SchemaError(f"{what} and the stack differ along {dim!r}: bring them onto one grid first")
+    own = [name for name, coord in other.coords.items() if ENERGY not in coord.dims and name != ENERGY]
+    plain = other.drop_vars(own)
+    return plain.assign_coords({d: stack[d].variable for d in other.dims if d != ENERGY and d in stack.coords})
+
+
+def _same_positions(found: xr.DataArray, wanted: xr.DataArray) -> bool:
+    a, b = np.asarray(found), np.asarray(wanted)
+    if a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu":
+        return bool(np.array_equal(a, b))
+    step = np.abs(np.diff(b)).min(initial=np.inf)
+    slack = 0.01 * step if np.isfinite(step) else 1e-9 * np.abs(b).max(initial=1.0)
+    return bool(np.all(np.abs(a - b) <= slack))
 
 
 def _in_units(energy: xr.DataArray, unit: str) -> np.ndarray:

@@ -51,7 +51,7 @@ def as_html(obj: xr.DataArray | xr.Dataset) -> str:
 
 def next_steps(obj: xr.DataArray | xr.Dataset) -> list[str]:
     """Return the calls that make sense now."""
-    if "phase_label" in obj.coords or (isinstance(obj, xr.Dataset) and "phase_label" in obj):
+    if isinstance(obj, xr.Dataset) and "phase_label" in obj:
         steps = [".plot.phase_map()", ".phase_summary()"]
         return [*steps, ".plot.composition()"] if "composition" in obj else steps
     if isinstance(obj, xr.Dataset) and "component_map" in obj:
@@ -60,11 +60,12 @@ def next_steps(obj: xr.DataArray | xr.Dataset) -> list[str]:
         return [".plot.spectra()", "stack.stxm.phase_map(references)"]
     if ENERGY not in obj.dims:
         return []
-    if isinstance(obj, xr.Dataset) and "reference_spectra" in obj:
-        return [".fit()", ".phase_map()"]
-    if isinstance(obj, xr.DataArray) or "optical_density" in obj:
-        return [".fit(references)", ".phase_map(references)"]
-    return [*_narrower(obj), ".optical_density()", ".phase_map(references)"]
+    given = "" if isinstance(obj, xr.Dataset) and "reference_spectra" in obj else "references"
+    density = obj.attrs.get("units") == "1" if isinstance(obj, xr.DataArray) else "optical_density" in obj
+    if density:
+        return [f".fit({given})", f".phase_map({given})"]
+    mapped = [f".phase_map({given})"] if isinstance(obj, xr.Dataset) else []
+    return [*_narrower(obj), ".optical_density()", *mapped]
 
 
 def _narrower(obj: xr.DataArray | xr.Dataset) -> list[str]:

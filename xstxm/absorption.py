@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy
+from xstxm._apply import is_lazy, match_energy, match_pixels
 from xstxm.conventions import (
     ENERGY,
     QUALITY_FLAGS,
@@ -17,6 +17,7 @@ from xstxm.conventions import (
     pixel_dims,
     require_energy,
     signal_of,
+    used_pixels,
 )
 from xstxm.errors import (
     IncompatibleUnitsError,
@@ -29,7 +30,7 @@ from xstxm.errors import (
     check_choice,
     warn,
 )
-from xstxm.provenance import recorded
+from xstxm.provenance import note, recorded
 from xstxm.roi import Region, region_mask
 
 if TYPE_CHECKING:
@@ -63,14 +64,14 @@ def estimate_i0(
     Returns
     -------
     Dataset
-        `i0` and `i0_stderr` (energy) in the units of the counts, `mask` (pixel dims) of the pixels
-        used. Eager on one image for ``"brightest"``, which averages the stack over energy; lazy
+        `i0` and `i0_stderr` (energy) in the units of the counts, `mask` (pixel dims) of the empty
+        pixels used, their number and the method in attrs. Eager on one image for ``"brightest"``, which averages the stack over energy; lazy
         otherwise.
 
     Raises
     ------
-    MissingVariableError
-        The Dataset has no such signal.
+    MissingVariableError, MissingUnitsError
+        The Dataset has no such signal, or the counts have no units.
     OptionError
         `fraction` is not in (0, 1], or the region holds no pixel.
 
@@ -87,8 +88,10 @@ def estimate_i0(
     >>> xstxm.estimate_i0(stack).i0.dims
     ('energy',)
     """
-    counts = signal_of(units.dequantify(stack), signal)
+    stack = units.dequantify(stack)
+    counts = used_pixels(signal_of(stack, signal), stack)
     require_energy(counts)
+    unit = _counting_units(counts, "the intensity")
     dims = pixel_dims(counts)
     if not dims:
         raise SchemaError("a single spectrum has no empty pixels: pass an I0 spectrum instead, see xstxm.read_i0")
@@ -99,11 +102,19 @@ def estimate_i0(
         mask = region_mask(counts, region)
     inside = counts.where(mask)
     number = inside.count(dims)
-    unit = counts.attrs.get("units")
     i0 = annotate(inside.mean(dims, skipna=True, dtype=float), "i0", units=unit)
     stderr = annotate(inside.std(dims, skipna=True, dtype=float) / np.sqrt(number), "i0_stderr", units=unit)
     result = xr.Dataset({"i0": i0, "i0_stderr": stderr, "mask": mask})
-    return result.assign_attrs(method=region if isinstance(region, str) else "region")
+    used = {} if is_lazy(mask) else {"n_pixels": int(mask.sum())}
+    return result.assign_attrs(method=region if isinstance(region, str) else "region", **used)
+
+
+def _counting_units(array: xr.DataArray, what: str) -> str:
+    """Return the units of an intensity: counts, a rate, a current, a number; not a length, a time or an energy."""
+    found = units.units_of(array, what)
+    if any(units.same_kind(found, other) for other in ("um", "ms", "eV")):
+        raise IncompatibleUnitsError(what, found, "count", "an intensity is in 'count' or 'count/ms'")
+    return found
 
 
 def _brightest(counts: xr.DataArray, fraction: float) -> xr.DataArray:
@@ -121,9 +132,9 @@ def _brightest(counts: xr.DataArray, fraction: float) -> xr.DataArray:
 @overload
 def optical_density(
     stack: xr.DataArray,
-    i0: xr.DataArray | None = ...,
+    i0: xr.DataArray | xr.Dataset | None = ...,
     *,
-    dark: float | xr.DataArray | None = ...,
+    dark: float | str | xr.DataArray | None = ...,
     signal: str = ...,
     thick: float = ...,
     saturation: float | None = ...,
@@ -133,7 +144,7 @@ def optical_density(
     stack: xr.Dataset,
     i0: xr.DataArray | xr.Dataset | None = ...,
     *,
-    dark: float | xr.DataArray | None = ...,
+    dark: float | str | xr.DataArray | None = ...,
     signal: str = ...,
     thick: float = ...,
     saturation: float | None = ...,
@@ -143,7 +154,7 @@ def optical_density(
     stack: xr.DataArray | xr.Dataset,
     i0: xr.DataArray | xr.Dataset | None = None,
     *,
-    dark: float | xr.DataArray | None = None,
+    dark: float | str | xr.DataArray | None = None,
     signal: str = "intensity",
     thick: float = 2.2,
     saturation: float | None = None,
@@ -159,7 +170,7 @@ def optical_density(
         the `i0` of the Dataset, or else an estimate from the brightest tenth of the pixels; the history
         says which. Another energy grid is interpolated onto the stack's, never beyond its data.
     dark
-        Counts without light, in the units of the stack: a number or an array.
+        Counts without light: a number in the units of the stack, a string with a unit, or an array.
     signal
         Variable of a Dataset that holds the counts.
     thick
@@ -194,45 +205,45 @@ def optical_density(
     stack = units.dequantify(stack)
     counts = signal_of(stack, signal)
     energy = require_energy(counts)
-    incident, note = _incident(stack, counts, i0, signal)
+    incident = _incident(stack, counts, i0, signal)
     incident = _at_energies(incident, energy, counts)
     bright, empty = _in_same_units(counts, incident, stack)
     bright, empty = _without_dark(bright, empty, _dark(dark, counts))
     od = annotate(_minus_log(bright, empty).transpose(*counts.dims), "optical_density")
-    nonpositive = (bright <= 0).any(ENERGY) | (empty <= 0).any([dim for dim in empty.dims if dim == ENERGY])
+    lost = od.count(ENERGY) < counts.count(ENERGY)
     flags = {
-        "nonpositive_counts": nonpositive,
+        "nonpositive_counts": lost,
         "too_thick": (od > thick).any(ENERGY),
         **({} if saturation is None else {"saturated": (counts >= saturation).any(ENERGY)}),
     }
     if not is_lazy(counts):
-        _warn_nonpositive(nonpositive)
+        _warn_nonpositive(lost)
     if isinstance(stack, xr.DataArray):
-        return od.assign_attrs(notes=note) if note else od
-    result = stack.assign(optical_density=od, quality=_quality(flags, stack.get("quality")))
-    return result.assign_attrs(notes=note) if note else result
+        return od
+    return stack.assign(optical_density=od, quality=_quality(flags, stack.get("quality")))
 
 
 def _incident(
     stack: xr.DataArray | xr.Dataset, counts: xr.DataArray, i0: xr.DataArray | xr.Dataset | None, signal: str
-) -> tuple[xr.DataArray, str]:
-    """Return I0 and, where nobody gave one, a note for the record."""
+) -> xr.DataArray:
+    """Return I0: the one given, that of the stack, or an estimate, which the record tells."""
     if isinstance(i0, xr.Dataset):
         if "i0" not in i0:
             raise MissingVariableError("i0", i0.data_vars, "pass the result of estimate_i0, or an array")
-        return units.dequantify(i0)["i0"], ""
+        return units.dequantify(i0)["i0"]
     if i0 is not None:
         if not isinstance(i0, xr.DataArray):
             raise SchemaError(
                 f"I0 is a {type(i0).__name__}: make it an array with units, e.g. xarray.DataArray(values, "
                 "dims='energy', coords={'energy': stack.energy}, attrs={'units': 'count'})"
             )
-        return units.dequantify(i0), ""
+        return units.dequantify(i0)
     if isinstance(stack, xr.Dataset) and "i0" in stack:
-        return stack["i0"], ""
+        return stack["i0"]
     if not pixel_dims(counts):
         raise MissingVariableError("i0", [signal], "pass i0=..., a single spectrum has no empty pixels")
-    return estimate_i0(counts)["i0"], "i0 estimated from the brightest 10 % of the pixels"
+    note("i0 estimated from the brightest 10 % of the pixels")
+    return estimate_i0(stack, signal=signal)["i0"]
 
 
 def _at_energies(incident: xr.DataArray, energy: xr.DataArray, counts: xr.DataArray) -> xr.DataArray:
@@ -242,13 +253,10 @@ def _at_energies(incident: xr.DataArray, energy: xr.DataArray, counts: xr.DataAr
             "say whether it is counts per pixel or a rate: xstxm.read_i0(path, units='count/ms'), or "
             "i0.attrs['units'] = 'count'",
         )
-    for dim in incident.dims:
-        if dim not in counts.dims:
-            raise SchemaError(f"I0 has a dimension {dim!r} that the stack lacks (stack: {counts.dims})")
-    if ENERGY not in incident.dims:
-        return incident
-    matched = match_energy(incident, energy, what="I0")
-    return matched.assign_attrs(incident.attrs)
+    placed = match_pixels(incident, counts, "I0")
+    if ENERGY in placed.dims:
+        placed = match_energy(placed, energy, what="I0")
+    return placed.assign_attrs(incident.attrs)
 
 
 def _in_same_units(
@@ -256,7 +264,7 @@ def _in_same_units(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Return I and I0 as floats of one dtype in one unit; a rate meets counts through the dwell time."""
     dtype = counts.dtype if counts.dtype.kind == "f" else np.dtype("float32")
-    found, given = units.units_of(counts, "the intensity"), units.units_of(incident, "I0")
+    found, given = _counting_units(counts, "the intensity"), _counting_units(incident, "I0")
     per_dwell = units.derive(found, "ms", "/"), units.derive(given, "ms", "/")
     if units.same_kind(found, given):
         scale: Any = units.factor(given, found, "I0")
@@ -284,12 +292,14 @@ def _dwell(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
     return dwell
 
 
-def _dark(dark: float | xr.DataArray | None, counts: xr.DataArray) -> xr.DataArray | float | None:
-    if not isinstance(dark, xr.DataArray):
-        return dark
-    if ENERGY in dark.dims:
-        dark = match_energy(dark, counts[ENERGY], what="dark").assign_attrs(dark.attrs)
-    return units.to_units(dark, units.units_of(counts), "dark") if "units" in dark.attrs else dark
+def _dark(dark: float | str | xr.DataArray | None, counts: xr.DataArray) -> xr.DataArray | float | None:
+    if dark is None or not isinstance(dark, xr.DataArray):
+        return dark if dark is None else units.to_magnitude(dark, counts, "dark")
+    placed = match_pixels(dark, counts, "dark")
+    if ENERGY in placed.dims:
+        placed = match_energy(placed, counts[ENERGY], what="dark")
+    placed = placed.assign_attrs(dark.attrs)
+    return units.to_units(placed, units.units_of(counts), "dark") if "units" in dark.attrs else placed
 
 
 def _without_dark(
@@ -318,7 +328,7 @@ def _minus_log_ratio(bright: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         np.log(ratio, out=ratio)
     np.negative(ratio, out=ratio)
-    ratio[np.isposinf(ratio)] = np.nan
+    ratio[np.isinf(ratio)] = np.nan
     return ratio
 
 
@@ -328,8 +338,8 @@ def _quality(flags: Mapping[str, xr.DataArray], before: xr.DataArray | None) -> 
     for name, raised in flags.items():
         bits = bits | xr.where(raised, np.int16(QUALITY_FLAGS[name]), np.int16(0))
     if before is not None:
-        kept = sum(value for name, value in QUALITY_FLAGS.items() if name not in flags)
-        bits = bits | (before.astype("int16") & np.int16(kept))
+        renewed = sum(QUALITY_FLAGS[name] for name in flags)
+        bits = bits | (before.astype("int16") & np.int16(~renewed))
     return annotate(bits.astype("int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
 
 

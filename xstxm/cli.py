@@ -54,12 +54,13 @@ def map_stack(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps that are there.")] = False,
 ) -> None:
     """Map the chemical phases of a stack and write the maps (netCDF, PNG)."""
+    _require_free(output, overwrite)
     stack = xstxm.open_stack(file)
     if i0 is not None:
         stack = xstxm.optical_density(stack, xstxm.read_i0(i0, units=i0_units))
     known = _read_references(references, _compositions(composition)) if references else None
     phases = _compute(stack, known, method=method, background=background, min_amount=min_amount)
-    _report(phases, output, overwrite=overwrite)
+    _report(phases, output)
 
 
 @app.command()
@@ -79,7 +80,7 @@ def demo(
         _write_references(known, spectra)
     stack = xstxm.open_stack(path)
     console.print(repr(stack.stxm), markup=False, highlight=False, soft_wrap=True)
-    _report(_compute(stack, known), output, overwrite=True)
+    _report(_compute(stack, known), output)
     console.print(
         f"\nSee it in the browser: xstxm dashboard {path}   (in the checkout: make dashboard)", soft_wrap=True
     )
@@ -142,7 +143,10 @@ def _compositions(given: list[str] | None) -> dict[str, float] | None:
 def _read_references(paths: list[Path], composition: dict[str, float] | None) -> xr.Dataset:
     if len(paths) == 1:
         return xstxm.read_references(paths[0], composition=composition)
-    return xstxm.read_references({path.stem: path for path in paths}, composition=composition)
+    stems = [path.stem for path in paths]
+    if len(set(stems)) < len(stems):
+        raise OptionError("references", stems, "each file names its reference: give files of different names")
+    return xstxm.read_references(dict(zip(stems, paths, strict=True)), composition=composition)
 
 
 def _compute(stack: xr.Dataset, references: xr.Dataset | None, **options: object) -> xr.Dataset:
@@ -159,10 +163,18 @@ def _write_references(references: xr.Dataset, path: Path) -> None:
     temporary.replace(path)
 
 
-def _report(phases: xr.Dataset, output: Path, *, overwrite: bool) -> None:
+def _require_free(output: Path, overwrite: bool) -> None:
+    """Refuse, before anything is computed, to replace maps that nobody said to replace."""
+    there = [path for path in (output / "maps.nc", *output.glob("*.png")) if path.exists()]
+    if there and not overwrite:
+        names = ", ".join(path.name for path in there)
+        raise OptionError("output", str(output), f"it holds {names}: pass --overwrite to replace, or another folder")
+
+
+def _report(phases: xr.Dataset, output: Path) -> None:
     """Print the table, write the maps."""
     console.print(_table(xstxm.phase_summary(phases)))
-    written = [write_maps(phases, output / "maps.nc", overwrite=overwrite), *_pictures(phases, output)]
+    written = [write_maps(phases, output / "maps.nc"), *_pictures(phases, output)]
     console.print("wrote " + ", ".join(str(path) for path in written), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -180,10 +192,8 @@ def _table(summary: xr.Dataset) -> Table:
     return table
 
 
-def write_maps(phases: xr.Dataset, path: Path, *, overwrite: bool) -> Path:
+def write_maps(phases: xr.Dataset, path: Path) -> Path:
     """Write a phase map as netCDF, in one step or not at all."""
-    if path.exists() and not overwrite:
-        raise OptionError("output", str(path), "it exists; pass --overwrite to replace it, or another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     phases.to_netcdf(temporary, engine="h5netcdf")

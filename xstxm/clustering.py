@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dask
 import numpy as np
 import xarray as xr
-from scipy.special import ndtr
 
 from xstxm.conventions import ENERGY, pixel_dims
 from xstxm.decomposition import eigenspectra, scores, second_moment
-from xstxm.errors import OptionError
+from xstxm.errors import OptionError, SchemaError
 
 MAX_CLUSTERS = 6
 SUBSAMPLE = 5_000
@@ -34,7 +34,7 @@ def spectral_clusters(
     od
         Optical density, (energy, pixel dims).
     sample
-        Pixels to use, bool (pixel dims).
+        Pixels to use, bool (pixel dims), in memory; finite at every energy.
     n_clusters, n_components
         Numbers of clusters and of eigenspectra; chosen from the data by default.
     seed
@@ -48,28 +48,25 @@ def spectral_clusters(
         `cluster_spectra` (cluster, energy), mean optical density.
     """
     dims = pixel_dims(od)
-    usable = (sample & xr.ufuncs.isfinite(od).all(ENERGY)).compute()
-    n_pixels = int(usable.sum())
+    n_pixels = int(sample.sum())
     if n_pixels < 2 * MAX_CLUSTERS:
-        raise OptionError("min_amount", n_pixels, "so few pixels hold sample that they cannot be clustered: lower it")
-    inside = od.where(usable)
-    basis = eigenspectra(second_moment(inside).compute(), n_pixels, n_components)
-    projected, variance = (part.compute() for part in scores(inside, basis))
-    at = np.asarray(usable).ravel()
+        raise SchemaError(
+            f"{n_pixels} pixels hold sample and are finite at every energy, too few to cluster: lower min_amount, or "
+            "drop energies that were not measured"
+        )
+    basis = eigenspectra(second_moment(od, sample).compute(), n_pixels, n_components)
+    projected, variance = dask.compute(*scores(od, basis))
+    at = np.asarray(sample).ravel()
     points = np.asarray(projected, dtype=float).reshape(basis.sizes["component"], -1)[:, at].T
     noise = np.sqrt(np.asarray(variance, dtype=float).ravel()[at])
     labels, confidence = _shape_clusters(points, noise, n_clusters, seed)
-    template = usable.reset_coords(drop=True)
+    template = sample.reset_coords(drop=True)
     label_map = _on_map(labels, at, template, -1).astype(np.int16)
     confidence_map = _on_map(confidence, at, template, np.nan).astype(od.dtype)
-    spectra = [inside.where(label_map == k).mean(dims, skipna=True, dtype=float) for k in range(labels.max() + 1)]
-    return xr.Dataset(
-        {
-            "labels": label_map,
-            "confidence": confidence_map,
-            "cluster_spectra": xr.concat(spectra, dim="cluster").compute(),
-        }
-    )
+    member = xr.concat([label_map == k for k in range(labels.max() + 1)], dim="cluster")
+    total = xr.dot(od.where(label_map >= 0, 0), member.astype(od.dtype), dim=dims)
+    spectra = (total / member.sum(dims)).transpose("cluster", ENERGY).compute()
+    return xr.Dataset({"labels": label_map, "confidence": confidence_map, "cluster_spectra": spectra})
 
 
 def _shape_clusters(
@@ -82,8 +79,8 @@ def _shape_clusters(
     weight = length**2
     if n_clusters is None:
         n_clusters = _best_number(shape, weight, seed)
-    if not 1 <= n_clusters <= len(points):
-        raise OptionError("n_phases", n_clusters, f"between 1 and the {len(points)} pixels of the sample")
+    if n_clusters != int(n_clusters) or not 1 <= n_clusters <= len(points):
+        raise OptionError("n_phases", n_clusters, f"a whole number from 1 to the {len(points)} pixels of the sample")
     model = KMeans(n_clusters, n_init=10, random_state=seed).fit(shape, sample_weight=weight)
     order = np.argsort(-np.bincount(model.labels_, minlength=n_clusters), kind="stable")
     labels, centres = np.argsort(order)[model.labels_], model.cluster_centers_[order]
@@ -92,6 +89,8 @@ def _shape_clusters(
 
 def _confidence(shape: np.ndarray, labels: np.ndarray, centres: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Smallest probability, over the other centres, that the pixel lies on its own side of the plane between them."""
+    from scipy.special import ndtr
+
     if len(centres) == 1:
         return np.ones(len(shape))
     squares = ((shape[:, None] - centres[None]) ** 2).sum(-1)

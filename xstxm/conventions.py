@@ -15,6 +15,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm.errors import (
+    IncompatibleUnitsError,
     MissingCoordinateError,
     MissingDimensionError,
     MissingVariableError,
@@ -23,8 +24,14 @@ from xstxm.errors import (
 
 ENERGY = "energy"
 REFERENCE = "reference"
+OTHER_REFERENCE = "other_reference"
 PIXEL = "pixel dims"
 """Stands for every dimension except `energy`: (y, x), (position), (theta, y, x) or none."""
+
+CONVENTIONS = "xstxm-1"
+"""Version of these conventions, in the attribute `Conventions` of a stack."""
+
+_RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "cluster"}
 
 Kind: TypeAlias = Literal["float", "int", "bool"]
 
@@ -92,7 +99,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
     ),
     (
         "component_map_covariance",
-        (REFERENCE, "other_reference", PIXEL),
+        (REFERENCE, OTHER_REFERENCE, PIXEL),
         None,
         "float",
         "Covariance of the amounts",
@@ -145,6 +152,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Smallest probability that the labelled phase exceeds another one.",
     ),
     ("total_amount", (PIXEL,), None, "float", "Total amount", "sum(c) over the references."),
+    ("min_amount", (), None, "float", "Least amount of a sample pixel", "Total amount below which a pixel is empty."),
     ("composition", (PIXEL,), None, "float", "Composition", "sum(f_k x_k) over the phases."),
     (
         "composition_stderr",
@@ -196,6 +204,7 @@ SCHEMAS: Mapping[str, tuple[str, ...]] = {
         "phase_label",
         "confidence",
         "total_amount",
+        "min_amount",
         "phase_spectra",
         "quality",
     ),
@@ -248,15 +257,16 @@ def pixel_dims(obj: xr.DataArray | xr.Dataset) -> tuple[Hashable, ...]:
         return tuple(dim for dim in obj.dims if dim != ENERGY)
     dims: dict[Hashable, None] = {}
     for array in obj.data_vars.values():
-        if ENERGY in array.dims and REFERENCE not in array.dims:
+        if ENERGY in array.dims and not _RESULT_DIMS & {*array.dims}:
             dims.update(dict.fromkeys(dim for dim in array.dims if dim != ENERGY))
-    return tuple(dims) or tuple(dim for dim in obj.dims if dim not in (ENERGY, REFERENCE))
+    return tuple(dims) or tuple(dim for dim in obj.dims if dim != ENERGY and dim not in _RESULT_DIMS)
 
 
 def require_energy(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return the energy coordinate, or say what is missing."""
     if ENERGY not in obj.dims:
-        raise MissingDimensionError(ENERGY, obj.dims)
+        do = 'make it a dimension of length one with .expand_dims("energy")' if ENERGY in obj.coords else ""
+        raise MissingDimensionError(ENERGY, obj.dims, do)
     if ENERGY not in obj.coords:
         raise MissingCoordinateError(ENERGY)
     energy = obj[ENERGY]
@@ -282,6 +292,29 @@ def signal_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     verb = "optical_density" if signal == "optical_density" else None
     do = f"call .stxm.{verb}() first{instead}" if verb else f"pass the name of a variable{instead}"
     return require_variable(stack, signal, do)
+
+
+def density_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
+    """Return the optical density that an analysis reads, NaN where the stack's `mask` says not to use a pixel."""
+    density = signal_of(stack, signal)
+    found = units.units_of(density, "the optical density")
+    if found != "1":
+        raise IncompatibleUnitsError(
+            f"the optical density {str(density.name)!r}", found, "1", "call .stxm.optical_density() on counts first"
+        )
+    return used_pixels(density, stack)
+
+
+def used_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return the array with NaN where the `mask` of the stack is False; as it is without a mask."""
+    if not isinstance(stack, xr.Dataset) or "mask" not in stack:
+        return array
+    mask = stack["mask"]
+    if mask.dtype != bool:
+        raise SchemaError(f"'mask' is {mask.dtype}, wanted bool: True where a pixel is used")
+    if mask.__dask_graph__() is None and not bool(mask.any()):
+        raise SchemaError("'mask' is False everywhere: no pixel is left to use")
+    return array.where(mask)
 
 
 def validate(obj: xr.Dataset, schema: str) -> None:

@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import format_range, match_energy, require_single_chunk
 from xstxm.conventions import ENERGY, require_energy
-from xstxm.errors import EnergyRangeError, OptionError
+from xstxm.errors import EnergyRangeError, OptionError, SchemaError
 from xstxm.provenance import recorded
 from xstxm.units import EnergyLike
 
@@ -83,7 +83,7 @@ def interp_energy(stack: Stack, energies: Sequence[EnergyLike] | xr.DataArray) -
     Returns
     -------
     DataArray or Dataset
-        As given, on the new axis; each variable keeps its dtype. Lazy.
+        As given, on the new axis; floats keep their dtype, integers become float32. Lazy.
 
     Raises
     ------
@@ -99,29 +99,38 @@ def interp_energy(stack: Stack, energies: Sequence[EnergyLike] | xr.DataArray) -
     """
     stack = units.dequantify(stack)
     energy = require_energy(stack)
-    if isinstance(energies, xr.DataArray):
-        values = np.asarray(units.to_units(energies.astype(float), units.units_of(energy)))
-    else:
-        values = np.array([units.to_magnitude(value, energy, "energy") for value in energies])
-    if values.ndim != 1 or values.size == 0:
-        raise OptionError("energies", energies, "give a list of one or more energies")
-    axis = xr.DataArray(values, dims=ENERGY, attrs=energy.attrs, name=ENERGY).assign_coords({ENERGY: values})
-    axis[ENERGY].attrs = dict(energy.attrs)
+    values = _given_energies(energies, energy)
+    axis = xr.DataArray(values, dims=ENERGY, coords={ENERGY: (ENERGY, values, energy.attrs)})[ENERGY]
     if isinstance(stack, xr.DataArray):
-        return _interp_array(stack, axis[ENERGY])
+        return _interp_array(stack, axis)
     along: list[Any] = [
         name for name, variable in stack.variables.items() if ENERGY in variable.dims and name != ENERGY
     ]
-    rest = stack.drop_vars([*along, ENERGY])
-    moved = {name: _interp_array(stack[name].reset_coords(drop=True), axis[ENERGY]) for name in along}
-    data = {name: array for name, array in moved.items() if name in stack.data_vars}
-    coords = {name: array for name, array in moved.items() if name in stack.coords}
-    return rest.assign(data).assign_coords(coords)[list(stack.data_vars)].assign_attrs(stack.attrs)
+    moved = {name: _interp_array(stack[name].reset_coords(drop=True), axis).variable for name in along}
+    coords = {name: moved.get(name, coord) for name, coord in stack.coords.variables.items()}
+    data = {name: moved.get(name, stack.variables[name]) for name in stack.data_vars}
+    return xr.Dataset(data, {**coords, ENERGY: axis.variable}, stack.attrs)
+
+
+def _given_energies(energies: Sequence[EnergyLike] | xr.DataArray, energy: xr.DataArray) -> np.ndarray:
+    if isinstance(energies, xr.DataArray):
+        values = np.asarray(units.to_units(energies.astype(float), units.units_of(energy)))
+    elif isinstance(energies, str) or not np.iterable(energies):
+        raise OptionError("energies", energies, "give a list of energies, e.g. ['515 eV', '518.5 eV']")
+    else:
+        values = np.array([units.to_magnitude(value, energy, "energy") for value in energies])
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+        raise OptionError("energies", values.tolist(), "give a list of one or more finite energies")
+    return values
 
 
 def _interp_array(array: xr.DataArray, axis: xr.DataArray) -> xr.DataArray:
-    array = require_single_chunk(array, "interp_energy")
-    return match_energy(array, axis, tolerance=0.0, what="the stack").transpose(*array.dims).assign_attrs(array.attrs)
+    if array.dtype.kind not in "fiu":
+        raise SchemaError(f"{str(array.name)!r} is {array.dtype}, which does not interpolate: drop_vars it first")
+    floats = array if array.dtype.kind == "f" else array.astype("float32")
+    floats = require_single_chunk(floats, "interp_energy")
+    moved = match_energy(floats, axis, tolerance=0.0, what="the stack")
+    return moved.transpose(*array.dims).assign_attrs(array.attrs)
 
 
 @recorded
@@ -150,6 +159,8 @@ def calibrate_energy(
     ------
     OptionError
         `scale` is not above zero.
+    SchemaError
+        The Dataset holds reference spectra, which sit on absolute energies and must not move along.
 
     Examples
     --------
@@ -163,6 +174,10 @@ def calibrate_energy(
         raise OptionError("scale", scale, "the stretch of the energy axis must be above zero")
     stack = units.dequantify(stack)
     energy = require_energy(stack)
+    if isinstance(stack, xr.Dataset) and "reference_spectra" in stack:
+        raise SchemaError(
+            "the stack holds reference spectra, which would move along: calibrate_energy first, with_references after"
+        )
     unit = units.units_of(energy)
     offset = units.to_magnitude(shift, unit, "shift", spectroscopy=False)
     centre = 0.0 if about is None else units.to_magnitude(about, energy, "about")

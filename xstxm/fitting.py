@@ -13,8 +13,10 @@ from xstxm import units
 from xstxm._apply import is_lazy, match_energy, over_energy
 from xstxm.conventions import (
     ENERGY,
+    OTHER_REFERENCE,
     REFERENCE,
     annotate,
+    density_of,
     pixel_dims,
     require_energy,
     require_variable,
@@ -29,7 +31,6 @@ Method: TypeAlias = Literal["lstsq", "nnls", "fcls"]
 BackgroundName: TypeAlias = Literal["none", "constant", "linear"]
 Background: TypeAlias = "BackgroundName | xr.DataArray"
 
-OTHER = "other_reference"
 TERM = "term"
 MAX_REFERENCES = 60
 INDEPENDENT = 1e-10
@@ -90,8 +91,8 @@ def fit(
         Unknown method or background.
     SchemaError
         Optical density that is not float32 or float64, or a background without its dimensions.
-    MissingUnitsError
-        Optical density without units.
+    MissingUnitsError, IncompatibleUnitsError
+        Optical density without units, or counts in its place.
     ChunkingError
         A large lazy stack with its energies in chunks.
 
@@ -111,7 +112,7 @@ def fit(
     """
     check_choice("method", method, Method)
     stack = units.dequantify(stack)
-    od = _floating(signal_of(stack, signal), signal)
+    od = _floating(density_of(stack, signal), signal)
     energy = require_energy(od)
     spectra = _reference_spectra(stack, references, energy)
     terms = _background_spectra(background, energy)
@@ -135,7 +136,7 @@ def _reference_spectra(
     stack: xr.DataArray | xr.Dataset, references: xr.Dataset | None, energy: xr.DataArray
 ) -> xr.DataArray:
     if references is not None:
-        return references_at(units.dequantify(references), energy)
+        return references_at(references, energy)
     if not isinstance(stack, xr.Dataset) or "reference_spectra" not in stack:
         found = stack.data_vars if isinstance(stack, xr.Dataset) else [stack.name]
         raise MissingVariableError(
@@ -240,7 +241,11 @@ def _fit_maps(
     dtypes = [*[native] * 6, np.dtype("int16")]
     sizes = {REFERENCE: n_references, TERM: terms.sizes[TERM]}
     if covariance:
-        dims, dtypes, sizes = [*dims, [REFERENCE, OTHER]], [*dtypes, native], {**sizes, OTHER: n_references}
+        dims, dtypes, sizes = (
+            [*dims, [REFERENCE, OTHER_REFERENCE]],
+            [*dtypes, native],
+            {**sizes, OTHER_REFERENCE: n_references},
+        )
     return over_energy(
         _fit_block,
         od,
@@ -304,7 +309,11 @@ def _result(maps: tuple[xr.DataArray, ...], od: xr.DataArray, spectra: xr.DataAr
         }
     )
     if cov:
-        matrix = cov[0].transpose(REFERENCE, OTHER, *dims).assign_coords({OTHER: (OTHER, spectra[REFERENCE].data)})
+        matrix = (
+            cov[0]
+            .transpose(REFERENCE, OTHER_REFERENCE, *dims)
+            .assign_coords({OTHER_REFERENCE: (OTHER_REFERENCE, spectra[REFERENCE].data)})
+        )
         squared = units.derive(unit, unit, "*")
         result["component_map_covariance"] = annotate(matrix, "component_map_covariance", units=squared)
     return result

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from xstxm.errors import ChoiceError
+from xstxm.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,12 @@ class Options:
     """Largest stack (bytes) whose energy chunks are merged unasked."""
     num_threads: int = os.cpu_count() or 1
     """Threads of an in-memory fit; dask brings its own."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("energy_tolerance", 0), ("rechunk_limit", 0), ("num_threads", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not value >= least:
+                raise OptionError(name, value, f"give a number of {least} or more")
 
 
 _current = Options()
@@ -35,13 +41,17 @@ class set_options:
 
     Parameters
     ----------
-    **options
-        Any of `energy_tolerance` (eV), `rechunk_limit` (bytes), `num_threads`.
+    energy_tolerance
+        Two energies closer than this (eV) are the same energy.
+    rechunk_limit
+        Largest stack (bytes) whose energy chunks are merged unasked.
+    num_threads
+        Threads of an in-memory fit.
 
     Raises
     ------
-    ChoiceError
-        An option of that name does not exist.
+    OptionError
+        A value that makes no sense.
 
     Examples
     --------
@@ -50,14 +60,21 @@ class set_options:
     ...     pass
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        energy_tolerance: float | None = None,
+        rechunk_limit: float | None = None,
+        num_threads: int | None = None,
+    ) -> None:
         global _current
-        names = [field.name for field in fields(Options)]
-        for name in options:
-            if name not in names:
-                raise ChoiceError("option", name, names)
+        given: dict[str, Any] = {
+            "energy_tolerance": energy_tolerance,
+            "rechunk_limit": rechunk_limit,
+            "num_threads": num_threads,
+        }
         self._before = _current
-        _current = replace(_current, **options)
+        _current = replace(_current, **{name: value for name, value in given.items() if value is not None})
 
     def __enter__(self) -> None:
         return None

@@ -15,22 +15,24 @@ from xstxm.clustering import spectral_clusters
 from xstxm.conventions import (
     ENERGY,
     NO_SAMPLE,
+    OTHER_REFERENCE,
     PALETTE,
     QUALITY_FLAGS,
     REFERENCE,
     UNDECIDED,
     annotate,
+    density_of,
     flag_attrs,
     pixel_dims,
     require_energy,
     require_variable,
-    signal_of,
 )
 from xstxm.errors import OptionError
 from xstxm.fitting import Background, Method, fit
 from xstxm.provenance import recorded
 
-OTHER = "other_reference"
+EMPTY = 0.25
+"""Share of the amount of the sample that the pixels below Otsu's threshold may hold to be empty area."""
 
 
 @recorded
@@ -69,7 +71,8 @@ def phase_map(
         Labels below this confidence become `undecided` (-2).
     min_amount
         Pixels with a smaller total amount hold no sample (-1), in units of the amount; by default Otsu's
-        threshold of the map.
+        threshold of the map, or none where the map has no empty area: where the pixels below the threshold
+        hold more than a quarter of what those above it hold.
     n_phases, n_components, seed
         Without references: number of clusters and of eigenspectra, chosen from the data by default, and
         the seed of the k-means starts.
@@ -80,10 +83,12 @@ def phase_map(
     -------
     Dataset
         `phase_fraction`, `phase_fraction_stderr` (phase, pixel dims), `phase_label` (pixel dims, int16),
-        `confidence`, `total_amount`, `quality` (pixel dims), `phase_spectra` (phase, energy), and
+        `confidence`, `total_amount`, `quality` (pixel dims), `min_amount` (a number, the threshold that was
+        used; -inf for none), `phase_spectra` (phase, energy), and
         `composition`, `composition_stderr` (pixel dims) where the references carry a composition;
         coordinates `phase` and `color` along phase. Fractions and composition are NaN where there is no
-        sample; a pixel that could not be measured is NaN and undecided. Lazy with references; eager
+        sample; a pixel that could not be measured is NaN and undecided, one outside the `mask` of the
+        Dataset is no sample. Lazy with references; eager
         on the scores without.
 
     Raises
@@ -117,7 +122,7 @@ def phase_map(
     if isinstance(stack, xr.Dataset) and signal == "optical_density" and signal not in stack:
         require_variable(stack, "intensity", "give optical density, or the counts to make it from as 'intensity'")
         stack = optical_density(stack)
-    od = signal_of(stack, signal)
+    od = density_of(stack, signal)
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
         phases = _from_clusters(od, min_amount, n_phases, n_components, seed)
     else:
@@ -125,6 +130,8 @@ def phase_map(
         phases = _from_fit(fitted, min_amount)
     undecided = ~(phases["confidence"] >= min_confidence) & (phases["phase_label"] != NO_SAMPLE)
     label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)
+    if isinstance(stack, xr.Dataset) and "mask" in stack:
+        label = label.where(stack["mask"], np.int16(NO_SAMPLE))
     phases["phase_label"] = annotate(label, "phase_label", **_label_attrs(phases["phase"]))
     phases["quality"] = _quality(stack, phases["confidence"])
     metadata = stack.attrs if isinstance(stack, xr.Dataset) else {}
@@ -141,7 +148,7 @@ def _from_fit(fitted: xr.Dataset, min_amount: float | None) -> xr.Dataset:
     label, confidence = _per_pixel(
         propagation.phase_label, amount, covariance, [[], []], {"membership": membership}, [np.int16, amount.dtype]
     )
-    threshold = _otsu(total) if min_amount is None else min_amount
+    threshold = _threshold(total, min_amount)
     empty = total < threshold
     dims = pixel_dims(total)
     phases = xr.Dataset(
@@ -151,6 +158,7 @@ def _from_fit(fitted: xr.Dataset, min_amount: float | None) -> xr.Dataset:
             "phase_label": label.where(~empty, NO_SAMPLE),
             "confidence": annotate(confidence.where(~empty), "confidence"),
             "total_amount": annotate(total, "total_amount", units=total_units),
+            "min_amount": annotate(threshold, "min_amount", units=total_units),
             "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
         }
     )
@@ -170,14 +178,14 @@ def _per_pixel(
 ) -> tuple[xr.DataArray, ...]:
     plain = amount.drop_vars([name for name, coord in amount.coords.items() if REFERENCE in coord.dims])
     other = covariance.drop_vars(
-        [name for name, coord in covariance.coords.items() if {REFERENCE, OTHER} & {*coord.dims}]
+        [name for name, coord in covariance.coords.items() if {REFERENCE, OTHER_REFERENCE} & {*coord.dims}]
     )
     sizes = {"phase": len(kwargs["membership"])} if ["phase"] in outputs else {}
     return xr.apply_ufunc(
         func,
         plain,
         other,
-        input_core_dims=[[REFERENCE], [REFERENCE, OTHER]],
+        input_core_dims=[[REFERENCE], [REFERENCE, OTHER_REFERENCE]],
         output_core_dims=outputs,
         dask="parallelized",
         output_dtypes=dtypes or [amount.dtype] * len(outputs),
@@ -204,13 +212,20 @@ def _composition(amount: xr.DataArray, covariance: xr.DataArray, empty: xr.DataA
 
 def _membership(amount: xr.DataArray) -> tuple[list[str], np.ndarray]:
     """Return the phases, and which references belong to each: references that share a `phase` are added up."""
-    labels = [str(name) for name in np.asarray(amount.coords.get("phase", amount[REFERENCE]))]
+    labels = _phase_labels(amount)
     names = list(dict.fromkeys(labels))
     return names, np.array([[label == name for label in labels] for name in names], dtype=float)
 
 
+def _phase_labels(array: xr.DataArray) -> list[str]:
+    """Return the phase of each reference, which is its own where none is given."""
+    names = [str(name) for name in np.asarray(array[REFERENCE])]
+    given = [str(name) for name in np.asarray(array.coords["phase"])] if "phase" in array.coords else names
+    return [label or name for label, name in zip(given, names, strict=True)]
+
+
 def _phase_coords(names: list[str], amount: xr.DataArray) -> dict[str, tuple[str, list[str]]]:
-    labels = [str(name) for name in np.asarray(amount.coords.get("phase", amount[REFERENCE]))]
+    labels = _phase_labels(amount)
     given = [str(color) for color in np.asarray(amount.coords["color"])] if "color" in amount.coords else []
     chosen = dict(zip(reversed(labels), reversed(given), strict=False)) if given else {}
     colors = [chosen.get(name) or PALETTE[k % len(PALETTE)] for k, name in enumerate(names)]
@@ -220,7 +235,7 @@ def _phase_coords(names: list[str], amount: xr.DataArray) -> dict[str, tuple[str
 def _phase_spectra(spectra: xr.DataArray, names: list[str]) -> xr.DataArray:
     """Return the reference of each phase; the mean where several share it."""
     plain = spectra.drop_vars([name for name, coord in spectra.coords.items() if REFERENCE in coord.dims])
-    labels = [str(name) for name in np.asarray(spectra.coords.get("phase", spectra[REFERENCE]))]
+    labels = _phase_labels(spectra)
     rows = [plain.isel({REFERENCE: [k for k, label in enumerate(labels) if label == name]}) for name in names]
     joined = xr.concat([row.mean(REFERENCE) for row in rows], dim="phase")
     return annotate(joined, "phase_spectra", units=spectra.attrs["units"])
@@ -231,13 +246,14 @@ def _from_clusters(
 ) -> xr.Dataset:
     """Eager on the scores."""
     total = od.mean(ENERGY, skipna=False).compute()
-    threshold = _otsu(total) if min_amount is None else min_amount
-    found = spectral_clusters(od, total >= threshold, n_clusters=n_phases, n_components=n_components, seed=seed)
+    threshold = _threshold(total, min_amount)
+    empty = total < threshold
+    usable = xr.ufuncs.isfinite(total) & ~empty
+    found = spectral_clusters(od, usable, n_clusters=n_phases, n_components=n_components, seed=seed)
     label = found["labels"]
     names = [f"cluster {k + 1}" for k in range(found.sizes["cluster"])]
     member = xr.concat([label == k for k in range(len(names))], dim="phase")
     fraction = member.astype(od.dtype).where(label >= 0)
-    empty = total < threshold
     unit = od.attrs.get("units", "1")
     return xr.Dataset(
         {
@@ -246,6 +262,7 @@ def _from_clusters(
             "phase_label": label.where(label >= 0, UNDECIDED).where(~empty, NO_SAMPLE),
             "confidence": annotate(found["confidence"], "confidence"),
             "total_amount": annotate(total, "total_amount", units=unit),
+            "min_amount": annotate(threshold, "min_amount", units=unit),
             "phase_spectra": annotate(found["cluster_spectra"].rename(cluster="phase"), "phase_spectra", units=unit),
         },
         coords={
@@ -267,30 +284,43 @@ def _quality(stack: xr.DataArray | xr.Dataset, like: xr.DataArray) -> xr.DataArr
     return annotate(xr.zeros_like(like, dtype="int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
 
 
-def _otsu(image: xr.DataArray, n_bins: int = 256) -> xr.DataArray:
-    """Return Otsu's threshold of an image, a scalar. Lazy."""
-    histogram = xr.apply_ufunc(
-        _otsu_threshold,
-        image.chunk(-1) if is_lazy(image) else image,
-        input_core_dims=[list(image.dims)],
+def _threshold(total: xr.DataArray, min_amount: float | None, n_bins: int = 256) -> xr.DataArray:
+    """Return the total amount below which a pixel is empty, a number. Lazy."""
+    if min_amount is not None:
+        return xr.DataArray(np.asarray(min_amount, dtype=total.dtype))
+    found = xr.apply_ufunc(
+        _otsu,
+        total.chunk(-1) if is_lazy(total) else total,
+        input_core_dims=[list(total.dims)],
         dask="parallelized",
-        output_dtypes=[image.dtype],
+        output_dtypes=[total.dtype],
         kwargs={"n_bins": n_bins},
     )
-    return histogram.drop_vars(list(histogram.coords))
+    return found.drop_vars(list(found.coords))
 
 
-def _otsu_threshold(image: np.ndarray, n_bins: int) -> np.ndarray:
+def _otsu(image: np.ndarray, n_bins: int) -> np.ndarray:
+    """Otsu's threshold between empty area and sample; -inf where nothing is empty.
+
+    The histogram leaves out the outermost half per cent at either end, or one wild pixel would rule it.
+    """
+    none = np.asarray(-np.inf, dtype=image.dtype)
     finite = image[np.isfinite(image)]
-    if finite.size == 0 or np.ptp(finite) <= 1e-5 * np.abs(finite).max():  # nothing to tell apart, e.g. after fcls
-        return np.asarray(-np.inf, dtype=image.dtype)
-    counts, edges = np.histogram(finite, n_bins)
+    if not finite.size:
+        return none
+    low, high = np.quantile(finite, 0.005, method="higher"), np.quantile(finite, 0.995, method="lower")
+    if not low < high:
+        return none
+    counts, edges = np.histogram(finite, n_bins, range=(low, high))
     centres = (edges[1:] + edges[:-1]) / 2
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
     mean_below = np.cumsum(counts * centres) / np.maximum(below, 1)
     mean_above = (np.cumsum((counts * centres)[::-1]) / np.maximum(np.cumsum(counts[::-1]), 1))[::-1]
     between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
-    return np.asarray(edges[1 + np.argmax(between)], dtype=image.dtype)
+    at = int(np.argmax(between))
+    if mean_below[at] > EMPTY * mean_above[at + 1]:
+        return none
+    return np.asarray(edges[1 + at], dtype=image.dtype)
 
 
 @recorded

@@ -27,7 +27,14 @@ R = TypeVar("R")
 HISTORY = "history"
 RECORD = "xstxm_provenance"
 
-_inside: ContextVar[bool] = ContextVar("inside a recorded verb", default=False)
+_notes: ContextVar[list[str] | None] = ContextVar("notes of the recorded verb that is running", default=None)
+
+
+def note(text: str) -> None:
+    """Add to the record of the verb that is running what it decided by itself."""
+    notes = _notes.get()
+    if notes is not None:
+        notes.append(text)
 
 
 def recorded(verb: Callable[P, R]) -> Callable[P, R]:
@@ -41,26 +48,31 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(verb)
     def record_call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if _inside.get():
+        if _notes.get() is not None:
             return verb(*args, **kwargs)
-        token = _inside.set(True)
+        notes: list[str] = []
+        token = _notes.set(notes)
         try:
             result = verb(*args, **kwargs)
         finally:
-            _inside.reset(token)
+            _notes.reset(token)
         bound = signature.bind(*args, **kwargs)
+        given = [name for name in bound.arguments if name != first]
+        bound.apply_defaults()
         primary = bound.arguments.pop(first)
-        given = {name: describe(value) for name, value in bound.arguments.items()}
-        return _append(result, primary, verb.__name__, given)
+        parameters = {name: describe(value) for name, value in bound.arguments.items()}
+        return _append(result, primary, verb.__name__, parameters, given, notes)
 
     return record_call
 
 
-def _append(result: Any, primary: Any, operation: str, parameters: dict[str, Any]) -> Any:
+def _append(
+    result: Any, primary: Any, operation: str, parameters: dict[str, Any], given: list[str], notes: list[str]
+) -> Any:
+    """Return the result with the record of the primary input, or of the file, and one entry more."""
     if not isinstance(result, xr.DataArray | xr.Dataset):
         return result
-    before = primary.attrs if isinstance(primary, xr.DataArray | xr.Dataset) else {}
-    made = {} if before else result.attrs
+    source = (primary.attrs if isinstance(primary, xr.DataArray | xr.Dataset) else {}) or result.attrs
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     entry = {
         "operation": operation,
@@ -68,20 +80,17 @@ def _append(result: Any, primary: Any, operation: str, parameters: dict[str, Any
         "version": _version(),
         "time": now,
         "input": _describe_input(primary),
+        **({"notes": "; ".join(notes)} if notes else {}),
     }
-    notes = result.attrs.get("notes")
-    if notes:
-        entry["notes"] = str(notes)
-    source = before or made
-    said = ", ".join(f"{name}={_text(value)}" for name, value in parameters.items())
-    lines = [source[HISTORY]] if source.get(HISTORY) else []
-    line = f"{now} xstxm {entry['version']}: {operation}({said})" + (f"; {notes}" if notes else "")
+    said = ", ".join(f"{name}={_text(parameters[name])}" for name in given)
+    line = "; ".join([f"{now} xstxm {entry['version']}: {operation}({said})", *notes])
+    before = [source[HISTORY]] if source.get(HISTORY) else []
     out = result.copy(deep=False)
-    out.set_close(result._close)
+    out.set_close(result._close)  # a copy forgets its file
     out.attrs = {
-        **{key: value for key, value in result.attrs.items() if key != "notes"},
-        HISTORY: "\n".join([*lines, line]),
-        RECORD: json.dumps([*json.loads(source.get(RECORD, "[]")), entry]),
+        **result.attrs,
+        HISTORY: "\n".join([*before, line]),
+        RECORD: json.dumps([*_stored(source), entry]),
     }
     return out
 
@@ -131,7 +140,16 @@ def describe(value: Any) -> Any:
 
 def entries(obj: xr.DataArray | xr.Dataset) -> list[dict[str, Any]]:
     """Return the recorded operations of an object as they are stored, oldest first."""
-    return json.loads(obj.attrs.get(RECORD, "[]"))
+    return _stored(obj.attrs)
+
+
+def _stored(attrs: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    """Return the entries in the attributes; none where another program broke them."""
+    try:
+        stored = json.loads(attrs.get(RECORD, "[]"))
+    except (json.JSONDecodeError, TypeError):
+        return []
+    return [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
 
 
 def history(obj: xr.DataArray | xr.Dataset) -> pd.DataFrame:

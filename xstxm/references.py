@@ -10,7 +10,7 @@ import xarray as xr
 
 from xstxm import units as _units
 from xstxm._apply import format_range, match_energy
-from xstxm.conventions import ENERGY, REFERENCE, SPECS, annotate, require_energy, require_variable
+from xstxm.conventions import ENERGY, REFERENCE, REFERENCE_COORDS, SPECS, annotate, require_energy, require_variable
 from xstxm.errors import EnergyRangeError, ReferenceSpectrumError, SchemaError
 from xstxm.options import get_options
 from xstxm.provenance import recorded
@@ -76,7 +76,7 @@ def reference_set(
         raise ReferenceSpectrumError("no reference spectra given: pass {'name': (energies, values), ...}")
     names = [str(name) for name in spectra]
     _require_unique(names)
-    rows = [_as_spectrum(name, spectrum, energy_units) for name, spectrum in spectra.items()]
+    rows = [_as_spectrum(str(name), spectrum, units, energy_units) for name, spectrum in spectra.items()]
     joined = xr.concat(xr.align(*rows, join="outer"), dim=REFERENCE, join="outer").assign_coords({REFERENCE: names})
     joined = joined.sortby(ENERGY).transpose(REFERENCE, ENERGY)
     spec = SPECS[ENERGY]
@@ -102,8 +102,10 @@ def _require_unique(names: Sequence[str]) -> None:
         )
 
 
-def _as_spectrum(name: str, spectrum: Spectrum, energy_units: str) -> xr.DataArray:
+def _as_spectrum(name: str, spectrum: Spectrum, unit: str, energy_units: str) -> xr.DataArray:
     if not isinstance(spectrum, xr.DataArray):
+        if len(spectrum) != 2:
+            raise ReferenceSpectrumError(f"reference {name!r} is no pair (energies, values)", [name])
         energies, values = (np.asarray(part, dtype=float) for part in spectrum)
         if energies.ndim != 1 or energies.shape != values.shape:
             raise ReferenceSpectrumError(
@@ -118,6 +120,9 @@ def _as_spectrum(name: str, spectrum: Spectrum, energy_units: str) -> xr.DataArr
     if spectrum.dims != (ENERGY,):
         raise ReferenceSpectrumError(f"reference {name!r} has dims {spectrum.dims}: a spectrum has energy only", [name])
     plain = xr.DataArray(np.asarray(spectrum, dtype=float), coords={ENERGY: np.asarray(energy)})
+    if "units" in spectrum.attrs:
+        plain = plain * _units.factor(_units.units_of(spectrum), unit, f"reference {name!r}")
+    _require_no_gap(name, plain)
     plain = plain.dropna(ENERGY)
     grid = plain.indexes[ENERGY]
     if not plain.size:
@@ -130,6 +135,20 @@ def _as_spectrum(name: str, spectrum: Spectrum, energy_units: str) -> xr.DataArr
             [name],
         )
     return plain
+
+
+def _require_no_gap(name: str, spectrum: xr.DataArray) -> None:
+    """Refuse NaN between finite points, which an interpolation would bridge; at the ends there is no data."""
+    ascending = spectrum.sortby(ENERGY)
+    finite = np.flatnonzero(np.isfinite(np.asarray(ascending)))
+    if finite.size and finite.size != finite[-1] - finite[0] + 1:
+        gap = finite[np.argmax(np.diff(finite))]
+        at = float(ascending[ENERGY][gap + 1])
+        raise ReferenceSpectrumError(
+            f"reference {name!r} has NaN between its data, first at {at:g} eV: drop those energies (.dropna('energy')) "
+            "to interpolate across, or cut the stack with sel_energy",
+            [name],
+        )
 
 
 def _along_references(
@@ -151,13 +170,18 @@ def _labels(names: Sequence[str], **labels: Mapping[str, str] | str | None) -> d
     for what, values in labels.items():
         if values is not None:
             given = dict.fromkeys(names, values) if isinstance(values, str) else values
-            coords[what] = (REFERENCE, _along_references(what, given, names))
+            labels_of = _along_references(what, given, names)
+            if what == "phase":  # a reference without a phase is one by itself
+                labels_of = [label or name for label, name in zip(labels_of, names, strict=True)]
+            coords[what] = (REFERENCE, labels_of)
     return coords
 
 
 def _require_varying(absorption: xr.DataArray) -> None:
+    if absorption.sizes[ENERGY] < 2:
+        return
     spread = absorption.max(ENERGY) - absorption.min(ENERGY)
-    flat = [str(name) for name in absorption[REFERENCE].values[np.asarray(spread == 0)]]
+    flat = [str(name) for name in np.asarray(absorption[REFERENCE])[np.asarray(spread == 0)]]
     if flat:
         raise ReferenceSpectrumError(
             f"references {', '.join(map(repr, flat))} are constant over energy: a constant belongs in "
@@ -198,6 +222,10 @@ def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: 
     >>> xstxm.references.references_at(refs, stack.energy).dims
     ('reference', 'energy')
     """
+    if not isinstance(references, xr.Dataset):
+        raise SchemaError(
+            f"the references are a {type(references).__name__}: pass a reference set, see xstxm.reference_set"
+        )
     absorption = _units.dequantify(
         require_variable(references, "absorption", "build the set with xstxm.reference_set or xstxm.read_references")
     )
@@ -206,7 +234,7 @@ def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: 
     if REFERENCE not in absorption.coords:
         raise SchemaError("the references have no names: assign_coords(reference=[...]) first")
     absorption = absorption.transpose(REFERENCE, ENERGY)
-    names = [str(name) for name in absorption[REFERENCE].values]
+    names = [str(name) for name in np.asarray(absorption[REFERENCE])]
     _require_unique(names)
     require_energy(absorption)
     finite = [absorption.isel({REFERENCE: k}).dropna(ENERGY) for k in range(len(names))]
@@ -279,7 +307,7 @@ def with_references(stack: xr.Dataset, references: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     SchemaError
-        `stack` is not a Dataset.
+        `stack` is not a Dataset, or holds results for other references.
     EnergyRangeError, ReferenceSpectrumError
         See `references_at`.
 
@@ -295,5 +323,12 @@ def with_references(stack: xr.Dataset, references: xr.Dataset) -> xr.Dataset:
         raise SchemaError("references go into a Dataset: call .to_dataset(name='optical_density') first")
     stack = _units.dequantify(stack)
     spectra = references_at(references, require_energy(stack))
-    before = [name for name, coord in stack.variables.items() if REFERENCE in coord.dims]
-    return stack.drop_vars(before).assign(reference_spectra=spectra)
+    stack = stack.drop_vars(["reference_spectra", *REFERENCE_COORDS], errors="ignore")
+    others = [str(name) for name, variable in stack.data_vars.items() if REFERENCE in variable.dims]
+    if not others:
+        stack = stack.drop_vars(REFERENCE, errors="ignore")
+    elif not np.array_equal(stack[REFERENCE], spectra[REFERENCE]):
+        raise SchemaError(
+            f"{', '.join(map(repr, others))} have other references than these: .drop_vars({others}) first"
+        )
+    return stack.assign(reference_spectra=spectra)

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xstxm import units
-from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of
+from xstxm import provenance, units
+from xstxm._apply import is_lazy, match_pixels
+from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of, used_pixels
 from xstxm.errors import ChoiceError, MissingDimensionError, OptionError, SchemaError
 from xstxm.provenance import recorded
 from xstxm.units import LengthLike
@@ -50,14 +51,16 @@ def region_mask(stack: xr.DataArray | xr.Dataset, region: Region) -> xr.DataArra
     >>> int(xstxm.roi.region_mask(stack, {"x": ("0 nm", "70 nm")}).sum()) > 0
     True
     """
+    if isinstance(region, np.ndarray) and region.dtype == bool:
+        region = xr.DataArray(region, dims=pixel_dims(stack)[-region.ndim :])
     if isinstance(region, xr.DataArray):
         mask = _checked_mask(stack, region)
     elif isinstance(region, Mapping):
         mask = _box(stack, region)
     else:
         mask = _polygon(stack, np.asarray(region, dtype=float))
-    if mask.size and mask.__dask_graph__() is None and not bool(mask.any()):
-        raise OptionError("region", region, "it holds no pixel of the stack")
+    if mask.size and not is_lazy(mask) and not bool(mask.any()):
+        raise OptionError("region", provenance.describe(region), "it holds no pixel of the stack")
     return annotate(_over_all_pixels(mask, stack), "mask")
 
 
@@ -71,29 +74,37 @@ def _over_all_pixels(mask: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr
 def _checked_mask(stack: xr.DataArray | xr.Dataset, mask: xr.DataArray) -> xr.DataArray:
     if mask.dtype != bool:
         raise SchemaError(f"a mask is boolean, found {mask.dtype}: make one with a comparison, e.g. image > 0.1")
-    for dim in mask.dims:
-        if dim not in pixel_dims(stack):
-            raise MissingDimensionError(str(dim), stack.dims, "a mask lies over pixel dimensions of the stack")
-        if mask.sizes[dim] != stack.sizes[dim]:
-            raise SchemaError(f"the mask has {mask.sizes[dim]} pixels along {dim!r}, the stack {stack.sizes[dim]}")
-        if dim in mask.coords and dim in stack.coords and not np.allclose(mask[dim], stack[dim]):
-            raise SchemaError(f"the mask and the stack differ along {dim!r}: make the mask on this stack")
-    return mask.assign_coords({dim: stack[dim] for dim in mask.dims if dim in stack.coords})
+    if ENERGY in mask.dims:
+        raise SchemaError(
+            "a mask lies over pixels, this one has an energy dimension: reduce it, e.g. mask.any('energy')"
+        )
+    return match_pixels(mask, stack, "the mask")
 
 
 def _box(stack: xr.DataArray | xr.Dataset, box: Mapping[str, Any]) -> xr.DataArray:
     mask = xr.DataArray(True)
     for dim, limits in box.items():
-        if dim not in stack.coords or dim == ENERGY:
-            raise ChoiceError("region coordinate", dim, [str(name) for name in stack.coords if name != ENERGY])
+        if dim not in pixel_dims(stack) or dim not in stack.coords:
+            raise ChoiceError("region coordinate", dim, [str(name) for name in pixel_dims(stack)])
         along = stack[dim]
         if isinstance(limits, str) or np.ndim(limits) == 0:
-            distance = np.abs(along - units.to_magnitude(limits, along, dim))
-            mask = mask & (distance == distance.min())
+            mask = mask & _nearest(along, units.to_magnitude(limits, along, dim))
         else:
             low, high = sorted(units.to_magnitude(limit, along, dim) for limit in limits)
             mask = mask & (along >= low) & (along <= high)
     return mask
+
+
+def _nearest(along: xr.DataArray, value: float) -> xr.DataArray:
+    """Mask the one pixel that a position lies in."""
+    positions = np.asarray(along, dtype=float)
+    at = int(np.abs(positions - value).argmin())
+    half = np.abs(np.diff(positions)).max(initial=0) / 2
+    if positions.size > 1 and abs(positions[at] - value) > half * (1 + 1e-9):
+        unit = along.attrs.get("units", "")
+        low, high = positions.min() - half, positions.max() + half
+        raise OptionError(str(along.name), value, f"outside the image, which covers {low:g} to {high:g} {unit}".strip())
+    return xr.zeros_like(along, dtype=bool).copy(data=np.arange(positions.size) == at)
 
 
 def _polygon(stack: xr.DataArray | xr.Dataset, vertices: np.ndarray) -> xr.DataArray:
@@ -155,7 +166,7 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     ('energy',)
     """
     stack = units.dequantify(stack)
-    array = signal_of(stack, signal)
+    array = used_pixels(signal_of(stack, signal), stack)
     require_energy(array)
     mask = region_mask(array, region)
     inside, dims = _cropped(array, mask)
@@ -169,7 +180,7 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
 def _cropped(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
     """Return the pixels of a mask and the dims to reduce, reading only the rows and columns it touches."""
     dims = mask.dims
-    if mask.__dask_graph__() is None:
+    if not is_lazy(mask):
         plain = np.asarray(mask)
         touched = [
             np.flatnonzero(plain.any(tuple(k for k in range(plain.ndim) if k != axis))) for axis in range(plain.ndim)

@@ -10,7 +10,6 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import numpy as np
 import xarray as xr
 
 from xstxm.errors import IncompatibleUnitsError, MissingUnitsError, UnitsError
@@ -24,14 +23,21 @@ XarrayObject = TypeVar("XarrayObject", bound=xr.DataArray | xr.Dataset)
 
 _SPELLINGS = {
     "": "1",
-    "counts": "count",
-    "counts/ms": "count/ms",
-    "counts/s": "count/s",
+    "cts": "count",
+    "ct": "count",
+    "Counts": "count",
     "µm": "um",
     "μm": "um",
+    "micron": "um",
+    "microns": "um",
     "Å": "angstrom",
     "Hz": "count/s",
+    "ev": "eV",
+    "EV": "eV",
+    "kev": "keV",
+    "KeV": "keV",
 }
+_ARBITRARY = ("a.u.", "arb. units", "arb. u.")
 
 
 @functools.cache
@@ -49,6 +55,8 @@ def is_quantity(value: object) -> bool:
 @functools.lru_cache(256)
 def _parse(units: str) -> pint.Unit:
     text = _SPELLINGS.get(units.strip(), units.strip())
+    if text in _ARBITRARY:
+        raise UnitsError(f"{units!r} is no unit: say '1' for a number without one, or 'count' for counts")
     try:
         return _registry().Unit("dimensionless" if text == "1" else text)
     except Exception as error:  # pint lets its tokenizer's and Python's own errors through
@@ -71,20 +79,29 @@ def normalize(units: str) -> str:
 
 def _format(unit: pint.Unit) -> str:
     """Canonical ASCII text of a pint unit: ``1``, ``eV``, ``1/nm``, ``cm**2/g``."""
-    registry = _registry()
     over: list[str] = []
     under: list[str] = []
     for name, power in sorted((name, float(power)) for name, power in unit._units.items()):  # type: ignore[arg-type]
-        symbol = registry.get_symbol(name)
-        symbol = {"µm": "um", "μm": "um", "Å": "angstrom", "°": "deg"}.get(symbol, symbol)
-        symbol = symbol.replace("µ", "u").replace("μ", "u")
-        if not symbol.isascii():
-            symbol = name
         size = abs(power)
-        text = symbol if size == 1 else f"{symbol}**{size:g}"
+        text = _symbol(name) if size == 1 else f"{_symbol(name)}**{size:g}"
         (over if power > 0 else under).append(text)
     top = "*".join(over) or "1"
     return top + "".join(f"/{text}" for text in under)
+
+
+@functools.cache
+def _symbol(name: str) -> str:
+    """ASCII symbol of a unit, or its name where the symbol would be read back as another unit."""
+    registry = _registry()
+    unit = registry.Unit(name)
+    given = registry.get_symbol(name)
+    for symbol in (given, given.replace("µ", "u").replace("μ", "u")):
+        try:
+            if symbol.isascii() and symbol.isidentifier() and registry.Unit(symbol) == unit:
+                return symbol
+        except Exception:  # not a unit by itself: the name is
+            continue
+    return name
 
 
 def derive(left: str, right: str, op: str = "/") -> str:
@@ -102,7 +119,13 @@ def derive(left: str, right: str, op: str = "/") -> str:
 
 def same_kind(left: str, right: str) -> bool:
     """Tell whether two units convert into each other."""
-    return _parse(left).is_compatible_with(_parse(right))
+    a, b = _parse(left), _parse(right)
+    return bool(a.is_compatible_with(b)) and _counts(a) == _counts(b)
+
+
+def _counts(unit: pint.Unit) -> float:
+    """Power of counts in a unit: to pint a count is a mere number, to a spectromicroscopist it is not."""
+    return float(unit._units.get("count", 0))  # type: ignore[arg-type]
 
 
 def factor(found: str, wanted: str, what: str = "value") -> float:
@@ -114,7 +137,7 @@ def factor(found: str, wanted: str, what: str = "value") -> float:
         The units do not convert.
     """
     a, b = _parse(found), _parse(wanted)
-    if not a.is_compatible_with(b):
+    if not same_kind(found, wanted):
         raise IncompatibleUnitsError(what, found, wanted)
     return float(_registry().Quantity(1.0, a).to(b).magnitude)
 
@@ -160,9 +183,12 @@ def to_magnitude(
     wanted = like if isinstance(like, str) else units_of(like)
     if isinstance(value, str):
         value = _quantity(value, wanted, what)
-    number = _convert(value, wanted, what, spectroscopy) if is_quantity(value) else float(value)
-    if math.isnan(number):
-        raise UnitsError(f"{what} is NaN: give a number")
+    try:
+        number = _convert(value, wanted, what, spectroscopy) if is_quantity(value) else float(value)
+    except (TypeError, ZeroDivisionError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UnitsError(f"{what} is {value!s}: give one finite number, or one with a unit as '515 {wanted}'")
     return number
 
 
@@ -171,7 +197,7 @@ def _quantity(text: str, wanted: str, what: str) -> pint.Quantity:
         quantity: pint.Quantity = _registry().Quantity(text)
     except Exception as error:  # pint lets its tokenizer's and Python's own errors through
         raise UnitsError(f"cannot understand {what} {text!r}: write it as '515 {wanted}'") from error
-    if not is_quantity(quantity) or (quantity.dimensionless and wanted != "1"):
+    if not is_quantity(quantity) or (not quantity.units._units and wanted != "1"):
         number = text.strip()
         raise MissingUnitsError(f"{what} {text!r}", f"write {number} (in {wanted}) or '{number} {wanted}'")
     return quantity
@@ -183,23 +209,24 @@ def _convert(quantity: Any, wanted: str, what: str, spectroscopy: bool) -> float
     unit = _parse(wanted)
     context = ("spectroscopy",) if spectroscopy and unit.is_compatible_with(_parse("eV")) else ()
     try:
-        return _drop_noise(quantity.to(unit, *context).magnitude)
+        return drop_noise(quantity.to(unit, *context).magnitude)
     except pint.errors.DimensionalityError as error:
         raise IncompatibleUnitsError(what, _format(quantity.units), wanted) from error
 
 
-def _drop_noise(number: float) -> float:
+def drop_noise(number: float) -> float:
     """Drop the last bits that a conversion adds, so that ``"0.515 keV"`` is 515 eV exactly."""
     return float(f"{float(number):.14g}")
 
 
 def to_units(array: xr.DataArray, wanted: str, what: str | None = None) -> xr.DataArray:
-    """Return an array in the wanted units (lazy, keeps its dtype); unchanged when it has them already."""
+    """Return an array in the wanted units (lazy, keeps a float's dtype); unchanged when it has them already."""
     found = units_of(array, what)
     if found == normalize(wanted):
         return array
-    scale = np.asarray(factor(found, wanted, what or str(array.name)), dtype=array.dtype)
-    return (array * scale).assign_attrs({**array.attrs, "units": normalize(wanted)})
+    scale = factor(found, wanted, what or str(array.name))
+    typed = array.dtype.type(scale) if array.dtype.kind == "f" else scale
+    return (array * typed).assign_attrs({**array.attrs, "units": normalize(wanted)})
 
 
 def dequantify(obj: XarrayObject) -> XarrayObject:

@@ -28,7 +28,7 @@ class Partial(NamedTuple):
     scale: np.ndarray
     covariance: np.ndarray
     """(r, r) of the scaled amounts, no bound active."""
-    count: np.ndarray
+    in_use: np.ndarray
     """Energies in use; 0 where they do not determine the unknowns."""
 
 
@@ -64,10 +64,10 @@ def _orthogonalise(v, u, q, r):
 
 @njit(**INNER)
 def _factorise(method, n_terms, design, partial, work):
-    """Factorise the design on the energies in use, background first; count stays 0 where it is singular."""
+    """Factorise the design on the energies in use, background first; in_use stays 0 where it is singular."""
     n_unknowns, n_energies = design.shape
     n_references = n_unknowns - n_terms
-    partial.count[0] = 0
+    partial.in_use[0] = 0
     in_use = 0
     for e in range(n_energies):
         in_use += 1 if partial.used[e] else 0
@@ -101,7 +101,7 @@ def _factorise(method, n_terms, design, partial, work):
             partial.columns[r, j] /= partial.scale[r]
     covariance(method, partial.columns, (1 << n_references) - 1, work, partial.covariance)
     if np.isfinite(partial.covariance[0, 0]):
-        partial.count[0] = in_use
+        partial.in_use[0] = in_use
 
 
 @njit(**INNER)
@@ -155,7 +155,7 @@ def fit_spectra(method, n_terms, design, spectra, amount, error, background, sum
         if not same:
             _factorise(method, n_terms, design, partial, work)
         counts[p, 0] = in_use
-        if partial.count[0] == 0:
+        if partial.in_use[0] == 0:
             counts[p, 1] = 0
             amount[p, :] = np.nan
             error[p, :] = np.nan

@@ -6,7 +6,6 @@ Index letters: p pixel (any number of leading dims), r and s reference, k phase.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr
 
 
 def phase_fractions(amount, covariance, membership):
@@ -26,6 +25,8 @@ def phase_fractions(amount, covariance, membership):
 
 def phase_label(amount, covariance, membership):
     """Return the index of the largest phase (p) and the smallest probability that it exceeds another one (p)."""
+    from scipy.special import ndtr
+
     c, cov = _by_phase(amount, covariance, membership)
     label = np.argmax(np.where(np.isnan(c), -np.inf, c), axis=-1)
     at = label[..., None]

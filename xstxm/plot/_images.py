@@ -73,7 +73,7 @@ def image(
     """
     hv = holoviews()
     array = _image_signal(stack, signal)
-    given = {"cmap": cmap, "clim": clim, "colorbar": colorbar, "scale_bar": scale_bar, "size": size}
+    given: dict[str, Any] = {"cmap": cmap, "clim": clim, "colorbar": colorbar, "scale_bar": scale_bar, "size": size}
     if ENERGY not in array.dims:
         return draw(array, title=title or "", **given, **opts)
     if energy is None and array.sizes[ENERGY] > 1:
