@@ -300,3 +300,9 @@ def test_results__know_their_pixels(simulated_phases):
     assert simulated_phases.stxm.pixel_dims == ("y", "x")
     assert simulated_phases.stxm.pixel_size == {"y": "0.03 um", "x": "0.03 um"}
     assert ".plot.composition()" in repr(simulated_phases.stxm)
+
+
+def test_phase_map__fcls_of_a_full_field(density, references):
+    phases = density.isel(x=slice(2, None)).stxm.phase_map(references, method="fcls")
+    np.testing.assert_allclose(phases["total_amount"], 1, atol=1e-6)
+    assert bool((phases["phase_label"] != NO_SAMPLE).all())

@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
-from dask.utils import format_bytes
 
 from xstxm import units
 from xstxm.conventions import ENERGY, require_energy
@@ -37,6 +36,8 @@ def require_single_chunk(array: xr.DataArray, verb: str, dim: str = ENERGY) -> x
         return array
     limit = get_options().rechunk_limit
     if array.nbytes > limit:
+        from dask.utils import format_bytes
+
         raise ChunkingError(verb, dim, len(chunks), format_bytes(array.nbytes), format_bytes(int(limit)))
     warn(
         f"{verb} merges {len(chunks)} chunks along {dim!r}: .chunk({dim}=-1) once, before the first verb, "

@@ -6,7 +6,6 @@ from html import escape
 
 import numpy as np
 import xarray as xr
-from dask.utils import format_bytes
 
 from xstxm import provenance
 from xstxm._apply import format_range, is_lazy
@@ -104,6 +103,8 @@ def _pixels(obj: xr.DataArray | xr.Dataset) -> str:
     sizes = " x ".join(f"{obj.sizes[dim]} {dim}" for dim in dims)
     found = {dim: size for dim in dims if (size := pixel_size(obj, str(dim)))}
     size = ", pixel " + " x ".join(found.values()) if found else ""
+    from dask.utils import format_bytes
+
     lazy = "lazy, " if is_lazy(obj) else ""
     return f"{sizes}{size} ({lazy}{format_bytes(obj.nbytes)})" if sizes else ""
 

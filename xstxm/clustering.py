@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -47,6 +46,8 @@ def spectral_clusters(
         dims), the smallest probability that another centre is farther, from the residual noise;
         `cluster_spectra` (cluster, energy), mean optical density.
     """
+    import dask
+
     dims = pixel_dims(od)
     n_pixels = int(sample.sum())
     if n_pixels < 2 * MAX_CLUSTERS:

@@ -104,6 +104,9 @@ def phase_map(
     -----
     Errors and confidence come from the covariance of the amounts with no reference held at zero: a
     label is sure only where the data alone rule the others out, not because a constraint did.
+    With ``method="fcls"`` the amounts of every pixel add up to one, the empty ones included: cut those out with a
+    `mask` variable in the Dataset.
+
     The confidence is the smallest probability, over the other phases, that the labelled one is larger,
     for Gaussian errors of the size of the residual.
 
@@ -309,7 +312,7 @@ def _otsu(image: np.ndarray, n_bins: int) -> np.ndarray:
     if not finite.size:
         return none
     low, high = np.quantile(finite, 0.005, method="higher"), np.quantile(finite, 0.995, method="lower")
-    if not low < high:
+    if not high - low > 1e-5 * max(abs(low), abs(high)):  # nothing to tell apart, as with amounts that add up to one
         return none
     counts, edges = np.histogram(finite, n_bins, range=(low, high))
     centres = (edges[1:] + edges[:-1]) / 2

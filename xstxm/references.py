@@ -75,7 +75,7 @@ def reference_set(
     if not spectra:
         raise ReferenceSpectrumError("no reference spectra given: pass {'name': (energies, values), ...}")
     names = [str(name) for name in spectra]
-    _require_unique(names)
+    require_unique(names)
     rows = [_as_spectrum(str(name), spectrum, units, energy_units) for name, spectrum in spectra.items()]
     joined = xr.concat(xr.align(*rows, join="outer"), dim=REFERENCE, join="outer").assign_coords({REFERENCE: names})
     joined = joined.sortby(ENERGY).transpose(REFERENCE, ENERGY)
@@ -93,7 +93,8 @@ def reference_set(
     return references
 
 
-def _require_unique(names: Sequence[str]) -> None:
+def require_unique(names: Sequence[str]) -> None:
+    """Refuse names of references that are given twice, in a set or in the files it is read from."""
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
         raise ReferenceSpectrumError(
@@ -235,7 +236,7 @@ def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: 
         raise SchemaError("the references have no names: assign_coords(reference=[...]) first")
     absorption = absorption.transpose(REFERENCE, ENERGY)
     names = [str(name) for name in np.asarray(absorption[REFERENCE])]
-    _require_unique(names)
+    require_unique(names)
     require_energy(absorption)
     finite = [absorption.isel({REFERENCE: k}).dropna(ENERGY) for k in range(len(names))]
     empty = [name for name, spectrum in zip(names, finite, strict=True) if spectrum.size == 0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,12 +81,38 @@ def test_guess__leaves_a_stream_at_its_start(tmp_path):
         ("V2O5.csv", "515,0.1\n", r"xstxm\.read_references or xstxm\.read_i0"),
         ("scan_a000.xim", "1\t2\n", r"give the \.hdr file that belongs to it"),
         ("notes.doc", "hello", "expected an SDF header or an NXstxm file, found a text that starts with 'hello'"),
+        ("notes.doc", "hello", r"'hello': give the \.hdr of an SDF scan, or an NXstxm file"),
+        ("image.hdr", "ENVI\nsamples = 3\n", r"found an ENVI header: give the \.hdr of an SDF scan, .* ScanDefinition"),
     ],
 )
 def test_open_stack__of_something_else_says_what_to_do(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(FileFormatError, match=message):
         xstxm.open_stack(tmp_path / name)
+
+
+@pytest.mark.parametrize("engine", ["stxm", "sdf"])
+def test_envi_header__says_what_to_give_instead(tmp_path, engine):
+    (tmp_path / "image.hdr").write_text("ENVI\nsamples = 3\n")
+    with pytest.raises(FileFormatError, match=r"found an ENVI header: give the \.hdr of an SDF scan"):
+        xstxm.open_stack(tmp_path / "image.hdr", engine=engine)
+
+
+def test_errors__of_every_reader_say_what_to_do():
+    errors = {"FileFormatError", "CorruptFileError", "UnsupportedScanError"}
+    bare = [
+        f"{path.name}:{node.lineno}"
+        for path in Path(xstxm.io.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in errors and len(node.args) < 4
+    ]
+    assert not bare, f"path, expected, found and what to do: {bare}"
+
+
+def test_conventions__are_named_by_every_reader(tmp_path):
+    for path in (sdf_files.write_stack(tmp_path), write(tmp_path / "scan.hdf5", pollux)):
+        for stack in (xstxm.open_stack(path), xr.open_dataset(path, engine="stxm")):
+            assert stack.attrs["Conventions"] == xstxm.conventions.CONVENTIONS
 
 
 def test_open_stack__checks_its_options(tmp_path):
@@ -100,7 +128,7 @@ def test_open_stack__checks_its_options(tmp_path):
 def test_open_stack__starts_a_history_with_the_name_of_the_file(tmp_path):
     path = sdf_files.write_stack(tmp_path)
     (entry,) = json.loads(xstxm.open_stack(path, region=0).attrs["xstxm_provenance"])
-    assert (entry["operation"], entry["input"], entry["parameters"]) == ("open_stack", "scan.hdr", {"region": 0})
+    assert (entry["operation"], entry["input"], entry["parameters"]["region"]) == ("open_stack", "scan.hdr", 0)
     assert str(tmp_path) not in xstxm.open_stack(path).attrs["xstxm_provenance"]
 
 

@@ -245,6 +245,35 @@ def test_energies__in_kev_are_converted(tmp_path):
     np.testing.assert_array_equal(xstxm.open_stack(path).energy, ENERGIES)
 
 
+@pytest.mark.parametrize("units", ["ev", "EV", " eV "])
+def test_energies__in_ev_of_any_spelling_are_left_as_they_are(tmp_path, units):
+    energies = np.array([528.123456789012345, 530.1, 531.2])
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **{**GRID, "energy": (energies, units)}))
+    np.testing.assert_array_equal(xstxm.open_stack(path).energy, energies)
+
+
+@pytest.mark.parametrize("units", ["KeV", "kev", "KEV"])
+def test_energies__in_kev_of_any_spelling_are_converted(tmp_path, units):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **{**GRID, "energy": (ENERGIES / 1000, units)}))
+    np.testing.assert_array_equal(xstxm.open_stack(path).energy, ENERGIES)
+
+
+def test_energies__below_100_without_a_unit_are_taken_to_be_kev(tmp_path):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **{**GRID, "energy": ENERGIES / 1000}))
+    with pytest.warns(
+        MetadataWarning, match="without a unit are taken to be keV: if they are eV, use calibrate_energy"
+    ):
+        stack = xstxm.open_stack(path)
+    np.testing.assert_array_equal(stack.energy, ENERGIES)
+    np.testing.assert_allclose(xstxm.calibrate_energy(stack, scale=0.001).energy, ENERGIES / 1000)
+
+
+def test_energies__below_100_in_ev_stay_and_look_like_kev(tmp_path):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **{**GRID, "energy": (ENERGIES / 1000, "eV")}))
+    with pytest.warns(MetadataWarning, match=r"look like keV: if they are, use calibrate_energy\(stack, scale=1000\)"):
+        np.testing.assert_array_equal(xstxm.open_stack(path).energy, ENERGIES / 1000)
+
+
 def test_energies__in_the_monochromator_are_found(tmp_path):
     path = write(tmp_path / "scan.hdf5", scan(COUNTS, sample_y=(Y, "um"), sample_x=(X, "um")))
     with pytest.raises(CorruptFileError, match="expected the photon energy"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import tracemalloc
 
 import dask
@@ -12,7 +14,13 @@ import pytest
 import xarray as xr
 
 import xstxm
-from xstxm.errors import MetadataWarning, MissingCoordinateError, MissingVariableError, SchemaError
+from xstxm.errors import (
+    MetadataWarning,
+    MissingCoordinateError,
+    MissingUnitsError,
+    MissingVariableError,
+    SchemaError,
+)
 
 
 @pytest.fixture
@@ -59,7 +67,7 @@ def test_lazy_stack__is_written_without_holding_it(tmp_path):
     frames = dask.array.ones((60, 128, 128), chunks=(1, 128, 128), dtype="float32")
     grid = {"energy": np.arange(500.0, 560), "y": np.arange(128.0), "x": np.arange(128.0)}
     stack = xr.DataArray(frames, coords=grid, dims=tuple(grid)).to_dataset(name="intensity")
-    for name, units in (("energy", "eV"), ("y", "um"), ("x", "um")):
+    for name, units in (("energy", "eV"), ("y", "um"), ("x", "um"), ("intensity", "count")):
         stack[name].attrs["units"] = units
     xstxm.write_nxstxm(stack, tmp_path / "warm.hdf5")
     tracemalloc.start()
@@ -114,6 +122,90 @@ def test_units__are_converted_on_the_way_out(tmp_path, scan):
         np.testing.assert_allclose(opened.energy, scan.energy, rtol=1e-12)
 
 
+def test_units__of_a_ring_current_per_pixel_are_converted_too(tmp_path, scan):
+    current = (scan.intensity * 0 + 0.4).assign_attrs(units="A").variable
+    with xstxm.open_stack(xstxm.write_nxstxm(scan.assign_coords(ring_current=current), tmp_path / "a.h5")) as opened:
+        np.testing.assert_allclose(opened.ring_current, 400)
+        assert opened.ring_current.attrs["units"] == "mA"
+
+
+@pytest.mark.parametrize("name", ["dwell_time", "ring_current", "x", "intensity", "APD"])
+def test_units__that_are_missing_are_not_guessed(tmp_path, scan, name):
+    scan["APD"] = scan.intensity.copy()
+    del scan[name].attrs["units"]
+    with pytest.raises(MissingUnitsError, match=f"'{name}' has no units: set them"):
+        xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names__that_are_numbers_become_words(tmp_path, scan):
+    scan[2] = (scan.intensity * 2).assign_attrs(units="count")
+    with xstxm.open_stack(xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")) as opened:
+        np.testing.assert_array_equal(opened["2"], scan[2])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        pytest.param([1, "1"], "names given twice: '1': rename them first", id="one name in two types"),
+        pytest.param(
+            ["sample"], "no detector can be called 'sample' in NXstxm: rename it first", id="a name of the format"
+        ),
+        pytest.param(["a/b"], "no detector can be called 'a/b' in NXstxm: rename it first", id="a path"),
+    ],
+)
+def test_names__that_the_file_cannot_hold_are_refused(tmp_path, scan, names, message):
+    for name in names:
+        scan[name] = scan.intensity.copy()
+    with pytest.raises(SchemaError, match=message):
+        xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names__of_a_detector_and_of_something_else_are_told_apart(tmp_path, scan):
+    scan["2"], scan[2] = scan.intensity.copy(), 3.0
+    with pytest.raises(SchemaError, match="names given twice: '2'"):
+        xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")
+
+
+def _operations(stack):
+    return [entry["operation"] for entry in json.loads(stack.attrs["xstxm_provenance"])]
+
+
+def test_record__goes_on_from_the_file(tmp_path, scan):
+    cut = xstxm.sel_energy(scan.drop_attrs(deep=False), float(scan.energy[1]), float(scan.energy[-2]))
+    with xstxm.open_stack(xstxm.write_nxstxm(cut, tmp_path / "scan.hdf5")) as opened:
+        assert _operations(opened) == ["sel_energy", "open_stack"]
+        before, last = opened.attrs["history"].rsplit("\n", 1)
+        assert before == cut.attrs["history"]
+        assert "open_stack" in last
+        again = xstxm.calibrate_energy(opened, 0.1)
+        assert _operations(again) == ["sel_energy", "open_stack", "calibrate_energy"]
+    with xr.open_dataset(tmp_path / "scan.hdf5", engine="stxm") as plain:
+        assert plain.attrs["xstxm_provenance"] == cut.attrs["xstxm_provenance"]
+
+
+@pytest.mark.parametrize("broken", ["[{", "3", '{"operation": "fit"}', None])
+def test_record__that_is_broken_is_left_out(tmp_path, scan, broken):
+    cut = xstxm.sel_energy(scan.drop_attrs(deep=False), float(scan.energy[1]), float(scan.energy[-2]))
+    path = xstxm.write_nxstxm(cut, tmp_path / "scan.hdf5")
+    with h5py.File(path, "r+") as file:
+        del file["entry1/process/note/data"]
+        if broken is not None:
+            file["entry1/process/note/data"] = broken
+    with contextlib.nullcontext() if broken is None else pytest.warns(MetadataWarning, match="record .* left out"):
+        opened = xstxm.open_stack(path)
+    assert _operations(opened) == ["open_stack"]
+    assert opened.attrs["history"].startswith(cut.attrs["history"])
+
+
+def test_record__of_another_program_is_not_ours(tmp_path, scan):
+    path = xstxm.write_nxstxm(scan.assign_attrs(history="what they did"), tmp_path / "scan.hdf5")
+    with h5py.File(path, "r+") as file:
+        file["entry1/process/program"][()] = "another"
+    assert "what they did" not in xstxm.open_stack(path).attrs["history"]
+
+
 def test_file__is_laid_out_as_the_definition_says(tmp_path, scan):
     with h5py.File(xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")) as file:
         entry = file["entry1"]
@@ -142,7 +234,7 @@ def test_missing_metadata__is_absent(tmp_path, stack):
         assert not {"title", "start_time", "control"} & set(file["entry1"])
         assert "count_time" not in file["entry1/counter0"]
     opened = xstxm.open_stack(tmp_path / "scan.hdf5")
-    assert set(opened.attrs) == {"scan_type", "source_file", "history", "xstxm_provenance"}
+    assert set(opened.attrs) == {"scan_type", "source_file", "Conventions", "history", "xstxm_provenance"}
 
 
 def test_existing_file__is_kept_unless_told(tmp_path, scan):

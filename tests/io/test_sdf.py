@@ -130,6 +130,13 @@ def test_energies__below_100_look_like_kev(tmp_path):
         xstxm.open_stack(write_stack(tmp_path, energies=(0.5, 0.6, 0.7, 0.8)))
 
 
+def test_energies__below_100_without_a_unit_are_taken_to_be_kev(tmp_path):
+    path = write_stack(tmp_path, stack=axis("Energy", "", [0.7, 0.705, 0.708, 0.71]))
+    with pytest.warns(MetadataWarning, match=r"0\.7 to 0\.71 without a unit are taken to be keV: .* scale=0\.001"):
+        stack = xstxm.open_stack(path)
+    np.testing.assert_array_equal(stack.energy, [700, 705, 708, 710])
+
+
 def test_file_object__opened_from_disk_is_as_good_as_its_path(tmp_path):
     with write_stack(tmp_path).open("rb") as file:
         np.testing.assert_array_equal(xstxm.open_stack(file).intensity, counts())

@@ -45,7 +45,7 @@ VALUES = [0.1, 1.0, 0.3]
         pytest.param("521 0.3\n518.5 1.0\n515 0.1\n", id="descending"),
         pytest.param("521 0.3\n515 0.1\n518.5 1.0\n518.5 1.0\n", id="unordered, an identical row twice"),
         pytest.param("\ufeff515 0.1\n518.5 1.0\n521 0.3\n", id="byte order mark"),
-        pytest.param("515 0.1\n\n518.5 1.0\n520 nan\n521 0.3\n", id="blank line, missing value"),
+        pytest.param("515 0.1\n\n518.5 1.0\n521 0.3\n522 nan\n", id="blank line, missing value"),
     ],
 )
 def test_read_references__understands_text(tmp_path, text):
@@ -79,7 +79,7 @@ def test_read_references__understands_encodings(tmp_path, encoding):
         pytest.param("E;V2O5 dry;VO2 wet\n1000;1;2\n1001;3;4\n", ["V2O5 dry", "VO2 wet"], id="names with blanks"),
         pytest.param("* Common name: Vanadate\n1000, 1\n1001, 3\n", ["Vanadate"], id="Mantis label"),
         pytest.param("energy,V2O5\n1000,1\n1001,3\n", ["V2O5"], id="one named column"),
-        pytest.param("energy,A,A\n1000,1,2\n1001,3,4\n", ["A", "A_2"], id="a name given twice"),
+        pytest.param("energy,V2O5,\n1000,1,2\n1001,3,4\n", ["V2O5", "refs_2"], id="one name missing"),
     ],
 )
 def test_read_references__names_come_from_the_file(tmp_path, text, names):
@@ -88,6 +88,23 @@ def test_read_references__names_come_from_the_file(tmp_path, text, names):
     assert references.reference.values.tolist() == names
     np.testing.assert_array_equal(references.energy, [1000, 1001])
     np.testing.assert_array_equal(references.absorption[0], [1, 3])
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        pytest.param("energy,V2O5,V2O5", "V2O5", id="twice"),
+        pytest.param("energy,a,a_3,a", "a", id="and one like a numbered one"),
+        pytest.param("energy,refs_2,", "refs_2", id="like the number of one without a name"),
+    ],
+)
+def test_read_references__refuses_names_given_twice(tmp_path, head, name):
+    row = ",".join("123456"[: head.count(",")])
+    (tmp_path / "refs.csv").write_text(f"{head}\n1000,{row}\n1001,{row[::-1]}\n")
+    message = f"reference names given twice: '{name}': give each a name of its own"
+    with pytest.raises(ReferenceSpectrumError, match=message) as caught:
+        xstxm.read_references(tmp_path / "refs.csv")
+    assert caught.value.names == (name,)
 
 
 XDI = """# XDI/1.0 GSE/1.0
@@ -205,6 +222,13 @@ def test_mapping__that_is_wrong_says_how(two_files, tmp_path):
         xstxm.read_references(two_files, composition={"oxidised": 0, "reduced": 1})
 
 
+def test_mapping__with_one_name_in_two_types_is_refused(two_files):
+    files = list(two_files.values())
+    with pytest.raises(ReferenceSpectrumError, match="names given twice: '1': give each a name of its own"):
+        xstxm.read_references({1: files[0], "1": files[1]})
+    assert xstxm.read_references({1: files[0], 2: files[1]}).reference.values.tolist() == ["1", "2"]
+
+
 def test_file_object__is_as_good_as_a_path(tmp_path):
     references = xstxm.read_references(io.BytesIO(b"energy,V2O5\n515,0.1\n518,1\n"))
     assert references.reference.item() == "V2O5"
@@ -263,6 +287,21 @@ def test_read_i0__refuses_several_spectra(tmp_path):
     (tmp_path / "i0.csv").write_text("energy,A,B\n1000,1,2\n1001,3,4\n")
     with pytest.raises(FileFormatError, match=r"expected one spectrum, found 2 \('A', 'B'\)"):
         xstxm.read_i0(tmp_path / "i0.csv", units="count")
+
+
+def test_read_i0__refuses_a_name_given_twice_as_several_spectra(tmp_path):
+    (tmp_path / "i0.csv").write_text("energy,A,A\n1000,1,2\n1001,3,4\n")
+    with pytest.raises(FileFormatError, match=r"expected one spectrum, found 2 \('A', 'A'\)"):
+        xstxm.read_i0(tmp_path / "i0.csv", units="count")
+
+
+def test_read_i0__below_100_without_a_unit_is_taken_to_be_kev(tmp_path):
+    (tmp_path / "i0.txt").write_text("0.515 900\n0.521 950\n")
+    with pytest.warns(
+        MetadataWarning, match=r"taken to be keV: if they are eV, use calibrate_energy\(i0, scale=0\.001\)"
+    ):
+        i0 = xstxm.read_i0(tmp_path / "i0.txt", units="count")
+    np.testing.assert_array_equal(i0.energy, [515, 521])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from xstxm import units as _units
-from xstxm.conventions import ENERGY, SPECS
+from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, UnitsError, warn
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
@@ -24,6 +24,8 @@ Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 SNIFF = 64 * 1024
 NO_NAME = "the given file"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+COPY_AGAIN = "copy the file again from where it was measured, it may be cut short"
+_ANY_CASE = {"ev": "eV", "kev": "keV", "micron": "um", "microns": "um"}
 
 
 def path_of(source: Source) -> Path | None:
@@ -85,14 +87,16 @@ def is_hdf5(head: bytes) -> bool:
     return any(head[at : at + 8] == HDF5_MAGIC for at in (0, 512, 1024, 2048, 4096))
 
 
-def advise(name: str) -> str:
-    """Say what to do with a file that belongs to a scan without being one."""
+def advise(name: str, head: bytes) -> str:
+    """Say what to do instead of opening a file that is no scan."""
+    if head.lstrip().startswith(b"ENVI"):
+        return "give the .hdr of an SDF scan, the text that says ScanDefinition"
     suffix = name.lower().rpartition(".")[2]
     if suffix == "xim":
         return "give the .hdr file that belongs to it"
     if suffix in ("csv", "tsv", "txt", "dat", "xsp", "xas", "xdi", "nor", "xmu"):
         return "a spectrum is read with xstxm.read_references or xstxm.read_i0"
-    return ""
+    return "give the .hdr of an SDF scan, or an NXstxm file (.hdf5, .nxs)"
 
 
 def describe_content(head: bytes) -> str:
@@ -189,7 +193,7 @@ def to_dataset(scan: Scan, drop_variables: str | Iterable[str] | None = None) ->
     for variable in (*coords.values(), *variables.values()):
         # all alike: a Dataset whose variables disagree on their chunks cannot even be shown
         variable.encoding["preferred_chunks"] = {d: n for d, n in scan.chunks.items() if d in variable.dims}
-    attrs = {name: value for name, value in scan.metadata.items() if value}
+    attrs = {name: value for name, value in scan.metadata.items() if value} | {"Conventions": CONVENTIONS}
     dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
     return xr.Dataset(variables, coords, attrs).drop_vars(dropped, errors="ignore")
 
@@ -237,26 +241,53 @@ def intensity_units(units: str | None, what: str, source: Source) -> str | None:
 
 def in_units(values: np.ndarray, units: str | None, wanted: str, what: str, source: Source) -> np.ndarray:
     """Return values in the wanted unit, taken to be in that unit where the file names none."""
-    values = np.asarray(values, dtype=float)
-    if not units or units == wanted:
-        return values
     try:
-        return drop_noise(values * _units.factor(units, wanted, what))
+        return convert(values, units or wanted, wanted, what)
     except UnitsError as error:
-        raise CorruptFileError(path_of(source) or name_of(source), f"{what} in {wanted}", repr(units)) from error
+        do = f"correct the unit in the file, {wanted} or one that converts to it"
+        raise CorruptFileError(path_of(source) or name_of(source), f"{what} in {wanted}", repr(units), do) from error
+
+
+def convert(values: np.ndarray, units: str, wanted: str, what: str) -> np.ndarray:
+    """Return values in the wanted unit, untouched where they have it by any spelling."""
+    values = np.asarray(values, dtype=float)
+    units = _ANY_CASE.get(units.strip().lower(), units)
+    if units == wanted or _units.normalize(units) == wanted:
+        return values
+    return drop_noise(values * _units.factor(units, wanted, what))
 
 
 def drop_noise(values: np.ndarray) -> np.ndarray:
-    """Drop the last bits that a conversion adds, so that 0.000433 s is 0.433 ms exactly."""
-    flat = [float(f"{value:.14g}") for value in np.ravel(values)]
+    """Drop the last bits that a conversion adds to an array, so that 0.000433 s is 0.433 ms exactly."""
+    flat = [_units.drop_noise(value) for value in np.ravel(values)]
     return np.array(flat, dtype=float).reshape(np.shape(values))
+
+
+def unit_of_energies(values: np.ndarray, units: str | None, source: Source, do: str = "") -> str:
+    """Return the unit of energies: that of the file, else eV, or keV with a warning where all are below 100."""
+    if units:
+        return units
+    if not values.size or not 0 < values.max() < 100:
+        return "eV"
+    do = do or "if they are eV, use calibrate_energy(stack, scale=0.001)"
+    warn(
+        f"{name_of(source)}: energies of {values.min():g} to {values.max():g} without a unit are taken to be keV: {do}",
+        MetadataWarning,
+    )
+    return "keV"
+
+
+def energies_in_ev(values: np.ndarray, units: str | None, source: Source) -> np.ndarray:
+    """Return the energies of a scan in eV."""
+    return in_units(values, unit_of_energies(values, units, source), "eV", "energy", source)
 
 
 def check_energies(energy: np.ndarray, source: Source) -> None:
     """Refuse energies that are no numbers; warn of repeats and of what looks like keV."""
     name = name_of(source)
     if not np.isfinite(energy).all():
-        raise CorruptFileError(name, "finite energies", f"{int((~np.isfinite(energy)).sum())} that are not")
+        found, do = f"{int((~np.isfinite(energy)).sum())} that are not", "correct or remove them in the file"
+        raise CorruptFileError(name, "finite energies", found, do)
     repeated = np.unique(energy[np.isin(energy, _twice(energy))])
     if repeated.size:
         shown = ", ".join(f"{value:g}" for value in repeated[:5])

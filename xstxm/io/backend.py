@@ -101,5 +101,5 @@ class StxmBackendEntrypoint(BackendEntrypoint):
                 raise OptionError("region", region, "an NXstxm file has entries, use entry=")
             return open_nxstxm(filename_or_obj, entry=entry, detector=detector, drop_variables=drop_variables)
         name = _base.path_of(filename_or_obj) or _base.name_of(filename_or_obj)
-        found, do = _base.describe_content(head), _base.advise(_base.name_of(filename_or_obj))
+        found, do = _base.describe_content(head), _base.advise(_base.name_of(filename_or_obj), head)
         raise FileFormatError(name, "an SDF header or an NXstxm file", found, do)

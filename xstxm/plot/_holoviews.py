@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -73,6 +74,8 @@ class Frame:
     width: int
     height: int
     units: str
+    digits: int
+    """Decimals that tell pixels apart."""
     flip_x: bool
     flip_y: bool
 
@@ -98,6 +101,7 @@ def frame_of(image: xr.DataArray, size: int = FRAME) -> Frame:
         width=max(round((right - left) * scale), _SHORTEST),
         height=max(round((top - bottom) * scale), _SHORTEST),
         units=str(image["x"].attrs.get("units", "1")),
+        digits=max(1 - math.floor(math.log10(step)), 0),
         flip_x=_descends(image["x"]),
         flip_y=_descends(image["y"]),
     )
@@ -135,7 +139,7 @@ def frame_options(frame: Frame, *, scale_bar: bool, title: str) -> dict[str, dic
         "frame_width": frame.width,
         "frame_height": frame.height,
         "tools": ["hover"],
-        "hooks": [_keep_aspect],
+        "hooks": [functools.partial(_tidy_image, digits=frame.digits)],
         "title": title,
         "toolbar": "above",
     }
@@ -177,8 +181,13 @@ def tidy(plot: Any, element: Any) -> None:
         tool.visible = type(tool).__name__ != "HoverTool"
 
 
-def _keep_aspect(plot: Any, element: Any) -> None:
+def _tidy_image(plot: Any, element: Any, digits: int) -> None:
+    """Bokeh hook: zooming keeps the aspect, tooltips tell pixels apart however far from zero they lie."""
     tidy(plot, element)
+    hover = plot.handles.get("hover")
+    if hover is not None and isinstance(hover.tooltips, list):
+        places = {"$x": f"$x{{0.{'0' * digits}}}", "$y": f"$y{{0.{'0' * digits}}}"}
+        hover.tooltips = [(name, places.get(field, field)) for name, field in hover.tooltips]
     for tool in plot.state.toolbar.tools:
         if type(tool).__name__ == "BoxZoomTool":
             tool.match_aspect = True

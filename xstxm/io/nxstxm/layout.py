@@ -95,7 +95,7 @@ def choose_entry(store: Store, asked: str | None) -> str:
     names = entries_of(store.file)
     if not names:
         found = f"groups {listed(list(store.file))}" if len(store.file) else "nothing"
-        raise FileFormatError(store.path, "an NXentry", found)
+        raise FileFormatError(store.path, "an NXentry", found, "give the NXstxm file of a scan")
     if asked is not None:
         if asked not in names:
             raise ChoiceError("entry", asked, names)
@@ -124,10 +124,12 @@ def _require_detector(store: Store, name: str) -> None:
         )
     signals = [signal_of(group) for group in _data_groups(entry).values()]
     if any(signal is not None and signal.ndim == 0 for signal in signals):
-        raise FileFormatError(store.path, "arrays of a scan", "data that are scalars: an empty skeleton of the format")
+        found, do = "data that are scalars: an empty skeleton of the format", "give the file that holds the data"
+        raise FileFormatError(store.path, "arrays of a scan", found, do)
     definition = field_text(entry, "definition")
     found = f"a file of definition {definition!r} without one" if definition else "none"
-    raise FileFormatError(store.path, f"an NXdata group with an array in {name!r}", found)
+    do = "give the NXstxm file of a scan, or read the arrays with h5py"
+    raise FileFormatError(store.path, f"an NXdata group with an array in {name!r}", found, do)
 
 
 def choose_detector(store: Store, entry: str, asked: str | None) -> list[str]:
@@ -189,7 +191,8 @@ def detector(store: Store, entry: str, name: str, energies: int) -> Detector:
     kind = scan_words(store.file[entry], group)
     if signal.ndim > 3 or "focus" in kind:
         found = f"a {kind!r} scan" if "focus" in kind else f"an array with {signal.ndim} axes"
-        raise UnsupportedScanError(store.path, "an image, a stack, a line or a point scan", found)
+        do = "it cannot become a stack, read the array with h5py"
+        raise UnsupportedScanError(store.path, "an image, a stack, a line or a point scan", found, do)
     lengths = _lengths(group, energies)
     for dims in (_from_axes(group), _from_indices(group), _from_fields(group), *_by_rank(signal.ndim, kind, energies)):
         if dims is not None and _fits(dims, signal.shape, lengths):
@@ -204,7 +207,8 @@ def _no_fit(store: Store, name: str, signal: h5py.Dataset, lengths: dict[str, se
         return UnsupportedScanError(
             store.path, "gridded data", f"raw points in {name!r}", "grid them with the program that wrote the file"
         )
-    return CorruptFileError(store.path, f"{name!r} with axes of the lengths {said}", f"the shape {signal.shape}")
+    expected, found = f"{name!r} with axes of the lengths {said}", f"the shape {signal.shape}"
+    return CorruptFileError(store.path, expected, found, "correct the axes in the file, or read the array with h5py")
 
 
 def _lengths(group: h5py.Group, energies: int) -> dict[str, set[int]]:

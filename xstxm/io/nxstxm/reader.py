@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from xstxm.io._base import Scan, Signal, Source, in_units
 from xstxm.io.nxstxm import layout
 from xstxm.io.nxstxm.layout import Detector
 from xstxm.io.nxstxm.store import Store, StoredArray, attribute, field_text, preferred_chunks
+from xstxm.provenance import HISTORY, RECORD
 
 if TYPE_CHECKING:
     import h5py
@@ -151,10 +153,11 @@ def _energy(store: Store, entry: h5py.Group, group: h5py.Group) -> np.ndarray:
         item = place.get(name)
         if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size:
             values = np.atleast_1d(store.read(item.name)).ravel()
-            energy = in_units(values, attribute(item, "units"), "eV", "energy", store.name)
+            energy = _base.energies_in_ev(values, attribute(item, "units"), store.name)
             _base.check_energies(energy, store.name)
             return energy
-    raise CorruptFileError(store.path, f"the photon energy in {group.name}", "none")
+    do = "add it to the file as a field energy with its units"
+    raise CorruptFileError(store.path, f"the photon energy in {group.name}", "none", do)
 
 
 def _positions(
@@ -204,8 +207,7 @@ def _in_um(values: np.ndarray, units: str | None, field: str, name: str) -> np.n
     """Return positions in um; without a unit they are um, unless steps below 1e-3 say mm."""
     values = np.asarray(values, dtype=float)
     if units:
-        words = {"micron": "um", "microns": "um"}
-        return in_units(values, words.get(units.lower(), units), "um", field, name)
+        return in_units(values, units, "um", field, name)
     steps = np.abs(np.diff(values.ravel()))
     if steps.size and 0 < np.median(steps) < 1e-3:
         warn(
@@ -287,7 +289,27 @@ def _metadata(
         "scan_type": said if said in _WORDS else guess,
         "start_time": _base.iso_time(field_text(entry, "start_time"), store.name),
         "source_file": store.name if store.name != _base.NO_NAME else None,
+        **_record(store, entry),
     }
+
+
+def _record(store: Store, entry: h5py.Group) -> dict[str, str | None]:
+    """Return what `write_nxstxm` noted of the stack's past, so that it goes on; without a record that is broken."""
+    if field_text(entry, "process/program") != "xstxm":
+        return {}
+    said, stored = field_text(entry, "process/note/description"), field_text(entry, "process/note/data")
+    if stored is not None and not _is_record(stored):
+        warn(f"{store.name}: the record in {entry.name}/process/note cannot be read: it is left out", MetadataWarning)
+        stored = None
+    return {HISTORY: said, RECORD: stored}
+
+
+def _is_record(stored: str) -> bool:
+    try:
+        found = json.loads(stored)
+    except json.JSONDecodeError:
+        return False
+    return isinstance(found, list) and all(isinstance(item, dict) for item in found)
 
 
 def _wrote(file: h5py.File, entry: h5py.Group, program: str) -> bool:

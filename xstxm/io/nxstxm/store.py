@@ -12,7 +12,7 @@ from xarray.backends import BackendArray, CachingFileManager
 from xarray.core import indexing
 
 from xstxm.errors import CorruptFileError, FileFormatError
-from xstxm.io._base import Source, name_of, path_of, refuse_folder
+from xstxm.io._base import COPY_AGAIN, Source, name_of, path_of, refuse_folder
 
 if TYPE_CHECKING:
     import h5py
@@ -50,7 +50,7 @@ class Store:
         except FileFormatError:
             raise
         except OSError as error:
-            raise CorruptFileError(self.path, "a readable HDF5 file", _short(error)) from None
+            raise CorruptFileError(self.path, "a readable HDF5 file", _short(error), COPY_AGAIN) from None
 
     @property
     def file(self) -> h5py.File:
@@ -80,7 +80,7 @@ class Store:
                 raise FileFormatError(
                     self.path, f"{path} in a known packing", f"filter {', '.join(missing)}", do
                 ) from None
-            raise CorruptFileError(self.path, f"numbers in {path}", _short(error)) from None
+            raise CorruptFileError(self.path, f"numbers in {path}", _short(error), COPY_AGAIN) from None
 
     def close(self) -> None:
         """Close the file."""

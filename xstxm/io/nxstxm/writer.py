@@ -14,12 +14,18 @@ from xstxm import units as _units
 from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import MetadataWarning, MissingCoordinateError, SchemaError, warn
+from xstxm.io import _base
+from xstxm.provenance import HISTORY, RECORD
 
 if TYPE_CHECKING:
     import h5py
 
 DEFINITION_VERSION = "1.1"
 _FIELDS = {"energy": "energy", "y": "sample_y", "x": "sample_x", "position": "line_position"}
+_RESERVED = {
+    *("title", "start_time", "end_time", "definition", "counter0"),
+    *("instrument", "sample", "control", "process"),
+}
 _SCAN_TYPES = {0: "sample point spectrum", 1: "sample line spectrum", 2: "sample image"}
 
 
@@ -28,8 +34,8 @@ def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
 
     `intensity` becomes the detector ``counter0``, further variables on the same grid detectors of their
     own name; energies, positions, `dwell_time`, `ring_current`, title and times go where the definition
-    wants them. `xstxm.open_stack` returns the same numbers, as float32. The file appears at once, when it is
-    complete.
+    wants them, and the history goes with them. `xstxm.open_stack` returns the same numbers, as float32. The
+    file appears at once, when it is complete.
 
     Parameters
     ----------
@@ -50,7 +56,9 @@ def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     FileExistsError
         There is such a file, and `overwrite` is off.
     MissingVariableError, MissingCoordinateError, SchemaError
-        The object is no stack of counts.
+        The object is no stack of counts, or a variable has a name that the format keeps for itself.
+    MissingUnitsError
+        A coordinate or variable to be written has no units.
 
     Examples
     --------
@@ -92,6 +100,7 @@ def _checked(stack: xr.Dataset) -> xr.Dataset:
     for dim in dims:
         if dim not in stack.coords and dim != "position":
             raise MissingCoordinateError(str(dim))
+    _check_names(stack, intensity)
     order = [dim for dim in (ENERGY, "y", "x", "position") if dim in intensity.dims]
     return stack.transpose(*order, ...)
 
@@ -107,9 +116,9 @@ def _write(file: h5py.File, stack: xr.Dataset) -> None:
     entry["definition"] = "NXstxm"
     entry["definition"].attrs["version"] = DEFINITION_VERSION
     detectors = {"counter0": intensity}
-    rest = [str(name) for name in stack.data_vars if name != "intensity"]
-    detectors |= {name: stack[name] for name in rest if stack[name].dims == intensity.dims and name not in entry}
-    _warn_of_loss(stack, [name for name in rest if name not in detectors])
+    others = {str(name): array for name, array in stack.data_vars.items() if name != "intensity"}
+    detectors |= {name: array for name, array in others.items() if _is_detector(array, intensity)}
+    _warn_of_loss([name for name in others if name not in detectors])
     for name, array in detectors.items():
         _write_data(_group(entry, name, "NXdata"), array, stack)
     _write_instrument(entry, stack, list(detectors))
@@ -118,7 +127,23 @@ def _write(file: h5py.File, stack: xr.Dataset) -> None:
     _write_process(entry, stack)
 
 
-def _warn_of_loss(stack: xr.Dataset, names: list[str]) -> None:
+def _is_detector(array: xr.DataArray, intensity: xr.DataArray) -> bool:
+    """Tell whether a variable is an array of numbers on the grid of the scan."""
+    return array.dims == intensity.dims and array.dtype.kind in "iuf"
+
+
+def _check_names(stack: xr.Dataset, intensity: xr.DataArray) -> None:
+    """Refuse names of detectors that the file uses for something else, or cannot tell apart."""
+    every = [str(name) for name in stack.data_vars]
+    twice = sorted({name for name in every if every.count(name) > 1})
+    if twice:
+        raise SchemaError(f"variable names given twice: {', '.join(map(repr, twice))}: rename them first")
+    for name in (str(name) for name, array in stack.data_vars.items() if _is_detector(array, intensity)):
+        if name in _RESERVED or "/" in name or not name.strip("."):
+            raise SchemaError(f"no detector can be called {name!r} in NXstxm: rename it first")
+
+
+def _warn_of_loss(names: list[str]) -> None:
     if names:
         warn(
             f"NXstxm holds images on one grid: {', '.join(names)} not written (to_netcdf keeps everything)",
@@ -133,8 +158,7 @@ def _group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
 
 
 def _field(group: h5py.Group, name: str, array: xr.DataArray, wanted: str) -> None:
-    values = _units.to_units(array.astype(float), wanted) if "units" in array.attrs else array
-    group[name] = np.asarray(values, dtype=float)
+    group[name] = _base.convert(np.asarray(array, dtype=float), _units.units_of(array), wanted, str(array.name))
     group[name].attrs["units"] = wanted
 
 
@@ -151,8 +175,7 @@ def _write_data(group: h5py.Group, array: xr.DataArray, stack: xr.Dataset) -> No
     if "dwell_time" in stack.coords:
         _field(group, "count_time", stack["dwell_time"], "s")
     _stream(group.create_dataset("data", array.shape, array.dtype), array)
-    if "units" in array.attrs:
-        group["data"].attrs["units"] = str(array.attrs["units"])
+    group["data"].attrs["units"] = _units.units_of(array)
 
 
 def _stream(dataset: h5py.Dataset, array: xr.DataArray) -> None:
@@ -204,6 +227,7 @@ def _write_control(entry: h5py.Group, stack: xr.Dataset) -> None:
     if current.dims == (ENERGY,):
         _field(control, "data", current, "mA")
     elif current.dims == stack["intensity"].dims:
+        current = _units.to_units(current, "mA")
         _stream(control.create_dataset("data", current.shape, current.dtype), current)
         control["data"].attrs["units"] = "mA"
 
@@ -213,6 +237,11 @@ def _write_process(entry: h5py.Group, stack: xr.Dataset) -> None:
 
     process = _group(entry, "process", "NXprocess")
     process["program"], process["version"] = "xstxm", __version__
-    if stack.attrs.get("history"):
-        note: Any = _group(process, "note", "NXnote")
-        note["description"] = str(stack.attrs["history"])
+    kept = {field: stack.attrs.get(name) for field, name in (("description", HISTORY), ("data", RECORD))}
+    if not any(kept.values()):
+        return
+    note: Any = _group(process, "note", "NXnote")
+    note["type"] = "application/json"
+    for field, text in kept.items():
+        if text:
+            note[field] = str(text)

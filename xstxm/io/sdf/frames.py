@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xstxm.errors import CorruptFileError, MetadataWarning, warn
-from xstxm.io._base import listed
+from xstxm.io._base import COPY_AGAIN, listed
 from xstxm.io.sdf.header import Header
 
 
@@ -40,16 +40,16 @@ def read_frame(path: Path, shape: tuple[int, int]) -> np.ndarray:
     try:
         lines = path.read_bytes().decode("latin-1").split("\n")
     except FileNotFoundError:
-        raise CorruptFileError(path, expected, "no such file") from None
+        raise CorruptFileError(path, expected, "no such file", "copy it beside the header again") from None
     rows = [line for line in lines if line.strip()]
     if len(rows) != shape[0]:
-        raise CorruptFileError(path, expected, f"{len(rows)} rows")
+        raise CorruptFileError(path, expected, f"{len(rows)} rows", COPY_AGAIN)
     try:
         frame = np.loadtxt(rows, dtype="float32", comments=None, ndmin=2)
     except ValueError as error:
-        raise CorruptFileError(path, expected, str(error)) from None
+        raise CorruptFileError(path, expected, str(error), COPY_AGAIN) from None
     if frame.shape != shape:
-        raise CorruptFileError(path, expected, f"{frame.shape[0]} rows of {frame.shape[1]}")
+        raise CorruptFileError(path, expected, f"{frame.shape[0]} rows of {frame.shape[1]}", COPY_AGAIN)
     return frame
 
 
@@ -114,7 +114,10 @@ def pair(frames: Mapping[int, Path], region: int, header: Header, energy: np.nda
         positions = numbers
     else:
         raise CorruptFileError(
-            name, f"{energy.size} frames, one for each energy", f"{len(numbers)}, numbered {listed(numbers)}"
+            name,
+            f"{energy.size} frames, one for each energy",
+            f"{len(numbers)}, numbered {listed(numbers)}",
+            "move the files of another scan out of the folder",
         )
     without = np.delete(energy, positions)
     warn(
@@ -136,7 +139,8 @@ def drop_incomplete(paths: list[Path], shape: tuple[int, int], energy: np.ndarra
     if is_complete(paths[-1], shape):
         return len(paths)
     if len(paths) == 1:
-        raise CorruptFileError(paths[-1], f"{shape[0]} rows of {shape[1]} numbers", "fewer: the scan was aborted")
+        expected = f"{shape[0]} rows of {shape[1]} numbers"
+        raise CorruptFileError(paths[-1], expected, "fewer", "the scan was aborted in its only frame, give another")
     warn(
         f"{name.name}: the last frame {paths[-1].name} ends before its {shape[0]} rows of {shape[1]} numbers, "
         f"the scan was aborted: {energy[-1]:g} eV left out",

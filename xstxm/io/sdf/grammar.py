@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from xstxm.errors import CorruptFileError
+from xstxm.io._base import COPY_AGAIN
 
 Struct: TypeAlias = "dict[str, Any]"
 
@@ -66,7 +67,9 @@ class _Parser:
             if kind == "end":
                 if not closing:
                     return found
-                raise CorruptFileError(self._name, f"a header that closes its {closing!r}", "its end before that")
+                raise CorruptFileError(
+                    self._name, f"a header that closes its {closing!r}", "its end before that", COPY_AGAIN
+                )
             if kind == "word" and self._next[0] == "=":
                 self._take()
                 found[word] = self._value()
@@ -89,7 +92,7 @@ class _Parser:
         while True:
             kind = self._next[0]
             if kind == "end":
-                raise CorruptFileError(self._name, "a header that closes its ')'", "its end before that")
+                raise CorruptFileError(self._name, "a header that closes its ')'", "its end before that", COPY_AGAIN)
             if kind in ("{", "(", "text", "word"):
                 items.append(self._value())
                 continue

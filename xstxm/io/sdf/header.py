@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, warn
-from xstxm.io._base import SNIFF, Source, advise, describe_content, name_of, path_of, read_bytes, read_head
+from xstxm.io._base import COPY_AGAIN, SNIFF, Source, advise, describe_content, name_of, path_of, read_bytes, read_head
 from xstxm.io.sdf import grammar
 
 MARK = b"ScanDefinition"
+_MEND = "correct the header in a text editor"
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,14 @@ def read_header(source: Source) -> Header:
     name = path_of(source) or name_of(source)
     if not is_sdf(head):
         found = describe_content(head)
-        raise FileFormatError(name, "an SDF header with a ScanDefinition", found, advise(name_of(source)))
+        raise FileFormatError(name, "an SDF header with a ScanDefinition", found, advise(name_of(source), head))
     fields = grammar.parse(read_bytes(source).decode("latin-1"), name_of(source))
     scan = fields.get("ScanDefinition")
     if not isinstance(scan, dict):
-        raise CorruptFileError(name, "a struct ScanDefinition", f"{scan!r}")
+        raise CorruptFileError(name, "a struct ScanDefinition", f"{scan!r}", COPY_AGAIN)
     kind = str(scan.get("Type") or "")
     if not kind:
-        raise CorruptFileError(name, "a Type in ScanDefinition", "none")
+        raise CorruptFileError(name, "a Type in ScanDefinition", "none", _MEND)
     motors = [motor for motor in fields.values() if isinstance(motor, dict) and motor.get("Name") == "Energy"]
     return Header(
         type=kind,
@@ -138,22 +139,22 @@ def _items(struct: Any, name: str) -> list[Any]:
 def _axis(struct: Any, name: Any, what: str) -> Axis:
     points = struct.get("Points") if isinstance(struct, dict) else None
     if not isinstance(points, grammar.Array) or not points.items:
-        raise CorruptFileError(name, f"{what} with Points", "none")
+        raise CorruptFileError(name, f"{what} with Points", "none", _MEND)
     if points.count != len(points.items):
-        raise CorruptFileError(name, f"{points.count} Points of {what}", f"{len(points.items)}")
+        raise CorruptFileError(name, f"{points.count} Points of {what}", f"{len(points.items)}", COPY_AGAIN)
     try:
         values = np.array(points.items, dtype=float)
     except (TypeError, ValueError):
-        raise CorruptFileError(name, f"numbers as Points of {what}", "other words") from None
+        raise CorruptFileError(name, f"numbers as Points of {what}", "other words", _MEND) from None
     if not np.isfinite(values).all():
-        raise CorruptFileError(name, f"finite Points of {what}", "others")
+        raise CorruptFileError(name, f"finite Points of {what}", "others", _MEND)
     return Axis(str(struct.get("Name") or what), _text(struct.get("Unit")), values)
 
 
 def _regions(scan: Mapping[str, Any], name: Any) -> tuple[Region, ...]:
     structs = [item for item in _items(scan, "Regions") if isinstance(item, dict)]
     if not structs:
-        raise CorruptFileError(name, "at least one region in ScanDefinition", "none")
+        raise CorruptFileError(name, "at least one region in ScanDefinition", "none", _MEND)
     return tuple(
         Region(
             _axis(struct.get("PAxis"), name, f"PAxis of region {index}"),
@@ -233,5 +234,5 @@ def scan_type(header: Header, source: Source) -> str:
         path_of(source) or name_of(source),
         "an image, a stack, a line or a point scan",
         f"a {header.type!r} of {' and '.join(axes)}",
-        "it cannot become a stack",
+        "it cannot become a stack, give one that can",
     )

@@ -146,7 +146,12 @@ def _layout(scan: _Scan) -> Layout:
     if q is None:
         if p.is_energy:
             return "point"
-        raise UnsupportedScanError(scan.path, "a scan of energy or of two positions", f"a scan of {p.name} alone")
+        raise UnsupportedScanError(
+            scan.path,
+            "a scan of energy or of two positions",
+            f"a scan of {p.name} alone",
+            "it cannot become a stack, give one that can",
+        )
     return "line" if p.is_energy or q.is_energy else "image"
 
 
@@ -199,7 +204,7 @@ def _line(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
     p, q = scan.axes.p, scan.axes.q
     assert q is not None
     energy_axis, along = (p, q) if p.is_energy else (q, p)
-    energy = in_units(energy_axis.points, energy_axis.unit, "eV", "energy", scan.path)
+    energy = _base.energies_in_ev(energy_axis.points, energy_axis.unit, scan.path)
     _base.check_energies(energy, scan.path)
     place = in_units(along.points, along.unit, "um", along.name, scan.path)
     positions = {"position": (("position",), place)}
@@ -234,7 +239,7 @@ def _point(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
             f"{scan.path.name}: {path.name} holds {len(table)} of {announced.size} energies: the scan was aborted",
             MetadataWarning,
         )
-    energy = in_units(table[:, 0], scan.axes.p.unit, "eV", "energy", scan.path)
+    energy = _base.energies_in_ev(table[:, 0], scan.axes.p.unit, scan.path)
     _base.check_energies(energy, scan.path)
     columns = {channel: index for index, channel in enumerate(scan.header.channels, start=1)}
     signals = {name: _signal(scan, channel, table[:, columns[channel]]) for name, channel in _named_channels(scan)}
@@ -267,9 +272,10 @@ def _energy_axis(scan: _Scan) -> np.ndarray:
     """Return the energies that the header announces, in eV."""
     stack, header = scan.header.stack, scan.header
     if stack is not None and not stack.is_energy and stack.points.size > 1:
-        raise UnsupportedScanError(scan.path, "a stack over energy", f"a stack over {stack.name}")
+        do = "it has no spectra, read its .xim files with numpy.loadtxt"
+        raise UnsupportedScanError(scan.path, "a stack over energy", f"a stack over {stack.name}", do)
     if stack is not None and stack.is_energy and stack.points.any():
-        return in_units(stack.points, stack.unit, "eV", "energy", scan.path)
+        return _base.energies_in_ev(stack.points, stack.unit, scan.path)
     record = header.records.get(scan.region, {}).get(0)
     if record is not None and record.energy:
         return np.array([record.energy])

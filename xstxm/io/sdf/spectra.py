@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xstxm.errors import CorruptFileError
+from xstxm.io._base import COPY_AGAIN
 
 
 def read_columns(path: Path, channels: int) -> np.ndarray:
@@ -20,11 +21,11 @@ def read_columns(path: Path, channels: int) -> np.ndarray:
     expected = f"{1 + channels} columns of numbers"
     rows = [line for line in path.read_bytes().decode("latin-1").split("\n") if line.strip()]
     if not rows:
-        raise CorruptFileError(path, expected, "nothing")
+        raise CorruptFileError(path, expected, "nothing", COPY_AGAIN)
     try:
         table = np.loadtxt(rows, comments=None, ndmin=2)
     except ValueError as error:
-        raise CorruptFileError(path, expected, str(error)) from None
+        raise CorruptFileError(path, expected, str(error), COPY_AGAIN) from None
     if table.shape[1] != 1 + channels:
-        raise CorruptFileError(path, expected, f"{table.shape[1]}")
+        raise CorruptFileError(path, expected, f"{table.shape[1]}", COPY_AGAIN)
     return table

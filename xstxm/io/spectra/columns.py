@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from xstxm import units as _units
-from xstxm.errors import FileFormatError, IncompatibleUnitsError, MetadataWarning, UnitsError, warn
-from xstxm.io._base import Source, listed, name_of, path_of
+from xstxm.errors import FileFormatError, UnitsError
+from xstxm.io._base import Source, convert, listed, name_of, path_of, unit_of_energies
 from xstxm.io.spectra.table import Table, is_energy_name, read_table
+from xstxm.references import require_unique
 
 _COLUMN = re.compile(r"Column\.(\d+)\s*:\s*(.*)", re.IGNORECASE)
 _LABEL = re.compile(r"(?:Common name|Label)\s*:\s*(.+)", re.IGNORECASE)
@@ -62,11 +62,18 @@ def read_columns(source: Source, *, energy_units: str | None = None, incident: b
         Units of the energies, whatever the file says or leaves open.
     incident
         Look for the incident intensity instead.
+
+    Raises
+    ------
+    FileFormatError
+        The file is no table of energies and values, or holds several spectra besides the incident intensity.
+    ReferenceSpectrumError
+        Two columns have the same name.
     """
     table = read_table(source)
     named = _name(table, source)
-    energy = _energy(named, source, energy_units)
-    spectra, origin = _incident(named) if incident else _absorption(named)
+    energy = _energy(named, source, energy_units, incident)
+    spectra, origin = _incident(named, source) if incident else _absorption(named)
     if not spectra:
         spectra, origin = _every(named, Path(name_of(source)).stem)
     plain = {name: _finite(values) for name, values in spectra.items()}
@@ -97,31 +104,22 @@ def _name(table: Table, source: Source) -> _Named:
     return _Named(table, plain, units, found[0] if found else 0)
 
 
-def _energy(named: _Named, source: Source, asked: str | None) -> np.ndarray:
+def _energy(named: _Named, source: Source, asked: str | None, incident: bool) -> np.ndarray:
     """Return the energies in eV: in the unit asked for, the unit of the file, or keV where they are below 100."""
     values = named.table.values[:, named.energy]
     if not np.isfinite(values).all():
-        raise FileFormatError(
-            path_of(source) or name_of(source), "finite energies", f"{int((~np.isfinite(values)).sum())} that are not"
-        )
+        found, do = f"{int((~np.isfinite(values)).sum())} that are not", "correct or remove those lines"
+        raise FileFormatError(path_of(source) or name_of(source), "finite energies", found, do)
     units = asked or named.units[named.energy]
     if not units and named.names[named.energy].lower() in ("ev", "kev"):
         units = named.names[named.energy]
-    if not units and 0 < values.max() < 100:
-        warn(
-            f"{name_of(source)}: energies of {values.min():g} to {values.max():g} without a unit are taken to be keV: "
-            "pass energy_units='keV' or energy_units='eV'",
-            MetadataWarning,
-        )
-        units = "keV"
-    units = {"ev": "eV", "kev": "keV"}.get(units.lower(), units)
-    if not units or units == "eV":
-        return values
+    do = "pass energy_units='keV' or energy_units='eV'"
+    if incident:
+        do = "if they are eV, use calibrate_energy(i0, scale=0.001)"
     try:
-        scaled = values * _units.factor(units, "eV", "the energy axis")
-    except IncompatibleUnitsError as error:
+        return convert(values, unit_of_energies(values, units, source, do), "eV", "the energy axis")
+    except UnitsError as error:
         raise UnitsError(f"{name_of(source)}: {error}") from None
-    return np.array([float(f"{value:.14g}") for value in scaled])
 
 
 def _absorption(named: _Named) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -141,24 +139,34 @@ def _absorption(named: _Named) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return {}, {}
 
 
-def _incident(named: _Named) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _incident(named: _Named, source: Source) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the column of the incident intensity, or none where there is only one column to take."""
     i0 = named.find(INCIDENT)
-    return ({}, {}) if i0 is None else ({"": named.table.values[:, i0]}, {"": f"column {named.names[i0]}"})
+    if i0 is not None:
+        return {"": named.table.values[:, i0]}, {"": f"column {named.names[i0]}"}
+    names = [name for _, name in _spectrum_columns(named, Path(name_of(source)).stem)]
+    if len(names) > 1:
+        found = f"{len(names)} ({listed([repr(name) for name in names])})"
+        do = "save the one to use by itself, or name its column i0"
+        raise FileFormatError(path_of(source) or name_of(source), "one spectrum", found, do)
+    return {}, {}
 
 
 def _every(named: _Named, stem: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return every column as a spectrum, under the name of the column or of the file."""
-    values = named.table.values
-    columns = [index for index in range(values.shape[1]) if index != named.energy]
-    labels = [match[1].strip() for match in map(_LABEL.fullmatch, named.table.comments) if match]
-    spectra: dict[str, np.ndarray] = {}
-    for number, index in enumerate(columns, start=1):
-        name = named.names[index].strip()
-        if len(columns) == 1 and (not name or name.lower() in PLAIN):
-            name = labels[-1] if labels else stem
-        name = name or f"{stem}_{number}"
-        spectra[name if name not in spectra else f"{name}_{number}"] = values[:, index]
+    columns = _spectrum_columns(named, stem)
+    require_unique([name for _, name in columns])
+    spectra = {name: named.table.values[:, index] for index, name in columns}
     return spectra, dict.fromkeys(spectra, "")
+
+
+def _spectrum_columns(named: _Named, stem: str) -> list[tuple[int, str]]:
+    """Return place and name of the columns but the energy; those without a name are numbered after the file."""
+    columns = [(index, name.strip()) for index, name in enumerate(named.names) if index != named.energy]
+    labels = [match[1].strip() for match in map(_LABEL.fullmatch, named.table.comments) if match]
+    if len(columns) == 1 and columns[0][1].lower() in ("", *PLAIN):
+        return [(columns[0][0], labels[-1] if labels else stem)]
+    return [(index, name or f"{stem}_{number}") for number, (index, name) in enumerate(columns, start=1)]
 
 
 def _first_of_repeats(energy: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -10,12 +10,12 @@ import xarray as xr
 
 from xstxm import units as _units
 from xstxm.conventions import ENERGY, SPECS, annotate
-from xstxm.errors import FileFormatError, MetadataWarning, ReferenceSpectrumError, UnsupportedScanError, warn
+from xstxm.errors import MetadataWarning, ReferenceSpectrumError, UnsupportedScanError, warn
 from xstxm.io._base import Source, check_energies, name_of, path_of, read_head
 from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
 from xstxm.provenance import recorded
-from xstxm.references import Spectrum, reference_set
+from xstxm.references import Spectrum, reference_set, require_unique
 
 
 @recorded
@@ -62,7 +62,7 @@ def read_references(
     FileFormatError, CorruptFileError
         A file is no table of numbers.
     ReferenceSpectrumError
-        A file of the mapping holds several spectra, an energy occurs twice with different values, or
+        A name is given twice, a file of the mapping holds several spectra, an energy occurs twice with different values, or
         `composition`, `phase` or `color` name no reference.
 
     Examples
@@ -104,6 +104,7 @@ def _files(given: Source | Mapping[str, Source]) -> list[tuple[str | None, Sourc
     if isinstance(given, Mapping):
         if not given:
             raise ReferenceSpectrumError("no reference files given: pass {'name': path, ...}")
+        require_unique([str(name) for name in given])
         return [(str(name), file) for name, file in given.items()]
     return [(None, given)]
 
@@ -145,13 +146,6 @@ def read_i0(path: Source, *, units: str | None = None) -> xr.DataArray:
         energy, values, found = _from_scan(path, as_rate=units is None)
     else:
         columns = read_columns(path, incident=True)
-        if len(columns.spectra) > 1:
-            raise FileFormatError(
-                path_of(path) or name_of(path),
-                "one spectrum",
-                f"{len(columns.spectra)} ({say(columns.spectra)})",
-                "save the one to use by itself, or name its column i0",
-            )
         energy, values, found = columns.energy, next(iter(columns.spectra.values())), None
     check_energies(energy, path)
     unit = _units.normalize(units) if units is not None else found

@@ -56,17 +56,21 @@ def read_table(source: Source) -> Table:
     heads = [(number, row) for number, row in cells if not _is_numeric(row)]
     numeric = [(number, row) for number, row in cells if _is_numeric(row)]
     if not numeric:
-        raise FileFormatError(name, "columns of numbers", _base.describe_content(_base.read_head(source)))
+        found = _base.describe_content(_base.read_head(source))
+        raise FileFormatError(name, "columns of numbers", found, "give a text with an energy and a value per row")
     late = [number for number, _ in heads if number > numeric[0][0]]
     if late:
-        raise CorruptFileError(name, "rows of numbers", f"other words in line {late[0]}")
+        found, do = f"other words in line {late[0]}", "put a # before them, or correct the line"
+        raise CorruptFileError(name, "rows of numbers", found, do)
     numeric = _without_count(numeric)
     width = len(numeric[-1][1])
     ragged = [number for number, row in numeric if len(row) != width]
     if ragged:
-        raise CorruptFileError(name, f"{width} numbers in each row", f"another number of them in line {ragged[0]}")
+        found, do = f"another number of them in line {ragged[0]}", "complete or remove the line"
+        raise CorruptFileError(name, f"{width} numbers in each row", found, do)
     if width < 2:
-        raise FileFormatError(name, "an energy and at least one value per row", "one column")
+        do = "add the energies as the first column"
+        raise FileFormatError(name, "an energy and at least one value per row", "one column", do)
     values = np.array([[_to_float(cell) for cell in row] for _, row in numeric], dtype=float)
     return Table(tuple(comments), _names(heads, comments, width), values)
 
@@ -78,7 +82,8 @@ def _refuse_other_formats(source: Source) -> None:
         do = "save the spectra from Athena as text (.nor), or as XDI"
         raise FileFormatError(name, "a text table", "an Athena project", do)
     if b"\0" in head[:1024] and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise FileFormatError(name, "a text table", _base.describe_content(head))
+        do = "a scan is opened with open_stack" if _base.is_hdf5(head) else "save the spectrum as text"
+        raise FileFormatError(name, "a text table", _base.describe_content(head), do)
 
 
 def _has_decimal_commas(lines: Sequence[str]) -> bool:

@@ -1,0 +1,1 @@
+"""The pages: each shows results and changes the state, none computes."""

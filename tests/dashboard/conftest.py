@@ -1,0 +1,40 @@
+"""A root folder with a small simulated stack and its references, beside a folder that must stay closed."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import xstxm
+
+pytest.importorskip("panel_material_ui")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "dashboards"))
+
+
+def fill(root: Path) -> Path:
+    """Write a stack, references and an I0 spectrum into a folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    references = xstxm.testing.simulate_references()
+    stack = xstxm.testing.simulate_stack(shape=(48, 64), seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xstxm.errors.MetadataWarning)
+        xstxm.write_nxstxm(stack[["intensity"]], root / "lixv2o5.hdf5")
+    references["absorption"].to_pandas().T.to_csv(root / "references.csv", index_label="energy")
+    stack["true_i0"].to_pandas().to_csv(root / "i0.csv", header=["i0"], index_label="energy")
+    (root / "notes.txt").write_text("nothing to fit here\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory) -> Path:
+    """Root folder; read only."""
+    return fill(tmp_path_factory.mktemp("served") / "root")
+
+
+@pytest.fixture(scope="session")
+def names(filled) -> list[str]:
+    """Names of the simulated references."""
+    return [str(name) for name in xstxm.testing.simulate_references()["reference"].values]

@@ -1,0 +1,293 @@
+"""Drawings: labels, orientation, aspect, colours, and that no more is computed than drawn."""
+
+from __future__ import annotations
+
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+
+import xstxm
+from xstxm import plot
+from xstxm.conventions import NO_SAMPLE, PALETTE, UNDECIDED
+from xstxm.errors import (
+    ChoiceError,
+    EnergyRangeError,
+    MissingDependencyError,
+    MissingDimensionError,
+    MissingVariableError,
+    OptionError,
+    SchemaError,
+)
+
+hv = pytest.importorskip("holoviews")
+
+
+@pytest.fixture
+def phases(density, references) -> xr.Dataset:
+    noisy = density + np.random.default_rng(0).normal(0, 0.01, density.shape)
+    return xstxm.phase_map(noisy.assign_attrs(density.attrs).to_dataset(name="optical_density"), references).compute()
+
+
+@pytest.fixture
+def labelled() -> xr.Dataset:
+    """Every kind of pixel in 3 x 4 pixels: two phases, undecided, no sample."""
+    labels = np.array([[0, 1, UNDECIDED, NO_SAMPLE], [0, 0, 1, 1], [1, NO_SAMPLE, 0, 1]], dtype="int16")
+    return xr.Dataset(
+        {
+            "phase_label": (("y", "x"), labels, {"long_name": "Chemical phase"}),
+            "confidence": (("y", "x"), np.where(labels < 0, np.nan, 0.9)),
+        },
+        coords={
+            "phase": ["A", "B"],
+            "y": ("y", np.arange(3) * 0.1, {"units": "um", "long_name": "y position"}),
+            "x": ("x", np.arange(4) * 0.1, {"units": "um", "long_name": "x position"}),
+        },
+    )
+
+
+def bokeh_figure(element):
+    return hv.render(element, backend="bokeh")
+
+
+def style(element, kind="style", backend="bokeh"):
+    return hv.Store.lookup_options(backend, element, kind).kwargs
+
+
+@pytest.mark.parametrize(
+    ("attrs", "expected"),
+    [
+        pytest.param({"long_name": "x position", "units": "um"}, "x position [µm]", id="micrometre"),
+        pytest.param({"long_name": "Optical density", "units": "1"}, "Optical density", id="plain number"),
+        pytest.param({"units": "cm**2/g"}, "values [cm²/g]", id="no long_name, power"),
+    ],
+)
+def test_label__is_long_name_and_units(attrs, expected):
+    assert plot.label(xr.DataArray(0.0, name="values", attrs=attrs)) == expected
+
+
+def test_image__first_row_is_at_the_bottom(stack):
+    frame = stack["intensity"].isel(energy=3)
+    element = plot.image(stack, float(frame["energy"]))
+    drawn = element.dimension_values(2, flat=False)  # bottom row first
+    np.testing.assert_array_equal(drawn, frame)
+    assert element.bounds.lbrt() == pytest.approx((-0.025, -0.025, 0.425, 0.275))
+
+
+@pytest.mark.parametrize("dim", ["y", "x"])
+def test_image__descending_coordinates_keep_their_place(stack, dim):
+    frame = stack["intensity"].isel(energy=0)
+    flipped = frame.isel({dim: slice(None, None, -1)})
+    np.testing.assert_array_equal(
+        plot.image(flipped).dimension_values(2, flat=False), plot.image(frame).dimension_values(2, flat=False)
+    )
+
+
+def test_image__a_micrometre_is_as_long_upwards_as_sideways(stack):
+    figure = bokeh_figure(plot.image(stack, 515.0))
+    across = figure.frame_width / (figure.x_range.end - figure.x_range.start)
+    upwards = figure.frame_height / (figure.y_range.end - figure.y_range.start)
+    assert across == pytest.approx(upwards, rel=0.005)
+
+
+def test_image__computes_one_frame_of_a_lazy_stack(stack):
+    seen = []
+
+    def frame(block_info=None):
+        seen.append(block_info[None]["chunk-location"][0])
+        return np.ones((1, 6, 9), dtype="float32")
+
+    chunks = ((1,) * stack.sizes["energy"], (6,), (9,))
+    lazy = dask.array.map_blocks(frame, chunks=chunks, dtype="float32", meta=np.empty((0, 0, 0), "float32"))
+    plot.image(stack["intensity"].copy(data=lazy), float(stack["energy"][7]))
+    assert seen == [7]
+
+
+def test_image__without_energy_has_a_slider(stack):
+    found = plot.image(stack)
+    assert isinstance(found, hv.DynamicMap)
+    assert found.kdims[0].values == sorted(stack["energy"].values.tolist())
+    assert isinstance(found[float(stack["energy"][2])], hv.Image)
+
+
+def test_image__takes_energies_with_units(stack):
+    title = style(plot.image(stack, "0.52 keV"), "plot")["title"]
+    assert title == "520.00 eV"
+
+
+def test_image__energy_outside_the_stack_is_an_error(stack):
+    with pytest.raises(EnergyRangeError, match=r"no image at 700 eV: the stack covers 505-530 eV"):
+        plot.image(stack, 700.0)
+
+
+def test_image__needs_y_and_x(spectra):
+    with pytest.raises(MissingDimensionError, match="an image needs y and x"):
+        plot.image(spectra.isel(reference=0), 510.0)
+
+
+def test_image__further_dims_have_to_be_selected(stack):
+    both = stack["intensity"].expand_dims(theta=[0.0, 30.0])
+    with pytest.raises(SchemaError, match="select along 'theta' first"):
+        plot.image(both, 510.0)
+
+
+def test_image__prefers_optical_density(stack, i0):
+    od = xstxm.optical_density(stack, i0)
+    assert plot.image(od, 515.0).vdims[0].label == "Optical density"
+    assert plot.image(od, 515.0, signal="intensity").vdims[0].label == "Transmitted intensity [counts]"
+
+
+def test_phase_map__draws_each_kind_of_pixel(labelled):
+    image = plot.phase_map(labelled).get(0)
+    drawn = image.dimension_values(2, flat=False)
+    np.testing.assert_array_equal(drawn, [[0, 1, 2, np.nan], [0, 0, 1, 1], [1, np.nan, 0, 1]])
+    assert style(image)["cmap"] == [*PALETTE[:2], "#9e9e9e"]
+    assert style(image, "plot")["clim"] == (-0.5, 2.5)
+
+
+def test_phase_map__takes_the_colours_of_the_phases(labelled):
+    colored = labelled.assign_coords(color=("phase", ["#112233", ""]))
+    assert plot.phase_colors(colored) == {"A": "#112233", "B": PALETTE[1]}
+    assert style(plot.phase_map(colored).get(0))["cmap"][0] == "#112233"
+
+
+def test_phase_map__legend_names_what_is_there(labelled):
+    figure = bokeh_figure(plot.phase_map(labelled))
+    assert [item.label.value for item in figure.legend[0].items] == ["A", "B", "undecided"]
+    decided = labelled.assign(phase_label=labelled["phase_label"].clip(-1))
+    figure = bokeh_figure(plot.phase_map(decided))
+    assert [item.label.value for item in figure.legend[0].items] == ["A", "B"]
+
+
+def test_phase_map__confidence_fades(labelled):
+    picture = plot.phase_map(labelled, opacity="confidence").get(0)
+    alpha = picture.dimension_values(5, flat=False)
+    assert alpha[0, 3] == 0
+    assert alpha[1, 0] == int(0.9 * 255)
+    assert alpha[0, 2] == int(0.15 * 255)
+
+
+def test_phase_map__unknown_opacity_is_an_error(labelled):
+    with pytest.raises(ChoiceError, match="did you mean 'confidence'"):
+        plot.phase_map(labelled, opacity="confidnce")
+
+
+def test_phase_map__needs_labels(stack):
+    with pytest.raises(MissingVariableError, match=r"call .stxm.phase_map\(\) first"):
+        plot.phase_map(stack)
+
+
+def test_composition__colour_bar_says_what_it_is(phases):
+    figure = bokeh_figure(plot.composition(phases))
+    (bar,) = [item for item in figure.right if type(item).__name__ == "ColorBar"]
+    assert bar.title == "x in LixV2O5"
+
+
+def test_composition__missing_says_how_to_get_it(labelled):
+    with pytest.raises(MissingVariableError, match="give the references one first"):
+        plot.composition(labelled)
+
+
+def test_component_maps__share_their_colours(density, references):
+    fit = xstxm.fit(density, references)
+    layout = plot.component_maps(fit)
+    limits = {style(image, "plot")["clim"] for image in layout}
+    assert len(layout) == 3
+    assert len(limits) == 1
+
+
+@pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
+def test_all__draw_with_both_backends(backend, stack, phases, references, density):
+    fit = xstxm.fit(density, references)
+    drawings = [
+        plot.image(stack, 515.0),
+        plot.phase_map(phases),
+        plot.phase_map(phases, opacity="confidence", legend=False),
+        plot.composition(phases),
+        plot.component_maps(fit),
+        plot.spectra(references, energy=515.0),
+        plot.spectra(phases),
+    ]
+    for drawing in drawings:
+        hv.render(drawing, backend=backend)
+
+
+def test_spectra__region_over_references_and_fit(density, references):
+    spectrum = xstxm.spectrum(density, {"x": (0.15, 0.4), "y": (0.0, 0.2)})
+    fit = xstxm.fit(spectrum["spectrum"], references)
+    overlay = plot.spectra(spectrum, fit=fit)
+    curves = {curve.label: curve for curve in overlay.traverse(lambda curve: curve, [hv.Curve]) if curve.label}
+    assert list(curves) == ["A", "B", "C", "fit"]
+    scaled = fit["component_map"].sel(reference="B").item() * fit["reference_spectra"].sel(reference="B")
+    np.testing.assert_allclose(curves["B"].dimension_values(1), scaled)
+    points = overlay.traverse(lambda scatter: scatter, [hv.Scatter])[0]
+    np.testing.assert_allclose(curves["fit"].dimension_values(1), points.dimension_values(1), atol=1e-6)
+
+
+def test_spectra__fit_of_an_image_says_to_select_a_pixel(density, references):
+    fit = xstxm.fit(density, references)
+    with pytest.raises(SchemaError, match="select a pixel first"):
+        plot.spectra(xstxm.spectrum(density, {"x": 0.2, "y": 0.1}), fit=fit)
+    pixel = fit.sel(x=0.2, y=0.1, method="nearest")
+    assert plot.spectra(xstxm.spectrum(density, {"x": 0.2, "y": 0.1}), fit=pixel)
+
+
+def test_spectra__references_with_gaps_are_drawn_where_they_have_data(references):
+    gappy = references.copy(deep=True)
+    gappy["absorption"][0, :5] = np.nan
+    curve = plot.spectra(gappy).get(0)
+    assert len(curve) == references.sizes["energy"] - 5
+
+
+def test_spectra__stack_is_refused(stack):
+    with pytest.raises(SchemaError, match=r"call \.stxm\.spectrum"):
+        plot.spectra(stack["intensity"])
+
+
+def test_save__writes_pictures_in_one_step(tmp_path, stack):
+    path = tmp_path / "image.png"
+    assert plot.save(plot.image(stack), path) == path
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_save__leaves_the_old_picture_where_drawing_fails(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(b"old")
+    with pytest.raises(Exception):  # noqa: B017
+        plot.save("not a plot", path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_save__other_endings_are_refused(tmp_path, stack):
+    with pytest.raises(OptionError, match=r"pictures end in .png, .svg, .pdf"):
+        plot.save(plot.image(stack, 515.0), tmp_path / "image.docx")
+
+
+def test_save_maps__writes_what_there_is(tmp_path, phases, labelled):
+    names = [path.name for path in plot.save_maps(phases, tmp_path / "new" / "folder")]
+    assert names == ["phase_map.png", "confidence.png", "phase_spectra.png", "composition.png"]
+    assert [path.name for path in plot.save_maps(labelled, tmp_path)] == ["phase_map.png", "confidence.png"]
+
+
+def test_plot__without_holoviews_says_what_to_install(monkeypatch, stack):
+    from xstxm.plot import _holoviews
+
+    monkeypatch.setattr(_holoviews, "find_spec", lambda name: None)
+    _holoviews.holoviews.cache_clear()
+    with pytest.raises(MissingDependencyError, match=r"pip install 'xstxm\[plot\]'"):
+        plot.image(stack, 515.0)
+
+
+def test_plot__keeps_the_backend_in_use(stack):
+    from xstxm.plot import _holoviews
+
+    current = hv.Store.current_backend
+    hv.Store.set_current_backend("matplotlib")
+    try:
+        _holoviews.holoviews.cache_clear()
+        plot.image(stack, 515.0)
+        assert hv.Store.current_backend == "matplotlib"
+    finally:
+        hv.Store.set_current_backend(current)
