@@ -238,21 +238,19 @@ def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: 
     names = [str(name) for name in np.asarray(absorption[REFERENCE])]
     require_unique(names)
     require_energy(absorption)
-    finite = [absorption.isel({REFERENCE: k}).dropna(ENERGY) for k in range(len(names))]
-    empty = [name for name, spectrum in zip(names, finite, strict=True) if spectrum.size == 0]
+    finite = np.isfinite(np.asarray(absorption))
+    empty = [name for name, row in zip(names, finite, strict=True) if not row.any()]
     if empty:
         raise ReferenceSpectrumError(f"references {', '.join(map(repr, empty))} hold no finite values", empty)
-    _require_coverage(names, finite, energy, extrapolate)
-    rows = [
-        match_energy(
-            spectrum.reset_coords(drop=True).drop_vars(REFERENCE, errors="ignore"),
-            energy,
-            what=f"reference {name!r}",
-            extrapolate=extrapolate,
-        )
-        for name, spectrum in zip(names, finite, strict=True)
-    ]
-    spectra = xr.concat(rows, dim=REFERENCE, coords="minimal", compat="override")
+    if not extrapolate:
+        _require_coverage(names, finite, absorption[ENERGY], energy)
+    plain = absorption.reset_coords(drop=True)
+    kept = [(slice(None), np.arange(plain.sizes[ENERGY]))]
+    if not finite.all():  # each on its own range
+        kept = [(slice(k, k + 1), np.flatnonzero(row)) for k, row in enumerate(finite)]
+    parts = [plain.isel({REFERENCE: rows, ENERGY: columns}) for rows, columns in kept]
+    matched = [match_energy(part, energy, what="the references", extrapolate=extrapolate) for part in parts]
+    spectra = matched[0] if len(matched) == 1 else xr.concat(matched, dim=REFERENCE)
     along = {name: coord for name, coord in absorption.coords.items() if coord.dims == (REFERENCE,)}
     spectra = spectra.assign_coords(along).assign_coords({ENERGY: energy.variable})
     spectra = annotate(spectra, "reference_spectra", units=_units.units_of(absorption, "the reference set"))
@@ -260,27 +258,22 @@ def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: 
     return spectra
 
 
-def _require_coverage(
-    names: Sequence[str], spectra: Sequence[xr.DataArray], energy: xr.DataArray, extrapolate: bool
-) -> None:
+def _require_coverage(names: Sequence[str], finite: np.ndarray, axis: xr.DataArray, energy: xr.DataArray) -> None:
     """Raise one error for all references that end before the stack does."""
-    if extrapolate:
-        return
     unit = _units.units_of(energy)
     stack = np.asarray(energy, dtype=float)
     slack = get_options().energy_tolerance * _units.factor("eV", unit)
-    grids = [np.asarray(_units.to_units(require_energy(spectrum), unit), dtype=float) for spectrum in spectra]
-    short = [
-        name
-        for name, grid in zip(names, grids, strict=True)
-        if grid.min() > stack.min() + slack or grid.max() < stack.max() - slack
-    ]
+    grid = np.asarray(_units.to_units(axis.astype(float), unit))
+    ends = {name: (grid[row].min(), grid[row].max()) for name, row in zip(names, finite, strict=True)}
+    short = {
+        name: (low, high)
+        for name, (low, high) in ends.items()
+        if low > stack.min() + slack or high < stack.max() - slack
+    }
     if not short:
         return
-    low, high = max(grid.min() for grid in grids), min(grid.max() for grid in grids)
-    covered = ", ".join(
-        f"{name!r} {format_range(grid, unit)}" for name, grid in zip(names, grids, strict=True) if name in short
-    )
+    low, high = max(low for low, _ in ends.values()), min(high for _, high in ends.values())
+    covered = ", ".join(f"{name!r} {format_range(np.array(limits), unit)}" for name, limits in short.items())
     if low > stack.max() or high < stack.min() or low >= high:
         do = "no energy is common to all: check the energy units, or take references measured there"
     else:
