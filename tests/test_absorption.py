@@ -14,6 +14,7 @@ from xstxm.errors import (
     ChoiceError,
     EnergyRangeError,
     IncompatibleUnitsError,
+    MetadataWarning,
     MissingCoordinateError,
     MissingUnitsError,
     MissingVariableError,
@@ -199,7 +200,7 @@ def test_optical_density__i0_that_does_not_cover_the_stack(stack, i0):
 
 
 def test_optical_density__i0_that_is_no_array(stack):
-    with pytest.raises(SchemaError, match="I0 is a list: make it an array with units"):
+    with pytest.raises(SchemaError, match=r"I0 is a list: read it with xstxm\.read_i0"):
         xstxm.optical_density(stack, [1, 2, 3])
 
 
@@ -248,6 +249,7 @@ def test_optical_density__subtracts_the_dark_from_both(stack, i0, density, dark)
     np.testing.assert_allclose(result["optical_density"], density, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:more than half of the pixels")
 @given(
     hnp.arrays("float64", (4, 3), elements=st.floats(0.01, 1e5)),
     hnp.arrays("float64", (4,), elements=st.floats(0.01, 1e5)),
@@ -379,3 +381,22 @@ def test_region__takes_a_plain_boolean_image(stack):
     mask = np.zeros((6, 9), dtype=bool)
     mask[1, 2] = True
     assert int(xstxm.roi.region_mask(stack, mask).sum()) == 1
+
+
+def test_optical_density__i0_darker_than_the_stack_warns(stack, i0):
+    with pytest.warns(MetadataWarning, match="brighter than I0 at every energy: check the units of I0"):
+        xstxm.optical_density(stack, (i0 / 1000).assign_attrs(units="count"))
+
+
+def test_optical_density__what_was_not_measured_is_flagged(stack, i0):
+    broken = stack.copy(deep=True)
+    broken["intensity"][4, 3, 3] = np.nan
+    result = xstxm.optical_density(broken, i0)
+    np.testing.assert_array_equal(np.argwhere(flagged(result, "not_measured").values), [[3, 3]])
+    assert not bool(flagged(result, "nonpositive_counts").any())
+
+
+@pytest.mark.parametrize("unit", ["K", "kg", "1/nm"])
+def test_optical_density__refuses_units_of_something_else(stack, unit):
+    with pytest.raises(IncompatibleUnitsError, match="the intensity is in"):
+        xstxm.optical_density(stack.assign(intensity=stack["intensity"].assign_attrs(units=unit)))

@@ -40,7 +40,9 @@ def test_annotate__replaces_attrs_and_leaves_the_input_alone(density):
 
 
 def test_require_energy__without_dimension(stack):
-    with pytest.raises(MissingDimensionError, match=r"no dimension 'energy' \(found: ev, y, x\): rename yours first"):
+    with pytest.raises(
+        MissingDimensionError, match=r"no dimension 'energy' \(found: ev, y, x\): .rename\({'ev': 'energy'}\) first"
+    ):
         conventions.require_energy(stack.rename(energy="ev")["intensity"])
 
 
@@ -83,3 +85,8 @@ def test_signal_of__says_which_verb_to_call(stack):
     ):
         conventions.signal_of(stack, "optical_density")
     assert isinstance(conventions.signal_of(stack["intensity"], "anything"), xr.DataArray)
+
+
+def test_require_energy__of_an_average_does_not_advise_to_rename_a_position(stack):
+    with pytest.raises(MissingDimensionError, match="was it averaged away"):
+        conventions.require_energy(stack["intensity"].mean("energy"))

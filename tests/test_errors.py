@@ -11,7 +11,7 @@ EVERY_ERROR = [
     errors.ChoiceError("method", "nnsl", ("lstsq", "nnls", "fcls")),
     errors.OptionError("fraction", 2, "lies in (0, 1]"),
     errors.SchemaError("not a stack"),
-    errors.MissingDimensionError("energy", ("e", "y")),
+    errors.MissingDimensionError("energy", ("e", "y"), "rename yours"),
     errors.MissingCoordinateError("energy"),
     errors.MissingVariableError("optical_density", ["intensity", "i0"], "call .stxm.optical_density() first"),
     errors.UnitsError("cannot understand"),

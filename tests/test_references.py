@@ -173,3 +173,21 @@ def test_with_references__single_image_has_no_constant_references(stack, referen
 def test_references_at__needs_a_dataset(stack, spectra):
     with pytest.raises(SchemaError, match="the references are a DataArray"):
         references_at(spectra, stack["energy"])
+
+
+def test_references__with_infinite_values_or_units_of_something_else(stack, references):
+    infinite = A.copy()
+    infinite[3] = np.inf
+    with pytest.raises(ReferenceSpectrumError, match="'a' holds infinite values"):
+        xstxm.reference_set({"a": (E, infinite)})
+    with pytest.raises(ReferenceSpectrumError, match="'A' hold infinite values"):
+        references_at(references.where(references["absorption"] < 1, np.inf).sel(reference=["A"]), stack["energy"])
+    with pytest.raises(UnitsError, match="references are in '1'"):
+        xstxm.reference_set({"a": (E, A)}, units="eV")
+    with pytest.raises(UnitsError, match="references are in '1'"):
+        references_at(references.assign(absorption=references["absorption"].assign_attrs(units="kg")), stack["energy"])
+
+
+def test_reference_set__takes_a_mapping_only():
+    with pytest.raises(ReferenceSpectrumError, match="found: a list"):
+        xstxm.reference_set([("a", (E, A)), ("a", (E, B))])

@@ -21,6 +21,7 @@ from xstxm.conventions import (
 )
 from xstxm.errors import (
     IncompatibleUnitsError,
+    MetadataWarning,
     MissingCoordinateError,
     MissingUnitsError,
     MissingVariableError,
@@ -110,9 +111,9 @@ def estimate_i0(
 
 
 def _counting_units(array: xr.DataArray, what: str) -> str:
-    """Return the units of an intensity: counts, a rate, a current, a number; not a length, a time or an energy."""
+    """Return the units of an intensity: counts, a rate, a current, a voltage or a mere number."""
     found = units.units_of(array, what)
-    if any(units.same_kind(found, other) for other in ("um", "ms", "eV")):
+    if not any(units.same_kind(found, kind) for kind in ("count", "count/ms", "mA", "V", "1")):
         raise IncompatibleUnitsError(what, found, "count", "an intensity is in 'count' or 'count/ms'")
     return found
 
@@ -183,7 +184,7 @@ def optical_density(
     DataArray or Dataset
         Of a DataArray its `optical_density`, dtype kept (integers become float32); of a Dataset the
         Dataset with `optical_density` and `quality` (pixel dims) added. Counts or I0 of zero or less
-        give NaN and the flag `nonpositive_counts`. Lazy, unless I0 has to be estimated first.
+        give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. Lazy, unless I0 has to be estimated first.
 
     Raises
     ------
@@ -210,14 +211,17 @@ def optical_density(
     bright, empty = _in_same_units(counts, incident, stack)
     bright, empty = _without_dark(bright, empty, _dark(dark, counts))
     od = annotate(_minus_log(bright, empty).transpose(*counts.dims), "optical_density")
-    lost = od.count(ENERGY) < counts.count(ENERGY)
+    measured = bright.count(ENERGY)
+    lost = od.count(ENERGY) < measured
     flags = {
         "nonpositive_counts": lost,
+        "not_measured": measured < counts.sizes[ENERGY],
         "too_thick": (od > thick).any(ENERGY),
         **({} if saturation is None else {"saturated": (counts >= saturation).any(ENERGY)}),
     }
     if not is_lazy(counts):
         _warn_nonpositive(lost)
+        _warn_dark_i0(od)
     if isinstance(stack, xr.DataArray):
         return od
     return stack.assign(optical_density=od, quality=_quality(flags, stack.get("quality")))
@@ -234,7 +238,7 @@ def _incident(
     if i0 is not None:
         if not isinstance(i0, xr.DataArray):
             raise SchemaError(
-                f"I0 is a {type(i0).__name__}: make it an array with units, e.g. xarray.DataArray(values, "
+                f"I0 is a {type(i0).__name__}: read it with xstxm.read_i0(path, units=...), or make it an array with units, e.g. xarray.DataArray(values, "
                 "dims='energy', coords={'energy': stack.energy}, attrs={'units': 'count'})"
             )
         return units.dequantify(i0)
@@ -273,7 +277,7 @@ def _in_same_units(
     elif units.same_kind(found, per_dwell[1]):
         scale = units.factor(per_dwell[1], found) / _dwell(stack)
     else:
-        raise IncompatibleUnitsError("I0", given, found, "give I0 as counts ('count') or as a rate ('count/ms')")
+        raise IncompatibleUnitsError("I0", given, found, "give both as counts ('count') or as rates ('count/ms')")
     empty = (incident.astype(float) * scale).astype(dtype)
     return counts.astype(dtype, copy=False), empty
 
@@ -349,4 +353,14 @@ def _warn_nonpositive(nonpositive: xr.DataArray) -> None:
         warn(
             f"counts of zero or less in {pixels} pixels became NaN, flagged nonpositive_counts in 'quality'",
             NonPositiveIntensityWarning,
+        )
+
+
+def _warn_dark_i0(od: xr.DataArray) -> None:
+    """Warn where most pixels are brighter than I0 at every energy, which no sample is."""
+    if float((od < 0).all(ENERGY).mean()) > 0.5:
+        warn(
+            "more than half of the pixels are brighter than I0 at every energy: check the units of I0, the dwell time "
+            "and where I0 was taken",
+            MetadataWarning,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import xstxm
+from xstxm.conventions import NO_SAMPLE
 from xstxm.errors import MissingDependencyError, OptionError, StxmError
 
 app = typer.Typer(
@@ -29,6 +31,21 @@ console = Console()
 StackFile = Annotated[Path, typer.Argument(help="Stack: .hdr of an SDF scan, or an NXstxm file.", show_default=False)]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.print(xstxm.__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _xstxm(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def info(file: StackFile) -> None:
     """Say what a stack file holds."""
@@ -40,7 +57,11 @@ def info(file: StackFile) -> None:
 def map_stack(
     file: StackFile,
     references: Annotated[
-        list[Path] | None, typer.Option("--references", "-r", help="Reference spectra: a table, or a file each.")
+        list[Path] | None,
+        typer.Option("--references", "-r", help="Reference spectra: a table, or a file each; repeat -r for each file."),
+    ] = None,
+    reference_units: Annotated[
+        str | None, typer.Option(help="Units of the references: 1 (optical density), 1/nm, cm**2/g.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the maps.")] = Path("maps"),
     composition: Annotated[
@@ -55,10 +76,12 @@ def map_stack(
 ) -> None:
     """Map the chemical phases of a stack and write the maps (netCDF, PNG)."""
     _require_free(output, overwrite)
+    if i0 is not None and i0_units is None:
+        raise OptionError("i0", str(i0), "say what its numbers are: add --i0-units count or --i0-units count/ms")
     stack = xstxm.open_stack(file)
     if i0 is not None:
         stack = xstxm.optical_density(stack, xstxm.read_i0(i0, units=i0_units))
-    known = _read_references(references, _compositions(composition)) if references else None
+    known = _read_references(references, _compositions(composition), reference_units) if references else None
     phases = _compute(stack, known, method=method, background=background, min_amount=min_amount)
     _report(phases, output)
 
@@ -81,9 +104,12 @@ def demo(
     stack = xstxm.open_stack(path)
     console.print(repr(stack.stxm), markup=False, highlight=False, soft_wrap=True)
     _report(_compute(stack, known), output)
+    named = zip(known["reference"].values, known["composition"].values, strict=True)
+    options = " ".join(f"--composition {name}={value:g}" for name, value in named)
     console.print(
-        f"\nSee it in the browser: xstxm dashboard {path}   (in the checkout: make dashboard)", soft_wrap=True
+        f"\nThe same by hand: xstxm map {path} -r {spectra} --reference-units 1/nm {options} -o maps", soft_wrap=True
     )
+    console.print(f"See it in the browser: xstxm dashboard {path}   (in the checkout: make dashboard)", soft_wrap=True)
 
 
 @app.command()
@@ -96,6 +122,9 @@ def dashboard(
     """Serve the explorer on this computer; only files under the root folder can be opened."""
     _require_panel()
     root = (root or (file.parent if file else Path.cwd())).resolve()
+    if not root.is_dir():
+        raise OptionError("root", str(root), "that folder does not exist")
+    _require_port(port)
     environment = {**os.environ, "XSTXM_ROOT": str(root)}
     if file is not None:
         if not file.exists():
@@ -106,6 +135,15 @@ def dashboard(
     command += ["--allow-websocket-origin", f"localhost:{port}"]
     console.print(f"serving {root} at http://127.0.0.1:{port}/explorer (stop with Ctrl-C)", markup=False)
     raise typer.Exit(subprocess.call([*command, *(["--show"] if show else [])], env=environment))
+
+
+def _require_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OptionError("port", port, "something else uses it; pass another one, e.g. --port 5007") from error
 
 
 def dashboard_script() -> Path:
@@ -140,13 +178,13 @@ def _compositions(given: list[str] | None) -> dict[str, float] | None:
         raise OptionError("composition", given, "write each as NAME=NUMBER, e.g. V2O5=0") from error
 
 
-def _read_references(paths: list[Path], composition: dict[str, float] | None) -> xr.Dataset:
+def _read_references(paths: list[Path], composition: dict[str, float] | None, units: str | None) -> xr.Dataset:
     if len(paths) == 1:
-        return xstxm.read_references(paths[0], composition=composition)
+        return xstxm.read_references(paths[0], composition=composition, units=units)
     stems = [path.stem for path in paths]
     if len(set(stems)) < len(stems):
         raise OptionError("references", stems, "each file names its reference: give files of different names")
-    return xstxm.read_references(dict(zip(stems, paths, strict=True)), composition=composition)
+    return xstxm.read_references(dict(zip(stems, paths, strict=True)), composition=composition, units=units)
 
 
 def _compute(stack: xr.Dataset, references: xr.Dataset | None, **options: object) -> xr.Dataset:
@@ -172,8 +210,23 @@ def _require_free(output: Path, overwrite: bool) -> None:
 
 
 def _report(phases: xr.Dataset, output: Path) -> None:
-    """Print the table, write the maps."""
-    console.print(_table(xstxm.phase_summary(phases)))
+    """Print what was decided and the table, write the maps."""
+    summary = xstxm.phase_summary(phases)
+    sample, threshold = int((phases["phase_label"] != NO_SAMPLE).sum()), phases["min_amount"]
+    unit = threshold.attrs.get("units", "")
+    if not sample:
+        largest = float(phases["total_amount"].max())
+        raise OptionError(
+            "min_amount", float(threshold), f"no pixel holds as much, the largest is {largest:.4g} {unit}"
+        )
+    notes = xstxm.history(phases)["notes"].iloc[-1]
+    amount = f"amount of {float(threshold):.4g} {unit} or more" if np.isfinite(threshold) else "no empty area found"
+    console.print(
+        f"{sample} of {phases['phase_label'].size} pixels are sample ({amount}){'; ' + notes if notes else ''}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(_table(summary), "errors are statistical, from the residual of the fit", sep="\n")
     written = [write_maps(phases, output / "maps.nc"), *_pictures(phases, output)]
     console.print("wrote " + ", ".join(str(path) for path in written), markup=False, highlight=False, soft_wrap=True)
 

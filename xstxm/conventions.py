@@ -18,6 +18,7 @@ from xstxm.errors import (
     IncompatibleUnitsError,
     MissingCoordinateError,
     MissingDimensionError,
+    MissingUnitsError,
     MissingVariableError,
     SchemaError,
 )
@@ -219,6 +220,7 @@ QUALITY_FLAGS: Mapping[str, int] = {
     "too_thick": 4,
     "outside_overlap": 8,
     "poor_fit": 16,
+    "not_measured": 32,
 }
 
 NO_SAMPLE, UNDECIDED = -1, -2
@@ -265,14 +267,20 @@ def pixel_dims(obj: xr.DataArray | xr.Dataset) -> tuple[Hashable, ...]:
 def require_energy(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return the energy coordinate, or say what is missing."""
     if ENERGY not in obj.dims:
-        do = 'make it a dimension of length one with .expand_dims("energy")' if ENERGY in obj.coords else ""
+        others = [dim for dim in obj.dims if dim not in ("y", "x", "position", "theta", "time", "polarization")]
+        do = f".rename({{{str(others[0])!r}: 'energy'}}) first, if that is the energy" if others else ""
+        do = do or "every spectrum needs one; was it averaged away, or a single energy selected?"
+        if ENERGY in obj.coords:
+            do = 'make it a dimension of length one with .expand_dims("energy")'
         raise MissingDimensionError(ENERGY, obj.dims, do)
     if ENERGY not in obj.coords:
         raise MissingCoordinateError(ENERGY)
     energy = obj[ENERGY]
     if not np.issubdtype(energy.dtype, np.number) or not bool(np.isfinite(energy).all()):
         raise SchemaError("the energy axis holds values that are not finite numbers: repair or drop them first")
-    units.factor(units.units_of(energy, "the energy axis"), "eV", "the energy axis")
+    if "units" not in energy.attrs:
+        raise MissingUnitsError("the energy axis", "set them, e.g. stack['energy'].attrs['units'] = 'eV'")
+    units.factor(units.units_of(energy), "eV", "the energy axis")
     return energy
 
 

@@ -83,9 +83,8 @@ class SchemaError(StxmError, ValueError):
 class MissingDimensionError(SchemaError):
     """A dimension is missing."""
 
-    def __init__(self, dim: str, found: Iterable[object], do: str = "") -> None:
+    def __init__(self, dim: str, found: Iterable[object], do: str) -> None:
         found = tuple(str(name) for name in found)
-        do = do or f"rename yours first, e.g. .rename({{{found[0] if found else 'e'!r}: {dim!r}}})"
         self._say(f"no dimension {dim!r} (found: {_names(found)}): {do}", dim=dim, found=found)
 
 

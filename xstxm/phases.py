@@ -118,7 +118,7 @@ def phase_map(
     >>> phases.phase_fraction.dims
     ('phase', 'y', 'x')
     """
-    if not 0 <= min_confidence <= 1:
+    if not (isinstance(min_confidence, int | float) and 0 <= min_confidence <= 1):
         raise OptionError("min_confidence", min_confidence, "a probability lies in [0, 1]")
     stack = units.dequantify(stack)
     require_energy(stack)
@@ -289,6 +289,8 @@ def _quality(stack: xr.DataArray | xr.Dataset, like: xr.DataArray) -> xr.DataArr
 
 def _threshold(total: xr.DataArray, min_amount: float | None, n_bins: int = 256) -> xr.DataArray:
     """Return the total amount below which a pixel is empty, a number. Lazy."""
+    if min_amount is not None and not isinstance(min_amount, int | float | np.number):
+        raise OptionError("min_amount", min_amount, "give a number, in units of the amount")
     if min_amount is not None:
         return xr.DataArray(np.asarray(min_amount, dtype=total.dtype))
     found = xr.apply_ufunc(
@@ -338,7 +340,7 @@ def phase_summary(phases: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Dataset
-        `n_pixels` and `area_fraction` (phase), of the labelled sample pixels; `undecided_fraction` and
+        `n_pixels` and `area_fraction` (phase), a share of the sample pixels that were measured; `undecided_fraction` and
         `mean_fraction` (phase), the mean of `phase_fraction` over the sample; with a composition also
         `mean_composition` and `mean_composition_stderr` (phase): standard error of the mean from the pixels'
         own errors, taken as independent. Lazy where the map is.
@@ -358,7 +360,8 @@ def phase_summary(phases: xr.Dataset) -> xr.Dataset:
     """
     label = require_variable(phases, "phase_label", "call .stxm.phase_map() first")
     dims = label.dims
-    sample = label != NO_SAMPLE
+    measured = phases["confidence"].notnull()
+    sample = (label != NO_SAMPLE) & measured
     index = xr.DataArray(np.arange(phases.sizes["phase"]), dims="phase", coords={"phase": phases["phase"]})
     member = label == index
     count = member.sum(dims)
@@ -367,7 +370,7 @@ def phase_summary(phases: xr.Dataset) -> xr.Dataset:
         {
             "n_pixels": count.assign_attrs(long_name="Pixels of the phase"),
             "area_fraction": (count / area).assign_attrs(units="1", long_name="Area fraction"),
-            "undecided_fraction": ((label == UNDECIDED).sum(dims) / area).assign_attrs(
+            "undecided_fraction": (((label == UNDECIDED) & measured).sum(dims) / area).assign_attrs(
                 units="1", long_name="Undecided area fraction"
             ),
             "mean_fraction": phases["phase_fraction"]
@@ -380,4 +383,5 @@ def phase_summary(phases: xr.Dataset) -> xr.Dataset:
         spread = (error**2).where(member).sum(dims) ** 0.5 / count
         summary["mean_composition"] = value.where(member).mean(dims).assign_attrs(value.attrs)
         summary["mean_composition_stderr"] = spread.assign_attrs(error.attrs)
-    return summary.assign_attrs(phases.attrs)
+    left_over = [name for name, coord in summary.coords.items() if coord.ndim == 0]
+    return summary.drop_vars(left_over).assign_attrs(phases.attrs)

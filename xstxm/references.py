@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm._apply import format_range, match_energy
 from xstxm.conventions import ENERGY, REFERENCE, REFERENCE_COORDS, SPECS, annotate, require_energy, require_variable
-from xstxm.errors import EnergyRangeError, ReferenceSpectrumError, SchemaError
+from xstxm.errors import EnergyRangeError, IncompatibleUnitsError, ReferenceSpectrumError, SchemaError
 from xstxm.options import get_options
 from xstxm.provenance import recorded
 
@@ -72,8 +72,12 @@ def reference_set(
     >>> refs.absorption.sizes["reference"], refs.absorption.sel(reference="V2O5", energy=518).item()
     (2, 1.0)
     """
-    if not spectra:
-        raise ReferenceSpectrumError("no reference spectra given: pass {'name': (energies, values), ...}")
+    if not isinstance(spectra, Mapping) or not spectra:
+        found = "none" if not spectra else f"a {type(spectra).__name__}"
+        raise ReferenceSpectrumError(
+            f"no reference spectra given (found: {found}): pass {{'name': (energies, values), ...}}"
+        )
+    _require_absorption(units)
     names = [str(name) for name in spectra]
     require_unique(names)
     rows = [_as_spectrum(str(name), spectrum, units, energy_units) for name, spectrum in spectra.items()]
@@ -91,6 +95,13 @@ def reference_set(
         )
     _require_varying(references["absorption"])
     return references
+
+
+def _require_absorption(unit: str) -> None:
+    """Refuse units that no absorption has."""
+    if not any(_units.same_kind(unit, kind) for kind in ("1", "1/nm", "cm**2/g")):
+        do = "references are in '1' (optical density), '1/nm' or 'cm**2/g'"
+        raise IncompatibleUnitsError("the reference set", unit, "1/nm", do)
 
 
 def require_unique(names: Sequence[str]) -> None:
@@ -121,6 +132,8 @@ def _as_spectrum(name: str, spectrum: Spectrum, unit: str, energy_units: str) ->
     if spectrum.dims != (ENERGY,):
         raise ReferenceSpectrumError(f"reference {name!r} has dims {spectrum.dims}: a spectrum has energy only", [name])
     plain = xr.DataArray(np.asarray(spectrum, dtype=float), coords={ENERGY: np.asarray(energy)})
+    if bool(np.isinf(plain).any()):
+        raise ReferenceSpectrumError(f"reference {name!r} holds infinite values: repair or drop those energies", [name])
     if "units" in spectrum.attrs:
         plain = plain * _units.factor(_units.units_of(spectrum), unit, f"reference {name!r}")
     _require_no_gap(name, plain)
@@ -225,7 +238,7 @@ def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: 
     """
     if not isinstance(references, xr.Dataset):
         raise SchemaError(
-            f"the references are a {type(references).__name__}: pass a reference set, see xstxm.reference_set"
+            f"the references are a {type(references).__name__}: pass a reference set, see xstxm.read_references"
         )
     absorption = _units.dequantify(
         require_variable(references, "absorption", "build the set with xstxm.reference_set or xstxm.read_references")
@@ -238,7 +251,13 @@ def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: 
     names = [str(name) for name in np.asarray(absorption[REFERENCE])]
     require_unique(names)
     require_energy(absorption)
+    _require_absorption(_units.units_of(absorption, "the reference set"))
     finite = np.isfinite(np.asarray(absorption))
+    broken = [name for name, row in zip(names, np.asarray(absorption), strict=True) if np.isinf(row).any()]
+    if broken:
+        raise ReferenceSpectrumError(
+            f"references {', '.join(map(repr, broken))} hold infinite values: repair them", broken
+        )
     empty = [name for name, row in zip(names, finite, strict=True) if not row.any()]
     if empty:
         raise ReferenceSpectrumError(f"references {', '.join(map(repr, empty))} hold no finite values", empty)

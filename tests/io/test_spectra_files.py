@@ -383,3 +383,8 @@ def test_real_xmu_and_projects(real_data):
     for name in ("Vglasses.prj", "json_unzipped.prj"):
         with pytest.raises(FileFormatError, match="found an Athena project"):
             xstxm.read_references(real_data / "athena" / name)
+
+
+def test_read_references__of_a_list_asks_for_names(tmp_path):
+    with pytest.raises(ReferenceSpectrumError, match="found a list of files: name each"):
+        xstxm.read_references([tmp_path / "a.t", tmp_path / "b.t"])

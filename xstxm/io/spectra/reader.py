@@ -106,6 +106,10 @@ def _files(given: Source | Mapping[str, Source]) -> list[tuple[str | None, Sourc
             raise ReferenceSpectrumError("no reference files given: pass {'name': path, ...}")
         require_unique([str(name) for name in given])
         return [(str(name), file) for name, file in given.items()]
+    if isinstance(given, list | tuple | set):
+        raise ReferenceSpectrumError(
+            "found a list of files: name each, {'reduced': 'reduced.t', 'oxidized': 'oxidized.t'}"
+        )
     return [(None, given)]
 
 
