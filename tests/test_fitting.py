@@ -519,3 +519,18 @@ def test_fit__more_references_than_it_can_count_are_refused():
     references = make_references(61, n_energies=80)
     with pytest.raises(ReferenceSpectrumError, match=r"at most 60 references, found 61"):
         xstxm.fit(make_density(references), references)
+
+
+def test_residual__never_cuts_pixels(density, references):
+    fit = density.stxm.fit(references)
+    almost = density.assign_coords(y=density["y"] + 1e-9)
+    assert almost.stxm.residual(fit).shape == density.shape
+    with pytest.raises(SchemaError, match="the fit has 6 pixels along 'y', the stack 5"):
+        density.isel(y=slice(5)).stxm.residual(fit)
+    with pytest.raises(SchemaError, match="the fit and the stack differ along 'x'"):
+        density.assign_coords(x=density["x"] + 0.05).stxm.residual(fit)
+
+
+def test_fit__background_as_a_bare_array(density, references):
+    with pytest.raises(SchemaError, match="the background is a ndarray: give 'none'"):
+        density.stxm.fit(references, background=np.ones((1, 42)))

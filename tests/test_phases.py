@@ -10,7 +10,7 @@ from laziness import raise_if_dask_computes
 import xstxm
 from xstxm._kernels import propagation
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
-from xstxm.errors import IncompatibleUnitsError, MissingVariableError, OptionError, SchemaError
+from xstxm.errors import IncompatibleUnitsError, MissingVariableError, OptionError, ReferenceSpectrumError, SchemaError
 
 
 @pytest.fixture
@@ -306,3 +306,16 @@ def test_phase_map__fcls_of_a_full_field(density, references):
     phases = density.isel(x=slice(2, None)).stxm.phase_map(references, method="fcls")
     np.testing.assert_allclose(phases["total_amount"], 1, atol=1e-6)
     assert bool((phases["phase_label"] != NO_SAMPLE).all())
+
+
+def test_phase_map__composition_of_some_references_is_refused(density, references):
+    some = references.assign_coords(composition=("reference", [0.0, 1.0, np.nan]))
+    with pytest.raises(ReferenceSpectrumError, match="no composition for 'C': give every reference one"):
+        density.stxm.phase_map(some)
+
+
+def test_phase_map__of_nothing(density, references):
+    with pytest.raises(SchemaError, match="the stack is empty"):
+        density.isel(y=slice(0)).stxm.phase_map(references)
+    with pytest.raises(SchemaError, match="a single energy has no spectra to group"):
+        density.isel(energy=[20]).stxm.phase_map()

@@ -90,6 +90,14 @@ def test_image__a_micrometre_is_as_long_upwards_as_sideways(stack):
     assert across == pytest.approx(upwards, rel=0.005)
 
 
+def test_image__of_a_line_of_pixels_keeps_its_aspect():
+    coords = {"y": ("y", np.arange(5) * 0.01, {"units": "um"}), "x": ("x", np.arange(400) * 0.01, {"units": "um"})}
+    figure = bokeh_figure(plot.image(xr.DataArray(np.ones((5, 400)), dims=("y", "x"), coords=coords)))
+    across = figure.frame_width / (figure.x_range.end - figure.x_range.start)
+    upwards = figure.frame_height / (figure.y_range.end - figure.y_range.start)
+    assert across == pytest.approx(upwards, rel=0.1)
+
+
 def test_image__computes_one_frame_of_a_lazy_stack(stack):
     seen = []
 

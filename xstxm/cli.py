@@ -125,10 +125,14 @@ def dashboard(
     if not root.is_dir():
         raise OptionError("root", str(root), "that folder does not exist")
     _require_port(port)
-    environment = {**os.environ, "XSTXM_ROOT": str(root)}
+    environment = {**os.environ, "XSTXM_ROOT": str(root), "XSTXM_FILE": ""}
     if file is not None:
         if not file.exists():
             raise typer.BadParameter(f"{file} does not exist")
+        if not file.resolve().is_relative_to(root):
+            raise OptionError(
+                "root", str(root), f"{file.name} lies outside it: leave --root out, or choose one above both"
+            )
         environment["XSTXM_FILE"] = str(file.resolve())
     command = [sys.executable, "-m", "panel", "serve", str(dashboard_script()), "--address", "127.0.0.1"]
     command += ["--port", str(port), "--allow-websocket-origin", f"127.0.0.1:{port}"]

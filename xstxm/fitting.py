@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy, over_energy
+from xstxm._apply import is_lazy, match_energy, match_pixels, over_energy
 from xstxm.conventions import (
     ENERGY,
     OTHER_REFERENCE,
@@ -150,6 +150,11 @@ def _background_spectra(background: Background, energy: xr.DataArray) -> xr.Data
     """Return the background terms (term, energy)."""
     if isinstance(background, xr.DataArray):
         return _given_background(background, energy)
+    if not isinstance(background, str):
+        raise SchemaError(
+            f"the background is a {type(background).__name__}: give 'none', 'constant', 'linear' or a DataArray "
+            "(term, energy) with an energy coordinate"
+        )
     check_choice("background", background, BackgroundName)
     axis = np.asarray(energy, dtype=float)
     half = np.ptp(axis) / 2 or 1.0
@@ -382,8 +387,8 @@ def residual(
 
     Raises
     ------
-    EnergyRangeError
-        The stack has other energies than the fit.
+    EnergyRangeError, SchemaError
+        The stack has other energies or other pixels than the fit.
 
     Examples
     --------
@@ -395,4 +400,5 @@ def residual(
     """
     od = signal_of(units.dequantify(stack), signal)
     model = match_energy(predict(fit_result), require_energy(od), how="exact", what="the fit")
+    model = match_pixels(model, od, "the fit")
     return annotate((od - model).transpose(*od.dims), "residual", units=units.units_of(od))

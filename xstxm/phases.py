@@ -27,7 +27,7 @@ from xstxm.conventions import (
     require_energy,
     require_variable,
 )
-from xstxm.errors import OptionError
+from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError
 from xstxm.fitting import Background, Method, fit
 from xstxm.provenance import recorded
 
@@ -126,6 +126,8 @@ def phase_map(
         require_variable(stack, "intensity", "give optical density, or the counts to make it from as 'intensity'")
         stack = optical_density(stack)
     od = density_of(stack, signal)
+    if 0 in od.shape:
+        raise SchemaError(f"the stack is empty {dict(od.sizes)}: select fewer or other pixels away")
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
         phases = _from_clusters(od, min_amount, n_phases, n_components, seed)
     else:
@@ -167,6 +169,7 @@ def _from_fit(fitted: xr.Dataset, min_amount: float | None) -> xr.Dataset:
     )
     phases = phases.drop_vars([name for name in phases.coords if REFERENCE in phases[name].dims])
     if "composition" in amount.coords:
+        _require_compositions(amount)
         phases = phases.assign(_composition(amount, covariance, empty))
     return phases.assign_coords(_phase_coords(names, amount))
 
@@ -196,6 +199,18 @@ def _per_pixel(
         kwargs=kwargs,
         keep_attrs=True,
     )
+
+
+def _require_compositions(amount: xr.DataArray) -> None:
+    """Refuse a composition that only some references have: every pixel's would be NaN."""
+    without = [
+        str(name) for name, x in zip(amount[REFERENCE].data, amount["composition"].data, strict=True) if np.isnan(x)
+    ]
+    if without:
+        raise ReferenceSpectrumError(
+            f"no composition for {', '.join(map(repr, without))}: give every reference one, or drop_vars('composition')",
+            without,
+        )
 
 
 def _composition(amount: xr.DataArray, covariance: xr.DataArray, empty: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -248,6 +263,8 @@ def _from_clusters(
     od: xr.DataArray, min_amount: float | None, n_phases: int | None, n_components: int | None, seed: int
 ) -> xr.Dataset:
     """Eager on the scores."""
+    if od.sizes[ENERGY] < 2:
+        raise SchemaError("a single energy has no spectra to group: give references or a stack of more energies")
     total = od.mean(ENERGY, skipna=False).compute()
     threshold = _threshold(total, min_amount)
     empty = total < threshold

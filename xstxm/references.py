@@ -79,6 +79,11 @@ def reference_set(
         )
     _require_absorption(units)
     names = [str(name) for name in spectra]
+    reserved = [name for name in names if name in ("undecided", "no sample")]
+    if reserved:
+        raise ReferenceSpectrumError(
+            f"{reserved[0]!r} is a label of phase maps: give the reference another name", reserved
+        )
     require_unique(names)
     rows = [_as_spectrum(str(name), spectrum, units, energy_units) for name, spectrum in spectra.items()]
     joined = xr.concat(xr.align(*rows, join="outer"), dim=REFERENCE, join="outer").assign_coords({REFERENCE: names})

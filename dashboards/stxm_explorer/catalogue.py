@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -54,6 +55,49 @@ def resolve(root: Path, name: str) -> Path:
     return path
 
 
+def refuse_links_out(root: Path, path: Path) -> None:
+    """Refuse a file whose parts lie outside the root folder.
+
+    Raises
+    ------
+    OutsideRootError
+        A frame of a scan is a link that leaves the root folder, or an HDF5 file points to other files.
+    """
+    if path.suffix.lower() == ".hdr":
+        parts = [part for part in path.parent.glob(f"{glob.escape(path.stem)}*") if part.is_symlink()]
+        outside = any(not part.resolve().is_relative_to(root.resolve()) for part in parts)
+    else:
+        outside = path.suffix.lower() in STACKS and _points_elsewhere(path)
+    if outside:
+        raise OutsideRootError(path.name)
+
+
+def _points_elsewhere(path: Path) -> bool:
+    """Tell whether an HDF5 file takes anything from other files: external links, virtual or external data."""
+    import h5py
+
+    def elsewhere(group: h5py.Group) -> bool:
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                return True
+            if not isinstance(link, h5py.HardLink):
+                continue
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                if elsewhere(item):
+                    return True
+            elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+                return True
+        return False
+
+    try:
+        with h5py.File(path, "r") as file:
+            return elsewhere(file)
+    except OSError:
+        return False  # no HDF5 file: the reader says so
+
+
 def catalogue(root: Path) -> Catalogue:
     """Return the files below a folder that may be stacks or spectra."""
     found: dict[str, list[str]] = {"stack": [], "spectrum": []}
@@ -77,6 +121,8 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _kind(path: Path) -> str | None:
+    if not path.is_file():  # a pipe would be waited for
+        return None
     suffix = path.suffix.lower()
     if suffix in STACKS or (suffix == ".hdr" and _is_scan(path)):
         return "stack"

@@ -34,6 +34,8 @@ def _stack(recipe: Recipe) -> str:
     lines = [f"stack = {_call('xstxm.open_stack', repr(recipe.file))}"]
     if recipe.i0_source == "brightest":
         lines.append(f"i0 = {_call('xstxm.estimate_i0', 'stack', fraction=recipe.i0_fraction)}")
+    elif not recipe.i0_file:
+        return "\n".join([*lines, "stack = xstxm.optical_density(stack)  # no file of I0 is chosen yet"])
     else:
         units = {"units": recipe.i0_units} if recipe.i0_units else {}
         lines.append(f"i0 = {_call('xstxm.read_i0', repr(recipe.i0_file), **units)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Session(param.Parameterized):
     def __init__(self, state: ExplorerState, store: Store) -> None:
         super().__init__()
         self.state, self.store = state, store
-        self._jobs = Jobs(report, self._count)
+        self._jobs = Jobs(self._report, self._count)
         watch = state.param.watch
         watch(lambda *_: self._open(), "file")
         watch(lambda *_: self._open(keep=True), ["i0_source", "i0_fraction", "i0_file", "i0_units"])
@@ -59,9 +60,12 @@ class Session(param.Parameterized):
     def _mapped(self, phases: xr.Dataset) -> None:
         self.param.update(phases=phases, mapping=False)
 
+    def _report(self, error: Exception) -> None:
+        report(error, self.store.root)
+
     def _map_failed(self, error: Exception) -> None:
         self.mapping = False
-        report(error)
+        self._report(error)
 
     def _drop_phases(self) -> None:
         """Other settings: the map on the page no longer belongs to them."""
@@ -82,15 +86,15 @@ class Session(param.Parameterized):
         recipe = self.state.recipe
         if not recipe.file:
             self._jobs.cancel("open")
-            self._forget()
-        if not recipe.file or (recipe.i0_source == "file" and not recipe.i0_file):
-            return
-        if not keep:
+        if not recipe.file or not keep:
             self._forget()
         self._drop_phases()
+        if not recipe.file or (recipe.i0_source == "file" and not recipe.i0_file):
+            return
         self._jobs.start("open", lambda: self._load(recipe), self._show)
 
     def _forget(self) -> None:
+        self._jobs.cancel("probe")
         self.state.param.update(region=None, energy=None)
         self.param.update(stack=None, limits={}, probe=None, phases=None)
 
@@ -99,9 +103,10 @@ class Session(param.Parameterized):
         problem = None
         try:
             stack, signals = self.store.density(recipe), ["optical_density", "intensity"]
+            limits = {name: self.store.limits(recipe, name) for name in signals}
         except StxmError as error:
             stack, signals, problem = self.store.stack(recipe), ["intensity"], error
-        limits = {name: self.store.limits(recipe, name) for name in signals}
+            limits = {"intensity": self.store.limits(recipe, "intensity")}
         return stack, limits, self.store.brightest_energy(recipe, signals[0]), problem
 
     def _show(self, loaded: tuple[xr.Dataset, dict[str, tuple[float, float]], float, Exception | None]) -> None:
@@ -110,7 +115,7 @@ class Session(param.Parameterized):
         self.state.param.update(signal=signal, energy=self.state.energy or energy)
         self.param.update(stack=stack, limits=limits)
         if problem is not None:
-            report(problem)
+            self._report(problem)
         self._probe()
 
     def _count(self, running: int) -> None:
@@ -126,7 +131,7 @@ class Session(param.Parameterized):
 
     def _not_referred(self, error: Exception) -> None:
         self._referred(None)
-        report(error)
+        self._report(error)
 
     def _referred(self, references: xr.Dataset | None) -> None:
         self.references = references
@@ -164,16 +169,17 @@ def _step(stack: xr.Dataset) -> float:
     return float(min(steps, default=1.0))
 
 
-def report(error: Exception) -> None:
+def report(error: Exception, root: Path | None = None) -> None:
     """Tell the user what to do in a toast, and the log everything; no path of the server leaves it."""
     logger.error("%s", error, exc_info=error)
-    notify("error", message(error))
+    notify("error", message(error, root))
 
 
-def message(error: Exception) -> str:
+def message(error: Exception, root: Path | None = None) -> str:
     """Return what a user may read about an error: folders of the server stay out of it."""
     if isinstance(error, StxmError):
-        return _FOLDERS.sub("", str(error))
+        known = str(error) if root is None else str(error).replace(f"{root}/", "")
+        return _FOLDERS.sub("", known)
     return f"something went wrong ({type(error).__name__}): the server's log has the details"
 
 

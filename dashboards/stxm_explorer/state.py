@@ -123,9 +123,12 @@ def parse_composition(text: str) -> tuple[tuple[str, float], ...]:
     """
     pairs = [part.partition("=") for part in text.replace(";", ",").split(",") if part.strip()]
     try:
-        return tuple((name.strip(), float(value)) for name, _, value in pairs)
+        named = tuple((name.strip(), float(value)) for name, _, value in pairs)
     except ValueError:
-        raise OptionError("composition", text, "write NAME=NUMBER for each reference, e.g. V2O5=0, LiV2O5=1") from None
+        named = (("", math.nan),)
+    if len(dict(named)) < len(named) or not all(math.isfinite(value) for _, value in named):
+        raise OptionError("composition", text, "write NAME=NUMBER once for each reference, e.g. V2O5=0, LiV2O5=1")
+    return named
 
 
 def reference_files(files: tuple[str, ...]) -> dict[str, str]:

@@ -5,6 +5,7 @@ Caches are keyed by path, time of change and the choices that matter, so a file 
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,8 +15,9 @@ import panel as pn
 import xarray as xr
 
 import xstxm
-from stxm_explorer.catalogue import Catalogue, catalogue, resolve
+from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve
 from stxm_explorer.state import Recipe, Region, reference_files
+from xstxm.errors import SchemaError
 
 FileKey: TypeAlias = tuple[str, int]
 I0Key: TypeAlias = "tuple[str, float] | tuple[str, FileKey, str]"
@@ -98,7 +100,11 @@ class Store:
 
     def _key(self, name: str) -> FileKey:
         path = resolve(self.root, name)
-        return str(path), max(path.stat().st_mtime_ns, path.parent.stat().st_mtime_ns)
+        refuse_links_out(self.root, path)
+        parts = [path, path.parent]
+        if path.suffix.lower() == ".hdr":
+            parts += path.parent.glob(f"{glob.escape(path.stem)}*")
+        return str(path), max(part.stat().st_mtime_ns for part in parts)
 
     def _i0_key(self, recipe: Recipe) -> I0Key:
         if recipe.i0_source == "brightest":
@@ -115,6 +121,10 @@ class Store:
 @pn.cache(max_items=4, policy="LRU")
 def _stack(file: FileKey) -> xr.Dataset:
     stack = xstxm.open_stack(file[0], chunks={})
+    if not {"y", "x"} <= {*stack.dims}:
+        raise SchemaError(
+            f"the explorer shows images, this scan has {tuple(stack.dims)}: open it with xstxm.open_stack"
+        )
     return stack.load() if stack.nbytes < IN_MEMORY else stack
 
 
@@ -165,6 +175,8 @@ def _limits(file: FileKey, i0: I0Key | None, signal: str) -> tuple[float, float,
     stride = max(int(np.sqrt(pixels / _PIXELS)), 1)
     steps = {dim: slice(None, None, frames if dim == "energy" else stride) for dim in array.dims}
     sample = array.isel(steps).astype(float).compute()
+    if not bool(sample.notnull().any()):
+        raise SchemaError(f"{signal} has no usable value: check I0 and the counts")
     low, high = np.nanquantile(np.asarray(sample), [0.002, 0.9995])
     mean = sample.mean([dim for dim in sample.dims if dim != "energy"])
     return float(low), float(high if high > low else low + 1), float(sample["energy"][int(mean.argmax("energy"))])

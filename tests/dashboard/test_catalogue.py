@@ -89,3 +89,37 @@ def test_catalogue__skips_what_it_may_not_read(tmp_path):
     closed.write_text("1,2\n")
     closed.chmod(0)
     assert catalogue(tmp_path).spectra == ()
+
+
+def test_refuse_links_out__frames_and_external_links(tmp_path):
+    import h5py
+    import pytest
+    from stxm_explorer.catalogue import OutsideRootError, refuse_links_out
+
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (outside / "a_a000.xim").write_text("1 2")
+    (root / "a.hdr").write_text("ScanDefinition")
+    refuse_links_out(root, root / "a.hdr")
+    (root / "a_a000.xim").symlink_to(outside / "a_a000.xim")
+    with pytest.raises(OutsideRootError):
+        refuse_links_out(root, root / "a.hdr")
+    with h5py.File(outside / "secret.hdf5", "w") as file:
+        file["data"] = [1.0]
+    with h5py.File(root / "plain.hdf5", "w") as file:
+        file["entry/data"] = [1.0]
+    refuse_links_out(root, root / "plain.hdf5")
+    with h5py.File(root / "link.hdf5", "w") as file:
+        file["entry/data"] = h5py.ExternalLink("../outside/secret.hdf5", "/data")
+    with pytest.raises(OutsideRootError):
+        refuse_links_out(root, root / "link.hdf5")
+
+
+def test_catalogue__does_not_wait_for_a_pipe(tmp_path):
+    import os
+
+    from stxm_explorer.catalogue import catalogue
+
+    os.mkfifo(tmp_path / "p.csv")
+    assert catalogue(tmp_path).spectra == ()

@@ -200,3 +200,18 @@ def test_app__builds_and_follows_the_state(filled, said, names):
     state.param.update(width=1900, height=1000)
     assert app.session.phases is not None
     assert not said
+
+
+def test_message__leaves_the_root_out_whatever_it_is_called(tmp_path):
+    from stxm_explorer.session import message
+
+    from xstxm.errors import SchemaError
+
+    root = tmp_path / "my data"
+    assert message(SchemaError(f"{root}/secret.hdr: truncated"), root) == "secret.hdr: truncated"
+
+
+def test_table__takes_names_from_files_as_text():
+    from stxm_explorer.pages.phases import _plain
+
+    assert _plain("<img src=x>|b") == "&lt;img src=x&gt;&#124;b"

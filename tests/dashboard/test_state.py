@@ -22,7 +22,7 @@ def test_parse_composition__reads_pairs(text, expected):
 
 @pytest.mark.parametrize("text", ["V2O5", "V2O5=x", "0, 1"])
 def test_parse_composition__says_how_to_write_it(text):
-    with pytest.raises(OptionError, match="write NAME=NUMBER for each reference"):
+    with pytest.raises(OptionError, match="write NAME=NUMBER once for each reference"):
         parse_composition(text)
 
 
@@ -51,3 +51,13 @@ def test_region__rounds_below_a_length():
 def test_reference_files__keeps_files_of_one_name_apart():
     assert reference_files(("a/V2O5.txt", "b/VO2.txt")) == {"V2O5": "a/V2O5.txt", "VO2": "b/VO2.txt"}
     assert reference_files(("a/V.txt", "b/V.txt")) == {"a/V.txt": "a/V.txt", "b/V.txt": "b/V.txt"}
+
+
+@pytest.mark.parametrize("text", ["a=nan", "a=0, a=1", "a"])
+def test_parse_composition__refuses_what_a_script_could_not_say(text):
+    from stxm_explorer.state import parse_composition
+
+    from xstxm.errors import OptionError
+
+    with pytest.raises(OptionError, match="write NAME=NUMBER once for each reference"):
+        parse_composition(text)

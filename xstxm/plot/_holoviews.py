@@ -29,7 +29,6 @@ LEGEND = {
 }
 """Legend of a Bokeh plot; a page's own theme that differs much would cut it off, as its room is fixed before."""
 
-_SHORTEST = 60
 _INCHES_PER_PIXEL = 1 / 80
 _LENGTHS = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 
@@ -98,8 +97,8 @@ def frame_of(image: xr.DataArray, size: int = FRAME) -> Frame:
     scale = size / max(right - left, top - bottom)
     return Frame(
         bounds=(left, bottom, right, top),
-        width=max(round((right - left) * scale), _SHORTEST),
-        height=max(round((top - bottom) * scale), _SHORTEST),
+        width=max(round((right - left) * scale), 1),
+        height=max(round((top - bottom) * scale), 1),
         units=str(image["x"].attrs.get("units", "1")),
         digits=max(1 - math.floor(math.log10(step)), 0),
         flip_x=_descends(image["x"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Literal
 
 import numpy as np
@@ -79,4 +80,10 @@ def _table(summary: xr.Dataset) -> pn.viewable.Viewable:
         rows.append(cells)
     rows.append(["undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else [])])
     lines = [head, ["---"] * len(head), *rows]
-    return pn.pane.Markdown("\n".join(f"| {' | '.join(cells)} |" for cells in lines), margin=(0, 20))
+    table = "\n".join(f"| {' | '.join(_plain(cell) for cell in cells)} |" for cells in lines)
+    return pn.pane.Markdown(table, margin=(0, 20))
+
+
+def _plain(text: str) -> str:
+    """Return text that is neither HTML nor a border of the table, whatever a file calls its columns."""
+    return escape(text).replace("|", "&#124;")
