@@ -265,7 +265,7 @@ def _pictures(phases: xr.Dataset, output: Path) -> list[Path]:
 
         return plot.save_maps(phases, output)
     except MissingDependencyError as error:
-        console.print(f"no pictures: {error}", markup=False)
+        console.print(f"no pictures: {error}", markup=False, soft_wrap=True)
         return []
 
 

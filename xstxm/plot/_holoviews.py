@@ -44,7 +44,7 @@ def holoviews() -> ModuleType:
     """
     for package in ("holoviews", "bokeh"):
         if find_spec(package) is None:
-            raise MissingDependencyError("plots", package, "plot")
+            raise MissingDependencyError("drawing", package, "plot")
     import holoviews as hv
 
     loaded = hv.Store.loaded_backends()
