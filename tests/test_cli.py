@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
@@ -72,3 +74,42 @@ def test_main__an_error_is_one_line(monkeypatch, capsys, tmp_path):
 
 def test_dashboard__script_is_found():
     assert cli.dashboard_script().name == "explorer.py"
+
+
+def test_version__is_that_of_the_package():
+    assert RUN.invoke(cli.app, ["--version"]).output.strip() == xstxm.__version__
+
+
+def test_map__of_no_sample_is_one_error_and_no_file(demo, tmp_path):
+    folder, _ = demo
+    arguments = ["map", str(folder / "lixv2o5.hdf5"), "-r", str(folder / "lixv2o5-references.csv"), "-o", str(tmp_path)]
+    result = RUN.invoke(cli.app, [*arguments, "--min-amount", "1e9"])
+    assert "no pixel holds as much, the largest is" in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_map__i0_without_units_says_which_option(demo, tmp_path):
+    folder, _ = demo
+    result = RUN.invoke(cli.app, ["map", str(folder / "lixv2o5.hdf5"), "--i0", "i0.xsp", "-o", str(tmp_path)])
+    assert "add --i0-units count or --i0-units count/ms" in str(result.exception)
+
+
+def test_map__references_of_one_name_are_refused(demo, tmp_path):
+    folder, _ = demo
+    files = ["-r", str(tmp_path / "a" / "ref.t"), "-r", str(tmp_path / "b" / "ref.t")]
+    result = RUN.invoke(cli.app, ["map", str(folder / "lixv2o5.hdf5"), *files, "-o", str(tmp_path)])
+    assert "give files of different names" in str(result.exception)
+
+
+def test_dashboard__refuses_what_it_could_not_serve(demo, tmp_path):
+    file = str(demo[0] / "lixv2o5.hdf5")
+    missing = RUN.invoke(cli.app, ["dashboard", "--root", str(tmp_path / "nowhere"), "--no-show"])
+    assert "that folder does not exist" in str(missing.exception)
+    outside = RUN.invoke(cli.app, ["dashboard", file, "--root", str(tmp_path), "--port", "0", "--no-show"])
+    assert "lixv2o5.hdf5 lies outside it" in str(outside.exception)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        busy = RUN.invoke(cli.app, ["dashboard", file, "--port", port, "--no-show"])
+    assert "something else uses it" in str(busy.exception)

@@ -66,8 +66,8 @@ def estimate_i0(
     -------
     Dataset
         `i0` and `i0_stderr` (energy) in the units of the counts, `mask` (pixel dims) of the empty
-        pixels used, their number and the method in attrs. Eager on one image for ``"brightest"``, which averages the stack over energy; lazy
-        otherwise.
+        pixels used, their number and the method in attrs. Eager on one image for ``"brightest"``, which
+        averages the stack over energy; lazy otherwise.
 
     Raises
     ------
@@ -184,7 +184,8 @@ def optical_density(
     DataArray or Dataset
         Of a DataArray its `optical_density`, dtype kept (integers become float32); of a Dataset the
         Dataset with `optical_density` and `quality` (pixel dims) added. Counts or I0 of zero or less
-        give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. Lazy, unless I0 has to be estimated first.
+        give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. Lazy,
+        unless I0 has to be estimated first.
 
     Raises
     ------

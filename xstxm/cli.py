@@ -215,7 +215,6 @@ def _require_free(output: Path, overwrite: bool) -> None:
 
 def _report(phases: xr.Dataset, output: Path) -> None:
     """Print what was decided and the table, write the maps."""
-    summary = xstxm.phase_summary(phases)
     sample, threshold = int((phases["phase_label"] != NO_SAMPLE).sum()), phases["min_amount"]
     unit = threshold.attrs.get("units", "")
     if not sample:
@@ -230,7 +229,7 @@ def _report(phases: xr.Dataset, output: Path) -> None:
         markup=False,
         soft_wrap=True,
     )
-    console.print(_table(summary), "errors are statistical, from the residual of the fit", sep="\n")
+    console.print(_table(xstxm.phase_summary(phases)), "errors are statistical, from the residual of the fit", sep="\n")
     written = [write_maps(phases, output / "maps.nc"), *_pictures(phases, output)]
     console.print("wrote " + ", ".join(str(path) for path in written), markup=False, highlight=False, soft_wrap=True)
 

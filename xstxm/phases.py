@@ -26,6 +26,7 @@ from xstxm.conventions import (
     pixel_dims,
     require_energy,
     require_variable,
+    signal_of,
 )
 from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError
 from xstxm.fitting import Background, Method, fit
@@ -125,11 +126,11 @@ def phase_map(
     if isinstance(stack, xr.Dataset) and signal == "optical_density" and signal not in stack:
         require_variable(stack, "intensity", "give optical density, or the counts to make it from as 'intensity'")
         stack = optical_density(stack)
-    od = density_of(stack, signal)
-    if 0 in od.shape:
-        raise SchemaError(f"the stack is empty {dict(od.sizes)}: select fewer or other pixels away")
+    array = signal_of(stack, signal)
+    if 0 in array.shape:
+        raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
-        phases = _from_clusters(od, min_amount, n_phases, n_components, seed)
+        phases = _from_clusters(density_of(stack, signal), min_amount, n_phases, n_components, seed)
     else:
         fitted = fit(stack, references, method=method, background=background, covariance=True, signal=signal)
         phases = _from_fit(fitted, min_amount)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -215,3 +216,40 @@ def test_table__takes_names_from_files_as_text():
     from stxm_explorer.pages.phases import _plain
 
     assert _plain("<img src=x>|b") == "&lt;img src=x&gt;&#124;b"
+
+
+def test_i0__from_a_file_that_is_not_chosen_yet_drops_the_map(session):
+    session.map_phases()
+    assert session.phases is not None
+    session.state.i0_source = "file"
+    assert session.phases is None
+
+
+def test_file__without_any_count_shows_its_intensity_and_says_why(tmp_path, said):
+    stack = xstxm.testing.simulate_stack(shape=(12, 16), seed=1)[["intensity"]]
+    dark = stack.assign(intensity=xr.zeros_like(stack["intensity"]))
+    xstxm.write_nxstxm(dark, tmp_path / "dark.hdf5")
+    session = Session(ExplorerState(file="dark.hdf5"), Store(tmp_path))
+    with pytest.warns(xstxm.errors.NonPositiveIntensityWarning):
+        session.start()
+    assert session.stack is not None
+    assert session.state.signal == "intensity"
+    assert "has no usable value: check I0" in said[-1][1]
+
+
+def test_file__that_is_no_image_is_refused_with_a_reason(tmp_path, monkeypatch):
+    line = xstxm.testing.simulate_stack(shape=(12, 16), seed=1)[["intensity"]].isel(y=3)
+    (tmp_path / "line.hdf5").write_bytes(b"")
+    monkeypatch.setattr(rooms.xstxm, "open_stack", lambda *_, **__: line)
+    with pytest.raises(xstxm.errors.SchemaError, match="the explorer shows images, this scan has"):
+        Store(tmp_path).stack(ExplorerState(file="line.hdf5").recipe)
+
+
+def test_store__reads_a_frame_that_was_written_anew(tmp_path):
+    (tmp_path / "a.hdr").write_text("ScanDefinition")
+    (tmp_path / "a_a000.xim").write_text("1 2")
+    store = Store(tmp_path)
+    before = store._key("a.hdr")
+    stamp = before[1] + 10**9
+    os.utime(tmp_path / "a_a000.xim", ns=(stamp, stamp))
+    assert store._key("a.hdr")[1] == stamp
