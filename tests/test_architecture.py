@@ -14,7 +14,7 @@ PACKAGE = ROOT / "xstxm"
 
 TIERS = [
     {"errors"},
-    {"units", "options", "_kernels"},
+    {"units", "options", "_kernels", "_specs"},
     {"conventions"},
     {"_apply", "provenance"},
     {

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import pandas as pd
 import xarray as xr
 
-from xstxm import _apply, _summary, absorption, conventions, energy, fitting, phases, plot, provenance, roi, units
+from xstxm import _apply, _summary, absorption, conventions, energy, fitting, phases, provenance, roi, units
 from xstxm import references as reference_sets
 from xstxm.fitting import Background, Method
+from xstxm.plot import StxmPlotAccessor
 from xstxm.roi import Region
 from xstxm.units import EnergyLike
 
@@ -173,106 +174,3 @@ class StxmAccessor:
     def phase_summary(self) -> xr.Dataset:
         """Return area fractions and mean compositions, see `xstxm.phase_summary`."""
         return phases.phase_summary(self._obj)
-
-
-class StxmPlotAccessor:
-    """Drawings of a stack, a fit or a phase map; HoloViews is imported on first use."""
-
-    def __init__(self, obj: Any) -> None:
-        self._obj = obj
-
-    def image(
-        self,
-        energy: EnergyLike | None = None,
-        *,
-        signal: str | None = None,
-        cmap: str = "gray",
-        clim: tuple[float, float] | None = None,
-        colorbar: bool = True,
-        scale_bar: bool = True,
-        size: int = 400,
-        title: str | None = None,
-        **opts: Any,
-    ) -> Any:
-        """Draw the image at an energy, see `xstxm.plot.image`."""
-        return plot.image(
-            self._obj,
-            energy,
-            signal=signal,
-            cmap=cmap,
-            clim=clim,
-            colorbar=colorbar,
-            scale_bar=scale_bar,
-            size=size,
-            title=title,
-            **opts,
-        )
-
-    def spectra(
-        self,
-        *,
-        fit: xr.Dataset | None = None,
-        energy: float | None = None,
-        width: int = 400,
-        height: int = 300,
-        legend: bool = True,
-        title: str = "",
-        **opts: Any,
-    ) -> Any:
-        """Draw spectra over photon energy, see `xstxm.plot.spectra`."""
-        return plot.spectra(
-            self._obj, fit=fit, energy=energy, width=width, height=height, legend=legend, title=title, **opts
-        )
-
-    def phase_map(
-        self,
-        *,
-        opacity: Literal["none", "confidence"] = "none",
-        legend: bool = True,
-        scale_bar: bool = True,
-        size: int = 400,
-        title: str = "",
-        **opts: Any,
-    ) -> Any:
-        """Draw the chemical phase of each pixel, see `xstxm.plot.phase_map`."""
-        return plot.phase_map(
-            self._obj, opacity=opacity, legend=legend, scale_bar=scale_bar, size=size, title=title, **opts
-        )
-
-    def composition(
-        self,
-        *,
-        cmap: str = "viridis",
-        clim: tuple[float, float] | None = None,
-        colorbar: bool = True,
-        scale_bar: bool = True,
-        size: int = 400,
-        title: str = "",
-        **opts: Any,
-    ) -> Any:
-        """Draw the composition of each pixel, see `xstxm.plot.composition`."""
-        return plot.composition(
-            self._obj,
-            cmap=cmap,
-            clim=clim,
-            colorbar=colorbar,
-            scale_bar=scale_bar,
-            size=size,
-            title=title,
-            **opts,
-        )
-
-    def component_maps(
-        self,
-        *,
-        cmap: str = "magma",
-        clim: tuple[float, float] | None = None,
-        scale_bar: bool = True,
-        size: int = 300,
-        columns: int = 3,
-        **opts: Any,
-    ) -> Any:
-        """Draw the amount of each reference, see `xstxm.plot.component_maps`."""
-        return plot.component_maps(
-            self._obj, cmap=cmap, clim=clim, scale_bar=scale_bar, size=size, columns=columns, **opts
-        )

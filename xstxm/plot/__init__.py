@@ -4,6 +4,7 @@ HoloViews is imported when the first plot is drawn, with its Bokeh and Matplotli
 function returns a HoloViews object that both can draw.
 """
 
+from xstxm.plot._accessor import StxmPlotAccessor
 from xstxm.plot._export import save, save_maps
 from xstxm.plot._images import component_maps, image
 from xstxm.plot._labels import label
@@ -12,6 +13,7 @@ from xstxm.plot._spectra import NEUTRAL, spectra
 
 __all__ = [
     "NEUTRAL",
+    "StxmPlotAccessor",
     "component_maps",
     "composition",
     "image",
