@@ -19,6 +19,7 @@ TIERS = [
     {"_apply", "provenance"},
     {
         "references", "energy", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
+        "edges", "features", "contrast", "polarization",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__"},
@@ -32,6 +33,13 @@ SIDEWAYS = {
     ("references", "energy"),
     ("clustering", "decomposition"),
     ("absorption", "roi"),
+    ("edges", "energy"),
+    ("features", "energy"),
+    ("features", "edges"),
+    ("contrast", "energy"),
+    ("contrast", "edges"),
+    ("polarization", "contrast"),
+    ("polarization", "edges"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

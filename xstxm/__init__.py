@@ -2,11 +2,15 @@
 
 from xstxm import accessor, conventions, errors, plot, provenance, roi, testing, units
 from xstxm.absorption import estimate_i0, optical_density
+from xstxm.contrast import difference_map, ratio_map
+from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
+from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
 from xstxm.io import open_stack, read_i0, read_references, write_nxstxm
 from xstxm.options import set_options
 from xstxm.phases import phase_map, phase_summary
+from xstxm.polarization import dichroism
 from xstxm.provenance import history
 from xstxm.references import reference_set, with_references
 from xstxm.roi import spectrum
@@ -17,18 +21,24 @@ __all__ = [
     "accessor",
     "calibrate_energy",
     "conventions",
+    "dichroism",
+    "difference_map",
+    "edge_map",
     "errors",
     "estimate_i0",
     "fit",
     "history",
     "interp_energy",
+    "normalize_edge",
     "open_stack",
     "optical_density",
+    "peak_map",
     "phase_map",
     "phase_summary",
     "plot",
     "predict",
     "provenance",
+    "ratio_map",
     "read_i0",
     "read_references",
     "reference_set",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import xarray as xr
@@ -11,10 +11,9 @@ from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels
 from xstxm.conventions import (
     ENERGY,
-    QUALITY_FLAGS,
     annotate,
-    flag_attrs,
     pixel_dims,
+    quality_bits,
     require_energy,
     signal_of,
     used_pixels,
@@ -33,9 +32,6 @@ from xstxm.errors import (
 )
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, region_mask
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 AutoRegion: TypeAlias = Literal["brightest"]
 
@@ -225,7 +221,7 @@ def optical_density(
         _warn_dark_i0(od)
     if isinstance(stack, xr.DataArray):
         return od
-    return stack.assign(optical_density=od, quality=_quality(flags, stack.get("quality")))
+    return stack.assign(optical_density=od, quality=quality_bits(flags, stack.get("quality")))
 
 
 def _incident(
@@ -335,17 +331,6 @@ def _minus_log_ratio(bright: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     np.negative(ratio, out=ratio)
     ratio[np.isinf(ratio)] = np.nan
     return ratio
-
-
-def _quality(flags: Mapping[str, xr.DataArray], before: xr.DataArray | None) -> xr.DataArray:
-    """Return the bit flags of each pixel, with those that the stack had before."""
-    bits: xr.DataArray = xr.zeros_like(next(iter(flags.values())), dtype="int16")
-    for name, raised in flags.items():
-        bits = bits | xr.where(raised, np.int16(QUALITY_FLAGS[name]), np.int16(0))
-    if before is not None:
-        renewed = sum(QUALITY_FLAGS[name] for name in flags)
-        bits = bits | (before.astype("int16") & np.int16(~renewed))
-    return annotate(bits.astype("int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
 
 
 def _warn_nonpositive(nonpositive: xr.DataArray) -> None:

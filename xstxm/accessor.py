@@ -6,16 +6,35 @@ one call of the public function of the same name, which has the documentation.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
 import xarray as xr
 
-from xstxm import _apply, _summary, absorption, conventions, energy, fitting, phases, provenance, roi, units
+from xstxm import (
+    _apply,
+    _summary,
+    absorption,
+    conventions,
+    energy,
+    fitting,
+    phases,
+    polarization,
+    provenance,
+    roi,
+    units,
+)
+from xstxm import contrast as contrasts
+from xstxm import edges as edge_steps
+from xstxm import features as energy_features
 from xstxm import references as reference_sets
+from xstxm.contrast import At
+from xstxm.energy import Window
+from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import Background, Method
 from xstxm.plot import StxmPlotAccessor
+from xstxm.polarization import Label
 from xstxm.roi import Region
 from xstxm.units import EnergyLike
 
@@ -82,9 +101,116 @@ class StxmAccessor:
         """Interpolate onto other energies, see `xstxm.interp_energy`."""
         return energy.interp_energy(self._obj, energies)
 
-    def calibrate_energy(self, shift: EnergyLike = 0.0, *, scale: float = 1.0, about: EnergyLike | None = None) -> Any:
+    def calibrate_energy(
+        self,
+        shift: EnergyLike = 0.0,
+        *,
+        scale: float = 1.0,
+        about: EnergyLike | None = None,
+        features: Mapping[EnergyLike, EnergyLike] | None = None,
+        feature_errors: Sequence[EnergyLike] | None = None,
+    ) -> Any:
         """Move the energy axis, see `xstxm.calibrate_energy`."""
-        return energy.calibrate_energy(self._obj, shift, scale=scale, about=about)
+        return energy.calibrate_energy(
+            self._obj, shift, scale=scale, about=about, features=features, feature_errors=feature_errors
+        )
+
+    # ---- edges, peaks and contrast
+
+    def normalize_edge(
+        self,
+        *,
+        pre_edge: Window,
+        post_edge: Window,
+        edge: EnergyLike | None = None,
+        pre_order: int = 1,
+        post_order: int = 0,
+        min_significance: float = 3.0,
+        signal: str = "optical_density",
+    ) -> Any:
+        """Bring spectra to 0 before and 1 behind an edge, see `xstxm.normalize_edge`."""
+        return edge_steps.normalize_edge(
+            self._obj,
+            pre_edge=pre_edge,
+            post_edge=post_edge,
+            edge=edge,
+            pre_order=pre_order,
+            post_order=post_order,
+            min_significance=min_significance,
+            signal=signal,
+        )
+
+    def edge_map(
+        self,
+        window: Window,
+        *,
+        method: EdgeMethod = "half_step",
+        level: float = 0.5,
+        min_significance: float = 3.0,
+        signal: str = "normalized_absorption",
+    ) -> xr.Dataset:
+        """Map the energy of an edge, see `xstxm.edge_map`."""
+        return energy_features.edge_map(
+            self._obj, window, method=method, level=level, min_significance=min_significance, signal=signal
+        )
+
+    def peak_map(
+        self,
+        window: Window,
+        *,
+        method: PeakMethod = "quadratic",
+        kind: PeakKind = "peak",
+        min_significance: float = 3.0,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Map energy and height of a peak, see `xstxm.peak_map`."""
+        return energy_features.peak_map(
+            self._obj, window, method=method, kind=kind, min_significance=min_significance, signal=signal
+        )
+
+    def difference_map(self, on: At, off: At, *, signal: str = "optical_density") -> xr.Dataset:
+        """Map the difference between two energies, see `xstxm.difference_map`."""
+        return contrasts.difference_map(self._obj, on, off, signal=signal)
+
+    def ratio_map(
+        self,
+        on: At,
+        off: At,
+        *,
+        min_significance: float = 3.0,
+        min_denominator: float = 0.0,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Map the ratio of two energies, see `xstxm.ratio_map`."""
+        return contrasts.ratio_map(
+            self._obj,
+            on,
+            off,
+            min_significance=min_significance,
+            min_denominator=min_denominator,
+            signal=signal,
+        )
+
+    def dichroism(
+        self,
+        *,
+        dim: str = "polarization",
+        plus: Label | None = None,
+        minus: Label | None = None,
+        min_significance: float = 3.0,
+        min_denominator: float = 0.0,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Compare two polarizations, see `xstxm.dichroism`."""
+        return polarization.dichroism(
+            self._obj,
+            dim=dim,
+            plus=plus,
+            minus=minus,
+            min_significance=min_significance,
+            min_denominator=min_denominator,
+            signal=signal,
+        )
 
     # ---- absorption
 

@@ -38,6 +38,8 @@ QUALITY_FLAGS: Mapping[str, int] = {
     "outside_overlap": 8,
     "poor_fit": 16,
     "not_measured": 32,
+    "below_noise": 256,
+    "outside_window": 512,
 }
 
 NO_SAMPLE, UNDECIDED = -1, -2
@@ -68,6 +70,17 @@ def flag_attrs(flags: Mapping[str, int], *, masks: bool) -> dict[str, Any]:
         key: np.array(list(flags.values()), dtype="int16"),
         "flag_meanings": " ".join(name.replace(" ", "_") for name in flags),
     }
+
+
+def quality_bits(flags: Mapping[str, xr.DataArray], before: xr.DataArray | None = None) -> xr.DataArray:
+    """Return the bit flags of each pixel: those given, and the others that the stack had before."""
+    bits: xr.DataArray = xr.zeros_like(next(iter(flags.values())), dtype="int16")
+    for name, raised in flags.items():
+        bits = bits | xr.where(raised, np.int16(QUALITY_FLAGS[name]), np.int16(0))
+    if before is not None:
+        renewed = sum(QUALITY_FLAGS[name] for name in flags)
+        bits = bits | (before.astype("int16") & np.int16(~renewed))
+    return annotate(bits.astype("int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
 
 
 def pixel_dims(obj: xr.DataArray | xr.Dataset) -> tuple[Hashable, ...]:

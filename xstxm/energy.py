@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -12,9 +12,10 @@ from xstxm import units
 from xstxm._apply import format_range, match_energy, require_single_chunk
 from xstxm.conventions import ENERGY, require_energy
 from xstxm.errors import EnergyRangeError, OptionError, SchemaError
-from xstxm.provenance import recorded
+from xstxm.provenance import note, recorded
 from xstxm.units import EnergyLike
 
+Window: TypeAlias = tuple[EnergyLike, EnergyLike]
 Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
 
 
@@ -51,18 +52,74 @@ def sel_energy(stack: Stack, start: EnergyLike | None = None, stop: EnergyLike |
     energy = require_energy(stack)
     limits = [None if end is None else units.to_magnitude(end, energy, "energy limit") for end in (start, stop)]
     low, high = (limits[0], limits[1]) if None in limits else sorted(limits)  # type: ignore[type-var]
-    keep = np.ones(energy.size, dtype=bool)
     values = np.asarray(energy)
-    slack = 1e-9 * np.abs(values).max(initial=1.0)
-    if low is not None:
-        keep &= values >= low - slack
-    if high is not None:
-        keep &= values <= high + slack
+    keep = _between(values, low, high)
     if not keep.any():
         unit = units.units_of(energy)
         asked = f"between {_limit(low)} and {_limit(high)} {unit}"
         raise EnergyRangeError(f"no energies {asked}: the stack covers {format_range(values, unit)}")
     return stack.isel({ENERGY: np.flatnonzero(keep)})
+
+
+def _between(values: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
+    """Tell which energies lie between two limits, both included; None leaves a side open."""
+    slack = 1e-9 * np.abs(values).max(initial=1.0)
+    above = True if low is None else values >= low - slack
+    below = True if high is None else values <= high + slack
+    return np.full(values.shape, True) & above & below
+
+
+def window_at(
+    energy: xr.DataArray, window: Window, what: str, *, least: int = 1, relative_to: float | None = None
+) -> np.ndarray:
+    """Return the positions of the energies in a window, ascending in energy.
+
+    Parameters
+    ----------
+    energy
+        Energy coordinate, in any order.
+    window
+        The two limits, both included, in either order; distances where `relative_to` is given.
+    what
+        Name of the window, for the error message.
+    least
+        How many different energies are needed.
+    relative_to
+        Energy from which the limits count, in the unit of the axis.
+
+    Raises
+    ------
+    OptionError
+        The window is not a pair.
+    EnergyRangeError
+        Too few energies in the window; it says which are there.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
+    >>> xstxm.energy.window_at(stack.energy, ("508 eV", "509.4 eV"), "the window").tolist()
+    [0, 1]
+    """
+    if not isinstance(window, tuple | list) or len(window) != 2:
+        raise OptionError(what, window, "give the two limits, e.g. ('510 eV', '514 eV')")
+    start, distance = (0.0, False) if relative_to is None else (relative_to, True)
+    low, high = sorted(start + units.to_magnitude(end, energy, what, spectroscopy=not distance) for end in window)
+    values = np.asarray(energy, dtype=float)
+    found = np.flatnonzero(_between(values, low, high))
+    found = found[np.argsort(values[found], kind="stable")]
+    different = np.unique(values[found])
+    if different.size < least:
+        unit = units.units_of(energy)
+        there = (
+            f"{different.size} ({', '.join(f'{value:g}' for value in different)} {unit})" if different.size else "none"
+        )
+        counted = "; its limits count from the edge, because edge= is given" if distance else ""
+        raise EnergyRangeError(
+            f"{what} from {low:g} to {high:g} {unit} needs {least} or more different energies, found {there}: widen it, "
+            f"the stack has {values.size} energies, {format_range(values, unit)}{counted}"
+        )
+    return found
 
 
 def _limit(value: float | None) -> str:
@@ -135,7 +192,13 @@ def _interp_array(array: xr.DataArray, axis: xr.DataArray) -> xr.DataArray:
 
 @recorded
 def calibrate_energy(
-    stack: Stack, shift: EnergyLike = 0.0, *, scale: float = 1.0, about: EnergyLike | None = None
+    stack: Stack,
+    shift: EnergyLike = 0.0,
+    *,
+    scale: float = 1.0,
+    about: EnergyLike | None = None,
+    features: Mapping[EnergyLike, EnergyLike] | None = None,
+    feature_errors: Sequence[EnergyLike] | None = None,
 ) -> Stack:
     """Move the energy axis: ``E' = about + scale * (E - about) + shift``; the data stay untouched.
 
@@ -149,16 +212,25 @@ def calibrate_energy(
         Stretch of the axis, above zero.
     about
         Energy that `scale` leaves in place; the axis' zero by default.
+    features
+        In place of shift, scale and about: where features were found on the axis, and where they are known
+        to be, ``{measured: known}``. One gives a shift, two or more the straight line of least squares. To
+        find a feature with its error, see `peak_map` and `edge_map`; both take a single spectrum too.
+    feature_errors
+        Standard errors of the measured energies, in the order of `features`: weights of 1 / error^2.
 
     Returns
     -------
     DataArray or Dataset
-        As given, with new energies in the old unit. Lazy.
+        As given, with new energies in the old unit. Lazy. After `features`, the attributes of `energy` and
+        the history say how well they fit: `calibration_residual` (rms), `calibration_error` (standard error
+        at the middle of the features) and `calibration_scale_error`, where the errors or three or more
+        features determine them.
 
     Raises
     ------
     OptionError
-        `scale` is not above zero.
+        `scale` is not above zero, or features that repeat each other, fold the axis, or come with a shift.
     SchemaError
         The Dataset holds reference spectra, which sit on absolute energies and must not move along.
 
@@ -169,6 +241,9 @@ def calibrate_energy(
     >>> moved = xstxm.calibrate_energy(stack, "-300 meV")
     >>> float((moved.energy[0].values - stack.energy[0].values).round(6))
     -0.3
+    >>> moved = xstxm.calibrate_energy(stack, features={"518.1 eV": "518.4 eV", "529.0 eV": "529.2 eV"})
+    >>> float(moved.energy[0].round(4))
+    508.3927
     """
     if not scale > 0:
         raise OptionError("scale", scale, "the stretch of the energy axis must be above zero")
@@ -179,7 +254,64 @@ def calibrate_energy(
             "the stack holds reference spectra, which would move along: calibrate_energy first, with_references after"
         )
     unit = units.units_of(energy)
-    offset = units.to_magnitude(shift, unit, "shift", spectroscopy=False)
-    centre = 0.0 if about is None else units.to_magnitude(about, energy, "about")
+    said: dict[str, float] = {}
+    if features is not None:
+        if shift != 0 or scale != 1 or about is not None:
+            raise OptionError("features", dict(features), "features give the shift and the scale: leave those out")
+        line = _line_through(features, feature_errors, energy)
+        centre, scale, offset, said = line.measured, line.scale, line.known - line.measured, line.quality
+        told = "".join(f", {name.removeprefix('calibration_').replace('_', ' ')} {v:.2g}" for name, v in said.items())
+        note(f"{len(features)} features: E' = {line.known:.8g} + {scale:.8g} * (E - {centre:.8g}) {unit}{told}")
+    else:
+        offset = units.to_magnitude(shift, unit, "shift", spectroscopy=False)
+        centre = 0.0 if about is None else units.to_magnitude(about, energy, "about")
     moved = centre + scale * (energy.astype(float) - centre) + offset
-    return stack.assign_coords({ENERGY: moved.assign_attrs(energy.attrs)})
+    kept = {name: value for name, value in energy.attrs.items() if not str(name).startswith("calibration_")}
+    return stack.assign_coords({ENERGY: moved.assign_attrs({**kept, **said})})
+
+
+class _Line(NamedTuple):
+    """``E' = known + scale * (E - measured)``, and how well it fits its features."""
+
+    measured: float
+    known: float
+    scale: float
+    quality: dict[str, float]
+
+
+def _line_through(
+    features: Mapping[EnergyLike, EnergyLike], errors: Sequence[EnergyLike] | None, energy: xr.DataArray
+) -> _Line:
+    """Return the (weighted) least-squares line from measured to known energies; of one feature a shift."""
+    if not isinstance(features, Mapping) or not features:
+        raise OptionError("features", features, "give {measured: known}, e.g. {'518.1 eV': '518.4 eV'}")
+    measured = np.array([units.to_magnitude(value, energy, "measured energy") for value in features])
+    known = np.array([units.to_magnitude(value, energy, "known energy") for value in features.values()])
+    weight = _weights(errors, energy, measured.size)
+    middle, goal = np.average(measured, weights=weight), np.average(known, weights=weight)
+    spread = float(np.sum(weight * (measured - middle) ** 2))
+    if np.unique(measured).size < measured.size:
+        raise OptionError("features", measured.tolist(), "two features were measured at one energy: keep one of them")
+    scale = float(np.sum(weight * (measured - middle) * (known - goal)) / spread) if measured.size > 1 else 1.0
+    if not scale > 0:
+        raise OptionError("features", dict(zip(measured, known, strict=True)), "their order is reversed: swap them")
+    residual = known - goal - scale * (measured - middle)
+    free = measured.size - 2
+    quality = {"calibration_residual": float(np.sqrt(np.mean(residual**2)))} if free > 0 else {}
+    if errors is not None or free > 0:
+        variance = scale**2 if errors is not None else float(residual @ residual) / free
+        quality["calibration_error"] = float(np.sqrt(variance / weight.sum()))
+        quality |= {"calibration_scale_error": float(np.sqrt(variance / spread))} if measured.size > 1 else {}
+    return _Line(float(middle), float(goal), scale, quality)
+
+
+def _weights(errors: Sequence[EnergyLike] | None, energy: xr.DataArray, n_features: int) -> np.ndarray:
+    if errors is None:
+        return np.ones(n_features)
+    if isinstance(errors, str) or len(errors) != n_features:
+        raise OptionError("feature_errors", errors, f"give one error for each of the {n_features} features")
+    unit = units.units_of(energy)
+    sigma = np.array([units.to_magnitude(error, unit, "feature error", spectroscopy=False) for error in errors])
+    if not (sigma > 0).all():
+        raise OptionError("feature_errors", sigma.tolist(), "a standard error is above zero")
+    return 1 / sigma**2

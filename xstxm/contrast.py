@@ -1,0 +1,234 @@
+"""Contrast between energies: difference and ratio maps."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import format_range
+from xstxm.conventions import (
+    ENERGY,
+    annotate,
+    require_energy,
+    signal_of,
+    used_pixels,
+)
+from xstxm.edges import flagged, floating, significance
+from xstxm.energy import Window, window_at
+from xstxm.errors import EnergyRangeError, OptionError
+from xstxm.options import get_options
+from xstxm.provenance import note, recorded
+from xstxm.units import EnergyLike
+
+At: TypeAlias = "EnergyLike | Window"
+
+
+@recorded
+def difference_map(stack: xr.DataArray | xr.Dataset, on: At, off: At, *, signal: str = "optical_density") -> xr.Dataset:
+    """Map the difference of a signal between two energies or two windows of energies, ``on - off``.
+
+    Parameters
+    ----------
+    stack
+        Stack, or an array. Any dimensions besides energy.
+    on, off
+        Where the material absorbs and where it does not: an energy, of which the nearest measured one is taken, or a
+        window, two energies, over which the signal is averaged.
+    signal
+        Variable of a Dataset that is read.
+
+    Returns
+    -------
+    Dataset
+        `difference` (pixel dims) in units of the signal, dtype kept (integers become float32), `quality`, where
+        `not_measured` says that a pixel has no finite value at either, and `difference_stderr`. The error comes from
+        the variance of the signal where the Dataset holds it, e.g. `optical_density_variance`; else from the residual
+        of a straight line in each window; with one energy each and no variance there is none, and the history says
+        so. Energies used are in attrs. Lazy.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset has no such signal.
+    EnergyRangeError
+        An energy that the stack does not cover, or a window without energies.
+    OptionError
+        `on` and `off` share an energy.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> xstxm.difference_map(stack, "518.4 eV", ("508 eV", "512 eV")).difference.dims
+    ('y', 'x')
+    """
+    stack = units.dequantify(stack)
+    array, bright, dark = _sides(stack, on, off, signal)
+    unit = array.attrs.get("units")
+    result = {"difference": annotate(bright.mean - dark.mean, "difference", units=unit)}
+    if bright.variance is not None and dark.variance is not None:
+        stderr = ((bright.variance + dark.variance) ** 0.5).astype(array.dtype)
+        result["difference_stderr"] = annotate(stderr, "difference_stderr", units=unit)
+    flags = {"not_measured": result["difference"].isnull()}
+    return xr.Dataset(
+        {**result, "quality": flagged(flags, quality_before(stack))}, attrs={"on": bright.label, "off": dark.label}
+    )
+
+
+@recorded
+def ratio_map(
+    stack: xr.DataArray | xr.Dataset,
+    on: At,
+    off: At,
+    *,
+    min_significance: float = 3.0,
+    min_denominator: float = 0.0,
+    signal: str = "optical_density",
+) -> xr.Dataset:
+    """Map the ratio of a signal at two energies or in two windows of energies, ``on / off``.
+
+    Parameters
+    ----------
+    stack
+        Stack, or an array. Any dimensions besides energy.
+    on, off
+        An energy, of which the nearest measured one is taken, or a window, two energies, over which the signal is
+        averaged.
+    min_significance
+        A denominator that is not above zero by this many of its standard errors is noise: NaN.
+    min_denominator
+        A denominator at or below this, in units of the signal, is noise too. The only guard where there is no error.
+    signal
+        Variable of a Dataset that is read.
+
+    Returns
+    -------
+    Dataset
+        `ratio` [1] (pixel dims), dtype kept (integers become float32), `quality`, where `below_noise` says that the
+        denominator is noise and `not_measured` that a pixel has no finite value at either, and `ratio_stderr` to
+        first order, from the same sources as in `difference_map`. Lazy.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset has no such signal.
+    EnergyRangeError
+        An energy that the stack does not cover, or a window without energies.
+    OptionError
+        `on` and `off` share an energy.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> xstxm.ratio_map(stack, ("518 eV", "519 eV"), ("516 eV", "517 eV")).ratio.attrs["units"]
+    '1'
+    """
+    stack = units.dequantify(stack)
+    array, over, under = _sides(stack, on, off, signal)
+    ratio, stderr, noise = _quotient(over, under, significance(min_significance), min_denominator)
+    result = {"ratio": annotate(ratio, "ratio")}
+    if stderr is not None:
+        result["ratio_stderr"] = annotate(stderr.astype(array.dtype), "ratio_stderr")
+    flags = {"not_measured": (over.mean + under.mean).isnull(), "below_noise": noise}
+    return xr.Dataset(
+        {**result, "quality": flagged(flags, quality_before(stack))}, attrs={"on": over.label, "off": under.label}
+    )
+
+
+class _Side(NamedTuple):
+    """A mean and its variance, None where nothing tells it."""
+
+    mean: xr.DataArray
+    variance: xr.DataArray | None
+    label: str
+
+
+def _quotient(
+    over: _Side, under: _Side, least: float, floor: float
+) -> tuple[xr.DataArray, xr.DataArray | None, xr.DataArray]:
+    """Return a ratio of independent means, its error, and where the denominator is noise, NaN there."""
+    noise = under.mean <= floor
+    if under.variance is not None:
+        noise = noise | (under.mean <= least * under.variance**0.5)
+    divisor = under.mean.where(~noise)
+    ratio = over.mean / divisor
+    if over.variance is None or under.variance is None:
+        return ratio, None, noise
+    return ratio, (over.variance + ratio**2 * under.variance) ** 0.5 / divisor, noise
+
+
+def _sides(stack: xr.DataArray | xr.Dataset, on: At, off: At, signal: str) -> tuple[xr.DataArray, _Side, _Side]:
+    """Return the signal and its means at two places, with errors that have one source for both."""
+    array, variance = signal_and_variance(stack, signal)
+    energy = require_energy(array)
+    index = {name: _energies_at(energy, at, name) for name, at in (("on", on), ("off", off))}
+    shared = np.intersect1d(index["on"], index["off"])
+    if shared.size:
+        values = np.asarray(energy)[shared]
+        raise OptionError("off", off, f"on and off share {format_range(values, units.units_of(energy))}: part them")
+    pieces = [array.isel({ENERGY: positions}) for positions in index.values()]
+    means = [piece.mean(ENERGY, skipna=True, dtype=float) for piece in pieces]
+    counts = [piece.count(ENERGY) for piece in pieces]
+    errors: list[Any] = [None, None]
+    if variance is not None:
+        used = [variance.isel({ENERGY: positions}) for positions in index.values()]
+        errors = [v.where(p.notnull()).sum(ENERGY) / n**2 for v, p, n in zip(used, pieces, counts, strict=True)]
+    elif max(map(len, index.values())) > 1:
+        point = _point_variance(pieces)
+        errors = [point / n for n in counts]
+    else:
+        note(f"no standard error: one energy each and no {array.name}_variance")
+    labels = [format_range(np.asarray(piece[ENERGY]), units.units_of(energy)) for piece in pieces]
+    note(f"on: {labels[0]} ({len(index['on'])} energies), off: {labels[1]} ({len(index['off'])})")
+    sides = [
+        _Side(mean.astype(array.dtype), error, label) for mean, error, label in zip(means, errors, labels, strict=True)
+    ]
+    return array, sides[0], sides[1]
+
+
+def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[xr.DataArray, xr.DataArray | None]:
+    array = floating(used_pixels(signal_of(stack, signal), stack))
+    held = f"{signal}_variance"
+    return array, stack[held] if isinstance(stack, xr.Dataset) and held in stack else None
+
+
+def quality_before(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
+    return stack.get("quality") if isinstance(stack, xr.Dataset) else None
+
+
+def _energies_at(energy: xr.DataArray, at: At, what: str) -> np.ndarray:
+    """Return the positions of the energies in a window, or of the measured energy that is nearest."""
+    if isinstance(at, tuple | list):
+        return window_at(energy, (at[0], at[-1]) if len(at) == 2 else at, what)
+    values = np.asarray(energy, dtype=float)
+    wanted = units.to_magnitude(at, energy, what)
+    nearest = values[np.abs(values - wanted).argmin()]
+    unit = units.units_of(energy)
+    gaps = np.abs(values - nearest)
+    reach = max(gaps[gaps > 0].min(initial=np.inf) / 2, get_options().energy_tolerance * units.factor("eV", unit))
+    inside = values.min() <= wanted <= values.max()
+    if not inside and not abs(wanted - nearest) <= (reach if np.isfinite(reach) else 0):
+        raise EnergyRangeError(
+            f"{what} is {wanted:g} {unit}, the stack covers {format_range(values, unit)}: give an energy within"
+        )
+    return np.flatnonzero(values == nearest)
+
+
+def _point_variance(pieces: list[xr.DataArray]) -> xr.DataArray:
+    """Return the variance of a point: the residual of a straight line in each window, of the mean for two energies."""
+    total: Any = 0
+    free: Any = 0
+    for piece in pieces:
+        energy = piece[ENERGY].astype(float).where(piece.notnull())
+        x = energy - energy.mean(ENERGY)
+        y = piece - piece.mean(ENERGY, dtype=float)
+        count, power = piece.count(ENERGY), (x * x).sum(ENERGY)
+        sloping = (count > 2) & (power > 0)
+        slope = xr.where(sloping, (x * y).sum(ENERGY) / power.where(sloping), 0.0)
+        total = total + ((y - slope * x) ** 2).sum(ENERGY)
+        free = free + (count - 1 - sloping).clip(min=0)
+    return total / free.where(free > 0)

@@ -1,0 +1,228 @@
+"""The step of an absorption edge: spectra of every pixel brought to 0 before and 1 behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import require_single_chunk
+from xstxm.conventions import (
+    ENERGY,
+    QUALITY_FLAGS,
+    annotate,
+    quality_bits,
+    require_energy,
+    signal_of,
+)
+from xstxm.energy import Window, window_at
+from xstxm.errors import OptionError, SchemaError
+from xstxm.provenance import recorded
+from xstxm.units import EnergyLike
+
+
+@overload
+def normalize_edge(
+    stack: xr.DataArray,
+    *,
+    pre_edge: Window,
+    post_edge: Window,
+    edge: EnergyLike | None = ...,
+    pre_order: int = ...,
+    post_order: int = ...,
+    min_significance: float = ...,
+    signal: str = ...,
+) -> xr.DataArray: ...
+@overload
+def normalize_edge(
+    stack: xr.Dataset,
+    *,
+    pre_edge: Window,
+    post_edge: Window,
+    edge: EnergyLike | None = ...,
+    pre_order: int = ...,
+    post_order: int = ...,
+    min_significance: float = ...,
+    signal: str = ...,
+) -> xr.Dataset: ...
+@recorded
+def normalize_edge(
+    stack: xr.DataArray | xr.Dataset,
+    *,
+    pre_edge: Window,
+    post_edge: Window,
+    edge: EnergyLike | None = None,
+    pre_order: int = 1,
+    post_order: int = 0,
+    min_significance: float = 3.0,
+    signal: str = "optical_density",
+) -> xr.DataArray | xr.Dataset:
+    """Bring every pixel's spectrum to 0 before and 1 behind an absorption edge: ``(y - pre) / step``.
+
+    `pre` is the polynomial through the pre-edge window. What lies above it in the post-edge window gets a
+    polynomial too, whose value at the edge is the edge step.
+
+    Parameters
+    ----------
+    stack
+        Stack, reference set (``signal="absorption"``) or array; any dimensions besides energy.
+    pre_edge, post_edge
+        Windows, two energies each. Without `edge` they are energies on the axis (``("508 eV", "512 eV")``),
+        with `edge` they are distances from it (``("-10 eV", "-4 eV")``).
+    edge
+        Energy at which the step is taken. It matters where the post-edge line has a slope.
+    pre_order, post_order
+        Orders of the two polynomials, 0 to 3. The longer the windows reach, the higher they may be.
+    min_significance
+        A step that is not above zero by this many of its standard errors is noise: the pixel becomes NaN.
+    signal
+        Variable of a Dataset that is normalised.
+
+    Returns
+    -------
+    DataArray or Dataset
+        Of a DataArray its `normalized_absorption` [1], dtype kept (integers become float32), NaN where there is no
+        step. Of a Dataset the Dataset with `normalized_absorption`, `edge_step` and `edge_step_stderr` (pixel
+        dims) in units of the signal, and `quality`, where `below_noise` says that the step is noise and
+        `not_measured` that the windows hold too few finite values. Where the Dataset holds the variance of
+        the signal, e.g. `optical_density_variance`, also `normalized_absorption_variance`, and the error of
+        the step comes from it; else from the residual in both windows. Lazy.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset has no such signal.
+    EnergyRangeError
+        A window with fewer different energies than its polynomial needs; it says which are there.
+    OptionError
+        Windows that overlap or are exchanged, an order that makes no sense, a sloping post-edge line without
+        `edge`, or windows that leave nothing to judge the noise by.
+    ChunkingError
+        A large lazy stack with its energies in chunks.
+
+    Notes
+    -----
+    Values that are not finite are left out of the lines, pixel by pixel. With z the values above the pre-edge line,
+    s the step and n = z / s, ``var(n) = (var(z) - 2 n cov(z, s) + n^2 var(s)) / s^2``: both lines are known
+    sums of the values, so that the covariance is exact. The step's part of the error is shared by all energies.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> stack = xstxm.normalize_edge(stack, pre_edge=("508 eV", "512 eV"), post_edge=("550 eV", "560 eV"))
+    >>> stack.normalized_absorption.dims, stack.edge_step.dims
+    (('energy', 'y', 'x'), ('y', 'x'))
+    """
+    stack = units.dequantify(stack)
+    array = floating(signal_of(stack, signal))
+    held = f"{array.name if isinstance(stack, xr.DataArray) else signal}_variance"
+    variance = stack[held] if isinstance(stack, xr.Dataset) and held in stack else None
+    lines = _edge_lines(require_energy(array), pre_edge, post_edge, edge, (pre_order, post_order), variance is None)
+    given = [array] if variance is None else [array, variance.astype(array.dtype, copy=False)]
+    given = [require_single_chunk(item, "normalize_edge") for item in given]
+    normalised, step, stderr, outcome, *spread = xr.apply_ufunc(
+        _normalize_block,
+        *given,
+        input_core_dims=[[ENERGY]] * len(given),
+        output_core_dims=[[ENERGY], [], [], [], *[[ENERGY]] * (len(given) - 1)],
+        dask="parallelized",
+        output_dtypes=[array.dtype] * 3 + [np.dtype("int8")] + [array.dtype] * (len(given) - 1),
+        kwargs={"lines": lines, "least": significance(min_significance)},
+        keep_attrs=True,
+    )
+    normalised = annotate(normalised.transpose(*array.dims), "normalized_absorption")
+    if isinstance(stack, xr.DataArray):
+        return normalised
+    unit = array.attrs.get("units")
+    added = {
+        "normalized_absorption": normalised,
+        "edge_step": annotate(step, "edge_step", units=unit),
+        "edge_step_stderr": annotate(stderr, "edge_step_stderr", units=unit),
+        "quality": flagged(outcome_flags(outcome, ("not_measured", "below_noise")), stack.get("quality")),
+    }
+    if spread:
+        name = "normalized_absorption_variance"
+        added[name] = annotate(spread[0].transpose(*array.dims), name)
+    return stack.drop_vars("normalized_absorption_variance", errors="ignore").assign(added)
+
+
+def _normalize_block(values: np.ndarray, variance: np.ndarray | None = None, *, lines: Any, least: float) -> Any:
+    """Normalise an array with energy last."""
+    from xstxm._kernels.edge_lines import normalize_pixels
+
+    shape = values.shape[:-1]
+    noise = None if variance is None else pixels_last(variance)
+    eps = float(np.finfo(values.dtype).eps)
+    arrays = normalize_pixels(pixels_last(values), noise, lines, least=least, eps=eps)
+    return tuple(np.moveaxis(a.reshape(-1, *shape), 0, -1) if a.ndim == 2 else a.reshape(shape) for a in arrays)
+
+
+def _edge_lines(
+    energy: xr.DataArray,
+    pre_edge: Window,
+    post_edge: Window,
+    edge: EnergyLike | None,
+    orders: tuple[int, int],
+    need_noise: bool,
+) -> Any:
+    """Return the plan of both lines, after everything that can be wrong with it."""
+    from xstxm._kernels.edge_lines import EdgeLines
+
+    for name, order in zip(("pre_order", "post_order"), orders, strict=True):
+        if order not in (0, 1, 2, 3):
+            raise OptionError(name, order, "give the order of a polynomial: 0, 1, 2 or 3")
+    if orders[1] > 0 and edge is None:
+        raise OptionError(
+            "post_order", orders[1], "the step under a sloping line depends on where the edge is: pass edge=... too"
+        )
+    at = None if edge is None else units.to_magnitude(edge, energy, "edge")
+    pre = window_at(energy, pre_edge, "pre_edge", least=orders[0] + 1, relative_to=at)
+    post = window_at(energy, post_edge, "post_edge", least=orders[1] + 1, relative_to=at)
+    values = np.asarray(energy, dtype=float)
+    if values[pre].max() >= values[post].min():
+        raise OptionError("post_edge", post_edge, f"it has to lie above pre_edge={pre_edge!r} and not overlap it")
+    if need_noise and pre.size + post.size <= sum(orders) + 2:
+        raise OptionError(
+            "pre_order",
+            orders[0],
+            f"{sum(orders) + 2} unknowns from {pre.size + post.size} energies leave no residual to tell a step from noise: "
+            "widen a window, lower an order, or give the variance of the signal",
+        )
+    return EdgeLines.plan(values, pre, post, values[post].min() if at is None else at, orders)
+
+
+def floating(array: xr.DataArray) -> xr.DataArray:
+    """Return an array of floats: as it is, integers as float32."""
+    if array.dtype.kind not in "fiu":
+        raise SchemaError(f"{str(array.name)!r} is {array.dtype}, wanted numbers")
+    return array if array.dtype.kind == "f" else array.astype("float32")
+
+
+def significance(least: float) -> float:
+    """Return how many standard errors something has to stand out by."""
+    if not least >= 0:
+        raise OptionError("min_significance", least, "give a number of standard errors, zero or more")
+    return float(least)
+
+
+def pixels_last(values: np.ndarray) -> np.ndarray:
+    """Return an array (..., energy) as (energy, pixels)."""
+    return np.moveaxis(values, -1, 0).reshape(values.shape[-1], math.prod(values.shape[:-1]))
+
+
+def flagged(flags: Mapping[str, xr.DataArray], before: xr.DataArray | None) -> xr.DataArray:
+    """Return the quality of a result: its own flags, and the others of the stack; what was not measured stays so."""
+    lost = flags["not_measured"]
+    if before is not None:
+        lost = lost | ((before & QUALITY_FLAGS["not_measured"]) > 0)
+    return quality_bits({**flags, "not_measured": lost}, before)
+
+
+def outcome_flags(outcome: xr.DataArray, reasons: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Return the flags that the outcomes 1, 2, ... of a kernel stand for."""
+    return {name: outcome == k for k, name in enumerate(reasons, start=1)}
