@@ -16,7 +16,7 @@ from xstxm.conventions import (
     signal_of,
     used_pixels,
 )
-from xstxm.edges import flagged, floating, significance
+from xstxm.edges import earlier_quality, flagged, floating, significance
 from xstxm.energy import Window, window_at
 from xstxm.errors import EnergyRangeError, OptionError
 from xstxm.options import get_options
@@ -74,7 +74,7 @@ def difference_map(stack: xr.DataArray | xr.Dataset, on: At, off: At, *, signal:
         result["difference_stderr"] = annotate(stderr, "difference_stderr", units=unit)
     flags = {"not_measured": result["difference"].isnull()}
     return xr.Dataset(
-        {**result, "quality": flagged(flags, quality_before(stack))}, attrs={"on": bright.label, "off": dark.label}
+        {**result, "quality": flagged(flags, earlier_quality(stack))}, attrs={"on": bright.label, "off": dark.label}
     )
 
 
@@ -135,7 +135,7 @@ def ratio_map(
         result["ratio_stderr"] = annotate(stderr.astype(array.dtype), "ratio_stderr")
     flags = {"not_measured": (over.mean + under.mean).isnull(), "below_noise": noise}
     return xr.Dataset(
-        {**result, "quality": flagged(flags, quality_before(stack))}, attrs={"on": over.label, "off": under.label}
+        {**result, "quality": flagged(flags, earlier_quality(stack))}, attrs={"on": over.label, "off": under.label}
     )
 
 
@@ -191,13 +191,10 @@ def _sides(stack: xr.DataArray | xr.Dataset, on: At, off: At, signal: str) -> tu
 
 
 def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """Return the signal in floats, NaN outside the mask, and its variance where the Dataset holds one."""
     array = floating(used_pixels(signal_of(stack, signal), stack))
     held = f"{signal}_variance"
     return array, stack[held] if isinstance(stack, xr.Dataset) and held in stack else None
-
-
-def quality_before(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
-    return stack.get("quality") if isinstance(stack, xr.Dataset) else None
 
 
 def _energies_at(energy: xr.DataArray, at: At, what: str) -> np.ndarray:

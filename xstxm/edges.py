@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, overload
 
 import numpy as np
@@ -143,7 +143,7 @@ def normalize_edge(
         "normalized_absorption": normalised,
         "edge_step": annotate(step, "edge_step", units=unit),
         "edge_step_stderr": annotate(stderr, "edge_step_stderr", units=unit),
-        "quality": flagged(outcome_flags(outcome, ("not_measured", "below_noise")), stack.get("quality")),
+        "quality": flagged(outcome_flags(outcome, 2), earlier_quality(stack)),
     }
     if spread:
         name = "normalized_absorption_variance"
@@ -223,6 +223,12 @@ def flagged(flags: Mapping[str, xr.DataArray], before: xr.DataArray | None) -> x
     return quality_bits({**flags, "not_measured": lost}, before)
 
 
-def outcome_flags(outcome: xr.DataArray, reasons: Sequence[str]) -> dict[str, xr.DataArray]:
+def earlier_quality(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
+    """Return the quality flags that a stack brings."""
+    return stack.get("quality") if isinstance(stack, xr.Dataset) else None
+
+
+def outcome_flags(outcome: xr.DataArray, n_reasons: int = 4) -> dict[str, xr.DataArray]:
     """Return the flags that the outcomes 1, 2, ... of a kernel stand for."""
+    reasons = ("not_measured", "below_noise", "outside_window", "poor_fit")[:n_reasons]
     return {name: outcome == k for k, name in enumerate(reasons, start=1)}

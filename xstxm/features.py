@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import over_energy
 from xstxm.conventions import ENERGY, annotate, require_energy, require_variable, signal_of, used_pixels
-from xstxm.edges import flagged, floating, outcome_flags, pixels_last, significance
+from xstxm.edges import earlier_quality, flagged, floating, outcome_flags, pixels_last, significance
 from xstxm.energy import Window, window_at
 from xstxm.errors import check_choice
 from xstxm.provenance import recorded
@@ -23,8 +23,6 @@ PeakKind: TypeAlias = Literal["peak", "dip"]
 _UNKNOWNS = {"half_step": 4, "derivative": 4, "arctangent": 4, "quadratic": 3, "cubic": 4, "gaussian": 4}
 _FEATURE = {"half_step": "level", "derivative": "inflection", "quadratic": "maximum", "cubic": "maximum"}
 """What the polynomial methods look for."""
-_REASONS = ("not_measured", "below_noise", "outside_window", "poor_fit")
-"""Flags of the outcomes 1 to 4 of the kernels."""
 _FULL_WIDTH = 2 * math.sqrt(2 * math.log(2))
 """Full width at half maximum of a Gaussian in units of its standard deviation."""
 
@@ -99,7 +97,10 @@ def edge_map(
     maps = _located(array, window, "edge_map", method=method, level=float(level), least=min_significance)
     unit = units.units_of(array[ENERGY])
     arrays = {name: annotate(maps[k], name, units=unit) for k, name in enumerate(("edge_energy", "edge_energy_stderr"))}
-    return xr.Dataset({**arrays, "quality": _quality(maps[-1], stack)}, attrs={"method": method})
+    return xr.Dataset(
+        {**arrays, "quality": flagged(outcome_flags(maps[-1]), earlier_quality(stack))},
+        attrs={"method": method},
+    )
 
 
 @recorded
@@ -177,12 +178,7 @@ def peak_map(
     names = [(f"peak_{name}{end}", kinds[name]) for name in kinds for end in ("", "_stderr")]
     arrays = {name: annotate(maps[k], name, units=its) for k, (name, its) in enumerate(names)}
     attrs = {"method": method, "kind": kind}
-    return xr.Dataset({**arrays, "quality": _quality(maps[-1], stack)}, attrs=attrs)
-
-
-def _quality(outcome: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    before = stack.get("quality") if isinstance(stack, xr.Dataset) else None
-    return flagged(outcome_flags(outcome, _REASONS), before)
+    return xr.Dataset({**arrays, "quality": flagged(outcome_flags(maps[-1]), earlier_quality(stack))}, attrs=attrs)
 
 
 def _located(

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm.contrast import quality_before, signal_and_variance
+from xstxm.contrast import signal_and_variance
 from xstxm.conventions import ENERGY, annotate
-from xstxm.edges import flagged, significance
+from xstxm.edges import earlier_quality, flagged, significance
 from xstxm.errors import MissingDimensionError, OptionError
 from xstxm.provenance import note, recorded
 
@@ -105,7 +105,7 @@ def dichroism(
     flags = {"not_measured": total.isnull().any(along), "below_noise": noise.any(along)}
     named = {side: str(_label(array, dim, k)) for side, k in zip(("plus", "minus"), at, strict=True)}
     note(f"plus: {named['plus']}, minus: {named['minus']}")
-    quality = flagged(flags, _joined(quality_before(stack), dim, at))
+    quality = flagged(flags, _joined(earlier_quality(stack), dim, at))
     return xr.Dataset({**stamped, "quality": quality}, attrs=named)
 
 

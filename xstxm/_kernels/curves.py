@@ -10,12 +10,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xstxm._kernels.features import BELOW_NOISE, LOCATED, NOT_MEASURED, OUTSIDE_WINDOW, POOR_FIT
-from xstxm._kernels.pixel_lines import noise_variance, slabs
+from xstxm._kernels.pixel_lines import (
+    BELOW_NOISE,
+    FOUND,
+    NOT_MEASURED,
+    OUTSIDE_WINDOW,
+    POOR_FIT,
+    noise_variance,
+    slabs,
+)
 
 Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 N_PARAMETERS = 4
 MAX_ITERATIONS = 60
+WIDEST, FARTHEST = 2.0, 3.0
+"""Logarithm of the width, and distance of the centre, in half windows, from where there is no way back."""
 CONVERGED = 1e-6
 """Largest last step: of centre and log width, and of base and height in units of the spread of the values."""
 
@@ -68,8 +77,9 @@ def locate_curve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return centre, value at the top, amplitude and width of a Gaussian, or an arctangent step, and the outcome (p).
 
-    Each of the four with its error (8, p), NaN where there is none; values (e, p) at ascending x (e). A curve whose
-    amplitude is not `least` of its errors above zero is noise.
+    Each of the four with its error (8, p), NaN where there is none; values (e, p) at ascending x (e). Where `least`
+    errors reach from the amplitude to zero, from the centre across half of the window, or from the width of a peak
+    to zero, the curve is noise.
     """
     maps = np.full((8, values.shape[1]), np.nan)
     outcome = np.full(values.shape[1], NOT_MEASURED, dtype=np.int8)
@@ -87,10 +97,11 @@ def locate_curve(
         point = noise_variance(rss, seen.sum(0) - N_PARAMETERS, np.abs(y).max(0), eps)
         covariance = _inverse(_normal(jacobian * seen)) * point
         maps[:, numbers] = _described(parameters, covariance)
-        significant = parameters[1] > least * np.sqrt(covariance[1, 1])
-        placed = np.where(np.abs(parameters[2]) <= 1, LOCATED, OUTSIDE_WINDOW)
+        amplitude, centre, width = least * np.sqrt(covariance[(1, 2, 3), (1, 2, 3)])
+        significant = (parameters[1] > amplitude) & (centre < 1) & ((width < 1) | (not peak))
+        placed = np.where(np.abs(parameters[2]) <= 1, FOUND, OUTSIDE_WINDOW)
         outcome[numbers] = np.where(converged, np.where(significant, placed, BELOW_NOISE), POOR_FIT)
-    maps[:, outcome != LOCATED] = np.nan
+    maps[:, outcome != FOUND] = np.nan
     return maps, outcome
 
 
@@ -126,7 +137,7 @@ def levenberg_marquardt(
         misfit, jacobian = np.where(better, left, misfit), np.where(better, tried, jacobian)
         small = (np.abs(step) <= CONVERGED * scale[:, going]).all(0)
         converged[going[small]] = True
-        on = ~small
+        on = ~small & (parameters[3, going] < WIDEST) & (np.abs(parameters[2, going]) < FARTHEST)
         going, misfit, jacobian = going[on], misfit[:, on], jacobian[..., on]
         if not going.size:
             break

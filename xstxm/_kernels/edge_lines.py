@@ -10,10 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstxm._kernels.pixel_lines import combine, noise_variance, powers, slabs, weights_of
-
-MEASURED, BELOW_NOISE, NOT_MEASURED = range(3)
-"""What became of a pixel."""
+from xstxm._kernels.pixel_lines import (
+    BELOW_NOISE,
+    FOUND,
+    NOT_MEASURED,
+    combine,
+    noise_variance,
+    powers,
+    slabs,
+    weights_of,
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ def normalize_pixels(
         found = weights.determined & (height > least * np.sqrt(squared))
         step[numbers] = np.where(weights.determined, height, np.nan)
         stderr[numbers] = np.where(weights.determined, np.sqrt(squared), np.nan)
-        outcome[numbers] = np.where(found, MEASURED, np.where(weights.determined, BELOW_NOISE, NOT_MEASURED))
+        outcome[numbers] = np.where(found, FOUND, np.where(weights.determined, BELOW_NOISE, NOT_MEASURED))
         height = np.where(found, height, np.nan)
         normalised[:, numbers] = above / height
         if spread is not None and noise is not None:

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstxm._kernels.pixel_lines import combine, noise_variance, powers, slabs, weights_of
-
-LOCATED, NOT_MEASURED, BELOW_NOISE, OUTSIDE_WINDOW, POOR_FIT = range(5)
-"""What became of a pixel."""
+from xstxm._kernels.pixel_lines import (
+    BELOW_NOISE,
+    FOUND,
+    NOT_MEASURED,
+    OUTSIDE_WINDOW,
+    combine,
+    noise_variance,
+    powers,
+    slabs,
+    weights_of,
+)
 
 DERIVATIVE = {"level": 0, "maximum": 1, "inflection": 2}
 """Which derivative of the curve takes a given value at the feature."""
@@ -43,7 +50,7 @@ def locate(
         covariance = np.einsum("tep,uep->tup", weights, weights, optimize=True) * point
         found[:, numbers], reason = _feature(coefficients, covariance, feature, level, least)
         outcome[numbers] = np.where(determined & (free > 0), reason, NOT_MEASURED)
-    found[:, outcome != LOCATED] = np.nan
+    found[:, outcome != FOUND] = np.nan
     return found, outcome
 
 
@@ -67,7 +74,7 @@ def _feature(
         position_stderr = stderr[1] / np.abs(slope)
     inside = np.abs(x) <= 1
     nowhere = np.isnan(x) if feature == "level" else np.zeros(x.shape, dtype=bool)
-    reason = np.where(significant, np.where(inside, LOCATED, OUTSIDE_WINDOW), BELOW_NOISE)
+    reason = np.where(significant, np.where(inside, FOUND, OUTSIDE_WINDOW), BELOW_NOISE)
     reason = np.where(nowhere, OUTSIDE_WINDOW, reason)
     return np.array([x, position_stderr, height, stderr[0]]), reason
 

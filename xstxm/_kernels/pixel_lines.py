@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+FOUND, NOT_MEASURED, BELOW_NOISE, OUTSIDE_WINDOW, POOR_FIT = range(5)
+"""What became of a pixel."""
 SLAB = 4096
 """Pixels worked on at once, so that temporary arrays stay small."""
 SINGULAR = 1e-10
