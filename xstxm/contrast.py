@@ -192,7 +192,7 @@ def _sides(stack: xr.DataArray | xr.Dataset, on: At, off: At, signal: str) -> tu
 
 def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[xr.DataArray, xr.DataArray | None]:
     """Return the signal in floats, NaN outside the mask, and its variance where the Dataset holds one."""
-    array = floating(used_pixels(signal_of(stack, signal), stack))
+    array = used_pixels(floating(signal_of(stack, signal)), stack)
     held = f"{signal}_variance"
     return array, stack[held] if isinstance(stack, xr.Dataset) and held in stack else None
 

@@ -93,7 +93,7 @@ def edge_map(
     if isinstance(stack, xr.Dataset) and signal == "normalized_absorption":
         do = "call .stxm.normalize_edge(...) first, or pass method='derivative' and signal='optical_density'"
         require_variable(stack, signal, do)
-    array = floating(used_pixels(signal_of(stack, signal), stack))
+    array = used_pixels(floating(signal_of(stack, signal)), stack)
     maps = _located(array, window, "edge_map", method=method, level=float(level), least=min_significance)
     unit = units.units_of(array[ENERGY])
     arrays = {name: annotate(maps[k], name, units=unit) for k, name in enumerate(("edge_energy", "edge_energy_stderr"))}
@@ -169,7 +169,7 @@ def peak_map(
     check_choice("method", method, PeakMethod)
     check_choice("kind", kind, PeakKind)
     stack = units.dequantify(stack)
-    array = floating(used_pixels(signal_of(stack, signal), stack))
+    array = used_pixels(floating(signal_of(stack, signal)), stack)
     sign = -1.0 if kind == "dip" else 1.0
     maps = _located(array, window, "peak_map", method=method, sign=sign, least=min_significance)
     unit, height = units.units_of(array[ENERGY]), array.attrs.get("units")

@@ -1,7 +1,8 @@
-"""A peak or a step fitted to every pixel at once, by Levenberg-Marquardt on all pixels that have not converged.
+"""A peak or a step fitted to every pixel at once, by damped Newton steps on all pixels that have not converged.
 
-Index letters: e energy, i parameter, p pixel. Energies are scaled so that the window is -1..1. The parameters are
-base, height, centre and the logarithm of the width, which keeps the width above zero.
+Index letters: e energy, i parameter, p pixel. Energies are scaled so that the window is -1..1. The curve is
+``base + height s(u)``, ``u = (x - centre) / width``; the parameters are base, height, centre and the logarithm of the
+width, which keeps the width above zero.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from xstxm._kernels.pixel_lines import (
     slabs,
 )
 
-Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Shape = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 N_PARAMETERS = 4
 MAX_ITERATIONS = 60
 WIDEST, FARTHEST = 2.0, 3.0
@@ -29,24 +30,16 @@ CONVERGED = 1e-6
 """Largest last step: of centre and log width, and of base and height in units of the spread of the values."""
 
 
-def gaussian(x: np.ndarray, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return base + height exp(-u^2 / 2), u = (x - centre) / width, (e, p) and its derivatives (i, e, p)."""
-    base, height, centre, log_width = parameters
-    width = np.exp(log_width)
-    u = (x[:, None] - centre) / width
+def gaussian(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return exp(-u^2 / 2) and its first two derivatives."""
     bell = np.exp(-0.5 * u * u)
-    slope = height * bell * u
-    return base + height * bell, np.stack([np.ones_like(u), bell, slope / width, slope * u])
+    return bell, -u * bell, (u * u - 1) * bell
 
 
-def arctangent(x: np.ndarray, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return base + height (1/2 + atan(u) / pi), u = (x - centre) / width, (e, p) and its derivatives (i, e, p)."""
-    base, height, centre, log_width = parameters
-    width = np.exp(log_width)
-    u = (x[:, None] - centre) / width
-    rise = 0.5 + np.arctan(u) / np.pi
-    slope = -height / (np.pi * (1 + u * u))
-    return base + height * rise, np.stack([np.ones_like(u), rise, slope / width, slope * u])
+def arctangent(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return 1/2 + atan(u) / pi, a step from 0 to 1, and its first two derivatives."""
+    slope = 1 / (np.pi * (1 + u * u))
+    return 0.5 + np.arctan(u) / np.pi, slope, -2 * np.pi * u * slope * slope
 
 
 def start_peak(y: np.ndarray, seen: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -83,7 +76,7 @@ def locate_curve(
     """
     maps = np.full((8, values.shape[1]), np.nan)
     outcome = np.full(values.shape[1], NOT_MEASURED, dtype=np.int8)
-    curve, start = (gaussian, start_peak) if peak else (arctangent, start_step)
+    shape, start = (gaussian, start_peak) if peak else (arctangent, start_step)
     used = np.isfinite(values)
     for numbers, _ in slabs(used):
         numbers = numbers[used[:, numbers].sum(0) > N_PARAMETERS]
@@ -91,11 +84,10 @@ def locate_curve(
             continue
         seen = used[:, numbers]
         y = np.where(seen, values[:, numbers], 0).astype(float)
-        parameters, converged = levenberg_marquardt(curve, x, y, seen, start(y, seen, x))
-        model, jacobian = curve(x, parameters)
-        rss = (np.where(seen, y - model, 0) ** 2).sum(0)
+        parameters, converged = least_squares(shape, x, y, seen, start(y, seen, x))
+        rss, _, normal, _ = _expansion(shape, x, y, seen, parameters)
         point = noise_variance(rss, seen.sum(0) - N_PARAMETERS, np.abs(y).max(0), eps)
-        covariance = _inverse(_normal(jacobian * seen)) * point
+        covariance = _inverse(normal) * point
         maps[:, numbers] = _described(parameters, covariance)
         amplitude, centre, width = least * np.sqrt(covariance[(1, 2, 3), (1, 2, 3)])
         significant = (parameters[1] > amplitude) & (centre < 1) & ((width < 1) | (not peak))
@@ -115,56 +107,81 @@ def _described(parameters: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     )
 
 
-def levenberg_marquardt(
-    curve: Curve, x: np.ndarray, y: np.ndarray, seen: np.ndarray, parameters: np.ndarray
+def least_squares(
+    shape: Shape, x: np.ndarray, y: np.ndarray, seen: np.ndarray, parameters: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the parameters (i, p) with the least squares, and which pixels converged (p)."""
     low, high = _extremes(y, seen)
     parameters, converged = parameters.copy(), high <= low
     scale = np.stack([high - low, high - low, np.ones_like(low), np.ones_like(low)])
-    damping = np.full(y.shape[1], 1e-3)
     going = np.flatnonzero(high > low)
-    model, jacobian = curve(x, parameters[:, going])
-    misfit = np.where(seen[:, going], y[:, going] - model, 0)
+    damping = np.full(going.size, 1e-3)
+    here = _expansion(shape, x, y[:, going], seen[:, going], parameters[:, going])
     for _ in range(MAX_ITERATIONS):
-        step = _damped_step(jacobian * seen[:, going], misfit, damping[going])
-        trial = parameters[:, going] + step
-        model, tried = curve(x, trial)
-        left = np.where(seen[:, going], y[:, going] - model, 0)
-        better = (left * left).sum(0) <= (misfit * misfit).sum(0)
-        parameters[:, going] = np.where(better, trial, parameters[:, going])
-        damping[going] *= np.where(better, 0.2, 5.0)
-        misfit, jacobian = np.where(better, left, misfit), np.where(better, tried, jacobian)
+        step = _damped_step(*here[1:], damping)
+        there = _expansion(shape, x, y[:, going], seen[:, going], parameters[:, going] + step)
+        better = there[0] <= here[0]
+        parameters[:, going] += np.where(better, step, 0)
+        damping *= np.where(better, 0.2, 5.0)
+        here = tuple(np.where(better, new, old) for new, old in zip(there, here, strict=True))
         small = (np.abs(step) <= CONVERGED * scale[:, going]).all(0)
         converged[going[small]] = True
         on = ~small & (parameters[3, going] < WIDEST) & (np.abs(parameters[2, going]) < FARTHEST)
-        going, misfit, jacobian = going[on], misfit[:, on], jacobian[..., on]
+        going, damping, here = going[on], damping[on], tuple(array[..., on] for array in here)
         if not going.size:
             break
     return parameters, converged
 
 
-def _damped_step(jacobian: np.ndarray, misfit: np.ndarray, damping: np.ndarray) -> np.ndarray:
-    normal = _normal(jacobian)
-    gradient = np.einsum("iep,ep->ip", jacobian, misfit)
-    damped = normal * (1 + np.eye(N_PARAMETERS)[..., None] * damping)
-    step = np.einsum("ijp,jp->ip", _inverse(damped), gradient)
+def _expansion(
+    shape: Shape, x: np.ndarray, y: np.ndarray, seen: np.ndarray, parameters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the sum of squares (p), J^T r (i, p), J^T J and the Hessian of half the sum (i, i, p).
+
+    The Hessian adds to J^T J the curvature of the curve times the residual: where a Gaussian is not the whole truth,
+    J^T J alone converges slowly.
+    """
+    base, height, centre, log_width = parameters
+    width = np.exp(log_width)
+    u = (x[:, None] - centre) / width
+    s, slope, bend = (np.where(seen, array, 0) for array in shape(u))
+    misfit = np.where(seen, y - base - height * s, 0)
+    jacobian = [seen.astype(float), s, -height * slope / width, -height * slope * u]
+    normal = np.empty((N_PARAMETERS, N_PARAMETERS, y.shape[1]))
+    for i in range(N_PARAMETERS):
+        for j in range(i + 1):
+            normal[i, j] = normal[j, i] = np.einsum("ep,ep->p", jacobian[i], jacobian[j])
+    gradient = np.stack([np.einsum("ep,ep->p", row, misfit) for row in jacobian])
+    sloped = [np.einsum("ep,ep->p", slope * u**k, misfit) for k in (0, 1)]
+    bent = [np.einsum("ep,ep->p", bend * u**k, misfit) for k in (0, 1, 2)]
+    hessian = normal.copy()
+    for i, j, curved in (
+        (1, 2, -sloped[0] / width),
+        (1, 3, -sloped[1]),
+        (2, 2, height * bent[0] / width**2),
+        (2, 3, height * (bent[1] + sloped[0]) / width),
+        (3, 3, height * (bent[2] + sloped[1])),
+    ):
+        hessian[i, j] = hessian[j, i] = normal[i, j] - curved
+    return np.einsum("ep,ep->p", misfit, misfit), gradient, normal, hessian
+
+
+def _damped_step(gradient: np.ndarray, normal: np.ndarray, hessian: np.ndarray, damping: np.ndarray) -> np.ndarray:
+    """Return Newton's step, or that of J^T J where Newton's would climb."""
+    guard = np.einsum("iip->ip", normal)[:, None] * np.eye(N_PARAMETERS)[..., None] * damping
+    step = np.einsum("ijp,jp->ip", _inverse(hessian + guard), gradient)
+    climbs = ~(np.einsum("ip,ip->p", step, gradient) > 0)
+    if climbs.any():
+        downhill = _inverse((normal + guard)[..., climbs])
+        step[:, climbs] = np.einsum("ijp,jp->ip", downhill, gradient[:, climbs])
     step[3] = np.clip(step[3], -1, 1)
     return step
 
 
-def _normal(jacobian: np.ndarray) -> np.ndarray:
-    """Return J^T J (i, i, p)."""
-    normal = np.empty((N_PARAMETERS, N_PARAMETERS, jacobian.shape[2]))
-    for i in range(N_PARAMETERS):
-        for j in range(i + 1):
-            normal[i, j] = normal[j, i] = np.einsum("ep,ep->p", jacobian[i], jacobian[j])
-    return normal
-
-
 def _inverse(normal: np.ndarray) -> np.ndarray:
     """Return the inverse of each matrix (i, i, p), scaled to a unit diagonal, which tells a width from counts."""
-    size = np.sqrt(np.maximum(np.einsum("iip->ip", normal), np.finfo(float).tiny))
-    unit = normal / (size[:, None] * size[None]) + 1e-13 * np.eye(N_PARAMETERS)[..., None]
+    diagonal = np.abs(np.einsum("iip->ip", normal))
+    size = np.sqrt(np.maximum(diagonal, np.finfo(float).tiny))
     with np.errstate(over="ignore"):
-        return np.moveaxis(np.linalg.inv(np.moveaxis(unit, -1, 0)), 0, -1) / (size[:, None] * size[None])
+        unit = normal / size[:, None] / size[None] + 1e-13 * np.eye(N_PARAMETERS)[..., None]
+        return np.moveaxis(np.linalg.inv(np.moveaxis(unit, -1, 0)), 0, -1) / size[:, None] / size[None]
