@@ -153,3 +153,97 @@ def test_interp_energy__of_one_string_or_of_text_along_energy(stack):
 def test_sel_energy__of_a_single_image_says_how_to_go_on(stack):
     with pytest.raises(MissingDimensionError, match=r'\.expand_dims\("energy"\)'):
         xstxm.sel_energy(stack.isel(energy=0), 505, 510)
+
+
+def axis(*energies):
+    values = np.array(energies, dtype=float)
+    return xr.DataArray(np.ones(values.size), dims="energy", coords={"energy": ("energy", values, {"units": "eV"})})
+
+
+def test_calibrate_energy__one_feature_is_a_shift():
+    moved = xstxm.calibrate_energy(axis(505, 530, 510), features={"518.1 eV": "0.5184 keV"})
+    np.testing.assert_allclose(moved["energy"], [505.3, 530.3, 510.3])
+    assert not [name for name in moved["energy"].attrs if name.startswith("calibration")]
+    assert "1 features: E' = 518.4 + 1 * (E - 518.1) eV" in moved.attrs["history"]
+
+
+@given(scale=st.floats(0.9, 1.1), shift=st.floats(-5, 5), weighted=st.booleans())
+def test_calibrate_energy__features_on_a_line_give_the_line(scale, shift, weighted):
+    measured = [508.0, 517.0, 529.5]
+    features = {value: 510 + scale * (value - 510) + shift for value in measured}
+    errors = [0.1, 0.02, 0.3] if weighted else None
+    moved = xstxm.calibrate_energy(axis(505, 530, 510), features=features, feature_errors=errors)
+    np.testing.assert_allclose(moved["energy"], 510 + scale * (np.array([505, 530, 510]) - 510) + shift)
+    assert moved["energy"].attrs["calibration_residual"] < 1e-9
+
+
+@pytest.mark.parametrize("errors", [None, [0.1, 0.02, 0.05, 0.2]])
+def test_calibrate_energy__features_are_fitted_as_numpy_does(errors):
+    measured, known = np.array([508.0, 512.0, 518.0, 529.5]), np.array([508.3, 512.1, 518.4, 529.6])
+    features = dict(zip(measured, known, strict=True))
+    moved = xstxm.calibrate_energy(axis(505, 530, 510), features=features, feature_errors=errors)
+    weights = None if errors is None else 1 / np.array(errors)
+    line, covariance = np.polyfit(measured - 510, known, 1, w=weights, cov="unscaled" if errors is not None else True)
+    np.testing.assert_allclose(moved["energy"], np.polyval(line, np.array([505, 530, 510]) - 510.0))
+    attrs = moved["energy"].attrs
+    residual = np.sqrt(np.mean((known - np.polyval(line, measured - 510)) ** 2))
+    assert attrs["calibration_residual"] == pytest.approx(residual)
+    scale_error = np.sqrt(covariance[0, 0]) * (line[0] if errors is not None else 1)
+    assert attrs["calibration_scale_error"] == pytest.approx(scale_error)
+    assert f"scale error {scale_error:.2g}" in moved.attrs["history"]
+
+
+def test_calibrate_energy__errors_of_features_are_honest():
+    rng = np.random.default_rng(0)
+    errors, known = [0.05, 0.02, 0.1], [508.0, 518.0, 530.0]
+    standardised = []
+    for _ in range(400):
+        measured = np.array(known) + rng.standard_normal(3) * errors
+        features = dict(zip(measured, known, strict=True))
+        moved = xstxm.calibrate_energy(axis(505, 530), features=features, feature_errors=errors)
+        centre = np.average(measured, weights=1 / np.array(errors) ** 2)
+        scale = (moved["energy"][1] - moved["energy"][0]) / 25
+        at_centre = moved["energy"][0] + scale * (centre - 505) - centre
+        attrs = moved["energy"].attrs
+        standardised.append([at_centre / attrs["calibration_error"], (scale - 1) / attrs["calibration_scale_error"]])
+    np.testing.assert_allclose(np.std(standardised, axis=0), 1, atol=0.1)
+
+
+def test_calibrate_energy__a_newer_calibration_replaces_what_an_older_said():
+    three = xstxm.calibrate_energy(axis(505, 530), features={508: 508.2, 518: 518.1, 530: 530.3})
+    assert "calibration_residual" in three["energy"].attrs
+    assert set(xstxm.calibrate_energy(three, 0.1)["energy"].attrs) == {"units"}
+
+
+def test_calibrate_energy__from_peaks_found_in_the_data(stack, i0):
+    od = xstxm.optical_density(stack, i0)
+    peak = xstxm.peak_map(xstxm.spectrum(od, {"x": (0.1, 0.4)}), (514, 520), method="gaussian", signal="spectrum")
+    measured, error = float(peak["peak_energy"]), float(peak["peak_energy_stderr"])
+    moved = xstxm.calibrate_energy(od, features={measured: "518.4 eV"}, feature_errors=[error])
+    np.testing.assert_allclose(moved["energy"], od["energy"] + 518.4 - measured)
+    assert moved["energy"].attrs["calibration_error"] == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        pytest.param({"features": {}}, OptionError, "give {measured: known}", id="none"),
+        pytest.param({"features": [(1, 2)]}, OptionError, "give {measured: known}", id="a list"),
+        pytest.param({"features": {518: 519}, "shift": 1}, OptionError, "leave those out", id="and a shift"),
+        pytest.param({"features": {518: 519, 520: 517}}, OptionError, "order is reversed", id="reversed"),
+        pytest.param({"features": {"518 eV": 519, 518.0: 520}}, OptionError, "measured at one energy", id="twice"),
+        pytest.param(
+            {"features": {518: 519}, "feature_errors": [0.1, 0.2]}, OptionError, "one error for each of the 1", id="two"
+        ),
+        pytest.param({"features": {518: 519}, "feature_errors": [0]}, OptionError, "is above zero", id="no error"),
+        pytest.param({"features": {"518": 519}}, MissingUnitsError, "'518 eV'", id="no unit"),
+    ],
+)
+def test_calibrate_energy__refuses_features(asked, error, message):
+    with pytest.raises(error, match=message):
+        xstxm.calibrate_energy(axis(505, 530), asked.pop("shift", 0.0), **asked)
+
+
+def test_window_at__is_ascending_whatever_the_order_of_the_axis():
+    found = xstxm.energy.window_at(axis(530, 505, 512, 508, 505)["energy"], (513, "505 eV"), "it")
+    assert found.tolist() == [1, 4, 3, 2]

@@ -114,7 +114,7 @@ def normalize_edge(
     --------
     >>> import xstxm
     >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
-    >>> stack = xstxm.normalize_edge(stack, pre_edge=("508 eV", "512 eV"), post_edge=("550 eV", "560 eV"))
+    >>> stack = xstxm.normalize_edge(stack, pre_edge=(508, 512), post_edge=("526 eV", "528 eV"), pre_order=0)
     >>> stack.normalized_absorption.dims, stack.edge_step.dims
     (('energy', 'y', 'x'), ('y', 'x'))
     """
