@@ -57,7 +57,7 @@ def test_maps__are_the_difference_and_the_ratio_of_the_means(od, dtype, chunks):
         xstxm.testing.assert_conforms(result, name)
         assert value_of(result).dtype == stderr_of(result).dtype == dtype
         assert not result["quality"].any()
-    assert difference.attrs["on"] == "510-511 eV"
+    assert difference.attrs["on"] == "510-511 eV (3 energies)"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -66,7 +66,7 @@ def test_maps__a_single_energy_is_the_nearest_measured_one(od, verb):
     values = od["optical_density"].values
     expected = values[7] - values[0] if verb is xstxm.difference_map else values[7] / values[0]
     np.testing.assert_allclose(value_of(found), expected)
-    assert "on: 515-515 eV (1 energies), off: 500-500 eV (1)" in found.attrs["history"]
+    assert "on: 515 eV, off: 500 eV" in found.attrs["history"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -103,6 +103,15 @@ def test_maps__variance_of_each_point_is_propagated(od, verb):
     v_on, v_off = variance[4:7].sum("energy") / 9, variance[:3].sum("energy") / 9
     expected = v_on + v_off if verb is xstxm.difference_map else v_on / off**2 + on**2 * v_off / off**4
     np.testing.assert_allclose(stderr_of(found), np.sqrt(expected))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_maps__an_unknown_variance_is_an_unknown_error(od, verb):
+    variance = xr.full_like(od["optical_density"], 1e-4)
+    variance[0, 1, 1] = np.nan
+    found = verb(od.assign(optical_density_variance=variance), (510, 511), (500, 502))
+    assert stderr_of(found).isnull().sum() == 1
+    assert np.isnan(stderr_of(found)[1, 1])
 
 
 @given(gain=st.floats(0.1, 10), offset=st.floats(-2, 2))
@@ -186,8 +195,10 @@ def test_maps__keep_earlier_flags(od):
     [
         pytest.param(600, 500, EnergyRangeError, "on is 600 eV, the stack covers 500-520 eV", id="beyond the stack"),
         pytest.param((504, 509), 500, EnergyRangeError, "on from 504 to 509 eV needs 1 or more", id="empty window"),
-        pytest.param((500, 511), (503, 515), OptionError, "on and off share 503-511 eV: part them", id="overlap"),
-        pytest.param(515, 514.9, OptionError, "on and off share 515-515 eV", id="one energy"),
+        pytest.param(
+            (500, 511), (503, 515), OptionError, r"on and off share 503-511 eV \(4 energies\): part them", id="overlap"
+        ),
+        pytest.param(515, 514.9, OptionError, "on and off share 515 eV", id="one energy"),
         pytest.param((500, 501, 502), 515, OptionError, "give the two limits", id="three limits"),
     ],
 )

@@ -10,7 +10,7 @@ from scipy.optimize import curve_fit
 
 import xstxm
 from xstxm.conventions import QUALITY_FLAGS
-from xstxm.errors import ChoiceError, EnergyRangeError, MissingVariableError, OptionError
+from xstxm.errors import ChoiceError, EnergyRangeError, MissingVariableError, OptionError, SchemaError
 
 ENERGY = np.concatenate([np.linspace(514, 517, 10), np.linspace(517.2, 521, 24)])
 WINDOW = (514, 521)
@@ -321,6 +321,16 @@ def test_edge_map__after_normalize_edge(stack, i0):
     assert found.attrs["history"].count("\n") == 2
     with pytest.raises(MissingVariableError, match=r"'normalized_absorption' is missing .*normalize_edge\(\.\.\.\)"):
         xstxm.edge_map(od, (514, 519))
+
+
+@pytest.mark.parametrize("kind", ["array", "dataset"])
+def test_edge_map__refuses_the_half_step_of_an_optical_density(kind):
+    array = simulated("half_step").rename("optical_density")
+    given_stack = array if kind == "array" else array.to_dataset()
+    with pytest.raises(SchemaError, match=r"rise through 0\.5, found 'optical_density': call \.stxm\.normalize_edge"):
+        xstxm.edge_map(given_stack, WINDOW, signal="optical_density")
+    found = xstxm.edge_map(given_stack, WINDOW, method="derivative", signal="optical_density")
+    np.testing.assert_allclose(found["edge_energy"], centres(), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -166,28 +166,33 @@ def _sides(stack: xr.DataArray | xr.Dataset, on: At, off: At, signal: str) -> tu
     array, variance = signal_and_variance(stack, signal)
     energy = require_energy(array)
     index = {name: _energies_at(energy, at, name) for name, at in (("on", on), ("off", off))}
+    unit = units.units_of(energy)
     shared = np.intersect1d(index["on"], index["off"])
     if shared.size:
-        values = np.asarray(energy)[shared]
-        raise OptionError("off", off, f"on and off share {format_range(values, units.units_of(energy))}: part them")
+        raise OptionError("off", off, f"on and off share {_said(energy[shared], unit)}: part them")
     pieces = [array.isel({ENERGY: positions}) for positions in index.values()]
-    means = [piece.mean(ENERGY, skipna=True, dtype=float) for piece in pieces]
-    counts = [piece.count(ENERGY) for piece in pieces]
     errors: list[Any] = [None, None]
     if variance is not None:
-        used = [variance.isel({ENERGY: positions}) for positions in index.values()]
-        errors = [v.where(p.notnull()).sum(ENERGY) / n**2 for v, p, n in zip(used, pieces, counts, strict=True)]
+        held = [variance.isel({ENERGY: positions}) for positions in index.values()]
+        summed = [v.where(p.notnull(), 0).sum(ENERGY, skipna=False) for v, p in zip(held, pieces, strict=True)]
+        errors = [total / piece.count(ENERGY) ** 2 for total, piece in zip(summed, pieces, strict=True)]
     elif max(map(len, index.values())) > 1:
         point = _point_variance(pieces)
-        errors = [point / n for n in counts]
+        errors = [point / piece.count(ENERGY) for piece in pieces]
     else:
         note(f"no standard error: one energy each and no {array.name}_variance")
-    labels = [format_range(np.asarray(piece[ENERGY]), units.units_of(energy)) for piece in pieces]
-    note(f"on: {labels[0]} ({len(index['on'])} energies), off: {labels[1]} ({len(index['off'])})")
-    sides = [
-        _Side(mean.astype(array.dtype), error, label) for mean, error, label in zip(means, errors, labels, strict=True)
-    ]
-    return array, sides[0], sides[1]
+    means = [piece.mean(ENERGY, skipna=True, dtype=float).astype(array.dtype) for piece in pieces]
+    labels = [_said(piece[ENERGY], unit) for piece in pieces]
+    note(f"on: {labels[0]}, off: {labels[1]}")
+    over, under = (_Side(*side) for side in zip(means, errors, labels, strict=True))
+    return array, over, under
+
+
+def _said(energy: xr.DataArray, unit: str) -> str:
+    """Return ``518.4 eV``, or ``508-512 eV (9 energies)``."""
+    if len(np.unique(energy)) == 1:
+        return f"{float(energy[0]):g} {unit}"
+    return f"{format_range(np.asarray(energy), unit)} ({energy.size} energies)"
 
 
 def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[xr.DataArray, xr.DataArray | None]:
@@ -200,15 +205,14 @@ def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[
 def _energies_at(energy: xr.DataArray, at: At, what: str) -> np.ndarray:
     """Return the positions of the energies in a window, or of the measured energy that is nearest."""
     if isinstance(at, tuple | list):
-        return window_at(energy, (at[0], at[-1]) if len(at) == 2 else at, what)
+        return window_at(energy, at, what)
     values = np.asarray(energy, dtype=float)
     wanted = units.to_magnitude(at, energy, what)
     nearest = values[np.abs(values - wanted).argmin()]
     unit = units.units_of(energy)
-    gaps = np.abs(values - nearest)
-    reach = max(gaps[gaps > 0].min(initial=np.inf) / 2, get_options().energy_tolerance * units.factor("eV", unit))
-    inside = values.min() <= wanted <= values.max()
-    if not inside and not abs(wanted - nearest) <= (reach if np.isfinite(reach) else 0):
+    gaps = np.abs(values[values != nearest] - nearest)
+    reach = max(gaps.min() / 2 if gaps.size else 0.0, get_options().energy_tolerance * units.factor("eV", unit))
+    if not values.min() - reach <= wanted <= values.max() + reach:
         raise EnergyRangeError(
             f"{what} is {wanted:g} {unit}, the stack covers {format_range(values, unit)}: give an energy within"
         )
@@ -220,12 +224,14 @@ def _point_variance(pieces: list[xr.DataArray]) -> xr.DataArray:
     total: Any = 0
     free: Any = 0
     for piece in pieces:
-        energy = piece[ENERGY].astype(float).where(piece.notnull())
-        x = energy - energy.mean(ENERGY)
-        y = piece - piece.mean(ENERGY, dtype=float)
-        count, power = piece.count(ENERGY), (x * x).sum(ENERGY)
+        seen, energy = piece.notnull(), piece[ENERGY].astype(float)
+        # centred twice: small numbers, which the dtype of the signal holds as well as float64 would
+        x = (energy - energy.mean()).astype(piece.dtype).where(seen)
+        x = x - x.mean(ENERGY)
+        y = piece - piece.mean(ENERGY)
+        count, power = seen.sum(ENERGY), (x * x).sum(ENERGY)
         sloping = (count > 2) & (power > 0)
-        slope = xr.where(sloping, (x * y).sum(ENERGY) / power.where(sloping), 0.0)
-        total = total + ((y - slope * x) ** 2).sum(ENERGY)
+        slope = xr.where(sloping, (x * y).sum(ENERGY) / power.where(sloping), 0).astype(piece.dtype)
+        total = total + ((y - slope * x) ** 2).sum(ENERGY, dtype=float)
         free = free + (count - 1 - sloping).clip(min=0)
     return total / free.where(free > 0)

@@ -13,7 +13,7 @@ from xstxm._apply import over_energy
 from xstxm.conventions import ENERGY, annotate, require_energy, require_variable, signal_of, used_pixels
 from xstxm.edges import earlier_quality, flagged, floating, outcome_flags, pixels_last, significance
 from xstxm.energy import Window, window_at
-from xstxm.errors import check_choice
+from xstxm.errors import SchemaError, check_choice
 from xstxm.provenance import recorded
 
 EdgeMethod: TypeAlias = Literal["half_step", "derivative", "arctangent"]
@@ -70,6 +70,8 @@ def edge_map(
         The Dataset has no such signal.
     EnergyRangeError
         Fewer than five different energies in the window; it says which are there.
+    SchemaError
+        The half step of an optical density, which is not normalised.
     ChoiceError
         Unknown method.
     ChunkingError
@@ -94,6 +96,11 @@ def edge_map(
         do = "call .stxm.normalize_edge(...) first, or pass method='derivative' and signal='optical_density'"
         require_variable(stack, signal, do)
     array = used_pixels(floating(signal_of(stack, signal)), stack)
+    if method == "half_step" and array.name == "optical_density":
+        raise SchemaError(
+            f"the half step is where normalised spectra rise through {level:g}, found 'optical_density': call "
+            ".stxm.normalize_edge(...) first, or pass method='derivative' or method='arctangent'"
+        )
     maps = _located(array, window, "edge_map", method=method, level=float(level), least=min_significance)
     unit = units.units_of(array[ENERGY])
     arrays = {name: annotate(maps[k], name, units=unit) for k, name in enumerate(("edge_energy", "edge_energy_stderr"))}

@@ -116,11 +116,12 @@ def least_squares(
     scale = np.stack([high - low, high - low, np.ones_like(low), np.ones_like(low)])
     going = np.flatnonzero(high > low)
     damping = np.full(going.size, 1e-3)
-    here = _expansion(shape, x, y[:, going], seen[:, going], parameters[:, going])
+    here: tuple[np.ndarray, ...] = _expansion(shape, x, y[:, going], seen[:, going], parameters[:, going])
     for _ in range(MAX_ITERATIONS):
-        step = _damped_step(*here[1:], damping)
+        misfit, gradient, normal, hessian = here
+        step = _damped_step(gradient, normal, hessian, damping)
         there = _expansion(shape, x, y[:, going], seen[:, going], parameters[:, going] + step)
-        better = there[0] <= here[0]
+        better = there[0] <= misfit
         parameters[:, going] += np.where(better, step, 0)
         damping *= np.where(better, 0.2, 5.0)
         here = tuple(np.where(better, new, old) for new, old in zip(there, here, strict=True))
