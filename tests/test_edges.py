@@ -200,6 +200,15 @@ def test_normalize_edge__constant_negative_and_missing_pixels_are_nan_with_the_r
     assert int(flagged(found, "below_noise").sum()) == int(flagged(found, "not_measured").sum()) == 2
 
 
+def test_normalize_edge__a_pixel_whose_noise_cannot_be_judged_is_flagged(stack):
+    few = stack["optical_density"].sel(energy=[500, 501, 503, 545], method="nearest")
+    few[1, 0, 0] = np.nan
+    found = xstxm.normalize_edge(few.to_dataset(), pre_edge=(500, 503), post_edge=(545, 545))
+    assert flagged(found, "not_measured").values.nonzero() == (np.array([0]), np.array([0]))
+    assert np.isnan(found["edge_step_stderr"][0, 0])
+    assert np.isfinite(found["edge_step"]).all()
+
+
 def test_normalize_edge__min_significance_acts(stack):
     weak = noisy(stack, 0.2)
     strict = flagged(xstxm.normalize_edge(weak, **WINDOWS, min_significance=30), "below_noise")

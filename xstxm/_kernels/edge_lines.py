@@ -91,10 +91,11 @@ def normalize_pixels(
         y = values[:, numbers].astype(float)
         noise = None if variance is None else variance[:, numbers].astype(float)
         above, height, squared = _fit_lines(y, noise, seen, weights, lines, eps)
-        found = weights.determined & (height > least * np.sqrt(squared))
+        judged = weights.determined & np.isfinite(squared)
+        found = judged & (height > least * np.sqrt(squared))
         step[numbers] = np.where(weights.determined, height, np.nan)
-        stderr[numbers] = np.where(weights.determined, np.sqrt(squared), np.nan)
-        outcome[numbers] = np.where(found, FOUND, np.where(weights.determined, BELOW_NOISE, NOT_MEASURED))
+        stderr[numbers] = np.where(judged, np.sqrt(squared), np.nan)
+        outcome[numbers] = np.where(found, FOUND, np.where(judged, BELOW_NOISE, NOT_MEASURED))
         height = np.where(found, height, np.nan)
         normalised[:, numbers] = above / height
         if spread is not None and noise is not None:

@@ -73,9 +73,9 @@ def _feature(
             significant &= np.einsum("tp,tp->p", rise, coefficients) > least * rise_stderr
         position_stderr = stderr[1] / np.abs(slope)
     inside = np.abs(x) <= 1
-    nowhere = np.isnan(x) if feature == "level" else np.zeros(x.shape, dtype=bool)
     reason = np.where(significant, np.where(inside, FOUND, OUTSIDE_WINDOW), BELOW_NOISE)
-    reason = np.where(nowhere, OUTSIDE_WINDOW, reason)
+    if feature == "level":
+        reason = np.where(np.isnan(x), OUTSIDE_WINDOW, reason)
     return np.array([x, position_stderr, height, stderr[0]]), reason
 
 
