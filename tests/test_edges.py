@@ -217,7 +217,9 @@ def test_normalize_edge__min_significance_acts(stack):
 
 
 def test_normalize_edge__keeps_earlier_flags_and_renews_its_own(stack):
-    before = xr.full_like(stack["optical_density"].isel(energy=0, drop=True), 4 | 32 | 256, dtype="int16")
+    before = xr.full_like(
+        stack["optical_density"].isel(energy=0, drop=True), 4 | 32 | QUALITY_FLAGS["below_noise"], dtype="int16"
+    )
     found = xstxm.normalize_edge(stack.assign(quality=before), **WINDOWS)
     assert (found["quality"] == 4 | 32).all()
 
@@ -315,3 +317,9 @@ def test_normalize_edge__of_text_is_refused(stack):
 def test_normalize_edge__by_frame_and_large_is_refused(stack):
     with xstxm.set_options(rechunk_limit=1), pytest.raises(ChunkingError, match="normalize_edge needs 'energy'"):
         xstxm.normalize_edge(stack.chunk(energy=1), **WINDOWS)
+
+
+def test_quality_flags__are_different_bits_of_an_int16():
+    bits = list(QUALITY_FLAGS.values())
+    assert len(set(bits)) == len(bits)
+    assert all(0 < bit < 2**15 and bit & (bit - 1) == 0 for bit in bits)

@@ -38,8 +38,8 @@ QUALITY_FLAGS: Mapping[str, int] = {
     "outside_overlap": 8,
     "poor_fit": 16,
     "not_measured": 32,
-    "below_noise": 256,
-    "outside_window": 512,
+    "below_noise": 64,
+    "outside_window": 128,
 }
 
 NO_SAMPLE, UNDECIDED = -1, -2
