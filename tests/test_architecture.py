@@ -19,6 +19,7 @@ TIERS = [
     {"_apply", "provenance"},
     {
         "references", "energy", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
+        "frames", "cleaning", "corrections", "shaping", "merging",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__"},

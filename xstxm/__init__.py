@@ -4,6 +4,7 @@ from xstxm import accessor, conventions, errors, plot, provenance, roi, testing,
 from xstxm.absorption import estimate_i0, optical_density
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.fitting import fit, predict, residual
+from xstxm.frames import flag_frames
 from xstxm.io import open_stack, read_i0, read_references, write_nxstxm
 from xstxm.options import set_options
 from xstxm.phases import phase_map, phase_summary
@@ -20,6 +21,7 @@ __all__ = [
     "errors",
     "estimate_i0",
     "fit",
+    "flag_frames",
     "history",
     "interp_energy",
     "open_stack",

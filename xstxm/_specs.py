@@ -159,6 +159,43 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Standard deviation over the region.",
     ),
     ("n_pixels", (ENERGY,), None, "int", "Pixels", "Finite pixels of the region at each energy."),
+    (
+        "frame_quality",
+        (ENERGY, PIXEL),
+        None,
+        "int",
+        "Frame quality flags",
+        "Bits that say what is doubtful about a frame; 0 where nothing is.",
+    ),
+    ("frame_mean", (ENERGY, PIXEL), "count", "float", "Mean of the frame", "Mean over its finite pixels."),
+    (
+        "frame_similarity",
+        (ENERGY, PIXEL),
+        "1",
+        "float",
+        "Similarity of the frame",
+        "Share of its variance over the pixels that its neighbours in energy explain.",
+    ),
+    ("dark_fraction", (ENERGY, PIXEL), "1", "float", "Dark share", "Of the brighter half of the pixels."),
+    ("missing_fraction", (ENERGY, PIXEL), "1", "float", "Missing share", "NaN, of the pixels measured in most frames."),
+    (
+        "duplicate_of",
+        (ENERGY, PIXEL),
+        None,
+        "int",
+        "Repeats frame",
+        "Position along energy of an earlier frame that is equal bit for bit; -1 without one.",
+    ),
+    ("spike", _STACK, None, "bool", "Spike", "True where despike put a value in."),
+    ("bad_pixel", (PIXEL,), None, "bool", "Bad pixel", "True where a pixel was repaired at every energy."),
+    (
+        "line_correction",
+        (ENERGY, PIXEL),
+        None,
+        "float",
+        "Line correction",
+        "What a line was divided by (gain), or what was taken from it (offset).",
+    ),
 )
 
 SCHEMAS: Mapping[str, tuple[str, ...]] = {
@@ -166,6 +203,14 @@ SCHEMAS: Mapping[str, tuple[str, ...]] = {
     "reference_set": ("absorption", "energy"),
     "estimate_i0": ("i0", "i0_stderr", "mask"),
     "spectrum": ("spectrum", "spectrum_std", "n_pixels"),
+    "flag_frames": (
+        "frame_quality",
+        "frame_mean",
+        "frame_similarity",
+        "dark_fraction",
+        "missing_fraction",
+        "duplicate_of",
+    ),
     "fit": (
         "component_map",
         "component_map_stderr",

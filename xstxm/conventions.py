@@ -40,6 +40,18 @@ QUALITY_FLAGS: Mapping[str, int] = {
     "not_measured": 32,
 }
 
+FRAME_FLAGS: Mapping[str, int] = {
+    "not_measured": 1,
+    "partly_measured": 2,
+    "no_beam": 4,
+    "partly_dark": 8,
+    "constant": 16,
+    "outlier": 32,
+    "duplicate_frame": 64,
+    "duplicate_energy": 128,
+}
+"""Bits of `frame_quality`, one value for each frame."""
+
 NO_SAMPLE, UNDECIDED = -1, -2
 """Values of `phase_label` that are no phase."""
 
