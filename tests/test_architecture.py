@@ -99,6 +99,7 @@ def test_kernels__know_numpy_scipy_and_numba_only(path):
         "dataclasses",
         "math",
         "typing",
+        "warnings",
     }
     assert {module.split(".")[0] for module, _ in _imports(path)} <= known | {"collections"}
 

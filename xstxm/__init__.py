@@ -2,6 +2,7 @@
 
 from xstxm import accessor, conventions, errors, plot, provenance, roi, testing, units
 from xstxm.absorption import estimate_i0, optical_density
+from xstxm.cleaning import despike, repair_pixels
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.fitting import fit, predict, residual
 from xstxm.frames import flag_frames
@@ -18,6 +19,7 @@ __all__ = [
     "accessor",
     "calibrate_energy",
     "conventions",
+    "despike",
     "errors",
     "estimate_i0",
     "fit",
@@ -34,6 +36,7 @@ __all__ = [
     "read_i0",
     "read_references",
     "reference_set",
+    "repair_pixels",
     "residual",
     "roi",
     "sel_energy",

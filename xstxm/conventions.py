@@ -16,11 +16,13 @@ from xstxm import units
 from xstxm._specs import ENERGY, OTHER_REFERENCE, PIXEL, REFERENCE, SCHEMAS, SPECS, VariableSpec
 from xstxm.errors import (
     IncompatibleUnitsError,
+    MetadataWarning,
     MissingCoordinateError,
     MissingDimensionError,
     MissingUnitsError,
     MissingVariableError,
     SchemaError,
+    warn,
 )
 
 CONVENTIONS = "xstxm-1"
@@ -129,6 +131,28 @@ def signal_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     verb = "optical_density" if signal == "optical_density" else None
     do = f"call .stxm.{verb}() first{instead}" if verb else f"pass the name of a variable{instead}"
     return require_variable(stack, signal, do)
+
+
+def variance_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray | None:
+    """Return the variance that a Dataset holds beside a variable, `<signal>_variance`."""
+    name = f"{signal}_variance"
+    return stack[name] if isinstance(stack, xr.Dataset) and name in stack else None
+
+
+def replace_signal(
+    stack: xr.DataArray | xr.Dataset,
+    signal: str,
+    changed: xr.DataArray,
+    variance: xr.DataArray | None = None,
+    **others: xr.DataArray,
+) -> xr.DataArray | xr.Dataset:
+    """Return what a signal verb returns: the changed array, or the Dataset with it, its variance and more."""
+    if isinstance(stack, xr.DataArray):
+        return changed
+    if signal == "intensity" and "optical_density" in stack:
+        warn("'optical_density' was made from the counts before: call .stxm.optical_density() again", MetadataWarning)
+    carried = {} if variance is None else {f"{signal}_variance": variance}
+    return stack.assign({signal: changed, **carried, **others})
 
 
 def density_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
