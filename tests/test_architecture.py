@@ -33,6 +33,8 @@ SIDEWAYS = {
     ("references", "energy"),
     ("clustering", "decomposition"),
     ("absorption", "roi"),
+    ("corrections", "absorption"),
+    ("shaping", "roi"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -42,6 +42,9 @@ QUALITY_FLAGS: Mapping[str, int] = {
     "not_measured": 32,
 }
 
+REFERENCE_CURRENT = "reference_current"
+"""Attribute of counts that were scaled to one ring current: which, as ``"400 mA"``."""
+
 FRAME_FLAGS: Mapping[str, int] = {
     "not_measured": 1,
     "partly_measured": 2,
@@ -145,7 +148,7 @@ def replace_signal(
     changed: xr.DataArray,
     variance: xr.DataArray | None = None,
     **others: xr.DataArray,
-) -> xr.DataArray | xr.Dataset:
+) -> Any:
     """Return what a signal verb returns: the changed array, or the Dataset with it, its variance and more."""
     if isinstance(stack, xr.DataArray):
         return changed

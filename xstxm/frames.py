@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import warnings
 from collections.abc import Hashable
 
@@ -157,7 +159,8 @@ def _judged(
     bits["partly_measured"] = (numbers["missing_fraction"] > missing) & ~bits["not_measured"]
     bits["partly_dark"] = (lost > max(_FEW_DARK, 5 * float(lost.median()))) & ~bits["no_beam"]
     bits["outlier"] = (numbers["frame_similarity"] < least) & (numbers["odds"] > _ODDS)
-    quality = sum(raised.astype("int16") * np.int16(FRAME_FLAGS[name]) for name, raised in bits.items())
+    raised = [bit.astype("int16") * np.int16(FRAME_FLAGS[name]) for name, bit in bits.items()]
+    quality = functools.reduce(operator.or_, raised)
     return xr.Dataset(
         {
             "frame_quality": annotate(quality, "frame_quality", **flag_attrs(FRAME_FLAGS, masks=True)),

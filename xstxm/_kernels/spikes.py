@@ -31,13 +31,13 @@ def energy_pairs(energy: np.ndarray):
     """
     order = np.argsort(energy, kind="stable")
     last = order.size - 1
-    pairs: list[tuple[Pair, Pair]] = [None] * order.size  # type: ignore[list-item]
+    pairs: list = [None] * order.size
     for k, e in enumerate(order):
         if k in (0, last):
             sides = [(abs(k - 1), abs(k - 1)), (abs(k - 2), abs(k - 2))]
         else:
             sides = [(k - 1, k + 1), (k - 2 if k > 1 else k + 2, k + 2 if k < last - 1 else k - 2)]
-        pairs[e] = tuple(_pair(energy, e, order[left], order[right]) for left, right in sides)  # type: ignore[assignment]
+        pairs[e] = tuple(_pair(energy, e, order[left], order[right]) for left, right in sides)
     return pairs
 
 
