@@ -132,7 +132,7 @@ def _with_exposures(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
 
 def _along_energy(stack: xr.Dataset, name: str) -> xr.DataArray:
     array = stack[name]
-    return array if ENERGY in array.dims else array.expand_dims({ENERGY: stack[ENERGY]})
+    return array if ENERGY in array.dims else array.expand_dims({ENERGY: stack.sizes[ENERGY]})
 
 
 def _is_counted(array: xr.DataArray) -> bool:
