@@ -271,6 +271,14 @@ def test_despike__warns_that_an_optical_density_is_stale(sound):
         xstxm.despike(xstxm.optical_density(sound))
 
 
+def test_despike__energies_that_are_there_twice(sound):
+    twice = xr.concat([sound, sound], "energy").sortby("energy").copy(deep=True)
+    assert not xstxm.despike(twice)["spike"].any()
+    twice["intensity"][20, 20, 30] = 90000
+    for method in ("both", "spectral"):
+        np.testing.assert_array_equal(np.argwhere(xstxm.despike(twice, method=method)["spike"].values), [[20, 20, 30]])
+
+
 def test_despike__integers_become_float32(sound):
     assert xstxm.despike(sound.astype("uint16"))["intensity"].dtype == np.float32
 
@@ -314,7 +322,7 @@ def test_repair_pixels__finds_stuck_and_dead_pixels_and_invents_nothing(dead):
     assert bool(result["intensity"].where(dead["dead"]).isnull().all())
     xr.testing.assert_equal(result["intensity"], dead["intensity"].where(~dead["dead"]))
     assert result["intensity"].dtype == np.float32
-    assert "9 of 2080 values" in result.attrs["history"]
+    assert "9 of 2080 pixels" in result.attrs["history"]
 
 
 @pytest.mark.parametrize("kind", ["hot", "noisy", "dark noise", "stuck high"])
@@ -386,7 +394,7 @@ def test_repair_pixels__pixels_that_the_mask_leaves_out_are_not_judged(dead):
 
 
 def test_repair_pixels__an_array_a_series_and_no_bad_pixel(dead):
-    array = xstxm.repair_pixels(dead["intensity"], dead["dead"])
+    array = xstxm.repair_pixels(dead["intensity"], dead["dead"].transpose("x", "y"))
     assert isinstance(array, xr.DataArray)
     assert bool(array.isnull().any())
     none = xstxm.repair_pixels(dead, xr.zeros_like(dead["dead"]))
@@ -417,3 +425,13 @@ def test_repair_pixels__all_bad_leaves_nan_not_numbers(dead):
 def test_repair_pixels__refuses(sound, change, bad, error, message):
     with pytest.raises(error, match=message):
         xstxm.repair_pixels(change(sound) if change else sound, bad)
+
+
+def test_find_spikes__candidates_looked_at_one_by_one_or_together_are_the_same(sound, monkeypatch):
+    spiked, _ = with_spikes(sound)
+    spiked["intensity"][:, 0, :] = np.nan
+    spiked["intensity"][3, 39, 51] = 90000
+    one_by_one = xstxm.despike(spiked)
+    monkeypatch.setattr("xstxm._kernels.spikes._FEW", 0)
+    xr.testing.assert_equal(xstxm.despike(spiked)["spike"], one_by_one["spike"])
+    assert one_by_one["spike"][3, 39, 51]

@@ -264,6 +264,21 @@ def test_merge_stacks__counts_without_an_exposure_are_told(halves):
         xstxm.merge_stacks([half.drop_vars("dwell_time") for half in halves])
 
 
+@pytest.mark.parametrize("per_energy", [False, True])
+def test_merge_stacks__one_stack_with_a_dwell_time(stack, per_energy):
+    energy = stack["energy"].values.copy()
+    energy[7] = energy[3]
+    given_stack = stack.assign_coords(energy=("energy", energy, {"units": "eV"}))
+    if per_energy:
+        given_stack = given_stack.assign_coords(dwell_time=("energy", np.full(42, 2.0), {"units": "ms"}))
+    merged = xstxm.merge_stacks([given_stack])
+    np.testing.assert_array_equal(merged["energy"], np.delete(energy, 7))
+    expected = (stack["intensity"][3] + stack["intensity"][7]) / 2
+    np.testing.assert_allclose(merged["intensity"][3], expected, rtol=1e-6)
+    assert merged["dwell_time"].dims == given_stack["dwell_time"].dims
+    assert float(merged["dwell_time"].max()) == 2.0
+
+
 def test_merge_stacks__then_flags_find_no_repeat(stack):
     merged = xstxm.merge_stacks([stack, stack.isel(energy=[3, 4])])
     assert not xstxm.flag_frames(merged)["frame_quality"].any()

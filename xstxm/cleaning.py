@@ -123,7 +123,7 @@ def despike(stack: Stack, *, method: SpikeMethod = "both", threshold: float = 6.
     variance = variance_of(stack, signal)
     if variance is not None:
         variance = over_frames(partial(fill, squared=True), _like(variance, array), spikes, margin=1)
-    _tell_number(spikes)
+    _tell_number(spikes, "values")
     return replace_signal(stack, signal, cleaned, variance, spike=_marked(stack, "spike", spikes))
 
 
@@ -164,9 +164,9 @@ def _marked(stack: xr.DataArray | xr.Dataset, name: str, marks: xr.DataArray) ->
     return annotate(marks if before is None else marks | before, name)
 
 
-def _tell_number(marks: xr.DataArray) -> None:
+def _tell_number(marks: xr.DataArray, what: str) -> None:
     if not is_lazy(marks):
-        note(f"{int(marks.sum())} of {marks.size} values")
+        note(f"{int(marks.sum())} of {marks.size} {what}")
 
 
 @recorded
@@ -203,6 +203,8 @@ def repair_pixels(
         Fewer than eight energies to find bad pixels with.
     SchemaError
         `bad_pixels` does not fit the stack or is not boolean.
+    ChunkingError
+        Bad pixels have to be found, energies are in chunks and the stack is too large to merge them.
 
     Notes
     -----
@@ -229,7 +231,7 @@ def repair_pixels(
         missing = next(dim for dim in ("y", "x") if dim not in array.dims)
         raise MissingDimensionError(missing, array.dims, "bad pixels belong to an image")
     bad = _found(used_pixels(array, stack)) if bad_pixels is None else _given(bad_pixels, array)
-    _tell_number(bad)
+    _tell_number(bad, "pixels")
     variance = variance_of(stack, signal)
     put: Any = _blank if fill == "nan" else _fill_pixels
     repaired = put(array, bad, False)
@@ -242,8 +244,8 @@ def _given(bad: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
     if not isinstance(bad, xr.DataArray) or bad.dtype != bool or ENERGY in bad.dims:
         found = f"{bad.dtype} {bad.dims}" if isinstance(bad, xr.DataArray) else type(bad).__name__
         raise SchemaError(f"bad_pixels is {found}, wanted a bool array over pixels: True where a pixel is bad")
-    placed = match_pixels(bad, array, "bad_pixels")
-    return placed.drop_attrs()
+    placed = match_pixels(bad, array, "bad_pixels").drop_attrs()
+    return placed.transpose(*(dim for dim in array.dims if dim in placed.dims))
 
 
 def _found(array: xr.DataArray) -> xr.DataArray:

@@ -89,7 +89,8 @@ def subtract_dark(stack: Stack, dark: float | str | xr.DataArray, *, signal: str
 def _less(counts: xr.DataArray, dark: float | str | xr.DataArray) -> xr.DataArray:
     floats = as_float(counts)
     level: Any = placed_dark(dark, counts)
-    return (floats - level).astype(floats.dtype).transpose(*counts.dims).assign_attrs(counts.attrs)
+    level = level.astype(floats.dtype) if isinstance(level, xr.DataArray) else level
+    return (floats - level).astype(floats.dtype, copy=False).transpose(*counts.dims).assign_attrs(counts.attrs)
 
 
 def _incident_less(stack: xr.Dataset, counts: xr.DataArray, dark: float | str | xr.DataArray) -> xr.DataArray:

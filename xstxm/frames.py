@@ -89,6 +89,8 @@ def flag_frames(
         The Dataset has no such signal, the signal is an optical density, or there are no pixels.
     OptionError
         A share outside 0 to 1.
+    ChunkingError
+        Energies are in chunks and the stack is too large to merge them.
 
     Notes
     -----

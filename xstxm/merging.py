@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import as_float, match_pixels
+from xstxm._apply import as_float, is_lazy, match_pixels
 from xstxm.conventions import ENERGY, REFERENCE_CURRENT, require_energy
 from xstxm.errors import (
     EnergyRangeError,
@@ -29,6 +29,8 @@ from xstxm.provenance import HISTORY, RECORD, note, recorded
 Repeats: TypeAlias = Literal["average", "keep", "error"]
 Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
 
+_BATCH = 8
+"""Energies that are averaged at once in memory."""
 _EXPOSURES = ("dwell_time", "ring_current")
 
 
@@ -213,10 +215,12 @@ def _averaged(joined: xr.Dataset, groups: list[list[int]]) -> xr.Dataset:
     changed = {}
     for name, array in plain.data_vars.items():
         if ENERGY in array.dims:
-            mean = _average(plain, str(name), several)
-            array = array.isel({ENERGY: single}).astype(mean.dtype, copy=False)
-            changed[name] = xr.concat([array, mean], ENERGY).isel({ENERGY: order}).transpose(*array.dims)
-            changed[name].attrs = array.attrs
+            step = len(several) if is_lazy(array) else _BATCH
+            means = [_average(plain, str(name), several[k : k + step]) for k in range(0, len(several), step)]
+            alone = [array.isel({ENERGY: single}).astype(means[0].dtype, copy=False)] if single else []
+            parts = xr.concat([*alone, *means], ENERGY)
+            placed = parts.isel({ENERGY: order}) if alone else parts
+            changed[name] = placed.transpose(*array.dims).assign_attrs(array.attrs)
     return plain.drop_dims(ENERGY).assign(changed).assign_coords({ENERGY: energy})[list(joined.data_vars)]
 
 
@@ -258,7 +262,7 @@ def _weights(stack: xr.Dataset, name: str, groups: list[list[int]]) -> list[tupl
     members = _members(groups)
     known = "dwell_time" in stack and name != "dwell_time"
     dwell = stack["dwell_time"].astype(float) if known else xr.ones_like(stack[ENERGY], dtype=float)
-    times = [dwell.isel({ENERGY: at}) for at, _ in members]
+    times = [dwell.isel({ENERGY: at}, missing_dims="ignore") for at, _ in members]
     if not _is_counted(stack[name]):
         return [(time, time) for time in times]
     number = sum(present.astype(float) for _, present in members)

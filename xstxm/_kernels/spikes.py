@@ -9,6 +9,8 @@ import numpy as np
 
 MARGIN = 4
 """Pixels around a pixel that decide on it."""
+_FEW = 100
+"""Candidates in a frame up to which looking at each by itself is faster."""
 _SOUND = 3
 """Finite neighbours below which a pixel is not judged."""
 _MEAN_RESIDUAL = 0.725
@@ -58,13 +60,30 @@ def find_spikes(frames: np.ndarray, pairs, *, spatial: bool, image: bool, thresh
     spikes = np.zeros(frames.shape, dtype=bool)
     for e in range(len(frames)):
         steady = _stabilised(frames[e], noise)
-        floor = _floor(steady, noise)
-        found = stands_out(steady, threshold, floor) if spatial else np.isfinite(steady)
+        found = stands_out(steady, threshold, _floor(steady, noise)) if spatial else np.isfinite(steady)
         if pairs is not None and found.any():
-            changes = [steady - _predicted(frames, pair, noise) for pair in pairs[e]]
-            found &= _agreed(changes, [stands_out(change, threshold, floor) for change in changes])
+            found = _confirmed(frames, e, pairs[e], found, threshold=threshold, noise=noise)
         spikes[e] = found
     return spikes
+
+
+def _confirmed(frames: np.ndarray, e: int, pairs, found: np.ndarray, *, threshold: float, noise: str):
+    """Return which candidates also stand out in energy: each in its own surroundings where they are few."""
+    rows, columns = np.nonzero(found)
+    if rows.size > _FEW:
+        return found & _stand_out_in_energy(frames, e, pairs, threshold, noise)
+    confirmed = np.zeros_like(found)
+    for y, x in zip(rows, columns, strict=True):
+        top, left = max(y - MARGIN, 0), max(x - MARGIN, 0)
+        part = frames[:, top : y + MARGIN + 1, left : x + MARGIN + 1]
+        confirmed[y, x] = _stand_out_in_energy(part, e, pairs, threshold, noise)[y - top, x - left]
+    return confirmed
+
+
+def _stand_out_in_energy(frames: np.ndarray, e: int, pairs, threshold: float, noise: str):
+    steady = _stabilised(frames[e], noise)
+    changes = [steady - _predicted(frames, pair, noise) for pair in pairs]
+    return _agreed(changes, [stands_out(change, threshold, _floor(steady, noise)) for change in changes])
 
 
 def _in_spectra(steady: np.ndarray, pairs, threshold: float, noise: str):
