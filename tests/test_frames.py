@@ -85,6 +85,20 @@ def test_flag_frames__names_what_is_wrong_with_each_frame(sound):
     assert kept.sizes["energy"] == stack.sizes["energy"] - 8
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("value", "flag"), [(np.nan, "not_measured"), (7.0, "constant")])
+def test_flag_frames__of_a_stack_without_anything_in_it(sound, value, flag):
+    flags = xstxm.flag_frames(xr.full_like(sound, value))
+    assert raised(flags, flag) == list(range(40))
+    assert set(np.unique(flags["frame_quality"])) == {FRAME_FLAGS[flag]}
+
+
+def test_flag_frames__of_integers(sound):
+    expected = xstxm.flag_frames(sound)["frame_similarity"]
+    found = xstxm.flag_frames(sound.astype("uint16"))
+    np.testing.assert_allclose(found["frame_similarity"], expected, rtol=1e-6)
+
+
 def test_flag_frames__reports_the_numbers_behind_the_flags(sound):
     frames = np.asarray(sound["intensity"])
     half_dark = frames[12].copy()

@@ -120,6 +120,13 @@ def as_float(array: xr.DataArray) -> xr.DataArray:
     return array if array.dtype.kind == "f" else array.astype("float32")
 
 
+def equal_within(tolerance: float | str | None, unit: str) -> float:
+    """Return the largest difference of equal energies in the unit of an axis; by default that of the options."""
+    if tolerance is None:
+        return get_options().energy_tolerance * units.factor("eV", unit)
+    return units.to_magnitude(tolerance, unit, "tolerance", spectroscopy=False)
+
+
 def match_energy(
     other: xr.DataArray,
     energy: xr.DataArray,
@@ -159,11 +166,7 @@ def match_energy(
     unit = units.units_of(energy)
     source = _in_units(require_energy(other), unit)
     target = np.asarray(energy, dtype=float)
-    limit = (
-        get_options().energy_tolerance * units.factor("eV", unit)
-        if tolerance is None
-        else units.to_magnitude(tolerance, unit, "tolerance", spectroscopy=False)
-    )
+    limit = equal_within(tolerance, unit)
     if source.size == target.size and bool(np.all(np.abs(source - target) <= limit)):
         return other.assign_coords({ENERGY: energy.variable})
     if how == "exact":

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._apply import equal_within, is_lazy, require_single_chunk
 from xstxm._kernels.frames import excess_odds, frame_sums, similarity
 from xstxm.conventions import (
     ENERGY,
@@ -24,7 +24,6 @@ from xstxm.conventions import (
     used_pixels,
 )
 from xstxm.errors import OptionError, SchemaError
-from xstxm.options import get_options
 from xstxm.provenance import recorded
 
 _REACH = 2
@@ -117,12 +116,7 @@ def flag_frames(
     require_energy(counts)
     if counts.name == "optical_density":
         raise SchemaError("frames are judged by their counts, this is an optical density: pass signal='intensity'")
-    limit = units.to_magnitude(
-        f"{get_options().energy_tolerance} eV" if tolerance is None else tolerance,
-        counts[ENERGY],
-        "tolerance",
-        spectroscopy=False,
-    )
+    limit = equal_within(tolerance, units.units_of(counts[ENERGY]))
     counts = require_single_chunk(used_pixels(counts, stack), "flag_frames").reset_coords(drop=True)
     return _along_further_dims(counts, similarity, dark, missing, limit)
 
@@ -146,7 +140,7 @@ def _judged(
 ) -> xr.Dataset:
     """Judge the frames of one stack. Eager."""
     seen = _seen(counts, dims)
-    usual = float(seen["mean"].median())
+    usual = float(np.median(seen["mean"].dropna(ENERGY))) if bool(seen["finite"].any()) else 0.0
     pairs = _copies(counts, seen)
     bits = {
         "not_measured": seen["finite"] == 0,

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import as_float, is_lazy, match_pixels
+from xstxm._apply import as_float, equal_within, is_lazy, match_pixels
 from xstxm.conventions import ENERGY, REFERENCE_CURRENT, require_energy
 from xstxm.errors import (
     EnergyRangeError,
@@ -23,7 +23,6 @@ from xstxm.errors import (
     check_choice,
     warn,
 )
-from xstxm.options import get_options
 from xstxm.provenance import HISTORY, RECORD, note, recorded
 
 Repeats: TypeAlias = Literal["average", "keep", "error"]
@@ -99,8 +98,7 @@ def merge_stacks(
 
 def _merged(stacks: list[xr.Dataset], tolerance: float | str | None, repeats: Repeats) -> xr.Dataset:
     energy = require_energy(stacks[0])
-    tolerance = f"{get_options().energy_tolerance} eV" if tolerance is None else tolerance
-    limit = units.to_magnitude(tolerance, energy, "tolerance", spectroscopy=False)
+    limit = equal_within(tolerance, units.units_of(energy))
     plain = [stack.reset_coords() for stack in stacks]
     plain = _with_exposures(plain) if len(plain) > 1 else plain
     pieces = [_like_first(stack, plain[0], f"of stack {k}") for k, stack in enumerate(plain, start=1)]
@@ -232,16 +230,16 @@ def _average(stack: xr.Dataset, name: str, groups: list[list[int]]) -> xr.DataAr
         return functools.reduce(operator.or_, parts)
     if array.dtype.kind not in "fiu" or "flag_values" in array.attrs:
         raise SchemaError(f"{name!r} holds labels or words, which have no average: drop_vars it first")
-    array = as_float(array)
     power = 2 if name.endswith(("_variance", "_stderr")) else 1
-    array = array**2 if name.endswith("_stderr") else array
-    measured = stack.get(name.removesuffix("_variance").removesuffix("_stderr"), array).notnull()
+    measured = stack.get(name.removesuffix("_variance").removesuffix("_stderr"), array)
     total: Any = 0
     weight: Any = 0
     for (at, present), (gain, share) in zip(members, _weights(stack, name, groups), strict=True):
-        there = measured.isel({ENERGY: at}) & present
-        total = total + (array.isel({ENERGY: at}) * gain.astype(array.dtype) ** power).where(there, 0)
-        weight = weight + share.astype(array.dtype).where(there, 0)
+        there = measured.isel({ENERGY: at}).notnull() & present
+        value = as_float(array.isel({ENERGY: at}))
+        value = value**2 if name.endswith("_stderr") else value
+        total = total + (value * gain.astype(value.dtype) ** power).where(there, 0)
+        weight = weight + share.astype(value.dtype).where(there, 0)
     mean = total / weight.where(weight > 0) ** power
     return np.sqrt(mean) if name.endswith("_stderr") else mean
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,9 +32,9 @@ def energy_pairs(energy: np.ndarray):
     Disjoint, so that one bad neighbour spoils one prediction only. Any order and spacing; four energies or more.
     """
     order = np.argsort(energy, kind="stable")
-    last = order.size - 1
-    pairs: list = [None] * order.size
-    for k, e in enumerate(order):
+    last = len(order) - 1
+    pairs: list[Any] = [None] * order.size
+    for k, e in enumerate(order.tolist()):
         if k in (0, last):
             sides = [(abs(k - 1), abs(k - 1)), (abs(k - 2), abs(k - 2))]
         else:
