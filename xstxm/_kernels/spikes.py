@@ -73,7 +73,7 @@ def _confirmed(frames: np.ndarray, e: int, pairs, found: np.ndarray, *, threshol
     if rows.size > _FEW:
         return found & _stand_out_in_energy(frames, e, pairs, threshold, noise)
     confirmed = np.zeros_like(found)
-    for y, x in zip(rows, columns, strict=True):
+    for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
         top, left = max(y - MARGIN, 0), max(x - MARGIN, 0)
         part = frames[:, top : y + MARGIN + 1, left : x + MARGIN + 1]
         confirmed[y, x] = _stand_out_in_energy(part, e, pairs, threshold, noise)[y - top, x - left]
