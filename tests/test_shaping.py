@@ -183,6 +183,30 @@ def test_bin_pixels__labels_and_a_spectrum_are_refused(even):
         xstxm.bin_pixels(even["intensity"].isel(y=0, x=0), 2)
 
 
+VERBS = {
+    "flag_frames": lambda s: xstxm.flag_frames(s),
+    "despike": lambda s: xstxm.despike(s),
+    "repair_pixels": lambda s: xstxm.repair_pixels(s),
+    "subtract_dark": lambda s: xstxm.subtract_dark(s, "5 count"),
+    "normalize_current": lambda s: xstxm.normalize_current(s, "400 mA"),
+    "level_lines": lambda s: xstxm.level_lines(s),
+    "bin_pixels": lambda s: xstxm.bin_pixels(s, 2),
+    "crop": lambda s: xstxm.crop(s, {"x": ("0 nm", "150 nm")}),
+    "merge_stacks": lambda s: xstxm.merge_stacks([s, s]),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verbs__take_a_quantified_stack(verb):
+    import pint_xarray  # noqa: F401
+
+    stack = xstxm.testing.simulate_stack(shape=(10, 12), energies=np.arange(510.0, 520), seed=0)[["intensity"]]
+    plain, quantified = VERBS[verb](stack), VERBS[verb](stack.pint.quantify())
+    xr.testing.assert_allclose(quantified.drop_attrs(), plain.drop_attrs())
+    assert quantified["energy"].attrs["units"] == plain["energy"].attrs["units"] == "eV"
+    assert list(plain.stxm.history["operation"]) == [verb]
+
+
 # ---- crop
 
 

@@ -157,17 +157,13 @@ def _judged(
     bits["outlier"] = (numbers["frame_similarity"] < least) & (numbers["odds"] > _ODDS)
     raised = [bit.astype("int16") * np.int16(FRAME_FLAGS[name]) for name, bit in bits.items()]
     quality = functools.reduce(operator.or_, raised)
-    return xr.Dataset(
-        {
-            "frame_quality": annotate(quality, "frame_quality", **flag_attrs(FRAME_FLAGS, masks=True)),
-            "frame_mean": annotate(seen["mean"], "frame_mean", units=units.units_of(counts, "the intensity")),
-            "duplicate_of": annotate(pairs, "duplicate_of"),
-            **{
-                name: annotate(numbers[name], name)
-                for name in ("frame_similarity", "dark_fraction", "missing_fraction")
-            },
-        }
-    )
+    judged = {
+        "frame_quality": annotate(quality, "frame_quality", **flag_attrs(FRAME_FLAGS, masks=True)),
+        "frame_mean": annotate(seen["mean"], "frame_mean", units=units.units_of(counts, "the intensity")),
+        "duplicate_of": annotate(pairs, "duplicate_of"),
+        **{name: annotate(numbers[name], name) for name in ("frame_similarity", "dark_fraction", "missing_fraction")},
+    }
+    return xr.Dataset(judged).assign_coords({ENERGY: counts[ENERGY]})
 
 
 def _seen(counts: xr.DataArray, dims: tuple[Hashable, ...]) -> xr.Dataset:
