@@ -197,13 +197,15 @@ VERBS = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_verbs__take_a_quantified_stack(verb):
+def test_verbs__take_a_quantified_stack_and_keep_what_is_said_of_its_axes(verb):
     import pint_xarray  # noqa: F401
 
     stack = xstxm.testing.simulate_stack(shape=(10, 12), energies=np.arange(510.0, 520), seed=0)[["intensity"]]
     plain, quantified = VERBS[verb](stack), VERBS[verb](stack.pint.quantify())
     xr.testing.assert_allclose(quantified.drop_attrs(), plain.drop_attrs())
-    assert quantified["energy"].attrs["units"] == plain["energy"].attrs["units"] == "eV"
+    for name, coord in plain.coords.items():
+        assert coord.attrs == stack[name].attrs
+        assert quantified[name].attrs["units"] == coord.attrs["units"]
     assert list(plain.stxm.history["operation"]) == [verb]
 
 

@@ -244,7 +244,7 @@ def _given(bad: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
     if not isinstance(bad, xr.DataArray) or bad.dtype != bool or ENERGY in bad.dims:
         found = f"{bad.dtype} {bad.dims}" if isinstance(bad, xr.DataArray) else type(bad).__name__
         raise SchemaError(f"bad_pixels is {found}, wanted a bool array over pixels: True where a pixel is bad")
-    placed = match_pixels(bad, array, "bad_pixels").drop_attrs()
+    placed = match_pixels(bad, array, "bad_pixels")
     return placed.transpose(*(dim for dim in array.dims if dim in placed.dims))
 
 
@@ -255,7 +255,7 @@ def _found(array: xr.DataArray) -> xr.DataArray:
         raise OptionError("bad_pixels", None, f"{told}: pass them, True where a pixel is bad")
     order = np.argsort(np.asarray(array[ENERGY]), kind="stable")
     size = over_energy(pixel_kernels.flicker, array, verb="repair_pixels", kwargs={"order": order})
-    images = xr.Dataset({"level": array.mean(ENERGY, skipna=False), "flicker": size}).drop_attrs().compute()
+    images = xr.Dataset({"level": array.mean(ENERGY, skipna=False), "flicker": size}).compute()
     bad = xr.apply_ufunc(
         pixel_kernels.bad_pixels,
         images["level"],
