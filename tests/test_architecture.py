@@ -20,6 +20,7 @@ TIERS = [
     {
         "references", "energy", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
         "edges", "features", "contrast", "polarization",
+        "frames", "cleaning", "corrections", "shaping", "merging",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__"},
@@ -40,6 +41,8 @@ SIDEWAYS = {
     ("contrast", "edges"),
     ("polarization", "contrast"),
     ("polarization", "edges"),
+    ("corrections", "absorption"),
+    ("shaping", "roi"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 
@@ -106,6 +109,7 @@ def test_kernels__know_numpy_scipy_and_numba_only(path):
         "dataclasses",
         "math",
         "typing",
+        "warnings",
     }
     assert {module.split(".")[0] for module, _ in _imports(path)} <= known | {"collections"}
 

@@ -4,32 +4,44 @@ from xstxm import accessor, conventions, errors, plot, provenance, roi, testing,
 from xstxm.absorption import estimate_i0, optical_density
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.edges import normalize_edge
+from xstxm.cleaning import despike, repair_pixels
+from xstxm.corrections import level_lines, normalize_current, subtract_dark
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
+from xstxm.frames import flag_frames
 from xstxm.io import open_stack, read_i0, read_references, write_nxstxm
+from xstxm.merging import merge_stacks
 from xstxm.options import set_options
 from xstxm.phases import phase_map, phase_summary
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
 from xstxm.references import reference_set, with_references
 from xstxm.roi import spectrum
+from xstxm.shaping import bin_pixels, crop
 
 __version__ = "0.1.0"
 
 __all__ = [
     "accessor",
+    "bin_pixels",
     "calibrate_energy",
     "conventions",
     "dichroism",
     "difference_map",
     "edge_map",
+    "crop",
+    "despike",
     "errors",
     "estimate_i0",
     "fit",
+    "flag_frames",
     "history",
     "interp_energy",
     "normalize_edge",
+    "level_lines",
+    "merge_stacks",
+    "normalize_current",
     "open_stack",
     "optical_density",
     "peak_map",
@@ -42,11 +54,13 @@ __all__ = [
     "read_i0",
     "read_references",
     "reference_set",
+    "repair_pixels",
     "residual",
     "roi",
     "sel_energy",
     "set_options",
     "spectrum",
+    "subtract_dark",
     "testing",
     "units",
     "with_references",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -77,6 +78,55 @@ def over_energy(
     return result
 
 
+def over_frames(
+    func: Callable[..., np.ndarray], array: xr.DataArray, *others: xr.DataArray, dtype: Any = None, margin: int = 0
+) -> xr.DataArray:
+    """Apply a function of frames to a stack, chunk by chunk where it is lazy, whatever the order of its dimensions.
+
+    `func` gets `array` and `others`, which lie on the same pixels, as (energy, y, x), once for each value of a
+    further dimension; as (energy, ...) where there is no image. It returns an array of that shape. `margin`
+    pixels of the neighbouring chunks are lent to each chunk.
+    """
+    image = tuple(dim for dim in ("y", "x") if "y" in array.dims and "x" in array.dims)
+    rest = tuple(dim for dim in array.dims if dim not in (ENERGY, *image))
+    order = (*rest, ENERGY, *image) if image else (ENERGY, *rest)
+    placed = [item.broadcast_like(array).transpose(*order) for item in (array, *others)]
+    dtype = np.dtype(dtype or array.dtype)
+    each = functools.partial(_by_series, func, ndim=len(image) + 1 if image else len(order))
+    if not is_lazy(array):
+        return placed[0].copy(data=each(*(np.asarray(item) for item in placed))).transpose(*array.dims)
+    import dask.array as da
+
+    data = da.map_overlap(
+        each,
+        *(item.chunk(placed[0].chunksizes).data for item in placed),
+        depth={placed[0].get_axis_num(dim): margin for dim in image},
+        boundary="none",
+        dtype=dtype,
+        meta=np.empty((0,) * len(order), dtype=dtype),
+    )
+    return placed[0].copy(data=data).transpose(*array.dims)
+
+
+def _by_series(func: Callable[..., np.ndarray], *blocks: np.ndarray, ndim: int) -> np.ndarray:
+    """Call a function of arrays of `ndim` dimensions for each index of the dimensions before."""
+    if blocks[0].ndim <= ndim:
+        return func(*blocks)
+    return np.stack([_by_series(func, *parts, ndim=ndim) for parts in zip(*blocks, strict=True)])
+
+
+def as_float(array: xr.DataArray) -> xr.DataArray:
+    """Return floats as they are, integers as float32. Lazy."""
+    return array if array.dtype.kind == "f" else array.astype("float32")
+
+
+def equal_within(tolerance: float | str | None, unit: str) -> float:
+    """Return the largest difference of equal energies in the unit of an axis; by default that of the options."""
+    if tolerance is None:
+        return get_options().energy_tolerance * units.factor("eV", unit)
+    return units.to_magnitude(tolerance, unit, "tolerance", spectroscopy=False)
+
+
 def match_energy(
     other: xr.DataArray,
     energy: xr.DataArray,
@@ -116,11 +166,7 @@ def match_energy(
     unit = units.units_of(energy)
     source = _in_units(require_energy(other), unit)
     target = np.asarray(energy, dtype=float)
-    limit = (
-        get_options().energy_tolerance * units.factor("eV", unit)
-        if tolerance is None
-        else units.to_magnitude(tolerance, unit, "tolerance", spectroscopy=False)
-    )
+    limit = equal_within(tolerance, unit)
     if source.size == target.size and bool(np.all(np.abs(source - target) <= limit)):
         return other.assign_coords({ENERGY: energy.variable})
     if how == "exact":

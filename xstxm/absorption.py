@@ -206,7 +206,7 @@ def optical_density(
     incident = _incident(stack, counts, i0, signal)
     incident = _at_energies(incident, energy, counts)
     bright, empty = _in_same_units(counts, incident, stack)
-    bright, empty = _without_dark(bright, empty, _dark(dark, counts))
+    bright, empty = _without_dark(bright, empty, placed_dark(dark, counts))
     od = annotate(_minus_log(bright, empty).transpose(*counts.dims), "optical_density")
     measured = bright.count(ENERGY)
     lost = od.count(ENERGY) < measured
@@ -293,7 +293,8 @@ def _dwell(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
     return dwell
 
 
-def _dark(dark: float | str | xr.DataArray | None, counts: xr.DataArray) -> xr.DataArray | float | None:
+def placed_dark(dark: float | str | xr.DataArray | None, counts: xr.DataArray) -> xr.DataArray | float | None:
+    """Return the dark in the units of the counts: a number, or an array on their pixels and energies."""
     if dark is None or not isinstance(dark, xr.DataArray):
         return dark if dark is None else units.to_magnitude(dark, counts, "dark")
     placed = match_pixels(dark, counts, "dark")

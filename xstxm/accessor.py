@@ -32,6 +32,21 @@ from xstxm import references as reference_sets
 from xstxm.contrast import At
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
+    cleaning,
+    conventions,
+    corrections,
+    energy,
+    fitting,
+    frames,
+    phases,
+    provenance,
+    roi,
+    shaping,
+    units,
+)
+from xstxm import references as reference_sets
+from xstxm.cleaning import Fill, SpikeMethod
+from xstxm.corrections import LineKind, SlowAxis
 from xstxm.fitting import Background, Method
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
@@ -211,6 +226,62 @@ class StxmAccessor:
             min_denominator=min_denominator,
             signal=signal,
         )
+
+    # ---- cleaning and shaping
+
+    def flag_frames(
+        self,
+        *,
+        similarity: float = 0.5,
+        dark: float = 0.02,
+        missing: float = 0.1,
+        tolerance: float | str | None = None,
+        signal: str = "intensity",
+    ) -> xr.Dataset:
+        """Flag frames that are empty, broken or there twice, see `xstxm.flag_frames`."""
+        return frames.flag_frames(
+            self._obj, similarity=similarity, dark=dark, missing=missing, tolerance=tolerance, signal=signal
+        )
+
+    def despike(self, *, method: SpikeMethod = "both", threshold: float = 6.0, signal: str = "intensity") -> Any:
+        """Replace single values that stand out, see `xstxm.despike`."""
+        return cleaning.despike(self._obj, method=method, threshold=threshold, signal=signal)
+
+    def repair_pixels(
+        self, bad_pixels: xr.DataArray | None = None, *, fill: Fill = "nan", signal: str = "intensity"
+    ) -> Any:
+        """Blank bad pixels, or fill them from their neighbours, see `xstxm.repair_pixels`."""
+        return cleaning.repair_pixels(self._obj, bad_pixels, fill=fill, signal=signal)
+
+    def subtract_dark(self, dark: float | str | xr.DataArray, *, signal: str = "intensity") -> Any:
+        """Subtract what the detector shows without light, see `xstxm.subtract_dark`."""
+        return corrections.subtract_dark(self._obj, dark, signal=signal)
+
+    def normalize_current(self, reference: float | str | None = None, *, signal: str = "intensity") -> Any:
+        """Scale the counts to one ring current, see `xstxm.normalize_current`."""
+        return corrections.normalize_current(self._obj, reference, signal=signal)
+
+    def level_lines(
+        self,
+        *,
+        kind: LineKind = "gain",
+        slow: SlowAxis = "y",
+        max_lines: int = 3,
+        significance: float = 5.0,
+        signal: str = "intensity",
+    ) -> Any:
+        """Take out lines that are brighter or darker as a whole, see `xstxm.level_lines`."""
+        return corrections.level_lines(
+            self._obj, kind=kind, slow=slow, max_lines=max_lines, significance=significance, signal=signal
+        )
+
+    def bin_pixels(self, factor: int | Mapping[str, int] = 2, *, trim: bool = False) -> Any:
+        """Join neighbouring pixels, see `xstxm.bin_pixels`."""
+        return shaping.bin_pixels(self._obj, factor, trim=trim)
+
+    def crop(self, region: Region) -> Any:
+        """Keep the rectangle that holds a region, see `xstxm.crop`."""
+        return shaping.crop(self._obj, region)
 
     # ---- absorption
 

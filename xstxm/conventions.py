@@ -16,11 +16,13 @@ from xstxm import units
 from xstxm._specs import ENERGY, OTHER_REFERENCE, PIXEL, REFERENCE, SCHEMAS, SPECS, VariableSpec
 from xstxm.errors import (
     IncompatibleUnitsError,
+    MetadataWarning,
     MissingCoordinateError,
     MissingDimensionError,
     MissingUnitsError,
     MissingVariableError,
     SchemaError,
+    warn,
 )
 
 CONVENTIONS = "xstxm-1"
@@ -41,6 +43,21 @@ QUALITY_FLAGS: Mapping[str, int] = {
     "below_noise": 64,
     "outside_window": 128,
 }
+
+REFERENCE_CURRENT = "reference_current"
+"""Attribute of counts that were scaled to one ring current: which, as ``"400 mA"``."""
+
+FRAME_FLAGS: Mapping[str, int] = {
+    "not_measured": 1,
+    "partly_measured": 2,
+    "no_beam": 4,
+    "partly_dark": 8,
+    "constant": 16,
+    "outlier": 32,
+    "duplicate_frame": 64,
+    "duplicate_energy": 128,
+}
+"""Bits of `frame_quality`, one value for each frame."""
 
 NO_SAMPLE, UNDECIDED = -1, -2
 """Values of `phase_label` that are no phase."""
@@ -130,6 +147,28 @@ def signal_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     verb = "optical_density" if signal == "optical_density" else None
     do = f"call .stxm.{verb}() first{instead}" if verb else f"pass the name of a variable{instead}"
     return require_variable(stack, signal, do)
+
+
+def variance_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray | None:
+    """Return the variance that a Dataset holds beside a variable, `<signal>_variance`."""
+    name = f"{signal}_variance"
+    return stack[name] if isinstance(stack, xr.Dataset) and name in stack else None
+
+
+def replace_signal(
+    stack: xr.DataArray | xr.Dataset,
+    signal: str,
+    changed: xr.DataArray,
+    variance: xr.DataArray | None = None,
+    **others: xr.DataArray,
+) -> Any:
+    """Return what a signal verb returns: the changed array, or the Dataset with it, its variance and more."""
+    if isinstance(stack, xr.DataArray):
+        return changed
+    if signal == "intensity" and "optical_density" in stack:
+        warn("'optical_density' was made from the counts before: call .stxm.optical_density() again", MetadataWarning)
+    carried = {} if variance is None else {f"{signal}_variance": variance}
+    return stack.assign({signal: changed, **carried, **others})
 
 
 def density_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:

@@ -91,7 +91,8 @@ def _box(stack: xr.DataArray | xr.Dataset, box: Mapping[str, Any]) -> xr.DataArr
             mask = mask & _nearest(along, units.to_magnitude(limits, along, dim))
         else:
             low, high = sorted(units.to_magnitude(limit, along, dim) for limit in limits)
-            mask = mask & (along >= low) & (along <= high)
+            slack = 1e-9 * max(abs(low), abs(high))  # "both ends included" must not hang on the last bit
+            mask = mask & (along >= low - slack) & (along <= high + slack)
     return mask
 
 

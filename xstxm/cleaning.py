@@ -1,0 +1,276 @@
+"""Spikes and bad pixels: found robustly, replaced or blanked, and marked."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import as_float, is_lazy, match_pixels, over_energy, over_frames, require_single_chunk
+from xstxm._kernels import bad_pixels as pixel_kernels
+from xstxm._kernels import spikes as kernels
+from xstxm.conventions import (
+    ENERGY,
+    annotate,
+    pixel_dims,
+    replace_signal,
+    require_energy,
+    signal_of,
+    used_pixels,
+    variance_of,
+)
+from xstxm.errors import MissingDimensionError, OptionError, SchemaError, check_choice
+from xstxm.provenance import note, recorded
+
+SpikeMethod: TypeAlias = Literal["both", "spatial", "spectral"]
+Fill: TypeAlias = Literal["nan", "neighbours"]
+Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
+
+_FEWEST_TO_PREDICT = 4
+"""Energies from which two disjoint predictions of each can be made."""
+_FEWEST_TO_JUDGE = 8
+"""Energies below which a sound pixel might be constant by chance."""
+
+
+@recorded
+def despike(stack: Stack, *, method: SpikeMethod = "both", threshold: float = 6.0, signal: str = "intensity") -> Stack:
+    r"""Replace single values that stand out from their surroundings, and mark them.
+
+    A value is a spike where it exceeds all but one of its eight neighbours, upwards or downwards, by
+    `threshold` times the local noise :math:`\sigma`. In the frame (*spatial*) that is asked of the values, in
+    energy (*spectral*) of their difference from what neighbouring energies predict, and of both by default.
+
+    Parameters
+    ----------
+    stack
+        Stack, or the array (energy, y, x) itself, with any further dimensions.
+    method
+        ``"both"``: a spike stands out in its frame and in energy. ``"spatial"``: in its frame; for a single
+        image. ``"spectral"``: in energy; also for line scans and spectra without an image, where nothing
+        tells a peak of one energy from a spike.
+    threshold
+        In units of the local noise.
+    signal
+        Variable of a Dataset to clean.
+
+    Returns
+    -------
+    DataArray or Dataset
+        The array, dtype kept (integers become float32), in its own units; of a Dataset the Dataset with it,
+        and `spike` (energy, y, x), True where a value was put in now or before. A spike becomes the median
+        of its neighbours in the frame that are no spikes, with ``"spectral"`` the linear interpolation
+        between its neighbours in energy; NaN without any. NaN stays NaN and is no neighbour. Lazy; the
+        result does not depend on the chunks.
+
+        A variance beside the signal is carried: of a median of n values it is pi / 2 of their mean variance
+        / n, of an interpolation with the weights w it is the sum of w^2 var.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset lacks `signal`.
+    MissingDimensionError, OptionError
+        There is no image for ``"spatial"`` or ``"both"``, or there are fewer than four energies for the others.
+    ChunkingError
+        Energies are in chunks and the stack is too large to merge them, for methods that need energies.
+
+    Notes
+    -----
+    *All but one* leaves edges, corners and lines alone at any contrast, since a pixel on them has two
+    neighbours of its kind; pairs of spikes are found, larger clusters are not. There are two predictions,
+    linear at the true energies, between the nearest and between the next neighbours, and a spike stands out
+    from both. Structure that does not change with energy cancels in the difference, and what changes in
+    a whole particle does not stand out from its neighbours there. An absorption peak therefore stays even
+    where it is one energy wide.
+
+    The noise is the mean distance from the median of 3 x 3, over a ring of 7 x 7 around the pixel. Counts and
+    rates are judged by their roots, 2 sqrt(I + 3/8) (Anscombe, Biometrika 35, 246, 1948,
+    doi:10.1093/biomet/35.3-4.246), whose noise is the same for few and for many counts; for counts
+    it is taken as at least half of the counting noise.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> stack["intensity"][60, 12, 20] += 3000
+    >>> int(xstxm.despike(stack).spike.sum())
+    1
+    """
+    check_choice("method", method, SpikeMethod)
+    if not threshold > 0:
+        raise OptionError("threshold", threshold, "a multiple of the noise is above zero")
+    stack = units.dequantify(stack)
+    array = as_float(signal_of(stack, signal))
+    array = _checked_axes(array, method)
+    pairs = None if method == "spatial" else kernels.energy_pairs(np.asarray(array[ENERGY], dtype=float))
+    find = partial(
+        kernels.find_spikes,
+        pairs=pairs,
+        spatial=method != "spectral",
+        image=_has_image(array),
+        threshold=threshold,
+        noise=_noise_law(array),
+    )
+    spikes = over_frames(find, array, dtype=bool, margin=kernels.MARGIN)
+    if method == "spectral":
+        fill = partial(kernels.fill_from_energies, pairs=pairs)
+    else:
+        fill = partial(kernels.fill_from_neighbours)
+    cleaned = over_frames(fill, array, spikes, margin=1)
+    variance = variance_of(stack, signal)
+    if variance is not None:
+        variance = over_frames(partial(fill, squared=True), _like(variance, array), spikes, margin=1)
+    _tell_number(spikes, "values")
+    return replace_signal(stack, signal, cleaned, variance, spike=_marked(stack, "spike", spikes))
+
+
+def _checked_axes(array: xr.DataArray, method: SpikeMethod) -> xr.DataArray:
+    """Return the array as the method needs it, or say what is missing."""
+    require_energy(array)
+    if method != "spectral" and not _has_image(array):
+        missing = next(dim for dim in ("y", "x") if dim not in array.dims)
+        raise MissingDimensionError(missing, array.dims, "without an image use despike(method='spectral')")
+    if method == "spatial":
+        return array
+    if array.sizes[ENERGY] < _FEWEST_TO_PREDICT:
+        found = f"{array.sizes[ENERGY]} energies say too little about each other, {_FEWEST_TO_PREDICT} are needed"
+        raise OptionError("method", method, f"{found}: use method='spatial'")
+    return require_single_chunk(array, "despike")
+
+
+def _has_image(array: xr.DataArray) -> bool:
+    return "y" in array.dims and "x" in array.dims
+
+
+def _noise_law(array: xr.DataArray) -> str:
+    """Return how noise grows with the value: as that of counts, of a rate, or not at all."""
+    found = units.units_of(array) if "units" in array.attrs else "1"
+    if units.same_kind(found, "count"):
+        return "counts"
+    return "rate" if units.same_kind(found, "count/ms") else "uniform"
+
+
+def _like(variance: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
+    """Return a variance with the chunks of its signal."""
+    return variance.chunk(array.chunksizes) if is_lazy(array) else variance
+
+
+def _marked(stack: xr.DataArray | xr.Dataset, name: str, marks: xr.DataArray) -> xr.DataArray:
+    """Return marks with those that the stack had before."""
+    before = stack[name] if isinstance(stack, xr.Dataset) and name in stack else None
+    return annotate(marks if before is None else marks | before, name)
+
+
+def _tell_number(marks: xr.DataArray, what: str) -> None:
+    if not is_lazy(marks):
+        note(f"{int(marks.sum())} of {marks.size} {what}")
+
+
+@recorded
+def repair_pixels(
+    stack: Stack, bad_pixels: xr.DataArray | None = None, *, fill: Fill = "nan", signal: str = "intensity"
+) -> Stack:
+    """Blank the bad pixels of a detector at every energy, or fill them from their neighbours on request.
+
+    Parameters
+    ----------
+    stack
+        Stack, or the array (energy, y, x) itself, with any further dimensions.
+    bad_pixels
+        Bool (y, x), True where a pixel is bad. By default they are found, see the notes; the history says how many.
+    fill
+        ``"nan"``: bad pixels become NaN, and nothing is invented; `optical_density` flags them `not_measured`.
+        ``"neighbours"``: the median of the eight neighbours that are not bad, frame by frame; NaN without any.
+    signal
+        Variable of a Dataset to repair.
+
+    Returns
+    -------
+    DataArray or Dataset
+        The array, dtype kept (integers become float32), in its own units; of a Dataset the Dataset with it,
+        and `bad_pixel` (y, x), True where the signal was changed now or before. A variance beside the signal
+        becomes NaN, or pi / 2 of the mean variance of the n neighbours / n. Lazy with `bad_pixels`; without
+        Eager on two images, the mean and the flicker along energy.
+
+    Raises
+    ------
+    MissingVariableError, MissingDimensionError
+        The Dataset lacks `signal`, or there is no image.
+    OptionError
+        Fewer than eight energies to find bad pixels with.
+    SchemaError
+        `bad_pixels` does not fit the stack or is not boolean.
+    ChunkingError
+        Bad pixels have to be found, energies are in chunks and the stack is too large to merge them.
+
+    Notes
+    -----
+    Found are pixels whose behaviour along energy no sample has. The flicker is the median distance of a
+    value from the mean of its neighbours in energy. A pixel is *stuck* where it flickers less than a
+    twentieth of its surroundings (5 x 5), *noisy* where it flickers more than five times as much, both
+    relative to the root of its mean; *dead* where its mean is below 2 % of the median image and of its
+    surroundings; *hot* where it stands out from its neighbours, see `despike`, and exceeds the brightest
+    hundredth of the pixels by a fifth. A dark or bright grain of one pixel follows the beam and is not bad.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), dead_pixels=5, seed=0)
+    >>> repaired = xstxm.repair_pixels(stack)
+    >>> bool((repaired.bad_pixel == stack.dead).all())
+    True
+    """
+    check_choice("fill", fill, Fill)
+    stack = units.dequantify(stack)
+    array = as_float(signal_of(stack, signal))
+    require_energy(array)
+    if not _has_image(array):
+        missing = next(dim for dim in ("y", "x") if dim not in array.dims)
+        raise MissingDimensionError(missing, array.dims, "bad pixels belong to an image")
+    bad = _found(used_pixels(array, stack)) if bad_pixels is None else _given(bad_pixels, array)
+    _tell_number(bad, "pixels")
+    variance = variance_of(stack, signal)
+    put: Any = _blank if fill == "nan" else _fill_pixels
+    repaired = put(array, bad, False)
+    variance = None if variance is None else put(_like(variance, array), bad, True)
+    return replace_signal(stack, signal, repaired, variance, bad_pixel=_marked(stack, "bad_pixel", bad))
+
+
+def _given(bad: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
+    """Return the bad pixels that the user knows, on the pixels of the stack."""
+    if not isinstance(bad, xr.DataArray) or bad.dtype != bool or ENERGY in bad.dims:
+        found = f"{bad.dtype} {bad.dims}" if isinstance(bad, xr.DataArray) else type(bad).__name__
+        raise SchemaError(f"bad_pixels is {found}, wanted a bool array over pixels: True where a pixel is bad")
+    placed = match_pixels(bad, array, "bad_pixels")
+    return placed.transpose(*(dim for dim in array.dims if dim in placed.dims))
+
+
+def _found(array: xr.DataArray) -> xr.DataArray:
+    """Find the pixels that do not follow the beam. Eager on two images."""
+    if array.sizes[ENERGY] < _FEWEST_TO_JUDGE:
+        told = f"{array.sizes[ENERGY]} energies are too few to find bad pixels, {_FEWEST_TO_JUDGE} are needed"
+        raise OptionError("bad_pixels", None, f"{told}: pass them, True where a pixel is bad")
+    order = np.argsort(np.asarray(array[ENERGY]), kind="stable")
+    size = over_energy(pixel_kernels.flicker, array, verb="repair_pixels", kwargs={"order": order})
+    images = xr.Dataset({"level": array.mean(ENERGY, skipna=False), "flicker": size}).compute()
+    bad = xr.apply_ufunc(
+        pixel_kernels.bad_pixels,
+        images["level"],
+        images["flicker"],
+        input_core_dims=[["y", "x"]] * 2,
+        output_core_dims=[["y", "x"]],
+        vectorize=True,
+        output_dtypes=[bool],
+    )
+    return bad.transpose(*pixel_dims(array)).reset_coords(drop=True)
+
+
+def _blank(array: xr.DataArray, bad: xr.DataArray, squared: bool) -> xr.DataArray:
+    return array.where(~bad).transpose(*array.dims)
+
+
+def _fill_pixels(array: xr.DataArray, bad: xr.DataArray, squared: bool) -> xr.DataArray:
+    return over_frames(partial(kernels.fill_from_neighbours, squared=squared), array, bad, margin=1)
