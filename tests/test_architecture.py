@@ -19,6 +19,7 @@ TIERS = [
     {"_apply", "provenance"},
     {
         "references", "energy", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
+        "denoising", "unmixing", "_components",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__"},
@@ -32,6 +33,11 @@ SIDEWAYS = {
     ("references", "energy"),
     ("clustering", "decomposition"),
     ("absorption", "roi"),
+    ("denoising", "decomposition"),
+    ("unmixing", "_components"),
+    ("unmixing", "fitting"),
+    ("unmixing", "references"),
+    ("_components", "fitting"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -2,6 +2,7 @@
 
 from xstxm import accessor, conventions, errors, plot, provenance, roi, testing, units
 from xstxm.absorption import estimate_i0, optical_density
+from xstxm.denoising import denoise
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.fitting import fit, predict, residual
 from xstxm.io import open_stack, read_i0, read_references, write_nxstxm
@@ -10,6 +11,7 @@ from xstxm.phases import phase_map, phase_summary
 from xstxm.provenance import history
 from xstxm.references import reference_set, with_references
 from xstxm.roi import spectrum
+from xstxm.unmixing import mcr, nmf
 
 __version__ = "0.1.0"
 
@@ -17,11 +19,14 @@ __all__ = [
     "accessor",
     "calibrate_energy",
     "conventions",
+    "denoise",
     "errors",
     "estimate_i0",
     "fit",
     "history",
     "interp_energy",
+    "mcr",
+    "nmf",
     "open_stack",
     "optical_density",
     "phase_map",
