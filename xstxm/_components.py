@@ -16,7 +16,7 @@ from xstxm.errors import ConvergenceWarning, OptionError, SchemaError, warn
 from xstxm.fitting import MAX_REFERENCES, TERM, Method, fit_maps
 
 EQUAL = 0.01
-"""Starts whose residual is larger than the best by less than this share count as equally good."""
+"""Starts whose residual is larger than the smallest by less than this share count as equally good."""
 INDEPENDENT = 1e-8
 """Smallest singular value of spectra of unit length, relative to the largest, that tells components apart."""
 
@@ -56,7 +56,7 @@ def sample_spectra(od: xr.DataArray, n_pixels: int, seed: int) -> np.ndarray:
     at = np.unravel_index(found, usable.shape)
     pixels = {dim: xr.DataArray(index, dims="pixel") for dim, index in zip(dims, at, strict=True)}
     picked = od.isel(pixels) if dims else od.expand_dims("pixel")
-    return np.asarray(picked.transpose(ENERGY, "pixel"), dtype=float)
+    return np.ascontiguousarray(picked.transpose(ENERGY, "pixel"), dtype=float)
 
 
 def _nothing_usable(measured: xr.DataArray) -> str:
@@ -84,18 +84,23 @@ def require_components(data: np.ndarray, n_components: int, dtype: np.dtype, *, 
 
 
 def best_of(runs: Sequence[Factors]) -> Factors:
-    """Return the run with the smallest residual, the first of equals."""
-    return min(runs, key=lambda run: run.rms[-1])
+    """Return the first of the runs that are as good as the one with the smallest residual."""
+    return next(run for run in runs if _as_good(run, runs))
+
+
+def _as_good(run: Factors, runs: Sequence[Factors]) -> bool:
+    rounding = 1e-7 * np.sqrt(np.mean((run.spectra.T @ run.amounts) ** 2))
+    return bool(run.rms[-1] <= min(other.rms[-1] for other in runs) * (1 + EQUAL) + rounding)
 
 
 def angles_between_starts(runs: Sequence[Factors], best: Factors) -> np.ndarray:
     """Return for each component the largest angle (deg) to its like in another equally good run; NaN without one."""
     from scipy.optimize import linear_sum_assignment
 
-    unit = [run.spectra / np.linalg.norm(run.spectra, axis=1, keepdims=True) for run in (best, *runs)]
+    unit = [_unit_length(run.spectra) for run in (best, *runs)]
     angles = []
     for run, other in zip(runs, unit[1:], strict=True):
-        if run is best or run.rms[-1] > best.rms[-1] * (1 + EQUAL):
+        if run is best or not _as_good(run, runs):
             continue
         own, partner = linear_sum_assignment(-np.abs(unit[0] @ other.T))
         sign = np.sign((unit[0][own] * other[partner]).sum(1, keepdims=True))
@@ -104,12 +109,17 @@ def angles_between_starts(runs: Sequence[Factors], best: Factors) -> np.ndarray:
     return np.max(angles, axis=0) if angles else np.full(len(best.spectra), np.nan)
 
 
+def _unit_length(spectra: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(spectra, axis=1, keepdims=True)
+    return spectra / np.where(length > 0, length, 1)
+
+
 def warn_unconverged(verb: str, best: Factors, iterations: int, tolerance: float) -> None:
     """Warn where the best start was stopped by the limit on iterations."""
-    if best.change[-1] > tolerance:
+    if not best.converged:
         warn(
-            f"{verb}: a spectrum still changes by {best.change[-1]:.1e} of its length per iteration after {iterations} "
-            f"iterations (tolerance {tolerance:g}): raise max_iterations, or take fewer components",
+            f"{verb}: the residual still falls by more than {tolerance:g} of itself per iteration after {iterations} "
+            "iterations: raise max_iterations or the tolerance, or take fewer components",
             ConvergenceWarning,
         )
 
@@ -174,8 +184,7 @@ def _require_distinct(spectra: np.ndarray, method: Method) -> None:
     """Refuse components that are zero or mixtures of each other: their amounts have no unique solution."""
     if method == "fcls":
         spectra = np.column_stack([spectra, np.full(len(spectra), np.abs(spectra).max())])
-    length = np.linalg.norm(spectra, axis=1, keepdims=True)
-    singular = np.linalg.svd(spectra / np.where(length > 0, length, 1), compute_uv=False)
+    singular = np.linalg.svd(_unit_length(spectra), compute_uv=False)
     if not singular[-1] > INDEPENDENT * singular[0]:
         raise SchemaError(
             f"the {len(spectra)} components that were found are zero or mixtures of each other: take fewer components"

@@ -108,7 +108,7 @@ def denoise(
     OptionError
         An option of another method, or a value that makes no sense.
     SchemaError
-        ``"svd"`` with one energy only, or without a pixel that is finite at every energy (a lazy stack: when computed).
+        A method along energy with one energy only; ``"svd"`` without a pixel that is finite at every energy (a lazy stack: when computed).
     MissingDimensionError
         A method that works on frames, and no y and x.
     MissingDependencyError
@@ -147,6 +147,8 @@ def denoise(
     stack = units.dequantify(stack)
     array = signal_of(stack, signal)
     require_energy(array)
+    if method in ("svd", "savgol") and array.sizes[ENERGY] < 2:
+        raise SchemaError(f"{method} needs two energies or more, the stack has {array.sizes[ENERGY]}: use nlm or tv")
     floats = array if array.dtype.kind == "f" else array.astype("float32")
     variance = _variance(stack, floats, signal)
     if method == "svd":
@@ -223,13 +225,13 @@ def _by_polynomials(
     axis, unit = np.asarray(array[ENERGY], dtype=float), units.units_of(array[ENERGY])
     steps = np.diff(np.unique(axis))
     if window is None:
-        width = 5 * float(np.median(steps)) if steps.size else 0.0
+        width = 5 * float(np.median(steps)) if steps.size else np.inf
         note(f"window of {width:g} {unit}")
     else:
         width = units.to_magnitude(window, unit, "window", spectroscopy=False)
     degree = 2 if order is None else int(order)
     if not width > 0:
-        raise OptionError("window", window, f"give a width above zero; the axis has {axis.size} energies")
+        raise OptionError("window", window, "give a width above zero")
     whole = smoothing.local_polynomial(axis, width, degree, np.ones(axis.size, dtype=bool))
     if np.allclose(whole, np.eye(axis.size)):
         raise OptionError(
@@ -245,8 +247,6 @@ def _by_svd(
     array: xr.DataArray, variance: xr.DataArray | None, usable: xr.DataArray, n_components: int | None
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
     n_energies = array.sizes[ENERGY]
-    if n_energies < 2:
-        raise SchemaError("svd needs two energies or more, the stack has one: use nlm or tv")
     if n_components is not None and n_components > n_energies:
         raise OptionError("n_components", n_components, f"a whole number from 1 to the {n_energies} energies")
     whole = require_single_chunk(array, "denoise")

@@ -26,7 +26,7 @@ from xstxm.fitting import Method
 from xstxm.provenance import note, recorded
 from xstxm.references import references_at
 
-NmfInit: TypeAlias = Literal["nndsvda", "nndsvd", "random"]
+NmfInit: TypeAlias = Literal["pure", "nndsvda", "nndsvd", "random"]
 McrInit: TypeAlias = Literal["pure", "random"]
 Spectra: TypeAlias = Literal["nonnegative", "unimodal", "free"]
 
@@ -41,10 +41,10 @@ def nmf(
     stack: xr.DataArray | xr.Dataset,
     n_components: int,
     *,
-    init: NmfInit = "nndsvda",
+    init: NmfInit = "pure",
     n_starts: int = 4,
     max_iterations: int = 1000,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     sample: int = 10_000,
     seed: int = 0,
     signal: str = "optical_density",
@@ -62,14 +62,15 @@ def nmf(
     n_components
         Number of components, below the number of energies.
     init
-        First start: from the singular value decomposition (``"nndsvda"``, with zeros filled by the mean, or
-        ``"nndsvd"``), or ``"random"``. Further starts are random.
+        First start: ``"pure"``, the most extreme pixels (successive projections), ``"nndsvda"`` or ``"nndsvd"``, from
+        the singular value decomposition (the former with zeros filled by the mean), or ``"random"``. Further starts
+        are random.
     n_starts
-        Number of starts; the one with the smallest residual is kept.
+        Number of starts; the first of those whose residual is within 1 % of the smallest is kept.
     max_iterations
         Limit on the iterations of a start.
     tolerance
-        A start has converged when no spectrum changes by more than this share of its length per iteration.
+        A start has converged when an iteration lowers the residual by less than this share of it.
     sample
         Largest number of pixels that are factorised: drawn at random where the stack has more.
     seed
@@ -127,8 +128,11 @@ def nmf(
     n_components = require_components(data, n_components, od.dtype)
     fraction = _count_negative(data)
     positive = np.maximum(data, 0).T
+    rules = _rules("nnls", "nonnegative", np.empty((0, len(data))), np.empty(0), n_components, data[:, 0])
+    pure = alternating.starts(data, np.empty((0, len(data))), rules, 1, pure_first=True, seed=seed)
+    first = alternating.feasible(next(pure), rules) if init == "pure" else init
     runs = [
-        _factorise(positive, n_components, init if start == 0 else "random", max_iterations, tolerance, seed + start)
+        _factorise(positive, "random" if start else first, n_components, max_iterations, tolerance, seed + start)
         for start in range(n_starts)
     ]
     best = best_of(runs)
@@ -142,7 +146,7 @@ def _require_settings(n_starts: int, max_iterations: int, tolerance: float, samp
     require_whole("n_starts", n_starts)
     require_whole("max_iterations", max_iterations)
     if not (isinstance(tolerance, int | float) and 0 < tolerance < 1):
-        raise OptionError("tolerance", tolerance, "a relative change lies between 0 and 1")
+        raise OptionError("tolerance", tolerance, "a share of the residual lies between 0 and 1")
     return require_whole("sample", sample, least=2)
 
 
@@ -166,38 +170,49 @@ def _count_negative(data: np.ndarray) -> float:
 
 
 def _factorise(
-    positive: np.ndarray, n_components: int, init: str, max_iterations: int, tolerance: float, seed: int
+    positive: np.ndarray, start: np.ndarray | str, n_components: int, max_iterations: int, tolerance: float, seed: int
 ) -> Factors:
-    """Run scikit-learn from one start on spectra (pixel, energy), a few iterations at a time to keep a record."""
+    """Run scikit-learn on spectra (pixel, energy), a few iterations at a time to keep a record.
+
+    The start is a word that scikit-learn knows, or spectra (component, energy).
+    """
     from sklearn.decomposition import non_negative_factorization
 
-    rms: list[float] = []
+    spectra: Any = None if isinstance(start, str) else start
+    amounts: Any = None if isinstance(start, str) else _fitted(positive, start)
+    rounding = 1e-7 * np.sqrt(np.mean(positive**2))
+    rms: list[float] = [np.inf]
     change: list[float] = []
-    amounts: Any = None
-    spectra: Any = None
+    converged = False
     for done in range(0, max_iterations, STRIDE):
         before = None if spectra is None else spectra.copy()  # scikit-learn works in place
+        steps = min(STRIDE, max_iterations - done)
         amounts, spectra, _ = non_negative_factorization(
             positive,
             amounts,
             spectra,
             n_components=n_components,
-            init=init if spectra is None else "custom",
-            max_iter=min(STRIDE, max_iterations - done),
+            init=start if spectra is None else "custom",
+            max_iter=steps,
             tol=0.0,
             random_state=seed,
         )
         rms.append(np.sqrt(np.mean((positive - amounts @ spectra) ** 2)))
-        change.append(_turn(before, spectra) / STRIDE)
-        if change[-1] <= tolerance:
+        change.append(np.nan if before is None else _turn(before, spectra) / steps)
+        converged = bool(rms[-1] >= rms[-2] * (1 - tolerance * steps) or rms[-1] <= rounding)
+        if converged:
             break
-    return Factors(spectra, amounts.T, np.array(rms), np.array(change))
+    return Factors(spectra, amounts.T, np.array(rms[1:]), np.array(change), converged)
 
 
-def _turn(before: np.ndarray | None, after: np.ndarray) -> float:
+def _fitted(positive: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+    guess = np.full(len(positive), (1 << len(spectra)) - 1)
+    amounts, _ = alternating.solve_amounts(positive.T, spectra, "nnls", guess, (positive**2).sum())
+    return np.ascontiguousarray(amounts.T)
+
+
+def _turn(before: np.ndarray, after: np.ndarray) -> float:
     """Return the largest change of a spectrum of unit length: coordinate descent lets the scale drift."""
-    if before is None:
-        return np.inf
     unit = [spectra / np.maximum(np.linalg.norm(spectra, axis=1, keepdims=True), 1e-300) for spectra in (before, after)]
     return alternating.largest_change(*unit)
 
@@ -214,7 +229,7 @@ def mcr(
     init: McrInit = "pure",
     n_starts: int = 4,
     max_iterations: int = 500,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     sample: int = 10_000,
     seed: int = 0,
     signal: str = "optical_density",
@@ -245,11 +260,11 @@ def mcr(
         Start of the spectra without a reference: ``"pure"``, the most extreme pixels (successive projections), or
         ``"random"`` pixels. Further starts are random.
     n_starts
-        Number of starts; the one with the smallest residual is kept.
+        Number of starts; the first of those whose residual is within 1 % of the smallest is kept.
     max_iterations
         Limit on the iterations of a start.
     tolerance
-        A start has converged when no spectrum changes by more than this share of its length per iteration.
+        A start has converged when an iteration lowers the residual by less than this share of it.
     sample
         Largest number of pixels that the spectra are resolved from: drawn at random where the stack has more.
     seed

@@ -58,10 +58,11 @@ class Factors(NamedTuple):
     """(i) root mean square of the residual after each iteration."""
     change: np.ndarray
     """(i) largest change of a spectrum in each iteration, relative to its length."""
+    converged: bool
 
 
 def alternate(data: np.ndarray, spectra: np.ndarray, rules: Rules, *, max_iterations: int, tolerance: float) -> Factors:
-    """Alternate from a start until no spectrum changes by more than the tolerance. The residual never grows.
+    """Alternate from a start until the residual falls by less than the tolerance. It never grows.
 
     Amounts are first carried on along their last step, which saves most of the iterations; where the residual
     grows by that, the step is done again from the amounts as they are.
@@ -70,7 +71,7 @@ def alternate(data: np.ndarray, spectra: np.ndarray, rules: Rules, *, max_iterat
     supports = np.full(data.shape[1], (1 << len(spectra)) - 1)
     amounts, rss = solve_amounts(data, spectra, rules.method, supports, total)
     step, boost = np.zeros_like(amounts), FIRST_BOOST
-    rms, change = [], []
+    rms, change, converged = [], [], False
     for _ in range(max_iterations):
         revived = _revive(data, spectra, amounts, rules)
         if revived is not spectra:
@@ -83,11 +84,12 @@ def alternate(data: np.ndarray, spectra: np.ndarray, rules: Rules, *, max_iterat
                 break
         boost = min(boost * MORE, 1.0) if ahead is not amounts else boost * LESS
         change.append(largest_change(spectra, trial))
+        converged = np.sqrt(left) >= (1 - tolerance) * np.sqrt(rss)
         spectra, step, amounts, rss = trial, found - amounts, found, left
         rms.append(np.sqrt(rss / data.size))
-        if change[-1] <= tolerance:
+        if converged:
             break
-    return Factors(spectra, amounts, np.array(rms), np.array(change))
+    return Factors(spectra, amounts, np.array(rms), np.array(change), converged)
 
 
 def largest_change(before: np.ndarray, after: np.ndarray) -> float:
