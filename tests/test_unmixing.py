@@ -269,7 +269,7 @@ def naive_als(data, spectra, iterations):
 def test_alternate__agrees_with_a_naive_alternation(mixed, monkeypatch):
     data = mixed.values.reshape(42, -1)
     start = data[:, [5, 40, 90]].T.clip(0)
-    rules = alternating.Rules("nnls", np.ones(3, bool), np.zeros((3, 42)), np.full((3, 42), np.inf))
+    rules = alternating.nonnegative(3, 42)
     monkeypatch.setattr(alternating, "FIRST_BOOST", 0.0)
     found = alternating.alternate(data, start, rules, max_iterations=6, tolerance=1e-15)
     spectra, amounts = naive_als(data, start, 6)
@@ -314,7 +314,7 @@ def test_alternate__never_lets_the_residual_grow_and_keeps_every_rule(seed, n, m
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=7))
-def test_unimodal__is_the_nearest_of_all(values):
+def test_unimodal__is_the_nearest_of_all_that_are_not_negative(values):
     values = np.array(values)
     found = alternating.unimodal(values)
     best = min(((_rise_and_fall(values, top) - values) ** 2).sum() for top in range(len(values) + 1))
@@ -326,13 +326,13 @@ def _rise_and_fall(values, top):
 
     left = isotonic_regression(values[:top]) if top else values[:0]
     right = isotonic_regression(values[top:], increasing=False) if top < len(values) else values[:0]
-    return np.concatenate([left, right])
+    return np.concatenate([left, right]).clip(0)
 
 
 def test_mcr__extrapolation_ends_where_plain_alternation_does_but_sooner(mixed, monkeypatch):
     data = mixed.values.reshape(42, -1)
     start = data[:, [5, 40, 90]].T.clip(0)
-    rules = alternating.Rules("nnls", np.ones(3, bool), np.zeros((3, 42)), np.full((3, 42), np.inf))
+    rules = alternating.nonnegative(3, 42)
     fast = alternating.alternate(data, start, rules, max_iterations=60, tolerance=1e-12)
     monkeypatch.setattr(alternating, "FIRST_BOOST", 0.0)
     plain = alternating.alternate(data, start, rules, max_iterations=60, tolerance=1e-12)
@@ -448,7 +448,7 @@ def test_mcr__refuses_references_that_do_not_fit(mixed, references):
 def test_alternate__gives_a_dead_component_another_chance(mixed):
     data = mixed.values.reshape(42, -1)
     start = np.vstack([data[:, [5, 40]].T.clip(0), np.zeros(42)])
-    rules = alternating.Rules("nnls", np.ones(3, bool), np.zeros((3, 42)), np.full((3, 42), np.inf))
+    rules = alternating.nonnegative(3, 42)
     found = alternating.alternate(data, start, rules, max_iterations=50, tolerance=1e-9)
     assert found.spectra.any(1).all()
     assert found.amounts.any(1).all()

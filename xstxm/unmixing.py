@@ -128,9 +128,7 @@ def nmf(
     n_components = require_components(data, n_components, od.dtype)
     fraction = _count_negative(data)
     positive = np.maximum(data, 0).T
-    rules = _rules("nnls", "nonnegative", np.empty((0, len(data))), np.empty(0), n_components, data[:, 0])
-    pure = alternating.starts(data, np.empty((0, len(data))), rules, 1, pure_first=True, seed=seed)
-    first = alternating.feasible(next(pure), rules) if init == "pure" else init
+    first = _pure_start(data, n_components) if init == "pure" else init
     runs = [
         _factorise(positive, "random" if start else first, n_components, max_iterations, tolerance, seed + start)
         for start in range(n_starts)
@@ -167,6 +165,12 @@ def _count_negative(data: np.ndarray) -> float:
             MetadataWarning,
         )
     return fraction
+
+
+def _pure_start(data: np.ndarray, n_components: int) -> np.ndarray:
+    rules = alternating.nonnegative(n_components, len(data))
+    start = next(alternating.starts(data, np.empty((0, len(data))), rules, 1, pure_first=True, seed=0))
+    return alternating.feasible(start, rules)
 
 
 def _factorise(

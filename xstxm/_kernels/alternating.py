@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from xstxm._kernels.fit_plan import METHODS
-from xstxm._kernels.small_nnls import JIT, constrained, workspace
 
 SWEEPS = 4
 """Rounds over the components in one update of spectra that are solved one by one."""
@@ -49,6 +47,12 @@ class Rules:
         return self.order is None and bool((self.held | self.resolved).all())
 
 
+def nonnegative(n_components: int, n_energies: int) -> Rules:
+    """Return the rules of non-negative factorisation."""
+    lower = np.zeros((n_components, n_energies))
+    return Rules("nnls", np.ones(n_components, dtype=bool), lower, np.full_like(lower, np.inf))
+
+
 class Factors(NamedTuple):
     """A factorisation and how it was reached."""
 
@@ -64,14 +68,17 @@ class Factors(NamedTuple):
 def alternate(data: np.ndarray, spectra: np.ndarray, rules: Rules, *, max_iterations: int, tolerance: float) -> Factors:
     """Alternate from a start until the residual falls by less than the tolerance. It never grows.
 
-    Amounts are first carried on along their last step, which saves most of the iterations; where the residual
-    grows by that, the step is done again from the amounts as they are.
+    Amounts are first carried on along their last step, which saves most of the iterations (Ang and Gillis, Neural
+    Comput. 31, 417, 2019, doi 10.1162/neco_a_01157); where that does not lower the residual by more than the
+    tolerance, the step is done again from the amounts as they are, and decides.
     """
     spectra, total = feasible(spectra, rules), (data**2).sum()
     supports = np.full(data.shape[1], (1 << len(spectra)) - 1)
     amounts, rss = solve_amounts(data, spectra, rules.method, supports, total)
     step, boost = np.zeros_like(amounts), FIRST_BOOST
-    rms, change, converged = [], [], False
+    converged = False
+    rms: list[float] = []
+    change: list[float] = []
     for _ in range(max_iterations):
         revived = _revive(data, spectra, amounts, rules)
         if revived is not spectra:
@@ -80,11 +87,11 @@ def alternate(data: np.ndarray, spectra: np.ndarray, rules: Rules, *, max_iterat
         for ahead in (amounts + boost * step, amounts):
             trial = solve_spectra(data, spectra, ahead, rules)
             found, left = solve_amounts(data, trial, rules.method, supports, total)
-            if left <= rss:
+            converged = bool(np.sqrt(left) >= (1 - tolerance) * np.sqrt(rss))
+            if not converged:
                 break
         boost = min(boost * MORE, 1.0) if ahead is not amounts else boost * LESS
         change.append(largest_change(spectra, trial))
-        converged = np.sqrt(left) >= (1 - tolerance) * np.sqrt(rss)
         spectra, step, amounts, rss = trial, found - amounts, found, left
         rms.append(np.sqrt(rss / data.size))
         if converged:
@@ -121,12 +128,14 @@ def solve_amounts(
 
 def _solve_columns(columns: np.ndarray, targets: np.ndarray, method: str, supports: np.ndarray) -> np.ndarray:
     """Return x (c, p) that minimises |columns x - target| for each target (m, p)."""
+    from xstxm._kernels.small_nnls import solve_amounts_only
+
     if method == "lstsq":
         return np.linalg.lstsq(columns, targets)[0]
     length = np.linalg.norm(columns, axis=0)
     scale = np.where((length > 0) & (method == "nnls"), length, 1.0)
     found = np.empty((targets.shape[1], columns.shape[1]))
-    _solve_each(
+    solve_amounts_only(
         METHODS[method],
         np.ascontiguousarray((columns / scale).T),
         np.ascontiguousarray(targets.T),
@@ -134,14 +143,6 @@ def _solve_columns(columns: np.ndarray, targets: np.ndarray, method: str, suppor
         found,
     )
     return (found / scale).T
-
-
-@njit(**JIT)
-def _solve_each(method, columns, targets, supports, amounts):
-    """Fill amounts (p, c) for targets (p, m), and supports (p) with what was found from what was guessed."""
-    work = workspace(columns.shape[0])
-    for p in range(targets.shape[0]):
-        supports[p] = constrained(method, columns, targets[p], supports[p], amounts[p], work)
 
 
 def solve_spectra(data: np.ndarray, spectra: np.ndarray, amounts: np.ndarray, rules: Rules) -> np.ndarray:
@@ -153,7 +154,7 @@ def solve_spectra(data: np.ndarray, spectra: np.ndarray, amounts: np.ndarray, ru
         return _sweep(data, spectra, amounts, rules)
     q, r = np.linalg.qr(amounts[changing].T)
     targets = q.T @ data.T - (q.T @ amounts[~changing].T) @ spectra[~changing]
-    method = "nnls" if rules.lower[changing][0, 0] == 0 else "lstsq"
+    method = "nnls" if (rules.lower[changing] == 0).all() else "lstsq"
     solved = spectra.copy()
     solved[changing] = _solve_columns(r, targets, method, np.zeros(len(data), np.int64))
     return solved
@@ -183,18 +184,21 @@ def _projection(rules: Rules) -> Callable[[int, np.ndarray], np.ndarray]:
 
 
 def unimodal(values: np.ndarray) -> np.ndarray:
-    """Return the values (e) nearest to the given ones that first rise and then fall."""
+    """Return the values (e) nearest to the given ones that are not negative, and first rise and then fall."""
     from scipy.optimize import isotonic_regression
 
     cost = _rising_cost(values) + _rising_cost(values[::-1])[::-1]
     top = int(np.argmin(cost))
     parts = [isotonic_regression(values[:top]).x] if top else []
     parts += [isotonic_regression(values[top:], increasing=False).x] if top < len(values) else []
-    return np.concatenate(parts)
+    return np.maximum(np.concatenate(parts), 0)
 
 
 def _rising_cost(values: np.ndarray) -> np.ndarray:
-    """Return the squared misfit of the best rising fit to the first 0, 1, ... n values: pool adjacent violators."""
+    """Return the squared misfit of the best rising fit to the first 0, 1, ... n values: pool adjacent violators.
+
+    The fit is not negative: pools with a mean below zero are zero.
+    """
     blocks: list[tuple[float, int]] = []
     fitted, cost = 0.0, [0.0]
     squares = np.concatenate([[0.0], np.cumsum(values**2)])
@@ -202,10 +206,10 @@ def _rising_cost(values: np.ndarray) -> np.ndarray:
         total, count = value, 1
         while blocks and blocks[-1][0] * count >= total * blocks[-1][1]:
             before = blocks.pop()
-            fitted -= before[0] ** 2 / before[1]
+            fitted -= max(before[0], 0.0) ** 2 / before[1]
             total, count = total + before[0], count + before[1]
         blocks.append((total, count))
-        fitted += total**2 / count
+        fitted += max(total, 0.0) ** 2 / count
         cost.append(squares[k] - fitted)
     return np.array(cost)
 
