@@ -132,11 +132,12 @@ def component_dataset(
     scale: np.ndarray,
     spectra_units: str,
     n_first: int = 0,
-    step: int = 1,
+    iteration: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Return the best run as a Dataset: spectra over their `scale`, and maps of every pixel fitted to them, lazily.
 
-    The first `n_first` components keep their place, the others come in the order of their contribution.
+    The first `n_first` components keep their place, the others come in the order of their contribution. `iteration`
+    numbers the entries of the convergence record, by default from 1.
     """
     best = best_of(runs)
     power = (best.spectra**2).sum(1) * (best.amounts**2).sum(1)
@@ -144,7 +145,7 @@ def component_dataset(
     spectra = (best.spectra / scale[:, None])[order]
     _require_distinct(spectra, method)
     number = np.arange(1, len(order) + 1)
-    iteration = step * np.arange(1, len(best.rms) + 1)
+    iteration = np.arange(1, len(best.rms) + 1) if iteration is None else iteration
     density = units.units_of(od)
     result = _maps(od, spectra, method, density, units.derive(density, spectra_units)).assign_coords(component=number)
     small = {

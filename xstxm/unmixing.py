@@ -118,7 +118,7 @@ def nmf(
     --------
     >>> import xstxm
     >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
-    >>> xstxm.nmf(stack, 3, tolerance=1e-3, n_starts=1).component_amount.dims
+    >>> xstxm.nmf(stack, 3, n_starts=1).component_amount.dims
     ('component', 'y', 'x')
     """
     check_choice("init", init, NmfInit)
@@ -134,9 +134,11 @@ def nmf(
         for start in range(n_starts)
     ]
     best = best_of(runs)
-    warn_unconverged("nmf", best, STRIDE * len(best.rms), tolerance)
+    iteration = np.minimum(STRIDE * np.arange(1, len(best.rms) + 1), max_iterations)
+    warn_unconverged("nmf", best, int(iteration[-1]), tolerance)
     top = best.spectra.max(1)
-    result = component_dataset(od, runs, method="nnls", scale=np.where(top > 0, top, 1), spectra_units="1", step=STRIDE)
+    scale = np.where(top > 0, top, 1)
+    result = component_dataset(od, runs, method="nnls", scale=scale, spectra_units="1", iteration=iteration)
     return result.assign_attrs({**_about(stack), **result.attrs, "negative_fraction": fraction})
 
 
