@@ -211,6 +211,25 @@ def test_denoise__nan_and_inf_stay_and_do_not_spread(noisy, truth, method):
     assert float(difference.max()) < 8 * SIGMA if method in ("svd", "savgol") else float(difference.mean()) < SIGMA
 
 
+@pytest.mark.parametrize("method", ["svd", "savgol"])
+def test_denoise__variance_beside_a_gap_is_that_of_the_energies_that_are_there(noisy, method):
+    options = {"n_components": 2} if method == "svd" else {}
+    broken = noisy.copy(deep=True)
+    broken["optical_density"][20, 3, 4] = np.nan
+    result = xstxm.denoise(broken, method, **options)
+    there = np.delete(np.arange(42), 20)
+    impulses = np.empty((41, 41))
+    for column, e in enumerate(there):
+        nudged = broken.copy(deep=True)
+        nudged["optical_density"][e, 3, 4] += 1e-3
+        # the eigenspectra come from the other pixels: this one is not finite at every energy
+        step = xstxm.denoise(nudged, method, **options)["optical_density"] - result["optical_density"]
+        impulses[:, column] = step.values[there, 3, 4] / 1e-3
+    expected = impulses**2 @ np.full(41, SIGMA**2)
+    np.testing.assert_allclose(result["optical_density_variance"].values[there, 3, 4], expected, rtol=0.02)
+    assert float(result["optical_density_variance"][20, 3, 4]) == pytest.approx(SIGMA**2)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_denoise__a_frame_without_data_stays_one(noisy, method):
     gap = noisy.copy(deep=True)

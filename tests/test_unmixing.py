@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from laziness import raise_if_dask_computes
 from scipy.optimize import nnls
@@ -313,6 +313,7 @@ def test_alternate__never_lets_the_residual_grow_and_keeps_every_rule(seed, n, m
             assert (np.diff(spectrum[top:]) <= 1e-12).all()
 
 
+@example([5.0, -1.0, -5.0, 3.0, 4.0])  # the best top is another one where values may be negative
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=7))
 def test_unimodal__is_the_nearest_of_all_that_are_not_negative(values):
     values = np.array(values)
@@ -443,6 +444,41 @@ def test_mcr__refuses_references_that_do_not_fit(mixed, references):
         xstxm.mcr(mixed, 3, references=references, freedom=-1)
     with pytest.raises(ReferenceSpectrumError, match="constant"):
         xstxm.mcr(mixed, 3, references=references.where(references["reference"] != "A", 0.5))
+
+
+def test_starts__are_thin_pure_pixels_rather_than_thick_mixtures(spectra):
+    rng = np.random.default_rng(0)
+    amounts = np.hstack([0.7 * np.eye(3), 1.5 * rng.dirichlet([8, 8, 8], 100).T])
+    first = next(
+        alternating.starts(
+            spectra.values.T @ amounts, np.empty((0, 42)), alternating.nonnegative(3, 42), 1, pure_first=True, seed=0
+        )
+    )
+    order = [int(np.abs(first / 0.7 - row).sum(1).argmin()) for row in spectra.values]
+    np.testing.assert_allclose(first[order], 0.7 * spectra.values, atol=1e-9)
+
+
+def test_starts__beside_a_known_spectrum_are_the_others(spectra):
+    amounts = np.random.default_rng(0).dirichlet([1, 1, 1], 60).T
+    amounts[:, :3] = np.eye(3)
+    rules = alternating.nonnegative(3, 42)
+    known = spectra.values[[1]]
+    first = next(alternating.starts(spectra.values.T @ amounts, known, rules, 1, pure_first=True, seed=0))
+    np.testing.assert_array_equal(first[:1], known)
+    assert {int(np.abs(spectra.values - row).sum(1).argmin()) for row in first[1:]} == {0, 2}
+
+
+def test_mcr__finds_the_four_phases_of_a_simulated_stack():
+    od = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(96, 128), seed=0))
+    references = xstxm.testing.simulate_references()
+    true = xstxm.references.references_at(references, od["energy"]).values
+    assert (angles(xstxm.mcr(od, 4, n_starts=1), true) < 1.5).all()
+
+
+def test_mcr__refuses_components_that_are_mixtures_of_each_other(mixed, references):
+    twins = xr.concat([references, references.isel(reference=[0]).assign_coords(reference=["A again"])], "reference")
+    with pytest.raises(SchemaError, match="the 4 components that were found are zero or mixtures of each other"):
+        xstxm.mcr(mixed, 4, references=twins)
 
 
 def test_alternate__gives_a_dead_component_another_chance(mixed):

@@ -17,7 +17,7 @@ from xstxm._kernels.fit_plan import METHODS
 SWEEPS = 4
 """Rounds over the components in one update of spectra that are solved one by one."""
 SOFTENING = 0.1
-"""Length, as a share of the longest, below which a spectrum is too noisy to be taken for a pure one."""
+"""Amount, as a share of the largest, below which a spectrum is too noisy to be taken for a pure one."""
 FIRST_BOOST, MORE, LESS = 0.5, 1.1, 0.5
 """How far the last step is carried on at first, and the factors when that worked and when it did not."""
 
@@ -253,33 +253,37 @@ def starts(
 def _extremes(scores: np.ndarray, known: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Return scores, of pixels and of known spectra, among which a pure pixel is the longest.
 
-    Spectra divided by their length, short ones less so: a thin pixel may look like anything. Under closure
-    the length counts, and a further score, the same in every pixel, lets a spectrum of zero be extreme.
+    Spectra divided by how much of the mean spectrum is in them, which brings mixtures between the pure ones; those
+    with little less so: a thin pixel may look like anything. Under closure the amount counts, and a further
+    score, the same in every pixel, lets a spectrum of zero be extreme.
     """
-    length = np.linalg.norm(scores, axis=0)
-    longest = length.max()
     if method == "fcls":
-        more = np.full((1, length.size), longest), np.full((len(known), 1), longest)
+        longest = np.linalg.norm(scores, axis=0).max()
+        more = np.full((1, scores.shape[1]), longest), np.full((len(known), 1), longest)
         return np.vstack([scores, more[0]]), np.hstack([known, more[1]])
-    return scores / (length + SOFTENING * longest), known
+    amount = np.maximum(scores.mean(1) @ scores, 0)
+    return scores / (amount + SOFTENING * (amount.max() or 1.0)), known
 
 
 def pure_pixels(scores: np.ndarray, known: np.ndarray, n: int) -> np.ndarray:
     """Return the pixels of the n most extreme spectra beside known ones: successive projections.
 
     Each pick is the longest of the scores (c, p) after everything along the earlier picks, and along the known
-    scores (k, c), was taken away.
+    scores (k, c), was taken away; the very first one after everything along the mean was, which a thick mixture
+    is nearer to than a pure spectrum.
     """
-    rest = scores.copy()
+    basis = np.linalg.qr(known.T)[0]
+    rest = scores - basis @ (basis.T @ scores)
     picked: list[int] = []
-    directions = list(known)
-    while len(picked) < n:
-        if directions:
-            unit = directions.pop()
-            unit = unit / (np.linalg.norm(unit) or 1.0)
-            rest -= np.outer(unit, unit @ rest)
-            directions = [d - unit * (unit @ d) for d in directions]
-            continue
-        picked.append(int((rest**2).sum(0).argmax()))
-        directions = [rest[:, picked[-1]]]
+    for _ in range(n):
+        first = not picked and not len(known) and n > 1
+        apart = _without(rest, rest.mean(1)) if first else rest
+        picked.append(int((apart**2).sum(0).argmax()))
+        rest = _without(rest, rest[:, picked[-1]])
     return np.array(picked, dtype=int)
+
+
+def _without(scores: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Return the scores (c, p) without what lies along a direction (c)."""
+    unit = direction / (np.linalg.norm(direction) or 1.0)
+    return scores - np.outer(unit, unit @ scores)
