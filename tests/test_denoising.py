@@ -312,6 +312,8 @@ def test_denoise__any_pixel_dims_where_the_method_allows(noisy, method, kind):
         ("savgol", {"window": -1}, OptionError, "a width above zero"),
         ("savgol", {"window": "2 nm"}, IncompatibleUnitsError, "does not convert to 'eV'"),
         ("savgol", {"order": -1}, OptionError, "whole number of 0 or more"),
+        ("svd", {"n_components": "two"}, OptionError, "whole number of 1 or more"),
+        ("tv", {"strength": "much"}, OptionError, "a number above zero"),
         ("tv", {"strength": 0}, OptionError, "a number above zero"),
     ],
     ids=str,

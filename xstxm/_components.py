@@ -72,7 +72,8 @@ def _nothing_usable(measured: xr.DataArray) -> str:
 def require_components(data: np.ndarray, n_components: int, dtype: np.dtype, *, closed: bool = False) -> int:
     """Return the number of components, or say why the spectra (energy, pixel) do not hold as many."""
     most = min(len(data) - 1, data.shape[1], MAX_REFERENCES)
-    if isinstance(n_components, bool) or n_components != int(n_components) or not 1 <= n_components <= most:
+    whole = isinstance(n_components, int | np.integer) and not isinstance(n_components, bool)
+    if not whole or not 1 <= n_components <= most:
         raise OptionError(
             "n_components", n_components, f"a whole number from 1 to {most}, below the {len(data)} energies"
         )

@@ -176,10 +176,12 @@ def _own_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
             raise OptionError(name, value, f"belongs to {owners}; {method!r} takes {', '.join(TAKES[method])}")
     for name in ("n_components", "order", "patch_size", "patch_distance"):
         value, least = options[name], 0 if name == "order" else 1
-        if value is not None and (isinstance(value, bool) or value != int(value) or value < least):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and (not whole or value < least):
             raise OptionError(name, value, f"give a whole number of {least} or more")
-    if options["strength"] is not None and not options["strength"] > 0:
-        raise OptionError("strength", options["strength"], "give a number above zero")
+    strength = options["strength"]
+    if strength is not None and not (isinstance(strength, int | float | np.number) and strength > 0):
+        raise OptionError("strength", strength, "give a number above zero")
     return options
 
 
