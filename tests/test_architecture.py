@@ -21,6 +21,7 @@ TIERS = [
         "references", "energy", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
         "edges", "features", "contrast", "polarization",
         "frames", "cleaning", "corrections", "shaping", "merging",
+        "denoising", "unmixing", "_components",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__"},
@@ -43,6 +44,11 @@ SIDEWAYS = {
     ("polarization", "edges"),
     ("corrections", "absorption"),
     ("shaping", "roi"),
+    ("denoising", "decomposition"),
+    ("unmixing", "_components"),
+    ("unmixing", "fitting"),
+    ("unmixing", "references"),
+    ("_components", "fitting"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -6,6 +6,7 @@ from xstxm.contrast import difference_map, ratio_map
 from xstxm.edges import normalize_edge
 from xstxm.cleaning import despike, repair_pixels
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
+from xstxm.denoising import denoise
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
@@ -19,6 +20,7 @@ from xstxm.provenance import history
 from xstxm.references import reference_set, with_references
 from xstxm.roi import spectrum
 from xstxm.shaping import bin_pixels, crop
+from xstxm.unmixing import mcr, nmf
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,7 @@ __all__ = [
     "edge_map",
     "crop",
     "despike",
+    "denoise",
     "errors",
     "estimate_i0",
     "fit",
@@ -42,6 +45,8 @@ __all__ = [
     "level_lines",
     "merge_stacks",
     "normalize_current",
+    "mcr",
+    "nmf",
     "open_stack",
     "optical_density",
     "peak_map",

@@ -47,11 +47,17 @@ from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm import references as reference_sets
 from xstxm.cleaning import Fill, SpikeMethod
 from xstxm.corrections import LineKind, SlowAxis
+from xstxm import _apply, _summary, absorption, conventions, energy, fitting, phases, provenance, roi, units
+from xstxm import denoising as denoising_verbs
+from xstxm import references as reference_sets
+from xstxm import unmixing as unmixing_verbs
+from xstxm.denoising import DenoiseMethod
 from xstxm.fitting import Background, Method
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.roi import Region
 from xstxm.units import EnergyLike
+from xstxm.unmixing import McrInit, NmfInit, Spectra
 
 
 @xr.register_dataset_accessor("stxm")
@@ -310,6 +316,91 @@ class StxmAccessor:
     def spectrum(self, region: Region, *, signal: str = "optical_density") -> xr.Dataset:
         """Return the mean spectrum of a region, see `xstxm.spectrum`."""
         return roi.spectrum(self._obj, region, signal=signal)
+
+    def denoise(
+        self,
+        method: DenoiseMethod = "svd",
+        *,
+        n_components: int | None = None,
+        window: EnergyLike | None = None,
+        order: int | None = None,
+        strength: float | None = None,
+        patch_size: int | None = None,
+        patch_distance: int | None = None,
+        signal: str = "optical_density",
+    ) -> Any:
+        """Take noise out of the stack, see `xstxm.denoise`."""
+        return denoising_verbs.denoise(
+            self._obj,
+            method,
+            n_components=n_components,
+            window=window,
+            order=order,
+            strength=strength,
+            patch_size=patch_size,
+            patch_distance=patch_distance,
+            signal=signal,
+        )
+
+    # ---- unmixing
+
+    def nmf(
+        self,
+        n_components: int,
+        *,
+        init: NmfInit = "pure",
+        n_starts: int = 4,
+        max_iterations: int = 1000,
+        tolerance: float = 1e-3,
+        sample: int = 10_000,
+        seed: int = 0,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Factorise into non-negative spectra and amounts, see `xstxm.nmf`."""
+        return unmixing_verbs.nmf(
+            self._obj,
+            n_components,
+            init=init,
+            n_starts=n_starts,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            sample=sample,
+            seed=seed,
+            signal=signal,
+        )
+
+    def mcr(
+        self,
+        n_components: int,
+        *,
+        method: Method = "nnls",
+        spectra: Spectra = "nonnegative",
+        references: xr.Dataset | None = None,
+        freedom: float | Mapping[str, float] = 0.0,
+        init: McrInit = "pure",
+        n_starts: int = 4,
+        max_iterations: int = 500,
+        tolerance: float = 1e-3,
+        sample: int = 10_000,
+        seed: int = 0,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Resolve spectra and amounts under constraints, see `xstxm.mcr`."""
+        return unmixing_verbs.mcr(
+            self._obj,
+            n_components,
+            method=method,
+            spectra=spectra,
+            references=references,
+            freedom=freedom,
+            init=init,
+            n_starts=n_starts,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            sample=sample,
+            seed=seed,
+            signal=signal,
+        )
 
     # ---- references and fit
 

@@ -29,6 +29,7 @@ CONVENTIONS = "xstxm-1"
 """Version of these conventions, in the attribute `Conventions` of a stack."""
 
 _RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "cluster"}
+_RESULT_DIMS |= {"iteration", "start"}
 
 REFERENCE_COORDS = ("phase", "composition", "color", "source", "cell_chain", "cell_rung", "cell_stacking")
 """Coordinates that a reference set may carry along `reference`."""

@@ -118,7 +118,7 @@ def fit(
     terms = _background_spectra(background, energy)
     _require_enough_energies(spectra, terms, method)
     _require_independent(spectra, terms, method)
-    maps = _fit_maps(od, spectra, terms, method, covariance)
+    maps = fit_maps(od, spectra, terms, method, covariance)
     about = stack.attrs if isinstance(stack, xr.Dataset) else {}
     named = background if isinstance(background, str) else "given"
     return _result(maps, od, spectra, terms).assign_attrs({**about, "method": method, "background": named})
@@ -237,9 +237,10 @@ def _remedy(culprits: list[str], others: list[str]) -> str:
     return f"leave out {culprits[-1]}, or use energies at which they differ"
 
 
-def _fit_maps(
+def fit_maps(
     od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray, method: Method, covariance: bool
 ) -> tuple[xr.DataArray, ...]:
+    """Return amounts, stderr, background, RMS, R-factor, chi-square and references in use of every pixel. Lazy."""
     n_references = spectra.sizes[REFERENCE]
     native = od.dtype.newbyteorder("=")
     dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], [], [], [], []]

@@ -323,3 +323,11 @@ def solve_many(method, columns, targets, supports, amounts, spreads):
         covariance(method, columns, support, work, cov)
         for r in range(n):
             spreads[p, r] = np.sqrt(cov[r, r])
+
+
+@njit(**JIT)
+def solve_amounts_only(method, columns, targets, supports, amounts):
+    """Fill amounts (p, r) for targets (p, m), and supports (p) with what was found in place of the guesses."""
+    work = workspace(columns.shape[0])
+    for p in range(targets.shape[0]):
+        supports[p] = constrained(method, columns, targets[p], supports[p], amounts[p], work)

@@ -1,0 +1,347 @@
+"""Denoising: along energy by a matrix that all pixels share, or frame by frame."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._kernels import smoothing
+from xstxm.conventions import ENERGY, pixel_dims, require_energy, signal_of, used_pixels
+from xstxm.decomposition import eigenspectra, second_moment
+from xstxm.errors import MissingDependencyError, MissingDimensionError, OptionError, SchemaError, check_choice
+from xstxm.provenance import note, recorded
+from xstxm.units import EnergyLike
+
+DenoiseMethod: TypeAlias = Literal["svd", "savgol", "nlm", "tv"]
+
+TAKES: dict[str, tuple[str, ...]] = {
+    "svd": ("n_components",),
+    "savgol": ("window", "order"),
+    "nlm": ("strength", "patch_size", "patch_distance"),
+    "tv": ("strength",),
+}
+"""The options of each method."""
+DRAWS = 16
+"""Frames with fresh noise from which the variance of a filtered frame is estimated."""
+
+
+@overload
+def denoise(
+    stack: xr.DataArray,
+    method: DenoiseMethod = ...,
+    *,
+    n_components: int | None = ...,
+    window: EnergyLike | None = ...,
+    order: int | None = ...,
+    strength: float | None = ...,
+    patch_size: int | None = ...,
+    patch_distance: int | None = ...,
+    signal: str = ...,
+) -> xr.DataArray: ...
+@overload
+def denoise(
+    stack: xr.Dataset,
+    method: DenoiseMethod = ...,
+    *,
+    n_components: int | None = ...,
+    window: EnergyLike | None = ...,
+    order: int | None = ...,
+    strength: float | None = ...,
+    patch_size: int | None = ...,
+    patch_distance: int | None = ...,
+    signal: str = ...,
+) -> xr.Dataset: ...
+@recorded
+def denoise(
+    stack: xr.DataArray | xr.Dataset,
+    method: DenoiseMethod = "svd",
+    *,
+    n_components: int | None = None,
+    window: EnergyLike | None = None,
+    order: int | None = None,
+    strength: float | None = None,
+    patch_size: int | None = None,
+    patch_distance: int | None = None,
+    signal: str = "optical_density",
+) -> xr.DataArray | xr.Dataset:
+    """Take noise out of a stack, along energy (``"svd"``, ``"savgol"``) or frame by frame (``"nlm"``, ``"tv"``).
+
+    Along energy every spectrum y becomes ``W y`` and its variance ``(W * W) var``, with one matrix W for all pixels:
+    the projection onto the leading eigenspectra, or local polynomials (Savitzky-Golay) in energy, not in points.
+
+    Parameters
+    ----------
+    stack
+        Stack or array with an energy dimension.
+    method
+        ``"svd"``: keep the leading eigenspectra; ``"savgol"``: local polynomials along energy; ``"nlm"``: non-local
+        means, ``"tv"``: total variation (Chambolle), of each frame (y, x), by scikit-image.
+    n_components
+        For ``"svd"``: how many eigenspectra to keep; by default those above the noise floor.
+    window
+        For ``"savgol"``: full width in energy, both ends included; by default five median steps of the axis.
+    order
+        For ``"savgol"``: order of the polynomials, 2 by default.
+    strength
+        For ``"nlm"`` and ``"tv"``: strength over the noise of the frame, 0.8 and 1 by default. The noise is estimated
+        from the frame's mixed second differences.
+    patch_size, patch_distance
+        For ``"nlm"``: size of the patches that are compared, 5 pixels by default, and how far apart they may lie, 6.
+    signal
+        Variable of a Dataset.
+
+    Returns
+    -------
+    DataArray or Dataset
+        As given, with the signal replaced, in its own units and dtype (integers become float32). A variable
+        ``<signal>_variance`` is carried along: exactly for ``"savgol"``, for ``"svd"`` with the eigenspectra taken as
+        known, and for the others from 16 repeats with noise of that size. Values that are not finite are left
+        out of what their neighbours become and stay as they are. Lazy.
+
+    Raises
+    ------
+    OptionError
+        An option of another method, or a value that makes no sense.
+    SchemaError
+        A method along energy with one energy only; ``"svd"`` without a pixel that is finite at every energy (a lazy stack: when computed).
+    MissingDimensionError
+        A method that works on frames, and no y and x.
+    MissingDependencyError
+        ``"nlm"`` and ``"tv"`` without scikit-image.
+    ChoiceError
+        Unknown method.
+
+    Notes
+    -----
+    The pixels outside a `mask` of the Dataset are denoised too, and do not count for the eigenspectra.
+
+    References
+    ----------
+    Savitzky and Golay, Anal. Chem. 36, 1627 (1964), doi 10.1021/ac60214a047; Buades et al., Multiscale Model. Simul. 4,
+    490 (2005), doi 10.1137/040616024; Chambolle, J. Math. Imaging Vis. 20, 89 (2004), doi
+    10.1023/B:JMIV.0000011325.36760.1e.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> smooth = xstxm.denoise(stack, "savgol", window="1.5 eV")
+    >>> (smooth.optical_density - stack.optical_density).dims
+    ('energy', 'y', 'x')
+    """
+    check_choice("method", method, DenoiseMethod)
+    options: dict[str, Any] = {
+        "n_components": n_components,
+        "window": window,
+        "order": order,
+        "strength": strength,
+        "patch_size": patch_size,
+        "patch_distance": patch_distance,
+    }
+    options = _own_options(method, options)
+    stack = units.dequantify(stack)
+    array = signal_of(stack, signal)
+    require_energy(array)
+    if method in ("svd", "savgol") and array.sizes[ENERGY] < 2:
+        raise SchemaError(f"{method} needs two energies or more, the stack has {array.sizes[ENERGY]}: use nlm or tv")
+    floats = array if array.dtype.kind == "f" else array.astype("float32")
+    variance = _variance(stack, floats, signal)
+    if method == "svd":
+        finite: Any = np.isfinite(used_pixels(floats, stack))
+        smooth, spread = _by_svd(floats, variance, finite.all(ENERGY), options["n_components"])
+    elif method == "savgol":
+        smooth, spread = _by_polynomials(floats, variance, options["window"], options["order"])
+    else:
+        smooth, spread = _by_frame(floats, variance, method, options)
+    smooth = smooth.transpose(*array.dims).assign_attrs(array.attrs).rename(array.name)
+    if isinstance(stack, xr.DataArray):
+        return smooth
+    renewed = {signal: smooth}
+    if spread is not None:
+        name = f"{signal}_variance"
+        renewed[name] = spread.transpose(*floats.dims).assign_attrs(stack[name].attrs)
+    return stack.assign(renewed)
+
+
+def _own_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a method; one given for another method is an error."""
+    for name, value in options.items():
+        if value is not None and name not in TAKES[method]:
+            owners = " and ".join(repr(owner) for owner, names in TAKES.items() if name in names)
+            raise OptionError(name, value, f"belongs to {owners}; {method!r} takes {', '.join(TAKES[method])}")
+    for name in ("n_components", "order", "patch_size", "patch_distance"):
+        value, least = options[name], 0 if name == "order" else 1
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and (not whole or value < least):
+            raise OptionError(name, value, f"give a whole number of {least} or more")
+    strength = options["strength"]
+    if strength is not None and not (isinstance(strength, int | float | np.number) and strength > 0):
+        raise OptionError("strength", strength, "give a number above zero")
+    return options
+
+
+def _variance(stack: xr.DataArray | xr.Dataset, array: xr.DataArray, signal: str) -> xr.DataArray | None:
+    """Return the variance of the signal, on its own grid, where the Dataset holds one."""
+    name = f"{signal}_variance"
+    if not isinstance(stack, xr.Dataset) or name not in stack:
+        return None
+    held = stack[name]
+    if set(held.dims) != set(array.dims):
+        raise SchemaError(f"{name!r} has dims {held.dims}, wanted those of {signal!r}: {array.dims}")
+    return held.transpose(*array.dims)
+
+
+def _along_energy(
+    array: xr.DataArray, variance: xr.DataArray | None, block: Any, *others: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """Apply `block(values, variance, *others)`, energy last, to every pixel. Lazy."""
+    arrays = [require_single_chunk(a, "denoise") for a in (array, variance) if a is not None]
+    result = xr.apply_ufunc(
+        functools.partial(_block, block, len(arrays)),
+        *arrays,
+        *others,
+        input_core_dims=[[ENERGY]] * len(arrays) + [list(other.dims) for other in others],
+        output_core_dims=[[ENERGY]] * len(arrays),
+        dask="parallelized",
+        output_dtypes=[a.dtype for a in arrays],
+    )
+    return (result, None) if variance is None else result
+
+
+def _block(block: Any, n_arrays: int, *arrays: np.ndarray) -> Any:
+    shape = arrays[0].shape
+    pixels = [np.moveaxis(array, -1, 0).reshape(shape[-1], -1) for array in arrays[:n_arrays]]
+    found = block(pixels[0], pixels[1] if n_arrays > 1 else None, *arrays[n_arrays:])
+    placed = [np.moveaxis(array.reshape(shape[-1:] + shape[:-1]), 0, -1) for array in found[:n_arrays]]
+    return placed[0] if n_arrays == 1 else tuple(placed)
+
+
+def _by_polynomials(
+    array: xr.DataArray, variance: xr.DataArray | None, window: EnergyLike | None, order: int | None
+) -> tuple[xr.DataArray, xr.DataArray | None]:
+    axis, unit = np.asarray(array[ENERGY], dtype=float), units.units_of(array[ENERGY])
+    steps = np.diff(np.unique(axis))
+    if window is None:
+        width = 5 * float(np.median(steps)) if steps.size else np.inf
+        note(f"window of {width:g} {unit}")
+    else:
+        width = units.to_magnitude(window, unit, "window", spectroscopy=False)
+    degree = 2 if order is None else int(order)
+    if not width > 0:
+        raise OptionError("window", window, "give a width above zero")
+    whole = smoothing.local_polynomial(axis, width, degree, np.ones(axis.size, dtype=bool))
+    if np.allclose(whole, np.eye(axis.size)):
+        raise OptionError(
+            "window",
+            window if window is not None else f"{width:g} {unit}",
+            f"nowhere does it hold more than {degree + 1} energies, nothing would change: widen it or lower the order",
+        )
+    matrix_of = functools.partial(smoothing.local_polynomial, axis, width, degree, whole=whole)
+    return _along_energy(array, variance, functools.partial(smoothing.smooth_pixels, matrix_of=matrix_of))
+
+
+def _by_svd(
+    array: xr.DataArray, variance: xr.DataArray | None, usable: xr.DataArray, n_components: int | None
+) -> tuple[xr.DataArray, xr.DataArray | None]:
+    n_energies = array.sizes[ENERGY]
+    if n_components is not None and n_components > n_energies:
+        raise OptionError("n_components", n_components, f"a whole number from 1 to the {n_energies} energies")
+    whole = require_single_chunk(array, "denoise")
+    moment = second_moment(whole, usable).drop_vars(ENERGY)
+    basis = xr.apply_ufunc(
+        functools.partial(_leading, n_components=n_components),
+        moment,
+        usable.sum(),
+        input_core_dims=[[ENERGY, f"{ENERGY}_"], []],
+        output_core_dims=[["component", ENERGY]],
+        dask="parallelized",
+        output_dtypes=[float],
+        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": {"component": n_energies}},
+    )
+    if not is_lazy(basis):
+        note(f"{int(basis.any(ENERGY).sum())} of {n_energies} components kept")
+    return _along_energy(whole, variance, _project, basis)
+
+
+def _leading(moment: np.ndarray, n_pixels: np.ndarray, *, n_components: int | None) -> np.ndarray:
+    """Return the leading eigenspectra of a second moment, in as many rows as energies: their number may be open."""
+    if not n_pixels:
+        raise SchemaError("no pixel is finite at every energy: drop energies that were not measured, see the mask too")
+    labelled = xr.DataArray(moment, dims=(ENERGY, f"{ENERGY}_"), coords={ENERGY: np.arange(len(moment))})
+    basis = np.asarray(eigenspectra(labelled, int(n_pixels), n_components))
+    return np.concatenate([basis, np.zeros((len(moment) - len(basis), len(moment)))])
+
+
+def _project(values: np.ndarray, variance: np.ndarray | None, basis: np.ndarray) -> Any:
+    matrix_of = functools.partial(smoothing.projector, basis[basis.any(1)])
+    return smoothing.smooth_pixels(values, variance, matrix_of)
+
+
+def _by_frame(
+    array: xr.DataArray, variance: xr.DataArray | None, method: str, options: dict[str, Any]
+) -> tuple[xr.DataArray, xr.DataArray | None]:
+    missing = [dim for dim in ("y", "x") if dim not in pixel_dims(array)]
+    if missing:
+        raise MissingDimensionError(missing[0], array.dims, f"{method} works on frames (y, x); use svd or savgol")
+    smoother = _frame_filter(method, options)
+    arrays = [array] if variance is None else [array, variance]
+    arrays = [require_single_chunk(require_single_chunk(a, "denoise", "y"), "denoise", "x") for a in arrays]
+    result = xr.apply_ufunc(
+        functools.partial(_filter_frames, smoother=smoother),
+        *arrays,
+        input_core_dims=[["y", "x"]] * len(arrays),
+        output_core_dims=[["y", "x"]] * len(arrays),
+        dask="parallelized",
+        output_dtypes=[a.dtype for a in arrays],
+    )
+    return (result, None) if variance is None else result
+
+
+def _filter_frames(frames: np.ndarray, variance: np.ndarray | None = None, *, smoother: Any) -> Any:
+    smooth, spread = np.empty_like(frames), None if variance is None else np.empty_like(variance)
+    for at in np.ndindex(frames.shape[:-2]):
+        smooth[at], found = smoothing.filter_frame(
+            frames[at], None if variance is None else variance[at], smoother, DRAWS
+        )
+        if spread is not None:
+            spread[at] = found
+    return smooth if spread is None else (smooth, spread)
+
+
+def _frame_filter(method: str, options: dict[str, Any]) -> Any:
+    try:
+        import skimage.restoration  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(f"denoise(method={method!r})", "scikit-image", "denoise") from error
+    strength = options["strength"]
+    if method == "tv":
+        return functools.partial(_total_variation, strength=1.0 if strength is None else strength)
+    return functools.partial(
+        _nonlocal_means,
+        strength=0.8 if strength is None else strength,
+        patch_size=options["patch_size"] or 5,
+        patch_distance=options["patch_distance"] or 6,
+    )
+
+
+def _total_variation(frame: np.ndarray, *, strength: float) -> np.ndarray:
+    from skimage.restoration import denoise_tv_chambolle
+
+    sigma = smoothing.frame_noise(frame)
+    return denoise_tv_chambolle(frame, weight=strength * sigma) if sigma > 0 else frame
+
+
+def _nonlocal_means(frame: np.ndarray, *, strength: float, patch_size: int, patch_distance: int) -> np.ndarray:
+    from skimage.restoration import denoise_nl_means
+
+    sigma = smoothing.frame_noise(frame)
+    if not sigma > 0:
+        return frame
+    return denoise_nl_means(
+        frame, patch_size=patch_size, patch_distance=patch_distance, h=strength * sigma, sigma=sigma, fast_mode=True
+    )
