@@ -112,6 +112,7 @@ def test_kernels__know_numpy_scipy_and_numba_only(path):
         "__future__",
         "concurrent",
         "functools",
+        "itertools",
         "dataclasses",
         "math",
         "typing",

@@ -2,11 +2,11 @@
 
 from xstxm import accessor, conventions, errors, plot, provenance, roi, testing, units
 from xstxm.absorption import estimate_i0, optical_density
-from xstxm.contrast import difference_map, ratio_map
-from xstxm.edges import normalize_edge
 from xstxm.cleaning import despike, repair_pixels
+from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
 from xstxm.denoising import denoise
+from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
@@ -29,24 +29,24 @@ __all__ = [
     "bin_pixels",
     "calibrate_energy",
     "conventions",
+    "crop",
+    "denoise",
+    "despike",
     "dichroism",
     "difference_map",
     "edge_map",
-    "crop",
-    "despike",
-    "denoise",
     "errors",
     "estimate_i0",
     "fit",
     "flag_frames",
     "history",
     "interp_energy",
-    "normalize_edge",
     "level_lines",
-    "merge_stacks",
-    "normalize_current",
     "mcr",
+    "merge_stacks",
     "nmf",
+    "normalize_current",
+    "normalize_edge",
     "open_stack",
     "optical_density",
     "peak_map",

@@ -16,42 +16,31 @@ from xstxm import (
     _apply,
     _summary,
     absorption,
+    cleaning,
+    contrast,
     conventions,
+    corrections,
+    denoising,
+    edges,
     energy,
+    features,
     fitting,
+    frames,
     phases,
     polarization,
     provenance,
     roi,
-    units,
-)
-from xstxm import contrast as contrasts
-from xstxm import edges as edge_steps
-from xstxm import features as energy_features
-from xstxm import references as reference_sets
-from xstxm.contrast import At
-from xstxm.energy import Window
-from xstxm.features import EdgeMethod, PeakKind, PeakMethod
-    cleaning,
-    conventions,
-    corrections,
-    energy,
-    fitting,
-    frames,
-    phases,
-    provenance,
-    roi,
     shaping,
     units,
+    unmixing,
 )
 from xstxm import references as reference_sets
 from xstxm.cleaning import Fill, SpikeMethod
+from xstxm.contrast import At
 from xstxm.corrections import LineKind, SlowAxis
-from xstxm import _apply, _summary, absorption, conventions, energy, fitting, phases, provenance, roi, units
-from xstxm import denoising as denoising_verbs
-from xstxm import references as reference_sets
-from xstxm import unmixing as unmixing_verbs
 from xstxm.denoising import DenoiseMethod
+from xstxm.energy import Window
+from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import Background, Method
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
@@ -150,7 +139,7 @@ class StxmAccessor:
         signal: str = "optical_density",
     ) -> Any:
         """Bring spectra to 0 before and 1 behind an edge, see `xstxm.normalize_edge`."""
-        return edge_steps.normalize_edge(
+        return edges.normalize_edge(
             self._obj,
             pre_edge=pre_edge,
             post_edge=post_edge,
@@ -171,7 +160,7 @@ class StxmAccessor:
         signal: str = "normalized_absorption",
     ) -> xr.Dataset:
         """Map the energy of an edge, see `xstxm.edge_map`."""
-        return energy_features.edge_map(
+        return features.edge_map(
             self._obj, window, method=method, level=level, min_significance=min_significance, signal=signal
         )
 
@@ -185,13 +174,13 @@ class StxmAccessor:
         signal: str = "optical_density",
     ) -> xr.Dataset:
         """Map energy and height of a peak, see `xstxm.peak_map`."""
-        return energy_features.peak_map(
+        return features.peak_map(
             self._obj, window, method=method, kind=kind, min_significance=min_significance, signal=signal
         )
 
     def difference_map(self, on: At, off: At, *, signal: str = "optical_density") -> xr.Dataset:
         """Map the difference between two energies, see `xstxm.difference_map`."""
-        return contrasts.difference_map(self._obj, on, off, signal=signal)
+        return contrast.difference_map(self._obj, on, off, signal=signal)
 
     def ratio_map(
         self,
@@ -203,7 +192,7 @@ class StxmAccessor:
         signal: str = "optical_density",
     ) -> xr.Dataset:
         """Map the ratio of two energies, see `xstxm.ratio_map`."""
-        return contrasts.ratio_map(
+        return contrast.ratio_map(
             self._obj,
             on,
             off,
@@ -330,7 +319,7 @@ class StxmAccessor:
         signal: str = "optical_density",
     ) -> Any:
         """Take noise out of the stack, see `xstxm.denoise`."""
-        return denoising_verbs.denoise(
+        return denoising.denoise(
             self._obj,
             method,
             n_components=n_components,
@@ -357,7 +346,7 @@ class StxmAccessor:
         signal: str = "optical_density",
     ) -> xr.Dataset:
         """Factorise into non-negative spectra and amounts, see `xstxm.nmf`."""
-        return unmixing_verbs.nmf(
+        return unmixing.nmf(
             self._obj,
             n_components,
             init=init,
@@ -386,7 +375,7 @@ class StxmAccessor:
         signal: str = "optical_density",
     ) -> xr.Dataset:
         """Resolve spectra and amounts under constraints, see `xstxm.mcr`."""
-        return unmixing_verbs.mcr(
+        return unmixing.mcr(
             self._obj,
             n_components,
             method=method,

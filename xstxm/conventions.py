@@ -57,6 +57,7 @@ FRAME_FLAGS: Mapping[str, int] = {
     "outlier": 32,
     "duplicate_frame": 64,
     "duplicate_energy": 128,
+    "uncertain_shift": 256,
 }
 """Bits of `frame_quality`, one value for each frame."""
 

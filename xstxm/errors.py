@@ -214,6 +214,10 @@ class ConvergenceWarning(StxmWarning):
     """An iteration ended before it converged."""
 
 
+class AlignmentWarning(StxmWarning):
+    """Frames whose shift could not be found, or shifts that may be less certain than their errors say."""
+
+
 class PerformanceWarning(StxmWarning):
     """Something works, but slower or larger than it could."""
 
