@@ -2,6 +2,7 @@
 
 from xstxm import accessor, conventions, errors, plot, provenance, roi, testing, units
 from xstxm.absorption import estimate_i0, optical_density
+from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
@@ -20,12 +21,15 @@ from xstxm.provenance import history
 from xstxm.references import reference_set, with_references
 from xstxm.roi import spectrum
 from xstxm.shaping import bin_pixels, crop
+from xstxm.shifting import align, apply_shifts
 from xstxm.unmixing import mcr, nmf
 
 __version__ = "0.1.0"
 
 __all__ = [
     "accessor",
+    "align",
+    "apply_shifts",
     "bin_pixels",
     "calibrate_energy",
     "conventions",
@@ -37,6 +41,7 @@ __all__ = [
     "edge_map",
     "errors",
     "estimate_i0",
+    "estimate_shifts",
     "fit",
     "flag_frames",
     "history",

@@ -16,6 +16,7 @@ from xstxm import (
     _apply,
     _summary,
     absorption,
+    alignment,
     cleaning,
     contrast,
     conventions,
@@ -31,10 +32,12 @@ from xstxm import (
     provenance,
     roi,
     shaping,
+    shifting,
     units,
     unmixing,
 )
 from xstxm import references as reference_sets
+from xstxm.alignment import AlignTo, Transform
 from xstxm.cleaning import Fill, SpikeMethod
 from xstxm.contrast import At
 from xstxm.corrections import LineKind, SlowAxis
@@ -45,7 +48,8 @@ from xstxm.fitting import Background, Method
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.roi import Region
-from xstxm.units import EnergyLike
+from xstxm.shifting import Interpolation
+from xstxm.units import EnergyLike, LengthLike
 from xstxm.unmixing import McrInit, NmfInit, Spectra
 
 
@@ -277,6 +281,62 @@ class StxmAccessor:
     def crop(self, region: Region) -> Any:
         """Keep the rectangle that holds a region, see `xstxm.crop`."""
         return shaping.crop(self._obj, region)
+
+    # ---- alignment
+
+    def estimate_shifts(
+        self,
+        reference: AlignTo = "model",
+        *,
+        region: Region | None = None,
+        max_shift: LengthLike | None = None,
+        step: LengthLike | None = None,
+        transform: Transform = "translation",
+        n_components: int = 6,
+        signal: str = "intensity",
+    ) -> xr.Dataset:
+        """Find the drift of each frame, see `xstxm.estimate_shifts`."""
+        return alignment.estimate_shifts(
+            self._obj,
+            reference,
+            region=region,
+            max_shift=max_shift,
+            step=step,
+            transform=transform,
+            n_components=n_components,
+            signal=signal,
+        )
+
+    def apply_shifts(self, shifts: xr.Dataset, *, interpolation: Interpolation = "cubic", crop: bool = False) -> Any:
+        """Move each frame by its shift, see `xstxm.apply_shifts`."""
+        return shifting.apply_shifts(self._obj, shifts, interpolation=interpolation, crop=crop)
+
+    def align(
+        self,
+        reference: AlignTo = "model",
+        *,
+        region: Region | None = None,
+        max_shift: LengthLike | None = None,
+        step: LengthLike | None = None,
+        transform: Transform = "translation",
+        n_components: int = 6,
+        interpolation: Interpolation = "cubic",
+        crop: bool = False,
+        signal: str = "intensity",
+    ) -> Any:
+        """Align the frames, see `xstxm.align`."""
+        return shifting.align(
+            self._obj,
+            reference,
+            region=region,
+            max_shift=max_shift,
+            step=step,
+            transform=transform,
+            n_components=n_components,
+            interpolation=interpolation,
+            crop=crop,
+            signal=signal,
+        )
 
     # ---- absorption
 

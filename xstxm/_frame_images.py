@@ -1,0 +1,147 @@
+"""The frames of a stack as comparable images of moderate size, read chunk by chunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm.options import get_options
+
+if TYPE_CHECKING:
+    from xstxm._kernels.pyramid import Scale
+
+WORKING_SIZE = 512
+"""Pixels on the shorter side of the images, roughly: a factor of two is halved or not at its geometric middle."""
+SAMPLE_SIZE = 128
+"""Pixels on the shorter side of the sample that sets the scale of a frame."""
+CHECKED = 16
+"""Frames in which hot and dead pixels are looked for."""
+
+
+@dataclass(frozen=True)
+class FrameImages:
+    """Images (frame, y, x), float32, and how they were made."""
+
+    images: np.ndarray
+    level: int
+    scale: Scale
+    stuck: np.ndarray
+    """Hot and dead pixels (y, x) of the frames themselves."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels of a frame along one pixel of an image."""
+        return 2**self.level
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Inverse variance of each frame up to a factor: transmitted counts; 0 of a frame without a finite value."""
+        mean = self.scale.mean if self.scale.logarithmic else np.exp(-self.scale.mean)
+        return np.where(np.isfinite(mean), np.maximum(mean, 0), 0)
+
+    def reduced_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Return a mask (y, x) at the size of the images."""
+        from xstxm._kernels.pyramid import reduced_mask
+
+        return reduced_mask(mask, self.level)
+
+
+def prepare(array: xr.DataArray, frame_dims: Sequence[Hashable]) -> FrameImages:
+    """Return the images of a stack (frame dims, y, x). Eager on the images; reads a lazy stack three times."""
+    import dask
+
+    from xstxm._kernels import pyramid
+
+    unit = str(array.attrs.get("units", "1"))
+    counting = units.same_kind(unit, "count")
+    flat = array.data.reshape(-1, *array.shape[-2:])
+    short = min(flat.shape[1:])
+    level = max(0, round(math.log2(short / WORKING_SIZE)))
+    stride = max(1, short // SAMPLE_SIZE)
+    (sample,) = dask.compute(flat[:, ::stride, ::stride])
+    scale = pyramid.scale_of(sample.reshape(len(flat), -1), logarithmic=unit != "1", counting=counting)
+    stuck = _stuck(flat, scale)
+    images = _images(flat, scale, ~stuck, level)
+    unknown = ~pyramid.reduced_mask(~stuck, level)
+    if unknown.any():
+        images = np.stack([pyramid.filled(image, unknown) for image in images])
+    return FrameImages(images, level, scale, stuck)
+
+
+def _stuck(flat: Any, scale: Scale) -> np.ndarray:
+    """Return the pixels that lie at the ends of the scale in more than half of some frames. Eager on that image."""
+    picked = np.unique(np.linspace(0, len(flat) - 1, CHECKED).astype(int))
+
+    def hits(frame: np.ndarray, e: int) -> np.ndarray:
+        return scale.at_an_end(scale.image(frame, e)[None], e)[0].astype(np.int16)
+
+    if isinstance(flat, np.ndarray):
+        total = sum(hits(flat[e], e) for e in picked)
+    else:
+        total = sum(flat[e].map_blocks(hits, e=int(e), dtype=np.int16) for e in picked).compute()
+    return np.asarray(total) > len(picked) / 2
+
+
+def _images(flat: Any, scale: Scale, known: np.ndarray, level: int) -> np.ndarray:
+    """Return the reduced images. Eager."""
+    from xstxm._kernels import pyramid
+
+    if isinstance(flat, np.ndarray):
+
+        def one(e: int) -> np.ndarray:
+            return pyramid.reduced(scale.image(flat[e], e)[None], known, level)[0]
+
+        with ThreadPoolExecutor(get_options().num_threads) as pool:
+            return np.stack(list(pool.map(one, range(len(flat)))))
+    import dask.array as da
+
+    margin = pyramid.overlap(level)
+    chunked = flat.rechunk({axis: _cut(flat.chunks[axis], level) for axis in (1, 2)})
+    edges = [np.cumsum([0, *sizes]) for sizes in chunked.chunks]
+
+    def block(frames: np.ndarray, block_info: Any = None) -> np.ndarray:
+        at = block_info[0]["chunk-location"]
+        first, top, left = (int(edge[k]) for edge, k in zip(edges, at, strict=True))
+        part = known[top : top + frames.shape[1], left : left + frames.shape[2]]
+        return pyramid.reduced(scale.images(frames, first), part, level)
+
+    smaller = tuple(_reduced_sizes(sizes, level) for sizes in chunked.chunks[1:])
+    out = da.map_overlap(
+        block,
+        chunked,
+        depth={0: 0, 1: (0, margin), 2: (0, margin)},
+        boundary="none",
+        trim=False,
+        allow_rechunk=False,
+        chunks=(chunked.chunks[0], *smaller),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+    return np.asarray(out.compute())
+
+
+def _cut(sizes: Sequence[int], level: int) -> tuple[int, ...]:
+    """Return chunk sizes that are multiples of 2**level, none too small to be halved with what its neighbour lends."""
+    factor, total = 2**level, sum(sizes)
+    least = 8 * factor if level else 1
+    edges = [0]
+    for edge in np.cumsum(sizes)[:-1]:
+        even = int(edge) // factor * factor
+        if even - edges[-1] >= least and total - even >= least:
+            edges.append(even)
+    return tuple(int(n) for n in np.diff([*edges, total]))
+
+
+def _reduced_sizes(sizes: Sequence[int], level: int) -> tuple[int, ...]:
+    """Return the sizes of chunks after they were halved: the last one loses what lies beyond the border."""
+    last = sizes[-1]
+    for _ in range(level):
+        last = (last - 4) // 2
+    return (*(n // 2**level for n in sizes[:-1]), last)

@@ -1,0 +1,116 @@
+"""Frames moved by known displacements. A shift is what is added to positions, in pixels (y, x); NaN lies outside."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import scipy.fft
+
+from xstxm._kernels.resample import cubic_weights, separable
+
+WHOLE = 1e-6
+"""Fraction of a pixel below which a shift is one of whole pixels."""
+
+
+def move_frames(
+    frames: np.ndarray, shifts: np.ndarray, *, method: str, squared: bool, matrices: np.ndarray | None, threads: int = 1
+) -> np.ndarray:
+    """Return frames (..., y, x) moved by shifts (..., 2).
+
+    Parameters
+    ----------
+    frames
+        float32, float64 or bool.
+    method
+        ``"cubic"`` or ``"fourier"``; masks go to the nearest pixel.
+    squared
+        Weigh by the squares of the interpolation weights, as a variance is.
+    matrices
+        (..., 2, 2), turns a position about the middle of the moved frame into one about that of the frame; None for
+        shifts alone.
+    """
+    size = frames.shape[-2:]
+    out = np.empty(frames.shape, frames.dtype)
+    flat, target, by = frames.reshape(-1, *size), out.reshape(-1, *size), shifts.reshape(-1, 2)
+    turned = None if matrices is None else matrices.reshape(-1, 2, 2)
+
+    def one(k: int) -> None:
+        if frames.dtype == bool:
+            target[k] = _nearest(flat[k], by[k], None if turned is None else turned[k])
+        elif turned is not None:
+            target[k] = _transformed(flat[k], by[k], turned[k], order=1 if squared else 3)
+        elif method == "fourier" and not squared:
+            target[k] = _by_phase(flat[k], by[k])
+        else:
+            _cubic(flat[k], by[k], squared, target[k])
+
+    if threads == 1:
+        for k in range(len(flat)):
+            one(k)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, range(len(flat))))
+    return out
+
+
+def covered(size: tuple[int, int], shift: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """Return the pixels (y, x) of a moved frame that cubic interpolation reaches."""
+    full = np.ones(size, np.float32)
+    if matrix is not None:
+        return np.isfinite(_transformed(full, shift, matrix, order=1))
+    out = np.empty(size, np.float32)
+    _cubic(full, shift, False, out)
+    return np.isfinite(out)
+
+
+def _stencil(shift: float, n: int, squared: bool) -> tuple[int, tuple[np.floating, ...], int, int]:
+    """Return where the source of pixel 0 begins, its weights, and the first and last + 1 pixel that has all it needs."""
+    whole = int(np.floor(-shift))
+    fraction = -shift - whole
+    if min(fraction, 1 - fraction) < WHOLE:
+        return int(np.rint(-shift)), (np.float32(1),), max(0, int(np.rint(shift))), min(n, n + int(np.rint(shift)))
+    weights = cubic_weights(fraction)
+    used = tuple(w * w for w in weights) if squared else weights
+    return whole - 1, used, max(0, 1 - whole), min(n, n - 2 - whole)
+
+
+def _cubic(frame: np.ndarray, shift: np.ndarray, squared: bool, out: np.ndarray) -> None:
+    out[...] = np.nan
+    (row, weights_y, top, bottom), (column, weights_x, left, right) = (
+        _stencil(float(by), n, squared) for by, n in zip(shift, frame.shape, strict=True)
+    )
+    if top < bottom and left < right:
+        inner = out[top:bottom, left:right]
+        separable(np.ascontiguousarray(frame), top + row, left + column, weights_y, weights_x, inner)
+
+
+def _by_phase(frame: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Move the mirrored frame by the phase of its transform: without a jump at the border, it does not ring."""
+    rows, columns = frame.shape
+    mirrored = np.block([[frame, frame[:, ::-1]], [frame[::-1], frame[::-1, ::-1]]])
+    ky, kx = scipy.fft.fftfreq(2 * rows)[:, None], scipy.fft.rfftfreq(2 * columns)
+    phase = np.exp(-2j * np.pi * (ky * shift[0] + kx * shift[1])).astype(np.result_type(frame.dtype, np.complex64))
+    moved = scipy.fft.irfft2(scipy.fft.rfft2(mirrored) * phase, s=mirrored.shape)[:rows, :columns]
+    y, x = np.arange(rows)[:, None] - shift[0], np.arange(columns) - shift[1]
+    inside = (y > -WHOLE) & (y < rows - 1 + WHOLE) & (x > -WHOLE) & (x < columns - 1 + WHOLE)
+    return np.where(inside, moved, np.nan)
+
+
+def _placement(size: tuple[int, int], shift: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    centre = (np.array(size) - 1) / 2
+    return matrix, centre - matrix @ centre - shift
+
+
+def _transformed(frame: np.ndarray, shift: np.ndarray, matrix: np.ndarray, order: int) -> np.ndarray:
+    from scipy.ndimage import affine_transform
+
+    matrix, offset = _placement(frame.shape, shift, matrix)
+    return affine_transform(frame, matrix, offset, order=order, mode="constant", cval=np.nan, output=frame.dtype)
+
+
+def _nearest(frame: np.ndarray, shift: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    from scipy.ndimage import affine_transform
+
+    matrix, offset = _placement(frame.shape, shift, np.eye(2) if matrix is None else matrix)
+    return affine_transform(frame.astype(np.uint8), matrix, offset, order=0, mode="constant", cval=0).astype(bool)

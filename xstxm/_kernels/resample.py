@@ -1,0 +1,95 @@
+"""Images between their pixels: quintic splines for registration, cubic convolution for moving stacks.
+
+All take two-dimensional float32 arrays and release the interpreter lock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+POLES = (-0.430575347099973791851, -0.0430962882032646953)
+"""Poles of the quintic B-spline (Unser, Aldroubi and Eden, IEEE Trans. Signal Process. 41, 821, 1993)."""
+TAPS = 6
+"""Pixels along an axis that a quintic spline reads."""
+
+INNER: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+
+
+@njit(**INNER)
+def _filter_rows(image):
+    """Quintic prefilter along the first axis, in place, mirrored ends; every column at once."""
+    n, width = image.shape
+    for pole in POLES:
+        z = np.float32(pole)
+        image *= np.float32((1 - pole) * (1 - 1 / pole))
+        reach = min(n - 1, 24)
+        for j in range(width):
+            power, first = np.float32(1), np.float32(0)
+            for i in range(reach + 1):
+                first += power * image[i, j]
+                power *= z
+            image[0, j] = first
+        for i in range(1, n):
+            for j in range(width):
+                image[i, j] += z * image[i - 1, j]
+        scale = np.float32(pole / (pole * pole - 1))
+        for j in range(width):
+            image[n - 1, j] = scale * (image[n - 1, j] + z * image[n - 2, j])
+        for i in range(n - 2, -1, -1):
+            for j in range(width):
+                image[i, j] = z * (image[i + 1, j] - image[i, j])
+
+
+def spline_coefficients(image: np.ndarray) -> np.ndarray:
+    """Return the quintic spline coefficients of an image (y, x) of more than one row and column."""
+    coefficients = np.array(image, dtype=np.float32)
+    _filter_rows(coefficients)
+    turned = np.ascontiguousarray(coefficients.T)
+    _filter_rows(turned)
+    return np.ascontiguousarray(turned.T)
+
+
+def quintic_weights(fraction: float) -> tuple[np.float32, ...]:
+    """Return the weights of the six coefficients around a position between two pixels, fraction in [0, 1)."""
+    distance = np.abs(np.arange(-2, 4) - fraction)
+    powers = [np.clip(k - distance, 0, None) ** 5 for k in (3, 2, 1)]
+    return tuple(((powers[0] - 6 * powers[1] + 15 * powers[2]) / 120).astype(np.float32))
+
+
+def cubic_weights(fraction: float) -> tuple[np.float32, ...]:
+    """Return the weights of the four pixels around a position, cubic convolution (Keys, 1981), fraction in [0, 1)."""
+    f = fraction
+    weights = [
+        ((-f / 2 + 1) * f - 0.5) * f,
+        (1.5 * f - 2.5) * f * f + 1,
+        ((2 - 1.5 * f) * f + 0.5) * f,
+        (f - 1) * f * f / 2,
+    ]
+    return tuple(np.array(weights, np.float32))
+
+
+@njit(**INNER)
+def separable(image, top, left, weights_y, weights_x, out):
+    """Write the separable interpolation of an image into `out`; weights are tuples, so that their loops unroll.
+
+    The pixel (0, 0) of `out` reads the rows from `top` and the columns from `left` on.
+    """
+    height, width = out.shape
+    row = np.empty(width + len(weights_x) - 1, np.float32)
+    part = image[top : top + height + len(weights_y) - 1, left : left + row.size]
+    for y in range(height):
+        rows = part[y : y + len(weights_y)]
+        for x in range(row.size):
+            value = weights_y[0] * rows[0, x]
+            for q in range(1, len(weights_y)):
+                value += weights_y[q] * rows[q, x]
+            row[x] = value
+        target = out[y]
+        for x in range(width):
+            value = weights_x[0] * row[x]
+            for q in range(1, len(weights_x)):
+                value += weights_x[q] * row[x + q]
+            target[x] = value

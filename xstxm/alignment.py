@@ -1,0 +1,458 @@
+"""Drift: how far each frame of a stack has moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import xarray as xr
+
+from xstxm import _frame_images, units
+from xstxm._apply import match_pixels
+from xstxm.conventions import (
+    ENERGY,
+    FRAME_FLAGS,
+    annotate,
+    flag_attrs,
+    require_energy,
+    signal_of,
+)
+from xstxm.errors import (
+    AlignmentWarning,
+    ConvergenceWarning,
+    MissingCoordinateError,
+    MissingDimensionError,
+    OptionError,
+    SchemaError,
+    check_choice,
+    warn,
+)
+from xstxm.options import get_options
+from xstxm.provenance import describe, note, recorded
+from xstxm.roi import Region, region_mask
+from xstxm.units import EnergyLike, LengthLike
+
+ReferenceWord: TypeAlias = Literal["model", "neighbours", "previous", "first", "mean"]
+AlignTo: TypeAlias = "ReferenceWord | EnergyLike | xr.DataArray"
+Transform: TypeAlias = Literal["translation", "similarity"]
+
+LEAST_PIXELS = 24
+"""Pixels that the shorter side of a frame needs."""
+DIM = 0.02
+"""Mean of a frame over the median one below which the beam was off."""
+UNEVEN = 0.05
+"""Largest departure of a step of the coordinates from the median one, relative to it."""
+UNCLEAR = 5.5
+"""Height of a correlation peak over the spread of the correlation below which it may be chance."""
+
+
+@recorded
+def estimate_shifts(
+    stack: xr.DataArray | xr.Dataset,
+    reference: AlignTo = "model",
+    *,
+    region: Region | None = None,
+    max_shift: LengthLike | None = None,
+    step: LengthLike | None = None,
+    transform: Transform = "translation",
+    n_components: int = 6,
+    signal: str = "intensity",
+) -> xr.Dataset:
+    """Find how far each frame of a stack has to be moved to lie on the others.
+
+    An absorption edge changes the contrast from frame to frame, so that no frame is a good reference for another.
+    ``"model"`` takes what the whole stack predicts for the energy of a frame: with the frames moved back by
+    d_e, -ln(counts) is a sum of few maps, ``sum_c u_ec v_c(p)``, plus a smooth illumination, and the d_e are those that
+    leave least, maps and coefficients eliminated (variable projection). Counts are read on a logarithmic scale, optical
+    density as it is.
+
+    Parameters
+    ----------
+    stack
+        Stack, or the array of counts or optical density, with dimensions y and x. All further dimensions, as a
+        polarization, are frames too, in the order of the axes; neighbours are neighbours in that order.
+    reference
+        ``"model"``; or by correlation of the edges in the frames: ``"neighbours"`` (frames 1, 2, 3 and 5 apart, joined by
+        robust least squares), ``"previous"``, ``"first"``, ``"mean"``, an energy whose frame is the reference, or an
+        image (y, x) on the same pixels, for instance of another detector.
+    region
+        Pixels to align on: a mask, a box, a polygon, see `roi.region_mask`. By default all, or those of the `mask`
+        of the Dataset.
+    max_shift
+        Farthest that a frame may have moved, 30 % of the shorter side by default; a number is in the unit of the
+        coordinates. Frames beyond are flagged.
+    step
+        Expected move from a frame to the next, for smooth drift: a random walk of that step is then assumed. By
+        default frames move freely. Only for ``"model"``.
+    transform
+        ``"similarity"`` finds magnification and rotation too, as of a zone plate that follows the energy. Only
+        for ``"model"``.
+    n_components
+        Most maps that the model may have, and never more than a third of the frames; more than needed do no harm.
+    signal
+        Variable of a Dataset to align on.
+
+    Returns
+    -------
+    Dataset
+        Along energy (and other frame dimensions): `shift_y`, `shift_x` in the unit of the coordinates, added to the
+        positions of a frame they move it onto the first sound frame (onto the reference, where one is given);
+        `shift_y_stderr`, `shift_x_stderr`, against the mean of the frames, NaN but for the model; `correlation` with
+        what the frame was aligned to; `residual_ratio`, NaN but for the model; `frame_quality`, 0 for a frame whose
+        shift was found, else bit flags: `not_measured`, `no_beam`, `constant`, `outlier`, `uncertain_shift`. Frames
+        that are flagged lie between their neighbours. With ``"similarity"`` also `magnification` and `rotation`.
+        Attributes tell the reference, the number of maps, and `pattern`, the variance of what stands still on the
+        detector over that of noise. Eager, on frames of about 512 pixels; a lazy stack is read three times,
+        chunk by chunk.
+
+    Raises
+    ------
+    MissingDimensionError, MissingCoordinateError, SchemaError
+        No image, fewer than two frames that hold something, frames of fewer than 24 pixels, or coordinates that are
+        not evenly spaced.
+    OptionError, ChoiceError, UnitsError
+        Values that make no sense, or an unknown reference.
+
+    Warns
+    -----
+    AlignmentWarning
+        Frames whose shift was not found, or a pattern fixed to the detector.
+    ConvergenceWarning
+        The last step was still larger than a tenth of a pixel.
+
+    Notes
+    -----
+    Standard errors come from the scatter of the score over 24 bands of rows (a sandwich estimate), so they
+    include correlated noise, patterns, and contrast that the model lacks, though not errors that all rows share.
+
+    References
+    ----------
+    Golub and Pereyra, Inverse Problems 19, R1 (2003), https://doi.org/10.1088/0266-5611/19/2/201
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(64, 72), drift="100 nm", seed=0)
+    >>> shifts = xstxm.estimate_shifts(stack)
+    >>> error = shifts.shift_x - stack.true_shift_x
+    >>> bool(error.std() < 0.1 * 0.025)  # a tenth of a pixel
+    True
+    """
+    stack = units.dequantify(stack)
+    array = signal_of(stack, signal)
+    require_energy(array)
+    _check_options(reference, step, transform, n_components)
+    grid = Grid.of(array)
+    frames = _frame_images.prepare(array.transpose(*grid.frame_dims, "y", "x"), grid.frame_dims)
+    flags = _unsound(frames)
+    live = ~np.any(list(flags.values()), axis=0)
+    if live.sum() < 2:
+        raise SchemaError(
+            f"{int(live.sum())} of {live.size} frames hold an image, alignment needs two: see flag_frames(stack)"
+        )
+    used = frames.reduced_mask(_used(stack, array, region))
+    if not used.any():
+        raise OptionError("region", describe(region), "it is too small to align on: take a larger one")
+    reach = 0.3 * min(grid.shape) if max_shift is None else grid.pixels(max_shift, "max_shift")
+    search = _Search(frames, live, used, reach / frames.factor)
+    if isinstance(reference, str) and reference == "model":
+        found = search.by_model(0.0 if step is None else grid.pixels(step, "step"), transform, n_components)
+    else:
+        found = search.by_correlation(*_asked(reference, array, grid, frames))
+    return _result(found, flags, reach, array, grid, describe(reference))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Frames and pixels of a stack."""
+
+    frame_dims: tuple[Hashable, ...]
+    frame_shape: tuple[int, ...]
+    shape: tuple[int, int]
+    steps: tuple[float, float]
+    """Signed distance of pixel centres along y and x."""
+    units: tuple[str, str]
+
+    @classmethod
+    def of(cls, array: xr.DataArray) -> Grid:
+        """Return the grid of an array, or say why its frames cannot be moved."""
+        for dim in ("y", "x"):
+            if dim not in array.dims:
+                raise MissingDimensionError(dim, array.dims, "only images can be aligned")
+            if dim not in array.coords:
+                raise MissingCoordinateError(dim)
+        frame_dims = tuple(dim for dim in array.dims if dim not in ("y", "x"))
+        shape = (array.sizes["y"], array.sizes["x"])
+        if min(shape) < LEAST_PIXELS:
+            raise SchemaError(
+                f"frames of {shape[0]} x {shape[1]} pixels: alignment needs {LEAST_PIXELS} or more a side"
+            )
+        steps = tuple(_even_step(array[dim]) for dim in ("y", "x"))
+        names = tuple(units.units_of(array[dim], f"the coordinate {dim!r}") for dim in ("y", "x"))
+        return cls(frame_dims, tuple(array.sizes[dim] for dim in frame_dims), shape, steps, names)  # type: ignore[arg-type]
+
+    def pixels(self, length: LengthLike, option: str) -> float:
+        """Return a length in pixels."""
+        found = units.to_magnitude(length, self.units[0], option, spectroscopy=False)
+        if not 0 < found < math.inf:
+            raise OptionError(option, describe(length), "a distance above zero")
+        return found / abs(self.steps[0])
+
+
+def _even_step(coord: xr.DataArray) -> float:
+    steps = np.diff(np.asarray(coord, dtype=float))
+    middle = float(np.median(steps))
+    if not np.all(np.abs(steps - middle) <= UNEVEN * abs(middle)) or middle == 0:
+        raise SchemaError(
+            f"the coordinate {str(coord.name)!r} is not evenly spaced ({steps.min():g} to {steps.max():g}): "
+            "frames move by pixels, interpolate them onto an even grid first"
+        )
+    return middle
+
+
+def _check_options(reference: AlignTo, step: LengthLike | None, transform: Transform, n_components: int) -> None:
+    check_choice("transform", transform, Transform)
+    if isinstance(reference, str) and reference not in get_args(ReferenceWord) and not any(map(str.isdigit, reference)):
+        check_choice("reference", reference, ReferenceWord)
+    model = isinstance(reference, str) and reference == "model"
+    if not model and (step is not None or transform != "translation"):
+        raise OptionError("reference", describe(reference), "step and transform go with reference='model' only")
+    if n_components != int(n_components) or n_components < 1:
+        raise OptionError("n_components", n_components, "a whole number of one or more")
+
+
+def _used(stack: xr.DataArray | xr.Dataset, array: xr.DataArray, region: Region | None) -> np.ndarray:
+    """Return the pixels (y, x) to align on. Eager on that image."""
+    image = array.isel({dim: 0 for dim in array.dims if dim not in ("y", "x")}, drop=True)
+    used = np.ones(image.transpose("y", "x").shape, bool)
+    if isinstance(stack, xr.Dataset) and "mask" in stack:
+        used &= np.asarray(region_mask(image, stack["mask"]).transpose("y", "x"))
+    if region is not None:
+        used &= np.asarray(region_mask(image, region).transpose("y", "x"))
+    return used
+
+
+def _unsound(frames: _frame_images.FrameImages) -> dict[str, np.ndarray]:
+    """Return the flags of frames that hold no image."""
+    mean = frames.scale.mean
+    missing = ~np.isfinite(mean)
+    middle = float(np.median(mean[~missing])) if not missing.all() else 0.0
+    dark = ~missing & (mean < DIM * middle) if frames.scale.logarithmic else np.zeros(mean.size, bool)
+    flat = np.array([np.ptp(image) == 0 for image in frames.images]) & ~missing & ~dark
+    return {"not_measured": missing, "no_beam": dark, "constant": flat}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Displacements of the content of the frames, pixels of the frames."""
+
+    theta: np.ndarray
+    stderr: np.ndarray
+    correlation: np.ndarray
+    misfit: np.ndarray
+    outlier: np.ndarray
+    uncertain: np.ndarray
+    anchor: int | None
+    """The frame that stays, None where all were aligned to an image of their own."""
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Images, the frames among them that hold something, the pixels to use, and how far to look."""
+
+    frames: _frame_images.FrameImages
+    live: np.ndarray
+    used: np.ndarray
+    reach: float
+
+    def by_model(self, step: float, transform: Transform, n_components: int) -> _Found:
+        from xstxm._kernels.registration import MISFIT, register
+
+        frames, factor = self.frames, self.frames.factor
+        fit = register(
+            frames.images,
+            np.where(self.live, frames.weight, 0.0),
+            used=self.used,
+            reach=self._between_frames(),
+            modes=2 if transform == "translation" else 4,
+            rank=int(n_components),
+            step_prior=step / factor,
+            threads=get_options().num_threads,
+        )
+        if fit.step * factor > 0.1:
+            warn(f"shifts still changed by {fit.step * factor:.2g} pixels in the last step", ConvergenceWarning)
+        if fit.pattern > 0 and fit.patterned:
+            warn(
+                f"a pattern stands still on the detector, {fit.pattern:.0f} times the variance of noise: it was taken into "
+                "account, but shifts may be less certain than their errors; divide the frames by a flat field first",
+                AlignmentWarning,
+            )
+        outlier = self.live & (fit.misfit > MISFIT)
+        return _Found(
+            _about_the_middle(fit.theta, frames) if fit.theta.shape[1] > 2 else fit.theta * factor,
+            fit.stderr * factor,
+            np.sqrt(fit.explained),
+            np.where(self.live, fit.misfit, np.nan),
+            outlier,
+            fit.lost & self.live & ~outlier,
+            int(np.flatnonzero(~fit.lost)[0]) if not fit.lost.all() else 0,
+            {"n_components": fit.rank, "pattern": float(fit.pattern)},
+        )
+
+    def _between_frames(self) -> tuple[float, float]:
+        """Return how far two frames may lie apart along y and x: twice the farthest, and less than half a side."""
+        rows, columns = self.frames.images.shape[1:]
+        return min(2 * self.reach, 0.45 * rows), min(2 * self.reach, 0.45 * columns)
+
+    def by_correlation(self, kind: ReferenceWord, at: int | None, image: np.ndarray | None) -> _Found:
+        from xstxm._kernels import registration
+
+        live = np.flatnonzero(self.live)
+        images = self.frames.images[live]
+        anchor = int(live[0]) if at is None else at
+        if at is not None and at not in live:
+            raise OptionError("reference", at, "the frame at that energy holds no image: take another")
+        seek = registration.Correlated(images, self.used, self._between_frames(), get_options().num_threads)
+        if image is not None:
+            found, anchor_ = seek.to_image(image), None
+        elif kind == "neighbours":
+            found, anchor_ = seek.to_neighbours(), anchor
+        elif kind == "previous":
+            found, anchor_ = seek.to_previous(), anchor
+        elif kind == "mean":
+            found, anchor_ = seek.to_mean(), anchor
+        else:
+            found, anchor_ = seek.to_image(images[int(np.searchsorted(live, anchor))]), anchor
+        n = self.live.size
+        unclear = found[:, 3] < UNCLEAR
+        sure = live[~unclear]
+        theta = registration.spread_over(sure, found[~unclear, :2], n) if sure.size else np.zeros((n, 2))
+        spread = np.full(n, np.nan)
+        spread[live] = np.clip(found[:, 2], -1, 1)
+        uncertain = np.zeros(n, bool)
+        uncertain[live[unclear]] = True
+        nothing = np.full(n, np.nan)
+        return _Found(
+            theta * self.frames.factor,
+            np.full((n, 2), np.nan),
+            spread,
+            nothing,
+            np.zeros(n, bool),
+            uncertain,
+            anchor_,
+            {},
+        )
+
+
+def _about_the_middle(theta: np.ndarray, frames: _frame_images.FrameImages) -> np.ndarray:
+    """Return displacements of frames from those of smaller images, whose middle is another point, (e, 4)."""
+    from xstxm._kernels.low_rank_registration import matrix_of
+
+    size = np.array(frames.images.shape[1:])
+    middle = (np.array(frames.stuck.shape) - 1) / 2
+    small_middle = 5 * (frames.factor - 1) / 2 + frames.factor * (size - 1) / 2
+    out = theta * frames.factor
+    for row, small in zip(out, theta, strict=True):
+        row[:2] += (np.eye(2) - matrix_of(small, min(size) / 2)) @ (small_middle - middle)
+    out[:, 2:] = theta[:, 2:] / (min(size) / 2)
+    return out
+
+
+def _asked(
+    reference: AlignTo, array: xr.DataArray, grid: Grid, frames: _frame_images.FrameImages
+) -> tuple[ReferenceWord, int | None, np.ndarray | None]:
+    """Return the kind of reference, the number of its frame, and its image where it is one of its own. Eager."""
+    if isinstance(reference, xr.DataArray):
+        if ENERGY in reference.dims:
+            raise SchemaError(
+                "a reference image has no energy: select one, or estimate the shifts of that stack instead"
+            )
+        placed = match_pixels(units.dequantify(reference), array, "the reference image")
+        image = placed.assign_attrs(reference.attrs).transpose("y", "x")
+        like = image.expand_dims("frame")
+        return "first", None, _frame_images.prepare(like, ("frame",)).images[0]
+    if isinstance(reference, str) and reference in get_args(ReferenceWord):
+        return reference, None, None  # type: ignore[return-value]
+    energy = np.asarray(array[ENERGY], dtype=float)
+    wanted = units.to_magnitude(reference, array[ENERGY], "reference")
+    nearest = int(np.abs(energy - wanted).argmin())
+    if not energy.min() <= wanted <= energy.max():
+        raise OptionError(
+            "reference",
+            describe(reference),
+            f"the stack has no frame near it: its energies are {energy.min():g} to {energy.max():g}",
+        )
+    if grid.frame_dims != (ENERGY,):
+        raise OptionError("reference", describe(reference), "an energy names one frame of a plain stack only")
+    return "first", nearest, None
+
+
+def _result(
+    found: _Found, flags: dict[str, np.ndarray], reach: float, array: xr.DataArray, grid: Grid, reference: Any
+) -> xr.Dataset:
+    theta = _from_anchor(found.theta, found.anchor)
+    farther = np.abs(found.theta[:, :2] - np.median(found.theta[:, :2], axis=0)).max(1) > reach
+    flags = {**flags, "outlier": found.outlier, "uncertain_shift": found.uncertain | farther}
+    bits = np.zeros(len(theta), np.int16)
+    for name, raised in flags.items():
+        bits |= np.where(raised, np.int16(FRAME_FLAGS[name]), np.int16(0))
+    coords = {name: coord.variable for name, coord in array.coords.items() if set(coord.dims) <= set(grid.frame_dims)}
+
+    def along_frames(values: np.ndarray) -> xr.DataArray:
+        shaped = np.asarray(values).reshape(grid.frame_shape)
+        return xr.DataArray(shaped, dims=grid.frame_dims, coords=coords)
+
+    def annotated(values: np.ndarray, name: str, unit: str | None = None) -> xr.DataArray:
+        return annotate(along_frames(values), name, units=unit)
+
+    result = xr.Dataset()
+    for k, axis in enumerate(("y", "x")):
+        size, unit = abs(grid.steps[k]), grid.units[k]
+        result[f"shift_{axis}"] = annotated(-theta[:, k] * grid.steps[k] + 0.0, f"shift_{axis}", unit)
+        result[f"shift_{axis}_stderr"] = annotated(found.stderr[:, k] * size, f"shift_{axis}_stderr", unit)
+    if theta.shape[1] > 2:
+        result["magnification"] = annotated(np.hypot(1 + theta[:, 2], theta[:, 3]), "magnification")
+        result["rotation"] = annotated(np.degrees(np.arctan2(theta[:, 3], 1 + theta[:, 2])), "rotation")
+    result["correlation"] = annotated(found.correlation, "correlation")
+    result["residual_ratio"] = annotated(found.misfit, "residual_ratio")
+    quality = along_frames(bits)
+    result["frame_quality"] = annotate(quality, "frame_quality", **flag_attrs(FRAME_FLAGS, masks=True))
+    _tell(bits, array, grid)
+    facts = {key: value for key, value in found.facts.items() if value == value}
+    return result.assign_attrs(reference=str(reference), **facts)
+
+
+def _from_anchor(theta: np.ndarray, anchor: int | None) -> np.ndarray:
+    """Return displacements against those of one frame."""
+    if anchor is None:
+        return theta
+    if theta.shape[1] == 2:
+        return theta - theta[anchor]
+    matrices = np.array([[[1 + s, r], [-r, 1 + s]] for s, r in theta[:, 2:]])
+    back = np.linalg.inv(matrices[anchor])
+    out = np.empty_like(theta)
+    for row, moved, matrix in zip(out, theta, matrices, strict=True):
+        combined = matrix @ back
+        row[:2] = moved[:2] - combined @ theta[anchor, :2]
+        row[2:] = combined[0, 0] - 1, combined[0, 1]
+    return out
+
+
+def _tell(bits: np.ndarray, array: xr.DataArray, grid: Grid) -> None:
+    """Warn of the frames whose shift was not found, by their energies."""
+    at = np.flatnonzero(bits)
+    if not at.size:
+        return
+    along = grid.frame_dims.index(ENERGY)
+    energies = np.asarray(array[ENERGY], dtype=float)[np.unravel_index(at, grid.frame_shape)[along]]
+    shown = ", ".join(f"{energy:.6g}" for energy in energies[:8]) + (", ..." if at.size > 8 else "")
+    note(f"{at.size} frames flagged")
+    warn(
+        f"the shift of {at.size} of {bits.size} frames was not found (at {shown} {units.units_of(array[ENERGY])}): they are "
+        "placed between their neighbours and flagged in 'frame_quality'",
+        AlignmentWarning,
+    )
