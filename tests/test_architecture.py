@@ -14,7 +14,7 @@ PACKAGE = ROOT / "xstxm"
 
 TIERS = [
     {"errors"},
-    {"units", "options", "_kernels", "_specs"},
+    {"units", "options", "_kernels", "_specs", "_partition"},
     {"conventions"},
     {"_apply", "provenance"},
     {
@@ -31,6 +31,11 @@ SIDEWAYS = {
     ("fitting", "references"),
     ("references", "energy"),
     ("clustering", "decomposition"),
+    ("clustering", "fitting"),
+    ("clustering", "roi"),
+    ("decomposition", "roi"),
+    ("phases", "decomposition"),
+    ("phases", "roi"),
     ("absorption", "roi"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}

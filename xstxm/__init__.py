@@ -2,6 +2,8 @@
 
 from xstxm import accessor, conventions, errors, plot, provenance, roi, testing, units
 from xstxm.absorption import estimate_i0, optical_density
+from xstxm.clustering import cluster
+from xstxm.decomposition import pca, reconstruct
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.fitting import fit, predict, residual
 from xstxm.io import open_stack, read_i0, read_references, write_nxstxm
@@ -16,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "accessor",
     "calibrate_energy",
+    "cluster",
     "conventions",
     "errors",
     "estimate_i0",
@@ -24,6 +27,7 @@ __all__ = [
     "interp_energy",
     "open_stack",
     "optical_density",
+    "pca",
     "phase_map",
     "phase_summary",
     "plot",
@@ -31,6 +35,7 @@ __all__ = [
     "provenance",
     "read_i0",
     "read_references",
+    "reconstruct",
     "reference_set",
     "residual",
     "roi",
