@@ -15,9 +15,10 @@ from xstxm.errors import ConvergenceWarning, OptionError, warn
 ClusterMethod: TypeAlias = Literal["kmeans", "gaussian_mixture", "hdbscan"]
 Choose: TypeAlias = Literal["silhouette", "gap", "stability"]
 
-STARTS = 10
-START_POINTS = 20_000
-"""Points on which k-means tries its starts."""
+STARTS, START_POINTS = 10, 4096
+"""Starts of k-means, and the points on which it tries them."""
+REFINED, REFINE_POINTS = 3, 65_536
+"""The best of these are refined, on so many points; the best of those on all."""
 MODEL_POINTS = 50_000
 """Most points on which a Gaussian mixture is fitted."""
 DENSITY_POINTS = 10_000
@@ -81,15 +82,28 @@ def _kmeans(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int) 
 
 
 def kmeans_centres(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
-    """Return the centres (k, c) of least weighted inertia: ten starts on few points, the best refined on all."""
-    from sklearn.cluster import KMeans
+    """Return the centres (k, c) of least weighted inertia: many starts on few points, the best refined on ever more."""
+    order = np.random.default_rng(seed).permutation(len(points))
+    models = [_lloyd(points, weight, order[:START_POINTS], n_clusters, "k-means++", seed + k) for k in range(STARTS)]
+    for number, kept in ((REFINE_POINTS, REFINED), (len(points), 1)):
+        models = sorted(models, key=lambda model: model.inertia_)[:kept]
+        if number > len(models[0].labels_) < len(points):
+            starts = [model.cluster_centers_ for model in models]
+            models = [_lloyd(points, weight, order[:number], n_clusters, start, seed) for start in starts]
+    return np.asarray(min(models, key=lambda model: model.inertia_).cluster_centers_)
 
-    few = np.random.default_rng(seed).permutation(len(points))[:START_POINTS]
-    start = KMeans(n_clusters, n_init=STARTS, random_state=seed).fit(points[few], sample_weight=weight[few])
-    if len(few) == len(points):
-        return np.asarray(start.cluster_centers_)
-    refined = KMeans(n_clusters, init=start.cluster_centers_, n_init=1, tol=1e-5).fit(points, sample_weight=weight)
-    return np.asarray(refined.cluster_centers_)
+
+def _lloyd(points: np.ndarray, weight: np.ndarray, at: np.ndarray, n_clusters: int, init: Any, seed: int) -> Any:
+    import warnings
+
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning as TooFewPoints
+
+    some, heavy = (points, weight) if len(at) == len(points) else (points[at], weight[at])
+    tolerance = 1e-4 if isinstance(init, str) else 1e-6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TooFewPoints)
+        return KMeans(n_clusters, init=init, n_init=1, tol=tolerance, random_state=seed).fit(some, sample_weight=heavy)
 
 
 def _nearest(points: np.ndarray, noise: np.ndarray, centres: np.ndarray) -> Assigned:

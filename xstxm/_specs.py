@@ -190,7 +190,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         None,
         "int",
         "Significant components",
-        "Eigenvalues larger than white noise shows in 95 of 100 stacks.",
+        "Eigenvalues larger than noise shows in 95 of 100 stacks.",
     ),
     (
         "labels",

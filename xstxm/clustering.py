@@ -106,8 +106,8 @@ def cluster(
 
     Notes
     -----
-    The number of clusters is judged on up to 4000 pixels and k-means chooses its best of ten starts on up to
-    20 000, before one refinement on all. A Gaussian mixture is fitted to up to 50 000 pixels, HDBSCAN to up to 10 000, drawn in proportion to their
+    The number of clusters is judged on up to 4000 pixels. k-means tries ten starts on up to 4096, refines the best three
+    on up to 65 536, and the best of those on all. A Gaussian mixture is fitted to up to 50 000 pixels, HDBSCAN to up to 10 000, drawn in proportion to their
     weight; the rest is assigned to what these found.
 
     The membership in a cluster of k-means follows from the noise of the pixel, which its residual tells, all clusters

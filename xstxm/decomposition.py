@@ -69,7 +69,7 @@ def pca(
         `explained_variance_ratio`, their share of all. Besides: `scree` (rank), all eigenvalues;
         `center_spectrum` (energy), what was subtracted, zeros if nothing;
         `noise_floor`, the eigenvalue below which a component is better left out; `suggested_components`, the number
-        above it, at least one; `significant_components`, the number that white noise does not explain. Eigenimages have the
+        above it, at least one; `significant_components`, the number that noise does not explain. Eigenimages have the
         dtype of the signal, integers become float32; the rest is float64.
 
         Lazy where `n_components` is given. Eager without it in one pass over the stack, whose result is an
@@ -93,15 +93,17 @@ def pca(
     to 1e-6; the order of the sum, and with it the chunking, changes them by 1e-12 of the largest.
 
     `noise_floor` is the optimal hard threshold for white noise of unknown size [1]_, squared.
-    `significant_components` counts eigenvalues above the largest that white noise shows in 95 of 100
-    stacks, the limit law [2]_ of what parallel analysis [3]_ draws; a component may be significant and still add more noise than
-    signal to a reconstruction, so that number is the larger one.
+    `significant_components` counts eigenvalues above the largest that noise of its own size at each energy shows in 95
+    of 100 stacks, the limit law [2]_ of what parallel analysis [3]_ draws; the size is what the other energies do not
+    predict [4]_. A component may be significant and still add more noise than signal to a reconstruction: that
+    number is usually the larger one, and noise that neighbouring energies share counts as signal.
 
     References
     ----------
     .. [1] Gavish and Donoho, IEEE Trans. Inf. Theory 60, 5040 (2014), doi:10.1109/TIT.2014.2323359
     .. [2] Johnstone, Ann. Stat. 29, 295 (2001), doi:10.1214/aos/1009210544
     .. [3] Horn, Psychometrika 30, 179 (1965), doi:10.1007/BF02289447
+    .. [4] Bioucas-Dias and Nascimento, IEEE Trans. Geosci. Remote Sens. 46, 2435 (2008), doi:10.1109/TGRS.2008.918089
 
     Examples
     --------

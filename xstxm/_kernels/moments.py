@@ -84,11 +84,12 @@ def decompose(
         nothing = np.full((n_energies, n_energies), np.nan)
         return nothing[0], nothing[:n_components], nothing[0], np.array(np.nan), np.array(0), np.array(0)
     subtracted = moment[-1, :-1] / number * center
-    values, vectors = np.linalg.eigh(moment[:-1, :-1] - number * np.outer(subtracted, subtracted))
-    values = np.maximum(values[::-1], 0) / (number - center)
+    scatter = (moment[:-1, :-1] - number * np.outer(subtracted, subtracted)) / (number - center)
+    values, vectors = np.linalg.eigh(scatter)
+    values = np.maximum(values[::-1], 0)
     floor = noise_floor(values, number)
     suggested = max(int((values > floor).sum()), 1)
-    significant = significant_components(values, number)
+    significant = significant_components(scatter, number)
     spectra = positive_peaks(vectors[:, ::-1].T[:n_components])
     return values, spectra, subtracted, np.array(floor), np.array(suggested), np.array(significant)
 
@@ -108,19 +109,33 @@ def noise_floor(values: np.ndarray, n_pixels: float) -> float:
     return float(max(omega**2 * np.median(values[: int(few)]), rounding))
 
 
-def significant_components(values: np.ndarray, n_pixels: float) -> int:
-    """Return how many leading eigenvalues exceed the largest that white noise shows in 95 of 100 stacks.
+def significant_components(moment: np.ndarray, n_pixels: float) -> int:
+    """Return how many components of a second moment (e, e) per pixel noise does not explain, in 95 of 100 stacks.
 
-    After each component the noise is estimated anew from the rest. The quantile is that of the limit law
-    (Johnstone) of what parallel analysis draws.
+    Each energy is first divided by its own noise. Then leading eigenvalues are counted while they exceed the largest
+    one that noise shows, by the limit law (Johnstone) of what parallel analysis draws; after each, the noise is
+    estimated anew from the rest.
     """
+    scale = 1 / np.sqrt(noise_variance(moment, n_pixels))
+    values = np.maximum(np.linalg.eigvalsh(moment * np.outer(scale, scale))[::-1], 0)
     n_energies = len(values)
     rounding = n_energies * np.finfo(float).eps * values[0]
+    root = np.sqrt(max(n_pixels - 1, 1))
     for found in range(n_energies):
-        left = n_energies - found
-        root, width = np.sqrt(max(n_pixels - 1, 1)), np.sqrt(left)
-        centre, scale = (root + width) ** 2, (root + width) * (1 / root + 1 / width) ** (1 / 3)
-        largest = values[found:].mean() * (centre + TRACY_WIDOM_95 * scale) / n_pixels
-        if not values[found] > max(largest, rounding):
+        width = np.sqrt(n_energies - found)
+        edge = (root + width) ** 2 + TRACY_WIDOM_95 * (root + width) * (1 / root + 1 / width) ** (1 / 3)
+        if not values[found] > max(values[found:].mean() * edge / n_pixels, rounding):
             return found
     return n_energies
+
+
+def noise_variance(moment: np.ndarray, n_pixels: float) -> np.ndarray:
+    """Return the noise variance (e) at each energy: what the other energies do not predict.
+
+    Ones, that is white noise, where there are too few pixels to tell, or no noise at all.
+    """
+    n_energies = len(moment)
+    values = np.linalg.eigvalsh(moment)
+    if n_pixels < 4 * n_energies or values[0] <= 10 * n_energies * np.finfo(float).eps * values[-1]:
+        return np.ones(n_energies)
+    return np.asarray(n_pixels / (n_pixels - n_energies + 1) / np.diag(np.linalg.inv(moment)))
