@@ -23,10 +23,12 @@ MODEL_POINTS = 50_000
 """Most points on which a Gaussian mixture is fitted."""
 DENSITY_POINTS = 10_000
 """Most points on which HDBSCAN, whose time grows with their square, looks for dense regions."""
-JUDGE_POINTS = 4_000
-"""Points on which partitions are compared: the silhouette costs their square."""
+JUDGE_STARTS, JUDGE_POINTS = 4, 4000
+"""Starts and points where partitions are only compared: the silhouette costs the square of the points."""
 RESAMPLES = 10
 """Bootstrap samples of the stability, reference sets of the gap."""
+TIE = 0.01
+"""Numbers of clusters whose stabilities differ by less are as good, and the larger one is taken."""
 _TINY = 1e-12
 
 
@@ -59,10 +61,12 @@ class Partition:
         return replace(self, order=self.order[np.argsort(-size, kind="stable")])
 
 
-def partition(points: np.ndarray, weight: np.ndarray, n_clusters: int | None, method: str, seed: int) -> Partition:
+def partition(
+    points: np.ndarray, weight: np.ndarray, n_clusters: int | None, method: str, seed: int, starts: int = STARTS
+) -> Partition:
     """Return the clusters of points (p, c) that count by `weight` (p)."""
     find: Any = {"kmeans": _kmeans, "gaussian_mixture": _mixture, "hdbscan": _dense}[method]
-    number, take = find(points, weight, n_clusters, seed)
+    number, take = find(points, weight, n_clusters, seed, starts)
     return Partition(number, take, np.arange(number))
 
 
@@ -76,20 +80,22 @@ def drawn(weight: np.ndarray, number: int, seed: int) -> np.ndarray:
     return np.sort(np.argpartition(-key, number)[:number])
 
 
-def _kmeans(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int) -> tuple[int, Any]:
-    centres = kmeans_centres(points, weight, n_clusters, seed)
+def _kmeans(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int, starts: int) -> tuple[int, Any]:
+    centres = kmeans_centres(points, weight, n_clusters, seed, starts)
     return n_clusters, lambda points, noise: _nearest(points, noise, centres)
 
 
-def kmeans_centres(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+def kmeans_centres(
+    points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int, starts: int = STARTS
+) -> np.ndarray:
     """Return the centres (k, c) of least weighted inertia: many starts on few points, the best refined on ever more."""
     order = np.random.default_rng(seed).permutation(len(points))
-    models = [_lloyd(points, weight, order[:START_POINTS], n_clusters, "k-means++", seed + k) for k in range(STARTS)]
+    models = [_lloyd(points, weight, order[:START_POINTS], n_clusters, "k-means++", seed + k) for k in range(starts)]
     for number, kept in ((REFINE_POINTS, REFINED), (len(points), 1)):
         models = sorted(models, key=lambda model: model.inertia_)[:kept]
         if number > len(models[0].labels_) < len(points):
-            starts = [model.cluster_centers_ for model in models]
-            models = [_lloyd(points, weight, order[:number], n_clusters, start, seed) for start in starts]
+            found = [model.cluster_centers_ for model in models]
+            models = [_lloyd(points, weight, order[:number], n_clusters, centres, seed) for centres in found]
     return np.asarray(min(models, key=lambda model: model.inertia_).cluster_centers_)
 
 
@@ -130,7 +136,7 @@ def _sides(
     return np.asarray(ndtr(score.min(0)))
 
 
-def _mixture(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int) -> tuple[int, Any]:
+def _mixture(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int, starts: int) -> tuple[int, Any]:
     """Fit a mixture of Gaussians to points drawn by weight, k-means being its start."""
     import warnings
 
@@ -140,7 +146,7 @@ def _mixture(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int)
     few = drawn(weight, MODEL_POINTS, seed)
     some = points[few].astype(float)
     scale = max(float(some.std()), _TINY)
-    centres = kmeans_centres(points, weight, n_clusters, seed)
+    centres = kmeans_centres(points, weight, n_clusters, seed, starts)
     model = GaussianMixture(n_clusters, means_init=centres / scale, random_state=seed, reg_covar=1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
@@ -155,7 +161,7 @@ def _mixture(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int)
     return n_clusters, take
 
 
-def _dense(points: np.ndarray, weight: np.ndarray, n_clusters: int | None, seed: int) -> tuple[int, Any]:
+def _dense(points: np.ndarray, weight: np.ndarray, n_clusters: int | None, seed: int, starts: int) -> tuple[int, Any]:
     """Find dense regions among points drawn by weight; another point goes where its nearest one of them went."""
     from scipy.spatial import cKDTree
     from sklearn.cluster import HDBSCAN
@@ -189,11 +195,14 @@ def best_number(
         return _by_gap(some, light, method, most, seed)
     judge: Any = {"silhouette": _mean_silhouette, "stability": stability}[choose]
     worth = {number: judge(some, light, method, number, seed) for number in range(2, most + 1)}
-    return max(worth, key=worth.__getitem__), worth
+    # two clusters taken for one are as stable as the two
+    slack = TIE if choose == "stability" else 0
+    return max(number for number, value in worth.items() if value >= max(worth.values()) - slack), worth
 
 
-def _labels(points: np.ndarray, weight: np.ndarray, method: str, number: int, seed: int) -> np.ndarray:
-    return partition(points, weight, number, method, seed).assign(points, np.zeros(len(points))).labels
+def _labels(points: np.ndarray, weight: np.ndarray, method: str, number: int | None, seed: int) -> np.ndarray:
+    found = partition(points, weight, number, method, seed, JUDGE_STARTS)
+    return found.assign(points, np.zeros(len(points))).labels
 
 
 def _mean_silhouette(points: np.ndarray, weight: np.ndarray, method: str, number: int, seed: int) -> float:
@@ -209,19 +218,18 @@ def stability(points: np.ndarray, weight: np.ndarray, method: str, number: int |
 
     few = drawn(weight, JUDGE_POINTS, seed)
     points, weight = points[few], weight[few]
-    whole = partition(points, weight, number, method, seed)
+    labels = _labels(points, weight, method, number, seed)
     noise = np.zeros(len(points))
-    labels = whole.assign(points, noise).labels
     rng = np.random.default_rng(seed)
     agreement = []
     for _ in range(RESAMPLES):
         again = rng.integers(len(points), size=len(points))
         try:
-            other = partition(points[again], weight[again], number, method, seed).assign(points, noise).labels
+            other = partition(points[again], weight[again], number, method, seed, JUDGE_STARTS)
         except OptionError:  # a resample without a dense region agrees with nothing
             agreement.append(0.0)
         else:
-            agreement.append(float(adjusted_rand_score(labels, other)))
+            agreement.append(float(adjusted_rand_score(labels, other.assign(points, noise).labels)))
     return float(np.mean(agreement))
 
 

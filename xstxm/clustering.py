@@ -21,6 +21,7 @@ from xstxm.roi import Region, sample_threshold
 Normalize: TypeAlias = Literal["thickness", "angle", "none"]
 
 CLUSTER = "cluster"
+FEWEST_PIXELS = 4
 MASKED, UNASSIGNED = -1, 0
 """Values of `labels` that are no cluster."""
 
@@ -67,7 +68,7 @@ def cluster(
         (term, energy). The absorption of everything but the edge differs from pixel to pixel and would decide.
     choose
         What decides on the number of clusters: the best mean ``"silhouette"``, the ``"gap"`` statistic, or the best
-        ``"stability"``, the agreement of bootstrap samples.
+        ``"stability"``, the agreement of bootstrap samples (the largest number within 0.01 of the best).
     max_clusters
         Largest number that `choose` tries.
     min_amount
@@ -165,18 +166,25 @@ def spectral_clusters(
     max_clusters: int = 6,
     min_amount: float | None = None,
     seed: int = 0,
+    called: str = "n_clusters",
 ) -> xr.Dataset:
-    """Return what `cluster` does, for an optical density and a mask (pixel dims). Eager on the scores."""
+    """Return what `cluster` does, for an optical density and a mask (pixel dims). Eager on the scores.
+
+    `called` is what messages call the number of clusters.
+    """
     import dask
 
-    _require_numbers(n_clusters, max_clusters, method)
+    _require_whole(called, n_clusters, 1)
+    _require_whole("max_clusters", max_clusters, 2)
+    if method == "hdbscan" and n_clusters is not None:
+        raise OptionError(called, n_clusters, "hdbscan finds the number by itself: leave it out")
     od = require_single_chunk(od, "cluster")
     projected, variance = _shape_scores(od, usable, background, n_components)
     amount = _amount(projected, od.sizes[ENERGY]).where(usable)
     known, noise, total = dask.compute(projected, variance, amount)
     threshold = sample_threshold(total, min_amount)
     sample = np.asarray(np.isfinite(total) & (total >= threshold)).ravel()
-    _require_sample(sample, max(n_clusters or 2, 2))
+    _require_sample(int(sample.sum()), n_clusters, called)
     points, weight, spread = _shapes(
         np.asarray(known).reshape(len(known), -1)[:, sample].T, np.asarray(noise).ravel()[sample], normalize
     )
@@ -187,7 +195,7 @@ def spectral_clusters(
     labels = found.assign(points, spread).labels
     number = np.bincount(labels[labels >= 0], minlength=found.n_clusters)
     if not number.all():
-        raise OptionError("n_clusters", n_clusters, f"the sample has {np.count_nonzero(number)} different shapes only")
+        raise OptionError(called, n_clusters, f"the sample has {np.count_nonzero(number)} different shapes only")
     found = found.by_size(labels)
     labels = found.assign(points, spread).labels
     result = _maps(found, projected, variance, amount >= threshold, normalize)
@@ -199,21 +207,19 @@ def spectral_clusters(
     return _annotated(result, od).assign_attrs(method=method, normalize=normalize)
 
 
-def _require_numbers(n_clusters: Any, max_clusters: Any, method: str) -> None:
-    if method == "hdbscan" and n_clusters is not None:
-        raise OptionError("n_clusters", n_clusters, "hdbscan finds the number by itself: leave it out")
-    for name, value, least in (("n_clusters", n_clusters, 1), ("max_clusters", max_clusters, 2)):
-        if value is not None and (isinstance(value, bool) or value != int(value) or value < least):
-            raise OptionError(name, value, f"a whole number from {least} to the pixels of the sample")
+def _require_whole(name: str, value: Any, least: int) -> None:
+    if value is not None and (isinstance(value, bool) or value != int(value) or value < least):
+        raise OptionError(name, value, f"a whole number from {least} to the pixels of the sample")
 
 
-def _require_sample(sample: np.ndarray, least: int) -> None:
-    found = int(sample.sum())
-    if found < 2 * least:
+def _require_sample(found: int, n_clusters: int | None, called: str) -> None:
+    if found < FEWEST_PIXELS:
         raise SchemaError(
             f"{found} pixels hold sample and are finite at every energy, too few to cluster: lower min_amount, or "
             "drop energies that were not measured"
         )
+    if n_clusters is not None and n_clusters > found:
+        raise OptionError(called, n_clusters, f"a whole number from 1 to the {found} pixels of the sample")
 
 
 def _shape_scores(

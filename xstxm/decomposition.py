@@ -121,7 +121,8 @@ def pca(
     density = units.units_of(array, f"{signal!r}")
     _check_number(n_components, energy.size)
     usable = usable_pixels(array, stack, mask)
-    sums = _sums(require_single_chunk(array, "the decomposition"), usable)
+    array = require_single_chunk(array, "the decomposition")
+    sums = _sums(array, usable)
     if n_components is None or not is_lazy(sums):
         sums = sums.compute()
         require_pixels(float(sums[-1, -1]), array, usable)
@@ -191,10 +192,36 @@ def second_moment(array: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
     return moment.rename({"row": ENERGY, "column": f"{ENERGY}_"}).assign_coords({ENERGY: array[ENERGY].variable})
 
 
+def _made_again(array: xr.DataArray) -> xr.DataArray:
+    """Return the same array, whose chunks dask makes anew, in a pass of their own.
+
+    The eigenimages are a second pass over the stack, which waits for the moment. Chunks that both shared would all
+    stay in memory until then.
+    """
+    if not is_lazy(array):
+        return array
+    import dask.array as da
+    from dask.base import flatten, tokenize
+
+    graph = array.data.__dask_graph__().cull(set(flatten(array.data.__dask_keys__())))
+    token = tokenize("moment", array.data.name)
+    renamed = {key: (f"{key[0]}-{token}", *key[1:]) if isinstance(key, tuple) else f"{key}-{token}" for key in graph}
+    try:  # `dask.graph_manipulation.clone` overlooks references between tasks of this kind
+        from dask._task_spec import convert_legacy_graph
+    except ImportError:
+        from dask.graph_manipulation import clone
+
+        return array.copy(data=clone(array.data))
+    tasks = convert_legacy_graph(dict(graph))
+    again = {renamed[key]: task.substitute(renamed, key=renamed[key]) for key, task in tasks.items()}
+    name = f"{array.data.name}-{token}"
+    return array.copy(data=da.Array(again, name, array.data.chunks, meta=array.data._meta))
+
+
 def _sums(array: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
     """Return the second moment with the sum of the spectra and the number of pixels as its last row (row, column)."""
     side = array.sizes[ENERGY] + 1
-    return pixel_sums(moments.second_moment, array, usable, {"row": side, "column": side})
+    return pixel_sums(moments.second_moment, _made_again(array), usable, {"row": side, "column": side})
 
 
 def pixel_sums(
@@ -242,7 +269,7 @@ def pixel_sums(
 
 def _eigenimages(array: xr.DataArray, found: xr.Dataset) -> xr.DataArray:
     spectra, subtracted = found["eigenspectra"], found["center_spectrum"]
-    images = xr.dot(spectra.astype(array.dtype), require_single_chunk(array, "the decomposition"), dim=ENERGY)
+    images = xr.dot(spectra.astype(array.dtype), array, dim=ENERGY)
     images = images - xr.dot(spectra, subtracted, dim=ENERGY).astype(array.dtype)
     return images.where(np.isfinite(images)).transpose(COMPONENT, *pixel_dims(array))
 
