@@ -18,7 +18,11 @@ Choose: TypeAlias = Literal["silhouette", "gap", "stability"]
 STARTS, START_POINTS = 10, 4096
 """Starts of k-means, and the points on which it tries them."""
 REFINED, REFINE_POINTS = 3, 65_536
-"""The best of these are refined, on so many points; the best of those on all."""
+"""The best of these are refined, on so many points."""
+MOST_POINTS = 4_000_000
+"""The best of those is refined on all points, at most on these."""
+BLOCK = 65_536
+"""Points that are assigned at once."""
 MODEL_POINTS = 50_000
 """Most points on which a Gaussian mixture is fitted."""
 DENSITY_POINTS = 10_000
@@ -55,10 +59,16 @@ class Partition:
         rank = np.append(np.argsort(self.order), -1)
         return Assigned(rank[found.labels], found.confidence, found.membership[self.order])
 
-    def by_size(self, labels: np.ndarray) -> Partition:
-        """Return the same clusters, the one with most labels first."""
+    def labels(self, points: np.ndarray) -> np.ndarray:
+        """Return the cluster of each point (p), block by block."""
+        blocks = [points[start : start + BLOCK] for start in range(0, len(points), BLOCK)]
+        return np.concatenate([self.assign(block, np.ones(len(block))).labels for block in blocks])
+
+    def by_size(self, labels: np.ndarray) -> tuple[Partition, np.ndarray]:
+        """Return the same clusters, the one with most labels first, and these labels as they are then."""
         size = np.bincount(labels[labels >= 0], minlength=self.n_clusters)
-        return replace(self, order=self.order[np.argsort(-size, kind="stable")])
+        order = np.argsort(-size, kind="stable")
+        return replace(self, order=self.order[order]), np.append(np.argsort(order), -1)[labels]
 
 
 def partition(
@@ -91,9 +101,9 @@ def kmeans_centres(
     """Return the centres (k, c) of least weighted inertia: many starts on few points, the best refined on ever more."""
     order = np.random.default_rng(seed).permutation(len(points))
     models = [_lloyd(points, weight, order[:START_POINTS], n_clusters, "k-means++", seed + k) for k in range(starts)]
-    for number, kept in ((REFINE_POINTS, REFINED), (len(points), 1)):
+    for number, kept in ((REFINE_POINTS, REFINED), (MOST_POINTS, 1)):
         models = sorted(models, key=lambda model: model.inertia_)[:kept]
-        if number > len(models[0].labels_) < len(points):
+        if len(models[0].labels_) < min(number, len(points)):
             found = [model.cluster_centers_ for model in models]
             models = [_lloyd(points, weight, order[:number], n_clusters, centres, seed) for centres in found]
     return np.asarray(min(models, key=lambda model: model.inertia_).cluster_centers_)
@@ -201,8 +211,7 @@ def best_number(
 
 
 def _labels(points: np.ndarray, weight: np.ndarray, method: str, number: int | None, seed: int) -> np.ndarray:
-    found = partition(points, weight, number, method, seed, JUDGE_STARTS)
-    return found.assign(points, np.zeros(len(points))).labels
+    return partition(points, weight, number, method, seed, JUDGE_STARTS).labels(points)
 
 
 def _mean_silhouette(points: np.ndarray, weight: np.ndarray, method: str, number: int, seed: int) -> float:
@@ -219,7 +228,6 @@ def stability(points: np.ndarray, weight: np.ndarray, method: str, number: int |
     few = drawn(weight, JUDGE_POINTS, seed)
     points, weight = points[few], weight[few]
     labels = _labels(points, weight, method, number, seed)
-    noise = np.zeros(len(points))
     rng = np.random.default_rng(seed)
     agreement = []
     for _ in range(RESAMPLES):
@@ -229,7 +237,7 @@ def stability(points: np.ndarray, weight: np.ndarray, method: str, number: int |
         except OptionError:  # a resample without a dense region agrees with nothing
             agreement.append(0.0)
         else:
-            agreement.append(float(adjusted_rand_score(labels, other.assign(points, noise).labels)))
+            agreement.append(float(adjusted_rand_score(labels, other.labels(points))))
     return float(np.mean(agreement))
 
 

@@ -108,7 +108,7 @@ def cluster(
     Notes
     -----
     The number of clusters is judged on up to 4000 pixels. k-means tries ten starts on up to 4096, refines the best three
-    on up to 65 536, and the best of those on all. A Gaussian mixture is fitted to up to 50 000 pixels, HDBSCAN to up to 10 000, drawn in proportion to their
+    on up to 65 536, and the best of those on all, at most 4 million. A Gaussian mixture is fitted to up to 50 000 pixels, HDBSCAN to up to 10 000, drawn in proportion to their
     weight; the rest is assigned to what these found.
 
     The membership in a cluster of k-means follows from the noise of the pixel, which its residual tells, all clusters
@@ -181,30 +181,35 @@ def spectral_clusters(
     od = require_single_chunk(od, "cluster")
     projected, variance = _shape_scores(od, usable, background, n_components)
     amount = _amount(projected, od.sizes[ENERGY]).where(usable)
-    known, noise, total = dask.compute(projected, variance, amount)
+    known, total = dask.compute(projected, amount)
     threshold = sample_threshold(total, min_amount)
     sample = np.asarray(np.isfinite(total) & (total >= threshold)).ravel()
     _require_sample(int(sample.sum()), n_clusters, called)
-    points, weight, spread = _shapes(
-        np.asarray(known).reshape(len(known), -1)[:, sample].T, np.asarray(noise).ravel()[sample], normalize
-    )
+    points, length = _shapes(np.asarray(known).reshape(len(known), -1)[:, sample].T, normalize)
+    weight = length**2 if normalize == "thickness" else np.ones_like(length)
     if n_clusters is None and method != "hdbscan":
         n_clusters, worth = _partition.best_number(points, weight, method, choose, max_clusters, seed)
         note(f"{n_clusters} clusters by {choose}: " + ", ".join(f"{n}: {value:.3f}" for n, value in worth.items()))
-    found = _partition.partition(points, weight, n_clusters, method, seed)
-    labels = found.assign(points, spread).labels
-    number = np.bincount(labels[labels >= 0], minlength=found.n_clusters)
-    if not number.all():
-        raise OptionError(called, n_clusters, f"the sample has {np.count_nonzero(number)} different shapes only")
-    found = found.by_size(labels)
-    labels = found.assign(points, spread).labels
+    found, labels = _partition_by_size(points, weight, n_clusters, method, seed, called)
     result = _maps(found, projected, variance, amount >= threshold, normalize)
-    result = result.assign(_spectra(od, result["labels"], np.sort(number)[::-1]))
+    number = np.bincount(labels[labels >= 0], minlength=found.n_clusters)
+    result = result.assign(_spectra(od, result["labels"], number))
     result["silhouette"] = CLUSTER, _partition.silhouettes(points, weight, labels, found.n_clusters, seed)
     result["stability"] = (), _partition.stability(points, weight, method, n_clusters, seed)
-    result["total_amount"] = annotate(amount, "total_amount", comment="RMS over energy of what the background leaves.")
-    result["min_amount"] = threshold
+    result["total_amount"], result["min_amount"] = amount, threshold
     return _annotated(result, od).assign_attrs(method=method, normalize=normalize)
+
+
+def _partition_by_size(
+    points: np.ndarray, weight: np.ndarray, n_clusters: int | None, method: str, seed: int, called: str
+) -> tuple[Partition, np.ndarray]:
+    """Return the clusters, the largest first, and the labels of the points."""
+    found = _partition.partition(points, weight, n_clusters, method, seed)
+    labels = found.labels(points)
+    different = np.unique(labels[labels >= 0]).size
+    if different < found.n_clusters:
+        raise OptionError(called, n_clusters, f"the sample has {different} different shapes only")
+    return found.by_size(labels)
 
 
 def _require_whole(name: str, value: Any, least: int) -> None:
@@ -251,14 +256,12 @@ def _amount(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
     return (projected**2).sum(COMPONENT, skipna=False) ** 0.5 / np.asarray(n_energies**0.5, dtype=projected.dtype)
 
 
-def _shapes(scores: np.ndarray, variance: np.ndarray, normalize: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return points (p, c), their weights (p) and their noise (p) of scores (p, c) and residual variances (p)."""
-    noise = np.sqrt(variance)
+def _shapes(scores: np.ndarray, normalize: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return points (p, c) and what the scores (p, c) were divided by (p)."""
     if normalize == "none":
-        return np.ascontiguousarray(scores), np.ones_like(noise), noise
+        return np.ascontiguousarray(scores), np.ones(len(scores), dtype=scores.dtype)
     length = np.maximum(np.linalg.norm(scores, axis=1), np.finfo(scores.dtype).tiny)
-    weight = length**2 if normalize == "thickness" else np.ones_like(length)
-    return np.ascontiguousarray(scores / length[:, None]), weight, noise / length
+    return np.ascontiguousarray(scores / length[:, None]), length
 
 
 def _maps(
@@ -291,8 +294,8 @@ def _assign_block(
     confidence = np.full(sample.shape, np.nan, dtype=scores.dtype)
     membership = np.full((*sample.shape, found.n_clusters), np.nan, dtype=scores.dtype)
     if inside.any():
-        points, _, noise = _shapes(scores[inside], variance[inside], normalize)
-        assigned = found.assign(points, noise)
+        points, length = _shapes(scores[inside], normalize)
+        assigned = found.assign(points, np.sqrt(variance[inside]) / length)
         labels[inside] = assigned.labels + 1
         confidence[inside] = assigned.confidence
         membership[inside] = assigned.membership.T
@@ -317,12 +320,13 @@ def _annotated(result: xr.Dataset, od: xr.DataArray) -> xr.Dataset:
     attrs: dict[str, dict[str, Any]] = {
         "labels": flag_attrs(words, masks=False),
         "n_pixels": {"long_name": "Pixels of the cluster"},
-        **{
-            name: {"units": density}
-            for name in ("cluster_spectra", "cluster_spectra_std", "total_amount", "min_amount")
-        },
+        "total_amount": {"comment": "Root mean square over energy of what the background leaves."},
     }
-    named = {name: annotate(array, str(name), **attrs.get(str(name), {})) for name, array in result.data_vars.items()}
+    in_density = {"cluster_spectra", "cluster_spectra_std", "total_amount", "min_amount"}
+    named = {
+        name: annotate(array, str(name), density if name in in_density else None, **attrs.get(str(name), {}))
+        for name, array in result.data_vars.items()
+    }
     coords = {
         CLUSTER: (CLUSTER, np.arange(1, number + 1), {"long_name": "Cluster"}),
         "color": (CLUSTER, [PALETTE[k % len(PALETTE)] for k in range(number)]),
