@@ -162,7 +162,8 @@ def test_cluster__spectra_can_be_fitted_to_references(od):
         name: (grid.values, np.exp(-(((grid.values - c) / 2) ** 2)))
         for name, c in zip("ABC", (517, 519, 523), strict=True)
     }
-    fit = xstxm.fit(found["cluster_spectra"], xstxm.reference_set(spectra))
+    references = xstxm.reference_set(spectra).assign_coords(color=("reference", ["red", "green", "blue"]))
+    fit = xstxm.fit(found["cluster_spectra"], references)
     assert fit["component_map"].dims == ("reference", "cluster")
     share = fit["component_map"] / fit["component_map"].sum("reference")
     np.testing.assert_allclose(np.diag(share), 1, atol=0.02)

@@ -11,7 +11,7 @@ from xstxm import _partition, units
 from xstxm._apply import require_single_chunk
 from xstxm._kernels import moments
 from xstxm._partition import Choose, ClusterMethod, Partition
-from xstxm.conventions import ENERGY, PALETTE, annotate, density_of, flag_attrs, pixel_dims, require_energy
+from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, pixel_dims, require_energy
 from xstxm.decomposition import COMPONENT, eigenspectra, floating, pixel_sums, scores, second_moment, usable_pixels
 from xstxm.errors import OptionError, SchemaError, check_choice
 from xstxm.fitting import Background, background_spectra
@@ -329,7 +329,6 @@ def _annotated(result: xr.Dataset, od: xr.DataArray) -> xr.Dataset:
     }
     coords = {
         CLUSTER: (CLUSTER, np.arange(1, number + 1), {"long_name": "Cluster"}),
-        "color": (CLUSTER, [PALETTE[k % len(PALETTE)] for k in range(number)]),
         ENERGY: od[ENERGY].variable,
     }
     return result.assign(named).assign_coords(coords)

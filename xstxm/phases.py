@@ -285,12 +285,12 @@ def _from_clusters(od: xr.DataArray, background: Background, min_amount: float |
             "total_amount": total,
             "min_amount": threshold,
             "phase_spectra": annotate(
-                found["cluster_spectra"].drop_vars(["cluster", "color"]).rename(cluster="phase"),
+                found["cluster_spectra"].drop_vars("cluster").rename(cluster="phase"),
                 "phase_spectra",
                 units=od.attrs.get("units", "1"),
             ),
         },
-        coords={"phase": ("phase", names), "color": ("phase", np.asarray(found["color"]))},
+        coords={"phase": ("phase", names), "color": ("phase", [PALETTE[k % len(PALETTE)] for k in range(len(names))])},
     )
 
 

@@ -230,7 +230,7 @@ def eigenimages(
 
 
 def _spaced(layout: Any) -> Any:
-    return styled(layout, bokeh={}, matplotlib={"hspace": 0.35, "vspace": 0.4, "sublabel_format": ""})
+    return styled(layout, bokeh={}, matplotlib={"hspace": 0.6, "vspace": 0.4, "sublabel_format": ""})
 
 
 def clusters(
@@ -279,7 +279,7 @@ def clusters(
     drawn = xr.where(labels > 0, labels - 1, xr.where(labels == 0, UNDECIDED, NO_SAMPLE)).assign_coords(labels.coords)
     phases = xr.Dataset(
         {"phase_label": drawn, "confidence": cluster_result["confidence"]},
-        coords={"phase": np.asarray(found["cluster"]), "color": ("phase", np.asarray(found["color"]))},
+        coords={"phase": np.asarray(found["cluster"])},
     )
     picture = phase_map(phases, legend=False, scale_bar=scale_bar, size=size, title=title)
     layout = _spaced(picture + spectra(found, legend=legend, height=round(0.75 * size)))
