@@ -56,7 +56,7 @@ class Partition:
     def assign(self, points: np.ndarray, noise: np.ndarray) -> Assigned:
         """Return the clusters of points (p, c) that are uncertain by `noise` (p) along each component."""
         found = self.take(points, noise)
-        rank = np.append(np.argsort(self.order), -1)
+        rank = np.append(np.argsort(self.order), -1).astype(np.int16)
         return Assigned(rank[found.labels], found.confidence, found.membership[self.order])
 
     def labels(self, points: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ class Partition:
         """Return the same clusters, the one with most labels first, and these labels as they are then."""
         size = np.bincount(labels[labels >= 0], minlength=self.n_clusters)
         order = np.argsort(-size, kind="stable")
-        return replace(self, order=self.order[order]), np.append(np.argsort(order), -1)[labels]
+        return replace(self, order=self.order[order]), np.append(np.argsort(order), -1).astype(np.int16)[labels]
 
 
 def partition(

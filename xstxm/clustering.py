@@ -172,8 +172,6 @@ def spectral_clusters(
 
     `called` is what messages call the number of clusters.
     """
-    import dask
-
     _require_whole(called, n_clusters, 1)
     _require_whole("max_clusters", max_clusters, 2)
     if method == "hdbscan" and n_clusters is not None:
@@ -181,11 +179,8 @@ def spectral_clusters(
     od = require_single_chunk(od, "cluster")
     projected, variance = _shape_scores(od, usable, background, n_components)
     amount = _amount(projected, od.sizes[ENERGY]).where(usable)
-    known, total = dask.compute(projected, amount)
-    threshold = sample_threshold(total, min_amount)
-    sample = np.asarray(np.isfinite(total) & (total >= threshold)).ravel()
-    _require_sample(int(sample.sum()), n_clusters, called)
-    points, length = _shapes(np.asarray(known).reshape(len(known), -1)[:, sample].T, normalize)
+    points, length, threshold = _sample_points(projected, amount, min_amount, normalize)
+    _require_sample(len(points), n_clusters, called)
     weight = length**2 if normalize == "thickness" else np.ones_like(length)
     if n_clusters is None and method != "hdbscan":
         n_clusters, worth = _partition.best_number(points, weight, method, choose, max_clusters, seed)
@@ -256,12 +251,26 @@ def _amount(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
     return (projected**2).sum(COMPONENT, skipna=False) ** 0.5 / np.asarray(n_energies**0.5, dtype=projected.dtype)
 
 
+def _sample_points(
+    projected: xr.DataArray, amount: xr.DataArray, min_amount: float | None, normalize: str
+) -> tuple[np.ndarray, np.ndarray, xr.DataArray]:
+    """Return points (p, c), their lengths (p) and the threshold of the sample. Eager on the scores."""
+    import dask
+
+    scores, total = dask.compute(projected, amount)
+    threshold = sample_threshold(total, min_amount)
+    sample = np.asarray(np.isfinite(total) & (total >= threshold)).ravel()
+    points, length = _shapes(np.asarray(scores).reshape(len(scores), -1)[:, sample].T, normalize)
+    return points, length, threshold
+
+
 def _shapes(scores: np.ndarray, normalize: str) -> tuple[np.ndarray, np.ndarray]:
     """Return points (p, c) and what the scores (p, c) were divided by (p)."""
     if normalize == "none":
         return np.ascontiguousarray(scores), np.ones(len(scores), dtype=scores.dtype)
-    length = np.maximum(np.linalg.norm(scores, axis=1), np.finfo(scores.dtype).tiny)
-    return np.ascontiguousarray(scores / length[:, None]), length
+    length = np.sqrt(np.einsum("pc,pc->p", scores, scores))
+    length = np.maximum(length, np.finfo(scores.dtype).tiny)
+    return np.divide(scores, length[:, None], order="C"), length
 
 
 def _maps(
@@ -309,7 +318,7 @@ def _spectra(od: xr.DataArray, labels: xr.DataArray, number: np.ndarray) -> dict
     plain = labels.drop_vars(list(labels.coords))
     sums = pixel_sums(moments.label_sums, od, plain, sizes, n_clusters=len(number)) / count
     mean = sums.isel(moment=0)
-    spread = np.sqrt((sums.isel(moment=1) - mean**2).clip(min=0))
+    spread = (sums.isel(moment=1) - mean**2).clip(min=0) ** 0.5
     return {"cluster_spectra": mean.astype(od.dtype), "cluster_spectra_std": spread.astype(od.dtype), "n_pixels": count}
 
 

@@ -130,11 +130,11 @@ def pca(
         n_components = int(moments.decompose(np.asarray(sums), 1, center)[-2])
         note(f"{n_components} components above the noise floor")
     found = _decomposed(sums, energy, n_components, center)
-    images = _eigenimages(array, found).where(usable)
+    images = _eigenimages(array, found, usable, center)
     square = units.derive(density, density, "*")
     about = stack.attrs if isinstance(stack, xr.Dataset) else {}
     result = xr.Dataset({"eigenimages": annotate(images, "eigenimages", units=density)}).assign(
-        {name: annotate(part, name) for name, part in found.data_vars.items()}
+        {name: annotate(part, str(name)) for name, part in found.data_vars.items()}
     )
     for name in ("eigenvalues", "scree", "noise_floor"):
         result[name].attrs["units"] = square
@@ -267,11 +267,13 @@ def pixel_sums(
     return xr.DataArray(parts.sum(axis=letters) if letters else parts, dims=tuple(sizes))
 
 
-def _eigenimages(array: xr.DataArray, found: xr.Dataset) -> xr.DataArray:
-    spectra, subtracted = found["eigenspectra"], found["center_spectrum"]
+def _eigenimages(array: xr.DataArray, found: xr.Dataset, usable: xr.DataArray, center: bool) -> xr.DataArray:
+    """Return the scores of every pixel that can be used. Lazy."""
+    spectra = found["eigenspectra"]
     images = xr.dot(spectra.astype(array.dtype), array, dim=ENERGY)
-    images = images - xr.dot(spectra, subtracted, dim=ENERGY).astype(array.dtype)
-    return images.where(np.isfinite(images)).transpose(COMPONENT, *pixel_dims(array))
+    if center:
+        images = images - xr.dot(spectra, found["center_spectrum"], dim=ENERGY).astype(array.dtype)
+    return images.where(usable & np.isfinite(images)).transpose(COMPONENT, *pixel_dims(array))
 
 
 def _decomposed(sums: xr.DataArray, energy: xr.DataArray, n_components: int, center: bool) -> xr.Dataset:
@@ -369,6 +371,10 @@ def reconstruct(pca_result: xr.Dataset, n_components: int | None = None) -> xr.D
         `pca_result` is no result of `pca`.
     OptionError
         It does not hold so many components.
+
+    Notes
+    -----
+    The result carries no variance: the noise that the components keep is shared by all energies of a pixel.
 
     Examples
     --------
