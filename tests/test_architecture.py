@@ -14,7 +14,7 @@ PACKAGE = ROOT / "xstxm"
 
 TIERS = [
     {"errors"},
-    {"units", "options", "_kernels", "_specs", "_partition"},
+    {"units", "options", "_kernels", "_specs"},
     {"conventions"},
     {"_apply", "provenance"},
     {
@@ -23,6 +23,8 @@ TIERS = [
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__"},
 ]  # fmt: skip
+TIERS[1] |= {"_partition"}
+TIERS[3] |= {"_sums"}
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
 SIDEWAYS = {
     ("phases", "fitting"),
@@ -31,6 +33,7 @@ SIDEWAYS = {
     ("fitting", "references"),
     ("references", "energy"),
     ("clustering", "decomposition"),
+    ("_sums", "_apply"),
     ("clustering", "fitting"),
     ("clustering", "roi"),
     ("decomposition", "roi"),

@@ -11,8 +11,9 @@ from xstxm import _partition, units
 from xstxm._apply import require_single_chunk
 from xstxm._kernels import moments
 from xstxm._partition import Choose, ClusterMethod, Partition
+from xstxm._sums import pixel_sums
 from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, pixel_dims, require_energy
-from xstxm.decomposition import COMPONENT, eigenspectra, floating, pixel_sums, scores, second_moment, usable_pixels
+from xstxm.decomposition import COMPONENT, eigenspectra, floating, scores, second_moment, usable_pixels
 from xstxm.errors import OptionError, SchemaError, check_choice
 from xstxm.fitting import Background, background_spectra
 from xstxm.provenance import note, recorded
