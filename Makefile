@@ -27,6 +27,7 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_fit.py
+	$(BIN)/python benchmarks/bench_structure.py
 
 clean:
 	rm -rf .venv demo-output docs/_build

@@ -14,9 +14,9 @@ PACKAGE = ROOT / "xstxm"
 
 TIERS = [
     {"errors"},
-    {"units", "options", "_kernels", "_specs"},
+    {"units", "options", "_kernels", "_specs", "_partition"},
     {"conventions"},
-    {"_apply", "provenance"},
+    {"_apply", "provenance", "_sums"},
     {
         "references", "energy", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
         "edges", "features", "contrast", "polarization",
@@ -35,6 +35,12 @@ SIDEWAYS = {
     ("fitting", "references"),
     ("references", "energy"),
     ("clustering", "decomposition"),
+    ("_sums", "_apply"),
+    ("clustering", "fitting"),
+    ("clustering", "roi"),
+    ("decomposition", "roi"),
+    ("phases", "decomposition"),
+    ("phases", "roi"),
     ("absorption", "roi"),
     ("edges", "energy"),
     ("features", "energy"),

@@ -4,8 +4,10 @@ from xstxm import accessor, conventions, errors, plot, provenance, roi, testing,
 from xstxm.absorption import estimate_i0, optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
+from xstxm.clustering import cluster
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
+from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
@@ -32,6 +34,7 @@ __all__ = [
     "apply_shifts",
     "bin_pixels",
     "calibrate_energy",
+    "cluster",
     "conventions",
     "crop",
     "denoise",
@@ -54,6 +57,7 @@ __all__ = [
     "normalize_edge",
     "open_stack",
     "optical_density",
+    "pca",
     "peak_map",
     "phase_map",
     "phase_summary",
@@ -63,6 +67,7 @@ __all__ = [
     "ratio_map",
     "read_i0",
     "read_references",
+    "reconstruct",
     "reference_set",
     "repair_pixels",
     "residual",

@@ -17,7 +17,10 @@ Kind: TypeAlias = Literal["float", "int", "bool"]
 
 @dataclass(frozen=True)
 class VariableSpec:
-    """What a variable is called, which dimensions and units it has, and what it means."""
+    """What a variable is called, which dimensions and units it has, and what it means.
+
+    A dimension may be one of several: ``energy|cluster``.
+    """
 
     name: str
     dims: tuple[str, ...]
@@ -348,6 +351,64 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Largest change of a spectrum in an iteration, relative to its length.",
     ),
     ("start_rms", ("start",), None, "float", "RMS residual of each start", "Of the sampled pixels, at the end."),
+    (
+        "n_pixels",
+        (f"{ENERGY}|cluster",),
+        None,
+        "int",
+        "Pixels",
+        "Finite pixels of the region at each energy, or pixels of each cluster.",
+    ),
+    ("eigenspectra", ("component", ENERGY), "1", "float", "Eigenspectra", "Orthonormal spectra, the strongest first."),
+    ("eigenimages", ("component", PIXEL), None, "float", "Eigenimages", "Scores: amount of each eigenspectrum."),
+    ("eigenvalues", ("component",), None, "float", "Eigenvalues", "Mean square of each eigenimage."),
+    (
+        "explained_variance_ratio",
+        ("component",),
+        "1",
+        "float",
+        "Explained share",
+        "Share of an eigenvalue in the sum of all.",
+    ),
+    ("scree", ("rank",), None, "float", "Eigenvalue", "All eigenvalues, the largest first."),
+    ("center_spectrum", (ENERGY,), None, "float", "Spectrum subtracted", "The mean spectrum if centred, else zero."),
+    ("noise_floor", (), None, "float", "Noise floor", "Eigenvalue below which a component is better left out."),
+    ("suggested_components", (), None, "int", "Suggested components", "Eigenvalues above the noise floor."),
+    (
+        "significant_components",
+        (),
+        None,
+        "int",
+        "Significant components",
+        "Eigenvalues larger than noise shows in 95 of 100 stacks.",
+    ),
+    (
+        "labels",
+        (PIXEL,),
+        None,
+        "int",
+        "Cluster",
+        "Number of the cluster, the largest is 1; 0 in none of them, -1 no sample or not measured.",
+    ),
+    ("membership", ("cluster", PIXEL), "1", "float", "Membership", "Probability that the pixel belongs to a cluster."),
+    ("cluster_spectra", ("cluster", ENERGY), None, "float", "Spectrum of the cluster", "Mean over its pixels."),
+    (
+        "cluster_spectra_std",
+        ("cluster", ENERGY),
+        None,
+        "float",
+        "Spread of the cluster",
+        "Standard deviation over its pixels, thickness included.",
+    ),
+    (
+        "silhouette",
+        ("cluster",),
+        "1",
+        "float",
+        "Silhouette",
+        "Mean over pixels of the cluster: 1 well apart from the others, 0 between two.",
+    ),
+    ("stability", (), "1", "float", "Stability", "Mean adjusted Rand index of bootstrap samples with the result."),
 )
 
 SCHEMAS: Mapping[str, tuple[str, ...]] = {
@@ -421,5 +482,28 @@ SCHEMAS: Mapping[str, tuple[str, ...]] = {
         "convergence",
         "change",
         "start_rms",
+    ),
+    "pca": (
+        "eigenspectra",
+        "eigenimages",
+        "eigenvalues",
+        "explained_variance_ratio",
+        "scree",
+        "center_spectrum",
+        "noise_floor",
+        "suggested_components",
+        "significant_components",
+    ),
+    "cluster": (
+        "labels",
+        "confidence",
+        "membership",
+        "cluster_spectra",
+        "cluster_spectra_std",
+        "n_pixels",
+        "silhouette",
+        "stability",
+        "total_amount",
+        "min_amount",
     ),
 }

@@ -18,9 +18,11 @@ from xstxm import (
     absorption,
     alignment,
     cleaning,
+    clustering,
     contrast,
     conventions,
     corrections,
+    decomposition,
     denoising,
     edges,
     energy,
@@ -37,8 +39,10 @@ from xstxm import (
     unmixing,
 )
 from xstxm import references as reference_sets
+from xstxm._partition import Choose, ClusterMethod
 from xstxm.alignment import AlignTo, Transform
 from xstxm.cleaning import Fill, SpikeMethod
+from xstxm.clustering import Normalize
 from xstxm.contrast import At
 from xstxm.corrections import LineKind, SlowAxis
 from xstxm.denoising import DenoiseMethod
@@ -478,6 +482,54 @@ class StxmAccessor:
     def residual(self, fit_result: xr.Dataset, *, signal: str = "optical_density") -> xr.DataArray:
         """Return optical density minus fit, see `xstxm.residual`."""
         return fitting.residual(self._obj, fit_result, signal=signal)
+
+    # ---- structure
+
+    def pca(
+        self,
+        n_components: int | None = None,
+        *,
+        center: bool = False,
+        mask: Region | None = None,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Decompose into eigenspectra and eigenimages, see `xstxm.pca`."""
+        return decomposition.pca(self._obj, n_components, center=center, mask=mask, signal=signal)
+
+    def reconstruct(self, n_components: int | None = None) -> xr.DataArray:
+        """Return the stack that the leading components describe, see `xstxm.reconstruct`."""
+        return decomposition.reconstruct(self._obj, n_components)
+
+    def cluster(
+        self,
+        n_clusters: int | None = None,
+        *,
+        n_components: int | None = None,
+        method: ClusterMethod = "kmeans",
+        normalize: Normalize = "thickness",
+        background: Background = "constant",
+        choose: Choose = "silhouette",
+        max_clusters: int = 6,
+        min_amount: float | None = None,
+        mask: Region | None = None,
+        seed: int = 0,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Group pixels by the shape of their spectra, see `xstxm.cluster`."""
+        return clustering.cluster(
+            self._obj,
+            n_clusters,
+            n_components=n_components,
+            method=method,
+            normalize=normalize,
+            background=background,
+            choose=choose,
+            max_clusters=max_clusters,
+            min_amount=min_amount,
+            mask=mask,
+            seed=seed,
+            signal=signal,
+        )
 
     # ---- phases
 

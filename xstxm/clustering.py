@@ -1,123 +1,344 @@
-"""Phases without references: k-means on thickness-normalised scores."""
+"""Groups of pixels whose spectra have one shape: k-means and its like on thickness-normalised scores."""
 
 from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
-from xstxm.conventions import ENERGY, pixel_dims
-from xstxm.decomposition import eigenspectra, scores, second_moment
-from xstxm.errors import OptionError, SchemaError
+from xstxm import _partition, units
+from xstxm._apply import require_single_chunk
+from xstxm._kernels import moments
+from xstxm._partition import Choose, ClusterMethod, Partition
+from xstxm._sums import pixel_sums
+from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, pixel_dims, require_energy
+from xstxm.decomposition import COMPONENT, eigenspectra, floating, scores, second_moment, usable_pixels
+from xstxm.errors import OptionError, SchemaError, check_choice
+from xstxm.fitting import Background, background_spectra
+from xstxm.provenance import note, recorded
+from xstxm.roi import Region, sample_threshold
 
-MAX_CLUSTERS = 6
-SUBSAMPLE = 5_000
-"""Pixels on which the number of clusters is chosen: the silhouette costs their square."""
+Normalize: TypeAlias = Literal["thickness", "angle", "none"]
+
+CLUSTER = "cluster"
+FEWEST_PIXELS = 4
+MASKED, UNASSIGNED = -1, 0
+"""Values of `labels` that are no cluster."""
 
 
-def spectral_clusters(
-    od: xr.DataArray,
-    sample: xr.DataArray,
-    *,
+@recorded
+def cluster(
+    stack: xr.DataArray | xr.Dataset,
     n_clusters: int | None = None,
+    *,
     n_components: int | None = None,
+    method: ClusterMethod = "kmeans",
+    normalize: Normalize = "thickness",
+    background: Background = "constant",
+    choose: Choose = "silhouette",
+    max_clusters: int = 6,
+    min_amount: float | None = None,
+    mask: Region | None = None,
     seed: int = 0,
+    signal: str = "optical_density",
 ) -> xr.Dataset:
-    """Group pixels by the shape of their spectra, whatever their thickness. Eager on the scores.
+    """Group pixels by the shape of their spectra, whatever their thickness.
 
-    Scores on the leading eigenspectra are divided by their length, so that a thick and a thin pixel of
-    one phase coincide; pixels count by the square of that length, as their noise falls with it. The
-    number of clusters is the one with the best silhouette between 2 and 6.
+    ``min sum_p |od_p - b_p - a_p m_k(p)|^2``: each pixel is a background b, free as in `fit`, and an amount a of the
+    shape m of its cluster k. This is k-means on the scores of a singular value decomposition, divided by their length and
+    weighted by its square.
 
     Parameters
     ----------
-    od
-        Optical density, (energy, pixel dims).
-    sample
-        Pixels to use, bool (pixel dims), in memory; finite at every energy.
-    n_clusters, n_components
-        Numbers of clusters and of eigenspectra; chosen from the data by default.
+    stack
+        Optical density: an array, or a Dataset that holds it as `signal`. Any dimensions besides energy.
+    n_clusters
+        Number of clusters; by default chosen from 2 (`choose="gap"`: 1) to `max_clusters`.
+    n_components
+        Number of eigenspectra that hold the shapes; by default those above the noise floor, see `pca`, between 2 and 8.
+    method
+        ``"kmeans"``; ``"gaussian_mixture"``: clusters of any width and correlation; ``"hdbscan"``: dense regions, whose number
+        it finds by itself, and pixels that belong to none.
+    normalize
+        ``"thickness"``: scores divided by their length, so that a thick and a thin pixel of one phase coincide,
+        each counting by the square of it, as its noise allows; ``"angle"``: divided alike, all pixels counting the
+        same; ``"none"``: neither, which sorts by thickness.
+    background
+        What is taken out of each spectrum before, as in `fit`: ``"none"``, ``"constant"``, ``"linear"`` or spectra
+        (term, energy). The absorption of everything but the edge differs from pixel to pixel and would decide.
+    choose
+        What decides on the number of clusters: the best mean ``"silhouette"``, the ``"gap"`` statistic, or the best
+        ``"stability"``, the agreement of bootstrap samples (the largest number within 0.01 of the best).
+    max_clusters
+        Largest number that `choose` tries.
+    min_amount
+        Pixels with a smaller `total_amount` hold no sample; by default Otsu's threshold, as in `phase_map`.
+    mask
+        Pixels to use: a mask, a box or a polygon, see `spectrum`; besides the `mask` of a Dataset.
     seed
-        Seed of the starts.
+        Seed of starts and draws: the same seed gives the same clusters.
+    signal
+        Variable of a Dataset that holds the optical density.
 
     Returns
     -------
     Dataset
-        `labels` (pixel dims), from 0 in the order of size, -1 outside the sample; `confidence` (pixel
-        dims), the smallest probability that another centre is farther, from the residual noise;
-        `cluster_spectra` (cluster, energy), mean optical density.
-    """
-    import dask
+        Over `cluster` = 1, 2, ..., the largest first: `cluster_spectra`, `cluster_spectra_std` (cluster, energy), mean
+        and standard deviation of the optical density of its pixels, thickness included; `n_pixels`, and `silhouette`
+        (cluster), NaN for a single one. `membership` (cluster, pixel dims), the probability of each cluster, and
+        `confidence` (pixel dims) of the label. `labels` (pixel dims), int16: the cluster, 0 for a pixel that
+        HDBSCAN gives to none, -1 outside the sample or the mask and where an energy is NaN. `stability`, the mean adjusted Rand index
+        of ten bootstrap samples with the result: a number near 1 means that the data, not chance, made the clusters.
+        `total_amount` (pixel dims), the root mean square over energy of what the background leaves, and `min_amount`.
 
-    dims = pixel_dims(od)
-    n_pixels = int(sample.sum())
-    if n_pixels < 2 * MAX_CLUSTERS:
+        Eager on the scores (a few numbers for each pixel, all in memory) and on an energy-by-energy matrix: two
+        passes over a lazy stack, one chunk at a time. Labels, memberships and spectra of a lazy stack are lazy.
+
+    Raises
+    ------
+    MissingVariableError, IncompatibleUnitsError
+        There is no optical density.
+    ChoiceError
+        Unknown `method`, `normalize`, `choose` or `background`.
+    OptionError
+        A number that makes no sense, or more clusters than there are different shapes.
+    SchemaError
+        Too few pixels or energies.
+
+    Notes
+    -----
+    The number of clusters is judged on up to 4000 pixels. k-means tries ten starts on up to 4096, refines the best three
+    on up to 65 536, and the best of those on all, at most 4 million. A Gaussian mixture is fitted to up to 50 000 pixels, HDBSCAN to up to 10 000, drawn in proportion to their
+    weight; the rest is assigned to what these found.
+
+    The membership in a cluster of k-means follows from the noise of the pixel, which its residual tells, all clusters
+    being equally likely and pure. `confidence` is then the smallest probability, over the other
+    clusters, that the pixel lies on its own side of the plane between the two; with the other methods it is the membership in
+    the labelled cluster.
+
+    References
+    ----------
+    Lerotic et al., J. Electron Spectrosc. 144, 1137 (2005), doi:10.1016/j.elspec.2005.01.158 (clusters of spectra);
+    Rousseeuw, J. Comput. Appl. Math. 20, 53 (1987), doi:10.1016/0377-0427(87)90125-7 (silhouette);
+    Tibshirani, Walther and Hastie, J. R. Stat. Soc. B 63, 411 (2001), doi:10.1111/1467-9868.00293 (gap);
+    Hennig, Comput. Stat. Data Anal. 52, 258 (2007), doi:10.1016/j.csda.2006.11.025 (stability).
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> found = xstxm.cluster(stack, 2)
+    >>> found.labels.dims, found.cluster_spectra.dims
+    (('y', 'x'), ('cluster', 'energy'))
+    """
+    check_choice("method", method, ClusterMethod)
+    check_choice("normalize", normalize, Normalize)
+    check_choice("choose", choose, Choose)
+    stack = units.dequantify(stack)
+    density = floating(density_of(stack, signal))
+    found = spectral_clusters(
+        density,
+        usable_pixels(density, stack, mask),
+        n_clusters=n_clusters,
+        n_components=n_components,
+        method=method,
+        normalize=normalize,
+        background=background,
+        choose=choose,
+        max_clusters=max_clusters,
+        min_amount=min_amount,
+        seed=seed,
+    )
+    about = stack.attrs if isinstance(stack, xr.Dataset) else {}
+    return found.assign_attrs({**about, **found.attrs})
+
+
+def spectral_clusters(
+    od: xr.DataArray,
+    usable: xr.DataArray,
+    *,
+    n_clusters: int | None = None,
+    n_components: int | None = None,
+    method: ClusterMethod = "kmeans",
+    normalize: Normalize = "thickness",
+    background: Background = "constant",
+    choose: Choose = "silhouette",
+    max_clusters: int = 6,
+    min_amount: float | None = None,
+    seed: int = 0,
+    called: str = "n_clusters",
+) -> xr.Dataset:
+    """Return what `cluster` does, for an optical density and a mask (pixel dims). Eager on the scores.
+
+    `called` is what messages call the number of clusters.
+    """
+    _require_whole(called, n_clusters, 1)
+    _require_whole("max_clusters", max_clusters, 2)
+    if method == "hdbscan" and n_clusters is not None:
+        raise OptionError(called, n_clusters, "hdbscan finds the number by itself: leave it out")
+    od = require_single_chunk(od, "cluster")
+    projected, variance = _shape_scores(od, usable, background, n_components)
+    amount = _amount(projected, od.sizes[ENERGY]).where(usable)
+    points, length, threshold = _sample_points(projected, amount, min_amount, normalize)
+    _require_sample(len(points), n_clusters, called)
+    weight = length**2 if normalize == "thickness" else np.ones_like(length)
+    if n_clusters is None and method != "hdbscan":
+        n_clusters, worth = _partition.best_number(points, weight, method, choose, max_clusters, seed)
+        note(f"{n_clusters} clusters by {choose}: " + ", ".join(f"{n}: {value:.3f}" for n, value in worth.items()))
+    found, labels = _partition_by_size(points, weight, n_clusters, method, seed, called)
+    result = _maps(found, projected, variance, amount >= threshold, normalize)
+    number = np.bincount(labels[labels >= 0], minlength=found.n_clusters)
+    result = result.assign(_spectra(od, result["labels"], number))
+    result["silhouette"] = CLUSTER, _partition.silhouettes(points, weight, labels, found.n_clusters, seed)
+    result["stability"] = (), _partition.stability(points, weight, method, n_clusters, seed)
+    result["total_amount"], result["min_amount"] = amount, threshold
+    return _annotated(result, od).assign_attrs(method=method, normalize=normalize)
+
+
+def _partition_by_size(
+    points: np.ndarray, weight: np.ndarray, n_clusters: int | None, method: str, seed: int, called: str
+) -> tuple[Partition, np.ndarray]:
+    """Return the clusters, the largest first, and the labels of the points."""
+    found = _partition.partition(points, weight, n_clusters, method, seed)
+    labels = found.labels(points)
+    different = np.unique(labels[labels >= 0]).size
+    if different < found.n_clusters:
+        raise OptionError(called, n_clusters, f"the sample has {different} different shapes only")
+    return found.by_size(labels)
+
+
+def _require_whole(name: str, value: Any, least: int) -> None:
+    if value is not None and (isinstance(value, bool) or value != int(value) or value < least):
+        raise OptionError(name, value, f"a whole number from {least} to the pixels of the sample")
+
+
+def _require_sample(found: int, n_clusters: int | None, called: str) -> None:
+    if found < FEWEST_PIXELS:
         raise SchemaError(
-            f"{n_pixels} pixels hold sample and are finite at every energy, too few to cluster: lower min_amount, or "
+            f"{found} pixels hold sample and are finite at every energy, too few to cluster: lower min_amount, or "
             "drop energies that were not measured"
         )
-    basis = eigenspectra(second_moment(od, sample).compute(), n_pixels, n_components)
-    projected, variance = dask.compute(*scores(od, basis))
-    at = np.asarray(sample).ravel()
-    points = np.asarray(projected, dtype=float).reshape(basis.sizes["component"], -1)[:, at].T
-    noise = np.sqrt(np.asarray(variance, dtype=float).ravel()[at])
-    labels, confidence = _shape_clusters(points, noise, n_clusters, seed)
-    template = sample.reset_coords(drop=True)
-    label_map = _on_map(labels, at, template, -1).astype(np.int16)
-    confidence_map = _on_map(confidence, at, template, np.nan).astype(od.dtype)
-    member = xr.concat([label_map == k for k in range(labels.max() + 1)], dim="cluster")
-    total = xr.dot(od.where(label_map >= 0, 0), member.astype(od.dtype), dim=dims)
-    spectra = (total / member.sum(dims)).transpose("cluster", ENERGY).compute()
-    return xr.Dataset({"labels": label_map, "confidence": confidence_map, "cluster_spectra": spectra})
+    if n_clusters is not None and n_clusters > found:
+        raise OptionError(called, n_clusters, f"a whole number from 1 to the {found} pixels of the sample")
 
 
-def _shape_clusters(
-    points: np.ndarray, noise: np.ndarray, n_clusters: int | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.cluster import KMeans
+def _shape_scores(
+    od: xr.DataArray, usable: xr.DataArray, background: Background, n_components: int | None
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the scores (component, pixel dims) of what the background leaves, and the residual variance. Eager on the moment.
 
-    length = np.linalg.norm(points, axis=1)
-    shape = points / np.maximum(length, np.finfo(float).tiny)[:, None]
-    weight = length**2
-    if n_clusters is None:
-        n_clusters = _best_number(shape, weight, seed)
-    if n_clusters != int(n_clusters) or not 1 <= n_clusters <= len(points):
-        raise OptionError("n_phases", n_clusters, f"a whole number from 1 to the {len(points)} pixels of the sample")
-    model = KMeans(n_clusters, n_init=10, random_state=seed).fit(shape, sample_weight=weight)
-    order = np.argsort(-np.bincount(model.labels_, minlength=n_clusters), kind="stable")
-    labels, centres = np.argsort(order)[model.labels_], model.cluster_centers_[order]
-    return labels, _confidence(shape, labels, centres, noise / np.maximum(length, np.finfo(float).tiny))
-
-
-def _confidence(shape: np.ndarray, labels: np.ndarray, centres: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Smallest probability, over the other centres, that the pixel lies on its own side of the plane between them."""
-    from scipy.special import ndtr
-
-    if len(centres) == 1:
-        return np.ones(len(shape))
-    squares = ((shape[:, None] - centres[None]) ** 2).sum(-1)
-    own = np.take_along_axis(squares, labels[:, None], 1)
-    apart = 2 * np.linalg.norm(centres[labels][:, None] - centres[None], axis=-1) * noise[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = (squares - own) / apart
-    score[np.arange(len(labels)), labels] = np.inf
-    return ndtr(score.min(1))
+    A background is taken out of the second moment, not of the stack: eigenspectra of the rest are orthogonal to it, so the
+    scores of the stack on them are those of the rest.
+    """
+    energy = require_energy(od)
+    terms = np.asarray(background_spectra(background, energy).astype(float))
+    if energy.size - len(terms) < 2:
+        raise SchemaError(
+            f"{energy.size} energies less {len(terms)} background terms leave no shape to group: give a stack of more "
+            "energies" + (", or background='none'" if len(terms) else "")
+        )
+    flat = np.linalg.qr(terms.T)[0]
+    moment = second_moment(od, usable).compute()
+    project = np.eye(energy.size) - flat @ flat.T
+    shapes = moment.copy(data=project @ np.asarray(moment) @ project)
+    n_pixels = max(usable.size, 1)
+    basis = np.concatenate([flat.T, np.asarray(eigenspectra(shapes, n_pixels, n_components))])
+    projected, variance = scores(od, xr.DataArray(basis, dims=(COMPONENT, ENERGY)))
+    return projected.isel({COMPONENT: slice(len(terms), None)}), variance
 
 
-def _best_number(shape: np.ndarray, weight: np.ndarray, seed: int) -> int:
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_score
-
-    picked = np.random.default_rng(seed).permutation(len(shape))[:SUBSAMPLE]
-    few, light = shape[picked], weight[picked]
-    quality = {}
-    for number in range(2, min(MAX_CLUSTERS, len(few) - 1) + 1):
-        labels = KMeans(number, n_init=4, random_state=seed).fit_predict(few, sample_weight=light)
-        if len(np.unique(labels)) > 1:
-            quality[number] = silhouette_score(few, labels)
-    return max(quality, key=quality.__getitem__) if quality else 1
+def _amount(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
+    return (projected**2).sum(COMPONENT, skipna=False) ** 0.5 / np.asarray(n_energies**0.5, dtype=projected.dtype)
 
 
-def _on_map(values: np.ndarray, at: np.ndarray, template: xr.DataArray, fill: float) -> xr.DataArray:
-    flat = np.full(at.size, fill, dtype=float)
-    flat[at] = values
-    return xr.DataArray(flat.reshape(template.shape), dims=template.dims, coords=template.coords)
+def _sample_points(
+    projected: xr.DataArray, amount: xr.DataArray, min_amount: float | None, normalize: str
+) -> tuple[np.ndarray, np.ndarray, xr.DataArray]:
+    """Return points (p, c), their lengths (p) and the threshold of the sample. Eager on the scores."""
+    import dask
+
+    scores, total = dask.compute(projected, amount)
+    threshold = sample_threshold(total, min_amount)
+    sample = np.asarray(np.isfinite(total) & (total >= threshold)).ravel()
+    points, length = _shapes(np.asarray(scores).reshape(len(scores), -1)[:, sample].T, normalize)
+    return points, length, threshold
+
+
+def _shapes(scores: np.ndarray, normalize: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return points (p, c) and what the scores (p, c) were divided by (p)."""
+    if normalize == "none":
+        return np.ascontiguousarray(scores), np.ones(len(scores), dtype=scores.dtype)
+    length = np.sqrt(np.einsum("pc,pc->p", scores, scores))
+    length = np.maximum(length, np.finfo(scores.dtype).tiny)
+    return np.divide(scores, length[:, None], order="C"), length
+
+
+def _maps(
+    found: Partition, projected: xr.DataArray, variance: xr.DataArray, sample: xr.DataArray, normalize: str
+) -> xr.Dataset:
+    """Assign every pixel to a cluster. Lazy."""
+    labels, confidence, membership = xr.apply_ufunc(
+        _assign_block,
+        projected,
+        variance,
+        sample,
+        input_core_dims=[[COMPONENT], [], []],
+        output_core_dims=[[], [], [CLUSTER]],
+        dask="parallelized",
+        output_dtypes=[np.int16, projected.dtype, projected.dtype],
+        dask_gufunc_kwargs={"output_sizes": {CLUSTER: found.n_clusters}},
+        kwargs={"found": found, "normalize": normalize},
+    )
+    dims = pixel_dims(variance)
+    membership = membership.transpose(CLUSTER, *dims)
+    return xr.Dataset({"labels": labels, "confidence": confidence, "membership": membership})
+
+
+def _assign_block(
+    scores: np.ndarray, variance: np.ndarray, sample: np.ndarray, *, found: Partition, normalize: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Assign scores with component last; the memberships come back with cluster last."""
+    inside = sample & np.isfinite(variance)
+    labels = np.full(sample.shape, MASKED, dtype=np.int16)
+    confidence = np.full(sample.shape, np.nan, dtype=scores.dtype)
+    membership = np.full((*sample.shape, found.n_clusters), np.nan, dtype=scores.dtype)
+    if inside.any():
+        points, length = _shapes(scores[inside], normalize)
+        assigned = found.assign(points, np.sqrt(variance[inside]) / length)
+        labels[inside] = assigned.labels + 1
+        confidence[inside] = assigned.confidence
+        membership[inside] = assigned.membership.T
+    return labels, confidence, membership
+
+
+def _spectra(od: xr.DataArray, labels: xr.DataArray, number: np.ndarray) -> dict[str, xr.DataArray]:
+    """Return mean and standard deviation of the spectra of each cluster, and its pixels. Lazy."""
+    count = xr.DataArray(number.astype(np.int64), dims=CLUSTER)
+    sizes = {"moment": 2, CLUSTER: len(number), ENERGY: od.sizes[ENERGY]}
+    plain = labels.drop_vars(list(labels.coords))
+    sums = pixel_sums(moments.label_sums, od, plain, sizes, n_clusters=len(number)) / count
+    mean = sums.isel(moment=0)
+    spread = (sums.isel(moment=1) - mean**2).clip(min=0) ** 0.5
+    return {"cluster_spectra": mean.astype(od.dtype), "cluster_spectra_std": spread.astype(od.dtype), "n_pixels": count}
+
+
+def _annotated(result: xr.Dataset, od: xr.DataArray) -> xr.Dataset:
+    number = result.sizes[CLUSTER]
+    density = units.units_of(od, "the optical density")
+    words = {"masked": MASKED, "unassigned": UNASSIGNED, **{f"cluster {k + 1}": k + 1 for k in range(number)}}
+    attrs: dict[str, dict[str, Any]] = {
+        "labels": flag_attrs(words, masks=False),
+        "n_pixels": {"long_name": "Pixels of the cluster"},
+        "total_amount": {"comment": "Root mean square over energy of what the background leaves."},
+    }
+    in_density = {"cluster_spectra", "cluster_spectra_std", "total_amount", "min_amount"}
+    named = {
+        name: annotate(array, str(name), density if name in in_density else None, **attrs.get(str(name), {}))
+        for name, array in result.data_vars.items()
+    }
+    coords = {
+        CLUSTER: (CLUSTER, np.arange(1, number + 1), {"long_name": "Cluster"}),
+        ENERGY: od[ENERGY].variable,
+    }
+    return result.assign(named).assign_coords(coords)

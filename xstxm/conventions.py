@@ -28,8 +28,7 @@ from xstxm.errors import (
 CONVENTIONS = "xstxm-1"
 """Version of these conventions, in the attribute `Conventions` of a stack."""
 
-_RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "cluster"}
-_RESULT_DIMS |= {"iteration", "start"}
+_RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "cluster", "rank", "iteration", "start"}
 
 REFERENCE_COORDS = ("phase", "composition", "color", "source", "cell_chain", "cell_rung", "cell_stacking")
 """Coordinates that a reference set may carry along `reference`."""
@@ -214,7 +213,11 @@ _KINDS = {"float": "f", "int": "iu", "bool": "b"}
 def _departures(array: xr.DataArray, spec: VariableSpec) -> list[str]:
     problems = []
     fixed = tuple(dim for dim in spec.dims if dim != PIXEL)
-    if array.dims[: len(fixed)] != fixed or (PIXEL not in spec.dims and len(array.dims) != len(fixed)):
+    leading = array.dims[: len(fixed)]
+    fits = len(leading) == len(fixed) and all(
+        dim in wanted.split("|") for dim, wanted in zip(leading, fixed, strict=True)
+    )
+    if not fits or (PIXEL not in spec.dims and len(array.dims) != len(fixed)):
         problems.append(f"has dims {array.dims}, wanted {spec.dims}")
     if array.dtype.kind not in _KINDS[spec.kind]:
         problems.append(f"has dtype {array.dtype}, wanted {spec.kind}")

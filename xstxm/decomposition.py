@@ -2,67 +2,329 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
+from xstxm import units
 from xstxm._apply import is_lazy, require_single_chunk
-from xstxm.conventions import ENERGY, pixel_dims
-from xstxm.errors import OptionError
+from xstxm._kernels import moments
+from xstxm._sums import made_again, pixel_sums
+from xstxm.conventions import (
+    ENERGY,
+    SPECS,
+    annotate,
+    pixel_dims,
+    require_energy,
+    require_variable,
+    signal_of,
+    used_pixels,
+)
+from xstxm.errors import OptionError, SchemaError
+from xstxm.provenance import note, recorded
+from xstxm.roi import Region, region_mask
 
-BLOCK = 1 << 16
-"""Pixels that are held in float64 at once."""
+COMPONENT = "component"
+RANK = "rank"
+FEWEST, MOST = 2, 8
+"""Components that are kept, at least and at most, where a verb chooses their number by itself."""
+
+
+@recorded
+def pca(
+    stack: xr.DataArray | xr.Dataset,
+    n_components: int | None = None,
+    *,
+    center: bool = False,
+    mask: Region | None = None,
+    signal: str = "optical_density",
+) -> xr.Dataset:
+    """Decompose a stack into eigenspectra and eigenimages: the singular value decomposition, without centring.
+
+    ``od(e, p) = sum_c v_c(e) s_c(p)`` with orthonormal eigenspectra v and uncorrelated eigenimages s, the strongest
+    first. This is what spectromicroscopy calls PCA: the mean spectrum is not subtracted, so the first component is
+    the mean spectrum, nearly, and its image the thickness. Statistics packages centre: ``center=True``.
+
+    Parameters
+    ----------
+    stack
+        Stack, or array with an energy dimension and any others.
+    n_components
+        Number of components; by default `suggested_components`.
+    center
+        Subtract the mean spectrum first.
+    mask
+        Pixels to use: a mask, a box or a polygon, see `spectrum`. Those outside the `mask` of a Dataset, and
+        those that are not finite at every energy, are left out as well.
+    signal
+        Variable of a Dataset to decompose.
+
+    Returns
+    -------
+    Dataset
+        Over `component` = 1, 2, ...: `eigenspectra` (component, energy), the largest entry of each positive, and
+        `eigenimages` (component, pixel dims) in the units of the signal, NaN in pixels that were left out;
+        `eigenvalues`, the mean square of each eigenimage over the pixels used (n - 1 in place of n if centred), and
+        `explained_variance_ratio`, their share of all. Besides: `scree` (rank), all eigenvalues;
+        `center_spectrum` (energy), what was subtracted, zeros if nothing;
+        `noise_floor`, the eigenvalue below which a component is better left out; `suggested_components`, the number
+        above it, at least one; `significant_components`, the number that noise does not explain. Eigenimages have the
+        dtype of the signal, integers become float32; the rest is float64.
+
+        Lazy where `n_components` is given. Eager without it in one pass over the stack, whose result is an
+        energy-by-energy matrix; the eigenimages of a lazy stack are lazy in any case.
+
+    Raises
+    ------
+    MissingVariableError, MissingUnitsError
+        The Dataset has no such signal, or the signal no units.
+    OptionError
+        `n_components` is not from 1 to the number of energies.
+    SchemaError
+        No pixel is left; of a lazy result that shows as NaN.
+    ChunkingError
+        A large lazy stack with its energies in chunks.
+
+    Notes
+    -----
+    The eigenvectors of the second moment ``sum_p od(e, p) od(e', p)`` are the eigenspectra. It is summed in float64,
+    chunk by chunk, which makes even the smallest eigenvalues those of a singular value decomposition in float64
+    to 1e-6; the order of the sum, and with it the chunking, changes them by 1e-12 of the largest.
+
+    `noise_floor` is the optimal hard threshold for white noise of unknown size [1]_, squared.
+    `significant_components` counts eigenvalues above the largest that noise of its own size at each energy shows in 95
+    of 100 stacks, the limit law [2]_ of what parallel analysis [3]_ draws; the size is what the other energies do not
+    predict [4]_. A component may be significant and still add more noise than signal to a reconstruction: that
+    number is usually the larger one, and noise that neighbouring energies share counts as signal.
+
+    References
+    ----------
+    .. [1] Gavish and Donoho, IEEE Trans. Inf. Theory 60, 5040 (2014), doi:10.1109/TIT.2014.2323359
+    .. [2] Johnstone, Ann. Stat. 29, 295 (2001), doi:10.1214/aos/1009210544
+    .. [3] Horn, Psychometrika 30, 179 (1965), doi:10.1007/BF02289447
+    .. [4] Bioucas-Dias and Nascimento, IEEE Trans. Geosci. Remote Sens. 46, 2435 (2008), doi:10.1109/TGRS.2008.918089
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> found = xstxm.pca(stack, 3)
+    >>> found.eigenimages.dims, found.eigenimages.attrs["units"]
+    (('component', 'y', 'x'), '1')
+    >>> bool(found.explained_variance_ratio[0] > 0.9)
+    True
+    """
+    stack = units.dequantify(stack)
+    array = floating(signal_of(stack, signal))
+    energy = require_energy(array)
+    density = units.units_of(array, f"{signal!r}")
+    _check_number(n_components, energy.size)
+    usable = usable_pixels(array, stack, mask)
+    array = require_single_chunk(array, "the decomposition")
+    sums = _sums(array, usable)
+    if n_components is None or not is_lazy(sums):
+        sums = sums.compute()
+        require_pixels(float(sums[-1, -1]), array, usable)
+    if n_components is None:
+        n_components = int(moments.decompose(np.asarray(sums), 1, center)[-2])
+        note(f"{n_components} components above the noise floor")
+    found = _decomposed(sums, energy, n_components, center)
+    images = _eigenimages(array, found, usable, center)
+    square = units.derive(density, density, "*")
+    about = stack.attrs if isinstance(stack, xr.Dataset) else {}
+    result = xr.Dataset({"eigenimages": annotate(images, "eigenimages", units=density)}).assign(
+        {name: annotate(part, str(name)) for name, part in found.data_vars.items()}
+    )
+    for name in ("eigenvalues", "scree", "noise_floor"):
+        result[name].attrs["units"] = square
+    result["center_spectrum"].attrs["units"] = density
+    used = {} if is_lazy(sums) else {"n_pixels": int(sums[-1, -1])}
+    return result.assign_attrs({**about, "signal": str(array.name or signal), **used})
+
+
+def floating(array: xr.DataArray) -> xr.DataArray:
+    """Return an array in its own floating dtype; integers and half precision become float32."""
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 4
+    return array.astype(array.dtype.newbyteorder("=") if wide else "float32", copy=False, keep_attrs=True)
+
+
+def usable_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, mask: Region | None = None) -> xr.DataArray:
+    """Return the pixels (pixel dims) that neither a given mask nor the `mask` of the stack leaves out."""
+    every = xr.ones_like(array.isel({ENERGY: 0}, drop=True), dtype=float)
+    inside = used_pixels(every, stack) == 1
+    if mask is not None:
+        inside = inside & region_mask(array, mask)
+    return inside.transpose(*pixel_dims(array)).reset_coords(drop=True)
+
+
+def require_pixels(number: float, array: xr.DataArray, usable: xr.DataArray) -> None:
+    """Raise an error that says why no pixel can be used."""
+    if number:
+        return
+    unmeasured = np.asarray(array.isnull().all(pixel_dims(array)))
+    if unmeasured.any() and not unmeasured.all():
+        unit = array[ENERGY].attrs.get("units", "")
+        named = ", ".join(f"{value:g}" for value in np.asarray(array[ENERGY])[unmeasured][:5])
+        raise SchemaError(
+            f"no pixel was measured at {named} {unit}: drop those energies first, e.g. .dropna('energy', how='all')"
+        )
+    inside = int(usable.sum())
+    raise SchemaError(
+        f"none of the {usable.size} pixels can be used: {inside} lie inside the mask and none of them is finite at every "
+        "energy"
+        if inside
+        else f"none of the {usable.size} pixels lies inside the mask: use another mask"
+    )
+
+
+def _check_number(n_components: Any, n_energies: int) -> None:
+    if n_components is None:
+        return
+    if isinstance(n_components, bool) or n_components != int(n_components) or not 1 <= n_components <= n_energies:
+        raise OptionError("n_components", n_components, f"a whole number from 1 to the {n_energies} energies")
 
 
 def second_moment(array: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
-    """Return the sum over usable pixels of od(E) od(E'), shape (energy, energy_), in float64. Lazy."""
-    array = require_single_chunk(array, "the decomposition").transpose(ENERGY, *usable.dims)
-    if is_lazy(array):
-        clean = array.where(usable, 0).astype(float)
-        axes = tuple(range(1, clean.ndim))
-        moment = np.tensordot(clean.data, clean.data, axes=(axes, axes))
-    else:
-        moment = _blocked_moment(np.asarray(array), np.asarray(usable))
-    return xr.DataArray(moment, dims=(ENERGY, f"{ENERGY}_"), coords={ENERGY: array[ENERGY].variable})
+    """Return the sum over usable, finite pixels of od(E) od(E'), shape (energy, energy_), in float64. Lazy."""
+    array = require_single_chunk(array, "the decomposition")
+    moment = _sums(array, usable)[:-1, :-1]
+    return moment.rename({"row": ENERGY, "column": f"{ENERGY}_"}).assign_coords({ENERGY: array[ENERGY].variable})
 
 
-def _blocked_moment(array: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Accumulate in float64 over blocks of pixels, so that the stack never exists in float64."""
-    spectra, keep = array.reshape(len(array), -1), usable.ravel()
-    moment = np.zeros((len(array), len(array)))
-    for start in range(0, keep.size, BLOCK):
-        block = spectra[:, start : start + BLOCK][:, keep[start : start + BLOCK]].astype(float)
-        moment += block @ block.T
-    return moment
+def _sums(array: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
+    """Return the second moment with the sum of the spectra and the number of pixels as its last row (row, column)."""
+    side = array.sizes[ENERGY] + 1
+    return pixel_sums(moments.second_moment, made_again(array), usable, {"row": side, "column": side})
+
+
+def _eigenimages(array: xr.DataArray, found: xr.Dataset, usable: xr.DataArray, center: bool) -> xr.DataArray:
+    """Return the scores of every pixel that can be used. Lazy."""
+    spectra = found["eigenspectra"]
+    images = xr.dot(spectra.astype(array.dtype), array, dim=ENERGY)
+    if center:
+        images = images - xr.dot(spectra, found["center_spectrum"], dim=ENERGY).astype(array.dtype)
+    return images.where(usable & np.isfinite(images)).transpose(COMPONENT, *pixel_dims(array))
+
+
+def _decomposed(sums: xr.DataArray, energy: xr.DataArray, n_components: int, center: bool) -> xr.Dataset:
+    """Return what the moment alone says. Lazy where it is."""
+    names = (
+        "scree",
+        "eigenspectra",
+        "center_spectrum",
+        "noise_floor",
+        "suggested_components",
+        "significant_components",
+    )
+    values = xr.apply_ufunc(
+        moments.decompose,
+        sums,
+        input_core_dims=[["row", "column"]],
+        output_core_dims=[[RANK], [COMPONENT, ENERGY], [ENERGY], [], [], []],
+        dask="parallelized",
+        output_dtypes=[float, float, float, float, int, int],
+        dask_gufunc_kwargs={"output_sizes": {RANK: energy.size, COMPONENT: n_components, ENERGY: energy.size}},
+        kwargs={"n_components": n_components, "center": center},
+    )
+    rank = np.arange(1, energy.size + 1)
+    coords = {RANK: rank, COMPONENT: rank[:n_components], ENERGY: energy.variable}
+    found = xr.Dataset(dict(zip(names, values, strict=True)), coords)
+    leading = found["scree"].isel({RANK: slice(n_components)}).rename({RANK: COMPONENT}).drop_vars(COMPONENT)
+    leading = leading.assign_coords({COMPONENT: rank[:n_components]})
+    return found.assign(eigenvalues=leading, explained_variance_ratio=leading / found["scree"].sum(RANK))
 
 
 def eigenspectra(moment: xr.DataArray, n_pixels: int, n_components: int | None = None) -> xr.DataArray:
     """Return the leading eigenspectra (component, energy) of a second moment, the largest entry of each positive.
 
-    Without `n_components`, those above the optimal hard threshold for unknown noise (Gavish and
-    Donoho, IEEE Trans. Inf. Theory 60, 5040, 2014), between 2 and 8. Eager, on an energy-by-energy matrix.
+    Without `n_components`, those above the noise floor, see `pca`, between 2 and 8. Eager, on an
+    energy-by-energy matrix.
     """
     values, vectors = np.linalg.eigh(np.asarray(moment))
-    values, vectors = values[::-1], vectors[:, ::-1]
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     if n_components is None:
-        singular = np.sqrt(np.maximum(values, 0))
-        few, many = sorted((len(values), max(n_pixels, 1)))
-        beta = few / many
-        omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
-        n_components = int(np.clip((singular > omega * np.median(singular)).sum(), 2, 8))
-    if n_components != int(n_components) or not 1 <= n_components <= len(values):
-        raise OptionError("n_components", n_components, f"a whole number from 1 to the {len(values)} energies")
-    basis = vectors[:, :n_components]
-    largest = np.abs(basis).argmax(0)
-    basis = basis * np.sign(basis[largest, np.arange(basis.shape[1])])
-    component = np.arange(1, basis.shape[1] + 1)
-    return xr.DataArray(basis.T, dims=("component", ENERGY), coords={"component": component, ENERGY: moment[ENERGY]})
+        above = int((values > moments.noise_floor(values, max(n_pixels, 1))).sum())
+        n_components = min(max(above, FEWEST), MOST, len(values))
+    _check_number(n_components, len(values))
+    basis = moments.positive_peaks(vectors.T[:n_components])
+    component = np.arange(1, len(basis) + 1)
+    return xr.DataArray(basis, dims=(COMPONENT, ENERGY), coords={COMPONENT: component, ENERGY: moment[ENERGY]})
 
 
 def scores(array: xr.DataArray, basis: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the scores (component, pixel dims) on an orthonormal basis and the residual variance (pixel dims). Lazy."""
     array = require_single_chunk(array, "the decomposition")
+    projected, variance = xr.apply_ufunc(
+        _scores_block,
+        array,
+        basis.drop_vars(ENERGY, errors="ignore"),
+        input_core_dims=[[ENERGY], [COMPONENT, ENERGY]],
+        output_core_dims=[[COMPONENT], []],
+        dask="parallelized",
+        output_dtypes=[array.dtype, array.dtype],
+        dask_gufunc_kwargs={"output_sizes": {COMPONENT: basis.sizes[COMPONENT]}},
+    )
     dims = pixel_dims(array)
-    projected = xr.dot(basis.astype(array.dtype), array, dim=ENERGY).transpose("component", *dims)
-    degrees = max(array.sizes[ENERGY] - basis.sizes["component"], 1)
-    left = xr.dot(array, array, dim=ENERGY) - xr.dot(projected, projected, dim="component")
-    return projected, (left / degrees).clip(min=0)
+    return projected.transpose(COMPONENT, *dims), variance.transpose(*dims)
+
+
+def _scores_block(spectra: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Project an array with energy last."""
+    *shape, n_energies = spectra.shape
+    pixels = np.moveaxis(spectra, -1, 0).reshape(n_energies, -1)
+    projected, rss = moments.project(pixels, basis.reshape(-1, n_energies).astype(spectra.dtype))
+    degrees = max(n_energies - len(projected), 1)
+    return np.moveaxis(projected.reshape(-1, *shape), 0, -1), (rss / degrees).reshape(shape)
+
+
+@recorded
+def reconstruct(pca_result: xr.Dataset, n_components: int | None = None) -> xr.DataArray:
+    """Return the stack that the leading components describe: most of the signal, and their share of the noise only.
+
+    ``sum_{c <= n} v_c(e) s_c(p)``, plus the spectrum that was subtracted.
+
+    Parameters
+    ----------
+    pca_result
+        A result of `pca`.
+    n_components
+        Number of components; by default all that the result holds.
+
+    Returns
+    -------
+    DataArray
+        The signal (energy, pixel dims) under its own name, dtype of the eigenimages. Lazy where the eigenimages are.
+
+    Raises
+    ------
+    MissingVariableError
+        `pca_result` is no result of `pca`.
+    OptionError
+        It does not hold so many components.
+
+    Notes
+    -----
+    The result carries no variance: the noise that the components keep is shared by all energies of a pixel.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> clean = xstxm.reconstruct(xstxm.pca(stack, 4))
+    >>> clean.dims == stack.optical_density.dims
+    True
+    """
+    images = require_variable(pca_result, "eigenimages", "call .stxm.pca() first")
+    spectra = require_variable(pca_result, "eigenspectra", "call .stxm.pca() first").astype(images.dtype)
+    held = images.sizes[COMPONENT]
+    number = held if n_components is None else n_components
+    if isinstance(number, bool) or number != int(number) or not 1 <= number <= held:
+        raise OptionError("n_components", n_components, f"a whole number from 1 to the {held} components of the result")
+    leading = {COMPONENT: slice(int(number))}
+    signal = xr.dot(spectra.isel(leading), images.isel(leading), dim=COMPONENT)
+    signal = signal + pca_result["center_spectrum"].astype(images.dtype)
+    name = str(pca_result.attrs.get("signal", "optical_density"))
+    unit = units.units_of(images, "the eigenimages")
+    signal = signal.transpose(ENERGY, *pixel_dims(images.isel({COMPONENT: 0})))
+    return annotate(signal, name, units=unit) if name in SPECS else signal.rename(name).assign_attrs(units=unit)

@@ -115,7 +115,7 @@ def fit(
     od = _floating(density_of(stack, signal), signal)
     energy = require_energy(od)
     spectra = _reference_spectra(stack, references, energy)
-    terms = _background_spectra(background, energy)
+    terms = background_spectra(background, energy)
     _require_enough_energies(spectra, terms, method)
     _require_independent(spectra, terms, method)
     maps = fit_maps(od, spectra, terms, method, covariance)
@@ -146,7 +146,7 @@ def _reference_spectra(
     return references_at(held.rename("absorption").to_dataset(), energy)
 
 
-def _background_spectra(background: Background, energy: xr.DataArray) -> xr.DataArray:
+def background_spectra(background: Background, energy: xr.DataArray) -> xr.DataArray:
     """Return the background terms (term, energy)."""
     if isinstance(background, xr.DataArray):
         return _given_background(background, energy)

@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy
 from xstxm._kernels import propagation
 from xstxm.absorption import optical_density
 from xstxm.clustering import spectral_clusters
@@ -28,12 +27,11 @@ from xstxm.conventions import (
     require_variable,
     signal_of,
 )
+from xstxm.decomposition import floating
 from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError
 from xstxm.fitting import Background, Method, fit
 from xstxm.provenance import recorded
-
-EMPTY = 0.25
-"""Share of the amount of the sample that the pixels below Otsu's threshold may hold to be empty area."""
+from xstxm.roi import sample_threshold
 
 
 @recorded
@@ -65,13 +63,14 @@ def phase_map(
     references
         Reference set, per formula unit or per length on one scale, as amounts are compared. By default the
         `reference_spectra` of the Dataset; without any, phases are found by SVD and k-means on
-        thickness-normalised scores and named ``cluster 1`` to ``cluster n``, in the order of area.
+        thickness-normalised scores, see `cluster`, and named ``cluster 1`` to ``cluster n``, in the order of area.
     method, background
         As in `fit`.
     min_confidence
         Labels below this confidence become `undecided` (-2).
     min_amount
-        Pixels with a smaller total amount hold no sample (-1), in units of the amount; by default Otsu's
+        Pixels with a smaller total amount hold no sample (-1), in units of the amount (without references: the
+        root mean square over energy of the optical density, background removed); by default Otsu's
         threshold of the map, or none where the map has no empty area: where the pixels below the threshold
         hold more than a quarter of what those above it hold.
     n_phases, n_components, seed
@@ -130,7 +129,14 @@ def phase_map(
     if 0 in array.shape:
         raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
-        phases = _from_clusters(density_of(stack, signal), min_amount, n_phases, n_components, seed)
+        phases = _from_clusters(
+            floating(density_of(stack, signal)),
+            background,
+            min_amount,
+            n_clusters=n_phases,
+            n_components=n_components,
+            seed=seed,
+        )
     else:
         fitted = fit(stack, references, method=method, background=background, covariance=True, signal=signal)
         phases = _from_fit(fitted, min_amount)
@@ -154,7 +160,7 @@ def _from_fit(fitted: xr.Dataset, min_amount: float | None) -> xr.Dataset:
     label, confidence = _per_pixel(
         propagation.phase_label, amount, covariance, [[], []], {"membership": membership}, [np.int16, amount.dtype]
     )
-    threshold = _threshold(total, min_amount)
+    threshold = sample_threshold(total, min_amount)
     empty = total < threshold
     dims = pixel_dims(total)
     phases = xr.Dataset(
@@ -260,36 +266,31 @@ def _phase_spectra(spectra: xr.DataArray, names: list[str]) -> xr.DataArray:
     return annotate(joined, "phase_spectra", units=spectra.attrs["units"])
 
 
-def _from_clusters(
-    od: xr.DataArray, min_amount: float | None, n_phases: int | None, n_components: int | None, seed: int
-) -> xr.Dataset:
+def _from_clusters(od: xr.DataArray, background: Background, min_amount: float | None, **options: Any) -> xr.Dataset:
     """Eager on the scores."""
     if od.sizes[ENERGY] < 2:
         raise SchemaError("a single energy has no spectra to group: give references or a stack of more energies")
-    total = od.mean(ENERGY, skipna=False).compute()
-    threshold = _threshold(total, min_amount)
-    empty = total < threshold
-    usable = xr.ufuncs.isfinite(total) & ~empty
-    found = spectral_clusters(od, usable, n_clusters=n_phases, n_components=n_components, seed=seed)
-    label = found["labels"]
+    usable = xr.ones_like(od.isel({ENERGY: 0}, drop=True), dtype=bool).drop_attrs()
+    found = spectral_clusters(od, usable, background=background, min_amount=min_amount, called="n_phases", **options)
+    label, total, threshold = found["labels"], found["total_amount"], found["min_amount"]
     names = [f"cluster {k + 1}" for k in range(found.sizes["cluster"])]
-    member = xr.concat([label == k for k in range(len(names))], dim="phase")
-    fraction = member.astype(od.dtype).where(label >= 0)
-    unit = od.attrs.get("units", "1")
+    member = xr.concat([label == k + 1 for k in range(len(names))], dim="phase")
+    fraction = member.astype(od.dtype).where(label > 0)
     return xr.Dataset(
         {
             "phase_fraction": annotate(fraction, "phase_fraction"),
             "phase_fraction_stderr": annotate(xr.full_like(fraction, np.nan), "phase_fraction_stderr"),
-            "phase_label": label.where(label >= 0, UNDECIDED).where(~empty, NO_SAMPLE),
+            "phase_label": (label - 1).where(label > 0, UNDECIDED).where(~(total < threshold), NO_SAMPLE),
             "confidence": annotate(found["confidence"], "confidence"),
-            "total_amount": annotate(total, "total_amount", units=unit),
-            "min_amount": annotate(threshold, "min_amount", units=unit),
-            "phase_spectra": annotate(found["cluster_spectra"].rename(cluster="phase"), "phase_spectra", units=unit),
+            "total_amount": total,
+            "min_amount": threshold,
+            "phase_spectra": annotate(
+                found["cluster_spectra"].drop_vars("cluster").rename(cluster="phase"),
+                "phase_spectra",
+                units=od.attrs.get("units", "1"),
+            ),
         },
-        coords={
-            "phase": ("phase", names),
-            "color": ("phase", [PALETTE[k % len(PALETTE)] for k in range(len(names))]),
-        },
+        coords={"phase": ("phase", names), "color": ("phase", [PALETTE[k % len(PALETTE)] for k in range(len(names))])},
     )
 
 
@@ -303,47 +304,6 @@ def _quality(stack: xr.DataArray | xr.Dataset, like: xr.DataArray) -> xr.DataArr
     if isinstance(stack, xr.Dataset) and "quality" in stack:
         return stack["quality"]
     return annotate(xr.zeros_like(like, dtype="int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
-
-
-def _threshold(total: xr.DataArray, min_amount: float | None, n_bins: int = 256) -> xr.DataArray:
-    """Return the total amount below which a pixel is empty, a number. Lazy."""
-    if min_amount is not None and not isinstance(min_amount, int | float | np.number):
-        raise OptionError("min_amount", min_amount, "give a number, in units of the amount")
-    if min_amount is not None:
-        return xr.DataArray(np.asarray(min_amount, dtype=total.dtype))
-    found = xr.apply_ufunc(
-        _otsu,
-        total.chunk(-1) if is_lazy(total) else total,
-        input_core_dims=[list(total.dims)],
-        dask="parallelized",
-        output_dtypes=[total.dtype],
-        kwargs={"n_bins": n_bins},
-    )
-    return found.drop_vars(list(found.coords))
-
-
-def _otsu(image: np.ndarray, n_bins: int) -> np.ndarray:
-    """Otsu's threshold between empty area and sample; -inf where nothing is empty.
-
-    The histogram leaves out the outermost half per cent at either end, or one wild pixel would rule it.
-    """
-    none = np.asarray(-np.inf, dtype=image.dtype)
-    finite = image[np.isfinite(image)]
-    if not finite.size:
-        return none
-    low, high = np.quantile(finite, 0.005, method="higher"), np.quantile(finite, 0.995, method="lower")
-    if not high - low > 1e-5 * max(abs(low), abs(high)):  # nothing to tell apart, as with amounts that add up to one
-        return none
-    counts, edges = np.histogram(finite, n_bins, range=(low, high))
-    centres = (edges[1:] + edges[:-1]) / 2
-    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
-    mean_below = np.cumsum(counts * centres) / np.maximum(below, 1)
-    mean_above = (np.cumsum((counts * centres)[::-1]) / np.maximum(np.cumsum(counts[::-1]), 1))[::-1]
-    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
-    at = int(np.argmax(between))
-    if mean_below[at] > EMPTY * mean_above[at + 1]:
-        return none
-    return np.asarray(edges[1 + at], dtype=image.dtype)
 
 
 @recorded

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstxm import provenance, units
 from xstxm._apply import is_lazy, match_pixels
+from xstxm._kernels import threshold
 from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of, used_pixels
 from xstxm.errors import ChoiceError, MissingDimensionError, OptionError, SchemaError
 from xstxm.provenance import recorded
@@ -131,6 +132,23 @@ def _even_odd(y: np.ndarray, x: np.ndarray, vertices: np.ndarray) -> np.ndarray:
             crosses = (y0 > y) != (y1 > y)
             inside ^= crosses & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
     return inside
+
+
+def sample_threshold(total: xr.DataArray, min_amount: float | None, n_bins: int = 256) -> xr.DataArray:
+    """Return the total amount below which a pixel is empty, a number. Lazy."""
+    if min_amount is not None and not isinstance(min_amount, int | float | np.number):
+        raise OptionError("min_amount", min_amount, "give a number, in units of the amount")
+    if min_amount is not None:
+        return xr.DataArray(np.asarray(min_amount, dtype=total.dtype))
+    found = xr.apply_ufunc(
+        threshold.otsu,
+        total.chunk(-1) if is_lazy(total) else total,
+        input_core_dims=[list(total.dims)],
+        dask="parallelized",
+        output_dtypes=[total.dtype],
+        kwargs={"n_bins": n_bins},
+    )
+    return found.drop_vars(list(found.coords))
 
 
 @recorded

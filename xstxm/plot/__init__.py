@@ -5,6 +5,7 @@ function returns a HoloViews object that both can draw.
 """
 
 from xstxm.plot._accessor import StxmPlotAccessor
+from xstxm.plot._decomposition import clusters, eigenimages, eigenspectra, scree
 from xstxm.plot._export import save, save_maps
 from xstxm.plot._images import component_maps, image
 from xstxm.plot._labels import label
@@ -14,13 +15,17 @@ from xstxm.plot._spectra import NEUTRAL, spectra
 __all__ = [
     "NEUTRAL",
     "StxmPlotAccessor",
+    "clusters",
     "component_maps",
     "composition",
+    "eigenimages",
+    "eigenspectra",
     "image",
     "label",
     "phase_colors",
     "phase_map",
     "save",
     "save_maps",
+    "scree",
     "spectra",
 ]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from xstxm.plot._decomposition import clusters, eigenimages, eigenspectra, scree
 from xstxm.plot._images import component_maps, image
 from xstxm.plot._maps import composition, phase_map
 from xstxm.plot._spectra import spectra
@@ -109,3 +110,51 @@ class StxmPlotAccessor:
     ) -> Any:
         """Draw the amount of each reference, see `xstxm.plot.component_maps`."""
         return component_maps(self._obj, cmap=cmap, clim=clim, scale_bar=scale_bar, size=size, columns=columns, **opts)
+
+    def scree(
+        self,
+        *,
+        n_components: int = 20,
+        width: int = 400,
+        height: int = 300,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw the eigenvalues of a decomposition, see `xstxm.plot.scree`."""
+        return scree(self._obj, n_components=n_components, width=width, height=height, title=title, **opts)
+
+    def eigenspectra(
+        self,
+        *,
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw the eigenspectra of a decomposition, see `xstxm.plot.eigenspectra`."""
+        return eigenspectra(self._obj, width=width, height=height, legend=legend, title=title, **opts)
+
+    def eigenimages(
+        self,
+        *,
+        cmap: str = "RdBu_r",
+        scale_bar: bool = True,
+        size: int = 300,
+        columns: int = 3,
+        **opts: Any,
+    ) -> Any:
+        """Draw the eigenimages of a decomposition, see `xstxm.plot.eigenimages`."""
+        return eigenimages(self._obj, cmap=cmap, scale_bar=scale_bar, size=size, columns=columns, **opts)
+
+    def clusters(
+        self,
+        *,
+        legend: bool = True,
+        scale_bar: bool = True,
+        size: int = 400,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw clusters and their spectra, see `xstxm.plot.clusters`."""
+        return clusters(self._obj, legend=legend, scale_bar=scale_bar, size=size, title=title, **opts)

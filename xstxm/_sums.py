@@ -1,0 +1,81 @@
+"""Sums over the pixels of a stack, chunk by chunk, and stacks that are read once for each pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm._apply import is_lazy
+from xstxm.conventions import ENERGY
+
+
+def pixel_sums(
+    kernel: Callable[..., np.ndarray],
+    array: xr.DataArray,
+    other: xr.DataArray,
+    sizes: Mapping[str, int],
+    **kwargs: Any,
+) -> xr.DataArray:
+    """Sum over pixels what a kernel makes of spectra (e, p) and an array (p), chunk by chunk, as a tree. Lazy.
+
+    `other` has the pixel dims of `array` and no coordinates of its own; `sizes` are the dims of the sum.
+    """
+    dims = other.dims
+    array = array.transpose(ENERGY, *dims)
+    if not (is_lazy(array) or is_lazy(other)):
+        total = kernel(np.asarray(array).reshape(array.sizes[ENERGY], -1), np.asarray(other).ravel(), **kwargs)
+        return xr.DataArray(total, dims=tuple(sizes))
+    import dask.array as da
+
+    array = array if is_lazy(array) else array.chunk()
+    other = other.chunk({dim: array.chunksizes[dim] for dim in dims}) if dims else other.chunk()
+    letters = tuple(range(len(dims)))
+    own = tuple(range(len(dims) + 1, len(dims) + 1 + len(sizes)))
+
+    def of_chunk(spectra: np.ndarray, along: np.ndarray) -> np.ndarray:
+        total = kernel(spectra.reshape(len(spectra), -1), along.ravel(), **kwargs)
+        return total.reshape((1,) * along.ndim + total.shape)
+
+    parts = da.blockwise(
+        of_chunk,
+        (*letters, *own),
+        array.data,
+        (len(dims), *letters),
+        other.data,
+        letters,
+        new_axes=dict(zip(own, sizes.values(), strict=True)),
+        adjust_chunks=dict.fromkeys(letters, 1),
+        concatenate=True,
+        dtype=float,
+        meta=np.empty((0,) * (len(letters) + len(own))),
+    )
+    return xr.DataArray(parts.sum(axis=letters) if letters else parts, dims=tuple(sizes))
+
+
+def made_again(array: xr.DataArray) -> xr.DataArray:
+    """Return the same array, whose chunks dask makes anew, in a pass of their own.
+
+    The eigenimages are a second pass over the stack, which waits for the moment. Chunks that both shared would all
+    stay in memory until then.
+    """
+    if not is_lazy(array):
+        return array
+    import dask.array as da
+    from dask.base import flatten, tokenize
+
+    graph = array.data.__dask_graph__().cull(set(flatten(array.data.__dask_keys__())))
+    token = tokenize("moment", array.data.name)
+    renamed = {key: (f"{key[0]}-{token}", *key[1:]) if isinstance(key, tuple) else f"{key}-{token}" for key in graph}
+    try:  # `dask.graph_manipulation.clone` overlooks references between tasks of this kind
+        from dask._task_spec import convert_legacy_graph
+    except ImportError:
+        from dask.graph_manipulation import clone
+
+        return array.copy(data=clone(array.data))
+    tasks = convert_legacy_graph(dict(graph))
+    again = {renamed[key]: task.substitute(renamed, key=renamed[key]) for key, task in tasks.items()}
+    name = f"{array.data.name}-{token}"
+    return array.copy(data=da.Array(again, name, array.data.chunks, meta=array.data._meta))
