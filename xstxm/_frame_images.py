@@ -94,12 +94,14 @@ def _images(flat: Any, scale: Scale, known: np.ndarray, level: int) -> np.ndarra
     from xstxm._kernels import pyramid
 
     if isinstance(flat, np.ndarray):
+        images = np.empty((len(flat), *(_reduced_sizes((n,), level)[0] for n in flat.shape[1:])), np.float32)
 
-        def one(e: int) -> np.ndarray:
-            return pyramid.reduced(scale.image(flat[e], e)[None], known, level)[0]
+        def one(e: int) -> None:
+            images[e] = pyramid.reduced(scale.image(flat[e], e)[None], known, level)[0]
 
         with ThreadPoolExecutor(get_options().num_threads) as pool:
-            return np.stack(list(pool.map(one, range(len(flat)))))
+            list(pool.map(one, range(len(flat))))
+        return images
     import dask.array as da
 
     margin = pyramid.overlap(level)

@@ -38,6 +38,10 @@ ONE_FRAME = 0.5
 """Share of a component that one frame may own: more is the noise of that frame."""
 DERIVATIVE = 0.3
 """Share of a component that derivatives of the leading maps explain: more is misalignment, not chemistry."""
+LARGE = 200_000
+"""Pixels of frames of which some are enough to look for a pattern."""
+SPARSE = 7
+"""Every so manieth pixel is enough for a median."""
 WORSE = 1.002
 """Ratio of what is left to the least that was, from which an iteration is given up."""
 WIENER = 1.5
@@ -147,7 +151,8 @@ class Registration:
         self._map(lambda e: self._sample(e, theta[e], box, images[e]), range(len(theta)))
         frames = images.reshape(len(theta), -1)
         root = np.sqrt(self._pixel_weight(frames, theta, box)).astype(np.float32)
-        terms = np.linalg.qr((_polynomials(shape) * root).T.astype(float))[0].T.astype(np.float32)
+        terms = _polynomials(shape) * root
+        terms = np.linalg.solve(np.linalg.cholesky((terms @ terms.T).astype(float)), terms).astype(np.float32)
         coefficients, gram = np.zeros((len(theta), len(terms))), np.zeros((len(theta), len(theta)))
         for band in _bands(shape):
             block = frames[:, band]
@@ -198,7 +203,7 @@ class Registration:
         window = edge_window(shape[0], 6)[:, None] * edge_window(shape[1], 6)[None]
         share = (self.trust**2 / (self.trust**2).sum()).astype(np.float32)
         transmitted = np.exp(-(share @ frames))
-        weight = window.ravel() * np.minimum(transmitted / np.median(transmitted), 4)
+        weight = window.ravel() * np.minimum(transmitted / np.median(transmitted[::SPARSE]), 4)
         if self.blocked.any():
             bad = np.zeros(shape, bool)
             for y, x in {(round(y), round(x)) for y, x in theta[self.live, :2]}:
@@ -267,7 +272,7 @@ class Registration:
         weighted = (u * self.trust[:, None]).T.astype(np.float32)
         maps = weighted @ aligned.frames - (weighted @ aligned.coefficients.astype(np.float32)) @ aligned.polynomials
         root = aligned.root_weight
-        inside = root > 0.5 * np.median(root[root > 0])
+        inside = root > 0.5 * _typical(root)
         plain = maps / np.maximum(root, 1e-3)
         white = WIENER * noise * float(np.mean(1 / root[inside] ** 2))
         smooth = np.stack(self._map(lambda image: _wiener(image.reshape(aligned.shape), white), plain))
@@ -308,11 +313,14 @@ class Registration:
         """
         aligned, u, maps, noise = self._model
         root, shape, box = aligned.root_weight, aligned.shape, aligned.box
-        inside = np.maximum(root, 0.3 * float(np.median(root[root > 0])))
+        inside = np.maximum(root, 0.3 * _typical(root))
         whole = np.rint(theta).astype(int)
         total, cover = np.zeros(self.frames.shape[1:]), np.zeros(self.frames.shape[1:])
         moved = np.empty((shape[0] - 2 * BORDER, shape[1] - 2 * BORDER), np.float32)
-        for e in np.flatnonzero(self.live & (self.trust > 0.5 * self.weight)):
+        frames = np.flatnonzero(self.live & (self.trust > 0.5 * self.weight))
+        if not take_off and self.frames[0].size > LARGE:
+            frames = frames[:: max(1, len(frames) // 60)]
+        for e in frames:
             model = (u[e] / self.trust[e]).astype(np.float32) @ maps + aligned.coefficients[e].astype(
                 np.float32
             ) @ aligned.polynomials
@@ -327,7 +335,7 @@ class Registration:
         seen = cover > 0.3 * cover.max()
         pattern = np.where(seen, total / np.maximum(cover, 1e-12), 0).astype(np.float32)
         spread = 1.4826 * float(np.median(np.abs(pattern[seen])))
-        strength = spread**2 * float(np.median(cover[seen])) * float(np.median(root[root > 0])) ** 2 / noise
+        strength = spread**2 * float(np.median(cover[seen])) * _typical(root) ** 2 / noise
         self.blocked |= (np.abs(pattern) > max(8 * spread, 0.2)) | _lines(pattern, seen)
         if not take_off:
             return strength
@@ -342,10 +350,10 @@ class Registration:
     # ---- iterations
 
     def run(self, theta: np.ndarray, *, most: int) -> Fit:
-        """Iterate until the largest step is a quarter of the typical standard error, or two thousandths of a pixel."""
+        """Iterate until what is left of the way, the square of the last step, is far below the typical standard error."""
         theta = self._centred(theta)
         best = None
-        for k in range(most):
+        for _ in range(most):
             before, fit = theta, self.step(theta)
             if best and fit.noise > WORSE * best.noise:  # a component came or went, and led astray
                 return best
@@ -353,9 +361,15 @@ class Registration:
                 best = replace(fit, theta=before)
             theta = fit.theta
             self.trust = self.weight * np.minimum(1, 2.5 / np.maximum(fit.misfit, 1e-6))
-            if k and fit.step < max(0.25 * float(np.median(fit.stderr[self.live])), 2e-3):
+            if fit.step**2 < 0.25 * float(np.median(fit.stderr[self.live])):
                 break
         return fit
+
+
+def _typical(root_weight: np.ndarray) -> float:
+    """Return the median of the weights that are not zero, from every `SPARSE`th pixel."""
+    some = root_weight[::SPARSE]
+    return float(np.median(some[some > 0]))
 
 
 def matrix_of(theta: np.ndarray, radius: float) -> np.ndarray:

@@ -76,13 +76,16 @@ def _stencil(shift: float, n: int, squared: bool) -> tuple[int, tuple[np.floatin
 
 
 def _cubic(frame: np.ndarray, shift: np.ndarray, squared: bool, out: np.ndarray) -> None:
-    out[...] = np.nan
     (row, weights_y, top, bottom), (column, weights_x, left, right) = (
         _stencil(float(by), n, squared) for by, n in zip(shift, frame.shape, strict=True)
     )
-    if top < bottom and left < right:
-        inner = out[top:bottom, left:right]
-        separable(np.ascontiguousarray(frame), top + row, left + column, weights_y, weights_x, inner)
+    if top >= bottom or left >= right:
+        out[...] = np.nan
+        return
+    for rim in (out[:top], out[bottom:], out[top:bottom, :left], out[top:bottom, right:]):
+        rim[...] = np.nan
+    inner = out[top:bottom, left:right]
+    separable(np.ascontiguousarray(frame), top + row, left + column, weights_y, weights_x, inner)
 
 
 def _by_phase(frame: np.ndarray, shift: np.ndarray) -> np.ndarray:

@@ -47,15 +47,18 @@ class Scale:
 
     def image(self, frame: np.ndarray, e: int) -> np.ndarray:
         """Return the image of one frame."""
-        values = frame.astype(np.float32)
+        sign, centre = (-1, -self.centre[e]) if self.logarithmic else (1, self.centre[e])
+        low, high = sorted((sign * self.low[e], sign * self.high[e]))
+        values = np.add(frame, np.float32(self.offset[e]), dtype=np.float32)
         if self.logarithmic:
-            values += np.float32(self.offset[e])
             with np.errstate(divide="ignore", invalid="ignore"):
                 np.log(values, out=values)
+        np.clip(values, np.float32(low), np.float32(high), out=values)
+        np.subtract(values, np.float32(centre), out=values)
+        if sign < 0:
             np.negative(values, out=values)
-        np.clip(values, np.float32(self.low[e]), np.float32(self.high[e]), out=values)
-        values -= np.float32(self.centre[e])
-        values[np.isnan(values)] = 0
+        if np.isnan(values.sum()):
+            values[np.isnan(values)] = 0
         return values
 
     def at_an_end(self, images: np.ndarray, first: int) -> np.ndarray:
@@ -84,11 +87,8 @@ def reduced(images: np.ndarray, known: np.ndarray, level: int) -> np.ndarray:
     """Return images halved `level` times; each smaller pixel is the mean of the known pixels under it."""
     whole = bool(known.all())
     share = None if whole else _halved(known.astype(np.float32), level)
-    out = []
-    for image in images:
-        small = _halved(image if whole else image * known, level)
-        out.append(small if share is None else small / np.maximum(share, np.float32(1e-3)))
-    return np.stack(out)
+    small = [_halved(image if whole else image * known, level) for image in images]
+    return np.stack(small) if share is None else np.stack(small) / np.maximum(share, np.float32(1e-3))
 
 
 def reduced_mask(mask: np.ndarray, level: int) -> np.ndarray:

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 POLES = (-0.430575347099973791851, -0.0430962882032646953)
-"""Poles of the quintic B-spline (Unser, Aldroubi and Eden, IEEE Trans. Signal Process. 41, 821, 1993)."""
+GAIN = float(np.prod([(1 - pole) * (1 - 1 / pole) for pole in POLES]))
+"""Poles and gain of the quintic B-spline (Unser, Aldroubi and Eden, IEEE Trans. Signal Process. 41, 821, 1993)."""
 TAPS = 6
 """Pixels along an axis that a quintic spline reads."""
 
@@ -22,25 +23,29 @@ INNER: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", 
 def _filter_rows(image):
     """Quintic prefilter along the first axis, in place, mirrored ends; every column at once."""
     n, width = image.shape
+    gain = np.float32(GAIN)
     for pole in POLES:
         z = np.float32(pole)
-        image *= np.float32((1 - pole) * (1 - 1 / pole))
         reach = min(n - 1, 24)
         for j in range(width):
-            power, first = np.float32(1), np.float32(0)
+            power, first = gain, np.float32(0)
             for i in range(reach + 1):
                 first += power * image[i, j]
                 power *= z
             image[0, j] = first
         for i in range(1, n):
+            above, row = image[i - 1], image[i]
             for j in range(width):
-                image[i, j] += z * image[i - 1, j]
+                row[j] = gain * row[j] + z * above[j]
         scale = np.float32(pole / (pole * pole - 1))
+        above, row = image[n - 2], image[n - 1]
         for j in range(width):
-            image[n - 1, j] = scale * (image[n - 1, j] + z * image[n - 2, j])
+            row[j] = scale * (row[j] + z * above[j])
         for i in range(n - 2, -1, -1):
+            row, below = image[i], image[i + 1]
             for j in range(width):
-                image[i, j] = z * (image[i + 1, j] - image[i, j])
+                row[j] = z * (below[j] - row[j])
+        gain = np.float32(1)
 
 
 def spline_coefficients(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,180 @@
+"""Accuracy and time of finding shifts, and time of applying them, beside other programs, on stacks with known drift.
+
+    python benchmarks/bench_alignment.py --size S [--seeds 0 1] [--peers /path/to/another/python]
+
+scikit-image runs in this interpreter, pystackreg, HyperSpy and MANTiS in that of `--peers`, each where it is installed:
+a process of their own that reads a file with the optical density and writes shifts and time. Peers see every `--every`th
+frame of a size M stack, their time is scaled up. Times are of one thread, counts in, shifts out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.ndimage
+from bench_fit import facts
+from drifting_stacks import Drifting, drifting_stack, error
+
+import xstxm
+
+SIDES = {"S": 256, "M": 1024}
+DOSES = {"high": 4000.0, "low": 200.0}
+PEERS = {
+    "pystackreg": """
+from pystackreg import StackReg
+register = StackReg(StackReg.TRANSLATION).register
+def shifts(od, at): return [register(od[at], frame)[:2, 2][::-1] for frame in od]
+""",
+    "HyperSpy estimate_shift2D": """
+import hyperspy.api as hs
+hs.preferences.General.show_progressbar = False
+def shifts(od, at):
+    signal = hs.signals.Signal2D(od.copy())
+    return signal.estimate_shift2D(reference="current", sub_pixel_factor=20, show_progressbar=False)
+""",
+    "MANTiS register_images": """
+import contextlib, io
+with contextlib.redirect_stdout(io.StringIO()):
+    from mantis_xray.analysis import data_stack, data_struct
+    stack = data_stack.data(data_struct.h5())
+def shifts(od, at):
+    od = od.astype(float)
+    stack.register_images(od[at], od[at])
+    return [stack.register_images(od[at], frame, have_ref_img_fft=True)[:2] for frame in od]
+""",
+}
+RUN = """
+import json, sys, time, numpy as np
+file = np.load(sys.argv[1])
+od, at = file["od"], int(file["at"])
+shifts(od[:2], 0)
+start = time.perf_counter()
+found = np.asarray(shifts(od, at), float)
+print(json.dumps([found.tolist(), time.perf_counter() - start]))
+"""
+
+
+def ours(reference: str) -> Callable[[Drifting, np.ndarray], tuple[np.ndarray, float]]:
+    def run(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
+        with warnings.catch_warnings(), xstxm.set_options(num_threads=1):
+            warnings.simplefilter("ignore")
+            start = time.perf_counter()
+            found = xstxm.estimate_shifts(made.intensity, reference)
+            seconds = time.perf_counter() - start
+        moved = np.stack([found["shift_y"], found["shift_x"]], axis=1) / -0.03
+        return moved, seconds
+
+    return run
+
+
+def skimage(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
+    from skimage.registration import phase_cross_correlation
+
+    at = len(od) // 2
+    start = time.perf_counter()
+    found = [phase_cross_correlation(od[at], frame, upsample_factor=20, normalization=None)[0] for frame in od]
+    return -np.array(found), time.perf_counter() - start
+
+
+def peer(code: str, python: str) -> Callable[[Drifting, np.ndarray], tuple[np.ndarray, float]]:
+    def run(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "od.npz"
+            np.savez(path, od=od, at=len(od) // 2)
+            done = subprocess.run([python, "-c", code + RUN, str(path)], check=True, capture_output=True, text=True)
+        found, seconds = json.loads(done.stdout.strip().splitlines()[-1])
+        return np.array(found), seconds
+
+    return run
+
+
+def compare(size: str, seeds: list[int], every: int, python: str | None) -> None:
+    methods = {f"xstxm {name}": (ours(name), 1) for name in ("model", "neighbours", "previous", "first", "mean")}
+    step = every if size == "M" else 1
+    methods["scikit-image, no normalisation"] = (skimage, step)
+    methods |= {name: (peer(code, python), step) for name, code in PEERS.items()} if python else {}
+    rows: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
+    for seed in seeds:
+        for dose, counts in DOSES.items():
+            made = drifting_stack(SIDES[size], counts=counts, seed=seed)
+            rows.setdefault("Cramer-Rao bound", {}).setdefault(dose, []).append((made.bound, np.nan, np.nan))
+            brightest = np.quantile(made.intensity[:, ::4, ::4], 0.999, axis=(1, 2))[:, None, None]
+            od = np.log(brightest / np.maximum(made.intensity.values, 1)).astype(np.float32)
+            for name, (method, thin) in methods.items():
+                some = np.arange(0, len(od), thin)
+                try:
+                    found, seconds = method(made, od[some])
+                except (subprocess.CalledProcessError, ImportError) as problem:
+                    print(f"{name}: not run ({type(problem).__name__})", file=sys.stderr)
+                    continue
+                signs = [error(sign * found, made.displacement[some]) for sign in (1, -1)]
+                rms, most = signs[0] if name.startswith("xstxm") else min(signs)
+                rows.setdefault(name, {}).setdefault(dose, []).append((rms, most, seconds * thin))
+    print(
+        f"\n{size}: 120 x {SIDES[size]} x {SIDES[size]}, {len(seeds)} seed(s); error in pixels: rms / largest; seconds"
+    )
+    print(f"{'':34}" + "".join(f"{dose + f', I0 = {counts:g}':>30}" for dose, counts in DOSES.items()))
+    for name, doses in rows.items():
+        cells = []
+        for found in doses.values():
+            rms, seconds = np.sqrt(np.mean([f[0] ** 2 for f in found])), np.median([f[2] for f in found])
+            rest = "" if np.isnan(seconds) else f" / {max(f[1] for f in found):.3f} {seconds:8.2f} s"
+            cells.append(f"{rms:.4f}{rest}")
+        print(f"{name:34}" + "".join(f"{cell:>30}" for cell in cells))
+
+
+def apply(size: str, rounds: int) -> None:
+    """Time moving a stack against `scipy.ndimage.shift`, which moves a sample of the frames, in turn."""
+    made = drifting_stack(SIDES[size], counts=4000.0, seed=0, n_energies=24)
+    shifts = xstxm.estimate_shifts(made.intensity)
+    frames = made.intensity.values[:4]
+
+    def scipy_shift() -> None:
+        for frame, moved in zip(frames, made.displacement, strict=False):
+            scipy.ndimage.shift(frame, -moved, order=3, cval=np.nan)
+
+    def move() -> None:
+        with xstxm.set_options(num_threads=1):
+            xstxm.apply_shifts(made.intensity, shifts)
+
+    move()
+    pairs = []
+    for _ in range(rounds):
+        for call, scale in ((move, len(made.intensity)), (scipy_shift, len(frames))):
+            start = time.perf_counter()
+            call()
+            pairs.append((time.perf_counter() - start) / scale)
+    ours, theirs = np.array(pairs).reshape(-1, 2).T
+    ratio = theirs / ours
+    print(
+        f"apply_shifts, cubic, one thread: {np.median(ours) * 1e3:.2f} ms a frame, ndimage.shift order 3 {np.median(theirs) * 1e3:.1f} ms, "
+        f"ratio {np.median(ratio):.0f} ({ratio.min():.0f}-{ratio.max():.0f})"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", nargs="+", choices=SIDES, default=["S"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--every", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", help="an interpreter that has pystackreg, HyperSpy, MANTiS")
+    given = parser.parse_args()
+    print(facts())
+    for size in given.size:
+        xstxm.estimate_shifts(drifting_stack(64, counts=4000.0, seed=0, n_energies=12).intensity)
+        compare(size, given.seeds, given.every, given.peers)
+        apply(size, given.rounds)
+
+
+if __name__ == "__main__":
+    main()
