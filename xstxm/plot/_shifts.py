@@ -63,7 +63,8 @@ def shifts(
     moves = [_along_energy(result, f"shift_{axis}") for axis in ("y", "x")]
     unit = units.units_of(moves[0])
     axes = _axes(moves[0], unit)
-    layers, marks = [], []
+    layers: list[Any] = []
+    marks: list[Any] = []
     for axis, move, color in zip(("y", "x"), moves, PALETTE, strict=False):
         energy, middle = np.asarray(move[ENERGY]), np.asarray(units.to_units(move, unit))
         if f"shift_{axis}_stderr" in result:
