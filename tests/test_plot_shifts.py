@@ -88,6 +88,7 @@ def test_shifts__of_an_aligned_lazy_stack_read_no_frame(result):
         {name: shifts[name].variable for name in shifts}
     )
     assert len(drawn(stack.stxm.plot.shifts(), hv.Curve)) == 2
+    assert len(drawn(stack.intensity.stxm.plot.shifts(), hv.Curve)) == 2
 
 
 @pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
@@ -98,6 +99,8 @@ def test_shifts__draw_with_both_backends(backend, result):
 def test_shifts__missing_says_how_to_get_them(stack):
     with pytest.raises(MissingVariableError, match=r"call \.stxm\.estimate_shifts\(\) first"):
         plot.shifts(stack)
+    with pytest.raises(MissingVariableError, match="is missing"):
+        plot.shifts(stack["intensity"])
 
 
 def test_shifts__of_a_series_have_to_be_selected(result):

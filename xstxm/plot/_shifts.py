@@ -16,7 +16,7 @@ from xstxm.plot._spectra import NEUTRAL
 
 
 def shifts(
-    result: xr.Dataset,
+    result: xr.DataArray | xr.Dataset,
     *,
     width: int = FRAME,
     height: int = 300,
@@ -29,7 +29,7 @@ def shifts(
     Parameters
     ----------
     result
-        A result of `xstxm.estimate_shifts` or `xstxm.read_shifts`, or an aligned stack.
+        A result of `xstxm.estimate_shifts` or `xstxm.read_shifts`, or an aligned stack or array.
     width, height
         Pixels of the drawing area on the screen.
     legend
@@ -59,7 +59,7 @@ def shifts(
     >>> type(xstxm.plot.shifts(xstxm.estimate_shifts(stack))).__name__
     'Overlay'
     """
-    result = units.dequantify(result)
+    result = units.dequantify(result.coords.to_dataset() if isinstance(result, xr.DataArray) else result)
     moves = [_along_energy(result, f"shift_{axis}") for axis in ("y", "x")]
     unit = units.units_of(moves[0])
     axes = _axes(moves[0], unit)
