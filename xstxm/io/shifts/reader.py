@@ -14,7 +14,7 @@ from xstxm._apply import equal_within
 from xstxm.alignment import Grid
 from xstxm.conventions import ENERGY, annotate, require_energy
 from xstxm.errors import CorruptFileError, EnergyRangeError, FileFormatError, SchemaError, UnitsError, check_choice
-from xstxm.io._base import Source, listed, name_of, path_of, read_head, read_text
+from xstxm.io._base import Source, listed, name_of, path_of, read_text
 from xstxm.io.spectra.table import is_energy_name, read_table
 from xstxm.provenance import recorded
 
@@ -159,8 +159,6 @@ def _to_float(number: str) -> float:
 
 def _table(source: Source) -> _Moves:
     """Return the moves of a table, its columns found by their names."""
-    if not read_head(source).strip():
-        raise FileFormatError(path_of(source) or name_of(source), "a table of shifts", "an empty file")
     table = read_table(source)
     columns: dict[str, int] = {}
     units: dict[str, str | None] = {}
