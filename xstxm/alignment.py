@@ -88,8 +88,8 @@ def estimate_shifts(
         Expected move from a frame to the next, for smooth drift: a random walk of that step is then assumed. By
         default frames move freely. Only for ``"model"``.
     transform
-        ``"similarity"`` finds magnification and rotation too, as of a zone plate that follows the energy. Only
-        for ``"model"``.
+        ``"similarity"`` finds magnification and rotation too, as of a zone plate that follows the energy; patterns
+        that stand still are not looked for. Only for ``"model"``.
     n_components
         Most maps that the model may have, and never more than a third of the frames; more than needed do no harm.
     signal
@@ -220,7 +220,7 @@ def _check_options(reference: AlignTo, step: LengthLike | None, transform: Trans
     model = isinstance(reference, str) and reference == "model"
     if not model and (step is not None or transform != "translation"):
         raise OptionError("reference", describe(reference), "step and transform go with reference='model' only")
-    if n_components != int(n_components) or n_components < 1:
+    if not isinstance(n_components, int | float | np.number) or n_components % 1 or not n_components >= 1:
         raise OptionError("n_components", n_components, "a whole number of one or more")
 
 

@@ -180,7 +180,7 @@ def register(
         )
         coarsest = k == len(levels) - 1
         if coarsest:
-            theta = _block_lines(level, theta)
+            theta = _block_lines(level, theta) if modes == 2 else theta
         else:
             level.blocked |= _doubled(blocked, level.blocked.shape)
         fit = level.run(theta, most=10 if coarsest else 3 if k else 2)

@@ -46,7 +46,7 @@ def _filter_rows(image):
 
 
 def spline_coefficients(image: np.ndarray) -> np.ndarray:
-    """Return the quintic spline coefficients of an image (y, x) of more than one row and column."""
+    """Return the quintic spline coefficients of an image (y, x) of 24 pixels or more along each axis."""
     coefficients = np.array(image, dtype=np.float32)
     _filter_rows(coefficients)
     turned = np.ascontiguousarray(coefficients.T)
