@@ -116,15 +116,20 @@ def _pass(points, weight, centres, sums, mass):
 def _nearest(points, start, size, centres, square, least, label):
     """Fill the label and the squared distance of the nearest centre for a block of points; the first one wins a tie."""
     n_clusters, n_components = centres.shape
+    for p in range(size):
+        least[p], label[p] = np.inf, 0
     for k in range(n_clusters):
-        square[:size] = 0
-        for c in range(n_components):
+        _squares(points[0, start : start + size], centres[k, 0], square)
+        for c in range(1, n_components):
             _add_squares(points[c, start : start + size], centres[k, c], square)
-        if k == 0:
-            least[:size] = square[:size]
-            label[:size] = 0
-        else:
-            _keep_least(square[:size], np.int32(k), least, label)
+        _keep_least(square[:size], np.int32(k), least, label)
+
+
+@njit(**FAST)
+def _squares(along, centre, square):
+    for p in range(along.size):
+        apart = along[p] - centre
+        square[p] = apart * apart
 
 
 @njit(**FAST)
