@@ -12,6 +12,7 @@ from laziness import raise_if_dask_computes
 import xstxm
 from xstxm import _partition
 from xstxm._kernels import kmeans
+from xstxm._sums import in_memory
 from xstxm.errors import ChoiceError, IncompatibleUnitsError, OptionError, SchemaError
 
 METHODS = ["kmeans", "gaussian_mixture", "hdbscan"]
@@ -365,6 +366,23 @@ def test_kmeans__a_heavy_group_of_few_points_is_not_overlooked():
     weight = np.repeat([1.0, 5e3], [200_000, 10])
     centres = _partition.kmeans_centres(points, weight, 2, 0)
     assert (np.abs(centres - 9).max(1) < 0.1).any()
+
+
+@pytest.mark.parametrize("normalize", ["thickness", "none"])
+def test_cluster__leaves_its_input_alone(od, normalize):
+    given = od.copy(deep=True)
+    xstxm.cluster(given, 3, normalize=normalize)
+    xr.testing.assert_identical(given, od)
+
+
+def test_in_memory__is_what_compute_gives_in_one_pass(od):
+    lazy = od.chunk(y=5, x=7)
+    with raise_if_dask_computes(max_computes=1):
+        one, two = in_memory(lazy, (2 * lazy).sum("energy"))
+    xr.testing.assert_identical(one, od)
+    np.testing.assert_allclose(two, (2 * od).sum("energy"), rtol=1e-5)
+    assert one.chunks is None
+    assert in_memory(od)[0] is od
 
 
 def test_drawn__prefers_the_heavier_ones():
