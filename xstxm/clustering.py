@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import _partition, units
-from xstxm._apply import require_single_chunk
+from xstxm._apply import is_lazy, require_single_chunk
 from xstxm._kernels import moments
 from xstxm._partition import Choose, ClusterMethod, Partition
 from xstxm._sums import in_memory, pixel_sums
@@ -260,8 +260,17 @@ def _sample_points(
     scores, total = in_memory(projected, amount)
     threshold = sample_threshold(total, min_amount)
     sample = np.asarray(np.isfinite(total) & (total >= threshold)).ravel()
-    points, length = _shapes(np.asarray(scores).reshape(len(scores), -1)[:, sample].T, normalize)
+    own = np.asarray(scores) if is_lazy(projected) else np.array(scores, order="C")
+    points, length = _shapes(_columns(own.reshape(len(own), -1), sample).T, normalize)
     return points, length, threshold
+
+
+def _columns(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return columns of values (c, p), moved to the front of the same memory: there may be many."""
+    number, flat = int(kept.sum()), values.reshape(-1)
+    for c, row in enumerate(values):
+        flat[c * number : (c + 1) * number] = row[kept]
+    return flat[: len(values) * number].reshape(len(values), number)
 
 
 def _shapes(scores: np.ndarray, normalize: str) -> tuple[np.ndarray, np.ndarray]:
