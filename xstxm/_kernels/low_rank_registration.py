@@ -42,9 +42,11 @@ DERIVATIVE = 0.3
 """Share of a component that derivatives of the leading maps explain: more is misalignment, not chemistry."""
 LARGE = 200_000
 """Pixels of frames of which some are enough to look for a pattern."""
+FEWEST = 100
+"""Pixels in common below which frames are not compared."""
 SPARSE = 7
 """Every so manieth pixel is enough for a median."""
-WORSE = 1.002
+WORSE = 1.03
 """Ratio of what is left to the least that was, from which an iteration is given up."""
 WIENER = 1.5
 """White noise of a map over its mean: interpolation takes noise from high frequencies only."""
@@ -157,8 +159,7 @@ class Registration:
         self._map(lambda e: self._sample(e, theta[e], box, images[e]), range(len(theta)))
         frames = images.reshape(len(theta), -1)
         root = np.sqrt(self._pixel_weight(frames, theta, box)).astype(np.float32)
-        terms = _polynomials(shape) * root
-        terms = np.linalg.solve(np.linalg.cholesky((terms @ terms.T).astype(float)), terms).astype(np.float32)
+        terms = _orthonormal(_polynomials(shape) * root)
         coefficients, gram = np.zeros((len(theta), len(terms))), np.zeros((len(theta), len(theta)))
         for band in _bands(shape):
             block = frames[:, band]
@@ -220,7 +221,7 @@ class Registration:
             for y, x in np.unique(self._whole(theta, box)[self.live], axis=0):
                 bad |= self.blocked[box[0] + y : box[1] + y, box[2] + x : box[3] + x]
             weight *= ~bad.ravel()
-        if not weight.any():
+        if np.count_nonzero(weight) < FEWEST:
             raise NothingInCommon
         return weight
 
@@ -360,9 +361,12 @@ class Registration:
     # ---- iterations
 
     def run(self, theta: np.ndarray, *, most: int) -> Fit:
-        """Iterate until what is left of the way, the square of the last step, is far below the typical standard error."""
+        """Iterate until what is left of the way is far below the typical standard error.
+
+        After one step that is its square; then, what a geometric series from the last two steps has left.
+        """
         theta = self._centred(theta)
-        best = None
+        best, last = None, np.inf
         for _ in range(most):
             before, fit = theta, self.step(theta)
             if best and fit.noise > WORSE * best.noise:  # a component came or went, and led astray
@@ -371,7 +375,9 @@ class Registration:
                 best = replace(fit, theta=before)
             theta = fit.theta
             self.trust = self.weight * np.minimum(1, 2.5 / np.maximum(fit.misfit, 1e-6))
-            if fit.step**2 < 0.25 * float(np.median(fit.stderr[self.live])):
+            ratio = min(fit.step / last, 0.9)
+            left, last = max(fit.step**2, fit.step * ratio / (1 - ratio)), fit.step
+            if left < 0.1 * float(np.median(fit.stderr[self.live])):
                 return fit
         return replace(fit, settled=False)
 
@@ -410,6 +416,13 @@ def _polynomials(shape: tuple[int, int]) -> np.ndarray:
     """Return the terms to second order that illumination may add to a frame, (term, p)."""
     y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
     return np.stack([np.ones_like(y), y, x, y * y, x * x, y * x]).reshape(6, -1)
+
+
+def _orthonormal(rows: np.ndarray) -> np.ndarray:
+    """Return orthonormal rows with the span of a few given ones, fewer where these depend on each other."""
+    values, vectors = np.linalg.eigh((rows @ rows.T).astype(float))
+    sure = values > 1e-6 * values[-1]
+    return ((vectors[:, sure] / np.sqrt(values[sure])).T @ rows).astype(np.float32)
 
 
 def _derivatives(maps: np.ndarray, size: Sequence[int], box: tuple[int, int, int, int], modes: int) -> np.ndarray:
