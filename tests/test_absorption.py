@@ -92,7 +92,7 @@ def test_estimate_i0__refuses(stack, region, error, message):
 
 
 def test_estimate_i0__fraction_out_of_range(stack):
-    with pytest.raises(OptionError, match=r"fraction=0: the share of the pixels to use lies in \(0, 1\]"):
+    with pytest.raises(OptionError, match=r"fraction=0: give a share of the pixels above 0 and of at most 1"):
         xstxm.estimate_i0(stack, fraction=0)
 
 

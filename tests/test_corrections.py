@@ -244,8 +244,8 @@ def test_level_lines__options_act(sound):
         name: int((xstxm.level_lines(broken, **options)["line_correction"] != 1).sum())
         for name, options in {
             "default": {},
-            "eager": {"significance": 1.0},
-            "never": {"significance": 1e9},
+            "eager": {"min_significance": 1.0},
+            "never": {"min_significance": 1e9},
             "long": {"max_lines": 8},
         }.items()
     }
@@ -299,8 +299,8 @@ def test_level_lines__of_a_series_and_an_array(sound):
     [
         pytest.param(None, {"kind": "gian"}, ChoiceError, "did you mean 'gain'", id="kind"),
         pytest.param(None, {"slow": "z"}, ChoiceError, "use 'y' or 'x'", id="slow"),
-        pytest.param(None, {"max_lines": 0}, OptionError, "whole number of lines", id="max_lines"),
-        pytest.param(None, {"significance": -1}, OptionError, "0 or more", id="significance"),
+        pytest.param(None, {"max_lines": 0}, OptionError, "whole number of 1 or more", id="max_lines"),
+        pytest.param(None, {"min_significance": -1}, OptionError, "at least 0", id="min_significance"),
         pytest.param(lambda s: s.isel(x=0), {}, MissingDimensionError, "no dimension 'x'", id="line scan"),
         pytest.param(
             lambda s: xstxm.optical_density(s),

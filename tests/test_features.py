@@ -355,9 +355,7 @@ def test_edge_map__refuses_the_half_step_of_an_optical_density(kind):
         pytest.param(lambda a: xstxm.peak_map(a, WINDOW, kind="valley"), ChoiceError, "'peak' or 'dip'", id="kind"),
         pytest.param(lambda a: xstxm.edge_map(a, WINDOW, method="half"), ChoiceError, "half_step", id="edge method"),
         pytest.param(lambda a: xstxm.peak_map(a, 518), OptionError, "give the two limits", id="no window"),
-        pytest.param(
-            lambda a: xstxm.peak_map(a, WINDOW, min_significance=np.nan), OptionError, "zero or more", id="NaN"
-        ),
+        pytest.param(lambda a: xstxm.peak_map(a, WINDOW, min_significance=np.nan), OptionError, "at least 0", id="NaN"),
     ],
 )
 def test_maps__refuse(call, error, message):

@@ -107,10 +107,10 @@ def _agreed(changes, found):
 
 
 def _stabilised(frame: np.ndarray, noise: str):
-    """Return values whose noise does not depend on their size: Anscombe's root for counts and rates."""
+    """Return values whose noise does not depend on their size: Anscombe's root of counts."""
     if noise == "uniform":
         return frame
-    return 2 * np.sqrt(np.maximum(frame + (0.375 if noise == "counts" else 0), 0), dtype=frame.dtype)
+    return 2 * np.sqrt(np.maximum(frame + 0.375, 0), dtype=frame.dtype)
 
 
 def _floor(steady: np.ndarray, noise: str):
