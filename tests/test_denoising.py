@@ -15,6 +15,7 @@ from xstxm._kernels import smoothing
 from xstxm.errors import (
     ChoiceError,
     IncompatibleUnitsError,
+    MetadataWarning,
     MissingDependencyError,
     MissingDimensionError,
     MissingVariableError,
@@ -346,3 +347,15 @@ def test_denoise__says_what_to_install(noisy, method, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.restoration", None)
     with pytest.raises(MissingDependencyError, match=r"needs scikit-image.*pip install 'xstxm\[denoise\]'"):
         xstxm.denoise(noisy, method)
+
+
+def test_denoise__warns_of_what_was_made_from_the_signal_before(stack, i0):
+    made = xstxm.normalize_edge(xstxm.optical_density(stack, i0), pre_edge=(505, 510), post_edge=(526, 530))
+    with pytest.warns(MetadataWarning, match="'normalized_absorption' was made from 'optical_density' before: call"):
+        xstxm.denoise(made, "savgol")
+    with pytest.warns(
+        MetadataWarning, match="'optical_density' and 'normalized_absorption' were made from 'intensity'"
+    ):
+        xstxm.denoise(made, "savgol", signal="intensity")
+    with pytest.warns(MetadataWarning, match="'normalized_absorption' was made"):
+        xstxm.optical_density(made, i0)

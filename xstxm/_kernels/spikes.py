@@ -219,5 +219,5 @@ def fill_from_energies(frames: np.ndarray, gaps: np.ndarray, pairs, *, squared: 
             usable = np.isnan(put) & ~gaps[left][here] & ~gaps[right][here]
             one, other = (1 - weight, weight) if not squared or left == right else ((1 - weight) ** 2, weight**2)
             put[usable] = (one * frames[left][here] + other * frames[right][here])[usable]
-        filled[e][here] = put
+        filled[e : e + 1][gaps[e : e + 1]] = put
     return filled
