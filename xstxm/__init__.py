@@ -14,7 +14,7 @@ from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
 from xstxm.frames import flag_frames
-from xstxm.io import open_stack, read_i0, read_references, write_nxstxm
+from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 from xstxm.merging import merge_stacks
 from xstxm.options import set_options
 from xstxm.phases import phase_map, phase_summary
@@ -67,6 +67,7 @@ __all__ = [
     "ratio_map",
     "read_i0",
     "read_references",
+    "read_shifts",
     "reconstruct",
     "reference_set",
     "repair_pixels",
@@ -80,4 +81,5 @@ __all__ = [
     "units",
     "with_references",
     "write_nxstxm",
+    "write_shifts",
 ]

@@ -475,6 +475,7 @@ SCHEMAS: Mapping[str, tuple[str, ...]] = {
         "missing_fraction",
         "duplicate_of",
     ),
+    "read_shifts": ("shift_y", "shift_x"),
     "estimate_shifts": (
         "shift_y",
         "shift_x",

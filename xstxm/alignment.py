@@ -121,7 +121,7 @@ def estimate_shifts(
     AlignmentWarning
         Frames whose shift was not found, or a pattern fixed to the detector.
     ConvergenceWarning
-        The last step was still larger than a tenth of a pixel.
+        The shifts had not settled in the last step.
 
     Notes
     -----
@@ -283,9 +283,9 @@ class _Search:
             step_prior=step / factor,
             threads=get_options().num_threads,
         )
-        if fit.step * factor > 0.1:
+        if not fit.settled:
             warn(f"shifts still changed by {fit.step * factor:.2g} pixels in the last step", ConvergenceWarning)
-        if fit.pattern > 0 and fit.patterned:
+        if fit.patterned:
             warn(
                 f"a pattern stands still on the detector, {fit.pattern:.0f} times the variance of noise: it was taken into "
                 "account, but shifts may be less certain than their errors; divide the frames by a flat field first",

@@ -69,6 +69,8 @@ class Fit:
     """Largest change in the last iteration, pixels."""
     pattern: float = np.nan
     """Variance of what stands still on the detector, over that of noise; NaN where it was not looked for."""
+    settled: bool = True
+    """Whether the iterations came to an end by themselves."""
     patterned: bool = False
     """Whether a pattern was taken off the frames."""
     lost: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
@@ -362,8 +364,8 @@ class Registration:
             theta = fit.theta
             self.trust = self.weight * np.minimum(1, 2.5 / np.maximum(fit.misfit, 1e-6))
             if fit.step**2 < 0.25 * float(np.median(fit.stderr[self.live])):
-                break
-        return fit
+                return fit
+        return replace(fit, settled=False)
 
 
 def _typical(root_weight: np.ndarray) -> float:

@@ -1,5 +1,5 @@
 """Readers and writers, one room per file format."""
 
-from xstxm.io.api import open_stack, read_i0, read_references, write_nxstxm
+from xstxm.io.api import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 
-__all__ = ["open_stack", "read_i0", "read_references", "write_nxstxm"]
+__all__ = ["open_stack", "read_i0", "read_references", "read_shifts", "write_nxstxm", "write_shifts"]

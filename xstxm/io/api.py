@@ -12,10 +12,11 @@ import xarray as xr
 from xstxm.errors import check_choice
 from xstxm.io._base import Source
 from xstxm.io.nxstxm.writer import write_nxstxm
+from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
 from xstxm.provenance import recorded
 
-__all__ = ["open_stack", "read_i0", "read_references", "write_nxstxm"]
+__all__ = ["open_stack", "read_i0", "read_references", "read_shifts", "write_nxstxm", "write_shifts"]
 
 Engine: TypeAlias = Literal["stxm", "sdf", "nxstxm"]
 

@@ -10,6 +10,7 @@ from xstxm.plot._export import save, save_maps
 from xstxm.plot._images import component_maps, image
 from xstxm.plot._labels import label
 from xstxm.plot._maps import composition, phase_colors, phase_map
+from xstxm.plot._shifts import shifts
 from xstxm.plot._spectra import NEUTRAL, spectra
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "save",
     "save_maps",
     "scree",
+    "shifts",
     "spectra",
 ]

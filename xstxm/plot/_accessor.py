@@ -9,6 +9,7 @@ import xarray as xr
 from xstxm.plot._decomposition import clusters, eigenimages, eigenspectra, scree
 from xstxm.plot._images import component_maps, image
 from xstxm.plot._maps import composition, phase_map
+from xstxm.plot._shifts import shifts
 from xstxm.plot._spectra import spectra
 from xstxm.units import EnergyLike
 
@@ -158,3 +159,15 @@ class StxmPlotAccessor:
     ) -> Any:
         """Draw clusters and their spectra, see `xstxm.plot.clusters`."""
         return clusters(self._obj, legend=legend, scale_bar=scale_bar, size=size, title=title, **opts)
+
+    def shifts(
+        self,
+        *,
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw the shifts of the frames, see `xstxm.plot.shifts`."""
+        return shifts(self._obj, width=width, height=height, legend=legend, title=title, **opts)

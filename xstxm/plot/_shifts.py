@@ -1,0 +1,143 @@
+"""Shifts of the frames of a stack over photon energy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm.conventions import ENERGY, PALETTE, require_energy, require_variable
+from xstxm.errors import SchemaError
+from xstxm.plot._holoviews import FRAME, LEGEND, holoviews, styled, tidy
+from xstxm.plot._labels import label
+from xstxm.plot._spectra import NEUTRAL
+
+
+def shifts(
+    result: xr.DataArray | xr.Dataset,
+    *,
+    width: int = FRAME,
+    height: int = 300,
+    legend: bool = True,
+    title: str = "",
+    **opts: Any,
+) -> Any:
+    """Draw the shifts of the frames over photon energy.
+
+    Parameters
+    ----------
+    result
+        A result of `xstxm.estimate_shifts` or `xstxm.read_shifts`, or an aligned stack or array.
+    width, height
+        Pixels of the drawing area on the screen.
+    legend
+        Whether to draw it, beside the plot.
+    title
+        Text above.
+    **opts
+        Passed to HoloViews as options of the Overlay for the backend in use.
+
+    Returns
+    -------
+    holoviews.Overlay
+        A curve for y and one for x, each over a band of one standard error where there is one; frames that are flagged in
+        `frame_quality` are marked by crosses. Eager on the shifts.
+
+    Raises
+    ------
+    MissingVariableError
+        `result` has no shifts.
+    SchemaError
+        Frames along more than energy.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0)
+    >>> type(xstxm.plot.shifts(xstxm.estimate_shifts(stack))).__name__
+    'Overlay'
+    """
+    result = units.dequantify(result.coords.to_dataset() if isinstance(result, xr.DataArray) else result)
+    moves = [_along_energy(result, f"shift_{axis}") for axis in ("y", "x")]
+    unit = units.units_of(moves[0])
+    axes = _axes(moves[0], unit)
+    layers: list[Any] = []
+    marks: list[Any] = []
+    for axis, move, color in zip(("y", "x"), moves, PALETTE, strict=False):
+        energy, middle = np.asarray(move[ENERGY]), np.asarray(units.to_units(move, unit))
+        if f"shift_{axis}_stderr" in result:
+            error = np.asarray(units.to_units(_along_energy(result, f"shift_{axis}_stderr"), unit))
+            layers += [_band(energy, middle, error, axes, color)] if np.isfinite(error).any() else []
+        layers.append(_curve(energy, middle, axes, axis, color))
+        if "frame_quality" in result:
+            flagged = np.asarray(_along_energy(result, "frame_quality")) > 0
+            marks += [_crosses(energy[flagged], middle[flagged], axes, marks == [])] if flagged.any() else []
+    overlay = styled(
+        holoviews().Overlay([*layers, *marks]),
+        bokeh={
+            "frame_width": width,
+            "frame_height": height,
+            "legend_position": "right",
+            "show_legend": legend,
+            "legend_opts": LEGEND,
+            "toolbar": "above",
+            "hooks": [tidy],
+            "show_grid": True,
+            "gridstyle": {"grid_line_alpha": 0.3},
+            "title": title,
+        },
+        matplotlib={
+            "fig_inches": (width / 80 + 0.8, height / 80 + 0.6),
+            "aspect": width / height,
+            "show_legend": legend,
+            "title": title,
+            "show_grid": True,
+        },
+    )
+    return overlay.opts(**opts) if opts else overlay
+
+
+def _along_energy(result: xr.Dataset, name: str) -> xr.DataArray:
+    """Return a variable of the frames in the order of their energies, computed."""
+    found = require_variable(result, name, "call .stxm.estimate_shifts() first")
+    require_energy(found)
+    if found.ndim > 1:
+        others = [str(dim) for dim in found.dims if dim != ENERGY]
+        raise SchemaError(
+            f"shifts are drawn over energy, these have {found.dims}: select along {others[0]!r} first, e.g. "
+            f".isel({others[0]}=0)"
+        )
+    return found.sortby(ENERGY).compute()
+
+
+def _axes(move: xr.DataArray, unit: str) -> tuple[Any, Any]:
+    hv = holoviews()
+    value = xr.DataArray(0.0, attrs={"long_name": "Shift", "units": unit})
+    return hv.Dimension((ENERGY, label(move[ENERGY]))), hv.Dimension(("shift", label(value)))
+
+
+def _curve(energy: np.ndarray, values: np.ndarray, axes: tuple[Any, Any], name: str, color: str) -> Any:
+    return styled(
+        holoviews().Curve((energy, values), *axes, label=name),
+        bokeh={"color": color, "line_width": 2, "tools": ["hover"]},
+        matplotlib={"color": color, "linewidth": 1.4},
+    )
+
+
+def _band(energy: np.ndarray, middle: np.ndarray, error: np.ndarray, axes: tuple[Any, Any], color: str) -> Any:
+    return styled(
+        holoviews().Area((energy, middle - error, middle + error), axes[0], [axes[1], "upper"]),
+        bokeh={"color": color, "alpha": 0.25, "line_alpha": 0},
+        matplotlib={"color": color, "alpha": 0.25, "linewidth": 0},
+    )
+
+
+def _crosses(energy: np.ndarray, values: np.ndarray, axes: tuple[Any, Any], first: bool) -> Any:
+    """Return marks of flagged frames; the first of them names all in the legend."""
+    return styled(
+        holoviews().Scatter((energy, values), *axes, label="flagged" if first else ""),
+        bokeh={"color": NEUTRAL, "marker": "x", "size": 9, "line_width": 2, "tools": ["hover"]},
+        matplotlib={"color": NEUTRAL, "marker": "X", "s": 36},
+    )
