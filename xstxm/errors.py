@@ -81,7 +81,7 @@ def require_whole(option: str, value: object, least: int = 1, most: int | None =
     if not (number.is_integer() and least <= number <= (math.inf if most is None else most)):
         within = f"of {least} or more" if most is None else f"from {least} to {most}"
         raise OptionError(option, value, f"give a whole number {within}{what and ', '}{what}")
-    return int(number)
+    return int(value)  # type: ignore[call-overload]
 
 
 def require_number(
