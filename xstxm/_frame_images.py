@@ -80,7 +80,8 @@ def _stuck(flat: Any, scale: Scale) -> np.ndarray:
     picked = np.unique(np.linspace(0, len(flat) - 1, CHECKED).astype(int))
 
     def hits(frame: np.ndarray, e: int) -> np.ndarray:
-        return scale.at_an_end(scale.image(frame, e)[None], e)[0].astype(np.int16)
+        ends = scale.at_an_end(scale.image(frame, e)[None], e)[0]
+        return (ends | ~np.isfinite(frame)).astype(np.int16)
 
     if isinstance(flat, np.ndarray):
         total = sum(hits(flat[e], e) for e in picked)

@@ -45,8 +45,8 @@ DIM = 0.02
 """Mean of a frame over the median one below which the beam was off."""
 UNEVEN = 0.05
 """Largest departure of a step of the coordinates from the median one, relative to it."""
-UNCLEAR = 5.5
-"""Height of a correlation peak over the spread of the correlation below which it may be chance."""
+SUSPECT = 3.0
+"""Variance of a pattern over that of noise of which one is warned where it could not be taken off."""
 
 
 @recorded
@@ -88,8 +88,8 @@ def estimate_shifts(
         Expected move from a frame to the next, for smooth drift: a random walk of that step is then assumed. By
         default frames move freely. Only for ``"model"``.
     transform
-        ``"similarity"`` finds magnification and rotation too, as of a zone plate that follows the energy. Only
-        for ``"model"``.
+        ``"similarity"`` finds magnification and rotation too, as of a zone plate that follows the energy; patterns
+        that stand still are not looked for. Only for ``"model"``.
     n_components
         Most maps that the model may have, and never more than a third of the frames; more than needed do no harm.
     signal
@@ -220,7 +220,7 @@ def _check_options(reference: AlignTo, step: LengthLike | None, transform: Trans
     model = isinstance(reference, str) and reference == "model"
     if not model and (step is not None or transform != "translation"):
         raise OptionError("reference", describe(reference), "step and transform go with reference='model' only")
-    if n_components != int(n_components) or n_components < 1:
+    if not isinstance(n_components, int | float | np.number) or n_components % 1 or not n_components >= 1:
         raise OptionError("n_components", n_components, "a whole number of one or more")
 
 
@@ -270,25 +270,33 @@ class _Search:
     reach: float
 
     def by_model(self, step: float, transform: Transform, n_components: int) -> _Found:
+        from xstxm._kernels.low_rank_registration import NothingInCommon
         from xstxm._kernels.registration import MISFIT, register
 
         frames, factor = self.frames, self.frames.factor
-        fit = register(
-            frames.images,
-            np.where(self.live, frames.weight, 0.0),
-            used=self.used,
-            reach=self._between_frames(),
-            modes=2 if transform == "translation" else 4,
-            rank=int(n_components),
-            step_prior=step / factor,
-            threads=get_options().num_threads,
-        )
+        try:
+            fit = register(
+                frames.images,
+                np.where(self.live, frames.weight, 0.0),
+                used=self.used,
+                reach=self._between_frames(),
+                modes=2 if transform == "translation" else 4,
+                rank=int(n_components),
+                step_prior=step / factor,
+                threads=get_options().num_threads,
+            )
+        except NothingInCommon as error:
+            raise SchemaError(
+                "the frames have no pixel in common that may be used: take a larger region or a smaller max_shift, and "
+                "drop frames that are partly dark, see flag_frames(stack)"
+            ) from error
         if not fit.settled:
             warn(f"shifts still changed by {fit.step * factor:.2g} pixels in the last step", ConvergenceWarning)
-        if fit.patterned:
+        if fit.patterned or fit.pattern > SUSPECT:
+            done = "it was taken into account, but" if fit.patterned else "it could not be told from the sample, and"
             warn(
-                f"a pattern stands still on the detector, {fit.pattern:.0f} times the variance of noise: it was taken into "
-                "account, but shifts may be less certain than their errors; divide the frames by a flat field first",
+                f"a pattern stands still on the detector, {fit.pattern:.0f} times the variance of noise: {done} shifts may "
+                "be less certain than their errors; divide the frames by a flat field first",
                 AlignmentWarning,
             )
         outlier = self.live & (fit.misfit > MISFIT)
@@ -309,7 +317,7 @@ class _Search:
         return min(2 * self.reach, 0.45 * rows), min(2 * self.reach, 0.45 * columns)
 
     def by_correlation(self, kind: ReferenceWord, at: int | None, image: np.ndarray | None) -> _Found:
-        from xstxm._kernels import registration
+        from xstxm._kernels import correlation, registration
 
         live = np.flatnonzero(self.live)
         images = self.frames.images[live]
@@ -328,8 +336,10 @@ class _Search:
         else:
             found, anchor_ = seek.to_image(images[int(np.searchsorted(live, anchor))]), anchor
         n = self.live.size
-        unclear = found[:, 3] < UNCLEAR
+        unclear = found[:, 3] < correlation.UNCLEAR
         sure = live[~unclear]
+        if anchor_ is not None and at is None and sure.size:
+            anchor_ = int(sure[0])
         theta = registration.spread_over(sure, found[~unclear, :2], n) if sure.size else np.zeros((n, 2))
         spread = np.full(n, np.nan)
         spread[live] = np.clip(found[:, 2], -1, 1)
@@ -400,7 +410,11 @@ def _result(
     bits = np.zeros(len(theta), np.int16)
     for name, raised in flags.items():
         bits |= np.where(raised, np.int16(FRAME_FLAGS[name]), np.int16(0))
-    coords = {name: coord.variable for name, coord in array.coords.items() if set(coord.dims) <= set(grid.frame_dims)}
+    coords = {
+        name: coord.variable
+        for name, coord in array.coords.items()
+        if set(coord.dims) <= set(grid.frame_dims) and name not in ("shift_y", "shift_x")  # those of an aligned stack
+    }
 
     def along_frames(values: np.ndarray) -> xr.DataArray:
         shaped = np.asarray(values).reshape(grid.frame_shape)

@@ -38,7 +38,8 @@ def apply_shifts(
         and turned back about their middle as well.
     interpolation
         ``"cubic"``: convolution with the kernel of Keys (1981), four pixels along each axis. ``"fourier"``: the phase of
-        the transform of the mirrored frame, which keeps the finest detail and its noise, for frames without NaN.
+        the transform of the mirrored frame, which keeps the finest detail and its noise, for frames without NaN that
+        are neither scaled nor turned.
     crop
         Keep only the rectangle that every frame covers.
 
@@ -46,8 +47,8 @@ def apply_shifts(
     -------
     DataArray or Dataset
         As given, floats with their dtype, counts as integers become float32, with coordinates `shift_y`, `shift_x`. NaN
-        where a frame does not reach, False for masks; the variance `<name>_variance` is that of the interpolated
-        value, ``sum w^2 var``. In the `quality` of a Dataset such pixels are flagged `outside_overlap`. Lazy.
+        where a frame does not reach; masks and flags move by whole pixels, zero outside. The variance
+        `<name>_variance` is that of the interpolated value, ``sum w^2 var`` with the weights w of either kind. In the `quality` of a Dataset such pixels are flagged `outside_overlap`. Lazy.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def apply_shifts(
         Shifts of other frames than those of the stack, NaN among them, an I0 that is fixed to the detector, or NaN in
         a frame that is moved by its transform.
     OptionError
-        `crop` where the frames have no pixel in common.
+        `crop` where the frames have no pixel in common, or ``"fourier"`` for frames that are scaled or turned.
 
     Notes
     -----
@@ -179,6 +180,10 @@ class _Move:
             )
         if "rotation" not in shifts and "magnification" not in shifts:
             return cls(grid, pixels, None, interpolation)
+        if interpolation == "fourier":
+            raise OptionError(
+                "interpolation", interpolation, "frames that are scaled or turned are moved by 'cubic' only"
+            )
         magnification = cls._given(shifts, "magnification", "1", 1.0, stack, grid)
         angle = cls._given(shifts, "rotation", "rad", 0.0, stack, grid)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -193,7 +198,7 @@ class _Move:
     def array(self, array: xr.DataArray, *, is_variance: bool) -> xr.DataArray:
         """Return the moved frames, in the order of the dimensions of `array`. Lazy where it is."""
         ordered = array.transpose(*self.grid.frame_dims, "y", "x")
-        ordered = ordered if ordered.dtype == bool else as_float(ordered)
+        ordered = ordered if _is_flags(ordered) else as_float(ordered)
         if is_lazy(ordered):
             data = self._lazily(ordered.data, is_variance)
         else:
@@ -208,10 +213,8 @@ class _Move:
         import dask.array as da
 
         n_frame_dims = len(self.grid.frame_dims)
-        whole = self.matrices is not None or self.interpolation == "fourier" or data.dtype == bool
-        margin = 0 if whole else int(np.ceil(np.abs(self.pixels).max())) + 2
-        if whole:
-            data = data.rechunk({n_frame_dims: -1, n_frame_dims + 1: -1})
+        depth = self._margins(data.dtype)
+        data = data.rechunk({axis: -1 for axis, margin in depth.items() if margin == 0})
 
         def block(frames: np.ndarray, block_info: Any = None) -> np.ndarray:
             self._refuse_nan(frames)
@@ -221,19 +224,23 @@ class _Move:
         return da.map_overlap(
             block,
             data,
-            depth={n_frame_dims: margin, n_frame_dims + 1: margin},
+            depth=depth,
             boundary="none",
             dtype=data.dtype,
             meta=np.empty((0,) * data.ndim, data.dtype),
         )
 
+    def _margins(self, dtype: np.dtype) -> dict[int, int]:
+        """Return what a block needs of its neighbours along the axes of y and x; 0 where it needs them whole."""
+        whole = self.matrices is not None or self.interpolation == "fourier" or dtype.kind != "f"
+        farthest = np.ceil(np.abs(self.pixels).reshape(-1, 2).max(0)).astype(int) + 2
+        return {
+            len(self.grid.frame_dims) + k: 0 if whole or margin >= n else int(margin)
+            for k, (margin, n) in enumerate(zip(farthest, self.grid.shape, strict=True))
+        }
+
     def _refuse_nan(self, values: np.ndarray) -> None:
-        if (
-            self.interpolation == "fourier"
-            and self.matrices is None
-            and values.dtype != bool
-            and np.isnan(values).any()
-        ):
+        if self.interpolation == "fourier" and values.dtype.kind == "f" and np.isnan(values).any():
             raise SchemaError("a frame with NaN has no transform: use interpolation='cubic', or fill it first")
 
     def _block(self, frames: np.ndarray, place: tuple[slice, ...], is_variance: bool, threads: int) -> np.ndarray:
@@ -261,6 +268,10 @@ class _Move:
 
 def _is_frames(array: xr.DataArray) -> bool:
     return {"energy", "y", "x"} <= {*array.dims} and array.dtype.kind in "fiub"
+
+
+def _is_flags(array: xr.DataArray) -> bool:
+    return array.dtype == bool or (array.dtype.kind in "iu" and {"flag_masks", "flag_values"} & {*array.attrs} != set())
 
 
 def _refuse_detector_i0(stack: xr.Dataset) -> None:

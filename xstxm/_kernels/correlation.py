@@ -12,6 +12,9 @@ import scipy.fft
 
 Pair = tuple[int, int]
 
+UNCLEAR = 5.5
+"""Height of a correlation peak over the spread of the correlation below which it may be chance."""
+
 
 def edge_window(n: int, width: int) -> np.ndarray:
     """Return a window of `n` pixels that rises from 0 to 1 over `width` pixels at either end."""

@@ -34,7 +34,9 @@ BORDER = 4
 """Pixels at the border that a spline or a derivative would read from outside."""
 RESOLVED = 2e-5
 """Least eigenvalue over the largest: below it lies what interpolation leaves of sharp edges."""
-ONE_FRAME = 0.5
+ABOVE_NOISE = 1.3
+"""Least eigenvalue over the median of those beyond the rank: a component of noise leads the steps astray."""
+ONE_FRAME = 0.8
 """Share of a component that one frame may own: more is the noise of that frame."""
 DERIVATIVE = 0.3
 """Share of a component that derivatives of the leading maps explain: more is misalignment, not chemistry."""
@@ -46,6 +48,10 @@ WORSE = 1.002
 """Ratio of what is left to the least that was, from which an iteration is given up."""
 WIENER = 1.5
 """White noise of a map over its mean: interpolation takes noise from high frequencies only."""
+
+
+class NothingInCommon(Exception):
+    """The frames have no pixel in common that may be used."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,6 @@ class Fit:
     """(e,) residual of a frame over that of the median frame."""
     explained: np.ndarray
     """(e,) share of a frame that the model explains."""
-    change: np.ndarray
-    """(e, a) what two more components would change."""
     rank: int
     noise: float
     """Variance that the model leaves, weighted."""
@@ -211,6 +215,8 @@ class Registration:
             for y, x in {(round(y), round(x)) for y, x in theta[self.live, :2]}:
                 bad |= self.blocked[box[0] + y : box[1] + y, box[2] + x : box[3] + x]
             weight *= ~bad.ravel()
+        if not weight.any():
+            raise NothingInCommon
         return weight
 
     # ---- one step
@@ -232,12 +238,10 @@ class Registration:
         plain = _like_derivatives(va.astype(float), aa.astype(float), lam, self.modes) < DERIVATIVE
         plain[0] = True
         keep = np.flatnonzero(plain)[: self.rank]
-        more = np.arange(len(candidates))
         system = _System(u, lam, va, aa, scores, noise, self.live, self.modes)
         prior, pull = self._prior(theta)
         delta, covariance = system.solve(keep, prior, pull)
-        wider = system.solve(more, prior, pull)[0] - delta if len(more) > len(keep) else np.zeros_like(delta)
-        delta, wider = (moved - moved[self.live].mean(0) for moved in (delta, wider))
+        delta -= delta[self.live].mean(0)
         model = (u[:, keep] ** 2) @ lam[keep]
         misfit = self._misfits(aligned, model)
         self._model = aligned, u[:, keep], maps[keep], noise
@@ -247,7 +251,6 @@ class Registration:
             covariance,
             misfit,
             np.where(self.live, np.clip(model / np.maximum(np.diag(aligned.gram), 1e-30), 0, 1), 0.0),
-            wider,
             len(keep),
             max(values.sum() - lam[keep].sum(), 0.0) / n_pixels,
             float(np.abs(delta[self.live]).max()),
@@ -261,11 +264,11 @@ class Registration:
     def _candidates(self, values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Return the components that may be chemistry, two more than are used."""
         n = int(self.live.sum())
-        own = max(ONE_FRAME, min(0.8, 8 / n))
+        least = max(RESOLVED * values[0], ABOVE_NOISE * float(np.median(values[self.rank : n])))
         found = [
             k
             for k in range(min(self.rank + 6, n - 1))
-            if k == 0 or (values[k] > RESOLVED * values[0] and (vectors[:, k] ** 2).max() < own)
+            if k == 0 or (values[k] > least and (vectors[:, k] ** 2).max() < ONE_FRAME)
         ]
         return np.array(found[: self.rank + 2] or [0])
 

@@ -7,10 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import scipy.fft
 
-from xstxm._kernels.resample import cubic_weights, separable
-
-WHOLE = 1e-6
-"""Fraction of a pixel below which a shift is one of whole pixels."""
+from xstxm._kernels.resample import WHOLE, cubic_weights, gather, separable
 
 
 def move_frames(
@@ -21,9 +18,9 @@ def move_frames(
     Parameters
     ----------
     frames
-        float32, float64 or bool.
+        float32 or float64; masks and flags, bool or integers, go to the nearest pixel and are zero outside.
     method
-        ``"cubic"`` or ``"fourier"``; masks go to the nearest pixel.
+        ``"cubic"`` or ``"fourier"``.
     squared
         Weigh by the squares of the interpolation weights, as a variance is.
     matrices
@@ -36,12 +33,12 @@ def move_frames(
     turned = None if matrices is None else matrices.reshape(-1, 2, 2)
 
     def one(k: int) -> None:
-        if frames.dtype == bool:
+        if frames.dtype.kind != "f":
             target[k] = _nearest(flat[k], by[k], None if turned is None else turned[k])
         elif turned is not None:
-            target[k] = _transformed(flat[k], by[k], turned[k], order=1 if squared else 3)
-        elif method == "fourier" and not squared:
-            target[k] = _by_phase(flat[k], by[k])
+            gather(flat[k], *_placement(size, by[k], turned[k]), squared, target[k])
+        elif method == "fourier":
+            target[k] = _variance_by_phase(flat[k], by[k]) if squared else _by_phase(flat[k], by[k])
         else:
             _cubic(flat[k], by[k], squared, target[k])
 
@@ -57,27 +54,28 @@ def move_frames(
 def covered(size: tuple[int, int], shift: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     """Return the pixels (y, x) of a moved frame that cubic interpolation reaches."""
     full = np.ones(size, np.float32)
-    if matrix is not None:
-        return np.isfinite(_transformed(full, shift, matrix, order=1))
     out = np.empty(size, np.float32)
-    _cubic(full, shift, False, out)
+    if matrix is not None:
+        gather(full, *_placement(size, shift, matrix), False, out)
+    else:
+        _cubic(full, shift, False, out)
     return np.isfinite(out)
 
 
-def _stencil(shift: float, n: int, squared: bool) -> tuple[int, tuple[np.floating, ...], int, int]:
+def _stencil(shift: float, n: int, squared: bool, dtype: np.dtype) -> tuple[int, tuple[np.floating, ...], int, int]:
     """Return where the source of pixel 0 begins, its weights, and the first and last + 1 pixel that has all it needs."""
     whole = int(np.floor(-shift))
     fraction = -shift - whole
     if min(fraction, 1 - fraction) < WHOLE:
-        return int(np.rint(-shift)), (np.float32(1),), max(0, int(np.rint(shift))), min(n, n + int(np.rint(shift)))
-    weights = cubic_weights(fraction)
+        return int(np.rint(-shift)), (dtype.type(1),), max(0, int(np.rint(shift))), min(n, n + int(np.rint(shift)))
+    weights = cubic_weights(fraction, dtype)
     used = tuple(w * w for w in weights) if squared else weights
     return whole - 1, used, max(0, 1 - whole), min(n, n - 2 - whole)
 
 
 def _cubic(frame: np.ndarray, shift: np.ndarray, squared: bool, out: np.ndarray) -> None:
     (row, weights_y, top, bottom), (column, weights_x, left, right) = (
-        _stencil(float(by), n, squared) for by, n in zip(shift, frame.shape, strict=True)
+        _stencil(float(by), n, squared, out.dtype) for by, n in zip(shift, frame.shape, strict=True)
     )
     if top >= bottom or left >= right:
         out[...] = np.nan
@@ -95,9 +93,26 @@ def _by_phase(frame: np.ndarray, shift: np.ndarray) -> np.ndarray:
     ky, kx = scipy.fft.fftfreq(2 * rows)[:, None], scipy.fft.rfftfreq(2 * columns)
     phase = np.exp(-2j * np.pi * (ky * shift[0] + kx * shift[1])).astype(np.result_type(frame.dtype, np.complex64))
     moved = scipy.fft.irfft2(scipy.fft.rfft2(mirrored) * phase, s=mirrored.shape)[:rows, :columns]
-    y, x = np.arange(rows)[:, None] - shift[0], np.arange(columns) - shift[1]
-    inside = (y > -WHOLE) & (y < rows - 1 + WHOLE) & (x > -WHOLE) & (x < columns - 1 + WHOLE)
-    return np.where(inside, moved, np.nan)
+    return np.where(_inside(frame.shape, shift), moved, np.nan)
+
+
+def _variance_by_phase(variance: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    along_y, along_x = (_phase_matrix(n, float(by)) ** 2 for n, by in zip(variance.shape, shift, strict=True))
+    return np.where(_inside(variance.shape, shift), along_y @ variance @ along_x.T, np.nan)
+
+
+def _phase_matrix(n: int, shift: float) -> np.ndarray:
+    """Return the weights (n, n) with which `_by_phase` moves along one axis."""
+    mirrored = np.concatenate([np.eye(n), np.eye(n)[::-1]])
+    phase = np.exp(-2j * np.pi * scipy.fft.rfftfreq(2 * n) * shift)[:, None]
+    return scipy.fft.irfft(scipy.fft.rfft(mirrored, axis=0) * phase, 2 * n, axis=0)[:n]
+
+
+def _inside(size: tuple[int, ...], shift: np.ndarray) -> np.ndarray:
+    """Return where a moved frame lies between pixels of the frame."""
+    y, x = (np.arange(n) - by for n, by in zip(size, shift, strict=True))
+    rows, columns = ((at > -WHOLE) & (at < n - 1 + WHOLE) for at, n in zip((y, x), size, strict=True))
+    return rows[:, None] & columns
 
 
 def _placement(size: tuple[int, int], shift: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,15 +120,9 @@ def _placement(size: tuple[int, int], shift: np.ndarray, matrix: np.ndarray) -> 
     return matrix, centre - matrix @ centre - shift
 
 
-def _transformed(frame: np.ndarray, shift: np.ndarray, matrix: np.ndarray, order: int) -> np.ndarray:
-    from scipy.ndimage import affine_transform
-
-    matrix, offset = _placement(frame.shape, shift, matrix)
-    return affine_transform(frame, matrix, offset, order=order, mode="constant", cval=np.nan, output=frame.dtype)
-
-
 def _nearest(frame: np.ndarray, shift: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     from scipy.ndimage import affine_transform
 
     matrix, offset = _placement(frame.shape, shift, np.eye(2) if matrix is None else matrix)
-    return affine_transform(frame.astype(np.uint8), matrix, offset, order=0, mode="constant", cval=0).astype(bool)
+    plain = frame.astype(np.uint8) if frame.dtype == bool else frame
+    return affine_transform(plain, matrix, offset, order=0, mode="constant", cval=0).astype(frame.dtype)

@@ -62,7 +62,7 @@ class Scale:
         return values
 
     def at_an_end(self, images: np.ndarray, first: int) -> np.ndarray:
-        """Return where images lie at the ends, as those of hot and dead pixels do, and of those that are not finite."""
+        """Return where images lie at the ends, as those of hot and dead pixels do."""
         at = slice(first, first + len(images))
         low, high = ((end - self.centre)[at, None, None] for end in (self.low, self.high))
         return (images <= low + 0.01) | (images >= high - 0.01)

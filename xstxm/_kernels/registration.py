@@ -23,7 +23,7 @@ MOVED = 0.8
 """Spread of the displacements in pixels from which a pattern can be told from the sample."""
 FEW, ROUNDS = 4, 4
 """Components of a model that leaves a pattern to the residual, and how often it and the maps are found in turn."""
-BETTER = 0.97
+BETTER = 0.985
 """Share of the noise that may be left with a pattern taken off for the pattern to be believed."""
 MISFIT = 3.0
 """Residual of a frame over that of the median frame from which the frame is left out."""
@@ -99,10 +99,18 @@ class Correlated:
         return self._pairs(np.concatenate([image[None], self.frames]), [(0, k + 1) for k in range(n)])
 
     def to_previous(self) -> np.ndarray:
-        """Place every frame against the one before; errors add up."""
-        steps = self._pairs(self.frames, [(k, k + 1) for k in range(len(self.frames) - 1)])
-        found = np.concatenate([[[0.0, 0.0, 1.0, np.inf]], steps])
-        found[:, :2] = np.cumsum(found[:, :2], axis=0)
+        """Place every frame against the last clear one before it; errors add up."""
+        n = len(self.frames)
+        found = np.concatenate(
+            [[[0.0, 0.0, 1.0, np.inf]], self._pairs(self.frames, [(k, k + 1) for k in range(n - 1)])]
+        )
+        before = 0
+        for k in range(1, n):
+            if before < k - 1:
+                found[k] = self._pairs(self.frames[[before, k]], [(0, 1)])[0]
+            found[k, :2] += found[before, :2]
+            if found[k, 3] >= correlation.UNCLEAR:
+                before = k
         return found
 
     def to_neighbours(self) -> np.ndarray:
@@ -165,26 +173,26 @@ def register(
     for images in levels[1:]:
         masks.append(_halved(masks[-1], images.shape[1:]))
     theta[:, :2] = start(levels[-1], weight > 0, (reach[0] / scale, reach[1] / scale), masks[-1], threads)
-    pattern, blocked = np.nan, np.zeros(0)
+    pattern, patterned, blocked = np.nan, False, np.zeros(0)
     for k in range(len(levels) - 1, -1, -1):
         level = Registration(
             levels[k], weight, used=masks[k], modes=modes, rank=rank, step_prior=step_prior / 2.0**k, threads=threads
         )
         coarsest = k == len(levels) - 1
         if coarsest:
-            theta = _block_lines(level, theta)
+            theta = _block_lines(level, theta) if modes == 2 else theta
         else:
             level.blocked |= _doubled(blocked, level.blocked.shape)
         fit = level.run(theta, most=10 if coarsest else 3 if k else 2)
         if modes == 2 and not pattern <= PATTERN:
             fit = _without_pattern(level, fit)
-            pattern = fit.pattern
+            pattern, patterned = fit.pattern, fit.patterned
         if coarsest:
             fit = _between_neighbours(fit, lost := _lost(level, fit))
             weight = np.where(lost, 0.0, weight)
         theta, blocked = fit.theta * 2 if k else fit.theta, level.blocked
     lost |= _lost(level, fit)
-    return replace(_between_neighbours(fit, lost), lost=lost, pattern=pattern, patterned=pattern > PATTERN)
+    return replace(_between_neighbours(fit, lost), lost=lost, pattern=pattern, patterned=patterned)
 
 
 def _halved(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -238,7 +246,8 @@ def _without_pattern(level: Registration, fit: Fit) -> Fit:
         pattern = level.find_pattern(theta)
         theta = found.theta
     found = level.run(theta, most=3)
-    return replace(found, pattern=pattern) if found.noise < BETTER * fit.noise else replace(fit, pattern=0.0)
+    better = found.noise < BETTER * fit.noise
+    return replace(found if better else fit, pattern=pattern, patterned=better)
 
 
 def _lost(level: Registration, fit: Fit) -> np.ndarray:

@@ -1,0 +1,495 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import xarray as xr
+from drifting import PIXEL, as_stack, drifting_stack, errors, path, rms
+from laziness import raise_if_dask_computes
+
+import xstxm
+from xstxm.conventions import FRAME_FLAGS
+from xstxm.errors import (
+    AlignmentWarning,
+    ChoiceError,
+    ConvergenceWarning,
+    IncompatibleUnitsError,
+    MissingCoordinateError,
+    MissingDimensionError,
+    MissingVariableError,
+    OptionError,
+    SchemaError,
+)
+
+N = 48
+
+
+def estimate(*args, **options):
+    """Shifts of a stack so small or poor that the last step may be a large one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return xstxm.estimate_shifts(*args, **options)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return drifting_stack(n=N)
+
+
+@pytest.fixture(scope="module")
+def found(sound):
+    return xstxm.estimate_shifts(sound)
+
+
+def flags(shifts):
+    """Positions of the frames that are flagged."""
+    return set(np.flatnonzero(shifts["frame_quality"].values.ravel()).tolist())
+
+
+def standardised(shifts, stack):
+    stderr = np.stack([shifts["shift_y_stderr"], shifts["shift_x_stderr"]], -1).reshape(-1, 2) / PIXEL
+    return rms(errors(shifts, stack) / stderr)
+
+
+def replaced(stack, at, values):
+    counts = stack["intensity"].copy(deep=True)
+    counts[at] = values
+    return stack.assign(intensity=counts)
+
+
+def poisson(mean, shape, seed=9):
+    return np.random.default_rng(seed).poisson(mean, shape)
+
+
+# ---- accuracy
+
+
+def test_estimate_shifts__finds_the_drift_and_knows_how_well(sound, found):
+    xstxm.testing.assert_conforms(found, "estimate_shifts")
+    assert rms(errors(found, sound)) < 0.045
+    assert np.abs(errors(found, sound)).max() < 0.2
+    assert not flags(found)
+    assert found["shift_y"].attrs["units"] == "um"
+    assert float(found["shift_y"][0]) == float(found["shift_x"][0]) == 0
+    assert (found["correlation"] > 0.9).all()
+    assert found.attrs["n_components"] == 4
+
+
+def test_estimate_shifts__standard_errors_are_those_of_many_stacks():
+    ratios = []
+    for seed in range(5):
+        stack = drifting_stack(n=40, seed=seed, counts=1000)
+        ratios.append(standardised(estimate(stack), stack))
+    assert 0.7 < rms(ratios) < 1.4
+
+
+@pytest.mark.parametrize("reference", ["neighbours", "previous", "first", "mean", "515 eV", 534.0])
+def test_estimate_shifts__by_correlation_is_near(sound, reference):
+    if reference == "515 eV":
+        reference = "514.8 eV"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AlignmentWarning)  # a frame at the peak may be unclear against one far from it
+        shifts = xstxm.estimate_shifts(sound, reference)
+    sure = shifts["frame_quality"].values == 0
+    assert sure.sum() > 0.85 * N
+    off = errors(shifts, sound)[sure]
+    assert rms(off - off.mean(0)) < 0.15
+    assert np.isnan(shifts["shift_y_stderr"]).all()
+    assert np.isnan(shifts["residual_ratio"]).all()
+    at = 0 if isinstance(reference, str) and "eV" not in reference else int(
+        np.abs(sound["energy"].values - float(str(reference).removesuffix(" eV"))).argmin()
+    )  # fmt: skip
+    np.testing.assert_allclose([shifts["shift_y"][at], shifts["shift_x"][at]], 0, atol=1e-9)
+
+
+def test_estimate_shifts__model_is_better_than_correlation(sound, found):
+    by_correlation = xstxm.estimate_shifts(sound, "neighbours")
+    assert rms(errors(found, sound)) < 0.85 * rms(errors(by_correlation, sound))
+
+
+def test_estimate_shifts__to_the_image_of_another_detector_are_against_that_image(sound):
+    first = sound["intensity"].isel(energy=0, drop=True)
+    other = (3 * first + 100).assign_attrs(units="count")
+    shifts = xstxm.estimate_shifts(sound, other)
+    assert rms(errors(shifts, sound)) < 0.15
+    moved = other.roll(y=2, x=-3)
+    apart = xstxm.estimate_shifts(sound, moved.assign_attrs(units="count")) - shifts
+    np.testing.assert_allclose(apart["shift_y"] / PIXEL, 2, atol=0.1)
+    np.testing.assert_allclose(apart["shift_x"] / PIXEL, -3, atol=0.1)
+
+
+@pytest.mark.parametrize("step", [(-PIXEL, PIXEL), (PIXEL, -PIXEL)])
+def test_estimate_shifts__are_added_to_positions_on_descending_axes(step):
+    moved = path(40, seed=1)
+    up = drifting_stack(n=40, moved=moved, seed=1)
+    turned = as_stack(up["intensity"].values, moved, step=step)
+    shifts = xstxm.estimate_shifts(turned)
+    assert rms(errors(shifts, turned)) < 0.06
+    plain = xstxm.estimate_shifts(up)
+    for axis, size in zip(("y", "x"), step, strict=True):
+        np.testing.assert_allclose(shifts[f"shift_{axis}"], plain[f"shift_{axis}"] * np.sign(size), atol=1e-9)
+
+
+def test_estimate_shifts__agrees_with_the_truth_of_simulate_stack():
+    stack = xstxm.testing.simulate_stack(shape=(80, 96), drift="90 nm", seed=1)
+    shifts = xstxm.estimate_shifts(stack)
+    for axis in ("y", "x"):
+        off = (shifts[f"shift_{axis}"] - stack[f"true_shift_{axis}"]) / 0.03
+        assert float(off.std()) < 0.05
+
+
+def changed(**kinds):
+    return [pytest.param(change, id=name.replace("_", " ")) for name, change in kinds.items()]
+
+
+@pytest.mark.parametrize(
+    "change",
+    changed(
+        reversed_energies=lambda s: s.isel(energy=slice(None, None, -1)),
+        integers=lambda s: s.assign(intensity=s["intensity"].astype("uint16")),
+        float64=lambda s: s.assign(intensity=s["intensity"].astype(float)),
+        rates=lambda s: s.assign(intensity=(s["intensity"] / 2).assign_attrs(units="count/ms")),
+        transposed=lambda s: s.transpose("x", "energy", "y"),
+        duplicates=lambda s: s.assign_coords(energy=("energy", np.repeat(s["energy"].values[::2], 2), {"units": "eV"})),
+        nanometres=lambda s: s.assign_coords({a: (s[a] * 1000).assign_attrs(units="nm") for a in ("y", "x")}),
+    ),
+)
+def test_estimate_shifts__does_not_mind_how_the_stack_is_written(sound, found, change):
+    stack = change(sound)
+    shifts = xstxm.estimate_shifts(stack)
+    in_um = 1000 if stack["y"].attrs["units"] == "nm" else 1
+    for axis in ("y", "x"):
+        values = shifts[f"shift_{axis}"].values / in_um
+        values = values[::-1] if stack["energy"][0] > stack["energy"][-1] else values
+        np.testing.assert_allclose(values - values[0], found[f"shift_{axis}"], atol=0.02 * PIXEL)
+
+
+def test_estimate_shifts__of_optical_density(sound, found):
+    density = sound["intensity"].copy(data=-np.log((sound["intensity"].values + 0.5) / 2000)).assign_attrs(units="1")
+    stack = sound.assign(optical_density=density)
+    shifts = xstxm.estimate_shifts(stack, signal="optical_density")
+    assert rms(errors(shifts, sound)) < 0.05
+    xr.testing.assert_equal(shifts, xstxm.estimate_shifts(density))
+
+
+def test_estimate_shifts__of_frames_with_a_polarization(sound):
+    turned, plain = (drifting_stack(n=40, moved=path(40, seed=seed)) for seed in (7, 8))
+    both = xr.concat([turned, plain], xr.Variable("polarization", [0.0, 90.0]))
+    shifts = xstxm.estimate_shifts(both)
+    assert shifts["shift_y"].dims == ("polarization", "energy")
+    for k, stack in enumerate((turned, plain)):
+        assert rms(errors(shifts.isel(polarization=k), stack)) < 0.09
+
+
+def test_estimate_shifts__dask_equals_numpy(sound, found):
+    lazy = sound.chunk(energy=7, y=40, x=50)
+    with raise_if_dask_computes(max_computes=3):
+        shifts = xstxm.estimate_shifts(lazy)
+    for name in ("shift_y", "shift_x", "shift_y_stderr"):
+        np.testing.assert_allclose(shifts[name], found[name], atol=2e-3 * PIXEL)
+
+
+def test_estimate_shifts__region_and_mask_leave_pixels_out(sound):
+    rng = np.random.default_rng(3)
+    still = sound["intensity"].copy(deep=True)
+    still[:, :, :50] = (1500 + 800 * (rng.uniform(size=(96, 50)) > 0.5)).astype("float32")  # does not move
+    stack = sound.assign(intensity=still)
+    right = {"x": (float(stack["x"][52]), float(stack["x"][-1]))}
+    by_region = estimate(stack, region=right)
+    assert rms(errors(by_region, sound)) < 0.13
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert rms(errors(xstxm.estimate_shifts(stack), sound)) > 0.3
+    masked = stack.assign(mask=xstxm.roi.region_mask(stack["intensity"], right))
+    xr.testing.assert_equal(estimate(masked), by_region)
+
+
+def test_estimate_shifts__step_ties_frames_to_their_neighbours():
+    moved = path(40, walk=0, linear=2.5, seed=2)
+    stack = drifting_stack(n=40, counts=40, moved=moved, seed=2)
+    free, smooth = xstxm.estimate_shifts(stack), xstxm.estimate_shifts(stack, step="3 nm")
+    assert rms(errors(smooth, stack)) < 0.6 * rms(errors(free, stack))
+
+
+def test_estimate_shifts__similarity_finds_magnification_and_rotation_and_apply_undoes_them():
+    n, shape = 30, (110, 124)
+    still = drifting_stack(shape, n, counts=1e9, moved=np.zeros((n, 2)))["intensity"].values.astype(float)
+    zoom, angle = 1 + 0.01 * np.linspace(-1, 1, n), np.radians(1.0) * np.sin(np.linspace(0, 3, n))
+    counts = np.empty_like(still)
+    middle = (np.array(shape) - 1) / 2
+    for e in range(n):
+        turn = np.array([[np.cos(angle[e]), np.sin(angle[e])], [-np.sin(angle[e]), np.cos(angle[e])]]) * zoom[e]
+        back = np.linalg.inv(turn)
+        counts[e] = scipy.ndimage.affine_transform(still[e], back, middle - back @ middle, order=5, mode="mirror")
+    rng = np.random.default_rng(4)
+    stack = as_stack(rng.poisson(np.clip(counts / 1e9, 0, None) * 3000), np.zeros((n, 2)))
+    stack = stack.isel(y=slice(7, -7), x=slice(7, -7))
+    shifts = xstxm.estimate_shifts(stack, transform="similarity")
+    assert float(np.abs(shifts["magnification"] - zoom / zoom[0]).max()) < 0.004
+    assert float(np.abs(shifts["rotation"] - np.degrees(angle - angle[0])).max()) < 0.15
+    aligned = xstxm.apply_shifts(stack, shifts, crop=True)["intensity"]
+    pair = [aligned.isel(energy=k).values.ravel() for k in (0, 1, n - 2, n - 1)]
+    plain = stack["intensity"].sel(y=aligned["y"], x=aligned["x"])
+    as_it_was = [plain.isel(energy=k).values.ravel() for k in (0, 1, n - 2, n - 1)]
+    assert np.corrcoef(pair[0], pair[3])[0, 1] > np.corrcoef(as_it_was[0], as_it_was[3])[0, 1] + 0.005
+
+
+# ---- damaged and poor stacks
+
+
+def damaged(**kinds):
+    return [pytest.param(*kind, id=name.replace("_", " ")) for name, kind in kinds.items()]
+
+
+@pytest.mark.parametrize(
+    ("at", "values", "flag"),
+    damaged(
+        empty_frames=([0, 17, 18, 47], poisson(0.5, (4, 96, 112)), "no_beam"),
+        a_frame_of_nan=([20], np.nan, "not_measured"),
+        a_constant_frame=([20], 700.0, "constant"),
+    ),
+)
+def test_estimate_shifts__flags_frames_that_hold_nothing(sound, at, values, flag):
+    stack = replaced(sound, at, values)
+    with pytest.warns(AlignmentWarning, match=f"the shift of {len(at)} of 48 frames was not found"):
+        shifts = xstxm.estimate_shifts(stack)
+    assert flags(shifts) == set(at)
+    assert (shifts["frame_quality"][at] == FRAME_FLAGS[flag]).all()
+    off = errors(shifts, sound)
+    rest = np.setdiff1d(np.arange(N), at)
+    assert rms(off[rest] - off[rest].mean(0)) < 0.05
+    assert np.abs(off - off[rest].mean(0)).max() < 1.0  # between their neighbours
+    aligned = xstxm.apply_shifts(stack, shifts)
+    assert np.isfinite(aligned["intensity"][1, 48, 56])
+
+
+@pytest.mark.parametrize("reference", ["neighbours", "previous", "first", "mean"])
+def test_estimate_shifts__by_correlation_flags_frames_without_sample(sound, reference):
+    at = [12, 33]
+    stack = replaced(sound, at, poisson(2000, (2, 96, 112)))
+    with pytest.warns(AlignmentWarning, match="frames was not found"):
+        shifts = xstxm.estimate_shifts(stack, reference)
+    assert flags(shifts) >= set(at)
+    sure = shifts["frame_quality"].values == 0
+    off = errors(shifts, sound)[sure]
+    assert sure.sum() >= N - 6
+    assert np.abs(off - off.mean(0)).max() < 0.6  # a lost frame does not take those behind it along
+
+
+def test_estimate_shifts__takes_a_pattern_of_the_detector_off_or_warns():
+    stack = drifting_stack(n=40, flat=0.03, moved=path(40, walk=6, linear=6, seed=3), seed=3)
+    with pytest.warns(AlignmentWarning, match="a pattern stands still on the detector"):
+        shifts = xstxm.estimate_shifts(stack)
+    assert shifts.attrs["pattern"] > 3
+    assert rms(errors(shifts, stack)) < 0.12
+
+
+def test_estimate_shifts__does_not_mind_dead_and_hot_pixels_rows_and_gains(sound):
+    counts = sound["intensity"].copy(deep=True)
+    counts *= np.random.default_rng(0).uniform(0.9, 1.1, (N, 1, 1)).astype("float32")
+    counts[:, 40, 30:60] = 60000.0
+    counts[:, 70, 20], counts[:, 12, 90] = 0.0, np.nan
+    shifts = xstxm.estimate_shifts(sound.assign(intensity=counts))
+    assert rms(errors(shifts, sound)) < 0.06
+    assert not flags(shifts)
+
+
+def test_estimate_shifts__does_not_mind_a_tilt_of_the_illumination(sound):
+    y = np.linspace(-1, 1, 96)[:, None]
+    tilt = np.stack([1 + 0.1 * np.sin(k / 7) * y + 0.05 * np.cos(k / 11) * np.linspace(-1, 1, 112) for k in range(N)])
+    stack = sound.assign(intensity=(sound["intensity"] * tilt.astype("float32")).assign_attrs(units="count"))
+    shifts = xstxm.estimate_shifts(stack)
+    assert rms(errors(shifts, sound)) < 0.05
+
+
+@pytest.mark.parametrize(("n", "most"), [(24, 0.06), (16, 0.1), (6, 0.3), (3, 0.12)])
+def test_estimate_shifts__of_few_frames(n, most):
+    off = []
+    for seed in range(3):
+        stack = drifting_stack(n=n, seed=seed)
+        off.append(errors(estimate(stack), stack))
+    assert rms(np.concatenate(off)) < most
+
+
+def test_estimate_shifts__finds_a_long_way_with_a_jump():
+    moved = path(40, walk=3, linear=8, seed=4)
+    moved[20:] += (5, -4)
+    stack = drifting_stack((112, 128), 40, moved=moved, seed=4)
+    assert rms(errors(xstxm.estimate_shifts(stack), stack)) < 0.06
+
+
+def test_estimate_shifts__does_not_mind_contrast_that_inverts():
+    energy = np.linspace(508, 540, 40)
+    rise = 0.2 + 0.8 * (0.5 + np.arctan(energy - 520) / np.pi)
+    absorption = np.stack([rise, np.full(40, 0.55), 0 * energy, 0.3 * (520 / energy) ** 3])
+    stack = drifting_stack(n=40, absorption=absorption, counts=4000, seed=5)
+    shifts = xstxm.estimate_shifts(stack)
+    assert np.abs(errors(shifts, stack)).max() < 1.0
+
+
+def test_estimate_shifts__of_an_aligned_stack_are_none(sound):
+    aligned = xstxm.align(sound, crop=True)
+    shifts = estimate(aligned)
+    for axis in ("y", "x"):
+        left = shifts[f"shift_{axis}"] - shifts[f"shift_{axis}"].median()
+        assert rms(left[1:]) < 0.06 * PIXEL
+        # the frame that was not interpolated differs from the others, and its error says so
+        assert abs(float(left[0])) < 4 * float(shifts[f"shift_{axis}_stderr"][0])
+    assert "shift_y" in aligned.coords
+
+
+# ---- bad input
+
+
+def test_estimate_shifts__flags_frames_beyond_max_shift():
+    moved = path(40, seed=1)
+    moved[25] += (0, 9)
+    stack = drifting_stack(n=40, moved=moved, seed=1)
+    with pytest.warns(AlignmentWarning, match="of 40 frames was not found"):
+        shifts = xstxm.estimate_shifts(stack, max_shift=5 * PIXEL)
+    assert 25 in flags(shifts)
+
+
+@pytest.mark.parametrize("reference", ["model", "neighbours"])
+def test_estimate_shifts__frames_that_do_not_correlate_are_never_silently_placed(reference):
+    noise = as_stack(poisson(500, (12, 60, 70)), np.zeros((12, 2)))
+    with pytest.warns() as caught:
+        shifts = xstxm.estimate_shifts(noise, reference)
+    assert any(issubclass(one.category, AlignmentWarning | ConvergenceWarning) for one in caught)
+    if reference == "neighbours":
+        assert len(flags(shifts)) > 6
+    else:
+        assert flags(shifts) or float(shifts["shift_y_stderr"].median()) > 0.3 * PIXEL
+
+
+def small(stack):
+    return stack.isel(y=slice(20), x=slice(30))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        pytest.param(lambda s: s.isel(energy=[3]), SchemaError, "1 of 1 frames hold an image, alignment needs two", id="one energy"),
+        pytest.param(lambda s: s * np.nan, SchemaError, "0 of 48 frames hold an image", id="nan"),
+        pytest.param(small, SchemaError, "frames of 20 x 30 pixels: alignment needs 24", id="tiny frames"),
+        pytest.param(lambda s: s.drop_vars("y"), MissingCoordinateError, "dimension 'y' has no coordinate values", id="no y"),
+        pytest.param(lambda s: s.isel(x=0), MissingDimensionError, "no dimension 'x'.*only images can be aligned", id="a line"),
+        pytest.param(lambda s: s.isel(energy=0), MissingDimensionError, "no dimension 'energy'", id="no energy"),
+        pytest.param(lambda s: s.isel(y=np.r_[0:40, 50:96]), SchemaError, "'y' is not evenly spaced", id="uneven"),
+        pytest.param(lambda s: s.drop_vars("intensity"), MissingVariableError, "'intensity' is missing", id="no counts"),
+        pytest.param(lambda s: s.assign(mask=xr.zeros_like(s["intensity"][0], bool)), OptionError, "it holds no pixel", id="mask"),
+    ],
+)  # fmt: skip
+def test_estimate_shifts__refuses_stacks_that_cannot_be_aligned(sound, change, error, message):
+    with xr.set_options(keep_attrs=True), pytest.raises(error, match=message):
+        xstxm.estimate_shifts(change(sound))
+
+
+@pytest.mark.parametrize(
+    ("reference", "options", "error", "message"),
+    [
+        pytest.param("modell", {}, ChoiceError, "unknown reference 'modell'.*did you mean 'model'", id="typo"),
+        pytest.param("600 eV", {}, OptionError, "its energies are 508 to 540", id="energy outside"),
+        pytest.param("model", {"transform": "affine"}, ChoiceError, "unknown transform 'affine'", id="transform"),
+        pytest.param("mean", {"step": "10 nm"}, OptionError, "go with reference='model' only", id="step"),
+        pytest.param("mean", {"transform": "similarity"}, OptionError, "go with reference='model' only", id="similarity"),
+        pytest.param("model", {"n_components": 0}, OptionError, "a whole number of one or more", id="no components"),
+        pytest.param("model", {"n_components": 2.5}, OptionError, "a whole number of one or more", id="half a component"),
+        pytest.param("model", {"n_components": "six"}, OptionError, "a whole number of one or more", id="a word"),
+        pytest.param("model", {"max_shift": -1}, OptionError, "a distance above zero", id="negative reach"),
+        pytest.param("model", {"max_shift": "3 eV"}, IncompatibleUnitsError, "max_shift", id="unit"),
+        pytest.param("model", {"region": {"x": (0.0, 0.1)}}, SchemaError, "no pixel in common|too small", id="tiny region"),
+    ],
+)  # fmt: skip
+def test_estimate_shifts__refuses_options_that_make_no_sense(sound, reference, options, error, message):
+    with pytest.raises(error, match=message):
+        xstxm.estimate_shifts(sound, reference, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda s: s["intensity"], "a reference image has no energy", id="a stack"),
+        pytest.param(lambda s: s["intensity"].isel(energy=0, y=slice(50), drop=True), "has 50 pixels along 'y', the stack 96", id="size"),
+    ],
+)  # fmt: skip
+def test_estimate_shifts__refuses_images_of_another_grid(sound, change, message):
+    with pytest.raises(SchemaError, match=message):
+        xstxm.estimate_shifts(sound, change(sound))
+
+
+def test_estimate_shifts__refuses_a_reference_frame_that_holds_nothing(sound):
+    stack = replaced(sound, [10], np.nan)
+    with pytest.raises(OptionError, match="the frame at that energy holds no image"):
+        xstxm.estimate_shifts(stack, float(stack["energy"][10]))
+
+
+# ---- what it is for
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """An undrifted stack and one that drifted by 200 nm, aligned, on the same pixels."""
+    options = {"shape": (96, 128), "counts": 3000, "seed": 3}
+    still = xstxm.testing.simulate_stack(**options)
+    drifting = xstxm.testing.simulate_stack(**options, drift="200 nm")
+    aligned = xstxm.align(drifting, crop=True)
+    return still.sel(y=aligned["y"], x=aligned["x"]), aligned
+
+
+def right_share(stack):
+    references = xstxm.testing.simulate_references()
+    i0 = stack["true_i0"].rename("i0")
+    phases = stack.stxm.optical_density(i0).stxm.phase_map(references)
+    truth = stack["true_label"]
+    amounts = stack["true_thickness"]
+    clear = (amounts.max("reference") > 0.8 * amounts.sum("reference")) & (amounts.sum("reference") > 30)
+    return float((phases["phase_label"] == truth).where(clear).mean())
+
+
+def test_align__phase_map_is_as_right_as_without_drift(pair):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        still, aligned = (right_share(stack) for stack in pair)
+    assert still > 0.9
+    assert aligned > still - 0.01
+
+
+def stripes(stack):
+    """Power of the first eigenimages at high frequencies along one axis and low ones along the other, over all."""
+    od = stack.stxm.optical_density(stack["true_i0"].rename("i0"))
+    images = od.stxm.pca(6)["eigenimages"].transpose("component", "y", "x").values
+    images = images - images.mean((1, 2), keepdims=True)
+    taper = np.hanning(images.shape[1])[:, None] * np.hanning(images.shape[2])
+    power = np.abs(np.fft.fft2(images * taper)) ** 2
+    y, x = (np.abs(np.fft.fftfreq(n)) for n in images.shape[1:])
+    bands = ((y[:, None] > 0.25) & (x < 0.03)) | ((y[:, None] < 0.03) & (x > 0.25))
+    return power[:, bands].sum(1) / power.sum((1, 2))
+
+
+def test_align__leaves_no_stripes_in_the_eigenimages(pair):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        still, aligned = (stripes(stack) for stack in pair)
+    assert (aligned < np.maximum(2 * still, 1e-3)).all()
+
+
+def test_estimate_shifts__follows_a_drift_imposed_on_a_measured_stack(real_data):
+    stack = xr.open_dataset(real_data / "fe-l-edge-stack" / "71214078.hdr", engine="stxm").load()
+    cut = {"y": slice(10, -10), "x": slice(10, -10)}
+    counts = stack["intensity"]
+    moved = path(len(counts), walk=3, linear=4)
+    there = np.stack(
+        [
+            scipy.ndimage.shift(f.astype(float), d, order=5, mode="reflect")
+            for f, d in zip(counts.values, moved, strict=True)
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its counts are not Poisson, and it has been aligned before
+        before = xstxm.estimate_shifts(counts.isel(cut))
+        after = xstxm.estimate_shifts(counts.copy(data=np.maximum(there, 0).astype("float32")).isel(cut))
+    change = np.stack([(after[f"shift_{a}"] - before[f"shift_{a}"]) / 0.08 for a in ("y", "x")], -1) + moved
+    assert rms(change - change.mean(0)) < 0.03
