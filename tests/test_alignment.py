@@ -249,6 +249,11 @@ def damaged(**kinds):
         empty_frames=([0, 17, 18, 47], poisson(0.5, (4, 96, 112)), "no_beam"),
         a_frame_of_nan=([20], np.nan, "not_measured"),
         a_constant_frame=([20], 700.0, "constant"),
+        half_dark_frames=(
+            [10, 30],
+            np.where(np.arange(96)[:, None] < 48, poisson(1, (2, 96, 112)), 400),
+            "partly_dark",
+        ),
     ),
 )
 def test_estimate_shifts__flags_frames_that_hold_nothing(sound, at, values, flag):

@@ -36,6 +36,7 @@ SIDEWAYS = {
     ("references", "energy"),
     ("clustering", "decomposition"),
     ("_sums", "_apply"),
+    ("_partition", "_kernels"),
     ("clustering", "fitting"),
     ("clustering", "roi"),
     ("decomposition", "roi"),

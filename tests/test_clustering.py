@@ -11,6 +11,8 @@ from laziness import raise_if_dask_computes
 
 import xstxm
 from xstxm import _partition
+from xstxm._kernels import kmeans
+from xstxm._sums import in_memory
 from xstxm.errors import ChoiceError, IncompatibleUnitsError, OptionError, SchemaError
 
 METHODS = ["kmeans", "gaussian_mixture", "hdbscan"]
@@ -291,6 +293,96 @@ def test_kmeans__inertia_is_no_higher_than_that_of_ten_starts_on_all_pixels():
 
     peer = KMeans(6, n_init=10, random_state=0).fit(points, sample_weight=weight).cluster_centers_
     assert inertia(_partition.kmeans_centres(points, weight, 6, 0)) <= inertia(peer) * (1 + 1e-5)
+
+
+def blobs(n, n_clusters, n_components, seed, spread=0.5, dtype="float64"):
+    rng = np.random.default_rng(seed)
+    centres = 2 * rng.normal(size=(n_clusters, n_components))
+    points = centres[rng.integers(n_clusters, size=n)] + spread * rng.normal(size=(n, n_components))
+    return points.astype(dtype), rng.uniform(0.1, 2, n).astype(dtype)
+
+
+@settings(max_examples=15)
+@given(st.integers(2, 7), st.integers(1, 6), st.integers(2, 1500), st.integers(0, 99))
+def test_lloyd__goes_where_scikit_learn_goes_from_the_same_start(n_clusters, n_components, n, seed):
+    import warnings
+
+    from sklearn.cluster import KMeans
+
+    points, weight = blobs(max(n, n_clusters), n_clusters, n_components, seed)
+    along = np.ascontiguousarray(points.T)
+    start = kmeans.seeds(along, weight, np.random.default_rng(seed).random((n_clusters, 3)))
+    peer = KMeans(n_clusters, init=start, n_init=1, tol=0, max_iter=500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer.fit(points, sample_weight=weight)
+    centres, inertia, passes = kmeans.lloyd(along, weight, start, 0.0, 500)
+    np.testing.assert_allclose(centres, peer.cluster_centers_, atol=1e-9)
+    assert inertia == pytest.approx(peer.inertia_, rel=1e-9, abs=1e-9)
+    assert passes <= 500
+
+
+def test_lloyd__never_raises_the_inertia_and_leaves_its_start_alone():
+    points, weight = blobs(3000, 6, 4, 1, spread=2.0, dtype="float32")
+    along = np.ascontiguousarray(points.T)
+    start = along[:, :6].T.copy()
+    held = start.copy()
+    values = [kmeans.lloyd(along, weight, start, 0.0, passes)[1] for passes in range(1, 30)]
+    np.testing.assert_array_equal(start, held)
+    assert values[0] > 1.05 * values[-1]
+    assert (np.diff(values) <= 1e-6 * values[0]).all()
+
+
+def test_lloyd__a_centre_without_points_moves_to_the_one_that_is_worst_off():
+    points = np.array([[0.0, 0.1, 0.2, 10.0, 10.1, 30.0]])
+    centres, inertia, _ = kmeans.lloyd(points, np.ones(6), np.array([[0.0], [9.0], [1e3]]), 0.0, 100)
+    np.testing.assert_allclose(np.sort(centres.ravel()), [0.1, 10.05, 30])
+    assert inertia == pytest.approx(0.02 + 0.005)
+
+
+def test_seeds__are_different_points_one_in_each_group():
+    points, weight = blobs(4000, 5, 3, 3, spread=0.01)
+    along = np.ascontiguousarray(points.T)
+    for seed in range(5):
+        found = kmeans.seeds(along, weight, np.random.default_rng(seed).random((5, 4)))
+        assert all((points == centre).all(1).any() for centre in found)
+        nearest = ((points[:, None] - found) ** 2).sum(-1).min(1)
+        assert nearest.max() < 0.05
+
+
+def test_kmeans__takes_points_without_weight_and_points_that_are_all_the_same():
+    points, weight = blobs(2000, 3, 2, 0)
+    weight[::2] = 0
+    half = _partition.kmeans_centres(points[1::2], weight[1::2], 3, 0)
+    np.testing.assert_allclose(np.sort(_partition.kmeans_centres(points, weight, 3, 0), 0), np.sort(half, 0), atol=1e-6)
+    same = _partition.kmeans_centres(np.ones((5000, 2)), np.zeros(5000), 3, 0)
+    np.testing.assert_allclose(same, 1)
+
+
+def test_kmeans__a_heavy_group_of_few_points_is_not_overlooked():
+    """Fewer than one of them would be among the points of a start, were these not drawn by weight."""
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=(200_000, 2)), 9 + 0.01 * rng.normal(size=(10, 2))])
+    weight = np.repeat([1.0, 5e3], [200_000, 10])
+    centres = _partition.kmeans_centres(points, weight, 2, 0)
+    assert (np.abs(centres - 9).max(1) < 0.1).any()
+
+
+@pytest.mark.parametrize("normalize", ["thickness", "none"])
+def test_cluster__leaves_its_input_alone(od, normalize):
+    given = od.copy(deep=True)
+    xstxm.cluster(given, 3, normalize=normalize)
+    xr.testing.assert_identical(given, od)
+
+
+def test_in_memory__is_what_compute_gives_in_one_pass(od):
+    lazy = od.chunk(y=5, x=7)
+    with raise_if_dask_computes(max_computes=1):
+        one, two = in_memory(lazy, (2 * lazy).sum("energy"))
+    xr.testing.assert_identical(one, od)
+    np.testing.assert_allclose(two, (2 * od).sum("energy"), rtol=1e-5)
+    assert one.chunks is None
+    assert in_memory(od)[0] is od
 
 
 def test_drawn__prefers_the_heavier_ones():

@@ -1,4 +1,4 @@
-"""Partitions of points by scikit-learn: found once, on starts that a few points choose, and applied to any others."""
+"""Partitions of points by k-means and by scikit-learn: found once, on few points where these suffice, and applied to any others."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from xstxm.errors import ConvergenceWarning, OptionError, warn
 ClusterMethod: TypeAlias = Literal["kmeans", "gaussian_mixture", "hdbscan"]
 Choose: TypeAlias = Literal["silhouette", "gap", "stability"]
 
-STARTS, START_POINTS = 10, 4096
-"""Starts of k-means, and the points on which it tries them."""
-REFINED, REFINE_POINTS = 3, 65_536
-"""The best of these are refined, on so many points."""
-MOST_POINTS = 4_000_000
-"""The best of those is refined on all points, at most on these."""
+STARTS, START_POINTS, TRIALS = 10, 4096, 4
+"""Starts of k-means, the points on which it tries them, and what each of its centres is chosen from."""
+REFINED, REFINE_POINTS = 5, 16_384
+"""The best of these are refined, on so many points; the best of those on all."""
+ROUGH, FINE, MOST_PASSES = 1e-4, 1e-6, 300
+"""Relative decrease of the inertia at which k-means stops, on few points and then."""
 BLOCK = 65_536
 """Points that are assigned at once."""
 MODEL_POINTS = 50_000
@@ -28,7 +28,9 @@ MODEL_POINTS = 50_000
 DENSITY_POINTS = 10_000
 """Most points on which HDBSCAN, whose time grows with their square, looks for dense regions."""
 JUDGE_STARTS, JUDGE_POINTS = 4, 4000
-"""Starts and points where partitions are only compared: the silhouette costs the square of the points."""
+"""Starts and points where partitions are only compared."""
+SILHOUETTE_POINTS = 2000
+"""Points that tell the silhouette of each cluster: it costs their square."""
 RESAMPLES = 10
 """Bootstrap samples of the stability, reference sets of the gap."""
 TIE = 0.01
@@ -85,9 +87,11 @@ def drawn(weight: np.ndarray, number: int, seed: int) -> np.ndarray:
     if number >= len(weight):
         return np.arange(len(weight))
     # the largest of log(u) / weight are a draw without replacement in proportion to weight (Efraimidis, Spirakis)
+    key = np.random.default_rng(seed).random(len(weight))
     with np.errstate(divide="ignore"):
-        key = np.log(np.random.default_rng(seed).random(len(weight))) / weight
-    return np.sort(np.argpartition(-key, number)[:number])
+        np.log(key, out=key)
+        key /= weight
+    return np.sort(np.argpartition(key, len(key) - number)[len(key) - number :])
 
 
 def _kmeans(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int, starts: int) -> tuple[int, Any]:
@@ -99,27 +103,32 @@ def kmeans_centres(
     points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int, starts: int = STARTS
 ) -> np.ndarray:
     """Return the centres (k, c) of least weighted inertia: many starts on few points, the best refined on ever more."""
-    order = np.random.default_rng(seed).permutation(len(points))
-    models = [_lloyd(points, weight, order[:START_POINTS], n_clusters, "k-means++", seed + k) for k in range(starts)]
-    for number, kept in ((REFINE_POINTS, REFINED), (MOST_POINTS, 1)):
-        models = sorted(models, key=lambda model: model.inertia_)[:kept]
-        if len(models[0].labels_) < min(number, len(points)):
-            found = [model.cluster_centers_ for model in models]
-            models = [_lloyd(points, weight, order[:number], n_clusters, centres, seed) for centres in found]
-    return np.asarray(min(models, key=lambda model: model.inertia_).cluster_centers_)
+    from xstxm._kernels.kmeans import lloyd, seeds
+
+    rng = np.random.default_rng(seed)
+    every = np.ascontiguousarray(points.T), np.asarray(weight, dtype=points.dtype)
+    some = _drawn_by_weight(*every, START_POINTS, rng)
+    fits = [lloyd(*some, seeds(*some, rng.random((n_clusters, TRIALS))), ROUGH, MOST_PASSES) for _ in range(starts)]
+    some = _drawn_by_weight(*every, REFINE_POINTS, rng)
+    fits = [lloyd(*some, centres, FINE, MOST_PASSES) for centres, *_ in sorted(fits, key=_inertia)[:REFINED]]
+    # the best minima differ by less than a sample can tell: all points decide, in one pass for each
+    centres, *_ = min((lloyd(*every, centres, FINE, 1) for centres, *_ in fits), key=_inertia)
+    return np.asarray(lloyd(*every, centres, FINE, MOST_PASSES)[0])
 
 
-def _lloyd(points: np.ndarray, weight: np.ndarray, at: np.ndarray, n_clusters: int, init: Any, seed: int) -> Any:
-    import warnings
+def _inertia(fit: tuple[np.ndarray, float, int]) -> float:
+    return fit[1]
 
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning as TooFewPoints
 
-    some, heavy = (points, weight) if len(at) == len(points) else (points[at], weight[at])
-    tolerance = 1e-4 if isinstance(init, str) else 1e-6
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TooFewPoints)
-        return KMeans(n_clusters, init=init, n_init=1, tol=tolerance, random_state=seed).fit(some, sample_weight=heavy)
+def _drawn_by_weight(
+    points: np.ndarray, weight: np.ndarray, number: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return points (c, p) and their weights: all, or else as many as asked, that stand for equal parts of the weight."""
+    if number >= len(weight):
+        return points, weight
+    running = np.cumsum(weight, dtype=float)
+    at = np.searchsorted(running, (np.arange(number) + rng.random(number)) * (running[-1] / number), side="right")
+    return points.take(np.minimum(at, len(weight) - 1), axis=1), np.ones(number, dtype=points.dtype)
 
 
 def _nearest(points: np.ndarray, noise: np.ndarray, centres: np.ndarray) -> Assigned:
@@ -271,7 +280,7 @@ def silhouettes(points: np.ndarray, weight: np.ndarray, labels: np.ndarray, n_cl
     from sklearn.metrics import silhouette_samples
 
     members = [np.flatnonzero(labels == k) for k in range(n_clusters)]
-    few = np.concatenate([of[drawn(weight[of], JUDGE_POINTS // n_clusters, seed)] for of in members])
+    few = np.concatenate([of[drawn(weight[of], SILHOUETTE_POINTS // n_clusters, seed)] for of in members])
     if not 1 < n_clusters < len(few):
         return np.full(n_clusters, np.nan)
     each = silhouette_samples(points[few], labels[few])

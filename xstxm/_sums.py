@@ -55,6 +55,20 @@ def pixel_sums(
     return xr.DataArray(parts.sum(axis=letters) if letters else parts, dims=tuple(sizes))
 
 
+def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
+    """Return the arrays, of one kind, in memory. Eager: lazy ones are computed in one pass.
+
+    Each chunk goes to its place as soon as it is there: chunks that wait to be joined would need as much memory again.
+    """
+    if not is_lazy(arrays[0]):
+        return arrays
+    import dask.array as da
+
+    places = [np.empty(array.shape, dtype=array.dtype) for array in arrays]
+    da.store([array.data for array in arrays], places, lock=False)
+    return tuple(array.copy(data=place) for array, place in zip(arrays, places, strict=True))
+
+
 def made_again(array: xr.DataArray) -> xr.DataArray:
     """Return the same array, whose chunks dask makes anew, in a pass of their own.
 

@@ -43,6 +43,8 @@ LEAST_PIXELS = 24
 """Pixels that the shorter side of a frame needs."""
 DIM = 0.02
 """Mean of a frame over the median one below which the beam was off."""
+PARTLY = 0.05
+"""Share of the pixels of a frame that are so dark from which the beam was off for a part of it."""
 UNEVEN = 0.05
 """Largest departure of a step of the coordinates from the median one, relative to it."""
 SUSPECT = 3.0
@@ -102,7 +104,7 @@ def estimate_shifts(
         positions of a frame they move it onto the first sound frame (onto the reference, where one is given);
         `shift_y_stderr`, `shift_x_stderr`, against the mean of the frames, NaN but for the model; `correlation` with
         what the frame was aligned to; `residual_ratio`, NaN but for the model; `frame_quality`, 0 for a frame whose
-        shift was found, else bit flags: `not_measured`, `no_beam`, `constant`, `outlier`, `uncertain_shift`. Frames
+        shift was found, else bit flags: `not_measured`, `no_beam`, `partly_dark`, `constant`, `outlier`, `uncertain_shift`. Frames
         that are flagged lie between their neighbours. With ``"similarity"`` also `magnification` and `rotation`.
         Attributes tell the reference, the number of maps, and `pattern`, the variance of what stands still on the
         detector over that of noise. Eager, on frames of about 512 pixels; a lazy stack is read three times,
@@ -242,7 +244,19 @@ def _unsound(frames: _frame_images.FrameImages) -> dict[str, np.ndarray]:
     middle = float(np.median(mean[~missing])) if not missing.all() else 0.0
     dark = ~missing & (mean < DIM * middle) if frames.scale.logarithmic else np.zeros(mean.size, bool)
     flat = np.array([np.ptp(image) == 0 for image in frames.images]) & ~missing & ~dark
-    return {"not_measured": missing, "no_beam": dark, "constant": flat}
+    partly = _partly_dark(frames, ~missing & ~dark & ~flat)
+    return {"not_measured": missing, "no_beam": dark, "partly_dark": partly, "constant": flat}
+
+
+def _partly_dark(frames: _frame_images.FrameImages, live: np.ndarray) -> np.ndarray:
+    """Return the frames in which the beam was off for a part: two alike would get a component of their own."""
+    if not frames.scale.logarithmic or not live.any():
+        return np.zeros(live.size, bool)
+    stride = max(1, min(frames.images.shape[1:]) // 64)
+    sample = frames.images[:, ::stride, ::stride].reshape(live.size, -1)
+    darker = sample - np.median(sample[live], axis=0)
+    darker -= np.quantile(darker, 0.1, axis=1, keepdims=True)
+    return live & ((darker > -math.log(DIM)).mean(1) > PARTLY)
 
 
 @dataclass(frozen=True)

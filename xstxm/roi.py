@@ -69,7 +69,8 @@ def _over_all_pixels(mask: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr
     """Repeat a mask along the pixel dimensions that it leaves out."""
     dims = pixel_dims(stack)
     missing = {dim: stack[dim] if dim in stack.coords else stack.sizes[dim] for dim in dims if dim not in mask.dims}
-    return mask.expand_dims(missing).transpose(*dims)
+    whole = mask.expand_dims(missing).transpose(*dims)
+    return whole.assign_coords({dim: stack[dim].variable for dim in missing if dim in stack.coords})
 
 
 def _checked_mask(stack: xr.DataArray | xr.Dataset, mask: xr.DataArray) -> xr.DataArray:

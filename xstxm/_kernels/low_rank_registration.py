@@ -181,7 +181,7 @@ class Registration:
         return rows, height - rows, columns, width - columns
 
     def _sample(self, e: int, theta: np.ndarray, box: tuple[int, int, int, int], out: np.ndarray) -> None:
-        coefficients, (height, width) = self.coefficients[e], self.frames.shape[1:]
+        coefficients = self.coefficients[e]
         if self.modes > 2:
             from scipy.ndimage import affine_transform
 
@@ -191,11 +191,16 @@ class Registration:
                 coefficients, matrix, matrix @ corner + offset, out.shape, out, order=5, mode="mirror", prefilter=False
             )
             return
-        limit = np.array([min(box[0], height - box[1]), min(box[2], width - box[3])]) - BORDER + 1
+        limit = np.array([box[0], box[2]]) - BORDER + 1
         y, x = np.clip(theta[:2], -limit, limit - 1e-3)
         row, column = int(np.floor(y)), int(np.floor(x))
         weights = resample.quintic_weights(y - row), resample.quintic_weights(x - column)
         resample.separable(coefficients, box[0] + row - 2, box[2] + column - 2, *weights, out)
+
+    def _whole(self, theta: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+        """Return displacements (e, 2) in whole pixels, none that leads out of the frame."""
+        limit = np.array([box[0], box[2]])
+        return np.clip(np.rint(theta[:, :2]).astype(int), -limit, limit)
 
     def transform(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return matrix and offset that turn a position of the common grid into one of the frame."""
@@ -212,7 +217,7 @@ class Registration:
         weight = window.ravel() * np.minimum(transmitted / np.median(transmitted[::SPARSE]), 4)
         if self.blocked.any():
             bad = np.zeros(shape, bool)
-            for y, x in {(round(y), round(x)) for y, x in theta[self.live, :2]}:
+            for y, x in np.unique(self._whole(theta, box)[self.live], axis=0):
                 bad |= self.blocked[box[0] + y : box[1] + y, box[2] + x : box[3] + x]
             weight *= ~bad.ravel()
         if not weight.any():
@@ -319,7 +324,7 @@ class Registration:
         aligned, u, maps, noise = self._model
         root, shape, box = aligned.root_weight, aligned.shape, aligned.box
         inside = np.maximum(root, 0.3 * _typical(root))
-        whole = np.rint(theta).astype(int)
+        whole = self._whole(theta, box)
         total, cover = np.zeros(self.frames.shape[1:]), np.zeros(self.frames.shape[1:])
         moved = np.empty((shape[0] - 2 * BORDER, shape[1] - 2 * BORDER), np.float32)
         frames = np.flatnonzero(self.live & (self.trust > 0.5 * self.weight))
@@ -329,7 +334,7 @@ class Registration:
             model = (u[e] / self.trust[e]).astype(np.float32) @ maps + aligned.coefficients[e].astype(
                 np.float32
             ) @ aligned.polynomials
-            y, x = whole[e] - theta[e]
+            y, x = np.clip(whole[e] - theta[e, :2], -0.5, 0.5)
             row, column = int(np.floor(y)), int(np.floor(x))
             weights = resample.cubic_weights(y - row), resample.cubic_weights(x - column)
             resample.separable((model / inside).reshape(shape), BORDER + row - 1, BORDER + column - 1, *weights, moved)

@@ -21,23 +21,27 @@ def second_moment(pixels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     strongest component is larger than the weakest ones.
     """
     n_energies, n_pixels = pixels.shape
-    buffer = np.empty((n_energies + 1, min(BLOCK, n_pixels)))
+    buffer = np.ones((n_energies + 1, min(BLOCK, n_pixels)))
     moment = np.zeros((n_energies + 1, n_energies + 1))
     for start in range(0, n_pixels, BLOCK):
         stop = min(start + BLOCK, n_pixels)
         block = buffer[:, : stop - start]
-        _fill(block, pixels[:, start:stop], keep[start:stop])
-        moment += block @ block.T
+        block[:-1] = pixels[:, start:stop]
+        block[-1] = keep[start:stop]
+        if not block[-1].all():
+            block[:, block[-1] == 0] = 0
+        part = _square(block)
+        if not np.isfinite(part).all():
+            # only here is it worth to look for the pixels that are not finite
+            block[:, ~np.isfinite(block).all(0)] = 0
+            part = _square(block)
+        moment += part
     return moment
 
 
-def _fill(block: np.ndarray, pixels: np.ndarray, keep: np.ndarray) -> None:
-    block[:-1] = pixels
-    with np.errstate(invalid="ignore"):
-        block[-1] = keep & np.isfinite(block[:-1].sum(0))
-    left_out = block[-1] == 0
-    if left_out.any():
-        block[:, left_out] = 0
+def _square(block: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return block @ block.T
 
 
 def label_sums(pixels: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:

@@ -25,6 +25,8 @@ FEW, ROUNDS = 4, 4
 """Components of a model that leaves a pattern to the residual, and how often it and the maps are found in turn."""
 BETTER = 0.985
 """Share of the noise that may be left with a pattern taken off for the pattern to be believed."""
+STRONGEST = 0.1
+"""Spread of a pattern, of -ln(counts), from which it is rather the sample."""
 MISFIT = 3.0
 """Residual of a frame over that of the median frame from which the frame is left out."""
 UNKNOWN = 0.3
@@ -236,9 +238,9 @@ def _without_pattern(level: Registration, fit: Fit) -> Fit:
     """
     if fit.theta[level.live].std(0).max() < MOVED:
         return fit
-    pattern = level.find_pattern(fit.theta, take_off=False)
-    if pattern <= PATTERN:
-        return replace(fit, pattern=pattern)
+    seen = level.find_pattern(fit.theta, take_off=False)
+    if seen <= PATTERN:
+        return replace(fit, pattern=seen)
     full, theta = level.rank, fit.theta
     for k in range(2 * ROUNDS):
         level.rank = min(full, FEW) if k < ROUNDS else full
@@ -246,8 +248,8 @@ def _without_pattern(level: Registration, fit: Fit) -> Fit:
         pattern = level.find_pattern(theta)
         theta = found.theta
     found = level.run(theta, most=3)
-    better = found.noise < BETTER * fit.noise
-    return replace(found if better else fit, pattern=pattern, patterned=better)
+    better = found.noise < BETTER * fit.noise and float(level.pattern.std()) < STRONGEST
+    return replace(found, pattern=pattern, patterned=True) if better else replace(fit, pattern=seen)
 
 
 def _lost(level: Registration, fit: Fit) -> np.ndarray:
