@@ -72,10 +72,9 @@ def locate_curve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return centre, value at the top, amplitude and width of a Gaussian, or an arctangent step, and the outcome (p).
 
-    Each of the four with its error (8, p), NaN where there is none; values (e, p) at ascending x (e), with a variance
-    (e, p) or one from the residual. Where `least`
-    errors reach from the amplitude to zero, from the centre across half of the window, or from the width of a peak
-    to zero, the curve is noise.
+    Each of the four with its error (8, p), NaN where there is none; values (e, p) at ascending x (e). Errors come from
+    their variance (e, p) where one is given, else from the residual. Where `least` errors reach from the amplitude to
+    zero, from the centre across half of the window, or from the width of a peak to zero, the curve is noise.
     """
     maps = np.full((8, values.shape[1]), np.nan)
     outcome = np.full(values.shape[1], NOT_MEASURED, dtype=np.int8)

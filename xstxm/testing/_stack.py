@@ -119,11 +119,8 @@ def simulate_stack(
     """
     energy = _energy_axis(energies)
     spectra = _linear_absorption(references, energy)
-    size, pixel, seed = (
-        _image_shape(shape),
-        _length("pixel_size", pixel_size, least=1e-6),
-        require_whole("seed", seed, 0),
-    )
+    size, pixel = _image_shape(shape), _length("pixel_size", pixel_size, least=1e-6)
+    seed = require_whole("seed", seed, 0)
     extent = (size[0] * pixel, size[1] * pixel)
     grain = min(1.0, max(extent) / 3) if particle_size is None else _length("particle_size", particle_size, least=pixel)
     i0, current = _beam(np.asarray(energy), require_number("counts", counts, above=0))
