@@ -92,7 +92,7 @@ def test_estimate_i0__refuses(stack, region, error, message):
 
 
 def test_estimate_i0__fraction_out_of_range(stack):
-    with pytest.raises(OptionError, match=r"fraction=0: the share of the pixels to use lies in \(0, 1\]"):
+    with pytest.raises(OptionError, match=r"fraction=0: give a share of the pixels above 0 and of at most 1"):
         xstxm.estimate_i0(stack, fraction=0)
 
 
@@ -400,3 +400,86 @@ def test_optical_density__what_was_not_measured_is_flagged(stack, i0):
 def test_optical_density__refuses_units_of_something_else(stack, unit):
     with pytest.raises(IncompatibleUnitsError, match="the intensity is in"):
         xstxm.optical_density(stack.assign(intensity=stack["intensity"].assign_attrs(units=unit)))
+
+
+def with_variance(stack, i0):
+    counts = stack["intensity"]
+    return stack.assign(
+        intensity_variance=(counts * 1.7).assign_attrs(units="count**2"),
+        i0=i0,
+        i0_stderr=(0.01 * i0).assign_attrs(units="count"),
+    )
+
+
+@pytest.mark.parametrize("dark", [None, 30.0])
+def test_optical_density__carries_the_variance_of_counts_and_i0(stack, i0, dark):
+    held = with_variance(stack, i0)
+    with raise_if_dask_computes():
+        lazy = xstxm.optical_density(held.chunk(y=2), dark=dark)
+    level = dark or 0.0
+    expected = held["intensity_variance"] / (stack["intensity"] - level) ** 2 + (0.01 * i0) ** 2 / (i0 - level) ** 2
+    found = lazy["optical_density_variance"]
+    np.testing.assert_allclose(found, expected.transpose(*found.dims), rtol=1e-5)
+    assert (found.dtype, found.attrs["units"], found.dims) == (np.float32, "1", lazy["optical_density"].dims)
+    xr.testing.assert_allclose(lazy.compute(), xstxm.optical_density(held, dark=dark), rtol=1e-5)
+
+
+def test_optical_density__variance_of_every_kind_of_i0(stack, i0):
+    held = with_variance(stack, i0).drop_vars(["i0", "i0_stderr"])
+    counted = held["intensity_variance"] / stack["intensity"] ** 2
+
+    def added(passed=None, **own):
+        found = xstxm.optical_density(held.assign(own), passed)
+        return (found["optical_density_variance"] - counted).mean(("y", "x")), found.stxm.history["notes"].iloc[-1]
+
+    known, said = added(i0=i0, i0_variance=i0.assign_attrs(units="count**2"))
+    np.testing.assert_allclose(known, 1 / i0, rtol=1e-3)
+    assert "not known" not in said
+    for unsaid in ({"i0": i0}, {"passed": i0}):
+        none, said = added(**unsaid)
+        np.testing.assert_allclose(none, 0, atol=1e-9)
+        assert "the variance of I0 is not known and left out" in said
+    passed = xr.Dataset({"i0": i0, "i0_stderr": (0.02 * i0).assign_attrs(units="count")})
+    np.testing.assert_allclose(added(passed=passed)[0], 0.02**2, rtol=1e-3)
+    estimated, said = added()
+    assert (estimated >= 0).all()
+    assert "not known" not in said
+
+
+def test_optical_density__variance_where_rates_meet_counts_and_other_energies(stack, i0):
+    held = with_variance(stack, i0).drop_vars(["i0", "i0_stderr"])
+    rate = xr.Dataset({"i0": i0, "i0_stderr": 0.01 * i0}) / 2.0
+    for name in rate:
+        rate[name].attrs["units"] = "count/ms"
+    counted = held["intensity_variance"] / stack["intensity"] ** 2
+    found = xstxm.optical_density(held, rate)["optical_density_variance"] - counted
+    np.testing.assert_allclose(found, 1e-4, rtol=2e-2)
+    halfway = rate.isel(energy=slice(None, None, 2)).assign_coords(energy=rate["energy"][::2])
+    short = held.isel(energy=slice(1, 2))
+    between = xstxm.optical_density(short, halfway)["optical_density_variance"] - counted[1:2]
+    np.testing.assert_allclose(between, 0.5e-4, rtol=2e-2)  # of two equal neighbours half
+
+
+def test_optical_density__variance_is_that_of_repeated_counts():
+    truth = xr.DataArray(np.full((4, 30, 40), 400.0), dims=("energy", "y", "x"), attrs={"units": "count"})
+    truth = truth.assign_coords(energy=("energy", np.arange(4.0) + 510, {"units": "eV"}))
+    counts = truth.copy(data=np.random.default_rng(0).poisson(400.0, truth.shape).astype("float32"))
+    i0 = truth.isel(y=0, x=0, drop=True) * 2
+    stack = xr.Dataset({"intensity": counts, "intensity_variance": counts.assign_attrs(units="count**2")})
+    found = xstxm.optical_density(stack, i0.assign_attrs(units="count"))
+    told = float(found["optical_density_variance"].mean())
+    assert told == pytest.approx(float(found["optical_density"].var()), rel=0.06)
+
+
+def test_optical_density__variance_is_nan_where_the_density_is_and_never_stale(stack, i0):
+    held = with_variance(stack, i0).copy(deep=True)
+    held["intensity"][3, 2, 4] = 0
+    with pytest.warns(NonPositiveIntensityWarning):
+        found = xstxm.optical_density(held)
+    np.testing.assert_array_equal(found["optical_density_variance"].isnull(), found["optical_density"].isnull())
+    again = xstxm.optical_density(
+        with_variance(stack, i0).assign(optical_density_variance=found["optical_density_variance"])
+    )
+    assert again["optical_density_variance"].notnull().all()
+    plain = found.drop_vars("intensity_variance").assign(intensity=stack["intensity"])
+    assert "optical_density_variance" not in xstxm.optical_density(plain)

@@ -96,7 +96,7 @@ def test_set_options__restores_and_refuses_nonsense():
     with set_options(energy_tolerance=0.5):
         assert _apply.get_options().energy_tolerance == 0.5
     assert _apply.get_options() is before
-    with pytest.raises(OptionError, match="num_threads=0: give a number of 1 or more"):
+    with pytest.raises(OptionError, match="num_threads=0: give a whole number of 1 or more"):
         set_options(num_threads=0)
     with pytest.raises(OptionError, match="energy_tolerance='10 meV': give a number"):
         set_options(energy_tolerance="10 meV")

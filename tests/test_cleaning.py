@@ -146,7 +146,7 @@ def test_despike__works_in_any_unit(sound, unit):
     spiked, where = with_spikes(sound)
     values = spiked["intensity"]
     values = values if unit == "count" else values / 250
-    values = -np.log(values / 30) if unit == "1" else values
+    values = -np.log(values / 30) if unit == "1" else values.assign_coords(dwell_time=((), 250.0, {"units": "ms"}))
     found = xstxm.despike(values.assign_attrs(units=unit))
     assert isinstance(found, xr.DataArray)
     assert found.attrs["units"] == unit
@@ -269,7 +269,7 @@ def test_despike__of_a_series_and_of_a_line(sound):
 
 
 def test_despike__warns_that_an_optical_density_is_stale(sound):
-    with pytest.warns(MetadataWarning, match="'optical_density' was made from the counts before"):
+    with pytest.warns(MetadataWarning, match="'optical_density' was made from 'intensity' before"):
         xstxm.despike(xstxm.optical_density(sound))
 
 
@@ -437,3 +437,56 @@ def test_find_spikes__candidates_looked_at_one_by_one_or_together_are_the_same(s
     monkeypatch.setattr("xstxm._kernels.spikes._FEW", 0)
     xr.testing.assert_equal(xstxm.despike(spiked)["spike"], one_by_one["spike"])
     assert one_by_one["spike"][3, 39, 51]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["dwell time known", "dwell time unknown"])
+@pytest.mark.parametrize("mean", [0.05, 0.3, 3.0])
+def test_despike__judges_few_counts_alike_whether_they_are_counts_or_rates(sound, known, mean):
+    rng = np.random.default_rng(1)
+    dwell = xr.DataArray(np.linspace(1.5, 4.0, ENERGIES.size), dims="energy", attrs={"units": "ms"})
+    counts = sound["intensity"].reset_coords(drop=True)
+    counts = counts.copy(data=rng.poisson(mean, counts.shape).astype("float32"))
+    counts[7, 20, 30] = 60
+    rate = (counts / dwell).astype("float32").assign_attrs(units="count/ms")
+    rate = rate.assign_coords(dwell_time=dwell) if known else rate
+    changed = xstxm.despike(counts) != counts
+    assert changed[7, 20, 30]
+    assert int(changed.sum()) < 5
+    np.testing.assert_array_equal((xstxm.despike(rate) != rate).transpose(*counts.dims), changed)
+    with raise_if_dask_computes():
+        lazy = xstxm.despike(rate.chunk(y=11, x=20))
+    xr.testing.assert_equal(lazy.compute(), xstxm.despike(rate))
+
+
+def test_despike__of_rates_without_a_dwell_time_in_odd_shapes():
+    line = xr.DataArray(
+        np.random.default_rng(0).poisson(3.0, 40) / 2.5,
+        dims="energy",
+        coords={"energy": ("energy", np.arange(40.0), {"units": "eV"})},
+        attrs={"units": "count/ms"},
+    )
+    line[20] = 100.0
+    assert np.flatnonzero(xstxm.despike(line, method="spectral") != line).tolist() == [20]
+    flat = xr.full_like(line, 2.0)
+    xr.testing.assert_equal(xstxm.despike(flat, method="spectral"), flat)
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 11, "x": 20}], ids=str)
+def test_repair_pixels__finds_bad_pixels_beside_values_that_are_missing(dead, chunks):
+    holes = dead.copy(deep=True)
+    holes["intensity"][5] = np.nan
+    holes["intensity"][:, 3, 4] = np.nan
+    holes["intensity"][2:4, 10:12] = np.inf
+    expected = xstxm.repair_pixels(dead)["bad_pixel"].copy()
+    expected[3, 4] = False
+    found = xstxm.repair_pixels(holes if chunks is None else holes.chunk(chunks))
+    assert expected.any()
+    np.testing.assert_array_equal(found["bad_pixel"], expected)
+    assert "1 pixels not judged" in found.stxm.history["notes"].iloc[-1]
+
+
+def test_repair_pixels__does_not_judge_pixels_with_too_few_values(dead):
+    few = dead.where((dead["energy"] < dead["energy"][7]) | (dead["y"] > dead["y"][0]))
+    found = xstxm.repair_pixels(few)
+    assert not found["bad_pixel"][0].any()
+    assert f"{dead.sizes['x']} pixels not judged: fewer than 8 finite values" in found.stxm.history["notes"].iloc[-1]

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from xstxm import conventions, units
+from xstxm._specs import _specs
 from xstxm.errors import MissingCoordinateError, MissingDimensionError, MissingUnitsError, SchemaError
 
 
@@ -90,3 +91,77 @@ def test_signal_of__says_which_verb_to_call(stack):
 def test_require_energy__of_an_average_does_not_advise_to_rename_a_position(stack):
     with pytest.raises(MissingDimensionError, match="was it averaged away"):
         conventions.require_energy(stack["intensity"].mean("energy"))
+
+
+def test_specs__that_describe_a_variable_twice_are_refused():
+    row = ("mine", ("energy",), None, "float", "Mine", "Once.")
+    with pytest.raises(ValueError, match="described twice"):
+        _specs(row, row)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wanted"),
+    [("uint16", "float32"), ("int64", "float32"), ("float16", "float32"), (">f4", "float32"), (">f8", "float64")],
+)
+def test_as_float__gives_native_floats_and_keeps_the_rest(density, dtype, wanted):
+    found = conventions.as_float(density.astype(dtype))
+    assert found.dtype == np.dtype(wanted)
+    assert found.dtype.isnative
+    assert (found.attrs, found.name) == (density.attrs, density.name)
+    assert conventions.as_float(density) is density
+
+
+@pytest.mark.parametrize("dtype", ["bool", "U3", "complex64"])
+def test_as_float__refuses_what_are_no_numbers(density, dtype):
+    with pytest.raises(SchemaError, match=r"'optical_density' is .*, wanted numbers"):
+        conventions.as_float(density.astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "content"),
+    [
+        ("quality", xr.DataArray(np.int16(3), attrs={"flag_masks": [1, 2]}), "flags"),
+        ("mine", xr.DataArray(np.int16(3), attrs={"flag_values": [1, 2]}), "labels"),
+        ("labels", xr.DataArray(3), "labels"),
+        ("scan", xr.DataArray("a"), "labels"),
+        ("time", xr.DataArray(np.datetime64("2026-01-01", "ns")), "labels"),
+        ("spike", xr.DataArray(True), "marks"),
+        ("intensity_variance", xr.DataArray(3), "variance"),
+        ("i0_stderr", xr.DataArray(3.0), "stderr"),
+        ("intensity", xr.DataArray(np.uint16(3)), "number"),
+    ],
+)
+def test_content_of__tells_what_values_are(name, array, content):
+    assert conventions.content_of(name, array) == conventions.content_of(name, array.variable) == content
+
+
+@pytest.mark.parametrize(
+    ("units_", "name", "measure"),
+    [
+        ("count", "intensity", "counts"),
+        ("count**2", "intensity_variance", "counts"),
+        ("count/ms", "mine", "rate"),
+        ("count/s", "intensity", "rate"),
+        ("count**2/ms**2", "intensity_variance", "rate"),
+        ("1", "mine", "density"),
+        ("1", "intensity", "other"),
+        ("1/nm", "optical_density", "other"),
+        (None, "intensity", "other"),
+    ],
+)
+def test_measure_of__asks_the_units(units_, name, measure):
+    array = xr.DataArray(1.0, name=name, attrs={} if units_ is None else {"units": units_})
+    assert conventions.measure_of(array) == measure
+
+
+def test_quality_bits__what_was_not_measured_stays_so_unless_it_is_judged_anew():
+    no = xr.DataArray([False, False, True], dims="x")
+    before = xr.DataArray(np.array([32, 4, 16], "int16"), dims="x")
+    flags = {"not_measured": no, "too_thick": no}
+    assert conventions.quality_bits(flags, before).values.tolist() == [32, 0, 32 | 4 | 16]
+    assert conventions.quality_bits(flags, before, lasting=()).values.tolist() == [0, 0, 32 | 4 | 16]
+
+
+def test_require_image__names_the_dimension_that_is_missing(stack):
+    with pytest.raises(MissingDimensionError, match=r"no dimension 'y' .*: do so"):
+        conventions.require_image(stack["intensity"].isel(y=0), "do so")

@@ -244,8 +244,8 @@ def test_level_lines__options_act(sound):
         name: int((xstxm.level_lines(broken, **options)["line_correction"] != 1).sum())
         for name, options in {
             "default": {},
-            "eager": {"significance": 1.0},
-            "never": {"significance": 1e9},
+            "eager": {"min_significance": 1.0},
+            "never": {"min_significance": 1e9},
             "long": {"max_lines": 8},
         }.items()
     }
@@ -299,8 +299,8 @@ def test_level_lines__of_a_series_and_an_array(sound):
     [
         pytest.param(None, {"kind": "gian"}, ChoiceError, "did you mean 'gain'", id="kind"),
         pytest.param(None, {"slow": "z"}, ChoiceError, "use 'y' or 'x'", id="slow"),
-        pytest.param(None, {"max_lines": 0}, OptionError, "whole number of lines", id="max_lines"),
-        pytest.param(None, {"significance": -1}, OptionError, "0 or more", id="significance"),
+        pytest.param(None, {"max_lines": 0}, OptionError, "whole number of 1 or more", id="max_lines"),
+        pytest.param(None, {"min_significance": -1}, OptionError, "at least 0", id="min_significance"),
         pytest.param(lambda s: s.isel(x=0), {}, MissingDimensionError, "no dimension 'x'", id="line scan"),
         pytest.param(
             lambda s: xstxm.optical_density(s),
@@ -314,3 +314,25 @@ def test_level_lines__of_a_series_and_an_array(sound):
 def test_level_lines__refuses(sound, change, options, error, message):
     with pytest.raises(error, match=message):
         xstxm.level_lines(change(sound) if change else sound, **options)
+
+
+def test_subtract_dark__keeps_the_dtype_of_i0(stack, i0):
+    held = stack.assign(i0=i0.astype("float32"))
+    dark = xr.DataArray(np.full(stack.sizes["energy"], 7.0), {"energy": stack["energy"]}, "energy")
+    for level in (dark, 7.0):
+        found = xstxm.subtract_dark(held, level)["i0"]
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, i0 - 7, rtol=1e-6)
+
+
+def test_normalize_current__of_a_current_that_is_a_data_variable(sound):
+    with pytest.raises(MissingCoordinateError, match=r"it is a data variable: .set_coords\('ring_current'\) first"):
+        xstxm.normalize_current(sound.reset_coords("ring_current"))
+
+
+def test_level_lines__knows_a_density_by_its_units_not_by_its_name(sound):
+    density = xstxm.optical_density(sound)["optical_density"].rename("mine")
+    with pytest.raises(OptionError, match="a gain of the counts is an offset of the optical density"):
+        xstxm.level_lines(density)
+    transmitted = (sound["intensity"] / 6000).assign_attrs(units="1")
+    assert xstxm.level_lines(transmitted).name == "intensity"

@@ -15,6 +15,7 @@ from xstxm._kernels import smoothing
 from xstxm.errors import (
     ChoiceError,
     IncompatibleUnitsError,
+    MetadataWarning,
     MissingDependencyError,
     MissingDimensionError,
     MissingVariableError,
@@ -306,15 +307,15 @@ def test_denoise__any_pixel_dims_where_the_method_allows(noisy, method, kind):
         ("savgol", {"n_components": 2}, OptionError, "belongs to 'svd'; 'savgol' takes window, order"),
         ("savgol", {"strength": 1.0}, OptionError, "belongs to 'nlm' and 'tv'"),
         ("tv", {"patch_size": 3}, OptionError, "belongs to 'nlm'; 'tv' takes strength"),
-        ("svd", {"n_components": 43}, OptionError, "from 1 to the 42 energies"),
+        ("svd", {"n_components": 43}, OptionError, "from 1 to 42, the number of energies"),
         ("svd", {"n_components": 1.5}, OptionError, "whole number of 1 or more"),
         ("savgol", {"window": "0.1 eV"}, OptionError, "nowhere does it hold more than 3 energies"),
         ("savgol", {"window": -1}, OptionError, "a width above zero"),
         ("savgol", {"window": "2 nm"}, IncompatibleUnitsError, "does not convert to 'eV'"),
         ("savgol", {"order": -1}, OptionError, "whole number of 0 or more"),
         ("svd", {"n_components": "two"}, OptionError, "whole number of 1 or more"),
-        ("tv", {"strength": "much"}, OptionError, "a number above zero"),
-        ("tv", {"strength": 0}, OptionError, "a number above zero"),
+        ("tv", {"strength": "much"}, OptionError, "a number above 0"),
+        ("tv", {"strength": 0}, OptionError, "a number above 0"),
     ],
     ids=str,
 )
@@ -346,3 +347,15 @@ def test_denoise__says_what_to_install(noisy, method, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.restoration", None)
     with pytest.raises(MissingDependencyError, match=r"needs scikit-image.*pip install 'xstxm\[denoise\]'"):
         xstxm.denoise(noisy, method)
+
+
+def test_denoise__warns_of_what_was_made_from_the_signal_before(stack, i0):
+    made = xstxm.normalize_edge(xstxm.optical_density(stack, i0), pre_edge=(505, 510), post_edge=(526, 530))
+    with pytest.warns(MetadataWarning, match="'normalized_absorption' was made from 'optical_density' before: call"):
+        xstxm.denoise(made, "savgol")
+    with pytest.warns(
+        MetadataWarning, match="'optical_density' and 'normalized_absorption' were made from 'intensity'"
+    ):
+        xstxm.denoise(made, "savgol", signal="intensity")
+    with pytest.warns(MetadataWarning, match="'normalized_absorption' was made"):
+        xstxm.optical_density(made, i0)

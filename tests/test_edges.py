@@ -287,13 +287,13 @@ def test_normalize_edge__of_an_array_is_an_array_and_is_recorded(stack):
         pytest.param({"pre_edge": (500, 531)}, OptionError, "lie above pre_edge=.* not overlap", id="overlap"),
         pytest.param({"pre_edge": (530, 545), "post_edge": (500, 511)}, OptionError, "lie above", id="exchanged"),
         pytest.param({"post_order": 1}, OptionError, "pass edge=... too", id="sloping without an edge"),
-        pytest.param({"pre_order": 4}, OptionError, "0, 1, 2 or 3", id="order"),
+        pytest.param({"pre_order": 4}, OptionError, "whole number from 0 to 3", id="order"),
         pytest.param(
             {"pre_edge": (500, 501), "post_edge": (545, 545)}, OptionError, "no residual to tell", id="no residual"
         ),
         pytest.param({"pre_edge": 500}, OptionError, "give the two limits", id="no window"),
         pytest.param({"pre_edge": ("500 um**2", 511)}, IncompatibleUnitsError, "pre_edge is in", id="units"),
-        pytest.param({"min_significance": -1}, OptionError, "standard errors, zero or more", id="negative"),
+        pytest.param({"min_significance": -1}, OptionError, "standard errors of at least 0", id="negative"),
         pytest.param({"signal": "absorption"}, MissingVariableError, "'absorption' is missing", id="no signal"),
     ],
 )

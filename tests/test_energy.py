@@ -120,7 +120,7 @@ def test_calibrate_energy__string_shift(stack):
 def test_calibrate_energy__refuses_a_wavelength_and_a_zero_scale(stack):
     with pytest.raises(IncompatibleUnitsError, match="shift is in 'nm'"):
         xstxm.calibrate_energy(stack, "2 nm")
-    with pytest.raises(OptionError, match=r"scale=0: the stretch"):
+    with pytest.raises(OptionError, match=r"scale=0: give a stretch of the energy axis above 0"):
         xstxm.calibrate_energy(stack, scale=0)
 
 
@@ -146,7 +146,7 @@ def test_interp_energy__of_one_string_or_of_text_along_energy(stack):
     with pytest.raises(OptionError, match="give a list of energies"):
         xstxm.interp_energy(stack, "516 eV")
     labelled = stack.assign_coords(scan=("energy", ["a"] * 42))
-    with pytest.raises(SchemaError, match="'scan' is <U1, which does not interpolate"):
+    with pytest.raises(SchemaError, match="'scan' holds labels or words, which do not interpolate"):
         xstxm.interp_energy(labelled, [516.0])
 
 
@@ -247,3 +247,50 @@ def test_calibrate_energy__refuses_features(asked, error, message):
 def test_window_at__is_ascending_whatever_the_order_of_the_axis():
     found = xstxm.energy.window_at(axis(530, 505, 512, 508, 505)["energy"], (513, "505 eV"), "it")
     assert found.tolist() == [1, 4, 3, 2]
+
+
+def weights_at(energy, new):
+    """Return the weights (new, energy) of linear interpolation, from numpy's own."""
+    return np.stack([np.interp(new, energy, unit) for unit in np.eye(energy.size)], axis=1)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
+@pytest.mark.parametrize("chunks", [None, {"y": 2}], ids=str)
+def test_interp_energy__of_a_variance_is_that_of_the_interpolated_value(stack, order, chunks):
+    energy, new = stack["energy"].values, np.array([521.3, 510.0, 516.25])
+    held = stack.assign(
+        intensity_variance=(2 * stack["intensity"]).assign_attrs(units="count**2"), i0_stderr=stack["energy"] * 0.1
+    )
+    given_stack = held.isel(energy=slice(None, None, order))
+    with raise_if_dask_computes():
+        found = xstxm.interp_energy(given_stack if chunks is None else given_stack.chunk(chunks), new)
+    squared = weights_at(energy, new) ** 2
+    expected = np.einsum("ne,eyx->nyx", squared, held["intensity_variance"])
+    np.testing.assert_allclose(found["intensity_variance"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["i0_stderr"] ** 2, squared @ held["i0_stderr"].values ** 2, rtol=1e-6)
+    assert found["intensity_variance"].attrs == {**held["intensity_variance"].attrs}
+
+
+def test_interp_energy__joins_flags_and_marks_of_both_neighbours_and_keeps_those_of_one(stack):
+    attrs = {"flag_masks": np.array([1, 2, 4], "int16"), "flag_meanings": "a b c"}
+    bits = xr.DataArray(np.array([1, 2, 4] * 14, "int16"), dims="energy", attrs=attrs)
+    marks = xr.DataArray(np.arange(42) == 7, dims="energy")
+    held = stack.assign(frame_quality=bits, spike=marks, mask=~marks)
+    energy = stack["energy"].values
+    new = [energy[4], (energy[6] + energy[7]) / 2, energy[7], energy[7] + 0.3, energy[30]]
+    found = xstxm.interp_energy(held, new)
+    assert found["frame_quality"].values.tolist() == [2, 1 | 2, 2, 2 | 4, 1]
+    assert found["frame_quality"].dtype == np.int16
+    assert found["spike"].values.tolist() == [False, True, True, True, False]
+    assert found["mask"].values.tolist() == [True, False, False, False, True]
+
+
+def test_interp_energy__refuses_numbers_that_are_names(stack):
+    labels = xr.DataArray(np.arange(42), dims="energy", name="duplicate_of")
+    with pytest.raises(SchemaError, match="'duplicate_of' holds labels or words, which do not interpolate"):
+        xstxm.interp_energy(stack.assign(duplicate_of=labels), [516.1])
+
+
+def test_calibrate_energy__errors_without_features(stack):
+    with pytest.raises(OptionError, match="they belong to features="):
+        xstxm.calibrate_energy(stack, 0.2, feature_errors=[0.1])

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 
 from xstxm import errors
+from xstxm.errors import OptionError, require_number, require_whole
 
 EVERY_ERROR = [
     errors.ChoiceError("method", "nnsl", ("lstsq", "nnls", "fcls")),
@@ -60,3 +62,30 @@ def test_warn__points_at_the_line_of_the_caller():
         warnings.simplefilter("always")
         errors.warn("slow", errors.PerformanceWarning)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("value", [np.nan, "3", None, True, np.True_, [3], 2.5, np.inf, 1, 8], ids=str)
+def test_require_whole__refuses(value):
+    with pytest.raises(OptionError, match=r"^window=.*: give a whole number from 2 to 7, the pixels$"):
+        require_whole("window", value, 2, 7, "the pixels")
+
+
+@pytest.mark.parametrize("value", [3, 3.0, np.int16(3), np.float32(3), np.uint8(3)])
+def test_require_whole__takes_any_whole_number(value):
+    found = require_whole("window", value)
+    assert (type(found), found) == (int, 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, "0.5", None, True, [0.5], 0, 1.5, -np.inf], ids=str)
+def test_require_number__refuses(value):
+    with pytest.raises(OptionError, match=r"^share=.*: give a share above 0 and of at most 1$"):
+        require_number("share", value, "a share", above=0, most=1)
+
+
+def test_require_number__limits():
+    assert require_number("share", np.float32(0.5), below=1) == 0.5
+    assert require_number("share", np.inf, finite=False) == np.inf
+    with pytest.raises(OptionError, match=r"share=inf: give a number$"):
+        require_number("share", np.inf)
+    with pytest.raises(OptionError, match=r"share=1: give a number below 1$"):
+        require_number("share", 1, below=1)

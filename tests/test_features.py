@@ -355,9 +355,7 @@ def test_edge_map__refuses_the_half_step_of_an_optical_density(kind):
         pytest.param(lambda a: xstxm.peak_map(a, WINDOW, kind="valley"), ChoiceError, "'peak' or 'dip'", id="kind"),
         pytest.param(lambda a: xstxm.edge_map(a, WINDOW, method="half"), ChoiceError, "half_step", id="edge method"),
         pytest.param(lambda a: xstxm.peak_map(a, 518), OptionError, "give the two limits", id="no window"),
-        pytest.param(
-            lambda a: xstxm.peak_map(a, WINDOW, min_significance=np.nan), OptionError, "zero or more", id="NaN"
-        ),
+        pytest.param(lambda a: xstxm.peak_map(a, WINDOW, min_significance=np.nan), OptionError, "at least 0", id="NaN"),
     ],
 )
 def test_maps__refuse(call, error, message):
@@ -395,3 +393,39 @@ def test_peak_map__white_line_of_reduced_iron_lies_lower(real_data):
         energy=slice(704, 706)
     ).mean("energy")
     assert float(flagged(found, "poor_fit").where(iron > 0.3).mean()) < 0.01
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_errors__come_from_the_variance_where_the_stack_holds_one(method):
+    sigma, shape = 0.01 * (1 + np.linspace(0, 2, ENERGY.size)), (40, 50)
+    centre = np.full(shape, 518.0)
+    noise = sigma[:, None, None] * np.random.default_rng(3).standard_normal((ENERGY.size, *shape))
+    values = as_array(CASES[method][2](ENERGY[:, None, None], centre) + noise)
+    variance = xr.full_like(values, 1.0) * xr.DataArray(sigma**2, dims="energy")
+    stack = xr.Dataset({"od": values, "od_variance": variance})
+    found = located(stack, method, signal="od")
+    spread, told = float(energy_of(found).std()), stderr_of(found)
+    assert float(told.std() / told.mean()) < 0.25  # no longer that of the residual of each pixel
+    assert float(told.mean()) == pytest.approx(spread, rel=0.1)
+    xr.testing.assert_allclose(energy_of(found), energy_of(located(values, method)))
+    quarter = located(stack.assign(od_variance=variance / 4), method, signal="od")
+    np.testing.assert_allclose(stderr_of(quarter), told / 2, rtol=1e-6)
+    lazy = located(stack.chunk(y=13), method, signal="od")
+    np.testing.assert_allclose(stderr_of(lazy), told, rtol=1e-7)
+
+
+def test_maps__values_without_a_variance_are_not_used():
+    values = simulated("quadratic", 0.01)
+    variance = xr.full_like(values, 1e-4)
+    variance[:, 2, 3] = np.nan
+    variance[12, 1, 1] = np.nan
+    found = located(xr.Dataset({"od": values, "od_variance": variance}), "quadratic", signal="od")
+    assert np.argwhere(flagged(found, "not_measured").values).tolist() == [[2, 3]]
+    left_out = located(values.where(variance.notnull()), "quadratic")
+    np.testing.assert_allclose(energy_of(found), energy_of(left_out))
+
+
+@pytest.mark.parametrize("method", ["derivative", "arctangent"])
+def test_edge_map__a_level_belongs_to_the_half_step(method):
+    with pytest.raises(OptionError, match=f"level=0.5: it belongs to 'half_step', '{method}' looks for none"):
+        located(simulated(method), method, level=0.5)

@@ -182,11 +182,21 @@ def test_flag_frames__of_a_line_scan(sound):
 @pytest.mark.parametrize(
     ("change", "options", "error", "message"),
     [
-        pytest.param(lambda s: s, {"dark": 2}, OptionError, "dark=2: a share lies between 0 and 1", id="share"),
+        pytest.param(
+            lambda s: s,
+            {"dark_share": 2},
+            OptionError,
+            "dark_share=2: give a share of at least 0 and of at most 1",
+            id="share",
+        ),
         pytest.param(lambda s: s, {"signal": "od"}, MissingVariableError, "'od' is missing", id="signal"),
         pytest.param(lambda s: s.isel(y=0, x=0), {}, SchemaError, "a single spectrum has no frames", id="spectrum"),
         pytest.param(
-            lambda s: s["intensity"].rename("optical_density"), {}, SchemaError, "judged by their counts", id="density"
+            lambda s: s["intensity"].rename("mine").assign_attrs(units="1"),
+            {},
+            SchemaError,
+            "judged by their counts",
+            id="density",
         ),
     ],
 )
@@ -200,6 +210,6 @@ def test_flag_frames__thresholds_act(sound):
     frames[10, 25:] = np.nan
     stack = broken(sound, f8=0.1 * frames[8], f10=frames[10], f24=np.roll(frames[24], 15, axis=1))
     assert np.flatnonzero(xstxm.flag_frames(stack)["frame_quality"]).tolist() == [10, 24]
-    assert raised(xstxm.flag_frames(stack, dark=0.2), "no_beam") == [8]
-    assert raised(xstxm.flag_frames(stack, missing=0.3), "partly_measured") == []
-    assert raised(xstxm.flag_frames(stack, similarity=0.0), "outlier") == []
+    assert raised(xstxm.flag_frames(stack, dark_share=0.2), "no_beam") == [8]
+    assert raised(xstxm.flag_frames(stack, max_missing=0.3), "partly_measured") == []
+    assert raised(xstxm.flag_frames(stack, min_similarity=0.0), "outlier") == []

@@ -282,3 +282,13 @@ def test_merge_stacks__one_stack_with_a_dwell_time(stack, per_energy):
 def test_merge_stacks__then_flags_find_no_repeat(stack):
     merged = xstxm.merge_stacks([stack, stack.isel(energy=[3, 4])])
     assert not xstxm.flag_frames(merged)["frame_quality"].any()
+
+
+def test_merge_stacks__an_average_of_repeats_is_no_repeat(stack):
+    kept = xstxm.merge_stacks([stack, stack], repeats="keep")
+    kept = kept.assign(frame_quality=xstxm.flag_frames(kept)["frame_quality"])
+    assert (kept["frame_quality"] != 0).sum() == stack.sizes["energy"]
+    assert not xstxm.merge_stacks([kept])["frame_quality"].any()
+    dark = xr.where(kept["energy"] == kept["energy"][3], np.int16(4), np.int16(0))
+    flags = (kept["frame_quality"] | dark).assign_attrs(kept["frame_quality"].attrs)
+    assert np.flatnonzero(xstxm.merge_stacks([kept.assign(frame_quality=flags)])["frame_quality"]).tolist() == [3]

@@ -113,7 +113,9 @@ def test_phase_map__references_of_one_phase_are_added_up(density, references, am
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
-        pytest.param({"min_confidence": 1.2}, OptionError, r"a probability lies in \[0, 1\]", id="confidence"),
+        pytest.param(
+            {"min_confidence": 1.2}, OptionError, r"a probability of at least 0 and of at most 1", id="confidence"
+        ),
         pytest.param({"method": "nnsl"}, ValueError, "did you mean 'nnls'", id="method"),
         pytest.param({"signal": "od"}, MissingVariableError, "'od' is missing", id="signal"),
     ],

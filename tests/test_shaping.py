@@ -164,9 +164,9 @@ def test_bin_pixels__ragged_edges_are_refused_or_trimmed_on_request(stack):
     [
         pytest.param({"z": 2}, ChoiceError, "unknown pixel dimension 'z'", id="dimension"),
         pytest.param({"energy": 2}, ChoiceError, "unknown pixel dimension 'energy'", id="energy"),
-        pytest.param(0, OptionError, "whole numbers, along 'y' from 1 to 6", id="zero"),
-        pytest.param(1.5, OptionError, "whole numbers", id="fraction"),
-        pytest.param({"y": 7}, OptionError, "along 'y' from 1 to 6", id="too large"),
+        pytest.param(0, OptionError, "a whole number from 1 to 6, the pixels along 'y'", id="zero"),
+        pytest.param(1.5, OptionError, "a whole number", id="fraction"),
+        pytest.param({"y": 7}, OptionError, "from 1 to 6, the pixels along 'y'", id="too large"),
     ],
 )
 def test_bin_pixels__refuses(even, factor, error, message):

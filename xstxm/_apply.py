@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm.conventions import ENERGY, require_energy
+from xstxm.conventions import ENERGY, content_of, require_energy
 from xstxm.errors import (
     ChunkingError,
     EnergyRangeError,
@@ -51,7 +51,7 @@ def require_single_chunk(array: xr.DataArray, verb: str, dim: str = ENERGY) -> x
 def over_energy(
     func: Callable[..., Any],
     array: xr.DataArray,
-    *,
+    *others: xr.DataArray,
     verb: str,
     output_dims: Sequence[Sequence[str]] = ((),),
     output_sizes: Mapping[str, int] | None = None,
@@ -60,14 +60,14 @@ def over_energy(
 ) -> Any:
     """Apply a function of whole spectra to every pixel, lazily where the array is lazy.
 
-    `func` gets arrays with energy last, shape (..., energy), and returns one array per entry of
-    `output_dims`, new dimensions last. The results still carry the attributes of `array`: stamp them.
+    `func` gets `array` and `others` with energy last, shape (..., energy), and returns one array per entry
+    of `output_dims`, new dimensions last. The results still carry the attributes of `array`: stamp them.
     """
-    array = require_single_chunk(array, verb)
+    arrays = [require_single_chunk(item, verb) for item in (array, *others)]
     result = xr.apply_ufunc(
         func,
-        array,
-        input_core_dims=[[ENERGY]],
+        *arrays,
+        input_core_dims=[[ENERGY]] * len(arrays),
         output_core_dims=[list(dims) for dims in output_dims],
         dask="parallelized",
         output_dtypes=list(output_dtypes or [array.dtype] * len(output_dims)),
@@ -115,11 +115,6 @@ def _by_series(func: Callable[..., np.ndarray], *blocks: np.ndarray, ndim: int) 
     return np.stack([_by_series(func, *parts, ndim=ndim) for parts in zip(*blocks, strict=True)])
 
 
-def as_float(array: xr.DataArray) -> xr.DataArray:
-    """Return floats as they are, integers as float32. Lazy."""
-    return array if array.dtype.kind == "f" else array.astype("float32")
-
-
 def equal_within(tolerance: float | str | None, unit: str) -> float:
     """Return the largest difference of equal energies in the unit of an axis; by default that of the options."""
     if tolerance is None:
@@ -140,7 +135,8 @@ def match_energy(
 
     Equal within `tolerance`, the values are taken as they are and get the stack's own coordinate.
     Otherwise ``how="interp"`` interpolates linearly onto the stack's energies, in any order of
-    either axis, and ``how="exact"`` refuses.
+    either axis, and ``how="exact"`` refuses. A variance or standard error is that of the interpolated value, marks
+    and bit flags are those of both neighbours (a `mask` is True where both are).
 
     Parameters
     ----------
@@ -161,6 +157,8 @@ def match_energy(
     ------
     EnergyRangeError
         The axes differ with ``how="exact"``, or `other` does not cover the stack.
+    SchemaError
+        Labels or words, which do not interpolate.
     """
     check_choice("how", how, MatchHow)
     unit = units.units_of(energy)
@@ -186,9 +184,28 @@ def match_energy(
     if outside.any():
         warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)
     held = np.clip(target, grid[0], grid[-1])
+    if content_of(other.name, other) != "number":
+        return _between(ascending, grid, held).assign_coords({ENERGY: energy.variable})
     plain = ascending.assign_coords({ENERGY: grid})
     moved = plain.interp({ENERGY: held}, method="linear").assign_coords({ENERGY: energy.variable})
     return moved.astype(other.dtype) if other.dtype.kind == "f" else moved
+
+
+def _between(ascending: xr.DataArray, grid: np.ndarray, target: np.ndarray) -> xr.DataArray:
+    """Return what belongs to linearly interpolated numbers: their variance, standard error, marks or bit flags."""
+    content = content_of(ascending.name, ascending)
+    if content == "labels":
+        raise SchemaError(
+            f"{str(ascending.name)!r} holds labels or words, which do not interpolate: drop_vars it first"
+        )
+    place = np.round(np.interp(target, grid, np.arange(grid.size)), 9)  # an energy that is there has one neighbour
+    plain = ascending.drop_vars(ENERGY)
+    left, right = (plain.isel({ENERGY: end(place).astype(int)}) for end in (np.floor, np.ceil))
+    if content in ("marks", "flags"):
+        return left & right if ascending.name == "mask" else left | right
+    weight = xr.DataArray(place - np.floor(place), dims=ENERGY).astype(plain.dtype)
+    power = 2 if content == "stderr" else 1
+    return ((1 - weight) ** 2 * left**power + weight**2 * right**power) ** (1 / power)
 
 
 def match_pixels(other: xr.DataArray, stack: xr.DataArray | xr.Dataset, what: str) -> xr.DataArray:

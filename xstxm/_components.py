@@ -11,8 +11,8 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import require_single_chunk
 from xstxm._kernels.alternating import Factors
-from xstxm.conventions import ENERGY, REFERENCE, annotate, density_of, pixel_dims, require_energy
-from xstxm.errors import ConvergenceWarning, OptionError, SchemaError, warn
+from xstxm.conventions import ENERGY, REFERENCE, annotate, as_float, density_of, pixel_dims, require_energy
+from xstxm.errors import ConvergenceWarning, OptionError, SchemaError, require_whole, warn
 from xstxm.fitting import MAX_REFERENCES, TERM, Method, fit_maps
 
 EQUAL = 0.01
@@ -21,21 +21,13 @@ INDEPENDENT = 1e-8
 """Smallest singular value of spectra of unit length, relative to the largest, that tells components apart."""
 
 
-def require_whole(option: str, value: int, least: int = 1) -> int:
-    """Return a whole number, or raise `OptionError`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise OptionError(option, value, f"give a whole number of {least} or more")
-    return int(value)
-
-
 def density_to_unmix(stack: xr.DataArray | xr.Dataset, signal: str, verb: str) -> xr.DataArray:
     """Return the optical density as floats, its spectra in one chunk. Lazy."""
     od = density_of(units.dequantify(stack), signal)
     require_energy(od)
     if od.sizes[ENERGY] < 2:
         raise SchemaError(f"{verb} needs two energies or more, the stack has {od.sizes[ENERGY]}: keep more of them")
-    od = od if od.dtype.kind == "f" and od.dtype.itemsize >= 4 else od.astype("float32").assign_attrs(od.attrs)
-    return require_single_chunk(od, verb)
+    return require_single_chunk(as_float(od), verb)
 
 
 def sample_spectra(od: xr.DataArray, n_pixels: int, seed: int) -> np.ndarray:
@@ -72,16 +64,12 @@ def _nothing_usable(measured: xr.DataArray) -> str:
 def require_components(data: np.ndarray, n_components: int, dtype: np.dtype, *, closed: bool = False) -> int:
     """Return the number of components, or say why the spectra (energy, pixel) do not hold as many."""
     most = min(len(data) - 1, data.shape[1], MAX_REFERENCES)
-    whole = isinstance(n_components, int | np.integer) and not isinstance(n_components, bool)
-    if not whole or not 1 <= n_components <= most:
-        raise OptionError(
-            "n_components", n_components, f"a whole number from 1 to {most}, below the {len(data)} energies"
-        )
+    n_components = require_whole("n_components", n_components, 1, most, f"below the {len(data)} energies")
     singular = np.linalg.svd(np.linalg.qr(data.T, mode="r"), compute_uv=False)
     rank = int((singular > 10 * np.finfo(dtype).eps * singular[0]).sum())
     if rank + closed < n_components:
         raise OptionError("n_components", n_components, f"the pixels hold {rank} independent spectra, take no more")
-    return int(n_components)
+    return n_components
 
 
 def best_of(runs: Sequence[Factors]) -> Factors:

@@ -31,7 +31,10 @@ class VariableSpec:
 
 
 def _specs(*rows: tuple[str, tuple[str, ...], str | None, Kind, str, str]) -> dict[str, VariableSpec]:
-    return {row[0]: VariableSpec(*row) for row in rows}
+    specs = {row[0]: VariableSpec(*row) for row in rows}
+    if len(specs) < len(rows):
+        raise ValueError("a variable is described twice")
+    return specs
 
 
 _STACK = (ENERGY, PIXEL)
@@ -42,6 +45,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
     ("dwell_time", (ENERGY,), "ms", "float", "Dwell time", "Exposure of a pixel."),
     ("ring_current", (ENERGY,), "mA", "float", "Ring current", "Stored beam; never applied silently."),
     ("intensity", _STACK, "count", "float", "Transmitted intensity", "Counts behind the sample."),
+    ("intensity_variance", _STACK, "count**2", "float", "Variance of the intensity", "Of each value."),
     ("i0", (ENERGY,), "count", "float", "Incident intensity", "Counts without a sample."),
     (
         "i0_stderr",
@@ -52,6 +56,14 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Spread over the I0 pixels / sqrt(n).",
     ),
     ("optical_density", _STACK, "1", "float", "Optical density", "-ln(I / I0), natural logarithm."),
+    (
+        "optical_density_variance",
+        _STACK,
+        "1",
+        "float",
+        "Variance of the optical density",
+        "var(I) / I^2 + var(I0) / I0^2; the part of I0, shared by all its pixels, included.",
+    ),
     ("mask", (PIXEL,), None, "bool", "Pixel mask", "True where a pixel is used."),
     (
         "quality",
@@ -161,7 +173,6 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Spread of the spectrum",
         "Standard deviation over the region.",
     ),
-    ("n_pixels", (ENERGY,), None, "int", "Pixels", "Finite pixels of the region at each energy."),
     (
         "normalized_absorption",
         _STACK,
@@ -181,15 +192,50 @@ SPECS: Mapping[str, VariableSpec] = _specs(
     ("edge_step", (PIXEL,), None, "float", "Edge step", "Post-edge line minus pre-edge line, at the edge."),
     ("edge_step_stderr", (PIXEL,), None, "float", "Standard error of the edge step", "From the variance or residual."),
     ("edge_energy", (PIXEL,), "eV", "float", "Edge energy", "Energy of half the step, or of the steepest rise."),
-    ("edge_energy_stderr", (PIXEL,), "eV", "float", "Standard error of the edge energy", "From the residual."),
+    (
+        "edge_energy_stderr",
+        (PIXEL,),
+        "eV",
+        "float",
+        "Standard error of the edge energy",
+        "From the variance or residual.",
+    ),
     ("peak_energy", (PIXEL,), "eV", "float", "Peak energy", "Energy at which the fitted curve is highest."),
-    ("peak_energy_stderr", (PIXEL,), "eV", "float", "Standard error of the peak energy", "From the residual."),
+    (
+        "peak_energy_stderr",
+        (PIXEL,),
+        "eV",
+        "float",
+        "Standard error of the peak energy",
+        "From the variance or residual.",
+    ),
     ("peak_height", (PIXEL,), None, "float", "Peak height", "Value of the fitted curve at its highest point."),
-    ("peak_height_stderr", (PIXEL,), None, "float", "Standard error of the peak height", "From the residual."),
+    (
+        "peak_height_stderr",
+        (PIXEL,),
+        None,
+        "float",
+        "Standard error of the peak height",
+        "From the variance or residual.",
+    ),
     ("peak_amplitude", (PIXEL,), None, "float", "Peak amplitude", "Height of the Gaussian above its constant base."),
-    ("peak_amplitude_stderr", (PIXEL,), None, "float", "Standard error of the amplitude", "From the residual."),
+    (
+        "peak_amplitude_stderr",
+        (PIXEL,),
+        None,
+        "float",
+        "Standard error of the amplitude",
+        "From the variance or residual.",
+    ),
     ("peak_width", (PIXEL,), "eV", "float", "Peak width", "Full width of the Gaussian at half of its amplitude."),
-    ("peak_width_stderr", (PIXEL,), "eV", "float", "Standard error of the peak width", "From the residual."),
+    (
+        "peak_width_stderr",
+        (PIXEL,),
+        "eV",
+        "float",
+        "Standard error of the peak width",
+        "From the variance or residual.",
+    ),
     ("difference", (PIXEL,), None, "float", "Difference", "Mean of the signal at `on` minus that at `off`."),
     (
         "difference_stderr",

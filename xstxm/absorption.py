@@ -12,11 +12,16 @@ from xstxm._apply import is_lazy, match_energy, match_pixels
 from xstxm.conventions import (
     ENERGY,
     annotate,
+    as_float,
+    dwell_time_of,
     pixel_dims,
     quality_bits,
+    quality_of,
+    replace_signal,
     require_energy,
     signal_of,
     used_pixels,
+    variance_of,
 )
 from xstxm.errors import (
     IncompatibleUnitsError,
@@ -28,6 +33,7 @@ from xstxm.errors import (
     OptionError,
     SchemaError,
     check_choice,
+    require_number,
     warn,
 )
 from xstxm.provenance import note, recorded
@@ -85,8 +91,9 @@ def estimate_i0(
     >>> xstxm.estimate_i0(stack).i0.dims
     ('energy',)
     """
+    fraction = require_number("fraction", fraction, "a share of the pixels", above=0, most=1)
     stack = units.dequantify(stack)
-    counts = used_pixels(signal_of(stack, signal), stack)
+    counts = used_pixels(as_float(signal_of(stack, signal)), stack)
     require_energy(counts)
     unit = _counting_units(counts, "the intensity")
     dims = pixel_dims(counts)
@@ -116,8 +123,6 @@ def _counting_units(array: xr.DataArray, what: str) -> str:
 
 def _brightest(counts: xr.DataArray, fraction: float) -> xr.DataArray:
     """Mask the brightest pixels of the mean image. Eager on that one image."""
-    if not 0 < fraction <= 1:
-        raise OptionError("fraction", fraction, "the share of the pixels to use lies in (0, 1]")
     image = counts.mean(ENERGY, skipna=False).compute()
     finite = image.where(np.isfinite(image))
     if not bool(finite.notnull().any()):
@@ -180,8 +185,11 @@ def optical_density(
     DataArray or Dataset
         Of a DataArray its `optical_density`, dtype kept (integers become float32); of a Dataset the
         Dataset with `optical_density` and `quality` (pixel dims) added. Counts or I0 of zero or less
-        give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. Lazy,
-        unless I0 has to be estimated first.
+        give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. Where the
+        Dataset holds the variance of the counts, e.g. `intensity_variance`, also `optical_density_variance`,
+        ``var(I) / (I - dark)^2 + var(I0) / (I0 - dark)^2``, with `i0_variance` or the square of `i0_stderr`
+        from where I0 comes from; without either, and for the dark, nothing is added, and for I0 the history
+        says so. Lazy, unless I0 has to be estimated first.
 
     Raises
     ------
@@ -189,6 +197,8 @@ def optical_density(
         The counts or I0 have no units: counts per dwell against counts per ms would shift every value.
     IncompatibleUnitsError
         I0 is in units of another kind; a rate and counts meet through `dwell_time`.
+    OptionError
+        `thick` or `saturation` is no number.
     EnergyRangeError
         I0 does not cover the stack.
 
@@ -200,12 +210,16 @@ def optical_density(
     >>> od.optical_density.attrs["units"]
     '1'
     """
+    thick = require_number("thick", thick, "an optical density", finite=False)
+    if saturation is not None:
+        saturation = require_number("saturation", saturation, "a number of counts", finite=False)
     stack = units.dequantify(stack)
-    counts = signal_of(stack, signal)
+    counts, variance = signal_of(stack, signal), variance_of(stack, signal)
     energy = require_energy(counts)
-    incident = _incident(stack, counts, i0, signal)
-    incident = _at_energies(incident, energy, counts)
-    bright, empty = _in_same_units(counts, incident, stack)
+    source = _incident(stack, counts, i0, signal)
+    incident = _at_energies(source["i0"], energy, counts)
+    bright, scale = as_float(counts), _counting_scale(counts, incident, stack)
+    empty = (incident.astype(float) * scale).astype(bright.dtype)
     bright, empty = _without_dark(bright, empty, placed_dark(dark, counts))
     od = annotate(_minus_log(bright, empty).transpose(*counts.dims), "optical_density")
     measured = bright.count(ENERGY)
@@ -221,30 +235,38 @@ def optical_density(
         _warn_dark_i0(od)
     if isinstance(stack, xr.DataArray):
         return od
-    return stack.assign(optical_density=od, quality=quality_bits(flags, stack.get("quality")))
+    if variance is not None:
+        noise = _incident_variance(source, energy, counts)
+        variance = _relative_variance(bright, variance)
+        variance = variance if noise is None else variance + _relative_variance(empty, noise * scale**2)
+        variance = variance.where(od.notnull()).transpose(*counts.dims).astype(od.dtype, copy=False)
+        variance = annotate(variance, "optical_density_variance")
+    quality = quality_bits(flags, quality_of(stack), lasting=())
+    before = stack.drop_vars("optical_density_variance", errors="ignore")
+    return replace_signal(before, "optical_density", od, variance, quality=quality)
 
 
 def _incident(
     stack: xr.DataArray | xr.Dataset, counts: xr.DataArray, i0: xr.DataArray | xr.Dataset | None, signal: str
-) -> xr.DataArray:
-    """Return I0: the one given, that of the stack, or an estimate, which the record tells."""
+) -> xr.Dataset:
+    """Return what holds `i0`: the one given, the stack, or an estimate, which the record tells."""
     if isinstance(i0, xr.Dataset):
         if "i0" not in i0:
             raise MissingVariableError("i0", i0.data_vars, "pass the result of estimate_i0, or an array")
-        return units.dequantify(i0)["i0"]
+        return units.dequantify(i0)
     if i0 is not None:
         if not isinstance(i0, xr.DataArray):
             raise SchemaError(
                 f"I0 is a {type(i0).__name__}: read it with xstxm.read_i0(path, units=...), or make it an array with units, e.g. xarray.DataArray(values, "
                 "dims='energy', coords={'energy': stack.energy}, attrs={'units': 'count'})"
             )
-        return units.dequantify(i0)
+        return units.dequantify(i0).to_dataset(name="i0")
     if isinstance(stack, xr.Dataset) and "i0" in stack:
-        return stack["i0"]
+        return stack
     if not pixel_dims(counts):
         raise MissingVariableError("i0", [signal], "pass i0=..., a single spectrum has no empty pixels")
     note("i0 estimated from the brightest 10 % of the pixels")
-    return estimate_i0(stack, signal=signal)["i0"]
+    return estimate_i0(stack, signal=signal)
 
 
 def _at_energies(incident: xr.DataArray, energy: xr.DataArray, counts: xr.DataArray) -> xr.DataArray:
@@ -254,42 +276,52 @@ def _at_energies(incident: xr.DataArray, energy: xr.DataArray, counts: xr.DataAr
             "say whether it is counts per pixel or a rate: xstxm.read_i0(path, units='count/ms'), or "
             "i0.attrs['units'] = 'count'",
         )
-    placed = match_pixels(incident, counts, "I0")
+    return _placed(incident, energy, counts)
+
+
+def _placed(array: xr.DataArray, energy: xr.DataArray, counts: xr.DataArray) -> xr.DataArray:
+    """Return what belongs to I0 on the pixels and at the energies of the counts."""
+    placed = match_pixels(array, counts, "I0")
     if ENERGY in placed.dims:
         placed = match_energy(placed, energy, what="I0")
-    return placed.assign_attrs(incident.attrs)
+    return placed.assign_attrs(array.attrs)
 
 
-def _in_same_units(
-    counts: xr.DataArray, incident: xr.DataArray, stack: xr.DataArray | xr.Dataset
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return I and I0 as floats of one dtype in one unit; a rate meets counts through the dwell time."""
-    dtype = counts.dtype if counts.dtype.kind == "f" else np.dtype("float32")
+def _incident_variance(source: xr.Dataset, energy: xr.DataArray, counts: xr.DataArray) -> xr.DataArray | None:
+    """Return the variance of I0 where what holds it knows one, in its own units; the record tells where not."""
+    for name, power in (("i0_variance", 1), ("i0_stderr", 2)):
+        if name in source:
+            return _placed(source[name].astype(float), energy, counts) ** power
+    note("the variance of I0 is not known and left out")
+    return None
+
+
+def _relative_variance(value: xr.DataArray, variance: xr.DataArray) -> xr.DataArray:
+    return variance.astype(value.dtype, copy=False) / value.where(value > 0) ** 2
+
+
+def _counting_scale(counts: xr.DataArray, incident: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> Any:
+    """Return what brings I0 to the units of the counts; a rate meets counts through the dwell time."""
     found, given = _counting_units(counts, "the intensity"), _counting_units(incident, "I0")
     per_dwell = units.derive(found, "ms", "/"), units.derive(given, "ms", "/")
     if units.same_kind(found, given):
-        scale: Any = units.factor(given, found, "I0")
-    elif units.same_kind(per_dwell[0], given):
-        scale = units.factor(given, per_dwell[0]) * _dwell(stack)
-    elif units.same_kind(found, per_dwell[1]):
-        scale = units.factor(per_dwell[1], found) / _dwell(stack)
-    else:
-        raise IncompatibleUnitsError("I0", given, found, "give both as counts ('count') or as rates ('count/ms')")
-    empty = (incident.astype(float) * scale).astype(dtype)
-    return counts.astype(dtype, copy=False), empty
+        return units.factor(given, found, "I0")
+    if units.same_kind(per_dwell[0], given):
+        return units.factor(given, per_dwell[0]) * _dwell(stack)
+    if units.same_kind(found, per_dwell[1]):
+        return units.factor(per_dwell[1], found) / _dwell(stack)
+    raise IncompatibleUnitsError("I0", given, found, "give both as counts ('count') or as rates ('count/ms')")
 
 
 def _dwell(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return the dwell time in ms, where counts and a rate have to meet."""
-    if "dwell_time" not in stack.coords:
+    dwell = dwell_time_of(stack)
+    if dwell is None:
         raise MissingCoordinateError(
             "dwell_time",
             "one of I and I0 is a rate, the other counts; assign the exposure, e.g. "
             ".assign_coords(dwell_time=((), 1.0, {'units': 'ms'}))",
         )
-    dwell = units.to_units(stack["dwell_time"].astype(float), "ms", "dwell_time")
-    if not is_lazy(dwell) and bool((dwell <= 0).any()):
-        raise OptionError("dwell_time", np.asarray(dwell).tolist(), "an exposure is above zero")
     return dwell
 
 

@@ -163,7 +163,7 @@ class StxmAccessor:
         window: Window,
         *,
         method: EdgeMethod = "half_step",
-        level: float = 0.5,
+        level: float | None = None,
         min_significance: float = 3.0,
         signal: str = "normalized_absorption",
     ) -> xr.Dataset:
@@ -235,15 +235,20 @@ class StxmAccessor:
     def flag_frames(
         self,
         *,
-        similarity: float = 0.5,
-        dark: float = 0.02,
-        missing: float = 0.1,
+        min_similarity: float = 0.5,
+        dark_share: float = 0.02,
+        max_missing: float = 0.1,
         tolerance: float | str | None = None,
         signal: str = "intensity",
     ) -> xr.Dataset:
         """Flag frames that are empty, broken or there twice, see `xstxm.flag_frames`."""
         return frames.flag_frames(
-            self._obj, similarity=similarity, dark=dark, missing=missing, tolerance=tolerance, signal=signal
+            self._obj,
+            min_similarity=min_similarity,
+            dark_share=dark_share,
+            max_missing=max_missing,
+            tolerance=tolerance,
+            signal=signal,
         )
 
     def despike(self, *, method: SpikeMethod = "both", threshold: float = 6.0, signal: str = "intensity") -> Any:
@@ -270,12 +275,12 @@ class StxmAccessor:
         kind: LineKind = "gain",
         slow: SlowAxis = "y",
         max_lines: int = 3,
-        significance: float = 5.0,
+        min_significance: float = 5.0,
         signal: str = "intensity",
     ) -> Any:
         """Take out lines that are brighter or darker as a whole, see `xstxm.level_lines`."""
         return corrections.level_lines(
-            self._obj, kind=kind, slow=slow, max_lines=max_lines, significance=significance, signal=signal
+            self._obj, kind=kind, slow=slow, max_lines=max_lines, min_significance=min_significance, signal=signal
         )
 
     def bin_pixels(self, factor: int | Mapping[str, int] = 2, *, trim: bool = False) -> Any:
@@ -358,7 +363,7 @@ class StxmAccessor:
         self,
         i0: xr.DataArray | xr.Dataset | None = None,
         *,
-        dark: float | xr.DataArray | None = None,
+        dark: float | str | xr.DataArray | None = None,
         signal: str = "intensity",
         thick: float = 2.2,
         saturation: float | None = None,

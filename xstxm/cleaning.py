@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import as_float, is_lazy, match_pixels, over_energy, over_frames, require_single_chunk
+from xstxm._apply import is_lazy, match_pixels, over_energy, over_frames, require_single_chunk
 from xstxm._kernels import bad_pixels as pixel_kernels
 from xstxm._kernels import spikes as kernels
 from xstxm.conventions import (
     ENERGY,
+    Stack,
     annotate,
+    as_float,
+    dwell_time_of,
+    measure_of,
     pixel_dims,
     replace_signal,
     require_energy,
+    require_image,
     signal_of,
     used_pixels,
     variance_of,
 )
-from xstxm.errors import MissingDimensionError, OptionError, SchemaError, check_choice
+from xstxm.errors import OptionError, SchemaError, check_choice, require_number
 from xstxm.provenance import note, recorded
 
 SpikeMethod: TypeAlias = Literal["both", "spatial", "spectral"]
 Fill: TypeAlias = Literal["nan", "neighbours"]
-Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
 
 _FEWEST_TO_PREDICT = 4
 """Energies from which two disjoint predictions of each can be made."""
@@ -86,10 +90,11 @@ def despike(stack: Stack, *, method: SpikeMethod = "both", threshold: float = 6.
     a whole particle does not stand out from its neighbours there. An absorption peak therefore stays even
     where it is one energy wide.
 
-    The noise is the mean distance from the median of 3 x 3, over a ring of 7 x 7 around the pixel. Counts and
-    rates are judged by their roots, 2 sqrt(I + 3/8) (Anscombe, Biometrika 35, 246, 1948,
-    doi:10.1093/biomet/35.3-4.246), whose noise is the same for few and for many counts; for counts
-    it is taken as at least half of the counting noise.
+    The noise is the mean distance from the median of 3 x 3, over a ring of 7 x 7 around the pixel. Counts are
+    judged by their roots, 2 sqrt(I + 3/8) (Anscombe, Biometrika 35, 246, 1948,
+    doi:10.1093/biomet/35.3-4.246), whose noise is the same for few and for many counts, and which is taken as at
+    least half of the counting noise. Rates are judged as the counts that `dwell_time` makes of them; without it the
+    smallest step between neighbours in a frame is one count.
 
     Examples
     --------
@@ -100,8 +105,7 @@ def despike(stack: Stack, *, method: SpikeMethod = "both", threshold: float = 6.
     1
     """
     check_choice("method", method, SpikeMethod)
-    if not threshold > 0:
-        raise OptionError("threshold", threshold, "a multiple of the noise is above zero")
+    threshold = require_number("threshold", threshold, "a multiple of the noise", above=0)
     stack = units.dequantify(stack)
     array = as_float(signal_of(stack, signal))
     array = _checked_axes(array, method)
@@ -112,9 +116,9 @@ def despike(stack: Stack, *, method: SpikeMethod = "both", threshold: float = 6.
         spatial=method != "spectral",
         image=_has_image(array),
         threshold=threshold,
-        noise=_noise_law(array),
+        noise="counts" if measure_of(array) in ("counts", "rate") else "uniform",
     )
-    spikes = over_frames(find, array, dtype=bool, margin=kernels.MARGIN)
+    spikes = over_frames(find, _as_counts(array, stack), dtype=bool, margin=kernels.MARGIN)
     if method == "spectral":
         fill = partial(kernels.fill_from_energies, pairs=pairs)
     else:
@@ -130,9 +134,8 @@ def despike(stack: Stack, *, method: SpikeMethod = "both", threshold: float = 6.
 def _checked_axes(array: xr.DataArray, method: SpikeMethod) -> xr.DataArray:
     """Return the array as the method needs it, or say what is missing."""
     require_energy(array)
-    if method != "spectral" and not _has_image(array):
-        missing = next(dim for dim in ("y", "x") if dim not in array.dims)
-        raise MissingDimensionError(missing, array.dims, "without an image use despike(method='spectral')")
+    if method != "spectral":
+        require_image(array, "without an image use despike(method='spectral')")
     if method == "spatial":
         return array
     if array.sizes[ENERGY] < _FEWEST_TO_PREDICT:
@@ -145,12 +148,25 @@ def _has_image(array: xr.DataArray) -> bool:
     return "y" in array.dims and "x" in array.dims
 
 
-def _noise_law(array: xr.DataArray) -> str:
-    """Return how noise grows with the value: as that of counts, of a rate, or not at all."""
-    found = units.units_of(array) if "units" in array.attrs else "1"
-    if units.same_kind(found, "count"):
-        return "counts"
-    return "rate" if units.same_kind(found, "count/ms") else "uniform"
+def _as_counts(array: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return a rate as the counts behind it, so that few of them are taken for few; others as they are. Lazy."""
+    if measure_of(array) != "rate":
+        return array
+    dwell = dwell_time_of(stack)
+    if dwell is None:
+        number = array / _smallest_step(array)
+    else:
+        number = array * (dwell * units.factor(units.units_of(array), "count/ms")).reset_coords(drop=True)
+    return number.astype(array.dtype, copy=False).transpose(*array.dims)
+
+
+def _smallest_step(array: xr.DataArray) -> xr.DataArray:
+    """Return the smallest step between neighbours in a frame that is more than rounding: one count. Lazy."""
+    pixels = pixel_dims(array)
+    dims = tuple(dim for dim in pixels if dim in ("y", "x")) or pixels or (ENERGY,)
+    along = max(dims, key=lambda dim: array.sizes[dim])
+    steps, rounding = abs(array.diff(along)).drop_vars([along], errors="ignore"), 1e-6 * abs(array).max(dims)
+    return steps.where(steps > rounding, np.inf).min(dims)
 
 
 def _like(variance: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
@@ -209,7 +225,8 @@ def repair_pixels(
     Notes
     -----
     Found are pixels whose behaviour along energy no sample has. The flicker is the median distance of a
-    value from the mean of its neighbours in energy. A pixel is *stuck* where it flickers less than a
+    value from the mean of its neighbours in energy; values that are not finite are left out, and pixels with
+    fewer than eight others are not judged, which the history says. A pixel is *stuck* where it flickers less than a
     twentieth of its surroundings (5 x 5), *noisy* where it flickers more than five times as much, both
     relative to the root of its mean; *dead* where its mean is below 2 % of the median image and of its
     surroundings; *hot* where it stands out from its neighbours, see `despike`, and exceeds the brightest
@@ -227,9 +244,7 @@ def repair_pixels(
     stack = units.dequantify(stack)
     array = as_float(signal_of(stack, signal))
     require_energy(array)
-    if not _has_image(array):
-        missing = next(dim for dim in ("y", "x") if dim not in array.dims)
-        raise MissingDimensionError(missing, array.dims, "bad pixels belong to an image")
+    require_image(array, "bad pixels belong to an image")
     bad = _found(used_pixels(array, stack)) if bad_pixels is None else _given(bad_pixels, array)
     _tell_number(bad, "pixels")
     variance = variance_of(stack, signal)
@@ -254,8 +269,17 @@ def _found(array: xr.DataArray) -> xr.DataArray:
         told = f"{array.sizes[ENERGY]} energies are too few to find bad pixels, {_FEWEST_TO_JUDGE} are needed"
         raise OptionError("bad_pixels", None, f"{told}: pass them, True where a pixel is bad")
     order = np.argsort(np.asarray(array[ENERGY]), kind="stable")
-    size = over_energy(pixel_kernels.flicker, array, verb="repair_pixels", kwargs={"order": order})
-    images = xr.Dataset({"level": array.mean(ENERGY, skipna=False), "flicker": size}).compute()
+    level, flicker = over_energy(
+        pixel_kernels.behaviour,
+        array,
+        verb="repair_pixels",
+        output_dims=[[], []],
+        kwargs={"order": order, "fewest": _FEWEST_TO_JUDGE},
+    )
+    images = xr.Dataset({"level": level, "flicker": flicker}).compute()
+    unjudged = int(images["flicker"].isnull().sum())
+    if unjudged:
+        note(f"{unjudged} pixels not judged: fewer than {_FEWEST_TO_JUDGE} finite values, or none in a row")
     bad = xr.apply_ufunc(
         pixel_kernels.bad_pixels,
         images["level"],

@@ -9,16 +9,9 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import format_range
-from xstxm.conventions import (
-    ENERGY,
-    annotate,
-    require_energy,
-    signal_of,
-    used_pixels,
-)
-from xstxm.edges import earlier_quality, flagged, floating, significance
+from xstxm.conventions import ENERGY, annotate, quality_bits, quality_of, require_energy, signal_and_variance
 from xstxm.energy import Window, window_at
-from xstxm.errors import EnergyRangeError, OptionError
+from xstxm.errors import EnergyRangeError, OptionError, require_number
 from xstxm.options import get_options
 from xstxm.provenance import note, recorded
 from xstxm.units import EnergyLike
@@ -74,7 +67,7 @@ def difference_map(stack: xr.DataArray | xr.Dataset, on: At, off: At, *, signal:
         result["difference_stderr"] = annotate(stderr, "difference_stderr", units=unit)
     flags = {"not_measured": result["difference"].isnull()}
     return xr.Dataset(
-        {**result, "quality": flagged(flags, earlier_quality(stack))}, attrs={"on": bright.label, "off": dark.label}
+        {**result, "quality": quality_bits(flags, quality_of(stack))}, attrs={"on": bright.label, "off": dark.label}
     )
 
 
@@ -127,15 +120,17 @@ def ratio_map(
     >>> xstxm.ratio_map(stack, ("518 eV", "519 eV"), ("516 eV", "517 eV")).ratio.attrs["units"]
     '1'
     """
+    least = require_number("min_significance", min_significance, "a number of standard errors", least=0)
+    floor = require_number("min_denominator", min_denominator)
     stack = units.dequantify(stack)
     array, over, under = _sides(stack, on, off, signal)
-    ratio, stderr, noise = _quotient(over, under, significance(min_significance), min_denominator)
+    ratio, stderr, noise = _quotient(over, under, least, floor)
     result = {"ratio": annotate(ratio, "ratio")}
     if stderr is not None:
         result["ratio_stderr"] = annotate(stderr.astype(array.dtype), "ratio_stderr")
     flags = {"not_measured": (over.mean + under.mean).isnull(), "below_noise": noise}
     return xr.Dataset(
-        {**result, "quality": flagged(flags, earlier_quality(stack))}, attrs={"on": over.label, "off": under.label}
+        {**result, "quality": quality_bits(flags, quality_of(stack))}, attrs={"on": over.label, "off": under.label}
     )
 
 
@@ -193,13 +188,6 @@ def _said(energy: xr.DataArray, unit: str) -> str:
     if len(np.unique(energy)) == 1:
         return f"{float(energy[0]):g} {unit}"
     return f"{format_range(np.asarray(energy), unit)} ({energy.size} energies)"
-
-
-def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[xr.DataArray, xr.DataArray | None]:
-    """Return the signal in floats, NaN outside the mask, and its variance where the Dataset holds one."""
-    array = used_pixels(floating(signal_of(stack, signal)), stack)
-    held = f"{signal}_variance"
-    return array, stack[held] if isinstance(stack, xr.Dataset) and held in stack else None
 
 
 def _energies_at(energy: xr.DataArray, at: At, what: str) -> np.ndarray:

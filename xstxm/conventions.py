@@ -6,8 +6,8 @@ hold. Code takes names from here; users read the sentence in the variable's ``co
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Collection, Hashable, Mapping
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -21,9 +21,14 @@ from xstxm.errors import (
     MissingDimensionError,
     MissingUnitsError,
     MissingVariableError,
+    OptionError,
     SchemaError,
     warn,
 )
+
+Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
+Content: TypeAlias = Literal["flags", "labels", "marks", "variance", "stderr", "number"]
+Measure: TypeAlias = Literal["counts", "rate", "density", "other"]
 
 CONVENTIONS = "xstxm-1"
 """Version of these conventions, in the attribute `Conventions` of a stack."""
@@ -60,6 +65,13 @@ FRAME_FLAGS: Mapping[str, int] = {
 }
 """Bits of `frame_quality`, one value for each frame."""
 
+MADE_FROM: Mapping[str, tuple[str, ...]] = {
+    "intensity": ("optical_density", "normalized_absorption"),
+    "optical_density": ("normalized_absorption",),
+}
+"""Variables that no longer fit where another one changes."""
+_LABELS = {"labels", "phase_label", "duplicate_of"}
+
 NO_SAMPLE, UNDECIDED = -1, -2
 """Values of `phase_label` that are no phase."""
 
@@ -90,15 +102,70 @@ def flag_attrs(flags: Mapping[str, int], *, masks: bool) -> dict[str, Any]:
     }
 
 
-def quality_bits(flags: Mapping[str, xr.DataArray], before: xr.DataArray | None = None) -> xr.DataArray:
-    """Return the bit flags of each pixel: those given, and the others that the stack had before."""
+def dwell_time_of(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
+    """Return the exposure of a pixel in ms, above zero, where a stack says it in a coordinate."""
+    if "dwell_time" not in stack.coords:
+        return None
+    dwell = units.to_units(stack["dwell_time"].astype(float), "ms", "dwell_time")
+    if dwell.__dask_graph__() is None and bool((dwell <= 0).any()):
+        raise OptionError("dwell_time", np.asarray(dwell).tolist(), "an exposure is above zero")
+    return dwell
+
+
+def quality_bits(
+    flags: Mapping[str, xr.DataArray],
+    before: xr.DataArray | None = None,
+    *,
+    lasting: Collection[str] = ("not_measured",),
+) -> xr.DataArray:
+    """Return the bit flags of each pixel: those given, and the others that the stack had before.
+
+    A flag that is given is judged anew, unless it is `lasting`: what was not measured stays so.
+    """
     bits: xr.DataArray = xr.zeros_like(next(iter(flags.values())), dtype="int16")
     for name, raised in flags.items():
         bits = bits | xr.where(raised, np.int16(QUALITY_FLAGS[name]), np.int16(0))
     if before is not None:
-        renewed = sum(QUALITY_FLAGS[name] for name in flags)
+        renewed = sum(QUALITY_FLAGS[name] for name in flags if name not in lasting)
         bits = bits | (before.astype("int16") & np.int16(~renewed))
     return annotate(bits.astype("int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
+
+
+def quality_of(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
+    """Return the quality flags that a stack brings."""
+    return stack.get("quality") if isinstance(stack, xr.Dataset) else None
+
+
+def content_of(name: Hashable, variable: xr.Variable | xr.DataArray) -> Content:
+    """Return what the values of a variable are, which decides how they are averaged or interpolated.
+
+    Bit flags, labels (and words), marks (bool), variances, standard errors; all else is a number.
+    """
+    if "flag_masks" in variable.attrs:
+        return "flags"
+    if "flag_values" in variable.attrs or name in _LABELS or variable.dtype.kind not in "fiub":
+        return "labels"
+    if variable.dtype == bool:
+        return "marks"
+    if str(name).endswith("_variance"):
+        return "variance"
+    return "stderr" if str(name).endswith("_stderr") else "number"
+
+
+def measure_of(array: xr.Variable | xr.DataArray) -> Measure:
+    """Return what the units say that an array, or its variance, measures: counts, a rate, or a density.
+
+    A number without a unit is a density, unless it is called an intensity.
+    """
+    if "units" not in array.attrs:
+        return "other"
+    found = str(array.attrs["units"])
+    if any(units.same_kind(found, kind) for kind in ("count", "count**2")):
+        return "counts"
+    if any(units.same_kind(found, kind) for kind in ("count/ms", "count**2/ms**2")):
+        return "rate"
+    named = getattr(array, "name", None)
+    return "density" if units.same_kind(found, "1") and named != "intensity" else "other"
 
 
 def pixel_dims(obj: xr.DataArray | xr.Dataset) -> tuple[Hashable, ...]:
@@ -150,10 +217,38 @@ def signal_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     return require_variable(stack, signal, do)
 
 
+def as_float(array: xr.DataArray) -> xr.DataArray:
+    """Return floats in native byte order, integers and half precision as float32. Lazy."""
+    if array.dtype.kind not in "fiu":
+        raise SchemaError(f"{str(array.name)!r} is {array.dtype}, wanted numbers")
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 4
+    native = array.dtype.newbyteorder("=") if wide else np.dtype("float32")
+    return array if array.dtype == native else array.astype(native)
+
+
 def variance_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray | None:
-    """Return the variance that a Dataset holds beside a variable, `<signal>_variance`."""
+    """Return the variance that a Dataset holds beside a variable, `<signal>_variance`: floats, dims as the variable."""
     name = f"{signal}_variance"
-    return stack[name] if isinstance(stack, xr.Dataset) and name in stack else None
+    if not isinstance(stack, xr.Dataset) or name not in stack:
+        return None
+    held, dims = stack[name], stack[signal].dims
+    if {*held.dims} != {*dims}:
+        raise SchemaError(
+            f"{name!r} has dims {held.dims}, wanted those of {signal!r}, {dims}: .broadcast_like(stack[{signal!r}]) first"
+        )
+    return as_float(held.transpose(*dims))
+
+
+def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """Return the signal in floats, NaN outside the mask, and its variance where the Dataset holds one."""
+    return used_pixels(as_float(signal_of(stack, signal)), stack), variance_of(stack, signal)
+
+
+def require_image(array: xr.DataArray, do: str) -> None:
+    """Raise `MissingDimensionError` unless an array has y and x."""
+    for dim in ("y", "x"):
+        if dim not in array.dims:
+            raise MissingDimensionError(dim, array.dims, do)
 
 
 def replace_signal(
@@ -166,8 +261,15 @@ def replace_signal(
     """Return what a signal verb returns: the changed array, or the Dataset with it, its variance and more."""
     if isinstance(stack, xr.DataArray):
         return changed
-    if signal == "intensity" and "optical_density" in stack:
-        warn("'optical_density' was made from the counts before: call .stxm.optical_density() again", MetadataWarning)
+    stale = [name for name in MADE_FROM.get(signal, ()) if name in stack]
+    if stale:
+        named = " and ".join(repr(name) for name in stale)
+        verbs = {"optical_density": "optical_density()", "normalized_absorption": "normalize_edge(...)"}
+        again = " and ".join(f".stxm.{verbs[name]}" for name in stale)
+        warn(
+            f"{named} {'was' if len(stale) == 1 else 'were'} made from {signal!r} before: call {again} again",
+            MetadataWarning,
+        )
     carried = {} if variance is None else {f"{signal}_variance": variance}
     return stack.assign({signal: changed, **carried, **others})
 

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import as_float, is_lazy, require_single_chunk
+from xstxm._apply import is_lazy, require_single_chunk
 from xstxm._kernels.scan_lines import line_offsets
 from xstxm.absorption import placed_dark
 from xstxm.conventions import (
     ENERGY,
     REFERENCE_CURRENT,
+    Stack,
     annotate,
+    as_float,
+    measure_of,
     replace_signal,
     require_energy,
+    require_image,
     signal_of,
     variance_of,
 )
 from xstxm.errors import (
     MetadataWarning,
     MissingCoordinateError,
-    MissingDimensionError,
     OptionError,
     SchemaError,
     check_choice,
+    require_number,
+    require_whole,
     warn,
 )
 from xstxm.provenance import note, recorded
 
 LineKind: TypeAlias = Literal["gain", "offset"]
 SlowAxis: TypeAlias = Literal["y", "x"]
-Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
 
 
 @recorded
@@ -79,31 +83,30 @@ def subtract_dark(stack: Stack, dark: float | str | xr.DataArray, *, signal: str
     stack = units.dequantify(stack)
     counts = signal_of(stack, signal)
     require_energy(counts)
-    light = _less(counts, dark)
+    level = placed_dark(dark, counts)
+    light = _less(counts, level)
     others: dict[str, xr.DataArray] = {}
     if isinstance(stack, xr.Dataset) and signal == "intensity" and "i0" in stack:
-        others["i0"] = _incident_less(stack, counts, dark)
+        others["i0"] = _incident_less(stack, counts, level)
     return replace_signal(stack, signal, light, **others)
 
 
-def _less(counts: xr.DataArray, dark: float | str | xr.DataArray) -> xr.DataArray:
+def _less(counts: xr.DataArray, level: Any) -> xr.DataArray:
+    """Return counts less a level, a number or an array, in their own dtype."""
     floats = as_float(counts)
-    level: Any = placed_dark(dark, counts)
     level = level.astype(floats.dtype) if isinstance(level, xr.DataArray) else level
     return (floats - level).astype(floats.dtype, copy=False).transpose(*counts.dims).assign_attrs(counts.attrs)
 
 
-def _incident_less(stack: xr.Dataset, counts: xr.DataArray, dark: float | str | xr.DataArray) -> xr.DataArray:
+def _incident_less(stack: xr.Dataset, counts: xr.DataArray, level: Any) -> xr.DataArray:
     """Return the I0 of the stack less the dark, in whatever unit it is, or say why that cannot be."""
     i0 = stack["i0"]
-    level: Any = placed_dark(dark, counts)
     do = "drop_vars('i0') first and estimate it after, or pass dark= to optical_density"
     if isinstance(level, xr.DataArray) and not {*level.dims} <= {*i0.dims}:
         raise SchemaError(f"dark lies over {level.dims}, 'i0' over {i0.dims} only, so its dark is unknown: {do}")
     if not units.same_kind(units.units_of(i0), units.units_of(counts)):
         raise SchemaError(f"'i0' is in {units.units_of(i0)}, the counts in {units.units_of(counts)}: {do}")
-    scaled = level * units.factor(units.units_of(counts), units.units_of(i0))
-    return (i0 - scaled).transpose(*i0.dims).assign_attrs(i0.attrs)
+    return _less(i0, level * units.factor(units.units_of(counts), units.units_of(i0)))
 
 
 @recorded
@@ -167,7 +170,9 @@ def normalize_current(stack: Stack, reference: float | str | None = None, *, sig
 
 def _refuse_twice(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray, signal: str) -> None:
     if "ring_current" not in stack.coords:
+        held = isinstance(stack, xr.Dataset) and "ring_current" in stack
         do = "assign it, e.g. .assign_coords(ring_current=('energy', values, {'units': 'mA'}))"
+        do = "it is a data variable: .set_coords('ring_current') first" if held else do
         raise MissingCoordinateError("ring_current", do)
     if REFERENCE_CURRENT in counts.attrs:
         raise SchemaError(
@@ -191,7 +196,7 @@ def level_lines(
     kind: LineKind = "gain",
     slow: SlowAxis = "y",
     max_lines: int = 3,
-    significance: float = 5.0,
+    min_significance: float = 5.0,
     signal: str = "intensity",
 ) -> Stack:
     """Bring lines of a scan that are brighter or darker as a whole back to the course of their frame.
@@ -210,7 +215,7 @@ def level_lines(
         Dimension along which lines follow each other.
     max_lines
         Most lines in a row that count as an artefact; slower changes are the sample's and stay.
-    significance
+    min_significance
         A line is corrected where its error exceeds so many of its standard errors; all others stay bit for bit.
     signal
         Variable of a Dataset to level.
@@ -228,7 +233,7 @@ def level_lines(
     MissingVariableError, MissingDimensionError
         The Dataset lacks `signal`, or there is no image.
     OptionError
-        `max_lines` is not a whole number above zero, `significance` is negative, or a gain is asked
+        `max_lines` is not a whole number above zero, `min_significance` is negative, or a gain is asked
         of an optical density.
     ChunkingError
         Lines are in chunks and the stack is too large to merge them.
@@ -251,29 +256,22 @@ def level_lines(
     """
     check_choice("kind", kind, LineKind)
     check_choice("slow", slow, SlowAxis)
-    if max_lines != int(max_lines) or max_lines < 1:
-        raise OptionError("max_lines", max_lines, "give a whole number of lines, 1 or more")
-    if not significance >= 0:
-        raise OptionError("significance", significance, "give a number of standard errors, 0 or more")
+    max_lines = require_whole("max_lines", max_lines)
+    least = require_number("min_significance", min_significance, "a number of standard errors", least=0)
     stack = units.dequantify(stack)
     array = as_float(signal_of(stack, signal))
     require_energy(array)
-    if kind == "gain" and array.name == "optical_density":
+    if kind == "gain" and measure_of(array) == "density":
         raise OptionError("kind", kind, "a gain of the counts is an offset of the optical density: kind='offset'")
+    require_image(array, "lines follow each other in an image")
     fast = "x" if slow == "y" else "y"
-    for dim in (slow, fast):
-        if dim not in array.dims:
-            raise MissingDimensionError(dim, array.dims, "lines follow each other in an image")
-    correction = _line_correction(array, kind, (slow, fast), max_lines, significance)
+    correction = _line_correction(array, kind, (slow, fast), max_lines, least)
     variance = variance_of(stack, signal)
     if kind == "gain":
         level = (array / correction).transpose(*array.dims)
-        variance = None if variance is None else (variance / correction.astype(variance.dtype) ** 2)
+        variance = None if variance is None else _times(variance, correction**-2)
     else:
         level = (array - correction).transpose(*array.dims)
-    variance = (
-        None if variance is None else variance.transpose(*array.dims).assign_attrs(stack[f"{signal}_variance"].attrs)
-    )
     unit = "1" if kind == "gain" else array.attrs.get("units")
     told = annotate(correction.transpose(ENERGY, ...), "line_correction", units=unit, kind=kind)
     if not is_lazy(correction):
@@ -282,13 +280,13 @@ def level_lines(
 
 
 def _line_correction(
-    array: xr.DataArray, kind: LineKind, lines: tuple[str, str], max_lines: int, significance: float
+    array: xr.DataArray, kind: LineKind, lines: tuple[str, str], max_lines: int, least: float
 ) -> xr.DataArray:
     """Return the gain or the offset of each line. Lazy."""
     for dim in lines:
         array = require_single_chunk(array, "level_lines", dim)
     return xr.apply_ufunc(
-        partial(_corrections, kind=kind, max_lines=int(max_lines), significance=significance),
+        partial(_corrections, kind=kind, max_lines=max_lines, least=least),
         array,
         input_core_dims=[lines],
         output_core_dims=[lines[:1]],
@@ -298,10 +296,10 @@ def _line_correction(
     )
 
 
-def _corrections(frame: np.ndarray, kind: LineKind, max_lines: int, significance: float) -> np.ndarray:
+def _corrections(frame: np.ndarray, kind: LineKind, max_lines: int, least: float) -> np.ndarray:
     """Return the corrections of one frame (slow, fast)."""
     if kind == "offset":
-        return line_offsets(frame, max_lines, significance).astype(frame.dtype)
+        return line_offsets(frame, max_lines, least).astype(frame.dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
         logarithm = np.log(np.where(frame > 0, frame, np.nan))
-    return np.exp(line_offsets(logarithm, max_lines, significance)).astype(frame.dtype)
+    return np.exp(line_offsets(logarithm, max_lines, least)).astype(frame.dtype)

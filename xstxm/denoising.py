@@ -11,9 +11,25 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import is_lazy, require_single_chunk
 from xstxm._kernels import smoothing
-from xstxm.conventions import ENERGY, pixel_dims, require_energy, signal_of, used_pixels
+from xstxm.conventions import (
+    ENERGY,
+    as_float,
+    replace_signal,
+    require_energy,
+    require_image,
+    signal_of,
+    used_pixels,
+    variance_of,
+)
 from xstxm.decomposition import eigenspectra, second_moment
-from xstxm.errors import MissingDependencyError, MissingDimensionError, OptionError, SchemaError, check_choice
+from xstxm.errors import (
+    MissingDependencyError,
+    OptionError,
+    SchemaError,
+    check_choice,
+    require_number,
+    require_whole,
+)
 from xstxm.provenance import note, recorded
 from xstxm.units import EnergyLike
 
@@ -149,8 +165,7 @@ def denoise(
     require_energy(array)
     if method in ("svd", "savgol") and array.sizes[ENERGY] < 2:
         raise SchemaError(f"{method} needs two energies or more, the stack has {array.sizes[ENERGY]}: use nlm or tv")
-    floats = array if array.dtype.kind == "f" else array.astype("float32")
-    variance = _variance(stack, floats, signal)
+    floats, variance = as_float(array), variance_of(stack, signal)
     if method == "svd":
         finite: Any = np.isfinite(used_pixels(floats, stack))
         smooth, spread = _by_svd(floats, variance, finite.all(ENERGY), options["n_components"])
@@ -159,13 +174,9 @@ def denoise(
     else:
         smooth, spread = _by_frame(floats, variance, method, options)
     smooth = smooth.transpose(*array.dims).assign_attrs(array.attrs).rename(array.name)
-    if isinstance(stack, xr.DataArray):
-        return smooth
-    renewed = {signal: smooth}
-    if spread is not None:
-        name = f"{signal}_variance"
-        renewed[name] = spread.transpose(*floats.dims).assign_attrs(stack[name].attrs)
-    return stack.assign(renewed)
+    if spread is not None and variance is not None:
+        spread = spread.transpose(*array.dims).assign_attrs(variance.attrs)
+    return replace_signal(stack, signal, smooth, spread)
 
 
 def _own_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -175,25 +186,11 @@ def _own_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
             owners = " and ".join(repr(owner) for owner, names in TAKES.items() if name in names)
             raise OptionError(name, value, f"belongs to {owners}; {method!r} takes {', '.join(TAKES[method])}")
     for name in ("n_components", "order", "patch_size", "patch_distance"):
-        value, least = options[name], 0 if name == "order" else 1
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if value is not None and (not whole or value < least):
-            raise OptionError(name, value, f"give a whole number of {least} or more")
-    strength = options["strength"]
-    if strength is not None and not (isinstance(strength, int | float | np.number) and strength > 0):
-        raise OptionError("strength", strength, "give a number above zero")
+        if options[name] is not None:
+            options[name] = require_whole(name, options[name], 0 if name == "order" else 1)
+    if options["strength"] is not None:
+        options["strength"] = require_number("strength", options["strength"], above=0)
     return options
-
-
-def _variance(stack: xr.DataArray | xr.Dataset, array: xr.DataArray, signal: str) -> xr.DataArray | None:
-    """Return the variance of the signal, on its own grid, where the Dataset holds one."""
-    name = f"{signal}_variance"
-    if not isinstance(stack, xr.Dataset) or name not in stack:
-        return None
-    held = stack[name]
-    if set(held.dims) != set(array.dims):
-        raise SchemaError(f"{name!r} has dims {held.dims}, wanted those of {signal!r}: {array.dims}")
-    return held.transpose(*array.dims)
 
 
 def _along_energy(
@@ -231,7 +228,7 @@ def _by_polynomials(
         note(f"window of {width:g} {unit}")
     else:
         width = units.to_magnitude(window, unit, "window", spectroscopy=False)
-    degree = 2 if order is None else int(order)
+    degree = 2 if order is None else order
     if not width > 0:
         raise OptionError("window", window, "give a width above zero")
     whole = smoothing.local_polynomial(axis, width, degree, np.ones(axis.size, dtype=bool))
@@ -249,8 +246,8 @@ def _by_svd(
     array: xr.DataArray, variance: xr.DataArray | None, usable: xr.DataArray, n_components: int | None
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
     n_energies = array.sizes[ENERGY]
-    if n_components is not None and n_components > n_energies:
-        raise OptionError("n_components", n_components, f"a whole number from 1 to the {n_energies} energies")
+    if n_components is not None:
+        require_whole("n_components", n_components, 1, n_energies, "the number of energies")
     whole = require_single_chunk(array, "denoise")
     moment = second_moment(whole, usable).drop_vars(ENERGY)
     basis = xr.apply_ufunc(
@@ -285,9 +282,7 @@ def _project(values: np.ndarray, variance: np.ndarray | None, basis: np.ndarray)
 def _by_frame(
     array: xr.DataArray, variance: xr.DataArray | None, method: str, options: dict[str, Any]
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
-    missing = [dim for dim in ("y", "x") if dim not in pixel_dims(array)]
-    if missing:
-        raise MissingDimensionError(missing[0], array.dims, f"{method} works on frames (y, x); use svd or savgol")
+    require_image(array, f"{method} works on frames (y, x); use svd or savgol")
     smoother = _frame_filter(method, options)
     arrays = [array] if variance is None else [array, variance]
     arrays = [require_single_chunk(require_single_chunk(a, "denoise", "y"), "denoise", "x") for a in arrays]

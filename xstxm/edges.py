@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, overload
 
 import numpy as np
@@ -13,14 +12,16 @@ from xstxm import units
 from xstxm._apply import require_single_chunk
 from xstxm.conventions import (
     ENERGY,
-    QUALITY_FLAGS,
     annotate,
+    as_float,
     quality_bits,
+    quality_of,
     require_energy,
     signal_of,
+    variance_of,
 )
 from xstxm.energy import Window, window_at
-from xstxm.errors import OptionError, SchemaError
+from xstxm.errors import OptionError, require_number, require_whole
 from xstxm.provenance import recorded
 from xstxm.units import EnergyLike
 
@@ -118,10 +119,9 @@ def normalize_edge(
     >>> stack.normalized_absorption.dims, stack.edge_step.dims
     (('energy', 'y', 'x'), ('y', 'x'))
     """
+    least = require_number("min_significance", min_significance, "a number of standard errors", least=0)
     stack = units.dequantify(stack)
-    array = floating(signal_of(stack, signal))
-    held = f"{array.name if isinstance(stack, xr.DataArray) else signal}_variance"
-    variance = stack[held] if isinstance(stack, xr.Dataset) and held in stack else None
+    array, variance = as_float(signal_of(stack, signal)), variance_of(stack, signal)
     lines = _edge_lines(require_energy(array), pre_edge, post_edge, edge, (pre_order, post_order), variance is None)
     given = [array] if variance is None else [array, variance.astype(array.dtype, copy=False)]
     given = [require_single_chunk(item, "normalize_edge") for item in given]
@@ -132,7 +132,7 @@ def normalize_edge(
         output_core_dims=[[ENERGY], [], [], [], *[[ENERGY]] * (len(given) - 1)],
         dask="parallelized",
         output_dtypes=[array.dtype] * 3 + [np.dtype("int8")] + [array.dtype] * (len(given) - 1),
-        kwargs={"lines": lines, "least": significance(min_significance)},
+        kwargs={"lines": lines, "least": least},
         keep_attrs=True,
     )
     normalised = annotate(normalised.transpose(*array.dims), "normalized_absorption")
@@ -143,7 +143,7 @@ def normalize_edge(
         "normalized_absorption": normalised,
         "edge_step": annotate(step, "edge_step", units=unit),
         "edge_step_stderr": annotate(stderr, "edge_step_stderr", units=unit),
-        "quality": flagged(outcome_flags(outcome, 2), earlier_quality(stack)),
+        "quality": quality_bits(outcome_flags(outcome, 2), quality_of(stack)),
     }
     if spread:
         name = "normalized_absorption_variance"
@@ -173,9 +173,10 @@ def _edge_lines(
     """Return the plan of both lines, after everything that can be wrong with it."""
     from xstxm._kernels.edge_lines import EdgeLines
 
-    for name, order in zip(("pre_order", "post_order"), orders, strict=True):
-        if order not in (0, 1, 2, 3):
-            raise OptionError(name, order, "give the order of a polynomial: 0, 1, 2 or 3")
+    orders = (
+        require_whole("pre_order", orders[0], 0, 3, "the order of a polynomial"),
+        require_whole("post_order", orders[1], 0, 3, "the order of a polynomial"),
+    )
     if orders[1] > 0 and edge is None:
         raise OptionError(
             "post_order", orders[1], "the step under a sloping line depends on where the edge is: pass edge=... too"
@@ -196,36 +197,9 @@ def _edge_lines(
     return EdgeLines.plan(values, pre, post, values[post].min() if at is None else at, orders)
 
 
-def floating(array: xr.DataArray) -> xr.DataArray:
-    """Return an array of floats: as it is, integers as float32."""
-    if array.dtype.kind not in "fiu":
-        raise SchemaError(f"{str(array.name)!r} is {array.dtype}, wanted numbers")
-    return array if array.dtype.kind == "f" else array.astype("float32")
-
-
-def significance(least: float) -> float:
-    """Return how many standard errors something has to stand out by."""
-    if not least >= 0:
-        raise OptionError("min_significance", least, "give a number of standard errors, zero or more")
-    return float(least)
-
-
 def pixels_last(values: np.ndarray) -> np.ndarray:
     """Return an array (..., energy) as (energy, pixels)."""
     return np.moveaxis(values, -1, 0).reshape(values.shape[-1], math.prod(values.shape[:-1]))
-
-
-def flagged(flags: Mapping[str, xr.DataArray], before: xr.DataArray | None) -> xr.DataArray:
-    """Return the quality of a result: its own flags, and the others of the stack; what was not measured stays so."""
-    lost = flags["not_measured"]
-    if before is not None:
-        lost = lost | ((before & QUALITY_FLAGS["not_measured"]) > 0)
-    return quality_bits({**flags, "not_measured": lost}, before)
-
-
-def earlier_quality(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
-    """Return the quality flags that a stack brings."""
-    return stack.get("quality") if isinstance(stack, xr.Dataset) else None
 
 
 def outcome_flags(outcome: xr.DataArray, n_reasons: int = 4) -> dict[str, xr.DataArray]:

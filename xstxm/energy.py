@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
 from xstxm._apply import format_range, match_energy, require_single_chunk
-from xstxm.conventions import ENERGY, require_energy
-from xstxm.errors import EnergyRangeError, OptionError, SchemaError
+from xstxm.conventions import ENERGY, Stack, as_float, content_of, require_energy
+from xstxm.errors import EnergyRangeError, OptionError, SchemaError, require_number
 from xstxm.provenance import note, recorded
 from xstxm.units import EnergyLike
 
 Window: TypeAlias = tuple[EnergyLike, EnergyLike]
-Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
 
 
 @recorded
@@ -140,12 +139,16 @@ def interp_energy(stack: Stack, energies: Sequence[EnergyLike] | xr.DataArray) -
     Returns
     -------
     DataArray or Dataset
-        As given, on the new axis; floats keep their dtype, integers become float32. Lazy.
+        As given, on the new axis; floats keep their dtype, integers become float32. With the weights w of its
+        two neighbours, a variance ``<signal>_variance`` becomes ``sum w^2 var``, and the square of a standard
+        error ``*_stderr`` likewise; marks, as `spike`, and bit flags are those of either neighbour. Lazy.
 
     Raises
     ------
     EnergyRangeError
         A new energy lies outside the stack, or an energy of the stack is there twice.
+    SchemaError
+        A variable of labels or words, which does not interpolate.
 
     Examples
     --------
@@ -182,11 +185,9 @@ def _given_energies(energies: Sequence[EnergyLike] | xr.DataArray, energy: xr.Da
 
 
 def _interp_array(array: xr.DataArray, axis: xr.DataArray) -> xr.DataArray:
-    if array.dtype.kind not in "fiu":
-        raise SchemaError(f"{str(array.name)!r} is {array.dtype}, which does not interpolate: drop_vars it first")
-    floats = array if array.dtype.kind == "f" else array.astype("float32")
-    floats = require_single_chunk(floats, "interp_energy")
-    moved = match_energy(floats, axis, tolerance=0.0, what="the stack")
+    given = as_float(array) if content_of(array.name, array) in ("number", "variance", "stderr") else array
+    given = require_single_chunk(given, "interp_energy")
+    moved = match_energy(given, axis, tolerance=0.0, what="the stack")
     return moved.transpose(*array.dims).assign_attrs(array.attrs)
 
 
@@ -230,7 +231,8 @@ def calibrate_energy(
     Raises
     ------
     OptionError
-        `scale` is not above zero, or features that repeat each other, fold the axis, or come with a shift.
+        `scale` is not above zero; features that repeat each other, fold the axis, or come with a shift; or
+        `feature_errors` without features.
     SchemaError
         The Dataset holds reference spectra, which sit on absolute energies and must not move along.
 
@@ -245,8 +247,9 @@ def calibrate_energy(
     >>> float(moved.energy[0].round(4))
     508.3927
     """
-    if not scale > 0:
-        raise OptionError("scale", scale, "the stretch of the energy axis must be above zero")
+    scale = require_number("scale", scale, "a stretch of the energy axis", above=0)
+    if feature_errors is not None and features is None:
+        raise OptionError("feature_errors", feature_errors, "they belong to features=, and none are given")
     stack = units.dequantify(stack)
     energy = require_energy(stack)
     if isinstance(stack, xr.Dataset) and "reference_spectra" in stack:

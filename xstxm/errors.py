@@ -7,6 +7,8 @@ library lives in this file and callers can react to the facts.
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -71,6 +73,42 @@ class OptionError(StxmError, ValueError):
 
     def __init__(self, option: str, value: object, expected: str) -> None:
         self._say(f"{option}={value!r}: {expected}", option=option, value=value, expected=expected)
+
+
+def require_whole(option: str, value: object, least: int = 1, most: int | None = None, what: str = "") -> int:
+    """Return a whole number within its limits, both included, or raise `OptionError`; 3.0 is 3."""
+    number = _real(value)
+    if not (number.is_integer() and least <= number <= (math.inf if most is None else most)):
+        within = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise OptionError(option, value, f"give a whole number {within}{what and ', '}{what}")
+    return int(value)  # type: ignore[call-overload]
+
+
+def require_number(
+    option: str,
+    value: object,
+    what: str = "a number",
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float | None = None,
+    below: float | None = None,
+    finite: bool = True,
+) -> float:
+    """Return a number from `least` to `most`, and between `above` and `below`, or raise `OptionError`."""
+    number = _real(value)
+    inside = least <= number <= most and (above is None or above < number) and (below is None or number < below)
+    if not inside or (finite and math.isinf(number)):
+        named = (("above", above), ("below", below), ("of at least", least), ("of at most", most))
+        limits = [f"{word} {limit:g}" for word, limit in named if limit is not None and math.isfinite(limit)]
+        raise OptionError(option, value, f"give {what} {' and '.join(limits)}".rstrip())
+    return number
+
+
+def _real(value: object) -> float:
+    """Return a number as a float, NaN for anything else: True and "3" are no numbers."""
+    named = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return float(value) if named else math.nan  # type: ignore[arg-type]
 
 
 class SchemaError(StxmError, ValueError):

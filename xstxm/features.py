@@ -10,10 +10,18 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import over_energy
-from xstxm.conventions import ENERGY, annotate, require_energy, require_variable, signal_of, used_pixels
-from xstxm.edges import earlier_quality, flagged, floating, outcome_flags, pixels_last, significance
+from xstxm.conventions import (
+    ENERGY,
+    annotate,
+    quality_bits,
+    quality_of,
+    require_energy,
+    require_variable,
+    signal_and_variance,
+)
+from xstxm.edges import outcome_flags, pixels_last
 from xstxm.energy import Window, window_at
-from xstxm.errors import SchemaError, check_choice
+from xstxm.errors import OptionError, SchemaError, check_choice, require_number
 from xstxm.provenance import recorded
 
 EdgeMethod: TypeAlias = Literal["half_step", "derivative", "arctangent"]
@@ -33,7 +41,7 @@ def edge_map(
     window: Window,
     *,
     method: EdgeMethod = "half_step",
-    level: float = 0.5,
+    level: float | None = None,
     min_significance: float = 3.0,
     signal: str = "normalized_absorption",
 ) -> xr.Dataset:
@@ -50,7 +58,7 @@ def edge_map(
         that cubic is steepest, for spectra that are not normalised too. ``"arctangent"``: centre of a fitted
         ``base + height (1/2 + arctan((E - E0) / width) / pi)``, for a window that holds both sides of the edge.
     level
-        What ``"half_step"`` looks for, in units of the signal: 0.5 is half of a normalised step.
+        What ``"half_step"`` looks for, in units of the signal: by default 0.5, half of a normalised step.
     min_significance
         Where the slope (half_step), slope and bend (derivative) or height (arctangent) is not above zero by this
         many of its standard errors there is no edge: NaN.
@@ -70,6 +78,8 @@ def edge_map(
         The Dataset has no such signal.
     EnergyRangeError
         Fewer than five different energies in the window; it says which are there.
+    OptionError
+        `level` with another method, or a number that makes no sense.
     SchemaError
         The half step of an optical density, which is not normalised.
     ChoiceError
@@ -79,8 +89,10 @@ def edge_map(
 
     Notes
     -----
-    Errors are first order, from the residual of the fit in each pixel. They do not know how the curve departs from
-    the spectrum: that error grows with the window and is much the same in pixels of one kind.
+    Errors are first order: from the variance of the signal where the Dataset holds it, e.g.
+    `optical_density_variance`, else from the residual of the fit in each pixel. The fit itself is the same in both
+    cases. They do not know how the curve departs from the spectrum: that error grows with the window and is much the
+    same in pixels of one kind.
 
     Examples
     --------
@@ -95,17 +107,20 @@ def edge_map(
     if isinstance(stack, xr.Dataset) and signal == "normalized_absorption":
         do = "call .stxm.normalize_edge(...) first, or pass method='derivative' and signal='optical_density'"
         require_variable(stack, signal, do)
-    array = used_pixels(floating(signal_of(stack, signal)), stack)
+    array, variance = signal_and_variance(stack, signal)
+    if method != "half_step" and level is not None:
+        raise OptionError("level", level, f"it belongs to 'half_step', {method!r} looks for none")
+    sought = require_number("level", 0.5 if level is None else level)
     if method == "half_step" and array.name == "optical_density":
         raise SchemaError(
-            f"the half step is where normalised spectra rise through {level:g}, found 'optical_density': call "
+            f"the half step is where normalised spectra rise through {sought:g}, found 'optical_density': call "
             ".stxm.normalize_edge(...) first, or pass method='derivative' or method='arctangent'"
         )
-    maps = _located(array, window, "edge_map", method=method, level=float(level), least=min_significance)
+    maps = _located(array, variance, window, "edge_map", method=method, level=sought, least=min_significance)
     unit = units.units_of(array[ENERGY])
     arrays = {name: annotate(maps[k], name, units=unit) for k, name in enumerate(("edge_energy", "edge_energy_stderr"))}
     return xr.Dataset(
-        {**arrays, "quality": flagged(outcome_flags(maps[-1]), earlier_quality(stack))},
+        {**arrays, "quality": quality_bits(outcome_flags(maps[-1]), quality_of(stack))},
         attrs={"method": method},
     )
 
@@ -163,8 +178,10 @@ def peak_map(
 
     Notes
     -----
-    Errors are first order, from the residual of the fit in each pixel. They do not know how the curve departs from
-    the spectrum: that error grows with the window and is much the same in pixels of one kind.
+    Errors are first order: from the variance of the signal where the Dataset holds it, e.g.
+    `optical_density_variance`, else from the residual of the fit in each pixel. The fit itself is the same in both
+    cases. They do not know how the curve departs from the spectrum: that error grows with the window and is much the
+    same in pixels of one kind.
 
     Examples
     --------
@@ -176,35 +193,44 @@ def peak_map(
     check_choice("method", method, PeakMethod)
     check_choice("kind", kind, PeakKind)
     stack = units.dequantify(stack)
-    array = used_pixels(floating(signal_of(stack, signal)), stack)
+    array, variance = signal_and_variance(stack, signal)
     sign = -1.0 if kind == "dip" else 1.0
-    maps = _located(array, window, "peak_map", method=method, sign=sign, least=min_significance)
+    maps = _located(array, variance, window, "peak_map", method=method, sign=sign, least=min_significance)
     unit, height = units.units_of(array[ENERGY]), array.attrs.get("units")
     kinds = {"energy": unit, "height": height}
     kinds |= {"amplitude": height, "width": unit} if method == "gaussian" else {}
     names = [(f"peak_{name}{end}", kinds[name]) for name in kinds for end in ("", "_stderr")]
     arrays = {name: annotate(maps[k], name, units=its) for k, (name, its) in enumerate(names)}
     attrs = {"method": method, "kind": kind}
-    return xr.Dataset({**arrays, "quality": flagged(outcome_flags(maps[-1]), earlier_quality(stack))}, attrs=attrs)
+    return xr.Dataset({**arrays, "quality": quality_bits(outcome_flags(maps[-1]), quality_of(stack))}, attrs=attrs)
 
 
 def _located(
-    array: xr.DataArray, window: Window, verb: str, *, method: str, least: float, sign: float = 1.0, level: float = 0.0
+    array: xr.DataArray,
+    variance: xr.DataArray | None,
+    window: Window,
+    verb: str,
+    *,
+    method: str,
+    least: float,
+    sign: float = 1.0,
+    level: float = 0.0,
 ) -> tuple[xr.DataArray, ...]:
     """Return the maps of a feature (energy, height, amplitude, width, each with its error) and the outcome."""
     energy = require_energy(array)
     index = window_at(energy, window, "window", least=_UNKNOWNS[method] + 1)
     pairs = [float, array.dtype, array.dtype, float][: 4 if method == "gaussian" else 2]
+    given = [array] if variance is None else [array, variance]
     return over_energy(
         _locate_block,
-        array.isel({ENERGY: index}),
+        *(item.isel({ENERGY: index}) for item in given),
         verb=verb,
         output_dims=[[]] * (2 * len(pairs) + 1),
         output_dtypes=[*np.repeat(np.array(pairs, dtype=object), 2), np.dtype("int8")],
         kwargs={
             "energy": np.asarray(energy, dtype=float)[index],
             "method": method,
-            "least": significance(least),
+            "least": require_number("min_significance", least, "a number of standard errors", least=0),
             "sign": sign,
             "level": level,
         },
@@ -212,7 +238,14 @@ def _located(
 
 
 def _locate_block(
-    values: np.ndarray, *, energy: np.ndarray, method: str, least: float, sign: float, level: float
+    values: np.ndarray,
+    variance: np.ndarray | None = None,
+    *,
+    energy: np.ndarray,
+    method: str,
+    least: float,
+    sign: float,
+    level: float,
 ) -> tuple[np.ndarray, ...]:
     """Locate a feature in an array with energy last, ascending; the kernel works on energies scaled to -1..1."""
     from xstxm._kernels.curves import locate_curve
@@ -220,13 +253,16 @@ def _locate_block(
 
     middle, half = (energy[0] + energy[-1]) / 2, (energy[-1] - energy[0]) / 2
     x, pixels = (energy - middle) / half, pixels_last(values)
+    noise = None if variance is None else pixels_last(variance)
     given = {"least": least, "eps": float(np.finfo(values.dtype).eps)}
     if sign < 0:
         pixels = -pixels
     if method in _FEATURE:
-        maps, outcome = locate(pixels, x, feature=_FEATURE[method], n_terms=_UNKNOWNS[method], level=level, **given)
+        maps, outcome = locate(
+            pixels, noise, x, feature=_FEATURE[method], n_terms=_UNKNOWNS[method], level=level, **given
+        )
     else:
-        maps, outcome = locate_curve(pixels, x, peak=method == "gaussian", **given)
+        maps, outcome = locate_curve(pixels, noise, x, peak=method == "gaussian", **given)
         maps = maps if method == "gaussian" else maps[:4]
     maps *= np.array([half, half, sign, 1, sign, 1, half * _FULL_WIDTH, half * _FULL_WIDTH])[: len(maps), None]
     maps[0] += middle

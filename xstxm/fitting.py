@@ -119,9 +119,8 @@ def fit(
     _require_enough_energies(spectra, terms, method)
     _require_independent(spectra, terms, method)
     maps = fit_maps(od, spectra, terms, method, covariance)
-    about = stack.attrs if isinstance(stack, xr.Dataset) else {}
     named = background if isinstance(background, str) else "given"
-    return _result(maps, od, spectra, terms).assign_attrs({**about, "method": method, "background": named})
+    return _result(maps, od, spectra, terms).assign_attrs(method=method, background=named)
 
 
 def _floating(od: xr.DataArray, signal: str) -> xr.DataArray:
@@ -353,6 +352,7 @@ def predict(fit_result: xr.Dataset, *, background: bool = True) -> xr.DataArray:
     >>> xstxm.predict(xstxm.fit(stack, xstxm.testing.simulate_references())).dims
     ('energy', 'y', 'x')
     """
+    fit_result = units.dequantify(fit_result)
     amount = require_variable(fit_result, "component_map", "call .stxm.fit(references) first")
     spectra = fit_result["reference_spectra"].astype(amount.dtype)
     model = xr.dot(amount, spectra, dim=REFERENCE)

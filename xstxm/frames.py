@@ -18,12 +18,13 @@ from xstxm.conventions import (
     FRAME_FLAGS,
     annotate,
     flag_attrs,
+    measure_of,
     pixel_dims,
     require_energy,
     signal_of,
     used_pixels,
 )
-from xstxm.errors import OptionError, SchemaError
+from xstxm.errors import SchemaError, require_number
 from xstxm.provenance import recorded
 
 _REACH = 2
@@ -40,9 +41,9 @@ _FEW_DARK = 0.005
 def flag_frames(
     stack: xr.DataArray | xr.Dataset,
     *,
-    similarity: float = 0.5,
-    dark: float = 0.02,
-    missing: float = 0.1,
+    min_similarity: float = 0.5,
+    dark_share: float = 0.02,
+    max_missing: float = 0.1,
     tolerance: float | str | None = None,
     signal: str = "intensity",
 ) -> xr.Dataset:
@@ -55,14 +56,14 @@ def flag_frames(
     stack
         Stack, or the array of counts (energy, y, x). Frames with further dimensions, as theta, are judged
         apart for each of their values. Pixels outside the `mask` of the stack are left out.
-    similarity
+    min_similarity
         Share of its variance over the pixels that a frame's neighbours in energy must explain; below it a
         frame is an `outlier`, unless the frames around it are no better explained.
-    dark
+    dark_share
         Share of the usual counts below which a frame has no beam, and a pixel is dark.
-    missing
-        Share of NaN, among the pixels measured in at least half of the frames, from which a frame is partly
-        measured. Frames moved by an alignment lack a margin.
+    max_missing
+        Largest share of NaN, among the pixels measured in at least half of the frames, of a frame that is not
+        partly measured. Frames moved by an alignment lack a margin.
     tolerance
         Largest difference of equal energies; the option `energy_tolerance`, 10 meV, by default.
     signal
@@ -71,7 +72,7 @@ def flag_frames(
     Returns
     -------
     Dataset
-        Along energy, and further dimensions of the stack that are no image dimensions:
+        Of each frame:
 
         - `frame_quality`, bit flags, 0 for a sound frame: `not_measured` (no finite pixel), `partly_measured`,
           `no_beam`, `partly_dark`, `constant`, `outlier`, `duplicate_frame` (bit for bit an earlier frame),
@@ -80,7 +81,8 @@ def flag_frames(
           half of the pixels, `missing_fraction` [1],
         - `duplicate_of`, the position of the earlier frame, -1 without one.
 
-        Eager: two passes over the stack, block by block. NaN where a number does not exist.
+        Along `energy`, and along dimensions of the stack that are neither energy nor image, as theta. Numbers that
+        do not exist are NaN. Eager: two passes over the stack, block by block.
 
     Raises
     ------
@@ -108,17 +110,16 @@ def flag_frames(
     >>> [int(n) for n in (flags.frame_quality != 0).values.nonzero()[0]]
     [7]
     """
-    for option, share in (("similarity", similarity), ("dark", dark), ("missing", missing)):
-        if not 0 <= share <= 1:
-            raise OptionError(option, share, "a share lies between 0 and 1")
+    shares = {"min_similarity": min_similarity, "dark_share": dark_share, "max_missing": max_missing}
+    settings = [require_number(option, share, "a share", least=0, most=1) for option, share in shares.items()]
     stack = units.dequantify(stack)
     counts = signal_of(stack, signal)
     require_energy(counts)
-    if counts.name == "optical_density":
+    if measure_of(counts) == "density":
         raise SchemaError("frames are judged by their counts, this is an optical density: pass signal='intensity'")
     limit = equal_within(tolerance, units.units_of(counts[ENERGY]))
     counts = require_single_chunk(used_pixels(counts, stack), "flag_frames").reset_coords(drop=True)
-    return _along_further_dims(counts, similarity, dark, missing, limit)
+    return _along_further_dims(counts, *settings, limit)
 
 
 def _along_further_dims(counts: xr.DataArray, *settings: float) -> xr.Dataset:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import as_float, equal_within, is_lazy, match_pixels
-from xstxm.conventions import ENERGY, REFERENCE_CURRENT, require_energy
+from xstxm._apply import equal_within, is_lazy, match_pixels
+from xstxm.conventions import (
+    ENERGY,
+    FRAME_FLAGS,
+    REFERENCE_CURRENT,
+    Stack,
+    as_float,
+    content_of,
+    measure_of,
+    require_energy,
+)
 from xstxm.errors import (
     EnergyRangeError,
     MetadataWarning,
@@ -26,10 +35,11 @@ from xstxm.errors import (
 from xstxm.provenance import HISTORY, RECORD, note, recorded
 
 Repeats: TypeAlias = Literal["average", "keep", "error"]
-Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
 
 _BATCH = 8
 """Energies that are averaged at once in memory."""
+_REPEATED = FRAME_FLAGS["duplicate_frame"] | FRAME_FLAGS["duplicate_energy"]
+"""Flags of a frame that is there more than once, which an average is not."""
 _EXPOSURES = ("dwell_time", "ring_current")
 
 
@@ -60,7 +70,7 @@ def merge_stacks(
         In the order of `stacks`, each in its own order, a repeat at the place of its first; ``.sortby("energy")``
         sorts. Everything is in the units of the first stack. Averaged repeats stand at their mean energy, with the
         mean of `dwell_time`, the mean of `ring_current` weighted like the data, variances by the squares
-        of the weights, and bool variables True where any is. Variables without energy have to be equal,
+        of the weights, bool variables True where any is, and bit flags joined by OR, but for those of repeats. Variables without energy have to be equal,
         except `mask`, which is True where all are, and bit flags, joined by OR. Attributes that differ are left
         out; the history is the first stack's. Lazy; Eager where a variable without energy has to be compared.
 
@@ -125,7 +135,9 @@ def _with_exposures(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
             raise MissingCoordinateError(name, do)
         if not silent:
             stacks = [stack.assign({name: _along_energy(stack, name)}) for stack in stacks]
-        elif name == "dwell_time" and any(_is_counted(stack[v]) for stack in stacks for v in stack.data_vars):
+        elif name == "dwell_time" and any(
+            measure_of(stack[v]) == "counts" for stack in stacks for v in stack.data_vars
+        ):
             warn("no stack says its dwell_time: the counts are taken as those of one exposure", MetadataWarning)
     return stacks
 
@@ -133,11 +145,6 @@ def _with_exposures(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
 def _along_energy(stack: xr.Dataset, name: str) -> xr.DataArray:
     array = stack[name]
     return array if ENERGY in array.dims else array.expand_dims({ENERGY: stack.sizes[ENERGY]})
-
-
-def _is_counted(array: xr.DataArray) -> bool:
-    found = array.attrs.get("units")
-    return found is not None and any(units.same_kind(str(found), kind) for kind in ("count", "count**2"))
 
 
 def _like_first(stack: xr.Dataset, first: xr.Dataset, what: str) -> xr.Dataset:
@@ -174,7 +181,7 @@ def _without_energy(stacks: list[xr.Dataset]) -> dict[Hashable, xr.DataArray]:
         having = [match_pixels(stack[name], stacks[0], repr(name)) for stack in stacks if name in stack]
         if name == "mask":
             kept[name] = functools.reduce(operator.and_, having).assign_attrs(having[0].attrs)
-        elif "flag_masks" in having[0].attrs:
+        elif content_of(name, having[0]) == "flags":
             kept[name] = functools.reduce(operator.or_, having).assign_attrs(having[0].attrs)
         elif len(having) == len(stacks) and all(having[0].equals(other) for other in having[1:]):
             kept[name] = having[0]
@@ -225,23 +232,25 @@ def _averaged(joined: xr.Dataset, groups: list[list[int]]) -> xr.Dataset:
 def _average(stack: xr.Dataset, name: str, groups: list[list[int]]) -> xr.DataArray:
     """Return one variable averaged over each group: sums of the members that are not NaN, one member at a time."""
     array, members = stack[name], _members(groups)
-    if array.dtype == bool or "flag_masks" in array.attrs:
+    content = content_of(name, array)
+    if content in ("marks", "flags"):
         parts = [array.isel({ENERGY: at}).where(present, array.dtype.type(0)) for at, present in members]
-        return functools.reduce(operator.or_, parts)
-    if array.dtype.kind not in "fiu" or "flag_values" in array.attrs:
+        joined = functools.reduce(operator.or_, parts)
+        return joined & array.dtype.type(~_REPEATED) if name == "frame_quality" else joined
+    if content == "labels":
         raise SchemaError(f"{name!r} holds labels or words, which have no average: drop_vars it first")
-    power = 2 if name.endswith(("_variance", "_stderr")) else 1
+    power = 1 if content == "number" else 2
     measured = stack.get(name.removesuffix("_variance").removesuffix("_stderr"), array)
     total: Any = 0
     weight: Any = 0
     for (at, present), (gain, share) in zip(members, _weights(stack, name, groups), strict=True):
         there = measured.isel({ENERGY: at}).notnull() & present
         value = as_float(array.isel({ENERGY: at}))
-        value = value**2 if name.endswith("_stderr") else value
+        value = value**2 if content == "stderr" else value
         total = total + (value * gain.astype(value.dtype) ** power).where(there, 0)
         weight = weight + share.astype(value.dtype).where(there, 0)
     mean = total / weight.where(weight > 0) ** power
-    return np.sqrt(mean) if name.endswith("_stderr") else mean
+    return np.sqrt(mean) if content == "stderr" else mean
 
 
 def _members(groups: list[list[int]]) -> list[tuple[np.ndarray, xr.DataArray]]:
@@ -261,7 +270,7 @@ def _weights(stack: xr.Dataset, name: str, groups: list[list[int]]) -> list[tupl
     known = "dwell_time" in stack and name != "dwell_time"
     dwell = stack["dwell_time"].astype(float) if known else xr.ones_like(stack[ENERGY], dtype=float)
     times = [dwell.isel({ENERGY: at}, missing_dims="ignore") for at, _ in members]
-    if not _is_counted(stack[name]):
+    if measure_of(stack[name]) != "counts":
         return [(time, time) for time in times]
     number = sum(present.astype(float) for _, present in members)
     mean = sum(time.where(present, 0) for time, (_, present) in zip(times, members, strict=True)) / number

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from xstxm.errors import OptionError
+from xstxm.errors import require_number, require_whole
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,9 @@ class Options:
     """Threads of an in-memory fit; dask brings its own."""
 
     def __post_init__(self) -> None:
-        for name, least in (("energy_tolerance", 0), ("rechunk_limit", 0), ("num_threads", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not value >= least:
-                raise OptionError(name, value, f"give a number of {least} or more")
+        require_number("energy_tolerance", self.energy_tolerance, least=0)
+        require_number("rechunk_limit", self.rechunk_limit, least=0, finite=False)
+        object.__setattr__(self, "num_threads", require_whole("num_threads", self.num_threads))
 
 
 _current = Options()

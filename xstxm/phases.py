@@ -20,6 +20,7 @@ from xstxm.conventions import (
     REFERENCE,
     UNDECIDED,
     annotate,
+    as_float,
     density_of,
     flag_attrs,
     pixel_dims,
@@ -27,8 +28,7 @@ from xstxm.conventions import (
     require_variable,
     signal_of,
 )
-from xstxm.decomposition import floating
-from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError
+from xstxm.errors import ReferenceSpectrumError, SchemaError, require_number
 from xstxm.fitting import Background, Method, fit
 from xstxm.provenance import recorded
 from xstxm.roi import sample_threshold
@@ -118,8 +118,7 @@ def phase_map(
     >>> phases.phase_fraction.dims
     ('phase', 'y', 'x')
     """
-    if not (isinstance(min_confidence, int | float) and 0 <= min_confidence <= 1):
-        raise OptionError("min_confidence", min_confidence, "a probability lies in [0, 1]")
+    min_confidence = require_number("min_confidence", min_confidence, "a probability", least=0, most=1)
     stack = units.dequantify(stack)
     require_energy(stack)
     if isinstance(stack, xr.Dataset) and signal == "optical_density" and signal not in stack:
@@ -130,7 +129,7 @@ def phase_map(
         raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
         phases = _from_clusters(
-            floating(density_of(stack, signal)),
+            as_float(density_of(stack, signal)),
             background,
             min_amount,
             n_clusters=n_phases,
@@ -146,8 +145,7 @@ def phase_map(
         label = label.where(stack["mask"], np.int16(NO_SAMPLE))
     phases["phase_label"] = annotate(label, "phase_label", **_label_attrs(phases["phase"]))
     phases["quality"] = _quality(stack, phases["confidence"])
-    metadata = stack.attrs if isinstance(stack, xr.Dataset) else {}
-    return phases.assign_attrs({**metadata, "min_confidence": min_confidence})
+    return phases.assign_attrs(min_confidence=min_confidence)
 
 
 def _from_fit(fitted: xr.Dataset, min_amount: float | None) -> xr.Dataset:
@@ -336,6 +334,7 @@ def phase_summary(phases: xr.Dataset) -> xr.Dataset:
     >>> float(xstxm.phase_summary(phases).area_fraction.sum().round(6)) <= 1
     True
     """
+    phases = units.dequantify(phases)
     label = require_variable(phases, "phase_label", "call .stxm.phase_map() first")
     dims = label.dims
     measured = phases["confidence"].notnull()

@@ -8,10 +8,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm.contrast import signal_and_variance
-from xstxm.conventions import ENERGY, annotate
-from xstxm.edges import earlier_quality, flagged, significance
-from xstxm.errors import MissingDimensionError, OptionError
+from xstxm.conventions import ENERGY, annotate, quality_bits, quality_of, signal_and_variance
+from xstxm.errors import MissingDimensionError, OptionError, require_number
 from xstxm.provenance import note, recorded
 
 Label: TypeAlias = "float | str | int"
@@ -81,20 +79,22 @@ def dichroism(
     >>> result.dichroism_asymmetry.dims, round(float(result.dichroism_asymmetry.mean()), 2)
     (('energy', 'y', 'x'), 0.11)
     """
+    least = require_number("min_significance", min_significance, "a number of standard errors", least=0)
+    floor = require_number("min_denominator", min_denominator)
     stack = units.dequantify(stack)
     array, variance = signal_and_variance(stack, signal)
     at = _two_labels(array, dim, plus, minus)
     first, second = (array.isel({dim: k}, drop=True) for k in at)
     total, difference = first + second, first - second
     errors: dict[str, xr.DataArray] = {}
-    noise = total <= min_denominator
+    noise = total <= floor
     if variance is None:
         note(f"no standard errors: no {array.name}_variance")
     else:
         v_first, v_second = (variance.isel({dim: k}, drop=True) for k in at)
         squared = second**2 * v_first + first**2 * v_second
         errors["sum"] = errors["difference"] = ((v_first + v_second) ** 0.5).astype(array.dtype)
-        noise = noise | (total <= significance(min_significance) * errors["sum"])
+        noise = noise | (total <= least * errors["sum"])
         errors["asymmetry"] = (2 * squared**0.5 / total.where(~noise) ** 2).astype(array.dtype)
     values = {"sum": total, "difference": difference, "asymmetry": difference / total.where(~noise)}
     unit = array.attrs.get("units")
@@ -105,7 +105,7 @@ def dichroism(
     flags = {"not_measured": total.isnull().any(along), "below_noise": noise.any(along)}
     named = {side: str(_label(array, dim, k)) for side, k in zip(("plus", "minus"), at, strict=True)}
     note(f"plus: {named['plus']}, minus: {named['minus']}")
-    quality = flagged(flags, _joined(earlier_quality(stack), dim, at))
+    quality = quality_bits(flags, _joined(quality_of(stack), dim, at))
     return xr.Dataset({**stamped, "quality": quality}, attrs=named)
 
 

@@ -1,7 +1,8 @@
 """Provenance: every public verb leaves one line of history and one machine-readable entry.
 
 ``attrs["history"]`` is a CF-style text, ``attrs["xstxm_provenance"]`` a JSON array with an entry per
-operation. Only the outermost call writes; nothing is computed; arrays are described, never stored.
+operation. Only the outermost call writes; nothing is computed; arrays are described, never stored. What a
+Dataset says about itself, its title and its sample, stays with every Dataset that is made from it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
     """Append to the result of a verb what was called, with which parameters.
 
     The first argument is the primary input: its history is carried on, whatever happened to the
-    attributes on the way. Readers, whose first argument is a path, start a new history.
+    attributes on the way, and from Dataset to Dataset its other attributes too, where the result does not say
+    otherwise. Readers, whose first argument is a path, start a new history.
     """
     signature = inspect.signature(verb)
     first = next(iter(signature.parameters))
@@ -72,6 +74,7 @@ def _append(
     """Return the result with the record of the primary input, or of the file, and one entry more."""
     if not isinstance(result, xr.DataArray | xr.Dataset):
         return result
+    both = isinstance(primary, xr.Dataset) and isinstance(result, xr.Dataset)
     source = (primary.attrs if isinstance(primary, xr.DataArray | xr.Dataset) else {}) or result.attrs
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     entry = {
@@ -88,6 +91,7 @@ def _append(
     out = result.copy(deep=False)
     out.set_close(result._close)  # a copy forgets its file
     out.attrs = {
+        **(primary.attrs if both else {}),
         **result.attrs,
         HISTORY: "\n".join([*before, line]),
         RECORD: json.dumps([*_stored(source), entry]),

@@ -12,7 +12,7 @@ from xstxm import provenance, units
 from xstxm._apply import is_lazy, match_pixels
 from xstxm._kernels import threshold
 from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of, used_pixels
-from xstxm.errors import ChoiceError, MissingDimensionError, OptionError, SchemaError
+from xstxm.errors import ChoiceError, MissingDimensionError, OptionError, SchemaError, require_number
 from xstxm.provenance import recorded
 from xstxm.units import LengthLike
 
@@ -137,10 +137,9 @@ def _even_odd(y: np.ndarray, x: np.ndarray, vertices: np.ndarray) -> np.ndarray:
 
 def sample_threshold(total: xr.DataArray, min_amount: float | None, n_bins: int = 256) -> xr.DataArray:
     """Return the total amount below which a pixel is empty, a number. Lazy."""
-    if min_amount is not None and not isinstance(min_amount, int | float | np.number):
-        raise OptionError("min_amount", min_amount, "give a number, in units of the amount")
     if min_amount is not None:
-        return xr.DataArray(np.asarray(min_amount, dtype=total.dtype))
+        least = require_number("min_amount", min_amount, "a number in units of the amount", finite=False)
+        return xr.DataArray(np.asarray(least, dtype=total.dtype))
     found = xr.apply_ufunc(
         threshold.otsu,
         total.chunk(-1) if is_lazy(total) else total,

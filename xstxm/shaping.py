@@ -6,19 +6,16 @@ import functools
 import math
 import operator
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import as_float
-from xstxm.conventions import pixel_dims
-from xstxm.errors import ChoiceError, OptionError, SchemaError
+from xstxm.conventions import Content, Stack, as_float, content_of, measure_of, pixel_dims
+from xstxm.errors import ChoiceError, OptionError, SchemaError, require_whole
 from xstxm.provenance import describe, recorded
 from xstxm.roi import Region, region_mask
-
-Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
 
 
 @recorded
@@ -86,12 +83,13 @@ def _factors(stack: xr.DataArray | xr.Dataset, factor: int | Mapping[str, int]) 
     given = factor if isinstance(factor, Mapping) else {d: factor for d in dims if d in ("y", "x", "position")}
     if not given:
         raise SchemaError(f"no pixels to bin: the stack has the dimensions {tuple(stack.dims)}")
-    for dim, number in given.items():
+    for dim in given:
         if dim not in dims:
             raise ChoiceError("pixel dimension", dim, dims)
-        if not isinstance(number, int | np.integer) or not 1 <= number <= stack.sizes[dim]:
-            raise OptionError("factor", dict(given), f"give whole numbers, along {dim!r} from 1 to {stack.sizes[dim]}")
-    return {dim: int(number) for dim, number in given.items()}
+    return {
+        dim: require_whole("factor", number, 1, stack.sizes[dim], f"the pixels along {dim!r}")
+        for dim, number in given.items()
+    }
 
 
 def _trimmed(stack: Stack, factors: Mapping[str, int], trim: bool) -> Stack:
@@ -106,9 +104,7 @@ def _trimmed(stack: Stack, factors: Mapping[str, int], trim: bool) -> Stack:
 
 def _binned(stack: xr.Dataset, factors: Mapping[str, int]) -> xr.Dataset:
     cut = {name: array for name, array in stack.variables.items() if factors.keys() & {*array.dims}}
-    labels = [
-        repr(str(name)) for name, array in cut.items() if array.dtype.kind not in "fiub" or "flag_values" in array.attrs
-    ]
+    labels = [repr(str(name)) for name, array in cut.items() if content_of(name, array) == "labels"]
     if labels:
         raise SchemaError(f"{', '.join(labels)} hold labels or words, which do not bin: drop_vars them first")
     joined = {name: _joined(str(name), array, factors) for name, array in stack.variables.items()}
@@ -119,7 +115,8 @@ def _binned(stack: xr.Dataset, factors: Mapping[str, int]) -> xr.Dataset:
 def _joined(name: str, variable: xr.Variable, factors: Mapping[str, int]) -> xr.Variable:
     """Return one variable over the larger pixels."""
     mine = {dim: number for dim, number in factors.items() if dim in variable.dims}
-    counted = _is_counted(name, variable)
+    content = content_of(name, variable)
+    counted = name == "dwell_time" or measure_of(variable) == "counts"
     # A count per pixel that does not lie over a dimension is the same for all pixels that become one.
     alike = math.prod(number for dim, number in factors.items() if dim not in mine) if counted else 1
     if not mine and alike == 1:
@@ -128,29 +125,20 @@ def _joined(name: str, variable: xr.Variable, factors: Mapping[str, int]) -> xr.
     windows = {dim: f"{dim} of a window" for dim in mine}
     parts = array.coarsen(mine).construct({d: (d, window) for d, window in windows.items()}) if mine else array
     inside = tuple(windows.values())
-    if array.dtype == bool:
+    if content == "marks":
         joined = parts.all(inside) if name == "mask" else parts.any(inside)
-    elif "flag_masks" in array.attrs:
+    elif content == "flags":
         joined = _any_bit(parts, inside, array.attrs["flag_masks"])
     else:
-        joined = _joined_numbers(as_float(parts), inside, 1 if counted else math.prod(mine.values()), alike, name)
+        joined = _joined_numbers(as_float(parts), inside, alike / (1 if counted else math.prod(mine.values())), content)
     return joined.transpose(*array.dims).variable._replace(attrs=variable.attrs)
 
 
-def _is_counted(name: str, variable: xr.Variable) -> bool:
-    """Tell whether a number grows with its pixel: counts, and the time that they took."""
-    if "units" not in variable.attrs:
-        return False
-    found = units.normalize(str(variable.attrs["units"]))
-    return name == "dwell_time" or units.same_kind(found, "count**2" if name.endswith("_variance") else "count")
-
-
-def _joined_numbers(parts: xr.DataArray, inside: tuple[str, ...], averaged: int, alike: int, name: str) -> xr.DataArray:
-    """Return sums over windows, divided by the number averaged and multiplied by the pixels alike."""
-    scale = alike / averaged
-    if name.endswith("_variance"):
+def _joined_numbers(parts: xr.DataArray, inside: tuple[str, ...], scale: float, content: Content) -> xr.DataArray:
+    """Return sums over windows, times a scale; of variances its square, of standard errors through their squares."""
+    if content == "variance":
         return parts.sum(inside, skipna=False) * scale**2
-    if name.endswith("_stderr"):
+    if content == "stderr":
         return (parts**2).sum(inside, skipna=False) ** 0.5 * scale
     return parts.sum(inside, skipna=False) * scale
 

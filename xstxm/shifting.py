@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import as_float, equal_within, is_lazy
+from xstxm._apply import equal_within, is_lazy
 from xstxm.alignment import AlignTo, Grid, Transform, estimate_shifts
-from xstxm.conventions import annotate, quality_bits
+from xstxm.conventions import annotate, as_float, quality_bits
 from xstxm.errors import EnergyRangeError, MissingVariableError, OptionError, SchemaError, check_choice
 from xstxm.options import get_options
 from xstxm.provenance import note, recorded

@@ -14,14 +14,13 @@ from xstxm._components import (
     component_dataset,
     density_to_unmix,
     require_components,
-    require_whole,
     sample_spectra,
     warn_unconverged,
 )
 from xstxm._kernels import alternating
 from xstxm._kernels.alternating import Factors, Rules
 from xstxm.conventions import ENERGY, REFERENCE
-from xstxm.errors import ChoiceError, MetadataWarning, OptionError, check_choice, warn
+from xstxm.errors import ChoiceError, MetadataWarning, OptionError, check_choice, require_number, require_whole, warn
 from xstxm.fitting import Method
 from xstxm.provenance import note, recorded
 from xstxm.references import references_at
@@ -122,7 +121,8 @@ def nmf(
     ('component', 'y', 'x')
     """
     check_choice("init", init, NmfInit)
-    sample = _require_settings(n_starts, max_iterations, tolerance, sample)
+    n_starts, max_iterations, sample = _require_settings(n_starts, max_iterations, sample)
+    tolerance = require_number("tolerance", tolerance, "a share of the residual", above=0, below=1)
     od = density_to_unmix(stack, signal, "nmf")
     data = sample_spectra(od, sample, seed)
     n_components = require_components(data, n_components, od.dtype)
@@ -139,19 +139,15 @@ def nmf(
     top = best.spectra.max(1)
     scale = np.where(top > 0, top, 1)
     result = component_dataset(od, runs, method="nnls", scale=scale, spectra_units="1", iteration=iteration)
-    return result.assign_attrs({**_about(stack), **result.attrs, "negative_fraction": fraction})
+    return result.assign_attrs(negative_fraction=fraction)
 
 
-def _require_settings(n_starts: int, max_iterations: int, tolerance: float, sample: int) -> int:
-    require_whole("n_starts", n_starts)
-    require_whole("max_iterations", max_iterations)
-    if not (isinstance(tolerance, int | float) and 0 < tolerance < 1):
-        raise OptionError("tolerance", tolerance, "a share of the residual lies between 0 and 1")
-    return require_whole("sample", sample, least=2)
-
-
-def _about(stack: xr.DataArray | xr.Dataset) -> dict[Any, Any]:
-    return dict(stack.attrs) if isinstance(stack, xr.Dataset) else {}
+def _require_settings(n_starts: int, max_iterations: int, sample: int) -> tuple[int, int, int]:
+    return (
+        require_whole("n_starts", n_starts),
+        require_whole("max_iterations", max_iterations),
+        require_whole("sample", sample, 2),
+    )
 
 
 def _count_negative(data: np.ndarray) -> float:
@@ -330,7 +326,8 @@ def mcr(
     check_choice("method", method, Method)
     check_choice("spectra", spectra, Spectra)
     check_choice("init", init, McrInit)
-    sample = _require_settings(n_starts, max_iterations, tolerance, sample)
+    n_starts, max_iterations, sample = _require_settings(n_starts, max_iterations, sample)
+    tolerance = require_number("tolerance", tolerance, "a share of the residual", above=0, below=1)
     od = density_to_unmix(stack, signal, "mcr")
     known = None if references is None else references_at(references, od[ENERGY])
     names = [] if known is None else [str(name) for name in np.asarray(known[REFERENCE])]
@@ -361,9 +358,7 @@ def mcr(
         n_first=len(names),
     )
     origin = [*names, *["resolved"] * (n_components - len(names))]
-    return result.assign_coords(origin=("component", origin)).assign_attrs(
-        {**_about(stack), **result.attrs, "spectra": spectra}
-    )
+    return result.assign_coords(origin=("component", origin)).assign_attrs(spectra=spectra)
 
 
 def _freedom(freedom: float | Mapping[str, float], names: list[str]) -> np.ndarray:
@@ -372,8 +367,7 @@ def _freedom(freedom: float | Mapping[str, float], names: list[str]) -> np.ndarr
     for name, value in each.items():
         if name not in names:
             raise ChoiceError("reference in freedom", name, names)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise OptionError("freedom", value, "a share of the reference's largest value, 0 or more")
+        require_number("freedom", value, "a share of the reference's largest value", least=0, finite=False)
     if not names and not isinstance(freedom, Mapping) and freedom != 0:
         raise OptionError("freedom", freedom, "it belongs to references, and none are given")
     return np.array([each.get(name, 0.0) for name in names], dtype=float)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from xstxm._kernels.spikes import stands_out
@@ -13,15 +15,27 @@ _DEAD, _HOT = 0.02, 1.2
 _STANDS_OUT = 6.0
 
 
-def flicker(spectra: np.ndarray, order: np.ndarray):
-    """Return the median distance of a value from the mean of its neighbours in energy, spectra (..., e).
+def behaviour(spectra: np.ndarray, order: np.ndarray, fewest: int):
+    """Return mean and flicker of spectra (..., e), NaN where fewer than `fewest` values are finite.
 
-    A median, so that a few spikes do not count; the second difference, so that a slope does not.
+    The flicker is the median distance of a value from the mean of its neighbours in energy: a median, so that a few
+    spikes do not count; the second difference, so that a slope does not.
     """
-    size = np.empty(spectra.shape[:-1], dtype=spectra.dtype)
+    level, flicker = np.empty((2, *spectra.shape[:-1]), dtype=spectra.dtype)
     for at in np.ndindex(spectra.shape[:-2]):  # row by row: no second stack
-        size[at] = np.median(np.abs(np.diff(spectra[at][..., order], n=2, axis=-1)), axis=-1) / 2
-    return size
+        row = spectra[at][..., order]
+        finite = np.isfinite(row)
+        complete = finite.all()
+        row = row if complete else np.where(finite, row, np.nan)
+        mean, median = (np.mean, np.median) if complete else (np.nanmean, np.nanmedian)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Mean of empty slice|All-NaN", RuntimeWarning)
+            level[at] = mean(row, axis=-1)
+            flicker[at] = median(np.abs(np.diff(row, n=2, axis=-1)), axis=-1) / 2
+        few = finite.sum(-1) < fewest
+        level[at] = np.where(few, np.nan, level[at])
+        flicker[at] = np.where(few, np.nan, flicker[at])
+    return level, flicker
 
 
 def bad_pixels(level: np.ndarray, flicker: np.ndarray):

@@ -8,6 +8,7 @@ width, which keeps the width above zero.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from xstxm._kernels.pixel_lines import (
     NOT_MEASURED,
     OUTSIDE_WINDOW,
     POOR_FIT,
+    known,
     noise_variance,
     slabs,
 )
@@ -66,18 +68,18 @@ def _extremes(y: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def locate_curve(
-    values: np.ndarray, x: np.ndarray, *, peak: bool, least: float, eps: float
+    values: np.ndarray, variance: np.ndarray | None, x: np.ndarray, *, peak: bool, least: float, eps: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return centre, value at the top, amplitude and width of a Gaussian, or an arctangent step, and the outcome (p).
 
-    Each of the four with its error (8, p), NaN where there is none; values (e, p) at ascending x (e). Where `least`
-    errors reach from the amplitude to zero, from the centre across half of the window, or from the width of a peak
-    to zero, the curve is noise.
+    Each of the four with its error (8, p), NaN where there is none; values (e, p) at ascending x (e). Errors come from
+    their variance (e, p) where one is given, else from the residual. Where `least` errors reach from the amplitude to
+    zero, from the centre across half of the window, or from the width of a peak to zero, the curve is noise.
     """
     maps = np.full((8, values.shape[1]), np.nan)
     outcome = np.full(values.shape[1], NOT_MEASURED, dtype=np.int8)
     shape, start = (gaussian, start_peak) if peak else (arctangent, start_step)
-    used = np.isfinite(values)
+    used = known(values, variance)
     for numbers, _ in slabs(used):
         numbers = numbers[used[:, numbers].sum(0) > N_PARAMETERS]
         if not numbers.size:
@@ -86,8 +88,14 @@ def locate_curve(
         y = np.where(seen, values[:, numbers], 0).astype(float)
         parameters, converged = least_squares(shape, x, y, seen, start(y, seen, x))
         rss, _, normal, _ = _expansion(shape, x, y, seen, parameters)
-        point = noise_variance(rss, seen.sum(0) - N_PARAMETERS, np.abs(y).max(0), eps)
-        covariance = _inverse(normal) * point
+        if variance is None:
+            point = noise_variance(rss, seen.sum(0) - N_PARAMETERS, np.abs(y).max(0), eps)
+            covariance = _inverse(normal) * point
+        else:
+            noise = np.where(seen, variance[:, numbers], 0).astype(float)
+            jacobian = np.stack(_jacobian(shape, x, seen, parameters)[-1])
+            spread = np.einsum("iep,jep,ep->ijp", jacobian, jacobian, noise, optimize=True)
+            covariance = np.einsum("ijp,jkp,klp->ilp", _inverse(normal), spread, _inverse(normal), optimize=True)
         maps[:, numbers] = _described(parameters, covariance)
         amplitude, centre, width = least * np.sqrt(covariance[(1, 2, 3), (1, 2, 3)])
         significant = (parameters[1] > amplitude) & (centre < 1) & ((width < 1) | (not peak))
@@ -142,12 +150,10 @@ def _expansion(
     The Hessian adds to J^T J the curvature of the curve times the residual: where a Gaussian is not the whole truth,
     J^T J alone converges slowly.
     """
-    base, height, centre, log_width = parameters
+    base, height, _, log_width = parameters
     width = np.exp(log_width)
-    u = (x[:, None] - centre) / width
-    s, slope, bend = (np.where(seen, array, 0) for array in shape(u))
+    u, s, slope, bend, jacobian = _jacobian(shape, x, seen, parameters)
     misfit = np.where(seen, y - base - height * s, 0)
-    jacobian = [seen.astype(float), s, -height * slope / width, -height * slope * u]
     normal = np.empty((N_PARAMETERS, N_PARAMETERS, y.shape[1]))
     for i in range(N_PARAMETERS):
         for j in range(i + 1):
@@ -165,6 +171,15 @@ def _expansion(
     ):
         hessian[i, j] = hessian[j, i] = normal[i, j] - curved
     return np.einsum("ep,ep->p", misfit, misfit), gradient, normal, hessian
+
+
+def _jacobian(shape: Shape, x: np.ndarray, seen: np.ndarray, parameters: np.ndarray) -> tuple[Any, ...]:
+    """Return u, the shape and its two derivatives (e, p), and the derivatives of the curve by each parameter."""
+    _, height, centre, log_width = parameters
+    width = np.exp(log_width)
+    u = (x[:, None] - centre) / width
+    s, slope, bend = (np.where(seen, array, 0) for array in shape(u))
+    return u, s, slope, bend, [seen.astype(float), s, -height * slope / width, -height * slope * u]
 
 
 def _damped_step(gradient: np.ndarray, normal: np.ndarray, hessian: np.ndarray, damping: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from xstxm._kernels.pixel_lines import (
     NOT_MEASURED,
     OUTSIDE_WINDOW,
     combine,
+    known,
     noise_variance,
     powers,
     slabs,
@@ -26,11 +27,20 @@ RISES = {"level": 1.0, "maximum": -1.0, "inflection": -1.0}
 
 
 def locate(
-    values: np.ndarray, x: np.ndarray, *, feature: str, n_terms: int, level: float, least: float, eps: float
+    values: np.ndarray,
+    variance: np.ndarray | None,
+    x: np.ndarray,
+    *,
+    feature: str,
+    n_terms: int,
+    level: float,
+    least: float,
+    eps: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return position and height of a feature, each with its error (4, p), NaN where there is none; and the outcome (p).
 
-    A polynomial of `n_terms` is fitted to values (e, p) at x (e).
+    A polynomial of `n_terms` is fitted to values (e, p) at x (e). Errors come from their variance (e, p) where one is
+    given, else from the residual.
 
     The feature is a root of a derivative f of the polynomial. Its error is that of f there divided by the slope of f,
     which has to stand out of its own error by the factor `least`: with less, the position is unknown.
@@ -38,16 +48,20 @@ def locate(
     found = np.full((4, values.shape[1]), np.nan)
     outcome = np.full(values.shape[1], NOT_MEASURED, dtype=np.int8)
     design = powers(x, n_terms)
-    used = np.isfinite(values)
+    used = known(values, variance)
     for numbers, complete in slabs(used):
         seen = used[:, numbers]
         y = np.where(seen, values[:, numbers], 0).astype(float)
         weights, determined = weights_of(design, None if complete else seen)
         coefficients = combine(weights, y)
         free = seen.sum(0) - n_terms
-        rss = (np.where(seen, y - design @ coefficients, 0) ** 2).sum(0)
-        point = noise_variance(rss, free, np.abs(y).max(0), eps)
-        covariance = np.einsum("tep,uep->tup", weights, weights, optimize=True) * point
+        if variance is None:
+            rss = (np.where(seen, y - design @ coefficients, 0) ** 2).sum(0)
+            point = noise_variance(rss, free, np.abs(y).max(0), eps)
+            covariance = np.einsum("tep,uep->tup", weights, weights, optimize=True) * point
+        else:
+            noise = np.where(seen, variance[:, numbers], 0).astype(float)
+            covariance = np.einsum("tep,uep,ep->tup", weights, weights, noise, optimize=True)
         found[:, numbers], reason = _feature(coefficients, covariance, feature, level, least)
         outcome[numbers] = np.where(determined & (free > 0), reason, NOT_MEASURED)
     found[:, outcome != FOUND] = np.nan

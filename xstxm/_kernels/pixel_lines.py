@@ -17,6 +17,11 @@ SINGULAR = 1e-10
 """Smallest eigenvalue, of a matrix with largest eigenvalue one, that still counts."""
 
 
+def known(values: np.ndarray, variance: np.ndarray | None) -> np.ndarray:
+    """Return which values (e, p) are finite, and their variance too where there is one."""
+    return np.isfinite(values) if variance is None else np.isfinite(values) & np.isfinite(variance)
+
+
 def slabs(used: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
     """Yield the numbers of some pixels at a time and whether all their energies are used; pixels without any are left out."""
     whole, some = used.all(axis=0), used.any(axis=0)

@@ -107,10 +107,10 @@ def _agreed(changes, found):
 
 
 def _stabilised(frame: np.ndarray, noise: str):
-    """Return values whose noise does not depend on their size: Anscombe's root for counts and rates."""
+    """Return values whose noise does not depend on their size: Anscombe's root of counts."""
     if noise == "uniform":
         return frame
-    return 2 * np.sqrt(np.maximum(frame + (0.375 if noise == "counts" else 0), 0), dtype=frame.dtype)
+    return 2 * np.sqrt(np.maximum(frame + 0.375, 0), dtype=frame.dtype)
 
 
 def _floor(steady: np.ndarray, noise: str):
@@ -219,5 +219,5 @@ def fill_from_energies(frames: np.ndarray, gaps: np.ndarray, pairs, *, squared: 
             usable = np.isnan(put) & ~gaps[left][here] & ~gaps[right][here]
             one, other = (1 - weight, weight) if not squared or left == right else ((1 - weight) ** 2, weight**2)
             put[usable] = (one * frames[left][here] + other * frames[right][here])[usable]
-        filled[e][here] = put
+        filled[e : e + 1][gaps[e : e + 1]] = put
     return filled

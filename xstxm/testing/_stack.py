@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstxm import units as _units
 from xstxm.conventions import ENERGY, NO_SAMPLE, REFERENCE, SPECS, annotate, flag_attrs
-from xstxm.errors import OptionError, UnitsError, check_choice
+from xstxm.errors import OptionError, UnitsError, check_choice, require_number, require_whole
 from xstxm.references import references_at
 from xstxm.testing._fields import Sample
 from xstxm.testing._references import energies_in_ev, simulate_references
@@ -119,10 +119,11 @@ def simulate_stack(
     """
     energy = _energy_axis(energies)
     spectra = _linear_absorption(references, energy)
-    size, pixel, seed = _image_shape(shape), _length("pixel_size", pixel_size, least=1e-6), _whole("seed", seed)
+    size, pixel = _image_shape(shape), _length("pixel_size", pixel_size, least=1e-6)
+    seed = require_whole("seed", seed, 0)
     extent = (size[0] * pixel, size[1] * pixel)
     grain = min(1.0, max(extent) / 3) if particle_size is None else _length("particle_size", particle_size, least=pixel)
-    i0, current = _beam(np.asarray(energy), _positive("counts", counts))
+    i0, current = _beam(np.asarray(energy), require_number("counts", counts, above=0))
     shifts = _random_walk(energy.size, _length("drift", drift), seed)
     dead, stuck = _dead_pixels(size, dead_pixels, counts, seed)
     scene = Scene(
@@ -190,22 +191,6 @@ def _length(option: str, value: LengthLike, *, least: float = 0.0) -> float:
     if not least <= length < np.inf:
         raise OptionError(option, value, f"it is at least {least:g} um" if least else "it is not negative")
     return length
-
-
-def _positive(option: str, value: float) -> float:
-    if not 0 < value < np.inf:
-        raise OptionError(option, value, "it is above zero")
-    return float(value)
-
-
-def _whole(option: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise OptionError(option, value, "give a whole number of zero or more")
-    return number
 
 
 def _beam(energy: np.ndarray, counts: float) -> tuple[np.ndarray, np.ndarray]:
@@ -327,7 +312,7 @@ def _derived_truth(thickness: xr.DataArray, spectra: xr.DataArray) -> dict[str, 
 def _coords(
     scene: Scene, energy: xr.DataArray, spectra: xr.DataArray, current: np.ndarray, dwell: float | str
 ) -> dict[str, Any]:
-    exposure = _positive("dwell", _units.to_magnitude(dwell, "ms", "dwell", spectroscopy=False))
+    exposure = require_number("dwell", _units.to_magnitude(dwell, "ms", "dwell", spectroscopy=False), above=0)
     return {
         ENERGY: energy[ENERGY],
         "y": ("y", scene.positions(0, scene.shape[0]), _attrs("y")),
