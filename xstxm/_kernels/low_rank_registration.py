@@ -46,6 +46,8 @@ FEWEST = 100
 """Pixels in common below which frames are not compared."""
 SPARSE = 7
 """Every so manieth pixel is enough for a median."""
+CALM = 3
+"""Iterations after which a component that went does not come back: coming and going would never end."""
 WORSE = 1.03
 """Ratio of what is left to the least that was, from which an iteration is given up."""
 WIENER = 1.5
@@ -73,6 +75,8 @@ class Fit:
     """Variance that the model leaves, weighted."""
     step: float
     """Largest change in the last iteration, pixels."""
+    urge: float
+    """Largest change over its standard error."""
     pattern: float = np.nan
     """Variance of what stands still on the detector, over that of noise; NaN where it was not looked for."""
     settled: bool = True
@@ -260,6 +264,7 @@ class Registration:
             len(keep),
             max(values.sum() - lam[keep].sum(), 0.0) / n_pixels,
             float(np.abs(delta[self.live]).max()),
+            float((np.abs(delta) / np.maximum(covariance, 1e-12))[self.live].max()),
         )
 
     def _centred(self, theta: np.ndarray) -> np.ndarray:
@@ -361,25 +366,31 @@ class Registration:
     # ---- iterations
 
     def run(self, theta: np.ndarray, *, most: int) -> Fit:
-        """Iterate until what is left of the way is far below the typical standard error.
+        """Iterate until what is left of the way is far below the standard errors.
 
         After one step that is its square; then, what a geometric series from the last two steps has left.
         """
         theta = self._centred(theta)
-        best, last = None, np.inf
-        for _ in range(most):
+        best, last, full = None, np.inf, self.rank
+        for k in range(most):
             before, fit = theta, self.step(theta)
             if best and fit.noise > WORSE * best.noise:  # a component came or went, and led astray
-                return best
+                fit = best
+                break
             if not best or fit.noise < best.noise:
                 best = replace(fit, theta=before)
             theta = fit.theta
             self.trust = self.weight * np.minimum(1, 2.5 / np.maximum(fit.misfit, 1e-6))
-            ratio = min(fit.step / last, 0.9)
-            left, last = max(fit.step**2, fit.step * ratio / (1 - ratio)), fit.step
-            if left < 0.1 * float(np.median(fit.stderr[self.live])):
-                return fit
-        return replace(fit, settled=False)
+            ratio = min(fit.urge / last, 0.9)
+            left, last = fit.urge * max(fit.step, ratio / (1 - ratio)), fit.urge
+            if left < 0.2:
+                break
+            if k >= CALM:
+                self.rank = min(self.rank, fit.rank)
+        else:
+            fit = replace(fit, settled=fit.urge < 1)
+        self.rank = full
+        return fit
 
 
 def _typical(root_weight: np.ndarray) -> float:

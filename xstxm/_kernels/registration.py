@@ -185,7 +185,7 @@ def register(
             theta = _block_lines(level, theta) if modes == 2 else theta
         else:
             level.blocked |= _doubled(blocked, level.blocked.shape)
-        fit = level.run(theta, most=10)
+        fit = level.run(theta, most=16)
         if modes == 2 and not pattern <= PATTERN:
             fit = _without_pattern(level, fit)
             pattern, patterned = fit.pattern, fit.patterned
