@@ -198,7 +198,7 @@ def test_cluster__leaves_out_masked_and_unmeasured_pixels(od):
     found = xstxm.cluster(broken.to_dataset().assign(mask=mask), 3)
     assert bool((found["labels"][:, :2] == -1).all())
     assert int(found["labels"][2, 3]) == -1
-    boxed = xstxm.cluster(broken.assign_coords(x=("x", np.arange(30.0), {"units": "um"})), 3, mask={"x": (2, 29)})
+    boxed = xstxm.cluster(broken.assign_coords(x=("x", np.arange(30.0), {"units": "um"})), 3, region={"x": (2, 29)})
     np.testing.assert_array_equal(boxed["labels"], found["labels"])
 
 
@@ -425,3 +425,18 @@ def test_real_stack__clusters_are_the_phases_of_the_fit(real_data):
         other = xstxm.cluster(od, 2, **left_out)["labels"].values
         both = (fitted.values >= 0) & (other > 0)
         assert rand_index(other[both], fitted.values[both]) < 0.5
+
+
+def test_cluster__of_a_small_region_judges_noise_by_its_own_pixels(monkeypatch):
+    judged = []
+    original = xstxm.clustering.eigenspectra
+
+    def listening(moment, n_pixels, *args, **options):
+        judged.append(n_pixels)
+        return original(moment, n_pixels, *args, **options)
+
+    monkeypatch.setattr(xstxm.clustering, "eigenspectra", listening)
+    stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    found = xstxm.cluster(stack, 2, region={"x": ("0 nm", "275 nm")})
+    assert judged == [24 * 10]
+    assert "components" in found.attrs["history"]

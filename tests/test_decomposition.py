@@ -208,7 +208,7 @@ def test_pca__leaves_out_masked_pixels_and_those_with_a_nan(noisy, lazy):
 
 
 def test_pca__takes_a_box_as_mask(noisy):
-    boxed = xstxm.pca(noisy, 2, mask={"x": (0.08, 0.32)})
+    boxed = xstxm.pca(noisy, 2, region={"x": (0.08, 0.32)})
     np.testing.assert_allclose(boxed["scree"], xstxm.pca(noisy.sel(x=slice(0.08, 0.32)), 2)["scree"], atol=1e-10)
     np.testing.assert_array_equal(boxed["eigenimages"][0].isnull().all("y"), (noisy["x"] < 0.09) | (noisy["x"] > 0.31))
 

@@ -359,3 +359,21 @@ def test_denoise__warns_of_what_was_made_from_the_signal_before(stack, i0):
         xstxm.denoise(made, "savgol", signal="intensity")
     with pytest.warns(MetadataWarning, match="'normalized_absorption' was made"):
         xstxm.optical_density(made, i0)
+
+
+def many_components(n: int = 12) -> xr.DataArray:
+    rng = np.random.default_rng(3)
+    energy = np.linspace(500.0, 560.0, 61)
+    spectra = np.exp(-(((energy - np.linspace(505, 555, n)[:, None]) / 2.0) ** 2))
+    od = np.tensordot(spectra.T, rng.uniform(0.5, 1.5, (n, 20, 24)), 1) + 0.02 * rng.standard_normal((61, 20, 24))
+    coords = {"energy": ("energy", energy, {"units": "eV"})}
+    return xr.DataArray(od.astype(np.float32), coords, ("energy", "y", "x"), "optical_density", {"units": "1"})
+
+
+def test_svd__keeps_every_component_that_pca_suggests():
+    stack = many_components()
+    decomposed = xstxm.pca(stack)
+    assert int(decomposed["suggested_components"]) == 12
+    smooth = xstxm.denoise(stack)
+    np.testing.assert_allclose(smooth, xstxm.reconstruct(decomposed, 12).transpose(*smooth.dims), atol=1e-4)
+    assert "12 of 61 components kept" in smooth.attrs["history"]

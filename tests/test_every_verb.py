@@ -100,10 +100,7 @@ def test_table__holds_every_verb():
     assert {name for name in methods if not name.startswith("_")} == set(VERBS)
 
 
-UNMENDED = pytest.mark.xfail(reason="reads the units of a result that has none left", strict=True)
-
-
-@pytest.mark.parametrize("verb", [pytest.param(v, marks=UNMENDED if v == "reconstruct" else ()) for v in VERBS])
+@pytest.mark.parametrize("verb", VERBS)
 def test_verbs__take_what_pint_xarray_quantified(verb):
     pytest.importorskip("pint_xarray")
     stack = given(verb)

@@ -495,11 +495,11 @@ class StxmAccessor:
         n_components: int | None = None,
         *,
         center: bool = False,
-        mask: Region | None = None,
+        region: Region | None = None,
         signal: str = "optical_density",
     ) -> xr.Dataset:
         """Decompose into eigenspectra and eigenimages, see `xstxm.pca`."""
-        return decomposition.pca(self._obj, n_components, center=center, mask=mask, signal=signal)
+        return decomposition.pca(self._obj, n_components, center=center, region=region, signal=signal)
 
     def reconstruct(self, n_components: int | None = None) -> xr.DataArray:
         """Return the stack that the leading components describe, see `xstxm.reconstruct`."""
@@ -516,7 +516,7 @@ class StxmAccessor:
         choose: Choose = "silhouette",
         max_clusters: int = 6,
         min_amount: float | None = None,
-        mask: Region | None = None,
+        region: Region | None = None,
         seed: int = 0,
         signal: str = "optical_density",
     ) -> xr.Dataset:
@@ -531,7 +531,7 @@ class StxmAccessor:
             choose=choose,
             max_clusters=max_clusters,
             min_amount=min_amount,
-            mask=mask,
+            region=region,
             seed=seed,
             signal=signal,
         )

@@ -22,6 +22,8 @@ from xstxm.roi import Region, sample_threshold
 Normalize: TypeAlias = Literal["thickness", "angle", "none"]
 
 CLUSTER = "cluster"
+SHAPES = (2, 8)
+"""Fewest and most eigenspectra that are chosen by themselves: two clusters need two, noise beyond eight helps none."""
 FEWEST_PIXELS = 4
 MASKED, UNASSIGNED = -1, 0
 """Values of `labels` that are no cluster."""
@@ -39,7 +41,7 @@ def cluster(
     choose: Choose = "silhouette",
     max_clusters: int = 6,
     min_amount: float | None = None,
-    mask: Region | None = None,
+    region: Region | None = None,
     seed: int = 0,
     signal: str = "optical_density",
 ) -> xr.Dataset:
@@ -74,7 +76,7 @@ def cluster(
         Largest number that `choose` tries.
     min_amount
         Pixels with a smaller `total_amount` hold no sample; by default Otsu's threshold, as in `phase_map`.
-    mask
+    region
         Pixels to use: a mask, a box or a polygon, see `spectrum`; besides the `mask` of a Dataset.
     seed
         Seed of starts and draws: the same seed gives the same clusters.
@@ -140,7 +142,7 @@ def cluster(
     density = floating(density_of(stack, signal))
     found = spectral_clusters(
         density,
-        usable_pixels(density, stack, mask),
+        usable_pixels(density, stack, region),
         n_clusters=n_clusters,
         n_components=n_components,
         method=method,
@@ -240,11 +242,14 @@ def _shape_scores(
             "energies" + (", or background='none'" if len(terms) else "")
         )
     flat = np.linalg.qr(terms.T)[0]
-    moment = second_moment(od, usable).compute()
+    import dask
+
+    moment, count = dask.compute(second_moment(od, usable), usable.sum())
     project = np.eye(energy.size) - flat @ flat.T
     shapes = moment.copy(data=project @ np.asarray(moment) @ project)
-    n_pixels = max(usable.size, 1)
-    basis = np.concatenate([flat.T, np.asarray(eigenspectra(shapes, n_pixels, n_components))])
+    leading = eigenspectra(shapes, int(count), n_components, least=SHAPES[0], most=SHAPES[1])
+    note(f"{leading.sizes[COMPONENT]} components")
+    basis = np.concatenate([flat.T, np.asarray(leading)])
     projected, variance = scores(od, xr.DataArray(basis, dims=(COMPONENT, ENERGY)))
     return projected.isel({COMPONENT: slice(len(terms), None)}), variance
 

@@ -27,8 +27,6 @@ from xstxm.roi import Region, region_mask
 
 COMPONENT = "component"
 RANK = "rank"
-FEWEST, MOST = 2, 8
-"""Components that are kept, at least and at most, where a verb chooses their number by itself."""
 
 
 @recorded
@@ -37,7 +35,7 @@ def pca(
     n_components: int | None = None,
     *,
     center: bool = False,
-    mask: Region | None = None,
+    region: Region | None = None,
     signal: str = "optical_density",
 ) -> xr.Dataset:
     """Decompose a stack into eigenspectra and eigenimages: the singular value decomposition, without centring.
@@ -54,7 +52,7 @@ def pca(
         Number of components; by default `suggested_components`.
     center
         Subtract the mean spectrum first.
-    mask
+    region
         Pixels to use: a mask, a box or a polygon, see `spectrum`. Those outside the `mask` of a Dataset, and
         those that are not finite at every energy, are left out as well.
     signal
@@ -120,7 +118,7 @@ def pca(
     energy = require_energy(array)
     density = units.units_of(array, f"{signal!r}")
     _check_number(n_components, energy.size)
-    usable = usable_pixels(array, stack, mask)
+    usable = usable_pixels(array, stack, region)
     array = require_single_chunk(array, "the decomposition")
     sums = _sums(array, usable)
     if n_components is None or not is_lazy(sums):
@@ -149,12 +147,12 @@ def floating(array: xr.DataArray) -> xr.DataArray:
     return array.astype(array.dtype.newbyteorder("=") if wide else "float32", copy=False, keep_attrs=True)
 
 
-def usable_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, mask: Region | None = None) -> xr.DataArray:
-    """Return the pixels (pixel dims) that neither a given mask nor the `mask` of the stack leaves out."""
+def usable_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, region: Region | None = None) -> xr.DataArray:
+    """Return the pixels (pixel dims) that neither a given region nor the `mask` of the stack leaves out."""
     every = xr.ones_like(array.isel({ENERGY: 0}, drop=True), dtype=float)
     inside = used_pixels(every, stack) == 1
-    if mask is not None:
-        inside = inside & region_mask(array, mask)
+    if region is not None:
+        inside = inside & region_mask(array, region)
     return inside.transpose(*pixel_dims(array)).reset_coords(drop=True)
 
 
@@ -235,17 +233,19 @@ def _decomposed(sums: xr.DataArray, energy: xr.DataArray, n_components: int, cen
     return found.assign(eigenvalues=leading, explained_variance_ratio=leading / found["scree"].sum(RANK))
 
 
-def eigenspectra(moment: xr.DataArray, n_pixels: int, n_components: int | None = None) -> xr.DataArray:
+def eigenspectra(
+    moment: xr.DataArray, n_pixels: int, n_components: int | None = None, *, least: int = 1, most: int | None = None
+) -> xr.DataArray:
     """Return the leading eigenspectra (component, energy) of a second moment, the largest entry of each positive.
 
-    Without `n_components`, those above the noise floor, see `pca`, between 2 and 8. Eager, on an
+    Without `n_components`, those above the noise floor, see `pca`, between `least` and `most`. Eager, on an
     energy-by-energy matrix.
     """
     values, vectors = np.linalg.eigh(np.asarray(moment))
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     if n_components is None:
         above = int((values > moments.noise_floor(values, max(n_pixels, 1))).sum())
-        n_components = min(max(above, FEWEST), MOST, len(values))
+        n_components = min(max(above, least), most or len(values), len(values))
     _check_number(n_components, len(values))
     basis = moments.positive_peaks(vectors.T[:n_components])
     component = np.arange(1, len(basis) + 1)
@@ -315,6 +315,7 @@ def reconstruct(pca_result: xr.Dataset, n_components: int | None = None) -> xr.D
     >>> clean.dims == stack.optical_density.dims
     True
     """
+    pca_result = units.dequantify(pca_result)
     images = require_variable(pca_result, "eigenimages", "call .stxm.pca() first")
     spectra = require_variable(pca_result, "eigenspectra", "call .stxm.pca() first").astype(images.dtype)
     held = images.sizes[COMPONENT]

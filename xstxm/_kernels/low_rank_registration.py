@@ -46,8 +46,9 @@ FEWEST = 100
 """Pixels in common below which frames are not compared."""
 SPARSE = 7
 """Every so manieth pixel is enough for a median."""
-CALM = 3
-"""Iterations after which a component that went does not come back: coming and going would never end."""
+CALM, UNSETTLED = 4, 4.0
+"""Iterations after which steps are halved, as a component may come and go, and the last step over its standard error from
+which that is worth a warning."""
 WORSE = 1.03
 """Ratio of what is left to the least that was, from which an iteration is given up."""
 WIENER = 1.5
@@ -371,7 +372,7 @@ class Registration:
         After one step that is its square; then, what a geometric series from the last two steps has left.
         """
         theta = self._centred(theta)
-        best, last, full = None, np.inf, self.rank
+        best, last = None, np.inf
         for k in range(most):
             before, fit = theta, self.step(theta)
             if best and fit.noise > WORSE * best.noise:  # a component came or went, and led astray
@@ -379,17 +380,14 @@ class Registration:
                 break
             if not best or fit.noise < best.noise:
                 best = replace(fit, theta=before)
-            theta = fit.theta
+            theta = fit.theta if k < CALM else (before + fit.theta) / 2
             self.trust = self.weight * np.minimum(1, 2.5 / np.maximum(fit.misfit, 1e-6))
             ratio = min(fit.urge / last, 0.9)
             left, last = fit.urge * max(fit.step, ratio / (1 - ratio)), fit.urge
             if left < 0.2:
                 break
-            if k >= CALM:
-                self.rank = min(self.rank, fit.rank)
         else:
-            fit = replace(fit, settled=fit.urge < 1)
-        self.rank = full
+            fit = replace(fit, theta=theta, settled=fit.urge < UNSETTLED)
         return fit
 
 
