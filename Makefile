@@ -28,6 +28,7 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_fit.py
 	$(BIN)/python benchmarks/bench_structure.py
+	$(BIN)/python benchmarks/bench_alignment.py
 
 clean:
 	rm -rf .venv demo-output docs/_build
