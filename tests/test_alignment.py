@@ -498,3 +498,24 @@ def test_estimate_shifts__follows_a_drift_imposed_on_a_measured_stack(real_data)
         after = xstxm.estimate_shifts(counts.copy(data=np.maximum(there, 0).astype("float32")).isel(cut))
     change = np.stack([(after[f"shift_{a}"] - before[f"shift_{a}"]) / 0.08 for a in ("y", "x")], -1) + moved
     assert rms(change - change.mean(0)) < 0.03
+
+
+@pytest.mark.parametrize("reference", ["neighbours", "first", "mean"])
+def test_estimate_shifts__by_correlation_takes_frames_that_are_alike(real_data, reference):
+    measured = xstxm.open_stack(real_data / "fe-l-edge-stack" / "71214078.hdr").load()["intensity"]
+    moved = np.random.default_rng(2).integers(-4, 5, (123, 2))
+    rolled = np.stack([np.roll(f, tuple(s), (0, 1)) for f, s in zip(measured.values, moved, strict=True)])
+    shifts = xstxm.estimate_shifts(measured.copy(data=rolled), reference)
+    assert int((shifts["frame_quality"] != 0).sum()) == 0
+    for axis, truth in zip(("y", "x"), moved.T, strict=True):
+        off = shifts[f"shift_{axis}"] / 0.08 + truth
+        assert float(off.std()) < 0.5
+
+
+def test_estimate_shifts__flags_a_frame_with_a_hole(sound):
+    holed = sound.copy(deep=True)
+    holed["intensity"][20, :, :30] = np.nan
+    with pytest.warns(AlignmentWarning):
+        shifts = estimate(holed)
+    flagged = int(shifts["frame_quality"][20]) & xstxm.conventions.FRAME_FLAGS["partly_measured"]
+    assert flagged

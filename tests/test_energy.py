@@ -294,3 +294,15 @@ def test_interp_energy__refuses_numbers_that_are_names(stack):
 def test_calibrate_energy__errors_without_features(stack):
     with pytest.raises(OptionError, match="they belong to features="):
         xstxm.calibrate_energy(stack, 0.2, feature_errors=[0.1])
+
+
+@pytest.mark.parametrize(
+    ("features", "error", "message"),
+    [
+        pytest.param({"600 eV": "601 eV"}, EnergyRangeError, "at 600 eV: the stack covers", id="outside the stack"),
+        pytest.param({515.0: 0.5153}, OptionError, "are they in eV", id="keV typed for eV"),
+    ],
+)
+def test_calibrate_energy__refuses_features_that_cannot_be(stack, features, error, message):
+    with pytest.raises(error, match=message):
+        xstxm.calibrate_energy(stack, features=features)

@@ -417,3 +417,12 @@ def test_align__of_an_aligned_stack_changes_little():
     again = xstxm.estimate_shifts(aligned)
     left = np.stack([again["shift_y"], again["shift_x"]], -1) / PIXEL
     assert rms(left - left.mean(0)) < 0.1
+
+
+def test_apply_shifts__twice_adds_up():
+    stack = xstxm.testing.simulate_stack(shape=(30, 34), seed=0)[["intensity"]]
+    step = xr.full_like(stack["energy"], 0.03).rename("shift")
+    shifts = xr.Dataset({"shift_y": step.assign_attrs(units="um"), "shift_x": step.assign_attrs(units="um")})
+    twice = stack.stxm.apply_shifts(shifts).stxm.apply_shifts(shifts)
+    np.testing.assert_allclose(twice["shift_y"], 0.06)
+    assert twice["shift_x"].attrs["units"] == "um"

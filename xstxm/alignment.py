@@ -104,7 +104,7 @@ def estimate_shifts(
         positions of a frame they move it onto the first sound frame (onto the reference, where one is given);
         `shift_y_stderr`, `shift_x_stderr`, against the mean of the frames, NaN but for the model; `correlation` with
         what the frame was aligned to; `residual_ratio`, NaN but for the model; `frame_quality`, 0 for a frame whose
-        shift was found, else bit flags: `not_measured`, `no_beam`, `partly_dark`, `constant`, `outlier`, `uncertain_shift`. Frames
+        shift was found, else bit flags: `not_measured`, `partly_measured`, `no_beam`, `partly_dark`, `constant`, `outlier`, `uncertain_shift`. Frames
         that are flagged lie between their neighbours. With ``"similarity"`` also `magnification` and `rotation`.
         Attributes tell the reference, the number of maps, and `pattern`, the variance of what stands still on the
         detector over that of noise. Eager, on frames of about 512 pixels; a lazy stack is read three times,
@@ -244,8 +244,16 @@ def _unsound(frames: _frame_images.FrameImages) -> dict[str, np.ndarray]:
     middle = float(np.median(mean[~missing])) if not missing.all() else 0.0
     dark = ~missing & (mean < DIM * middle) if frames.scale.logarithmic else np.zeros(mean.size, bool)
     flat = np.array([np.ptp(image) == 0 for image in frames.images]) & ~missing & ~dark
+    share = frames.scale.missing
+    holes = ~missing & (share - np.median(share) > PARTLY)
     partly = _partly_dark(frames, ~missing & ~dark & ~flat)
-    return {"not_measured": missing, "no_beam": dark, "partly_dark": partly, "constant": flat}
+    return {
+        "not_measured": missing,
+        "partly_measured": holes,
+        "no_beam": dark,
+        "partly_dark": partly,
+        "constant": flat,
+    }
 
 
 def _partly_dark(frames: _frame_images.FrameImages, live: np.ndarray) -> np.ndarray:

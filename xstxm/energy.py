@@ -232,7 +232,9 @@ def calibrate_energy(
     ------
     OptionError
         `scale` is not above zero; features that repeat each other, fold the axis, or come with a shift; or
-        `feature_errors` without features.
+        `feature_errors` without features; known energies far from the measured ones, as keV for eV.
+    EnergyRangeError
+        A feature measured outside the stack.
     SchemaError
         The Dataset holds reference spectra, which sit on absolute energies and must not move along.
 
@@ -290,6 +292,19 @@ def _line_through(
         raise OptionError("features", features, "give {measured: known}, e.g. {'518.1 eV': '518.4 eV'}")
     measured = np.array([units.to_magnitude(value, energy, "measured energy") for value in features])
     known = np.array([units.to_magnitude(value, energy, "known energy") for value in features.values()])
+    axis, unit = np.asarray(energy, dtype=float), units.units_of(energy)
+    slack = 0.05 * np.ptp(axis)
+    outside = [f"{value:g}" for value in measured if not axis.min() - slack <= value <= axis.max() + slack]
+    if outside:
+        raise EnergyRangeError(
+            f"no feature can have been measured at {', '.join(outside)} {unit}: the stack covers {format_range(axis, unit)}"
+        )
+    if not np.all(np.abs(known - measured) < np.abs(measured) / 2):
+        raise OptionError(
+            "features",
+            dict(zip(measured, known, strict=True)),
+            f"known energies far from the measured ones: are they in {unit}?",
+        )
     weight = _weights(errors, energy, measured.size)
     middle, goal = np.average(measured, weights=weight), np.average(known, weights=weight)
     spread = float(np.sum(weight * (measured - middle) ** 2))

@@ -46,7 +46,7 @@ def apply_shifts(
     Returns
     -------
     DataArray or Dataset
-        As given, floats with their dtype, counts as integers become float32, with coordinates `shift_y`, `shift_x`. NaN
+        As given, floats with their dtype, counts as integers become float32, with coordinates `shift_y`, `shift_x`, added to those of an earlier move. NaN
         where a frame does not reach; masks and flags move by whole pixels, zero outside. The variance
         `<name>_variance` is that of the interpolated value, ``sum w^2 var`` with the weights w of either kind. In the `quality` of a Dataset such pixels are flagged `outside_overlap`. Lazy.
 
@@ -317,6 +317,9 @@ def _placed(moved: Any, shifts: xr.Dataset, grid: Grid) -> Any:
     coords = {}
     for axis in ("y", "x"):
         found = shifts[f"shift_{axis}"].reset_coords(drop=True)
+        if f"shift_{axis}" in moved.coords:
+            before = units.to_units(moved[f"shift_{axis}"].reset_coords(drop=True), found.attrs["units"])
+            found = found.copy(data=np.asarray(found) + np.asarray(before.broadcast_like(found).transpose(*found.dims)))
         coords[f"shift_{axis}"] = annotate(found, f"shift_{axis}", units=found.attrs.get("units")).variable
     return moved.assign_coords(coords)
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.fft
 
+GRAIN = 50.0
+"""Pixels for one independent value of an edge image, which was smoothed by a Gaussian of two pixels."""
 Pair = tuple[int, int]
 
 UNCLEAR = 5.5
@@ -52,7 +54,10 @@ def spectrum(image: np.ndarray, window: np.ndarray) -> np.ndarray:
 def peak(
     cross: np.ndarray, shape: tuple[int, int], reach: tuple[float, float], *, exact: bool = True
 ) -> tuple[float, float, float, float]:
-    """Return displacement (y, x) and height of the correlation peak of a cross spectrum, and the height over the spread.
+    """Return displacement (y, x) and height of the correlation peak of a cross spectrum, and the height over that of chance.
+
+    By chance correlations spread as their surface does, or by what the number of independent values allows: a surface
+    that is broad because the images are alike is not one of chance.
 
     The peak is sought among whole pixels no farther than `reach`, then between them: by Newton steps on the
     correlation's own trigonometric polynomial, or, not `exact`, from a paraboloid through nine pixels.
@@ -66,7 +71,8 @@ def peak(
         best, height = _climb(cross, shape, whole)
     else:
         best, height = whole + _summit(surface, at), float(surface[at])
-    return float(best[0]), float(best[1]), height, height / max(float(surface.std()), 1e-12)
+    chance = min(float(surface.std()), (GRAIN / surface.size) ** 0.5)
+    return float(best[0]), float(best[1]), height, height / max(chance, 1e-12)
 
 
 def _summit(surface: np.ndarray, at: tuple[int, ...]) -> np.ndarray:

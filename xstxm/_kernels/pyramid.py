@@ -25,6 +25,8 @@ class Scale:
 
     mean: np.ndarray
     """Mean of the values; NaN of a frame without any that are finite."""
+    missing: np.ndarray
+    """Share of the values that are not finite."""
     offset: np.ndarray
     """Added to counts before the logarithm."""
     low: np.ndarray
@@ -80,7 +82,8 @@ def scale_of(sample: np.ndarray, *, logarithmic: bool, counting: bool) -> Scale:
         safe = -np.log(np.maximum(safe + offset[:, None], least))
     low, high = np.nanquantile(safe, (0.005, 0.995), axis=1)
     centre = np.nanmean(safe, axis=1)
-    return Scale(np.where(known, mean, np.nan), offset, low - BRIGHTER, high + DARKER, centre, logarithmic)
+    missing = np.isnan(finite).mean(1)
+    return Scale(np.where(known, mean, np.nan), missing, offset, low - BRIGHTER, high + DARKER, centre, logarithmic)
 
 
 def reduced(images: np.ndarray, known: np.ndarray, level: int) -> np.ndarray:
