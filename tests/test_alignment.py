@@ -168,6 +168,7 @@ def test_estimate_shifts__does_not_mind_how_the_stack_is_written(sound, found, c
 
 def test_estimate_shifts__of_optical_density(sound, found):
     density = sound["intensity"].copy(data=-np.log((sound["intensity"].values + 0.5) / 2000)).assign_attrs(units="1")
+    density = density.rename("optical_density")
     stack = sound.assign(optical_density=density)
     shifts = xstxm.estimate_shifts(stack, signal="optical_density")
     assert rms(errors(shifts, sound)) < 0.05
@@ -519,3 +520,8 @@ def test_estimate_shifts__flags_a_frame_with_a_hole(sound):
         shifts = estimate(holed)
     flagged = int(shifts["frame_quality"][20]) & xstxm.conventions.FRAME_FLAGS["partly_measured"]
     assert flagged
+
+
+def test_estimate_shifts__of_few_counts_begins_with_clear_peaks_only():
+    faint = drifting_stack(n=N, counts=25, seed=0)
+    assert rms(errors(estimate(faint), faint)) < 0.6

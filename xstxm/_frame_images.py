@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xstxm import units
+from xstxm.conventions import measure_of
 from xstxm.options import get_options
 
 if TYPE_CHECKING:
@@ -59,14 +59,15 @@ def prepare(array: xr.DataArray, frame_dims: Sequence[Hashable]) -> FrameImages:
 
     from xstxm._kernels import pyramid
 
-    unit = str(array.attrs.get("units", "1"))
-    counting = units.same_kind(unit, "count")
+    measure = measure_of(array)
     flat = array.data.reshape(-1, *array.shape[-2:])
     short = min(flat.shape[1:])
     level = max(0, round(math.log2(short / WORKING_SIZE)))
     stride = max(1, short // SAMPLE_SIZE)
     (sample,) = dask.compute(flat[:, ::stride, ::stride])
-    scale = pyramid.scale_of(sample.reshape(len(flat), -1), logarithmic=unit != "1", counting=counting)
+    scale = pyramid.scale_of(
+        sample.reshape(len(flat), -1), logarithmic=measure != "density", counting=measure == "counts"
+    )
     stuck = _stuck(flat, scale)
     images = _images(flat, scale, ~stuck, level)
     unknown = ~pyramid.reduced_mask(~stuck, level)

@@ -147,7 +147,12 @@ def estimate_shifts(
     array = signal_of(stack, signal)
     require_energy(array)
     _check_options(reference, step, transform, n_components)
+    units.units_of(array, "what is aligned")
     grid = Grid.of(array)
+    if min(grid.shape) < LEAST_PIXELS:
+        raise SchemaError(
+            f"frames of {grid.shape[0]} x {grid.shape[1]} pixels: alignment needs {LEAST_PIXELS} or more a side"
+        )
     frames = _frame_images.prepare(array.transpose(*grid.frame_dims, "y", "x"), grid.frame_dims)
     flags = _unsound(frames)
     live = ~np.any(list(flags.values()), axis=0)
@@ -188,10 +193,6 @@ class Grid:
                 raise MissingCoordinateError(dim)
         frame_dims = tuple(dim for dim in array.dims if dim not in ("y", "x"))
         shape = (array.sizes["y"], array.sizes["x"])
-        if min(shape) < LEAST_PIXELS:
-            raise SchemaError(
-                f"frames of {shape[0]} x {shape[1]} pixels: alignment needs {LEAST_PIXELS} or more a side"
-            )
         steps = tuple(_even_step(array[dim]) for dim in ("y", "x"))
         names = tuple(units.units_of(array[dim], f"the coordinate {dim!r}") for dim in ("y", "x"))
         return cls(frame_dims, tuple(array.sizes[dim] for dim in frame_dims), shape, steps, names)  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def apply_shifts(
     True
     """
     check_choice("interpolation", interpolation, Interpolation)
-    stack = units.dequantify(stack)
+    stack, shifts = units.dequantify(stack), units.dequantify(shifts)
     if isinstance(stack, xr.DataArray):
         grid = Grid.of(stack)
         move = _Move.of(shifts, stack, grid, interpolation)

@@ -73,6 +73,11 @@ def pair_displacements(
     ).reshape(-1, 4)
 
 
+def _trust(found: np.ndarray) -> np.ndarray:
+    """Return the height of peaks, 0 of those that may be chance: in weak frames these are as high as true ones."""
+    return found[:, 2] * (found[:, 3] > correlation.UNCLEAR)
+
+
 def start(
     frames: np.ndarray, live: np.ndarray, reach: tuple[float, float], used: np.ndarray, threads: int
 ) -> np.ndarray:
@@ -80,7 +85,7 @@ def start(
     at = np.flatnonzero(live)
     pairs = correlation.neighbours(len(at))
     found = pair_displacements(frames[at], pairs, reach, used, threads=threads)
-    return spread_over(at, correlation.join(pairs, found[:, :2], found[:, 2], len(at))[0], len(frames))
+    return spread_over(at, correlation.join(pairs, found[:, :2], _trust(found), len(at))[0], len(frames))
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class Correlated:
         n = len(self.frames)
         pairs = correlation.neighbours(n)
         found = self._pairs(self.frames, pairs)
-        place, _ = correlation.join(pairs, found[:, :2], found[:, 2], n)
+        place, _ = correlation.join(pairs, found[:, :2], _trust(found), n)
         best = np.zeros((n, 2))
         for frame in np.array(pairs).T:
             np.maximum.at(best, frame, found[:, 2:])
@@ -175,7 +180,7 @@ def register(
     for images in levels[1:]:
         masks.append(_halved(masks[-1], images.shape[1:]))
     theta[:, :2] = start(levels[-1], weight > 0, (reach[0] / scale, reach[1] / scale), masks[-1], threads)
-    pattern, patterned, blocked = np.nan, False, np.zeros(0)
+    pattern, patterned, blocked, coarse = np.nan, False, np.zeros(0), np.zeros(0)
     for k in range(len(levels) - 1, -1, -1):
         level = Registration(
             levels[k], weight, used=masks[k], modes=modes, rank=rank, step_prior=step_prior / 2.0**k, threads=threads
@@ -191,10 +196,11 @@ def register(
             pattern, patterned = fit.pattern, fit.patterned
         if coarsest:
             fit = _between_neighbours(fit, lost := _lost(level, fit))
-            weight = np.where(lost, 0.0, weight)
+            weight, coarse = np.where(lost, 0.0, weight), np.where(lost, fit.misfit, np.nan)
         theta, blocked = fit.theta * 2 if k else fit.theta, level.blocked
+    misfit = np.where(np.isnan(coarse), fit.misfit, coarse)
     lost |= _lost(level, fit)
-    return replace(_between_neighbours(fit, lost), lost=lost, pattern=pattern, patterned=patterned)
+    return replace(_between_neighbours(fit, lost), lost=lost, misfit=misfit, pattern=pattern, patterned=patterned)
 
 
 def _halved(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

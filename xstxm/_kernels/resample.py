@@ -15,8 +15,6 @@ GAIN = float(np.prod([(1 - pole) * (1 - 1 / pole) for pole in POLES]))
 """Poles and gain of the quintic B-spline (Unser, Aldroubi and Eden, IEEE Trans. Signal Process. 41, 821, 1993)."""
 WHOLE = 1e-6
 """Fraction of a pixel below which a position is that of a pixel."""
-TAPS = 6
-"""Pixels along an axis that a quintic spline reads."""
 
 INNER: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
