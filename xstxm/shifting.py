@@ -125,8 +125,8 @@ def align(
     Returns
     -------
     DataArray or Dataset
-        As given, every image moved by the same shifts, coordinates `shift_y` and `shift_x` added; the history names
-        the frames whose shift was not found. The shifts are eager, on small images; moving the frames is lazy.
+        As given, every image moved by the same shifts, coordinates `shift_y` and `shift_x` added; the history says
+        how many frames were flagged. The shifts are eager, on small images; moving the frames is lazy.
 
     Raises
     ------
