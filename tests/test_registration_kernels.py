@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from xstxm import _frame_images
 from xstxm._kernels import correlation, pyramid, resample
+from xstxm._kernels import registration as registration_
 from xstxm._kernels.low_rank_registration import Registration
 
 SIZES = st.tuples(st.integers(7, 40), st.integers(7, 40))
@@ -215,3 +218,47 @@ def test_run__gives_standard_errors_that_are_the_scatter():
         off.append(fit.theta - moved - (fit.theta - moved).mean(0))
         claimed.append(fit.stderr)
     assert 0.7 < np.sqrt(np.mean((np.array(off) / np.array(claimed)) ** 2)) < 1.4
+
+
+def test_run__goes_back_to_the_best_step_and_says_that_it_had_not_settled(monkeypatch):
+    level, moved = registration()
+    step, seen = level.step, []
+
+    def worse_each_time(theta):
+        fit = step(theta)
+        seen.append((theta, level.trust))
+        return replace(fit, noise=fit.noise * (1 + len(seen)), urge=9.0, step=1.0)
+
+    monkeypatch.setattr(level, "step", worse_each_time)
+    start = moved + 0.2
+    fit = level.run(start, most=6)
+    assert not fit.settled
+    np.testing.assert_array_equal(fit.theta, seen[0][0])
+    np.testing.assert_array_equal(seen[-1][0], seen[0][0])  # its model and misfits are those of the step that is kept
+    np.testing.assert_array_equal(level.trust, seen[0][1])
+
+
+def test_prior__is_as_tight_along_each_axis_as_asked_for():
+    level, moved = registration()
+    level.step_prior = np.array([1.0, 0.1])
+    precision, pull = level._prior(moved)
+    np.testing.assert_allclose(precision[1], 100 * precision[0])
+    np.testing.assert_allclose(pull, [p @ along for p, along in zip(precision, moved.T, strict=True)])
+
+
+def test_register__leaves_a_frame_that_is_lost_on_small_images_out_of_the_larger_ones():
+    n, shape = 20, (208, 216)
+    moved = path(n, walk=3.0, linear=2.0, seed=2)
+    rng = np.random.default_rng(0)
+    frames = densities(shape, moved, 2) + 0.02 * rng.normal(size=(n, *shape))
+    frames[7] = densities(shape, np.zeros((1, 2)), 99)[0]  # another place
+    assert len(registration_.levels_of(frames)) == 2
+    fit = registration_.register(
+        frames.astype(np.float32), np.ones(n), used=np.ones(shape, bool), reach=(60.0, 60.0), rank=4
+    )
+    assert set(np.flatnonzero(fit.lost)) == {7}
+    assert fit.misfit[7] > registration_.MISFIT
+    np.testing.assert_allclose(fit.theta[7], (fit.theta[6] + fit.theta[8]) / 2)
+    rest = np.setdiff1d(np.arange(n), [7])
+    off = (fit.theta - moved)[rest]
+    assert np.sqrt(np.mean((off - off.mean(0)) ** 2)) < 0.02

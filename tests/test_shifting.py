@@ -18,6 +18,7 @@ from xstxm.errors import (
     MissingVariableError,
     OptionError,
     SchemaError,
+    UnitsError,
 )
 
 SHAPE = (26, 31)
@@ -426,3 +427,117 @@ def test_apply_shifts__twice_adds_up():
     twice = stack.stxm.apply_shifts(shifts).stxm.apply_shifts(shifts)
     np.testing.assert_allclose(twice["shift_y"], 0.06)
     assert twice["shift_x"].attrs["units"] == "um"
+
+
+def test_apply_shifts__tells_of_magnification_and_rotation_too():
+    stack = frames(2)
+    turn = similar(stack, [(0, 0), (1, 2)], [1, 1.02], [0, 3])
+    moved = xstxm.apply_shifts(stack, turn)
+    for name in ("magnification", "rotation"):
+        np.testing.assert_array_equal(moved[name], turn[name])
+        assert moved[name].attrs["units"] == turn[name].attrs["units"]
+    with pytest.raises(SchemaError, match="a table of shifts holds no magnification and rotation"):
+        xstxm.write_shifts(moved, "shifts.csv")
+    back = shifts_of(stack, [(0, 0), (-1, 0)])
+    for first, second in ((turn, turn), (turn, back), (back, turn)):
+        with pytest.raises(SchemaError, match=r"turned ones are moved once: .*\.drop_vars\(\['shift_y', 'shift_x'"):
+            xstxm.apply_shifts(xstxm.apply_shifts(stack, first), second)
+
+
+def test_apply_shifts__a_second_move_keeps_what_the_first_could_not_reach():
+    stack = frames(2)
+    by = [(0, 0), (3, 0)]
+    once = xstxm.apply_shifts(stack, shifts_of(stack, by))
+    twice = xstxm.apply_shifts(once, shifts_of(stack, [(0, 0), (0, -2)]))
+    outside = (twice["quality"] & QUALITY_FLAGS["outside_overlap"]) > 0
+    np.testing.assert_array_equal(outside, twice["intensity"].isnull().any("energy"))
+    assert outside[:3].all()
+    cropped = xstxm.apply_shifts(once, shifts_of(stack, [(0, 0), (0, -2)]), crop=True)
+    assert np.isfinite(cropped["intensity"]).all()
+    assert dict(cropped["intensity"].sizes) == {"energy": 2, "y": SHAPE[0] - 3, "x": SHAPE[1] - 2}
+
+
+@given(y=SHIFT, x=SHIFT)
+def test_apply_shifts__overlap_of_fourier_is_its_own(y, x):
+    stack = frames(2)
+    moved = xstxm.apply_shifts(stack, shifts_of(stack, [(0, 0), (y, x)]), interpolation="fourier")
+    outside = (moved["quality"] & QUALITY_FLAGS["outside_overlap"]) > 0
+    np.testing.assert_array_equal(outside, moved["intensity"].isnull().any("energy"))
+
+
+def test_apply_shifts__standard_errors_are_roots_of_moved_variances():
+    stack = frames(2, dtype="float64")
+    stack["intensity_variance"] = frames(2, dtype="float64", seed=1)["intensity"]
+    stack["intensity_stderr"] = np.sqrt(stack["intensity_variance"])
+    moved = xstxm.apply_shifts(stack, shifts_of(stack, [(0, 0), (0.4, -1.3)]))
+    np.testing.assert_allclose(moved["intensity_stderr"] ** 2, moved["intensity_variance"])
+    alone = xstxm.apply_shifts(stack["intensity_stderr"], shifts_of(stack, [(0, 0), (0.4, -1.3)]))
+    np.testing.assert_array_equal(alone, moved["intensity_stderr"])
+
+
+def test_apply_shifts__labels_are_not_interpolated():
+    stack = frames(1)
+    stack["labels"] = (stack["intensity"] > 100).astype("int16") * 7
+    moved = xstxm.apply_shifts(stack, shifts_of(stack, [(0.4, 0.3)]))["labels"]
+    assert moved.dtype == "int16"
+    assert set(np.unique(moved)) == {0, 7}
+
+
+def test_apply_shifts__compares_every_axis_of_the_frames():
+    one = frames(2)
+    both = xr.concat([one, one], xr.Variable("polarization", [0.0, 90.0]))
+    own = xr.concat([shifts_of(one, [(0, 0), (1, 1)])] * 2, xr.Variable("polarization", [0.0, 90.0]))
+    with pytest.raises(SchemaError, match="the shifts and the stack differ along 'polarization'"):
+        xstxm.apply_shifts(both, own.isel(polarization=[1, 0]))
+    mixed = both.assign(other=one["intensity"])
+    with pytest.raises(SchemaError, match="shifts have a dimension 'polarization', the frames of 'other' have"):
+        xstxm.apply_shifts(mixed, own)
+    moved = xstxm.apply_shifts(mixed, shifts_of(one, [(0, 0), (1, 1)]))
+    np.testing.assert_array_equal(moved["other"], moved["intensity"].isel(polarization=0))
+
+
+def test_align__refuses_what_cannot_be_moved_before_it_looks_for_shifts(monkeypatch):
+    stack = frames(3)
+    monkeypatch.setattr("xstxm.shifting.estimate_shifts", lambda *args, **options: pytest.fail("looked for shifts"))
+    with pytest.raises(OptionError, match="moved by 'cubic' only"):
+        xstxm.align(stack, transform="similarity", interpolation="fourier")
+    flat = stack["intensity"][0].drop_vars("energy")
+    with pytest.raises(SchemaError, match=r"drop_vars\(\['intensity', 'i0'\]\)"):
+        xstxm.align(stack.assign(i0=flat))
+    with pytest.raises(SchemaError, match=r"drop_vars\(\['raw', 'i0'\]\)"):
+        xstxm.align(stack.assign(i0=flat).rename(intensity="raw"), signal="raw")
+    density = (stack["intensity"] / 100).assign_attrs(units="1").rename("optical_density")
+    with pytest.raises(pytest.fail.Exception, match="looked for shifts"):
+        xstxm.align(density.to_dataset().assign(i0=flat), signal="optical_density")
+
+
+def test_apply_shifts__takes_quantified_shifts():
+    pytest.importorskip("pint_xarray")
+    stack = frames(2)
+    shifts = shifts_of(stack, [(0, 0), (0.5, -0.25)])
+    xr.testing.assert_equal(xstxm.apply_shifts(stack, shifts.pint.quantify()), xstxm.apply_shifts(stack, shifts))
+
+
+@pytest.mark.parametrize("axis", ["y", "x"])
+@pytest.mark.parametrize(
+    ("unit", "message"), [(None, "shift_. has no units"), ("1", "shift_. is in '1', which does not convert to 'um'")]
+)
+def test_apply_shifts__refuses_shifts_that_are_no_lengths(axis, unit, message):
+    stack = frames(2)
+    shifts = shifts_of(stack, [(0, 0), (1, 1)])
+    shifts[f"shift_{axis}"].attrs = {} if unit is None else {"units": unit}
+    with pytest.raises(UnitsError, match=message):
+        xstxm.apply_shifts(stack, shifts)
+
+
+def test_apply_shifts__fourier_moves_masks_and_flags_by_whole_pixels():
+    stack = frames(2)
+    stack["used"] = stack["intensity"] > 70
+    stack["bits"] = ((stack["intensity"] > 100).astype("int16") * 5).assign_attrs(flag_masks=[1, 4])
+    moves = [shifts_of(stack, [(0, 0), (2.3, -1.6)])] * 2
+    cubic, fourier = (
+        xstxm.apply_shifts(stack, by, interpolation=kind) for by, kind in zip(moves, ("cubic", "fourier"), strict=True)
+    )
+    for name in ("used", "bits"):
+        xr.testing.assert_identical(cubic[name], fourier[name])
+    np.testing.assert_array_equal(fourier["bits"][1, 4:, :-4], stack["bits"][1, 2:-2, 2:-2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -12,6 +11,7 @@ import xarray as xr
 
 from xstxm import _frame_images, units
 from xstxm._apply import match_pixels
+from xstxm._frame_grid import MOVES, Grid
 from xstxm.conventions import (
     ENERGY,
     FRAME_FLAGS,
@@ -23,11 +23,10 @@ from xstxm.conventions import (
 from xstxm.errors import (
     AlignmentWarning,
     ConvergenceWarning,
-    MissingCoordinateError,
-    MissingDimensionError,
     OptionError,
     SchemaError,
     check_choice,
+    require_whole,
     warn,
 )
 from xstxm.options import get_options
@@ -45,8 +44,6 @@ DIM = 0.02
 """Mean of a frame over the median one below which the beam was off."""
 PARTLY = 0.05
 """Share of the pixels of a frame that are so dark from which the beam was off for a part of it."""
-UNEVEN = 0.05
-"""Largest departure of a step of the coordinates from the median one, relative to it."""
 SUSPECT = 3.0
 """Variance of a pattern over that of noise of which one is warned where it could not be taken off."""
 
@@ -84,16 +81,17 @@ def estimate_shifts(
         Pixels to align on: a mask, a box, a polygon, see `roi.region_mask`. By default all, or those of the `mask`
         of the Dataset.
     max_shift
-        Farthest that a frame may have moved, 30 % of the shorter side by default; a number is in the unit of the
-        coordinates. Frames beyond are flagged.
+        Farthest that a frame may lie from the middle one along y or x (from the reference, where that is a frame or an
+        image), 30 % of the shorter side by default; a number is in the unit of y. Frames beyond are flagged.
     step
         Expected move from a frame to the next, for smooth drift: a random walk of that step is then assumed. By
         default frames move freely. Only for ``"model"``.
     transform
-        ``"similarity"`` finds magnification and rotation too, as of a zone plate that follows the energy; patterns
-        that stand still are not looked for. Only for ``"model"``.
+        ``"similarity"`` finds magnification and rotation too, as of a zone plate that follows the energy; pixels have to
+        be square, and patterns that stand still are not looked for. Only for ``"model"``.
     n_components
         Most maps that the model may have, and never more than a third of the frames; more than needed do no harm.
+        Without meaning for other references.
     signal
         Variable of a Dataset to align on.
 
@@ -104,8 +102,9 @@ def estimate_shifts(
         positions of a frame they move it onto the first sound frame (onto the reference, where one is given);
         `shift_y_stderr`, `shift_x_stderr`, against the mean of the frames, NaN but for the model; `correlation` with
         what the frame was aligned to; `residual_ratio`, NaN but for the model; `frame_quality`, 0 for a frame whose
-        shift was found, else bit flags: `not_measured`, `partly_measured`, `no_beam`, `partly_dark`, `constant`, `outlier`, `uncertain_shift`. Frames
-        that are flagged lie between their neighbours. With ``"similarity"`` also `magnification` and `rotation`.
+        shift was found, else bit flags: `not_measured`, `partly_measured`, `no_beam`, `partly_dark`, `constant`, `outlier`,
+        `uncertain_shift`. Frames that are flagged are placed between their neighbours, and their numbers are those of
+        the attempt. With ``"similarity"`` also `magnification` and `rotation`.
         Attributes tell the reference, the number of maps, and `pattern`, the variance of what stands still on the
         detector over that of noise. Eager, on frames of about 512 pixels; a lazy stack is read three times,
         chunk by chunk.
@@ -113,8 +112,8 @@ def estimate_shifts(
     Raises
     ------
     MissingDimensionError, MissingCoordinateError, SchemaError
-        No image, fewer than two frames that hold something, frames of fewer than 24 pixels, or coordinates that are
-        not evenly spaced.
+        No image, fewer than two frames that hold something or that resemble the others, frames of fewer than 24
+        pixels, or coordinates that are not evenly spaced.
     OptionError, ChoiceError, UnitsError
         Values that make no sense, or an unknown reference.
 
@@ -146,9 +145,9 @@ def estimate_shifts(
     stack = units.dequantify(stack)
     array = signal_of(stack, signal)
     require_energy(array)
-    _check_options(reference, step, transform, n_components)
-    units.units_of(array, "what is aligned")
     grid = Grid.of(array)
+    rank = _check_options(reference, step, transform, n_components, grid)
+    units.units_of(array, "what is aligned")
     if min(grid.shape) < LEAST_PIXELS:
         raise SchemaError(
             f"frames of {grid.shape[0]} x {grid.shape[1]} pixels: alignment needs {LEAST_PIXELS} or more a side"
@@ -162,69 +161,29 @@ def estimate_shifts(
         )
     used = frames.reduced_mask(_used(stack, array, region))
     if not used.any():
-        raise OptionError("region", describe(region), "it is too small to align on: take a larger one")
-    reach = 0.3 * min(grid.shape) if max_shift is None else grid.pixels(max_shift, "max_shift")
+        raise SchemaError("the pixels to align on are too few: take a larger region, or a mask with less taken out")
+    reach = np.full(2, 0.3 * min(grid.shape)) if max_shift is None else grid.pixels(max_shift, "max_shift")
     search = _Search(frames, live, used, reach / frames.factor)
     if isinstance(reference, str) and reference == "model":
-        found = search.by_model(0.0 if step is None else grid.pixels(step, "step"), transform, n_components)
+        found = search.by_model(None if step is None else grid.pixels(step, "step"), transform, rank)
     else:
-        found = search.by_correlation(*_asked(reference, array, grid, frames))
+        found = search.by_correlation(*_asked(reference, array, grid, frames, live))
     return _result(found, flags, reach, array, grid, describe(reference))
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Frames and pixels of a stack."""
-
-    frame_dims: tuple[Hashable, ...]
-    frame_shape: tuple[int, ...]
-    shape: tuple[int, int]
-    steps: tuple[float, float]
-    """Signed distance of pixel centres along y and x."""
-    units: tuple[str, str]
-
-    @classmethod
-    def of(cls, array: xr.DataArray) -> Grid:
-        """Return the grid of an array, or say why its frames cannot be moved."""
-        for dim in ("y", "x"):
-            if dim not in array.dims:
-                raise MissingDimensionError(dim, array.dims, "only images can be aligned")
-            if dim not in array.coords:
-                raise MissingCoordinateError(dim)
-        frame_dims = tuple(dim for dim in array.dims if dim not in ("y", "x"))
-        shape = (array.sizes["y"], array.sizes["x"])
-        steps = tuple(_even_step(array[dim]) for dim in ("y", "x"))
-        names = tuple(units.units_of(array[dim], f"the coordinate {dim!r}") for dim in ("y", "x"))
-        return cls(frame_dims, tuple(array.sizes[dim] for dim in frame_dims), shape, steps, names)  # type: ignore[arg-type]
-
-    def pixels(self, length: LengthLike, option: str) -> float:
-        """Return a length in pixels."""
-        found = units.to_magnitude(length, self.units[0], option, spectroscopy=False)
-        if not 0 < found < math.inf:
-            raise OptionError(option, describe(length), "a distance above zero")
-        return found / abs(self.steps[0])
-
-
-def _even_step(coord: xr.DataArray) -> float:
-    steps = np.diff(np.asarray(coord, dtype=float))
-    middle = float(np.median(steps))
-    if not np.all(np.abs(steps - middle) <= UNEVEN * abs(middle)) or middle == 0:
-        raise SchemaError(
-            f"the coordinate {str(coord.name)!r} is not evenly spaced ({steps.min():g} to {steps.max():g}): "
-            "frames move by pixels, interpolate them onto an even grid first"
-        )
-    return middle
-
-
-def _check_options(reference: AlignTo, step: LengthLike | None, transform: Transform, n_components: int) -> None:
+def _check_options(
+    reference: AlignTo, step: LengthLike | None, transform: Transform, n_components: int, grid: Grid
+) -> int:
+    """Return the number of components, after everything that can be wrong with the options."""
     check_choice("transform", transform, Transform)
     if isinstance(reference, str) and reference not in get_args(ReferenceWord) and not any(map(str.isdigit, reference)):
         check_choice("reference", reference, ReferenceWord)
     model = isinstance(reference, str) and reference == "model"
     if not model and (step is not None or transform != "translation"):
         raise OptionError("reference", describe(reference), "step and transform go with reference='model' only")
-    if not isinstance(n_components, int | float | np.number) or n_components % 1 or not n_components >= 1:
-        raise OptionError("n_components", n_components, "a whole number of one or more")
+    if transform == "similarity":
+        grid.require_square_pixels()
+    return require_whole("n_components", n_components)
 
 
 def _used(stack: xr.DataArray | xr.Dataset, array: xr.DataArray, region: Region | None) -> np.ndarray:
@@ -258,41 +217,47 @@ def _unsound(frames: _frame_images.FrameImages) -> dict[str, np.ndarray]:
 
 
 def _partly_dark(frames: _frame_images.FrameImages, live: np.ndarray) -> np.ndarray:
-    """Return the frames in which the beam was off for a part: two alike would get a component of their own."""
+    """Return the frames in which the beam was off for a part: two alike would get a component of their own.
+
+    As in `flag_frames`, only where the sample transmits more than in half of the pixels: thick grains at a white line are
+    not dark.
+    """
     if not frames.scale.logarithmic or not live.any():
         return np.zeros(live.size, bool)
     stride = max(1, min(frames.images.shape[1:]) // 64)
     sample = frames.images[:, ::stride, ::stride].reshape(live.size, -1)
-    darker = sample - np.median(sample[live], axis=0)
-    darker -= np.quantile(darker, 0.1, axis=1, keepdims=True)
+    middle = np.median(sample[live], axis=0)
+    bright = middle <= np.median(middle)
+    darker = sample[:, bright] - middle[bright]
+    darker -= np.quantile(sample - middle, 0.1, axis=1, keepdims=True)
     return live & ((darker > -math.log(DIM)).mean(1) > PARTLY)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Displacements of the content of the frames, pixels of the frames."""
+    """Displacements of the content of the frames, pixels of the frames; what an estimate does not know is NaN."""
 
     theta: np.ndarray
     stderr: np.ndarray
     correlation: np.ndarray
     misfit: np.ndarray
-    outlier: np.ndarray
-    uncertain: np.ndarray
-    anchor: int | None
-    """The frame that stays, None where all were aligned to an image of their own."""
+    flags: dict[str, np.ndarray]
+    """Why frames were not found."""
+    fixed: bool
+    """Whether they are against a frame or an image that was asked for, and not among each other."""
     facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Search:
-    """Images, the frames among them that hold something, the pixels to use, and how far to look."""
+    """Images, the frames among them that hold something, the pixels to use, and how far to look along y and x."""
 
     frames: _frame_images.FrameImages
     live: np.ndarray
     used: np.ndarray
-    reach: float
+    reach: np.ndarray
 
-    def by_model(self, step: float, transform: Transform, n_components: int) -> _Found:
+    def by_model(self, step: np.ndarray | None, transform: Transform, rank: int) -> _Found:
         from xstxm._kernels.low_rank_registration import NothingInCommon
         from xstxm._kernels.registration import MISFIT, register
 
@@ -304,8 +269,8 @@ class _Search:
                 used=self.used,
                 reach=self._between_frames(),
                 modes=2 if transform == "translation" else 4,
-                rank=int(n_components),
-                step_prior=step / factor,
+                rank=rank,
+                step_prior=None if step is None else step / factor,
                 threads=get_options().num_threads,
             )
         except NothingInCommon as error:
@@ -324,60 +289,45 @@ class _Search:
             )
         outlier = self.live & (fit.misfit > MISFIT)
         return _Found(
-            _about_the_middle(fit.theta, frames) if fit.theta.shape[1] > 2 else fit.theta * factor,
-            fit.stderr * factor,
-            np.sqrt(fit.explained),
-            np.where(self.live, fit.misfit, np.nan),
-            outlier,
-            fit.lost & self.live & ~outlier,
-            int(np.flatnonzero(~fit.lost)[0]) if not fit.lost.all() else 0,
-            {"n_components": fit.rank, "pattern": float(fit.pattern)},
+            theta=_about_the_middle(fit.theta, frames) if fit.theta.shape[1] > 2 else fit.theta * factor,
+            stderr=fit.stderr * factor,
+            correlation=np.where(self.live, np.sqrt(fit.explained), np.nan),
+            misfit=np.where(self.live, fit.misfit, np.nan),
+            flags={"outlier": outlier, "uncertain_shift": fit.lost & self.live & ~outlier},
+            fixed=False,
+            facts={"n_components": fit.rank, "pattern": float(fit.pattern)},
         )
 
     def _between_frames(self) -> tuple[float, float]:
         """Return how far two frames may lie apart along y and x: twice the farthest, and less than half a side."""
-        rows, columns = self.frames.images.shape[1:]
-        return min(2 * self.reach, 0.45 * rows), min(2 * self.reach, 0.45 * columns)
+        rows, columns = np.minimum(2 * self.reach, 0.45 * np.array(self.frames.images.shape[1:]))
+        return float(rows), float(columns)
 
     def by_correlation(self, kind: ReferenceWord, at: int | None, image: np.ndarray | None) -> _Found:
         from xstxm._kernels import correlation, registration
 
-        live = np.flatnonzero(self.live)
+        n, live = self.live.size, np.flatnonzero(self.live)
         images = self.frames.images[live]
-        anchor = int(live[0]) if at is None else at
-        if at is not None and at not in live:
-            raise OptionError("reference", at, "the frame at that energy holds no image: take another")
         seek = registration.Correlated(images, self.used, self._between_frames(), get_options().num_threads)
+        if image is None and kind == "first":
+            image = images[0 if at is None else int(np.searchsorted(live, at))]
         if image is not None:
-            found, anchor_ = seek.to_image(image), None
-        elif kind == "neighbours":
-            found, anchor_ = seek.to_neighbours(), anchor
-        elif kind == "previous":
-            found, anchor_ = seek.to_previous(), anchor
-        elif kind == "mean":
-            found, anchor_ = seek.to_mean(), anchor
+            found = seek.to_image(image)
         else:
-            found, anchor_ = seek.to_image(images[int(np.searchsorted(live, anchor))]), anchor
-        n = self.live.size
-        unclear = found[:, 3] < correlation.UNCLEAR
-        sure = live[~unclear]
-        if anchor_ is not None and at is None and sure.size:
-            anchor_ = int(sure[0])
-        theta = registration.spread_over(sure, found[~unclear, :2], n) if sure.size else np.zeros((n, 2))
-        spread = np.full(n, np.nan)
-        spread[live] = np.clip(found[:, 2], -1, 1)
-        uncertain = np.zeros(n, bool)
-        uncertain[live[unclear]] = True
-        nothing = np.full(n, np.nan)
+            found = {"neighbours": seek.to_neighbours, "previous": seek.to_previous, "mean": seek.to_mean}[kind]()
+        theta, height = np.zeros((n, 2)), np.full(n, np.nan)
+        theta[live], height[live] = found[:, :2] * self.frames.factor, np.clip(found[:, 2], -1, 1)
+        unclear = np.zeros(n, bool)
+        unclear[live] = found[:, 3] < correlation.UNCLEAR
+        nothing = np.full((n, 2), np.nan)
         return _Found(
-            theta * self.frames.factor,
-            np.full((n, 2), np.nan),
-            spread,
-            nothing,
-            np.zeros(n, bool),
-            uncertain,
-            anchor_,
-            {},
+            theta=theta,
+            stderr=nothing,
+            correlation=height,
+            misfit=nothing[:, 0],
+            flags={"uncertain_shift": unclear},
+            fixed=image is not None,
+            facts={},
         )
 
 
@@ -396,7 +346,7 @@ def _about_the_middle(theta: np.ndarray, frames: _frame_images.FrameImages) -> n
 
 
 def _asked(
-    reference: AlignTo, array: xr.DataArray, grid: Grid, frames: _frame_images.FrameImages
+    reference: AlignTo, array: xr.DataArray, grid: Grid, frames: _frame_images.FrameImages, live: np.ndarray
 ) -> tuple[ReferenceWord, int | None, np.ndarray | None]:
     """Return the kind of reference, the number of its frame, and its image where it is one of its own. Eager."""
     if isinstance(reference, xr.DataArray):
@@ -421,22 +371,22 @@ def _asked(
         )
     if grid.frame_dims != (ENERGY,):
         raise OptionError("reference", describe(reference), "an energy names one frame of a plain stack only")
+    if not live[nearest]:
+        raise OptionError("reference", describe(reference), "the frame at that energy holds no image: take another")
     return "first", nearest, None
 
 
 def _result(
-    found: _Found, flags: dict[str, np.ndarray], reach: float, array: xr.DataArray, grid: Grid, reference: Any
+    found: _Found, flags: dict[str, np.ndarray], reach: np.ndarray, array: xr.DataArray, grid: Grid, reference: Any
 ) -> xr.Dataset:
-    theta = _from_anchor(found.theta, found.anchor)
-    farther = np.abs(found.theta[:, :2] - np.median(found.theta[:, :2], axis=0)).max(1) > reach
-    flags = {**flags, "outlier": found.outlier, "uncertain_shift": found.uncertain | farther}
+    theta, flags = _placed(found, flags, reach)
     bits = np.zeros(len(theta), np.int16)
     for name, raised in flags.items():
         bits |= np.where(raised, np.int16(FRAME_FLAGS[name]), np.int16(0))
     coords = {
         name: coord.variable
         for name, coord in array.coords.items()
-        if set(coord.dims) <= set(grid.frame_dims) and name not in ("shift_y", "shift_x")  # those of an aligned stack
+        if set(coord.dims) <= set(grid.frame_dims) and name not in MOVES  # those of an aligned stack
     }
 
     def along_frames(values: np.ndarray) -> xr.DataArray:
@@ -463,18 +413,36 @@ def _result(
     return result.assign_attrs(reference=str(reference), **facts)
 
 
-def _from_anchor(theta: np.ndarray, anchor: int | None) -> np.ndarray:
+def _placed(found: _Found, flags: dict[str, np.ndarray], reach: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return displacements against the first sound frame, or what was asked for, lost frames between others, and all flags."""
+    from xstxm._kernels.registration import spread_over
+
+    lost = np.any([*flags.values(), *found.flags.values()], axis=0)
+    middle = np.zeros(2) if found.fixed or lost.all() else np.median(found.theta[~lost, :2], axis=0)
+    farther = ~lost & (np.abs(found.theta[:, :2] - middle) > reach).any(1)
+    sound = np.flatnonzero(~(lost | farther))
+    if sound.size < 2:
+        raise SchemaError(
+            f"{sound.size} of {lost.size} frames could be placed (the others are uncertain, or beyond max_shift): take a "
+            "region with clear edges, another reference, or a larger max_shift"
+        )
+    uncertain = found.flags["uncertain_shift"] | farther
+    theta = spread_over(sound, found.theta[sound], lost.size)
+    theta = theta if found.fixed else _against(theta[sound[0]], theta)
+    return theta, {**flags, **found.flags, "uncertain_shift": uncertain}
+
+
+def _against(frame: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """Return displacements against those of one frame."""
-    if anchor is None:
-        return theta
     if theta.shape[1] == 2:
-        return theta - theta[anchor]
-    matrices = np.array([[[1 + s, r], [-r, 1 + s]] for s, r in theta[:, 2:]])
-    back = np.linalg.inv(matrices[anchor])
+        return theta - frame
+    from xstxm._kernels.low_rank_registration import matrix_of
+
+    back = np.linalg.inv(matrix_of(frame, 1.0))
     out = np.empty_like(theta)
-    for row, moved, matrix in zip(out, theta, matrices, strict=True):
-        combined = matrix @ back
-        row[:2] = moved[:2] - combined @ theta[anchor, :2]
+    for row, moved in zip(out, theta, strict=True):
+        combined = matrix_of(moved, 1.0) @ back
+        row[:2] = moved[:2] - combined @ frame[:2]
         row[2:] = combined[0, 0] - 1, combined[0, 1]
     return out
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Hashable
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import equal_within, is_lazy
-from xstxm.alignment import AlignTo, Grid, Transform, estimate_shifts
-from xstxm.conventions import annotate, as_float, quality_bits
-from xstxm.errors import EnergyRangeError, MissingVariableError, OptionError, SchemaError, check_choice
+from xstxm._apply import equal_within, is_lazy, match_pixels
+from xstxm._frame_grid import MOVES, Grid
+from xstxm.alignment import AlignTo, Transform, estimate_shifts
+from xstxm.conventions import (
+    ENERGY,
+    QUALITY_FLAGS,
+    Stack,
+    annotate,
+    as_float,
+    content_of,
+    measure_of,
+    quality_bits,
+    require_variable,
+)
+from xstxm.errors import EnergyRangeError, OptionError, SchemaError, check_choice
 from xstxm.options import get_options
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region
 from xstxm.units import LengthLike
 
 Interpolation: TypeAlias = Literal["cubic", "fourier"]
-Stack = TypeVar("Stack", xr.DataArray, xr.Dataset)
 
 
 @recorded
@@ -30,8 +41,8 @@ def apply_shifts(
     Parameters
     ----------
     stack
-        Stack, or an array with dimensions y and x. Every variable of a Dataset with frames is moved by the same
-        shifts; images without an energy stay where they are.
+        Stack, or an array with dimensions y and x. Every variable of a Dataset with y, x and a dimension of the shifts is
+        moved; images stay where they are.
     shifts
         `shift_y` and `shift_x` along energy (and other frame dimensions), with units: a result of `estimate_shifts`,
         of this stack or of another detector's, or of `read_shifts`. With `magnification` and `rotation` frames are scaled
@@ -41,22 +52,24 @@ def apply_shifts(
         the transform of the mirrored frame, which keeps the finest detail and its noise, for frames without NaN that
         are neither scaled nor turned.
     crop
-        Keep only the rectangle that every frame covers.
+        Keep only the rectangle that every frame covers, in this move and those before it. Eager on `quality` then.
 
     Returns
     -------
     DataArray or Dataset
-        As given, floats with their dtype, counts as integers become float32, with coordinates `shift_y`, `shift_x`, added to those of an earlier move. NaN
-        where a frame does not reach; masks and flags move by whole pixels, zero outside. The variance
-        `<name>_variance` is that of the interpolated value, ``sum w^2 var`` with the weights w of either kind. In the `quality` of a Dataset such pixels are flagged `outside_overlap`. Lazy.
+        As given, floats with their dtype, counts as integers become float32, NaN where a frame does not reach. A
+        variance `<name>_variance` becomes that of the interpolated value, ``sum w^2 var`` with the weights w of
+        either kind, and a `<name>_stderr` its root; masks, flags and labels go to the nearest pixel, False and 0
+        outside. The shifts are coordinates; those of an earlier move are added. In the `quality` of a Dataset pixels
+        that some frame does not reach are flagged `outside_overlap`. Lazy.
 
     Raises
     ------
     MissingVariableError
         `shifts` has no shifts.
     EnergyRangeError, SchemaError
-        Shifts of other frames than those of the stack, NaN among them, an I0 that is fixed to the detector, or NaN in
-        a frame that is moved by its transform.
+        Shifts of other frames than those of the stack, NaN among them, counts with an I0 image, which is fixed to the
+        detector, NaN in a frame that is moved by its transform, or frames to be turned that were moved before.
     OptionError
         `crop` where the frames have no pixel in common, or ``"fourier"`` for frames that are scaled or turned.
 
@@ -77,24 +90,21 @@ def apply_shifts(
     >>> moved.intensity.sizes["y"] < 48
     True
     """
-    check_choice("interpolation", interpolation, Interpolation)
     stack, shifts = units.dequantify(stack), units.dequantify(shifts)
+    _check_move(stack, interpolation, turned="rotation" in shifts or "magnification" in shifts)
     if isinstance(stack, xr.DataArray):
-        grid = Grid.of(stack)
-        move = _Move.of(shifts, stack, grid, interpolation)
-        moved: Any = move.array(stack, is_variance=str(stack.name).endswith("_variance"))
-        return _cropped(_placed(moved, shifts, grid), move, crop)
-    names = [name for name, array in stack.data_vars.items() if _is_frames(array)]
-    if not names:
-        raise SchemaError(
-            f"no variable of the stack has frames with y and x (found: {', '.join(map(str, stack.data_vars))})"
-        )
-    _refuse_detector_i0(stack)
-    grid = Grid.of(stack[names[0]])
-    move = _Move.of(shifts, stack[names[0]], grid, interpolation)
-    moved = {name: move.array(stack[name], is_variance=str(name).endswith("_variance")) for name in names}
-    quality = quality_bits({"outside_overlap": ~move.overlap(stack)}, stack.get("quality"))
-    return _cropped(_placed(stack.assign({**moved, "quality": quality}), shifts, grid), move, crop)
+        move = _Move.of(shifts, stack, interpolation)
+        aligned = _placed(move.apply(stack), shifts)
+        return _cropped(aligned, move.covered()) if crop else aligned
+    moves = _moves(stack, shifts, interpolation)
+    reached = next(iter(moves.values())).covered()
+    covered = xr.DataArray(reached, dims=("y", "x"), coords={"y": stack["y"], "x": stack["x"]})
+    quality = quality_bits(
+        {"outside_overlap": ~covered}, stack.get("quality"), lasting=("not_measured", "outside_overlap")
+    )
+    moved = {name: move.apply(stack[name]) for name, move in moves.items()}
+    aligned = _placed(stack.assign({**moved, "quality": quality}), shifts)
+    return _cropped(aligned, _inside(quality)) if crop else aligned
 
 
 @recorded
@@ -141,6 +151,7 @@ def align(
     >>> aligned.shift_y.attrs["units"]
     'um'
     """
+    _check_move(units.dequantify(stack), interpolation, turned=transform != "translation")
     shifts = estimate_shifts(
         stack,
         reference,
@@ -154,8 +165,32 @@ def align(
     return apply_shifts(stack, shifts, interpolation=interpolation, crop=crop)
 
 
+def _check_move(stack: xr.DataArray | xr.Dataset, interpolation: Interpolation, *, turned: bool) -> None:
+    """Refuse what no shifts make possible, before they are sought."""
+    check_choice("interpolation", interpolation, Interpolation)
+    if turned and interpolation == "fourier":
+        raise OptionError("interpolation", interpolation, "frames that are scaled or turned are moved by 'cubic' only")
+    before = [name for name in MOVES if name in stack.coords]
+    if before and (turned or {"magnification", "rotation"} & {*before}):
+        raise SchemaError(
+            f"the frames have been moved before (coordinates {', '.join(before)}), and turned ones are moved once: find the "
+            f"whole transform on the stack as it was, or .drop_vars({before}) to let that move be forgotten"
+        )
+    if isinstance(stack, xr.Dataset) and "i0" in stack and {"y", "x"} & {*stack["i0"].dims}:
+        counts = [name for name, array in stack.data_vars.items() if _are_counts(name, array)]
+        if counts:
+            raise SchemaError(
+                "the stack holds an I0 image, which does not move with the sample: call .stxm.optical_density() first, "
+                f"drop_vars({[*counts, 'i0']}), and align with signal='optical_density'"
+            )
+
+
+def _are_counts(name: Hashable, array: xr.DataArray) -> bool:
+    return name != "i0" and {ENERGY, "y", "x"} <= {*array.dims} and measure_of(array) in ("counts", "rate")
+
+
 class _Move:
-    """Shifts of the frames of one grid, in pixels, and how they are applied."""
+    """Shifts of the frames of one array, in pixels, and how they are applied."""
 
     def __init__(
         self, grid: Grid, pixels: np.ndarray, matrices: np.ndarray | None, interpolation: Interpolation
@@ -163,51 +198,48 @@ class _Move:
         self.grid, self.pixels, self.matrices, self.interpolation = grid, pixels, matrices, interpolation
 
     @classmethod
-    def of(cls, shifts: xr.Dataset, stack: xr.DataArray, grid: Grid, interpolation: Interpolation) -> _Move:
-        """Return the move of a stack by shifts of the same frames. Eager on the shifts."""
-        along = []
-        for axis, size, unit in zip(("y", "x"), grid.steps, grid.units, strict=True):
-            if f"shift_{axis}" not in shifts:
-                raise MissingVariableError(
-                    f"shift_{axis}", shifts.variables, "pass a result of estimate_shifts or read_shifts"
-                )
-            found = units.to_units(shifts[f"shift_{axis}"], unit, f"shift_{axis}")
-            along.append(_of_the_frames(found, stack, grid) / size)
-        pixels = np.stack(along, axis=-1)
+    def of(cls, shifts: xr.Dataset, stack: xr.DataArray, interpolation: Interpolation) -> _Move:
+        """Return the move of an array by shifts of the same frames. Eager on the shifts."""
+        grid = Grid.of(stack)
+        do = "pass a result of estimate_shifts or read_shifts"
+
+        def along_frames(name: str, unit: str, default: float | None = None) -> np.ndarray:
+            if default is not None and name not in shifts:
+                return np.full(grid.frame_shape, default)
+            found = units.to_units(require_variable(shifts, name, do), unit, name)
+            return _of_the_frames(found, stack, grid)
+
+        along = [along_frames(f"shift_{axis}", unit) for axis, unit in zip(("y", "x"), grid.units, strict=True)]
+        pixels = np.stack(along, axis=-1) / grid.steps
         if not np.isfinite(pixels).all():
             raise SchemaError(
                 "some shifts are NaN: fill them, e.g. shifts.interpolate_na('energy'), or drop those frames"
             )
         if "rotation" not in shifts and "magnification" not in shifts:
             return cls(grid, pixels, None, interpolation)
-        if interpolation == "fourier":
-            raise OptionError(
-                "interpolation", interpolation, "frames that are scaled or turned are moved by 'cubic' only"
-            )
-        magnification = cls._given(shifts, "magnification", "1", 1.0, stack, grid)
-        angle = cls._given(shifts, "rotation", "rad", 0.0, stack, grid)
+        grid.require_square_pixels()
+        magnification, angle = along_frames("magnification", "1", 1.0), along_frames("rotation", "rad", 0.0)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         return cls(grid, pixels, np.moveaxis(magnification * turn, (0, 1), (-2, -1)), interpolation)
 
-    @staticmethod
-    def _given(shifts: xr.Dataset, name: str, unit: str, default: float, stack: xr.DataArray, grid: Grid) -> np.ndarray:
-        if name not in shifts:
-            return np.full(grid.frame_shape, default)
-        return _of_the_frames(units.to_units(shifts[name], unit, name), stack, grid)
-
-    def array(self, array: xr.DataArray, *, is_variance: bool) -> xr.DataArray:
+    def apply(self, array: xr.DataArray) -> xr.DataArray:
         """Return the moved frames, in the order of the dimensions of `array`. Lazy where it is."""
+        content = content_of(array.name, array)
         ordered = array.transpose(*self.grid.frame_dims, "y", "x")
-        ordered = ordered if _is_flags(ordered) else as_float(ordered)
-        if is_lazy(ordered):
-            data = self._lazily(ordered.data, is_variance)
+        if content in ("number", "variance", "stderr"):
+            ordered = as_float(ordered)
+        if content == "stderr":
+            data = self._moved(ordered.copy(data=ordered.data**2), is_variance=True) ** 0.5
         else:
-            values = np.asarray(ordered)
-            self._refuse_nan(values)
-            data = self._block(
-                values, (slice(None),) * len(self.grid.frame_dims), is_variance, get_options().num_threads
-            )
+            data = self._moved(ordered, is_variance=content == "variance")
         return ordered.copy(data=data).transpose(*array.dims)
+
+    def _moved(self, frames: xr.DataArray, *, is_variance: bool) -> Any:
+        if is_lazy(frames):
+            return self._lazily(frames.data, is_variance)
+        values = np.asarray(frames)
+        self._refuse_nan(values)
+        return self._block(values, (slice(None),) * len(self.grid.frame_dims), is_variance, get_options().num_threads)
 
     def _lazily(self, data: Any, is_variance: bool) -> Any:
         import dask.array as da
@@ -255,47 +287,40 @@ class _Move:
             threads=threads,
         )
 
-    def overlap(self, stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
-        """Return the pixels that every frame covers."""
-        from xstxm._kernels.moving import covered
+    def covered(self) -> np.ndarray:
+        """Return the pixels (y, x) that every frame covers."""
+        from xstxm._kernels.moving import covered_by_all
 
-        every = np.ones(self.grid.shape, bool)
-        matrices = [None] * self.pixels.size if self.matrices is None else list(self.matrices.reshape(-1, 2, 2))
-        for shift, matrix in zip(self.pixels.reshape(-1, 2), matrices, strict=False):
-            every &= covered(self.grid.shape, shift, matrix)
-        return xr.DataArray(every, dims=("y", "x"), coords={"y": stack["y"], "x": stack["x"]})
+        return covered_by_all(self.grid.shape, self.pixels, method=self.interpolation, matrices=self.matrices)
 
 
-def _is_frames(array: xr.DataArray) -> bool:
-    return {"energy", "y", "x"} <= {*array.dims} and array.dtype.kind in "fiub"
-
-
-def _is_flags(array: xr.DataArray) -> bool:
-    return array.dtype == bool or (array.dtype.kind in "iu" and {"flag_masks", "flag_values"} & {*array.attrs} != set())
-
-
-def _refuse_detector_i0(stack: xr.Dataset) -> None:
-    """Refuse an I0 image, which stands still on the detector while the frames move."""
-    if "i0" in stack and {"y", "x"} & {*stack["i0"].dims} and "intensity" in stack:
+def _moves(stack: xr.Dataset, shifts: xr.Dataset, interpolation: Interpolation) -> dict[Hashable, _Move]:
+    """Return the move of every variable of a Dataset that has frames."""
+    along = {ENERGY, *shifts.dims}
+    frames = {n: array for n, array in stack.data_vars.items() if {"y", "x"} <= {*array.dims} and along & {*array.dims}}
+    if not frames:
         raise SchemaError(
-            "the stack holds an I0 image, which does not move with the sample: call .stxm.optical_density() first, "
-            "drop_vars(['intensity', 'i0']), and align with signal='optical_density'"
+            f"no variable of the stack has frames with y and x (found: {', '.join(map(str, stack.data_vars))})"
         )
+    return {name: _Move.of(shifts, array, interpolation) for name, array in frames.items()}
 
 
 def _of_the_frames(found: xr.DataArray, stack: xr.DataArray, grid: Grid) -> np.ndarray:
     """Return values for every frame of the stack, after checking that they belong to these frames."""
     for dim in found.dims:
         if dim not in grid.frame_dims:
-            raise SchemaError(f"the shifts have a dimension {dim!r}, the frames have {grid.frame_dims}")
+            raise SchemaError(
+                f"the shifts have a dimension {dim!r}, the frames of {str(stack.name)!r} have {grid.frame_dims}: select "
+                "along it, or move that variable by shifts of its own"
+            )
         if found.sizes[dim] != stack.sizes[dim]:
             raise SchemaError(
                 f"there are {found.sizes[dim]} shifts along {dim!r} and {stack.sizes[dim]} frames: they belong to another stack"
             )
-        if dim == "energy" and dim in found.coords:
-            _require_same_energies(found, stack)
+    if ENERGY in found.coords:
+        _require_same_energies(found, stack)
     missing = {dim: stack.sizes[dim] for dim in grid.frame_dims if dim not in found.dims}
-    plain = found.reset_coords(drop=True).drop_vars(list(found.coords), errors="ignore")
+    plain = match_pixels(found, stack, "the shifts").drop_vars(ENERGY, errors="ignore")
     return np.asarray(plain.expand_dims(missing).transpose(*grid.frame_dims), dtype=float)
 
 
@@ -312,23 +337,26 @@ def _require_same_energies(found: xr.DataArray, stack: xr.DataArray) -> None:
         )
 
 
-def _placed(moved: Any, shifts: xr.Dataset, grid: Grid) -> Any:
-    """Return a moved stack with its shifts as coordinates."""
+def _placed(moved: Any, shifts: xr.Dataset) -> Any:
+    """Return a moved stack with what moved it as coordinates."""
     coords = {}
-    for axis in ("y", "x"):
-        found = shifts[f"shift_{axis}"].reset_coords(drop=True)
-        if f"shift_{axis}" in moved.coords:
-            before = units.to_units(moved[f"shift_{axis}"].reset_coords(drop=True), found.attrs["units"])
-            found = found.copy(data=np.asarray(found) + np.asarray(before.broadcast_like(found).transpose(*found.dims)))
-        coords[f"shift_{axis}"] = annotate(found, f"shift_{axis}", units=found.attrs.get("units")).variable
+    for name in MOVES:
+        if name in shifts:
+            unit, found = units.units_of(shifts[name]), shifts[name].variable
+            if name in moved.coords:
+                found = found + units.to_units(moved[name], unit).variable
+            coords[name] = annotate(xr.DataArray(found), name, units=unit).variable
     return moved.assign_coords(coords)
 
 
-def _cropped(moved: Any, move: _Move, crop: bool) -> Any:
-    """Return the largest rectangle that every frame covers, found by cutting the side that costs least."""
-    if not crop:
-        return moved
-    inside = np.asarray(move.overlap(moved))
+def _inside(quality: xr.DataArray) -> np.ndarray:
+    """Return the pixels (y, x) that this move and those before it reach. Eager."""
+    outside = (quality & QUALITY_FLAGS["outside_overlap"]) > 0
+    return ~np.asarray(outside.any([dim for dim in quality.dims if dim not in ("y", "x")]).transpose("y", "x"))
+
+
+def _cropped(moved: Any, inside: np.ndarray) -> Any:
+    """Return the largest rectangle of pixels that are inside, found by cutting the side that costs least."""
     top, bottom, left, right = 0, inside.shape[0], 0, inside.shape[1]
     while top < bottom and left < right and not inside[top:bottom, left:right].all():
         part = inside[top:bottom, left:right]

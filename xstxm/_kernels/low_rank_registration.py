@@ -17,19 +17,16 @@ Index letters: e frame, c component, a displacement mode, p pixel, b band of row
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import scipy.fft
 
-from xstxm._kernels import resample
+from xstxm._kernels import registration_maps, resample
 from xstxm._kernels.correlation import edge_window
+from xstxm._kernels.registration_maps import bands
+from xstxm._kernels.registration_system import NormalEquations, like_derivatives
 
-BANDS = 24
-"""Bands of rows whose scores are compared: their scatter is the error of the displacements."""
 BORDER = 4
 """Pixels at the border that a spline or a derivative would read from outside."""
 RESOLVED = 2e-5
@@ -122,7 +119,7 @@ class Registration:
     rank
         Largest number of components.
     step_prior
-        Expected change from one frame to the next in pixels; 0 for one so weak that it only places frames
+        Expected change (y, x) from one frame to the next in pixels; None for one so weak that it only places frames
         that hold nothing.
     """
 
@@ -134,7 +131,7 @@ class Registration:
         used: np.ndarray,
         modes: int = 2,
         rank: int = 6,
-        step_prior: float = 0.0,
+        step_prior: np.ndarray | None = None,
         threads: int = 1,
     ) -> None:
         self.frames, self.modes = frames, modes
@@ -142,7 +139,7 @@ class Registration:
         self.trust = self.weight.copy()
         self.live = weight > 0
         self.rank = max(1, min(rank, int(self.live.sum()) // 3))
-        self.step_prior = step_prior
+        self.step_prior = step_prior if step_prior is None else np.resize(step_prior, modes)
         self.threads = threads
         self.pattern = np.zeros(frames.shape[1:], np.float32)
         self.blocked = ~used
@@ -164,9 +161,9 @@ class Registration:
         self._map(lambda e: self._sample(e, theta[e], box, images[e]), range(len(theta)))
         frames = images.reshape(len(theta), -1)
         root = np.sqrt(self._pixel_weight(frames, theta, box)).astype(np.float32)
-        terms = _orthonormal(_polynomials(shape) * root)
+        terms = registration_maps.orthonormal(registration_maps.polynomials(shape) * root)
         coefficients, gram = np.zeros((len(theta), len(terms))), np.zeros((len(theta), len(theta)))
-        for band in _bands(shape):
+        for band in bands(shape):
             block = frames[:, band]
             block *= root[band]
             coefficients += block @ terms[:, band].T
@@ -246,12 +243,12 @@ class Registration:
         maps, derivatives = self._maps(aligned, u, noise)
         scores = self._scores(aligned, u, maps, derivatives)
         va, aa = maps @ derivatives.T, derivatives @ derivatives.T
-        plain = _like_derivatives(va.astype(float), aa.astype(float), lam, self.modes) < DERIVATIVE
+        plain = like_derivatives(va.astype(float), aa.astype(float), lam, self.modes) < DERIVATIVE
         plain[0] = True
         keep = np.flatnonzero(plain)[: self.rank]
-        system = _System(u, lam, va, aa, scores, noise, self.live, self.modes)
+        system = NormalEquations(u, lam, va, aa, scores, noise, self.live, self.modes)
         prior, pull = self._prior(theta)
-        delta, covariance = system.solve(keep, prior, pull)
+        delta, stderr = system.solve(keep, prior, pull)
         delta -= delta[self.live].mean(0)
         model = (u[:, keep] ** 2) @ lam[keep]
         misfit = self._misfits(aligned, model)
@@ -259,13 +256,13 @@ class Registration:
         bounded = delta * np.minimum(1, 1 / np.maximum(np.abs(delta).max(1, keepdims=True), 1e-12))
         return Fit(
             self._centred(theta - bounded),
-            covariance,
+            stderr,
             misfit,
             np.where(self.live, np.clip(model / np.maximum(np.diag(aligned.gram), 1e-30), 0, 1), 0.0),
             len(keep),
             max(values.sum() - lam[keep].sum(), 0.0) / n_pixels,
             float(np.abs(delta[self.live]).max()),
-            float((np.abs(delta) / np.maximum(covariance, 1e-12))[self.live].max()),
+            float((np.abs(delta) / np.maximum(stderr, 1e-12))[self.live].max()),
         )
 
     def _centred(self, theta: np.ndarray) -> np.ndarray:
@@ -292,14 +289,15 @@ class Registration:
         inside = root > 0.5 * _typical(root)
         plain = maps / np.maximum(root, 1e-3)
         white = WIENER * noise * float(np.mean(1 / root[inside] ** 2))
-        smooth = np.stack(self._map(lambda image: _wiener(image.reshape(aligned.shape), white), plain))
-        moved = _derivatives(smooth, self.frames.shape[1:], aligned.box, self.modes).reshape(-1, root.size) * root
+        smooth = np.stack(self._map(lambda image: registration_maps.wiener(image.reshape(aligned.shape), white), plain))
+        moved = registration_maps.derivatives(smooth, self.frames.shape[1:], aligned.box, self.modes)
+        moved = moved.reshape(-1, root.size) * root
         return maps, moved - (moved @ aligned.polynomials.T) @ aligned.polynomials
 
     def _scores(self, aligned: Aligned, u: np.ndarray, maps: np.ndarray, derivatives: np.ndarray) -> np.ndarray:
         """Return the products of the frames with the derivatives (b, e, a * c), and of the maps with them at the end."""
         rows = []
-        for band in _bands(aligned.shape):
+        for band in bands(aligned.shape):
             a = derivatives[:, band].T
             frames = aligned.frames[:, band] @ a - aligned.coefficients @ (aligned.polynomials[:, band] @ a)
             rows.append(np.concatenate([frames * self.trust[:, None], maps[:, band] @ a]))
@@ -310,9 +308,12 @@ class Registration:
         n = len(theta)
         difference = np.diff(np.eye(n), axis=0)
         moved = np.diff(theta, axis=0)
-        width = self.step_prior or max(3 * 1.4826 * float(np.median(np.abs(moved))), 0.5)
-        tails = 1.0 if self.step_prior else 1 / (1 + (moved / (3 * width)) ** 2) ** 2
-        precision = [difference.T @ (k[:, None] * difference) for k in np.broadcast_to(tails / width**2, moved.shape).T]
+        if self.step_prior is None:
+            width = max(3 * 1.4826 * float(np.median(np.abs(moved))), 0.5)
+            stiffness = 1 / (1 + (moved / (3 * width)) ** 2) ** 2 / width**2
+        else:
+            stiffness = np.broadcast_to(1 / self.step_prior**2, moved.shape)
+        precision = [difference.T @ (k[:, None] * difference) for k in stiffness.T]
         return np.array(precision), np.array([p @ column for p, column in zip(precision, theta.T, strict=True)])
 
     def _misfits(self, aligned: Aligned, model: np.ndarray) -> np.ndarray:
@@ -353,7 +354,7 @@ class Registration:
         pattern = np.where(seen, total / np.maximum(cover, 1e-12), 0).astype(np.float32)
         spread = 1.4826 * float(np.median(np.abs(pattern[seen])))
         strength = spread**2 * float(np.median(cover[seen])) * _typical(root) ** 2 / noise
-        self.blocked |= (np.abs(pattern) > max(8 * spread, 0.2)) | _lines(pattern, seen)
+        self.blocked |= (np.abs(pattern) > max(8 * spread, 0.2)) | registration_maps.lines(pattern, seen)
         if not take_off:
             return strength
         keep = pattern * np.float32(max(0.0, 1 - 1.5 / max(strength, 1e-9)))
@@ -372,23 +373,22 @@ class Registration:
         After one step that is its square; then, what a geometric series from the last two steps has left.
         """
         theta = self._centred(theta)
-        best, last = None, np.inf
+        best, trust, last = None, self.trust, np.inf
         for k in range(most):
             before, fit = theta, self.step(theta)
             if best and fit.noise > WORSE * best.noise:  # a component came or went, and led astray
-                fit = best
-                break
+                self.trust = trust
+                fit = self.step(best.theta)
+                return replace(fit, theta=best.theta, settled=fit.urge < UNSETTLED)
             if not best or fit.noise < best.noise:
-                best = replace(fit, theta=before)
+                best, trust = replace(fit, theta=before), self.trust
             theta = fit.theta if k < CALM else (before + fit.theta) / 2
             self.trust = self.weight * np.minimum(1, 2.5 / np.maximum(fit.misfit, 1e-6))
             ratio = min(fit.urge / last, 0.9)
             left, last = fit.urge * max(fit.step, ratio / (1 - ratio)), fit.urge
             if left < 0.2:
-                break
-        else:
-            fit = replace(fit, theta=theta, settled=fit.urge < UNSETTLED)
-        return fit
+                return fit
+        return replace(fit, theta=theta, settled=fit.urge < UNSETTLED)
 
 
 def _typical(root_weight: np.ndarray) -> float:
@@ -401,123 +401,3 @@ def matrix_of(theta: np.ndarray, radius: float) -> np.ndarray:
     """Return the matrix that turns a position about the middle of the common grid into one about that of a frame."""
     stretch, turn = theta[2:] / radius
     return np.array([[1 + stretch, turn], [-turn, 1 + stretch]])
-
-
-def _lines(pattern: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Return the rows and columns (y, x) that stand out sharply from those beside them."""
-    from scipy.ndimage import median_filter
-
-    found = np.zeros(pattern.shape, bool)
-    for axis in (0, 1):
-        profile = pattern.sum(1 - axis) / np.maximum(seen.sum(1 - axis), 1)
-        sharp = profile - median_filter(profile, 7, mode="nearest")
-        out = np.abs(sharp) > max(8 * 1.4826 * float(np.median(np.abs(sharp))), 0.02)
-        found |= np.expand_dims(out, 1 - axis)
-    return found
-
-
-def _bands(shape: tuple[int, int]) -> list[slice]:
-    edges = np.linspace(0, shape[0], min(BANDS, shape[0]) + 1).astype(int) * shape[1]
-    return [slice(a, b) for a, b in itertools.pairwise(edges)]
-
-
-def _polynomials(shape: tuple[int, int]) -> np.ndarray:
-    """Return the terms to second order that illumination may add to a frame, (term, p)."""
-    y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
-    return np.stack([np.ones_like(y), y, x, y * y, x * x, y * x]).reshape(6, -1)
-
-
-def _orthonormal(rows: np.ndarray) -> np.ndarray:
-    """Return orthonormal rows with the span of a few given ones, fewer where these depend on each other."""
-    values, vectors = np.linalg.eigh((rows @ rows.T).astype(float))
-    sure = values > 1e-6 * values[-1]
-    return ((vectors[:, sure] / np.sqrt(values[sure])).T @ rows).astype(np.float32)
-
-
-def _derivatives(maps: np.ndarray, size: Sequence[int], box: tuple[int, int, int, int], modes: int) -> np.ndarray:
-    """Return the change of the maps (c, y, x) with each displacement mode, (a, c, y, x), by five-point differences."""
-    along = []
-    for axis in (1, 2):
-        change = np.zeros_like(maps)
-        inner = [slice(None)] * 3
-        inner[axis] = slice(2, -2)
-        at = [np.moveaxis(maps, axis, 0)[k : maps.shape[axis] - 4 + k] for k in range(5)]
-        change[tuple(inner)] = np.moveaxis((at[0] - at[4]) / 12 + (at[3] - at[1]) * np.float32(2 / 3), 0, axis)
-        along.append(change)
-    if modes == 2:
-        return np.stack(along)
-    radius = min(size) / 2
-    y = ((np.arange(box[0], box[1]) - (size[0] - 1) / 2) / radius).astype(np.float32)[:, None]
-    x = ((np.arange(box[2], box[3]) - (size[1] - 1) / 2) / radius).astype(np.float32)
-    return np.stack([*along, y * along[0] + x * along[1], x * along[0] - y * along[1]])
-
-
-def _wiener(image: np.ndarray, noise: float) -> np.ndarray:
-    """Return an image less its noise: Wiener filter of its radial power spectrum, which may only fall."""
-    transform = scipy.fft.dctn(image, norm="ortho")
-    rows, columns = (np.arange(n) / n for n in image.shape)
-    ring = (np.hypot(rows[:, None], columns) * min(image.shape)).astype(np.int32)
-    power = np.bincount(ring.ravel(), np.square(transform, dtype=float).ravel()) / np.maximum(
-        np.bincount(ring.ravel()), 1
-    )
-    smooth = np.convolve(np.pad(power, 3, mode="edge"), np.full(7, 1 / 7), "valid")
-    gain = np.clip(1 - noise / np.maximum(np.minimum.accumulate(smooth), 1e-30), 0, 1).astype(np.float32)
-    return scipy.fft.idctn(transform * gain[ring], norm="ortho")
-
-
-def _like_derivatives(va: np.ndarray, aa: np.ndarray, lam: np.ndarray, modes: int) -> np.ndarray:
-    """Return the share of each map that the derivatives of the two leading maps explain, (c,)."""
-    n = len(lam)
-    leading = [a * n + c for a in range(modes) for c in range(min(2, n))]
-    inner = aa[np.ix_(leading, leading)]
-    explained = np.linalg.lstsq(inner, va[:, leading].T, rcond=1e-9)[0]
-    return np.einsum("cj,jc->c", va[:, leading], explained) / lam
-
-
-class _System:
-    """The normal equations of a step, for any choice of the candidate components."""
-
-    def __init__(self, u, lam, va, aa, scores, noise, live, modes) -> None:
-        self.u, self.lam, self.noise, self.live, self.modes = u, lam, noise, live, modes
-        self.va, self.aa, self.scores = va.astype(float), aa.astype(float), scores
-
-    def solve(self, keep: np.ndarray, prior: np.ndarray, pull: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return step and standard error of every mode, both (e, a)."""
-        u, lam, n_candidates = self.u[:, keep], self.lam[keep], len(self.lam)
-        n, n_kept, modes = len(u), len(keep), self.modes
-        at = np.concatenate([a * n_candidates + keep for a in range(modes)])
-        va = self.va[np.ix_(keep, at)]
-        h = (self.aa[np.ix_(at, at)] - va.T @ (va / lam[:, None])).reshape(modes, n_kept, modes, n_kept)
-        projector = np.eye(n) - u @ u.T
-        normal = np.einsum("ef,ec,acbd,fd->aebf", projector, u, h, u, optimize=True).reshape(modes * n, -1) / self.noise
-        frames, maps = self.scores[:, :n, at], self.scores[:, n:, at][:, keep]
-        left = (frames - u @ maps).reshape(-1, n, modes, n_kept)
-        bands = np.einsum("beac,ec->bae", left, u).reshape(len(left), -1) / self.noise
-        full = normal + 1e-6 * np.trace(normal) / len(normal) * np.eye(len(normal))
-        right = bands.sum(0)
-        for a in range(modes):
-            own = slice(a * n, (a + 1) * n)
-            full[own, own] += prior[a] + np.ones((n, n))
-            right[own] += pull[a]
-        inverse = np.linalg.inv(full)
-        delta = (inverse @ right).reshape(modes, n).T
-        return delta, _standard_errors(inverse, normal, bands, self.live, modes)
-
-
-def _standard_errors(
-    inverse: np.ndarray, normal: np.ndarray, bands: np.ndarray, live: np.ndarray, modes: int
-) -> np.ndarray:
-    """Return standard errors (e, a) of displacements, the mean of the live frames zero, from the scatter of the bands' scores.
-
-    The sandwich estimate sees what the noise model does not: correlated noise, patterns, contrast that the model
-    lacks. A few bands give it few degrees of freedom, so half of it is the common ratio to the plain estimate.
-    """
-    n = len(live)
-    centring = np.kron(np.eye(modes), np.eye(n) - live / live.sum())
-    centre = centring @ inverse
-    scatter = centre @ (bands - bands.mean(0)).T * np.sqrt(len(bands) / (len(bands) - 1))
-    plain = np.einsum("ij,ij->i", centre @ normal, centre)
-    ratio = (scatter**2).sum(1) / np.maximum(plain, 1e-30)
-    common = np.median(ratio[np.tile(live, modes)])
-    prior = np.maximum(np.einsum("ij,ij->i", centre, centring) - plain, 0)  # of frames that hold little
-    return np.sqrt(plain * (ratio + common) / 2 + prior).reshape(modes, n).T

@@ -51,15 +51,32 @@ def move_frames(
     return out
 
 
-def covered(size: tuple[int, int], shift: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
-    """Return the pixels (y, x) of a moved frame that cubic interpolation reaches."""
-    full = np.ones(size, np.float32)
-    out = np.empty(size, np.float32)
-    if matrix is not None:
+def covered_by_all(
+    size: tuple[int, int], shifts: np.ndarray, *, method: str, matrices: np.ndarray | None
+) -> np.ndarray:
+    """Return the pixels (y, x) that are not outside any of the frames moved by shifts (..., 2), as `move_frames` has it."""
+    by = np.asarray(shifts, float).reshape(-1, 2)
+    if matrices is None:
+        reached = _between_pixels if method == "fourier" else _by_four_pixels
+        rows, columns = (reached(n, along) for n, along in zip(size, by.T, strict=True))
+        return rows[:, None] & columns
+    every, full, out = np.ones(size, bool), np.ones(size, np.float32), np.empty(size, np.float32)
+    for shift, matrix in zip(by, matrices.reshape(-1, 2, 2), strict=True):
         gather(full, *_placement(size, shift, matrix), False, out)
-    else:
-        _cubic(full, shift, False, out)
-    return np.isfinite(out)
+        every &= np.isfinite(out)
+    return every
+
+
+def _by_four_pixels(n: int, shifts: np.ndarray) -> np.ndarray:
+    ends = [_stencil(float(shift), n, False, np.dtype("float32"))[2:] for shift in shifts]
+    first, last = max(end[0] for end in ends), min(end[1] for end in ends)
+    return (np.arange(n) >= first) & (np.arange(n) < last)
+
+
+def _between_pixels(n: int, shifts: np.ndarray) -> np.ndarray:
+    """Return where, along an axis of n pixels, frames moved by any of the shifts lie between their pixels."""
+    at = np.arange(n)
+    return (at - shifts.max() > -WHOLE) & (at - shifts.min() < n - 1 + WHOLE)
 
 
 def _stencil(shift: float, n: int, squared: bool, dtype: np.dtype) -> tuple[int, tuple[np.floating, ...], int, int]:
@@ -110,8 +127,7 @@ def _phase_matrix(n: int, shift: float) -> np.ndarray:
 
 def _inside(size: tuple[int, ...], shift: np.ndarray) -> np.ndarray:
     """Return where a moved frame lies between pixels of the frame."""
-    y, x = (np.arange(n) - by for n, by in zip(size, shift, strict=True))
-    rows, columns = ((at > -WHOLE) & (at < n - 1 + WHOLE) for at, n in zip((y, x), size, strict=True))
+    rows, columns = (_between_pixels(n, by) for n, by in zip(size, shift, strict=True))
     return rows[:, None] & columns
 
 

@@ -155,7 +155,7 @@ def register(
     reach: tuple[float, float],
     modes: int = 2,
     rank: int = 6,
-    step_prior: float = 0.0,
+    step_prior: np.ndarray | None = None,
     threads: int = 1,
 ) -> Fit:
     """Return the displacements of frames (e, y, x) against their own low-rank model.
@@ -183,7 +183,13 @@ def register(
     pattern, patterned, blocked, coarse = np.nan, False, np.zeros(0), np.zeros(0)
     for k in range(len(levels) - 1, -1, -1):
         level = Registration(
-            levels[k], weight, used=masks[k], modes=modes, rank=rank, step_prior=step_prior / 2.0**k, threads=threads
+            levels[k],
+            weight,
+            used=masks[k],
+            modes=modes,
+            rank=rank,
+            step_prior=None if step_prior is None else step_prior / 2.0**k,
+            threads=threads,
         )
         coarsest = k == len(levels) - 1
         if coarsest:

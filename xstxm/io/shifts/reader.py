@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstxm import units as _units
 from xstxm._apply import equal_within
-from xstxm.alignment import Grid
+from xstxm._frame_grid import Grid
 from xstxm.conventions import ENERGY, annotate, require_energy
 from xstxm.errors import CorruptFileError, EnergyRangeError, FileFormatError, SchemaError, UnitsError, check_choice
 from xstxm.io._base import Source, listed, name_of, path_of, read_text
