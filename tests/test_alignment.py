@@ -310,13 +310,19 @@ def test_estimate_shifts__does_not_mind_a_tilt_of_the_illumination(sound):
     assert rms(errors(shifts, sound)) < 0.05
 
 
-@pytest.mark.parametrize(("n", "most"), [(24, 0.06), (16, 0.1), (6, 0.3), (3, 0.12)])
+@pytest.mark.parametrize(("n", "most"), [(24, 0.045), (16, 0.05), (12, 0.07), (10, 0.12), (6, 0.18), (3, 0.08)])
 def test_estimate_shifts__of_few_frames(n, most):
-    off = []
-    for seed in range(3):
+    off, stderr, by_correlation = [], [], []
+    for seed in range(5):
         stack = drifting_stack(n=n, seed=seed)
-        off.append(errors(estimate(stack), stack))
+        shifts = estimate(stack)
+        off.append(errors(shifts, stack))
+        stderr.append(np.stack([shifts["shift_y_stderr"], shifts["shift_x_stderr"]], -1) / PIXEL)
+        by_correlation.append(errors(estimate(stack, "neighbours"), stack))
     assert rms(np.concatenate(off)) < most
+    assert rms(np.concatenate(off) / np.concatenate(stderr)) < 1.7
+    if n >= 12:
+        assert rms(off) < 0.8 * rms(by_correlation)
 
 
 def test_estimate_shifts__finds_a_long_way_with_a_jump():

@@ -328,7 +328,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "1",
         "float",
         "Magnification",
-        "Size of the sample in a frame over that in the first.",
+        "Size of the sample in a frame over that in the first sound one.",
     ),
     (
         "rotation",
@@ -336,7 +336,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "deg",
         "float",
         "Rotation",
-        "Of the sample in a frame against the first, x towards y.",
+        "Of the sample in a frame against the first sound one, x towards y.",
     ),
     ("correlation", (ENERGY, PIXEL), "1", "float", "Correlation", "Of a frame with what it was aligned to."),
     (

@@ -48,12 +48,35 @@ CALM, UNSETTLED = 4, 4.0
 which that is worth a warning."""
 WORSE = 1.03
 """Ratio of what is left to the least that was, from which an iteration is given up."""
+LOOSE = 5.0
+"""Standard errors from where it is held at which a frame gets loose."""
 WIENER = 1.5
 """White noise of a map over its mean: interpolation takes noise from high frequencies only."""
 
 
 class NothingInCommon(Exception):
     """The frames have no pixel in common that may be used."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Where frames are held to lie, (e, 2) pixels up to a common offset, and by what standard error (e,), inf for free."""
+
+    place: np.ndarray
+    sigma: np.ndarray
+
+    def smaller(self, factor: float) -> Held:
+        """Return the same for smaller frames."""
+        return Held(self.place / factor, self.sigma / factor)
+
+    def prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return precision (e, e) and pull (e, 2); no hold on a frame that has left its place by far."""
+        off = theta[:, :2] - self.place
+        off -= np.median(off, axis=0)
+        free = 1 / (1 + ((off / (LOOSE * self.sigma[:, None])) ** 2).sum(1)) ** 2
+        weight = free / self.sigma**2
+        precision = np.diag(weight) - np.outer(weight, weight) / max(weight.sum(), 1e-30)
+        return precision, precision @ (theta[:, :2] - self.place)
 
 
 @dataclass(frozen=True)
@@ -121,6 +144,8 @@ class Registration:
     step_prior
         Expected change (y, x) from one frame to the next in pixels; None for one so weak that it only places frames
         that hold nothing.
+    held
+        Where the frames are held to lie.
     """
 
     def __init__(
@@ -132,6 +157,7 @@ class Registration:
         modes: int = 2,
         rank: int = 6,
         step_prior: np.ndarray | None = None,
+        held: Held | None = None,
         threads: int = 1,
     ) -> None:
         self.frames, self.modes = frames, modes
@@ -140,6 +166,7 @@ class Registration:
         self.live = weight > 0
         self.rank = max(1, min(rank, int(self.live.sum()) // 3))
         self.step_prior = step_prior if step_prior is None else np.resize(step_prior, modes)
+        self.held = held
         self.threads = threads
         self.pattern = np.zeros(frames.shape[1:], np.float32)
         self.blocked = ~used
@@ -304,7 +331,7 @@ class Registration:
         return np.array(rows, float)
 
     def _prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return precision and pull of a random walk for each mode: weak, or as wide as asked for."""
+        """Return precision and pull of a random walk for each mode, weak or as wide as asked for, and of what is held."""
         n = len(theta)
         difference = np.diff(np.eye(n), axis=0)
         moved = np.diff(theta, axis=0)
@@ -314,7 +341,12 @@ class Registration:
         else:
             stiffness = np.broadcast_to(1 / self.step_prior**2, moved.shape)
         precision = [difference.T @ (k[:, None] * difference) for k in stiffness.T]
-        return np.array(precision), np.array([p @ column for p, column in zip(precision, theta.T, strict=True)])
+        pull = [p @ column for p, column in zip(precision, theta.T, strict=True)]
+        if self.held is not None:
+            hold, towards = self.held.prior(theta)
+            for a in range(2):
+                precision[a], pull[a] = precision[a] + hold, pull[a] + towards[:, a]
+        return np.array(precision), np.array(pull)
 
     def _misfits(self, aligned: Aligned, model: np.ndarray) -> np.ndarray:
         left = np.maximum(np.diag(aligned.gram) - model, 0) / np.maximum(self.trust, 1e-12) ** 2 * self.weight**2

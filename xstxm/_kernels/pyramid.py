@@ -39,8 +39,8 @@ class Scale:
         """Return -ln(counts), or the density, of frames from number `first` on, float32, about zero.
 
         The logarithm comes before any smoothing, because only then is a stack of low rank. Counts get one half more,
-        which removes the bias of the logarithm of a Poisson number to first order. Values that are not finite
-        become the mean.
+        which removes the bias of the logarithm of a Poisson number to first order. NaN becomes the mean, infinity ends
+        where hot pixels do.
         """
         out = np.empty(frames.shape, np.float32)
         for k, frame in enumerate(frames):

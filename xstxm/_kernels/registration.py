@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xstxm._kernels import correlation, pyramid
-from xstxm._kernels.low_rank_registration import Fit, Registration
+from xstxm._kernels.low_rank_registration import Fit, Held, Registration
 
 COARSE = 96
 """Least pixels on the shorter side of the frames in which the search begins."""
@@ -29,6 +29,10 @@ STRONGEST = 0.1
 """Spread of a pattern, of -ln(counts), from which it is rather the sample."""
 MISFIT = 3.0
 """Residual of a frame over that of the median frame from which the frame is left out."""
+FEW_FRAMES = 36
+"""Frames below which the model knows too little by itself: they are also held to where correlation puts them."""
+HOLD = 0.14
+"""Least standard error in pixels of what correlation says of few frames."""
 UNKNOWN = 0.3
 """Standard error in pixels from which a frame is left out, where it is ten times the median one too."""
 
@@ -79,13 +83,23 @@ def _trust(found: np.ndarray) -> np.ndarray:
 
 
 def start(
-    frames: np.ndarray, live: np.ndarray, reach: tuple[float, float], used: np.ndarray, threads: int
-) -> np.ndarray:
-    """Return displacements (e, 2) of every frame from its neighbours among those that hold something."""
+    frames: np.ndarray,
+    live: np.ndarray,
+    reach: tuple[float, float],
+    used: np.ndarray,
+    *,
+    exact: bool = False,
+    threads: int = 1,
+) -> Held:
+    """Return where every frame lies by correlation with its neighbours among those that hold something."""
     at = np.flatnonzero(live)
     pairs = correlation.neighbours(len(at))
-    found = pair_displacements(frames[at], pairs, reach, used, threads=threads)
-    return spread_over(at, correlation.join(pairs, found[:, :2], _trust(found), len(at))[0], len(frames))
+    found = pair_displacements(frames[at], pairs, reach, used, exact=exact, threads=threads)
+    trust = _trust(found)
+    place, misfit = correlation.join(pairs, found[:, :2], trust, len(at))
+    sigma = np.full(len(frames), np.inf)
+    sigma[np.unique(at[np.array(pairs)[trust > 0]])] = max(1.4826 * float(np.median(misfit)), HOLD)
+    return Held(spread_over(at, place, len(frames)), sigma)
 
 
 @dataclass(frozen=True)
@@ -179,7 +193,13 @@ def register(
     masks = [used]
     for images in levels[1:]:
         masks.append(_halved(masks[-1], images.shape[1:]))
-    theta[:, :2] = start(levels[-1], weight > 0, (reach[0] / scale, reach[1] / scale), masks[-1], threads)
+    few = int((weight > 0).sum()) < FEW_FRAMES
+    if few:
+        held = start(frames, weight > 0, reach, used, exact=True, threads=threads)
+        theta[:, :2] = held.place / scale
+    else:
+        held = start(levels[-1], weight > 0, (reach[0] / scale, reach[1] / scale), masks[-1], threads=threads)
+        theta[:, :2] = held.place
     pattern, patterned, blocked, coarse = np.nan, False, np.zeros(0), np.zeros(0)
     for k in range(len(levels) - 1, -1, -1):
         level = Registration(
@@ -189,6 +209,7 @@ def register(
             modes=modes,
             rank=rank,
             step_prior=None if step_prior is None else step_prior / 2.0**k,
+            held=held.smaller(2.0**k) if few else None,
             threads=threads,
         )
         coarsest = k == len(levels) - 1
