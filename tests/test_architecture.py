@@ -18,7 +18,7 @@ TIERS = [
     {"conventions"},
     {"_apply", "provenance", "_sums"},
     {
-        "references", "energy", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
+        "references", "energy", "noise", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
         "edges", "features", "contrast", "polarization",
         "frames", "cleaning", "corrections", "shaping", "merging",
         "denoising", "unmixing", "_components",
@@ -32,6 +32,9 @@ SIDEWAYS = {
     ("phases", "fitting"),
     ("phases", "clustering"),
     ("phases", "absorption"),
+    ("absorption", "noise"),
+    ("fitting", "noise"),
+    ("noise", "_frame_grid"),
     ("fitting", "references"),
     ("references", "energy"),
     ("clustering", "decomposition"),

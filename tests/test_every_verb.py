@@ -40,6 +40,7 @@ VERBS = {
     "align": lambda s: xstxm.align(s, "previous"),
     "estimate_i0": xstxm.estimate_i0,
     "optical_density": xstxm.optical_density,
+    "with_variance": xstxm.with_variance,
     "spectrum": lambda s: xstxm.spectrum(s, {"x": (0.1, 0.3)}),
     "denoise": lambda s: xstxm.denoise(s, n_components=2),
     "nmf": lambda s: xstxm.nmf(s, 2, n_starts=1, tolerance=0.05),
@@ -56,7 +57,7 @@ VERBS = {
 }
 """One call of each verb."""
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
-COUNTS |= {"optical_density", "estimate_shifts", "align", "apply_shifts"}
+COUNTS |= {"optical_density", "with_variance", "estimate_shifts", "align", "apply_shifts"}
 """Verbs that read counts; the others read an optical density, or a result."""
 
 

@@ -16,6 +16,7 @@ from xstxm.fitting import fit, predict, residual
 from xstxm.frames import flag_frames
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 from xstxm.merging import merge_stacks
+from xstxm.noise import with_variance
 from xstxm.options import set_options
 from xstxm.phases import phase_map, phase_summary
 from xstxm.polarization import dichroism
@@ -80,6 +81,7 @@ __all__ = [
     "testing",
     "units",
     "with_references",
+    "with_variance",
     "write_nxstxm",
     "write_shifts",
 ]

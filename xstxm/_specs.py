@@ -110,7 +110,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "1",
         "float",
         "Reduced chi-square",
-        "sum((od - fit)^2) / (n_energies - n_free), the variance of a point taken as one.",
+        "sum((od - fit)^2 / variance) / (n_energies - n_free), the variance taken as one where none was given.",
     ),
     (
         "n_active",

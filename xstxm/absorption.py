@@ -36,10 +36,12 @@ from xstxm.errors import (
     require_number,
     warn,
 )
-from xstxm.provenance import note, recorded
+from xstxm.noise import variance_of_counts
+from xstxm.provenance import describe, note, recorded
 from xstxm.roi import Region, region_mask
 
 AutoRegion: TypeAlias = Literal["brightest"]
+Noise: TypeAlias = Literal["poisson", "residual"]
 
 
 @recorded
@@ -137,6 +139,8 @@ def optical_density(
     i0: xr.DataArray | xr.Dataset | None = ...,
     *,
     dark: float | str | xr.DataArray | None = ...,
+    noise: Noise | xr.DataArray | None = ...,
+    gain: float = ...,
     signal: str = ...,
     thick: float = ...,
     saturation: float | None = ...,
@@ -147,6 +151,8 @@ def optical_density(
     i0: xr.DataArray | xr.Dataset | None = ...,
     *,
     dark: float | str | xr.DataArray | None = ...,
+    noise: Noise | xr.DataArray | None = ...,
+    gain: float = ...,
     signal: str = ...,
     thick: float = ...,
     saturation: float | None = ...,
@@ -157,6 +163,8 @@ def optical_density(
     i0: xr.DataArray | xr.Dataset | None = None,
     *,
     dark: float | str | xr.DataArray | None = None,
+    noise: Noise | xr.DataArray | None = None,
+    gain: float = 1.0,
     signal: str = "intensity",
     thick: float = 2.2,
     saturation: float | None = None,
@@ -173,6 +181,12 @@ def optical_density(
         says which. Another energy grid is interpolated onto the stack's, never beyond its data.
     dark
         Counts without light: a number in the units of the stack, a string with a unit, or an array.
+    noise
+        Where `optical_density_variance` comes from: ``"poisson"``, ``var(I) = I / gain`` of the counts with their dark; an
+        array with the variance of the counts; ``"residual"``, none, so that a fit takes it from what it leaves.
+        By default the variance that the Dataset holds, e.g. `intensity_variance`, else ``"residual"``.
+    gain
+        Photons for one count, see `with_variance`.
     signal
         Variable of a Dataset that holds the counts.
     thick
@@ -185,11 +199,11 @@ def optical_density(
     DataArray or Dataset
         Of a DataArray its `optical_density`, dtype kept (integers become float32); of a Dataset the
         Dataset with `optical_density` and `quality` (pixel dims) added. Counts or I0 of zero or less
-        give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. Where the
-        Dataset holds the variance of the counts, e.g. `intensity_variance`, also `optical_density_variance`,
-        ``var(I) / (I - dark)^2 + var(I0) / (I0 - dark)^2``, with `i0_variance` or the square of `i0_stderr`
-        from where I0 comes from; without either, and for the dark, nothing is added, and for I0 the history
-        says so. Lazy, unless I0 has to be estimated first.
+        give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. With a variance of the
+        counts also `optical_density_variance`, ``var(I) / (I - dark)^2 + var(I0) / (I0 - dark)^2``, with `i0_variance`
+        or the square of `i0_stderr` from where I0 comes from, or, for ``"poisson"`` and an I0 image, ``I0 / gain``.
+        Without any of these, and for the dark, nothing is added, and for I0 the history says so. Lazy, unless I0
+        has to be estimated first.
 
     Raises
     ------
@@ -198,7 +212,7 @@ def optical_density(
     IncompatibleUnitsError
         I0 is in units of another kind; a rate and counts meet through `dwell_time`.
     OptionError
-        `thick` or `saturation` is no number.
+        `thick`, `saturation` or `gain` is no number, or an array is to hold a variance.
     EnergyRangeError
         I0 does not cover the stack.
 
@@ -214,7 +228,8 @@ def optical_density(
     if saturation is not None:
         saturation = require_number("saturation", saturation, "a number of counts", finite=False)
     stack = units.dequantify(stack)
-    counts, variance = signal_of(stack, signal), variance_of(stack, signal)
+    counts = signal_of(stack, signal)
+    variance = _variance(stack, counts, noise, gain, signal)
     energy = require_energy(counts)
     source = _incident(stack, counts, i0, signal)
     incident = _at_energies(source["i0"], energy, counts)
@@ -236,9 +251,9 @@ def optical_density(
     if isinstance(stack, xr.DataArray):
         return od
     if variance is not None:
-        noise = _incident_variance(source, energy, counts)
+        of_i0 = _incident_variance(source, stack, counts, gain if isinstance(noise, str) else None)
         variance = _relative_variance(bright, variance)
-        variance = variance if noise is None else variance + _relative_variance(empty, noise * scale**2)
+        variance = variance if of_i0 is None else variance + _relative_variance(empty, of_i0 * scale**2)
         variance = variance.where(od.notnull()).transpose(*counts.dims).astype(od.dtype, copy=False)
         variance = annotate(variance, "optical_density_variance")
     quality = quality_bits(flags, quality_of(stack), lasting=())
@@ -287,11 +302,37 @@ def _placed(array: xr.DataArray, energy: xr.DataArray, counts: xr.DataArray) -> 
     return placed.assign_attrs(array.attrs)
 
 
-def _incident_variance(source: xr.Dataset, energy: xr.DataArray, counts: xr.DataArray) -> xr.DataArray | None:
-    """Return the variance of I0 where what holds it knows one, in its own units; the record tells where not."""
+def _variance(
+    stack: xr.DataArray | xr.Dataset,
+    counts: xr.DataArray,
+    noise: Noise | xr.DataArray | None,
+    gain: float,
+    signal: str,
+) -> xr.DataArray | None:
+    """Return the variance of the counts where there is one."""
+    if noise is None:
+        return variance_of(stack, signal)
+    if isinstance(noise, str):
+        check_choice("noise", noise, Noise)
+        if noise == "residual":
+            return None
+    if isinstance(stack, xr.DataArray):
+        raise OptionError("noise", describe(noise), "an array has no room for its variance, give a Dataset")
+    return variance_of_counts(stack, counts, noise, gain)
+
+
+def _incident_variance(
+    source: xr.Dataset, stack: xr.Dataset, counts: xr.DataArray, gain: float | None
+) -> xr.DataArray | None:
+    """Return the variance of I0 in its own units, where what holds it knows one or, with a gain, counts every pixel.
+
+    The record tells where there is none.
+    """
     for name, power in (("i0_variance", 1), ("i0_stderr", 2)):
         if name in source:
-            return _placed(source[name].astype(float), energy, counts) ** power
+            return _placed(source[name].astype(float), counts[ENERGY], counts) ** power
+    if gain is not None and {*source["i0"].dims} & {*pixel_dims(counts)}:
+        return _placed(variance_of_counts(stack, source["i0"].astype(float), "poisson", gain), counts[ENERGY], counts)
     note("the variance of I0 is not known and left out")
     return None
 

@@ -38,8 +38,10 @@ from xstxm import (
     units,
     unmixing,
 )
+from xstxm import noise as counting_noise
 from xstxm import references as reference_sets
 from xstxm._partition import Choose, ClusterMethod
+from xstxm.absorption import Noise
 from xstxm.alignment import AlignTo, Transform
 from xstxm.cleaning import Fill, SpikeMethod
 from xstxm.clustering import Normalize
@@ -48,7 +50,8 @@ from xstxm.corrections import LineKind, SlowAxis
 from xstxm.denoising import DenoiseMethod
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
-from xstxm.fitting import Background, Method
+from xstxm.fitting import Background, FitNoise, Method
+from xstxm.noise import CountingNoise
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.roi import Region
@@ -364,12 +367,22 @@ class StxmAccessor:
         i0: xr.DataArray | xr.Dataset | None = None,
         *,
         dark: float | str | xr.DataArray | None = None,
+        noise: Noise | xr.DataArray | None = None,
+        gain: float = 1.0,
         signal: str = "intensity",
         thick: float = 2.2,
         saturation: float | None = None,
     ) -> Any:
         """Return -ln(I / I0), see `xstxm.optical_density`."""
-        return absorption.optical_density(self._obj, i0, dark=dark, signal=signal, thick=thick, saturation=saturation)
+        return absorption.optical_density(
+            self._obj, i0, dark=dark, noise=noise, gain=gain, signal=signal, thick=thick, saturation=saturation
+        )
+
+    def with_variance(
+        self, noise: CountingNoise | xr.DataArray = "poisson", *, gain: float = 1.0, signal: str = "intensity"
+    ) -> xr.Dataset:
+        """Return the stack with the variance of its counts, see `xstxm.with_variance`."""
+        return counting_noise.with_variance(self._obj, noise, gain=gain, signal=signal)
 
     def spectrum(self, region: Region, *, signal: str = "optical_density") -> xr.Dataset:
         """Return the mean spectrum of a region, see `xstxm.spectrum`."""
@@ -472,12 +485,19 @@ class StxmAccessor:
         *,
         method: Method = "nnls",
         background: Background = "constant",
+        noise: FitNoise | xr.DataArray | None = None,
         covariance: bool = False,
         signal: str = "optical_density",
     ) -> xr.Dataset:
         """Fit references to every pixel, see `xstxm.fit`."""
         return fitting.fit(
-            self._obj, references, method=method, background=background, covariance=covariance, signal=signal
+            self._obj,
+            references,
+            method=method,
+            background=background,
+            noise=noise,
+            covariance=covariance,
+            signal=signal,
         )
 
     def predict(self, *, background: bool = True) -> xr.DataArray:
@@ -544,6 +564,7 @@ class StxmAccessor:
         *,
         method: Method = "nnls",
         background: Background = "constant",
+        noise: FitNoise | xr.DataArray | None = None,
         min_confidence: float = 0.95,
         min_amount: float | None = None,
         n_phases: int | None = None,
@@ -557,6 +578,7 @@ class StxmAccessor:
             references,
             method=method,
             background=background,
+            noise=noise,
             min_confidence=min_confidence,
             min_amount=min_amount,
             n_phases=n_phases,

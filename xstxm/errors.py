@@ -256,6 +256,10 @@ class AlignmentWarning(StxmWarning):
     """Frames whose shift could not be found, or shifts that may be less certain than their errors say."""
 
 
+class NoiseWarning(StxmWarning):
+    """What a fit leaves is much more, or much less, than the noise that was given."""
+
+
 class PerformanceWarning(StxmWarning):
     """Something works, but slower or larger than it could."""
 

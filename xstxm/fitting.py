@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -21,8 +21,10 @@ from xstxm.conventions import (
     require_energy,
     require_variable,
     signal_of,
+    variance_of,
 )
-from xstxm.errors import MissingVariableError, ReferenceSpectrumError, SchemaError, check_choice
+from xstxm.errors import MissingVariableError, NoiseWarning, ReferenceSpectrumError, SchemaError, check_choice, warn
+from xstxm.noise import given_variance
 from xstxm.options import get_options
 from xstxm.provenance import recorded
 from xstxm.references import references_at
@@ -30,9 +32,12 @@ from xstxm.references import references_at
 Method: TypeAlias = Literal["lstsq", "nnls", "fcls"]
 BackgroundName: TypeAlias = Literal["none", "constant", "linear"]
 Background: TypeAlias = "BackgroundName | xr.DataArray"
+FitNoise: TypeAlias = Literal["residual", "variance"]
 
 TERM = "term"
 MAX_REFERENCES = 60
+DISAGREES = 2.0
+"""Median reduced chi-square, or one over it, from which a variance is not that of the data."""
 INDEPENDENT = 1e-10
 """Part of a unit-length spectrum outside the span of the others, below which it is one of their mixtures."""
 
@@ -44,13 +49,14 @@ def fit(
     *,
     method: Method = "nnls",
     background: Background = "constant",
+    noise: FitNoise | xr.DataArray | None = None,
     covariance: bool = False,
     signal: str = "optical_density",
 ) -> xr.Dataset:
     """Fit references and a background to every pixel, exactly.
 
-    ``min || od - sum_k c_k a_k - sum_t b_t g_t ||^2`` with c free (``"lstsq"``), c >= 0 (``"nnls"``), or c >= 0
-    and sum(c) = 1 (``"fcls"``); the background b is free in each.
+    ``min sum_e w_e (od - sum_k c_k a_k - sum_t b_t g_t)^2`` with c free (``"lstsq"``), c >= 0 (``"nnls"``), or c >= 0
+    and sum(c) = 1 (``"fcls"``); the background b is free in each. The weights w are one, or one over the variance.
 
     Parameters
     ----------
@@ -64,6 +70,10 @@ def fit(
     background
         ``"none"``, ``"constant"``, ``"linear"`` (a constant and a slope over the energy scaled to -1..1), or
         an array of spectra (term, energy).
+    noise
+        ``"variance"``: values weigh by one over the variance that the Dataset holds, e.g. `optical_density_variance`,
+        and errors come from it; an array is such a variance, along energy, pixels or both. ``"residual"``: all weigh
+        alike, and errors come from what the fit leaves. By default the variance, where the Dataset holds one.
     covariance
         Add `component_map_covariance` (reference, other_reference, pixel dims): that of the amounts with
         no reference held at its bound.
@@ -76,7 +86,8 @@ def fit(
         `component_map`, `component_map_stderr` (reference, pixel dims) in units of the optical density over
         those of the references, `background` (term, pixel dims), `residual_rms`, `r_factor`, `reduced_chi2`
         (pixel dims), `n_active` (pixel dims), `reference_spectra` (reference, energy) and
-        `background_spectra` (term, energy) as used. Float maps have the dtype of the stack. Lazy.
+        `background_spectra` (term, energy) as used. Float maps have the dtype of the stack. Lazy, but for the
+        warning, which an array in memory gives at once.
 
     Raises
     ------
@@ -89,18 +100,25 @@ def fit(
         the energies determine.
     ChoiceError
         Unknown method or background.
-    SchemaError
-        Optical density that is not float32 or float64, or a background without its dimensions.
+    SchemaError, OptionError
+        Optical density that is not float32 or float64, a background without its dimensions, or a variance of other
+        pixels or below zero.
     MissingUnitsError, IncompatibleUnitsError
         Optical density without units, or counts in its place.
     ChunkingError
         A large lazy stack with its energies in chunks.
 
+    Warns
+    -----
+    NoiseWarning
+        The median `reduced_chi2` says that the variance is not that of the data.
+
     Notes
     -----
-    NaN and infinite values are left out, pixel by pixel; a pixel with no more usable energies than unknowns
-    is NaN. Standard errors come from the residual and from the references in use: one at its bound has 0.
-    ``reduced_chi2`` takes the variance of a point as one, so it is the residual variance, as in Larch.
+    NaN and infinite values, and those with a variance of zero, are left out, pixel by pixel; a pixel with no more usable
+    energies than unknowns is NaN. Standard errors are those of the references in use: one at its bound has 0.
+    ``reduced_chi2 = sum(w (od - fit)^2) / (n_energies - n_unknowns)`` is about one where the variance is right; without
+    one, the weights being one, it is the residual variance, as in Larch. `residual_rms` and `r_factor` have no weights.
 
     Examples
     --------
@@ -118,9 +136,14 @@ def fit(
     terms = background_spectra(background, energy)
     _require_enough_energies(spectra, terms, method)
     _require_independent(spectra, terms, method)
-    maps = fit_maps(od, spectra, terms, method, covariance)
+    variance = _variance(stack, od, noise, signal)
+    maps = fit_maps(od, spectra, terms, method, covariance, variance)
     named = background if isinstance(background, str) else "given"
-    return _result(maps, od, spectra, terms).assign_attrs(method=method, background=named)
+    used = "residual" if variance is None else "variance"
+    result = _result(maps, od, spectra, terms, weighted=variance is not None)
+    if variance is not None and not is_lazy(result):
+        _compare_noise(result["reduced_chi2"])
+    return result.assign_attrs(method=method, background=named, noise=used)
 
 
 def _floating(od: xr.DataArray, signal: str) -> xr.DataArray:
@@ -129,6 +152,38 @@ def _floating(od: xr.DataArray, signal: str) -> xr.DataArray:
             f"{str(od.name or signal)!r} has dtype {od.dtype}: a fit works in float32 or float64, .astype('float32') first"
         )
     return od
+
+
+def _variance(
+    stack: xr.DataArray | xr.Dataset, od: xr.DataArray, noise: FitNoise | xr.DataArray | None, signal: str
+) -> xr.DataArray | None:
+    """Return the variance that values are weighted by, None for alike weights."""
+    if isinstance(noise, xr.DataArray):
+        return given_variance(noise, od)
+    if noise is not None:
+        check_choice("noise", noise, FitNoise)
+    held = None if noise == "residual" else variance_of(stack, signal)
+    if noise == "variance" and held is None:
+        found = stack.data_vars if isinstance(stack, xr.Dataset) else [stack.name]
+        raise MissingVariableError(
+            f"{signal}_variance", found, "call .stxm.optical_density(noise='poisson') first, or pass noise=<array>"
+        )
+    return held if held is None else given_variance(held, od, f"{signal}_variance")
+
+
+def _compare_noise(reduced_chi2: xr.DataArray) -> None:
+    """Warn where the residual is not what the variance says. Eager on a map in memory."""
+    values = np.asarray(reduced_chi2)
+    values = values[np.isfinite(values)]
+    ratio = float(np.median(values)) if values.size else 1.0
+    if not 1 / DISAGREES <= ratio <= DISAGREES:
+        less = "more" if ratio > 1 else "less"
+        warn(
+            f"the fit leaves {ratio:.3g} times the variance that was given, {less} than noise would (median over "
+            f"{values.size} pixels): the counts are not of that noise, or the references do not describe the sample; "
+            "noise='residual' takes the errors from what the fit leaves",
+            NoiseWarning,
+        )
 
 
 def _reference_spectra(
@@ -237,7 +292,12 @@ def _remedy(culprits: list[str], others: list[str]) -> str:
 
 
 def fit_maps(
-    od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray, method: Method, covariance: bool
+    od: xr.DataArray,
+    spectra: xr.DataArray,
+    terms: xr.DataArray,
+    method: Method,
+    covariance: bool,
+    variance: xr.DataArray | None = None,
 ) -> tuple[xr.DataArray, ...]:
     """Return amounts, stderr, background, RMS, R-factor, chi-square and references in use of every pixel. Lazy."""
     n_references = spectra.sizes[REFERENCE]
@@ -253,7 +313,7 @@ def fit_maps(
         )
     return over_energy(
         _fit_block,
-        od,
+        *([od] if variance is None else [od, variance]),
         verb="fit",
         output_dims=dims,
         output_sizes=sizes,
@@ -270,20 +330,38 @@ def fit_maps(
 
 
 def _fit_block(
-    od: np.ndarray, *, references: np.ndarray, terms: np.ndarray, method: Method, covariance: bool, threads: int
+    od: np.ndarray,
+    variance: np.ndarray | None = None,
+    *,
+    references: np.ndarray,
+    terms: np.ndarray,
+    method: Method,
+    covariance: bool,
+    threads: int,
 ) -> tuple[np.ndarray, ...]:
     """Fit an array with energy last; the maps come back with their own dims last."""
     from xstxm._kernels.linear_fit import fit_pixels
+    from xstxm._kernels.weighted_fit import fit_weighted
 
     *shape, n_energies = od.shape
-    pixels = np.moveaxis(od, -1, 0).reshape(n_energies, math.prod(shape))
-    maps = fit_pixels(pixels, references, terms, method=method, with_covariance=covariance, threads=threads)
+
+    def pixels(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(array, -1, 0).reshape(n_energies, math.prod(shape))
+
+    options: dict[str, Any] = {"method": method, "with_covariance": covariance, "threads": threads}
+    maps: Any
+    if variance is None:
+        maps = fit_pixels(pixels(od), references, terms, **options)
+        chi2 = maps.rss
+    else:
+        maps = fit_weighted(pixels(od), pixels(variance), references, terms, **options)
+        chi2 = maps.chi2
     n_free = maps.n_active + (len(terms) - (method == "fcls"))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistics = (
             np.sqrt(maps.rss / maps.n_energy.astype(maps.rss.dtype)),
             maps.rss / maps.square,
-            maps.rss / (maps.n_energy - n_free).astype(maps.rss.dtype),
+            chi2 / (maps.n_energy - n_free).astype(chi2.dtype),
         )
     arrays = [maps.amount, maps.stderr, maps.background, *statistics, maps.n_active]
     arrays += [maps.covariance] if covariance else []
@@ -295,7 +373,9 @@ def _pixels_first(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return np.moveaxis(array.reshape((*own, *shape)), range(len(own)), range(-len(own), 0))
 
 
-def _result(maps: tuple[xr.DataArray, ...], od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray) -> xr.Dataset:
+def _result(
+    maps: tuple[xr.DataArray, ...], od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray, *, weighted: bool
+) -> xr.Dataset:
     amount, stderr, background, residual_rms, r_factor, reduced_chi2, n_active, *cov = maps
     dims = pixel_dims(od)
     density = units.units_of(od, "the optical density")
@@ -307,7 +387,9 @@ def _result(maps: tuple[xr.DataArray, ...], od: xr.DataArray, spectra: xr.DataAr
             "background": annotate(background.transpose(TERM, *dims), "background", units=density),
             "residual_rms": annotate(residual_rms, "residual_rms", units=density),
             "r_factor": annotate(r_factor, "r_factor"),
-            "reduced_chi2": annotate(reduced_chi2, "reduced_chi2", units=units.derive(density, density, "*")),
+            "reduced_chi2": annotate(
+                reduced_chi2, "reduced_chi2", units="1" if weighted else units.derive(density, density, "*")
+            ),
             "n_active": annotate(n_active, "n_active"),
             "reference_spectra": spectra,
             "background_spectra": terms,

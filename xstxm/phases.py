@@ -28,9 +28,9 @@ from xstxm.conventions import (
     require_variable,
     signal_of,
 )
-from xstxm.errors import ReferenceSpectrumError, SchemaError, require_number
-from xstxm.fitting import Background, Method, fit
-from xstxm.provenance import recorded
+from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, require_number
+from xstxm.fitting import Background, FitNoise, Method, fit
+from xstxm.provenance import describe, recorded
 from xstxm.roi import sample_threshold
 
 
@@ -41,6 +41,7 @@ def phase_map(
     *,
     method: Method = "nnls",
     background: Background = "constant",
+    noise: FitNoise | xr.DataArray | None = None,
     min_confidence: float = 0.95,
     min_amount: float | None = None,
     n_phases: int | None = None,
@@ -64,8 +65,8 @@ def phase_map(
         Reference set, per formula unit or per length on one scale, as amounts are compared. By default the
         `reference_spectra` of the Dataset; without any, phases are found by SVD and k-means on
         thickness-normalised scores, see `cluster`, and named ``cluster 1`` to ``cluster n``, in the order of area.
-    method, background
-        As in `fit`.
+    method, background, noise
+        As in `fit`; without references there is no `noise`.
     min_confidence
         Labels below this confidence become `undecided` (-2).
     min_amount
@@ -98,7 +99,7 @@ def phase_map(
     EnergyRangeError, ReferenceSpectrumError
         The references do not fit the stack.
     OptionError
-        `min_confidence` outside [0, 1].
+        `min_confidence` outside [0, 1], or `noise` without references.
 
     Notes
     -----
@@ -108,7 +109,7 @@ def phase_map(
     `mask` variable in the Dataset.
 
     The confidence is the smallest probability, over the other phases, that the labelled one is larger,
-    for Gaussian errors of the size of the residual.
+    for Gaussian errors of the size of the residual, or of the variance where there is one.
 
     Examples
     --------
@@ -128,6 +129,8 @@ def phase_map(
     if 0 in array.shape:
         raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
+        if noise is not None:
+            raise OptionError("noise", describe(noise), "it weighs a fit of references: pass references too")
         phases = _from_clusters(
             as_float(density_of(stack, signal)),
             background,
@@ -137,7 +140,9 @@ def phase_map(
             seed=seed,
         )
     else:
-        fitted = fit(stack, references, method=method, background=background, covariance=True, signal=signal)
+        fitted = fit(
+            stack, references, method=method, background=background, noise=noise, covariance=True, signal=signal
+        )
         phases = _from_fit(fitted, min_amount)
     undecided = ~(phases["confidence"] >= min_confidence) & (phases["phase_label"] != NO_SAMPLE)
     label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)

@@ -1,0 +1,171 @@
+"""How noisy the counts of a stack are."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import is_lazy, match_energy, match_pixels
+from xstxm._frame_grid import MOVES
+from xstxm.conventions import (
+    ENERGY,
+    REFERENCE_CURRENT,
+    as_float,
+    dwell_time_of,
+    measure_of,
+    require_energy,
+    signal_of,
+)
+from xstxm.errors import (
+    IncompatibleUnitsError,
+    MetadataWarning,
+    MissingCoordinateError,
+    OptionError,
+    SchemaError,
+    check_choice,
+    require_number,
+    warn,
+)
+from xstxm.provenance import recorded
+
+CountingNoise: TypeAlias = Literal["poisson"]
+
+
+@recorded
+def with_variance(
+    stack: xr.Dataset, noise: CountingNoise | xr.DataArray = "poisson", *, gain: float = 1.0, signal: str = "intensity"
+) -> xr.Dataset:
+    """Return a stack with the variance of its counts, ``I / gain`` where they are counted one by one.
+
+    What is done to the counts afterwards carries the variance along: `align` with the squares of its weights, `despike`,
+    `subtract_dark`, `optical_density`. So it has its place right behind reading a stack, while counts are still raw.
+
+    Parameters
+    ----------
+    stack
+        Stack.
+    noise
+        ``"poisson"``, or an array with the variance, in the square of the units of the counts, along any of their
+        dimensions.
+    gain
+        Photons for one count: detectors that count photons have 1. Of n photons the variance is n, so of
+        ``I = n / gain`` it is ``I / gain``; of a rate with the exposure t, ``I / (gain t)`` with `dwell_time`.
+    signal
+        Variable that holds the counts.
+
+    Returns
+    -------
+    Dataset
+        With `<signal>_variance` (dims of the counts, dtype of the counts as floats), NaN where counts are below zero.
+        Lazy.
+
+    Raises
+    ------
+    MissingVariableError, MissingCoordinateError
+        There is no such signal, or a rate without `dwell_time`.
+    IncompatibleUnitsError
+        ``"poisson"`` for anything but counts and rates, or a variance in other units than the square.
+    SchemaError, OptionError
+        A variance of another shape or below zero, a `gain` that is not above zero.
+
+    Warns
+    -----
+    MetadataWarning
+        Poisson noise of counts that were interpolated or scaled before.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.with_variance(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> stack.intensity_variance.attrs["units"]
+    'count**2'
+    >>> "optical_density_variance" in xstxm.optical_density(stack)
+    True
+    """
+    stack = units.dequantify(stack)
+    if not isinstance(stack, xr.Dataset):
+        raise SchemaError(
+            "an array has no room for its variance: make it a Dataset, array.to_dataset(name='intensity'), first"
+        )
+    counts = signal_of(stack, signal)
+    variance = variance_of_counts(stack, counts, noise, gain)
+    squared = units.derive(units.units_of(counts), units.units_of(counts), "*")
+    label = f"Variance of {counts.attrs.get('long_name', signal)}"
+    stamped = variance.rename(f"{signal}_variance").assign_attrs(units=squared, long_name=label)
+    return stack.assign({f"{signal}_variance": stamped})
+
+
+def variance_of_counts(
+    stack: xr.DataArray | xr.Dataset, counts: xr.DataArray, noise: CountingNoise | xr.DataArray, gain: float
+) -> xr.DataArray:
+    """Return the variance of counts, on their pixels and at their energies, without attributes."""
+    if isinstance(noise, xr.DataArray):
+        return given_variance(noise, counts)
+    check_choice("noise", noise, CountingNoise)
+    per_count = require_number("gain", gain, "photons for one count", above=0)
+    measure = measure_of(counts)
+    if measure not in ("counts", "rate"):
+        found = units.units_of(counts, "the intensity")
+        raise IncompatibleUnitsError(
+            "the intensity", found, "count", "Poisson noise is that of counts or rates, pass the variance as an array"
+        )
+    _warn_not_raw(stack, counts)
+    value = as_float(counts).drop_attrs(deep=False)
+    exposure: Any = per_count
+    if measure == "rate":
+        exposure = per_count * _exposure(stack, counts)
+    return (value.where(value >= 0) / exposure).astype(value.dtype).transpose(*counts.dims)
+
+
+def _exposure(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> xr.DataArray:
+    """Return the exposure in the unit of time of a rate."""
+    dwell = dwell_time_of(stack)
+    if dwell is None:
+        raise MissingCoordinateError(
+            "dwell_time",
+            "how many photons a rate stands for depends on the exposure; assign it, e.g. "
+            ".assign_coords(dwell_time=((), 1.0, {'units': 'ms'}))",
+        )
+    return dwell * units.factor(units.derive(units.units_of(counts), "ms", "*"), "count")
+
+
+def _warn_not_raw(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> None:
+    moved = [name for name in MOVES if name in counts.coords]
+    done = [
+        *(["moved between pixels (coordinate shift_y), which lessens their noise"] if moved else []),
+        *(["scaled to one ring current"] if REFERENCE_CURRENT in counts.attrs else []),
+    ]
+    if done:
+        warn(
+            f"the counts were {' and '.join(done)}: call .stxm.with_variance() on the raw counts, before that",
+            MetadataWarning,
+        )
+
+
+def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "the variance") -> xr.DataArray:
+    """Return a variance on the pixels and at the energies of what it belongs to, in the square of its units.
+
+    Raises
+    ------
+    SchemaError, EnergyRangeError
+        Other pixels or energies.
+    UnitsError
+        Other units than the square.
+    OptionError
+        Numbers below zero.
+    """
+    variance = units.dequantify(variance)
+    unit = units.units_of(values)
+    variance = units.to_units(variance.astype(float), units.derive(unit, unit, "*"), what)
+    placed = match_pixels(variance, values, what)
+    if ENERGY in placed.dims:
+        placed = match_energy(placed, require_energy(values), how="exact", what=what)
+    if not is_lazy(placed):
+        least = float(np.asarray(placed.min()))
+        if least < 0:
+            raise OptionError("noise", f"an array down to {least:g}", "a variance is not below zero")
+    dtype = as_float(values).dtype
+    return placed.astype(dtype).drop_attrs(deep=False).broadcast_like(values).transpose(*values.dims)
