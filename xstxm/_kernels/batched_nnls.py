@@ -248,4 +248,5 @@ def variances(method, a):
             a.variance[i, p] *= a.mask[i, p]
         if fixed_sum:
             for p in range(n_pixels):
-                a.variance[i, p] -= a.ones[i, p] * a.ones[i, p] / a.total[p]
+                left = a.variance[i, p] - a.ones[i, p] * a.ones[i, p] / a.total[p]
+                a.variance[i, p] = left if left > TOLERANCE * a.variance[i, p] else 0.0
