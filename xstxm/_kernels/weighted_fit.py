@@ -296,7 +296,7 @@ def _complete(n_terms, triangle, reduced, small, block):
         for p in range(BLOCK):
             positive = small.mask[r, p] * (1.0 if small.amount[r, p] != 0 else 0.0)
             small.mask[r, p] = positive
-            small.amount[r, p] = small.amount[r, p] / reduced.scale[r, p] + 0.0  # no -0
+            small.amount[r, p] = small.amount[r, p] / reduced.scale[r, p] if positive > 0 else 0.0
             small.variance[r, p] /= reduced.scale[r, p] * reduced.scale[r, p]
     for t in range(n_terms - 1, -1, -1):
         total = reduced.background[t]
