@@ -98,7 +98,7 @@ def edge_map(
     --------
     >>> import xstxm
     >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
-    >>> stack = xstxm.normalize_edge(stack, pre_edge=(508, 512), post_edge=("526 eV", "528 eV"), pre_order=0)
+    >>> stack = xstxm.normalize_edge(stack, pre_edge=(508, 512), post_edge=("526 eV", "528 eV"))
     >>> xstxm.edge_map(stack, ("515 eV", "518.4 eV")).edge_energy.dims
     ('y', 'x')
     """
