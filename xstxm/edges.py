@@ -199,8 +199,10 @@ def _edge_lines(
     plan = functools.partial(EdgeLines.plan, values, pre, post, values[post].min() if at is None else at)
     if free <= (pre_order or 0):
         unknowns = (pre_order or 0) + post_order + 2
+        option, value = ("pre_edge", pre_edge) if pre_order is None else ("pre_order", pre_order)
         raise OptionError(
-            *(("pre_edge", pre_edge) if pre_order is None else ("pre_order", pre_order)),
+            option,
+            value,
             f"{unknowns} unknowns from {pre.size + post.size} energies leave no residual to tell a step from noise: "
             "widen a window, lower an order, or give the variance of the signal",
         )
