@@ -173,7 +173,8 @@ def match_energy(
     ascending = other.isel({ENERGY: order})
     grid = source[order]
     if np.any(np.diff(grid) == 0):
-        raise EnergyRangeError(f"{what} holds an energy twice: average or drop the repeats first")
+        do = "average them with xstxm.merge_stacks([...]), or keep the first with .drop_duplicates('energy')"
+        raise EnergyRangeError(f"{what} holds an energy twice: {do}")
     low, high = grid[0] - limit, grid[-1] + limit
     outside = (target < low) | (target > high)
     if outside.any() and not extrapolate:
