@@ -400,6 +400,14 @@ def test_region__that_is_none_says_what_was_given_and_what_is_there(stack, regio
         xstxm.roi.region_mask(stack, region)
 
 
+def test_region__outside_the_mask_of_the_stack_is_refused(stack):
+    masked = stack.assign(mask=stack["x"].expand_dims(y=stack["y"]) < 0.2)
+    for verb in (xstxm.estimate_i0, lambda s, region: xstxm.spectrum(s, region, signal="intensity")):
+        with pytest.raises(OptionError, match=r"^region=\{'x': \(0.3, 0.4\)\}: all of its pixels lie outside the mask"):
+            verb(masked, {"x": (0.3, 0.4)})
+        assert verb(masked, {"x": (0.1, 0.4)}).sizes["energy"] == 42
+
+
 def test_region__of_too_many_dimensions_is_refused(stack):
     with pytest.raises(SchemaError, match="the mask has 4 dimensions, the pixels of the stack 2"):
         xstxm.roi.region_mask(stack, np.ones((1, 1, 6, 9), bool))

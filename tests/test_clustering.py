@@ -236,6 +236,8 @@ def test_cluster__works_for_a_line_and_for_theta(od):
             {"n_clusters": 0}, OptionError, "n_clusters=0: give a whole number of 1 or more", id="no clusters"
         ),
         pytest.param({"n_clusters": 2.5}, OptionError, "a whole number of 1 or more", id="half a cluster"),
+        pytest.param({"seed": -1}, OptionError, "seed=-1: give a whole number of 0 or more", id="seed"),
+        pytest.param({"seed": "a"}, OptionError, "seed='a': give a whole number", id="seed in words"),
         pytest.param({"max_clusters": 1}, OptionError, "a whole number of 2 or more", id="max_clusters"),
         pytest.param(
             {"n_components": 99}, OptionError, "from 1 to 41, the energies less the background terms", id="n_components"

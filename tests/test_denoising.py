@@ -312,7 +312,7 @@ def test_denoise__any_pixel_dims_where_the_method_allows(noisy, method, kind):
         ("tv", {"patch_size": 3}, OptionError, "it belongs to method='nlm', 'tv' takes strength"),
         ("svd", {"n_components": 43}, OptionError, "from 1 to 42, the number of energies"),
         ("svd", {"n_components": 1.5}, OptionError, "whole number from 1 to 42, the number of energies"),
-        ("savgol", {"window": "0.1 eV"}, OptionError, "nowhere does it hold more than 3 energies"),
+        ("savgol", {"window": "0.1 eV"}, OptionError, "no window of 0.1 eV holds more than 3 energies"),
         ("savgol", {"window": -1}, OptionError, "a width above zero"),
         ("savgol", {"window": "2 nm"}, IncompatibleUnitsError, "does not convert to 'eV'"),
         ("savgol", {"order": -1}, OptionError, "whole number of 0 or more"),
@@ -345,6 +345,31 @@ def test_denoise__refuses_what_is_missing_or_does_not_fit(noisy, stack):
     nowhere = xr.zeros_like(noisy["optical_density"].isel(energy=0, drop=True), dtype=bool)
     with pytest.raises(SchemaError, match="no pixel is left to use"):
         xstxm.denoise(noisy.assign(mask=nowhere))
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed"),
+    [
+        ({"window": "0.3 eV"}, r"^window='0.3 eV': .*pass window='([^']*)'"),
+        ({"order": 9}, r"^order=9: .*pass window='([^']*)'"),
+    ],
+)
+def test_denoise__a_window_that_holds_too_little_is_told_one_that_does(noisy, asked, typed):
+    with pytest.raises(OptionError, match=typed) as caught:
+        xstxm.denoise(noisy, "savgol", **asked)
+    window = re.search(typed, str(caught.value))[1]
+    smooth = xstxm.denoise(noisy, "savgol", **{**asked, "window": window})
+    assert bool((smooth["optical_density"] != noisy["optical_density"]).any())
+    narrower = float(window.split()[0]) - 0.01
+    with pytest.raises(OptionError, match="no window of"):
+        xstxm.denoise(noisy, "savgol", **{**asked, "window": narrower})
+
+
+def test_denoise__an_order_that_no_window_bears_is_told_one_that_one_does(noisy):
+    few = noisy.isel(energy=slice(5))
+    with pytest.raises(OptionError, match=r"^order=4: .*give at most 3, the stack has 5 different energies"):
+        xstxm.denoise(few, "savgol", order=4, window=100)
+    xstxm.denoise(few, "savgol", order=3, window=100)
 
 
 def test_denoise__a_lazy_stack_without_a_usable_pixel_says_so_when_computed(noisy):

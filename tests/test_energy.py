@@ -93,6 +93,24 @@ def test_interp_energy__moves_coordinates_along_energy(stack):
     assert "ring_current" in moved.coords
 
 
+def test_sel_energy__with_one_limit_says_what_was_asked(stack):
+    with pytest.raises(EnergyRangeError, match=r"^no energies up to 400 eV: the stack covers 505-530 eV$"):
+        xstxm.sel_energy(stack, None, 400)
+    with pytest.raises(EnergyRangeError, match=r"^no energies from 600 eV on: the stack covers"):
+        xstxm.sel_energy(stack, "600 eV")
+
+
+def test_interp_energy__of_repeats_says_what_to_type(stack):
+    repeats = stack.isel(energy=[0, 1, 1, 2])
+    with pytest.raises(
+        EnergyRangeError, match=r"holds an energy twice: average them with xstxm.merge_stacks"
+    ) as caught:
+        xstxm.interp_energy(repeats, [505.5])
+    assert ".drop_duplicates('energy')" in str(caught.value)
+    for once in (xstxm.merge_stacks([repeats]), repeats.drop_duplicates("energy")):
+        assert xstxm.interp_energy(once, [505.5]).sizes["energy"] == 1
+
+
 def test_interp_energy__never_beyond_the_stack(stack):
     with pytest.raises(EnergyRangeError, match="500 eV lies outside the stack, which covers 505-530 eV"):
         xstxm.interp_energy(stack, [500.0, 512.0])

@@ -245,6 +245,21 @@ def test_mcr__angle_is_nan_where_no_other_start_is_as_good(mixed, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", None])
+def test_unmixing__refuses_a_seed_that_is_none(mixed, verb, seed):
+    with pytest.raises(OptionError, match=r"^seed=.*: give a whole number from 0 to"):
+        verb(mixed, 2, seed=seed)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_unmixing__of_a_single_spectrum_has_one_component(mixed, verb):
+    single = mixed.isel(y=0, x=0)
+    with pytest.raises(OptionError, match="from 1 to 1, the pixels that are finite at every energy"):
+        verb(single, 2)
+    assert verb(single, 1)["component_amount"].dims == ("component",)
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_unmixing__says_what_limits_the_number_of_components(mixed, verb):
     long = xr.concat([mixed, mixed.assign_coords(energy=mixed["energy"] + 50)], "energy").assign_attrs(mixed.attrs)
     long["energy"].attrs["units"] = "eV"

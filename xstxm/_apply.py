@@ -180,7 +180,11 @@ def match_energy(
     if outside.any() and not extrapolate:
         raise EnergyRangeError(
             f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}: "
-            f"use sel_energy({float(grid[0]):g}, {float(grid[-1]):g}) on the stack first"
+            + (
+                "give one that was measured at these energies"
+                if outside.all()
+                else f"use sel_energy({grid[0]:.10g}, {grid[-1]:.10g}) on the stack first"
+            )
         )
     if outside.any():
         warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)

@@ -54,7 +54,7 @@ def sample_spectra(od: xr.DataArray, n_pixels: int, seed: int) -> np.ndarray:
         raise nothing_usable(od, some if some.any() else xr.ones_like(some))
     if found.size > n_pixels:
         found = np.sort(np.random.default_rng(seed).choice(found, n_pixels, replace=False))
-    at = np.unravel_index(found, usable.shape)
+    at = np.unravel_index(found, usable.shape) if dims else ()
     pixels = {dim: xr.DataArray(index, dims="pixel") for dim, index in zip(dims, at, strict=True)}
     picked = od.isel(pixels) if dims else od.expand_dims("pixel")
     return np.ascontiguousarray(picked.transpose(ENERGY, "pixel"), dtype=float)

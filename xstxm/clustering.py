@@ -178,7 +178,7 @@ def spectral_clusters(
     """
     if n_clusters is not None:
         n_clusters = require_whole(called, n_clusters)
-    max_clusters = require_whole("max_clusters", max_clusters, 2)
+    max_clusters, seed = require_whole("max_clusters", max_clusters, 2), require_whole("seed", seed, 0)
     if method == "hdbscan" and n_clusters is not None:
         raise OptionError(called, n_clusters, "method='hdbscan' finds the number by itself: leave it out")
     od = require_single_chunk(od, "cluster")

@@ -235,13 +235,25 @@ def _by_polynomials(
         raise OptionError("window", window, "give a width above zero")
     whole = smoothing.local_polynomial(axis, width, degree, np.ones(axis.size, dtype=bool))
     if np.allclose(whole, np.eye(axis.size)):
-        raise OptionError(
-            "window",
-            window if window is not None else f"{width:g} {unit}",
-            f"nowhere does it hold more than {degree + 1} energies, nothing would change: widen it or lower the order",
-        )
+        raise _nothing_to_smooth(axis, unit, width, degree, window)
     matrix_of = functools.partial(smoothing.local_polynomial, axis, width, degree, whole=whole)
     return _along_energy(array, variance, functools.partial(smoothing.smooth_pixels, matrix_of=matrix_of))
+
+
+def _nothing_to_smooth(
+    axis: np.ndarray, unit: str, width: float, degree: int, window: EnergyLike | None
+) -> OptionError:
+    """Return the error of a window that nowhere holds more energies than a polynomial has coefficients."""
+    different = np.unique(axis)
+    told = f"no window of {width:g} {unit} holds more than {degree + 1} energies, nothing would change: "
+    if different.size <= degree + 1:
+        most = f"give at most {different.size - 2}, the stack has {different.size} different energies"
+        return OptionError(
+            "order", degree, told + (most if different.size > 2 else "they are too few, pass method='svd'")
+        )
+    least = 2 * np.sort(np.abs(different - different[:, None]), axis=1)[:, degree + 1].min()
+    do = f"pass window='{np.ceil(least * 1e3) / 1e3:g} {unit}' or more, or a lower order"
+    return OptionError("order", degree, told + do) if window is None else OptionError("window", window, told + do)
 
 
 def _by_svd(

@@ -55,7 +55,8 @@ def sel_energy(stack: Stack, start: EnergyLike | None = None, stop: EnergyLike |
     keep = _between(values, low, high)
     if not keep.any():
         unit = units.units_of(energy)
-        asked = f"between {_limit(low)} and {_limit(high)} {unit}"
+        asked = f"up to {high:g} {unit}" if low is None else f"from {low:g} {unit} on"
+        asked = asked if low is None or high is None else f"between {low:g} and {high:g} {unit}"
         raise EnergyRangeError(f"no energies {asked}: the stack covers {format_range(values, unit)}")
     return stack.isel({ENERGY: np.flatnonzero(keep)})
 
@@ -119,10 +120,6 @@ def window_at(
             f"the stack has {values.size} energies, {format_range(values, unit)}{counted}"
         )
     return found
-
-
-def _limit(value: float | None) -> str:
-    return "the end" if value is None else f"{value:g}"
 
 
 @recorded

@@ -67,6 +67,16 @@ def region_mask(stack: xr.DataArray | xr.Dataset, region: Region) -> xr.DataArra
     return annotate(_over_all_pixels(mask, stack), "mask")
 
 
+def used_region(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, region: Region) -> xr.DataArray:
+    """Return the pixels of a region of an array, some of which have to lie inside the `mask` of the stack."""
+    inside = region_mask(array, region)
+    if isinstance(stack, xr.Dataset) and "mask" in stack:
+        left = inside & stack["mask"]
+        if not is_lazy(left) and not bool(left.any()):
+            raise OptionError("region", region, "all of its pixels lie outside the mask of the stack: take others")
+    return inside
+
+
 def _extent(stack: xr.DataArray | xr.Dataset) -> str:
     """Return what the pixels cover: ``x from 0 to 0.93 um, y from 0 to 0.69 um, in steps of 0.03 um``."""
     told = []
@@ -215,7 +225,7 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     stack = units.dequantify(stack)
     array = used_pixels(signal_of(stack, signal), stack)
     require_energy(array)
-    mask = region_mask(array, region)
+    mask = used_region(array, stack, region)
     inside, dims = _cropped(array, mask)
     unit = array.attrs.get("units")
     mean = annotate(inside.mean(dims, skipna=True), "spectrum", units=unit)

@@ -121,7 +121,7 @@ def nmf(
     ('component', 'y', 'x')
     """
     check_choice("init", init, NmfInit)
-    n_starts, max_iterations, sample = _require_settings(n_starts, max_iterations, sample)
+    n_starts, max_iterations, sample, seed = _require_settings(n_starts, max_iterations, sample, seed)
     tolerance = require_number("tolerance", tolerance, "a share of the residual", above=0, below=1)
     od = density_to_unmix(stack, signal, "nmf")
     data = sample_spectra(od, sample, seed)
@@ -142,11 +142,12 @@ def nmf(
     return result.assign_attrs(negative_fraction=fraction)
 
 
-def _require_settings(n_starts: int, max_iterations: int, sample: int) -> tuple[int, int, int]:
+def _require_settings(n_starts: int, max_iterations: int, sample: int, seed: int) -> tuple[int, int, int, int]:
     return (
         require_whole("n_starts", n_starts),
         require_whole("max_iterations", max_iterations),
         require_whole("sample", sample, 2),
+        require_whole("seed", seed, 0, 2**31),
     )
 
 
@@ -327,7 +328,7 @@ def mcr(
     check_choice("method", method, Method)
     check_choice("spectra", spectra, Spectra)
     check_choice("init", init, McrInit)
-    n_starts, max_iterations, sample = _require_settings(n_starts, max_iterations, sample)
+    n_starts, max_iterations, sample, seed = _require_settings(n_starts, max_iterations, sample, seed)
     tolerance = require_number("tolerance", tolerance, "a share of the residual", above=0, below=1)
     od = density_to_unmix(stack, signal, "mcr")
     known = None if references is None else references_at(references, od[ENERGY])
