@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -113,6 +114,11 @@ def _by_series(func: Callable[..., np.ndarray], *blocks: np.ndarray, ndim: int) 
     if blocks[0].ndim <= ndim:
         return func(*blocks)
     return np.stack([_by_series(func, *parts, ndim=ndim) for parts in zip(*blocks, strict=True)])
+
+
+def pixels_last(values: np.ndarray) -> np.ndarray:
+    """Return an array (..., energy) as (energy, pixels)."""
+    return np.moveaxis(values, -1, 0).reshape(values.shape[-1], math.prod(values.shape[:-1]))
 
 
 def equal_within(tolerance: float | str | None, unit: str) -> float:

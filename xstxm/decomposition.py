@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._apply import is_lazy, pixels_last, require_single_chunk
 from xstxm._kernels import moments
 from xstxm._sums import made_again, pixel_sums
 from xstxm.conventions import (
@@ -245,8 +245,7 @@ def scores(array: xr.DataArray, basis: xr.DataArray) -> tuple[xr.DataArray, xr.D
 def _scores_block(spectra: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project an array with energy last."""
     *shape, n_energies = spectra.shape
-    pixels = np.moveaxis(spectra, -1, 0).reshape(n_energies, -1)
-    projected, rss = moments.project(pixels, basis.reshape(-1, n_energies).astype(spectra.dtype))
+    projected, rss = moments.project(pixels_last(spectra), basis.reshape(-1, n_energies).astype(spectra.dtype))
     degrees = max(n_energies - len(projected), 1)
     return np.moveaxis(projected.reshape(-1, *shape), 0, -1), (rss / degrees).reshape(shape)
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._apply import is_lazy, pixels_last, require_single_chunk
 from xstxm._kernels import smoothing
 from xstxm.conventions import (
     ENERGY,
@@ -214,7 +214,7 @@ def _along_energy(
 
 def _block(block: Any, n_arrays: int, *arrays: np.ndarray) -> Any:
     shape = arrays[0].shape
-    pixels = [np.moveaxis(array, -1, 0).reshape(shape[-1], -1) for array in arrays[:n_arrays]]
+    pixels = [pixels_last(array) for array in arrays[:n_arrays]]
     found = block(pixels[0], pixels[1] if n_arrays > 1 else None, *arrays[n_arrays:])
     placed = [np.moveaxis(array.reshape(shape[-1:] + shape[:-1]), 0, -1) for array in found[:n_arrays]]
     return placed[0] if n_arrays == 1 else tuple(placed)

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import require_single_chunk
+from xstxm._apply import pixels_last, require_single_chunk
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -221,11 +221,6 @@ def _affordable(level: EdgeLines, straight: EdgeLines | None) -> EdgeLines:
     chosen = straight if cost <= _SLOPE_COST else level
     note(f"pre_order={int(chosen is straight)}: a slope makes the error of the step {cost:.3g} times as large")
     return chosen
-
-
-def pixels_last(values: np.ndarray) -> np.ndarray:
-    """Return an array (..., energy) as (energy, pixels)."""
-    return np.moveaxis(values, -1, 0).reshape(values.shape[-1], math.prod(values.shape[:-1]))
 
 
 def outcome_flags(outcome: xr.DataArray, n_reasons: int = 4) -> dict[str, xr.DataArray]:

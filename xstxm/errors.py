@@ -272,7 +272,7 @@ class ConvergenceWarning(StxmWarning):
 
 
 class AlignmentWarning(StxmWarning):
-    """Frames whose shift could not be found, or shifts that may be less certain than their errors say."""
+    """Frames whose shift could not be found or may be less certain than it says, or stacks that do not lie on each other."""
 
 
 class PerformanceWarning(StxmWarning):

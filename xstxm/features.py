@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import over_energy
+from xstxm._apply import over_energy, pixels_last
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -19,7 +19,7 @@ from xstxm.conventions import (
     require_variable,
     signal_and_variance,
 )
-from xstxm.edges import outcome_flags, pixels_last
+from xstxm.edges import outcome_flags
 from xstxm.energy import Window, window_at
 from xstxm.errors import OptionError, SchemaError, check_choice, require_number
 from xstxm.provenance import recorded
