@@ -62,7 +62,11 @@ def region_mask(stack: xr.DataArray | xr.Dataset, region: Region) -> xr.DataArra
         mask = _polygon(stack, region)
     if mask.size and not is_lazy(mask) and not bool(mask.any()):
         is_mask = isinstance(region, np.ndarray | xr.DataArray) and region.dtype == bool
-        found = "the mask is False everywhere" if is_mask else f"it holds no pixel: the image covers {_extent(stack)}"
+        found = (
+            "it holds no pixel: the mask is False everywhere"
+            if is_mask
+            else f"it holds no pixel: the image covers {_extent(stack)}"
+        )
         raise OptionError("region", region, found)
     return annotate(_over_all_pixels(mask, stack), "mask")
 

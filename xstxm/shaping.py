@@ -184,7 +184,7 @@ def crop(stack: Stack, region: Region) -> Stack:
     stack = units.dequantify(stack)
     mask = region_mask(stack, region).compute()
     if not mask.any():
-        raise OptionError("region", region, "the mask is False everywhere")
+        raise OptionError("region", region, "it holds no pixel: the mask is False everywhere")
     window = {}
     for dim in mask.dims:
         touched = np.flatnonzero(mask.any([other for other in mask.dims if other != dim]))
