@@ -404,6 +404,19 @@ def test_merge_stacks__aligned_each_onto_itself_is_told(drifting):
         assert both["shift_x"].attrs["units"] == "um"
 
 
+def test_merge_stacks__a_frame_that_was_turned_did_not_hold_still(drifting):
+    turned = {"magnification": 1.01, "rotation": 0.2, "shift_y": 0.0, "shift_x": 0.0}
+    moved = drifting[0].assign_coords({name: ("energy", np.full(12, value)) for name, value in turned.items()})
+    single = drifting[1].isel(energy=[0])
+    merged = xstxm.merge_stacks([moved, single])
+    assert {name: float(merged[name][-1]) for name in turned} == {**dict.fromkeys(turned, 0.0), "magnification": 1.0}
+    assert set(turned) <= {*merged.coords}
+    with pytest.warns(AlignmentWarning, match="each onto a frame of its own"):
+        xstxm.merge_stacks(
+            [moved.assign_coords(rotation=("energy", np.zeros(12)), magnification=moved["rotation"] * 0 + 1), single]
+        )
+
+
 def test_merge_stacks__does_what_its_warning_says(drifting):
     whole = xstxm.merge_stacks(drifting, repeats="keep").stxm.align("neighbours")
     xstxm.merge_stacks([whole])

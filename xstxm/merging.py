@@ -43,7 +43,8 @@ _REPEATED = {"duplicate_frame", "duplicate_energy"}
 _NO_VALUE = {"not_measured", "partly_measured", "outside_overlap", "below_noise", "outside_window", "poor_fit"}
 """Flags that say why there is no value: an average has one where any repeat has."""
 _EXPOSURES = ("dwell_time", "ring_current")
-_SHIFTS = ("shift_y", "shift_x")
+_UNMOVED = {"shift_y": 0, "shift_x": 0, "magnification": 1, "rotation": 0}
+"""Coordinates of aligned frames, and what they are of a frame that was not moved."""
 
 
 @recorded
@@ -161,7 +162,7 @@ def _merged(stacks: list[xr.Dataset], tolerance: float | str | None, repeats: Re
 
 def _with_shifts(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
     """Return the stacks with shifts where any was aligned; warn where they were not aligned to one image. Eager on shifts."""
-    names = [name for name in _SHIFTS if any(name in stack for stack in stacks)]
+    names = [name for name in _UNMOVED if any(name in stack and ENERGY in stack[name].dims for stack in stacks)]
     if not names:
         return stacks
     numbered = list(enumerate(stacks, start=1))
@@ -177,7 +178,8 @@ def _with_shifts(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
         warn(f"stacks {' and '.join(anchored)} were aligned each onto a frame of its own: {do}", AlignmentWarning)
     for name in names:
         moved = next(stack[name] for stack in stacks if name in stack)
-        none = xr.zeros_like(moved.isel({ENERGY: 0}, drop=True, missing_dims="ignore").reset_coords(drop=True))
+        first = moved.isel({ENERGY: 0}, drop=True, missing_dims="ignore").reset_coords(drop=True)
+        none = xr.full_like(first, _UNMOVED[name])
         stacks = [stack if name in stack else stack.assign({name: none}) for stack in stacks]
         stacks = [stack.assign({name: _along_energy(stack, name)}) for stack in stacks]
     return stacks
@@ -185,7 +187,7 @@ def _with_shifts(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
 
 def _holds_still(stack: xr.Dataset, names: list[str]) -> bool:
     """Tell whether a frame of the stack was not moved. Eager on its shifts."""
-    moved: Any = sum(np.abs(np.asarray(stack[name])) for name in names if name in stack)
+    moved: Any = sum(np.abs(np.asarray(stack[name]) - _UNMOVED[name]) for name in names if name in stack)
     return bool(np.any(moved == 0))
 
 
