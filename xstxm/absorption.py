@@ -37,7 +37,7 @@ from xstxm.errors import (
     warn,
 )
 from xstxm.provenance import note, recorded
-from xstxm.roi import Region, region_mask
+from xstxm.roi import Region, used_region
 
 AutoRegion: TypeAlias = Literal["brightest"]
 
@@ -103,7 +103,7 @@ def estimate_i0(
         check_choice("region", region, AutoRegion)
         mask = _brightest(counts, fraction)
     else:
-        mask = region_mask(counts, region)
+        mask = used_region(counts, stack, region)
     inside = counts.where(mask)
     number = inside.count(dims)
     i0 = annotate(inside.mean(dims, skipna=True, dtype=float), "i0", units=unit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -10,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy, match_pixels, over_energy
+from xstxm._apply import is_lazy, match_energy, match_pixels, over_energy, pixels_last
 from xstxm.conventions import (
     ENERGY,
     OTHER_REFERENCE,
@@ -275,9 +274,8 @@ def _fit_block(
     """Fit an array with energy last; the maps come back with their own dims last."""
     from xstxm._kernels.linear_fit import fit_pixels
 
-    *shape, n_energies = od.shape
-    pixels = np.moveaxis(od, -1, 0).reshape(n_energies, math.prod(shape))
-    maps = fit_pixels(pixels, references, terms, method=method, with_covariance=covariance, threads=threads)
+    shape = od.shape[:-1]
+    maps = fit_pixels(pixels_last(od), references, terms, method=method, with_covariance=covariance, threads=threads)
     n_free = maps.n_active + (len(terms) - (method == "fcls"))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistics = (
