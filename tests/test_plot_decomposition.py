@@ -151,7 +151,7 @@ def test_component_maps__unmixed_amounts_share_a_scale_from_zero(unmixed):
     for image in layout:
         assert style(image, "plot")["clim"] == (0, pytest.approx(max(tops)))
     titles = [style(image, "plot")["title"] for image in layout]
-    assert titles[0] == f"component 1 (alpha-V2O5): {100 * float(unmixed['contribution'][0]):.3g} %"
+    assert titles[0].replace("\n", " ") == f"component 1 (alpha-V2O5): {100 * float(unmixed['contribution'][0]):.3g} %"
     assert layout[0, 0].vdims[0].label == "Amount of the component [nm]"
 
 
@@ -195,6 +195,18 @@ def test_component_maps__more_maps_are_no_more_passes_over_the_picture(decompose
         plot.save(plot.component_maps(decomposed.isel(component=slice(number))), tmp_path / "maps.png")
         counts.append(len(draws))
     assert counts[0] == counts[1]
+
+
+def test_component_maps__titles_are_no_wider_than_their_map(unmixed):
+    figure = rendered(plot.component_maps(unmixed, size=200))
+    for axes in figure.axes:
+        assert axes.title.get_window_extent().width < 1.15 * axes.get_window_extent().width
+    assert "\n" in figure.axes[1].get_title()
+
+
+def test_component_maps__an_origin_that_all_share_is_left_out(unmixed):
+    alike = unmixed.assign_coords(origin=("component", ["resolved"] * 3))
+    assert style(plot.component_maps(alike)[0, 0], "plot")["title"].startswith("component 1: ")
 
 
 def test_component_maps__nan_is_none_of_the_colours(decomposed):

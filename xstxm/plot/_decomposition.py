@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ _MAPS = ("component_map", "component_amount", "eigenimages")
 
 _SHARES = {"component_amount": "contribution", "eigenimages": "explained_variance_ratio"}
 """Share of a component in the sum of squares, which goes into its title."""
+
+_LETTER = 8
+"""Pixels on the screen that a letter of a title is wide."""
 
 
 def scree(
@@ -144,6 +148,8 @@ def component_maps(
     signed = name == "eigenimages" or result.attrs.get("method") == "lstsq"
     own = name == "eigenimages" and clim is None
     cmap = cmap or (DIVERGING if signed else "magma")
+    frame = frame_of(images[0], size)
+    titles = _titles(result, maps, dim, frame.width)
     ends = [limits(image, signed=True) for image in images] if own else [clim or _shared(images, signed)] * len(images)
     drawn = [
         draw(
@@ -158,17 +164,18 @@ def component_maps(
             look=_outer_axes(k, len(images), columns),
             **opts,
         )
-        for k, (image, title) in enumerate(zip(images, _titles(result, maps, dim), strict=True))
+        for k, (image, title) in enumerate(zip(images, titles, strict=True))
     ]
-    return _tiled(drawn, frame_of(images[0], size), columns, bars=own)
+    lines = max(title.count("\n") + 1 for title in titles)
+    return _tiled(drawn, frame, columns, bars=own, lines=lines)
 
 
-def _titles(result: xr.Dataset, maps: xr.DataArray, dim: str) -> list[str]:
-    """Return the name of each component, with its share where the result says it."""
-    names, share = names_along(maps, dim), result.get(_SHARES.get(str(maps.name), ""))
-    if share is None:
-        return names
-    return [f"{name}: {100 * part:.3g} %" for name, part in zip(names, np.asarray(share), strict=True)]
+def _titles(result: xr.Dataset, maps: xr.DataArray, dim: str, width: int) -> list[str]:
+    """Return the name of each component, with its share where the result says it, in lines as wide as its map."""
+    titles, share = names_along(maps, dim), result.get(_SHARES.get(str(maps.name), ""))
+    if share is not None:
+        titles = [f"{name}: {100 * part:.3g} %" for name, part in zip(titles, np.asarray(share), strict=True)]
+    return [textwrap.fill(title, max(width // _LETTER, 1), break_long_words=False) for title in titles]
 
 
 def _shared(images: list[xr.DataArray], signed: bool) -> tuple[float, float]:
@@ -185,10 +192,10 @@ def _outer_axes(k: int, n_images: int, columns: int) -> dict[str, Any]:
     }
 
 
-def _tiled(images: list[Any], frame: Frame, columns: int, *, bars: bool) -> Any:
-    """Return images of one frame in rows, with room for a colour bar each where there are `bars`."""
+def _tiled(images: list[Any], frame: Frame, columns: int, *, bars: bool, lines: int) -> Any:
+    """Return images of one frame in rows, with room for a colour bar each where there are `bars`, and for titles of so many lines."""
     rows = math.ceil(len(images) / columns)
-    across, upwards = (1.0 if bars else 0.3), 0.4
+    across, upwards = (1.0 if bars else 0.3), 0.2 + 0.2 * lines
     inches = frame.width * INCHES_PER_PIXEL, frame.height * INCHES_PER_PIXEL
     paper = {
         "fig_inches": (columns * (inches[0] + across), rows * (inches[1] + upwards)),

@@ -28,7 +28,9 @@ UNDECIDED_COLOR = "#9e9e9e"
 
 
 def names_along(array: xr.DataArray, dim: str) -> list[str]:
-    """Return names for the legend: those of a coordinate; a number says what it numbers, and `origin` where it is from.
+    """Return names for the legend: those of a coordinate; a number says what it numbers, `origin` from where it is.
+
+    An origin that all share tells nothing apart and is left out.
 
     Examples
     --------
@@ -45,7 +47,7 @@ def names_along(array: xr.DataArray, dim: str) -> list[str]:
         unit = pretty_units(str(array[dim].attrs.get("units", "1")))
         names = [f"{dim} {value:g} {unit}".strip() for value in values]
     origin = array.coords.get("origin")
-    if origin is None or origin.dims != (dim,):
+    if origin is None or origin.dims != (dim,) or len({*np.asarray(origin).tolist()}) < 2:
         return names
     return [
         f"{name} ({source})" if str(source) not in ("", name) else name
