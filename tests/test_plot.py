@@ -358,6 +358,18 @@ def test_spectra__fit_of_an_image_says_to_select_a_pixel(density, references):
     assert plot.spectra(xstxm.spectrum(density, {"x": 0.2, "y": 0.1}), fit=pixel)
 
 
+@pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
+def test_spectra__band_of_a_picture_has_its_colour_whichever_backend_is_in_use(density, backend):
+    current = hv.Store.current_backend
+    hv.Store.set_current_backend(backend)
+    try:
+        drawn = plot.spectra(xstxm.spectrum(density, {"x": (0.15, 0.4), "y": (0.0, 0.2)}))
+    finally:
+        hv.Store.set_current_backend(current)
+    band = hv.render(drawn, backend="matplotlib").axes[0].collections[0]
+    np.testing.assert_allclose(band.get_facecolor()[0], [0x80 / 255] * 3 + [0.25], atol=1e-6)
+
+
 def test_spectra__references_with_gaps_are_drawn_where_they_have_data(references):
     gappy = references.copy(deep=True)
     gappy["absorption"][0, :5] = np.nan

@@ -70,6 +70,11 @@ def test_scree__colours_what_lies_above_the_noise_floor(decomposed):
     assert floor.data == pytest.approx(float(decomposed["noise_floor"]))
 
 
+def test_scree__of_nothing_but_zeros_is_drawn(decomposed):
+    drawing = plot.scree(decomposed.assign(scree=0 * decomposed["scree"]))
+    assert style(drawing, "plot")["xlim"] == (0.5, 20.5)
+
+
 def test_scree__is_as_high_as_asked_in_a_picture(decomposed):
     (axes,) = rendered(plot.scree(decomposed, width=400, height=300)).axes
     box = axes.get_window_extent()

@@ -76,14 +76,15 @@ def scree(
     values = require_variable(pca_result, "scree", "call .stxm.pca() first")[:n_components].compute()
     floor = float(pca_result["noise_floor"].compute())
     axes = hv.Dimension(("rank", "Component")), hv.Dimension(("scree", label(values)))
-    values = values[np.asarray(values > 0)]
+    ranks = np.asarray(values["rank"])
+    ticks = {"xlim": (0.5, len(ranks) + 0.5), "xticks": ranks[:: -(-len(ranks) // 10)].tolist()}
+    values = values[np.asarray(values > 0)]  # a logarithmic scale has no place for the others
     rank, height_of = np.asarray(values["rank"]), np.asarray(values)
     above = height_of > floor
     layers = [curve(rank, height_of, axes, "", NEUTRAL, width=1)]
     for inside, name, color in ((above, "signal", PALETTE[0]), (~above, "noise", NEUTRAL)):
         layers.append(points(rank[inside], height_of[inside], axes, name, color, size=8))
     layers.append(rule(hv.HLine(floor)))
-    ticks = {"xlim": (0.5, rank[-1] + 0.5), "xticks": rank[:: -(-len(rank) // 10)].tolist()}
     return chart(layers, width=width, height=height, legend=True, title=title, opts=opts, logy=True, **ticks)
 
 
@@ -193,7 +194,7 @@ def _outer_axes(k: int, n_images: int, columns: int) -> dict[str, Any]:
 
 
 def _tiled(images: list[Any], frame: Frame, columns: int, *, bars: bool, lines: int) -> Any:
-    """Return images of one frame in rows, with room for a colour bar each where there are `bars`, and for titles of so many lines."""
+    """Return images of one frame in rows, with room for titles of so many lines, and for `bars` between the columns."""
     rows = math.ceil(len(images) / columns)
     across, upwards = (1.0 if bars else 0.3), 0.2 + 0.2 * lines
     inches = frame.width * INCHES_PER_PIXEL, frame.height * INCHES_PER_PIXEL
@@ -233,12 +234,15 @@ def clusters(
     Returns
     -------
     holoviews.Layout
-        The map, grey where a pixel belongs to no cluster, transparent where there is no sample; and the spectra. Eager.
+        The map, grey where a pixel of the sample belongs to no cluster (which the legend then says), transparent where
+        there is no sample; and the spectra. Eager.
 
     Raises
     ------
     MissingVariableError
         `cluster_result` is no result of `cluster`.
+    SchemaError
+        More clusters than colours that one can tell apart.
 
     Examples
     --------
@@ -250,13 +254,13 @@ def clusters(
     labels = require_variable(cluster_result, "labels", "call .stxm.cluster() first").compute()
     found = cluster_result["cluster_spectra"].sortby(ENERGY).compute()
     colors = dict(zip(names_along(found, "cluster"), colors_along(found, "cluster"), strict=True))
+    require_colors([*colors.values()], "cluster")
     classes = labels.where(labels > 0) - 1
     curves = curves_of(found)
     if bool((labels == 0).any()):
         classes = classes.where(labels != 0, len(colors))
         colors["no cluster"] = UNDECIDED_COLOR
         curves.append(square(curves[0].dimensions(), "no cluster", UNDECIDED_COLOR))
-    require_colors([*colors.values()], "cluster")
     confidence = cluster_result["confidence"].compute()
     picture = draw_classes(
         classes, confidence, colors, what="Cluster", legend=False, scale_bar=scale_bar, size=size, title=title

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import xarray as xr
 
@@ -74,8 +72,7 @@ def dashes_for(colors: list[str]) -> list[str]:
 
 def require_colors(colors: list[str], dim: str) -> None:
     """Raise `SchemaError` where the classes of a map are more than the colours that tell them apart."""
-    repeated = [color for color, group in itertools.groupby(sorted(colors)) if len([*group]) > 1]
-    if len(colors) > len(COLORS) and repeated:
+    if len(colors) > len(COLORS) and len({*colors}) < len(colors):
         raise SchemaError(
             f"a map of {len(colors)} classes, and {len(COLORS)} colours that one can tell apart: draw fewer, or give "
             f"each its own with .assign_coords(color=({dim!r}, [...]))"
