@@ -146,7 +146,7 @@ def test_component_maps__eigenimages_have_zero_in_the_middle_of_their_own_colour
         assert high == pytest.approx(float(np.quantile(np.abs(decomposed["eigenimages"][k]), 0.995)))
         np.testing.assert_array_equal(image.dimension_values(2, flat=False), decomposed["eigenimages"][k])
         share = 100 * float(decomposed["explained_variance_ratio"][k])
-        assert style(image, "plot")["title"] == f"component {k + 1}: {share:.3g} %"
+        assert style(image, "plot")["title"] == f"component {k + 1}: {share:.3g}\u00a0%"
         assert style(image)["cmap"] == "RdBu_r"
 
 
@@ -156,7 +156,10 @@ def test_component_maps__unmixed_amounts_share_a_scale_from_zero(unmixed):
     for image in layout:
         assert style(image, "plot")["clim"] == (0, pytest.approx(max(tops)))
     titles = [style(image, "plot")["title"] for image in layout]
-    assert titles[0].replace("\n", " ") == f"component 1 (alpha-V2O5): {100 * float(unmixed['contribution'][0]):.3g} %"
+    assert (
+        titles[0].replace("\n", " ")
+        == f"component 1 (alpha-V2O5): {100 * float(unmixed['contribution'][0]):.3g}\u00a0%"
+    )
     assert layout[0, 0].vdims[0].label == "Amount of the component [nm]"
 
 
@@ -206,7 +209,11 @@ def test_component_maps__titles_are_no_wider_than_their_map(unmixed):
     figure = rendered(plot.component_maps(unmixed, size=200))
     for axes in figure.axes:
         assert axes.title.get_window_extent().width < 1.15 * axes.get_window_extent().width
-    assert "\n" in figure.axes[1].get_title()
+    assert (
+        figure.axes[1]
+        .get_title()
+        .endswith(f"\n(epsilon-Li0.4V2O5): {100 * float(unmixed['contribution'][1]):.3g}\u00a0%")
+    )
 
 
 def test_component_maps__an_origin_that_all_share_is_left_out(unmixed):

@@ -175,8 +175,9 @@ def _titles(result: xr.Dataset, maps: xr.DataArray, dim: str, width: int) -> lis
     """Return the name of each component, with its share where the result says it, in lines as wide as its map."""
     titles, share = names_along(maps, dim), result.get(_SHARES.get(str(maps.name), ""))
     if share is not None:
-        titles = [f"{name}: {100 * part:.3g} %" for name, part in zip(titles, np.asarray(share), strict=True)]
-    return [textwrap.fill(title, max(width // _LETTER, 1), break_long_words=False) for title in titles]
+        titles = [f"{name}: {100 * part:.3g}\u00a0%" for name, part in zip(titles, np.asarray(share), strict=True)]
+    wrap = textwrap.TextWrapper(max(width // _LETTER, 1), break_long_words=False, break_on_hyphens=False)
+    return [wrap.fill(title) for title in titles]
 
 
 def _shared(images: list[xr.DataArray], signed: bool) -> tuple[float, float]:
