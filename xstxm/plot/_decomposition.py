@@ -167,17 +167,21 @@ def component_maps(
         )
         for k, (image, title) in enumerate(zip(images, titles, strict=True))
     ]
-    lines = max(title.count("\n") + 1 for title in titles)
-    return _tiled(drawn, frame, columns, bars=own, lines=lines)
+    return _tiled(drawn, frame, columns, bars=own, lines=titles[0].count("\n") + 1)
 
 
 def _titles(result: xr.Dataset, maps: xr.DataArray, dim: str, width: int) -> list[str]:
-    """Return the name of each component, with its share where the result says it, in lines as wide as its map."""
+    """Return the name of each component, with its share where the result says it.
+
+    In lines no wider than a map, as many for all: of titles of unequal height Bokeh would draw frames of unequal height.
+    """
     titles, share = names_along(maps, dim), result.get(_SHARES.get(str(maps.name), ""))
     if share is not None:
         titles = [f"{name}: {100 * part:.3g}\u00a0%" for name, part in zip(titles, np.asarray(share), strict=True)]
-    wrap = textwrap.TextWrapper(max(width // _LETTER, 1), break_long_words=False, break_on_hyphens=False)
-    return [wrap.fill(title) for title in titles]
+    wrapper = textwrap.TextWrapper(max(width // _LETTER, 1), break_long_words=False, break_on_hyphens=False)
+    lines = [wrapper.wrap(title) for title in titles]
+    most = max(map(len, lines))
+    return ["\n".join(["\u00a0"] * (most - len(title)) + title) for title in lines]
 
 
 def _shared(images: list[xr.DataArray], signed: bool) -> tuple[float, float]:
