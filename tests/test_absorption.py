@@ -82,7 +82,10 @@ def test_estimate_i0__standard_error_is_that_of_the_mean(stack):
             xr.DataArray(np.ones((6, 8), dtype=bool), dims=("y", "x")), SchemaError, "8 pixels along 'x'", id="shape"
         ),
         pytest.param(
-            xr.DataArray(np.zeros((6, 9), dtype=bool), dims=("y", "x")), OptionError, "holds no pixel", id="all masked"
+            xr.DataArray(np.zeros((6, 9), dtype=bool), dims=("y", "x")),
+            OptionError,
+            "the mask is False",
+            id="all masked",
         ),
     ],
 )
@@ -368,8 +371,48 @@ def test_estimate_i0__leaves_out_what_the_mask_of_the_stack_leaves_out(stack, i0
 
 
 def test_region__point_outside_the_image_is_refused(stack):
-    with pytest.raises(OptionError, match="outside the image, which covers"):
-        xstxm.spectrum(stack, {"x": 1e6, "y": 0.0}, signal="intensity")
+    with pytest.raises(OptionError, match=r"^x='1 m': it lies outside the image, which covers -0.025 to 0.425 um$"):
+        xstxm.spectrum(stack, {"x": "1 m", "y": 0.0}, signal="intensity")
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        pytest.param(
+            {"x": ("5 um", "6 um")},
+            r"^region=\{'x': \('5 um', '6 um'\)\}: it holds no pixel: the image covers x from 0 to 0.4 um in steps of "
+            "0.05, y from 0 to 0.25 um in steps of 0.05$",
+            id="box outside",
+        ),
+        pytest.param({"x": (0.01, 0.02)}, "holds no pixel.* in steps of 0.05", id="box between pixels"),
+        pytest.param([(5, 5), (6, 5), (6, 6)], r"^region=\[\(5, 5\), .*holds no pixel", id="polygon outside"),
+        pytest.param(
+            np.zeros((6, 9), bool), r"^region=.*: it holds no pixel: the mask is False everywhere$", id="empty mask"
+        ),
+        pytest.param({"x": (0, 1, 2)}, r"^x=\(0, 1, 2\): give a position, or two limits", id="three limits"),
+        pytest.param({"x": slice(0, 1)}, "^x=slice.*: give a position, or two limits", id="slice"),
+        pytest.param("everything", "^region='everything': give a mask", id="a word"),
+        pytest.param([(0, 1), (2,)], "give a mask", id="ragged"),
+        pytest.param(np.ones((6, 9), bool).tolist(), r"^region=\[\[True, .{,150}: give a mask", id="lists of bool"),
+        pytest.param(3, "^region=3: give a mask", id="number"),
+    ],
+)
+def test_region__that_is_none_says_what_was_given_and_what_is_there(stack, region, message):
+    with pytest.raises(OptionError, match=message):
+        xstxm.roi.region_mask(stack, region)
+
+
+def test_region__outside_the_mask_of_the_stack_is_refused(stack):
+    masked = stack.assign(mask=stack["x"].expand_dims(y=stack["y"]) < 0.2)
+    for verb in (xstxm.estimate_i0, lambda s, region: xstxm.spectrum(s, region, signal="intensity")):
+        with pytest.raises(OptionError, match=r"^region=\{'x': \(0.3, 0.4\)\}: all of its pixels lie outside the mask"):
+            verb(masked, {"x": (0.3, 0.4)})
+        assert verb(masked, {"x": (0.1, 0.4)}).sizes["energy"] == 42
+
+
+def test_region__of_too_many_dimensions_is_refused(stack):
+    with pytest.raises(SchemaError, match="the mask has 4 dimensions, the pixels of the stack 2"):
+        xstxm.roi.region_mask(stack, np.ones((1, 1, 6, 9), bool))
 
 
 def test_region__point_between_two_pixels_is_one_pixel(stack):

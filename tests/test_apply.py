@@ -59,6 +59,8 @@ def test_match_energy__exact_names_the_first_difference():
 
 
 def test_match_energy__never_extrapolates_unasked():
+    with pytest.raises(EnergyRangeError, match=r"covers 512-520 eV, .*: give one that was measured at these energies"):
+        _apply.match_energy(spectrum([512, 520]), axis([600, 610]))
     with pytest.raises(EnergyRangeError, match=r"covers 512-520 eV, the stack 510-520 eV: use sel_energy\(512, 520\)"):
         _apply.match_energy(spectrum([512, 520]), axis([510, 515, 520]))
     with pytest.warns(ExtrapolationWarning, match="held constant at 1 energies"):

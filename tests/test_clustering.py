@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -230,12 +232,20 @@ def test_cluster__works_for_a_line_and_for_theta(od):
         pytest.param({"normalize": "length"}, ChoiceError, "unknown normalize 'length'", id="normalize"),
         pytest.param({"choose": "silhouete"}, ChoiceError, "did you mean 'silhouette'", id="choose"),
         pytest.param({"background": "quadratic"}, ChoiceError, "unknown background", id="background"),
-        pytest.param({"n_clusters": 0}, OptionError, "a whole number from 1", id="no clusters"),
-        pytest.param({"n_clusters": 2.5}, OptionError, "a whole number from 1", id="half a cluster"),
-        pytest.param({"max_clusters": 1}, OptionError, "a whole number from 2", id="max_clusters"),
-        pytest.param({"n_components": 99}, OptionError, "from 1 to the 42 energies", id="n_components"),
+        pytest.param(
+            {"n_clusters": 0}, OptionError, "n_clusters=0: give a whole number of 1 or more", id="no clusters"
+        ),
+        pytest.param({"n_clusters": 2.5}, OptionError, "a whole number of 1 or more", id="half a cluster"),
+        pytest.param({"seed": -1}, OptionError, "seed=-1: give a whole number of 0 or more", id="seed"),
+        pytest.param({"seed": "a"}, OptionError, "seed='a': give a whole number", id="seed in words"),
+        pytest.param({"max_clusters": 1}, OptionError, "a whole number of 2 or more", id="max_clusters"),
+        pytest.param(
+            {"n_components": 99}, OptionError, "from 1 to 41, the energies less the background terms", id="n_components"
+        ),
         pytest.param({"method": "hdbscan", "n_clusters": 3}, OptionError, "finds the number by itself", id="hdbscan"),
-        pytest.param({"n_clusters": 700}, OptionError, "from 1 to the 624 pixels", id="more clusters than pixels"),
+        pytest.param(
+            {"n_clusters": 700}, OptionError, "from 1 to 624, the pixels of the sample", id="more clusters than pixels"
+        ),
     ],
 )
 def test_cluster__refuses(od, kwargs, error, message):
@@ -244,14 +254,33 @@ def test_cluster__refuses(od, kwargs, error, message):
 
 
 def test_cluster__refuses_stacks_without_shapes(od):
-    with pytest.raises(SchemaError, match="1 energies less 1 background terms leave no shape"):
+    with pytest.raises(SchemaError, match=r"with 1 background terms 3 energies are needed, the stack has 1$"):
         xstxm.cluster(od[:1], 2)
-    with pytest.raises(SchemaError, match="or background='none'"):
+    with pytest.raises(SchemaError, match="the stack has 2: pass background='none'"):
         xstxm.cluster(od[:2], 2)
-    with pytest.raises(SchemaError, match="0 pixels hold sample"):
+    assert xstxm.cluster(od[:2], 2, background="none").sizes["cluster"] == 2
+    with pytest.raises(SchemaError, match=r"at 505 eV none of the 720 pixels is.*drop_isel\(energy=\[0\]\)"):
         xstxm.cluster(od.where(od["energy"] != 505), 2)
+    with pytest.raises(
+        SchemaError, match=r"^1 pixels inside mask and region are finite at every energy, 4 or more are"
+    ):
+        xstxm.cluster(od, 2, region=np.arange(od[0].size).reshape(od[0].shape) == 5)
+    with pytest.raises(SchemaError, match=r"^0 of 720 pixels hold a total_amount of 100 or more, 4 or more are needed"):
+        xstxm.cluster(od, 2, min_amount=100)
+    outside = od.to_dataset(name="optical_density").assign(mask=od[0].drop_vars("energy") * 0 == 1)
+    outside["mask"][0, 0] = True
+    with pytest.raises(SchemaError, match="no pixel lies inside both the mask and the region"):
+        xstxm.cluster(outside, 2, region=~outside["mask"])
     with pytest.raises(IncompatibleUnitsError, match=r"call .stxm.optical_density\(\) on counts first"):
         xstxm.cluster(od.assign_attrs(units="count"), 2)
+
+
+@pytest.mark.parametrize("chunks", [{}, {"y": 8}], ids=["numpy", "dask"])
+def test_cluster__records_what_counts_as_sample(od, chunks):
+    found = xstxm.cluster(od.chunk(chunks) if chunks else od, 2)
+    told = re.search(r"(\d+) of 720 pixels in clusters, of a total_amount of ([\d.]+) or more", found.attrs["history"])
+    assert int(told[1]) == int((found["labels"] > 0).sum()) == int(found["n_pixels"].sum())
+    assert float(told[2]) == pytest.approx(float(found["min_amount"]), rel=1e-3)
 
 
 def test_cluster__of_a_constant_stack_says_that_there_is_one_shape(od):

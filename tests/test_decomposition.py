@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -20,6 +23,7 @@ from xstxm.errors import (
     OptionError,
     PerformanceWarning,
     SchemaError,
+    StxmWarning,
 )
 
 NUMBERS = ("scree", "eigenvalues", "eigenspectra", "explained_variance_ratio", "noise_floor", "center_spectrum")
@@ -239,7 +243,9 @@ def test_pca__one_energy(noisy):
 
 def test_pca__more_components_than_energies_is_an_error(noisy):
     for number in (43, 0, 2.5, True):
-        with pytest.raises(OptionError, match=r"n_components=.*: a whole number from 1 to the 42 energies"):
+        with pytest.raises(
+            OptionError, match=r"n_components=.*: give a whole number from 1 to 42, the number of energies"
+        ):
             xstxm.pca(noisy, number)
 
 
@@ -262,12 +268,34 @@ def test_pca__empty_mask_is_an_error_and_lazily_nan(noisy):
 def test_pca__frame_that_was_not_measured_is_named(noisy):
     broken = noisy.copy(deep=True)
     broken[7] = np.nan
-    with pytest.raises(SchemaError, match=r"no pixel was measured at 512 eV: drop those energies first"):
-        xstxm.pca(broken, 2)
     broken[:, :, :] = np.nan
-    with pytest.raises(SchemaError, match="none of the 54 pixels can be used: 54 lie inside the mask"):
+    with pytest.raises(SchemaError, match="the 54 pixels hold no finite value"):
         xstxm.pca(broken, 2)
-    assert xstxm.pca(noisy.where(noisy["energy"] != 512).dropna("energy", how="all"), 2).sizes["energy"] == 41
+
+
+BROKEN = {"NaN": np.nan, "infinite": np.inf}
+
+
+@pytest.mark.parametrize("value", BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("chunks", [{}, {"y": 3}], ids=["numpy", "dask"])
+@pytest.mark.parametrize("verb", ["pca", "cluster", "nmf", "mcr", "denoise"])
+def test_decomposition__what_it_says_of_frames_without_values_works(noisy, verb, chunks, value):
+    """What the message says to type is typed."""
+    stack = noisy.to_dataset().assign(intensity=noisy * 0 + 100, image=noisy[0].drop_vars("energy"))
+    stack["optical_density"][[7, 30]] = value
+    stack["optical_density"][20, :, 3:] = np.nan
+    stack = stack.chunk(chunks) if chunks and verb != "denoise" else stack
+    analyse = {"pca": lambda s: xstxm.pca(s), "nmf": lambda s: xstxm.nmf(s, 2), "mcr": lambda s: xstxm.mcr(s, 2)}.get(
+        verb, lambda s: getattr(xstxm, verb)(s)
+    )
+    with pytest.raises(SchemaError, match=r"at 512, 524\.5 eV none of the 54 pixels is") as caught:
+        analyse(stack)
+    typed = re.search(r"stack\.drop_isel\(energy=\[[\d, ]+\]\)", str(caught.value))[0]
+    for kept in (eval(typed), eval(typed, {"stack": stack["optical_density"]})):
+        assert kept["energy"].size == 40
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StxmWarning)
+            analyse(kept)
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", "float32"), ("float64", "float64"), ("int16", "float32")])
@@ -341,7 +369,7 @@ def test_reconstruct__with_all_components_is_the_stack(noisy):
 def test_reconstruct__takes_fewer_components(noisy):
     found = xstxm.pca(noisy, 4)
     np.testing.assert_allclose(xstxm.reconstruct(found, 2), xstxm.reconstruct(xstxm.pca(noisy, 2)), atol=1e-6)
-    with pytest.raises(OptionError, match="from 1 to the 4 components of the result"):
+    with pytest.raises(OptionError, match="from 1 to 4, the components that the result holds"):
         xstxm.reconstruct(found, 5)
     with pytest.raises(MissingVariableError, match=r"call \.stxm\.pca\(\) first"):
         xstxm.reconstruct(noisy.to_dataset())

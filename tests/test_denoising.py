@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -290,7 +291,9 @@ def test_denoise__any_pixel_dims_where_the_method_allows(noisy, method, kind):
     od = noisy["optical_density"].isel(energy=slice(0, 42, 3))
     shaped = od.isel(y=3) if kind == "line" else xr.concat([od, od + 0.1], xr.Variable("theta", [0.0, 30.0]))
     if kind == "line" and method in ("nlm", "tv"):
-        with pytest.raises(MissingDimensionError, match=r"works on frames \(y, x\); use svd or savgol"):
+        with pytest.raises(
+            MissingDimensionError, match=r"works on frames \(y, x\): pass method='svd' or method='savgol'"
+        ):
             xstxm.denoise(shaped, method)
         return
     result = xstxm.denoise(shaped, method)
@@ -303,17 +306,17 @@ def test_denoise__any_pixel_dims_where_the_method_allows(noisy, method, kind):
     ("method", "options", "error", "message"),
     [
         ("svdd", {}, ChoiceError, "did you mean 'svd'"),
-        ("svd", {"window": 2.0}, OptionError, "belongs to 'savgol'; 'svd' takes n_components"),
-        ("savgol", {"n_components": 2}, OptionError, "belongs to 'svd'; 'savgol' takes window, order"),
-        ("savgol", {"strength": 1.0}, OptionError, "belongs to 'nlm' and 'tv'"),
-        ("tv", {"patch_size": 3}, OptionError, "belongs to 'nlm'; 'tv' takes strength"),
+        ("svd", {"window": 2.0}, OptionError, "it belongs to method='savgol', 'svd' takes n_components"),
+        ("savgol", {"n_components": 2}, OptionError, "it belongs to method='svd', 'savgol' takes window, order"),
+        ("savgol", {"strength": 1.0}, OptionError, "it belongs to method='nlm' and method='tv'"),
+        ("tv", {"patch_size": 3}, OptionError, "it belongs to method='nlm', 'tv' takes strength"),
         ("svd", {"n_components": 43}, OptionError, "from 1 to 42, the number of energies"),
-        ("svd", {"n_components": 1.5}, OptionError, "whole number of 1 or more"),
-        ("savgol", {"window": "0.1 eV"}, OptionError, "nowhere does it hold more than 3 energies"),
+        ("svd", {"n_components": 1.5}, OptionError, "whole number from 1 to 42, the number of energies"),
+        ("savgol", {"window": "0.1 eV"}, OptionError, "no window of 0.1 eV holds more than 3 energies"),
         ("savgol", {"window": -1}, OptionError, "a width above zero"),
         ("savgol", {"window": "2 nm"}, IncompatibleUnitsError, "does not convert to 'eV'"),
         ("savgol", {"order": -1}, OptionError, "whole number of 0 or more"),
-        ("svd", {"n_components": "two"}, OptionError, "whole number of 1 or more"),
+        ("svd", {"n_components": "two"}, OptionError, "whole number from 1 to 42, the number of energies"),
         ("tv", {"strength": "much"}, OptionError, "a number above 0"),
         ("tv", {"strength": 0}, OptionError, "a number above 0"),
     ],
@@ -327,7 +330,9 @@ def test_denoise__refuses(noisy, method, options, error, message):
 def test_denoise__refuses_one_energy_along_energy(noisy):
     one = noisy.isel(energy=[3])
     for method in ("svd", "savgol"):
-        with pytest.raises(SchemaError, match=f"{method} needs two energies or more, the stack has 1: use nlm or tv"):
+        with pytest.raises(
+            SchemaError, match=f"'{method}' needs two energies or more, the stack has 1: pass method='nlm' or"
+        ):
             xstxm.denoise(one, method)
     assert xstxm.denoise(one, "tv").sizes["energy"] == 1
 
@@ -340,6 +345,41 @@ def test_denoise__refuses_what_is_missing_or_does_not_fit(noisy, stack):
     nowhere = xr.zeros_like(noisy["optical_density"].isel(energy=0, drop=True), dtype=bool)
     with pytest.raises(SchemaError, match="no pixel is left to use"):
         xstxm.denoise(noisy.assign(mask=nowhere))
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed"),
+    [
+        ({"window": "0.3 eV"}, r"^window='0.3 eV': .*pass window='([^']*)'"),
+        ({"order": 9}, r"^order=9: .*pass window='([^']*)'"),
+    ],
+)
+def test_denoise__a_window_that_holds_too_little_is_told_one_that_does(noisy, asked, typed):
+    with pytest.raises(OptionError, match=typed) as caught:
+        xstxm.denoise(noisy, "savgol", **asked)
+    window = re.search(typed, str(caught.value))[1]
+    smooth = xstxm.denoise(noisy, "savgol", **{**asked, "window": window})
+    assert bool((smooth["optical_density"] != noisy["optical_density"]).any())
+    narrower = float(window.split()[0]) - 0.01
+    with pytest.raises(OptionError, match="no window of"):
+        xstxm.denoise(noisy, "savgol", **{**asked, "window": narrower})
+
+
+def test_denoise__an_order_that_no_window_bears_is_told_one_that_one_does(noisy):
+    few = noisy.isel(energy=slice(5))
+    with pytest.raises(OptionError, match=r"^order=4: .*give at most 3, the stack has 5 different energies"):
+        xstxm.denoise(few, "savgol", order=4, window=100)
+    xstxm.denoise(few, "savgol", order=3, window=100)
+
+
+def test_denoise__a_lazy_stack_without_a_usable_pixel_says_so_when_computed(noisy):
+    lost = noisy.assign(optical_density=noisy["optical_density"].where(noisy["energy"] != 512)).chunk(y=3)
+    lazy = xstxm.denoise(lost)
+    with pytest.raises(SchemaError, match=r"stack\.optical_density\.count\(\['y', 'x'\]\) says how many") as caught:
+        lazy.compute()
+    counting = re.search(r"stack\.optical_density\.count\(\['y', 'x'\]\)", str(caught.value))[0]
+    count = eval(counting, {"stack": lost}).compute()
+    assert count["energy"].values[count == 0].tolist() == [512.0]
 
 
 @pytest.mark.parametrize("method", ["nlm", "tv"])

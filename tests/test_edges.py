@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -19,7 +21,7 @@ from xstxm.errors import (
 )
 
 ENERGY = np.concatenate([np.linspace(500, 512, 13), np.linspace(512.4, 524, 30), np.linspace(525, 545, 11)])
-WINDOWS = {"pre_edge": (500, 511), "post_edge": (530, 545)}
+WINDOWS = {"pre_edge": (500, 511), "post_edge": (530, 545), "pre_order": 1}
 SHAPE = np.where(ENERGY < 512, 0.0, np.where(ENERGY > 526, 1.0, 1 + np.sin((ENERGY - 512) / 14 * np.pi)))
 
 
@@ -100,6 +102,60 @@ def test_normalize_edge__is_numpy_polyfit_in_each_pixel(stack, orders):
         np.testing.assert_allclose(found["edge_step"][y, x], step, rtol=1e-7)
         expected = above / step if step > 0 else np.full(ENERGY.size, np.nan)
         np.testing.assert_allclose(found["normalized_absorption"][:, y, x], expected, rtol=1e-6, atol=1e-9)
+
+
+def pre_order_of(result):
+    return re.search(r"pre_order=(\d): .*", result.attrs["history"])
+
+
+def test_normalize_edge__draws_a_slope_unasked_where_it_costs_little(stack):
+    step, long = {"post_edge": (526, 530)}, {"pre_edge": (500, 511)}
+    chosen = {}
+    for name, asked in {
+        "as long as the gap": {**long, "edge": 512, "pre_edge": (-12, -1), "post_edge": (2, 33), "post_order": 1},
+        "short": {"pre_edge": (508, 511), **step},
+        "far from the step": {**long, "post_edge": (540, 545)},
+        "one energy": {"pre_edge": (511, 511), **step},
+    }.items():
+        found = xstxm.normalize_edge(noisy(stack, 0.02), **asked)
+        told = pre_order_of(found)
+        chosen[name] = told[0]
+        asked_for = xstxm.normalize_edge(noisy(stack, 0.02), **asked, pre_order=int(told[1]))
+        xr.testing.assert_equal(found["normalized_absorption"], asked_for["normalized_absorption"])
+        assert pre_order_of(asked_for) is None
+    assert {name: told.split(":")[0] for name, told in chosen.items()} == {
+        "as long as the gap": "pre_order=1",
+        "short": "pre_order=0",
+        "far from the step": "pre_order=0",
+        "one energy": "pre_order=0",
+    }
+    assert chosen["one energy"] == "pre_order=0: too few energies for a slope"
+    assert re.search(r"a slope makes the error of the step [\d.]+ times as large", chosen["short"])
+
+
+@given(st.floats(1, 30), st.floats(1, 30), st.floats(3, 30))
+def test_normalize_edge__what_a_slope_costs_is_the_error_that_it_brings(length, gap, after):
+    energy = 500 + np.concatenate([np.linspace(0, length, 7), length + np.linspace(gap, gap + after, 9)])
+    windows = {"pre_edge": (500, 500 + length), "post_edge": (500 + length + gap, 500 + length + gap + after)}
+    values = np.concatenate([np.zeros(7), np.ones(9)])
+    one = as_stack(values, energy, optical_density_variance=xr.DataArray(np.full(16, 1e-8), dims="energy"))
+    level, straight, own = (
+        xstxm.normalize_edge(one, **windows, **asked) for asked in ({"pre_order": 0}, {"pre_order": 1}, {})
+    )
+    cost = float(straight["edge_step_stderr"] / level["edge_step_stderr"])
+    told = pre_order_of(own)
+    assert float(re.search(r"step ([\d.e+]+) times", told[0])[1]) == pytest.approx(cost, rel=0.006)
+    if abs(cost - 3) > 0.01:
+        assert int(told[1]) == (cost < 3)
+
+
+def test_normalize_edge__does_not_blank_a_stack_with_a_short_window_before_the_edge():
+    od = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    sample = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)["true_label"] >= 0
+    found = xstxm.normalize_edge(od, pre_edge=("508 eV", "512 eV"), post_edge=("526 eV", "528 eV"))
+    assert float(flagged(found, "below_noise").where(sample).mean()) < 0.05
+    sloping = xstxm.normalize_edge(od, pre_edge=("508 eV", "512 eV"), post_edge=("526 eV", "528 eV"), pre_order=1)
+    assert float(flagged(sloping, "below_noise").where(sample).mean()) > 0.5
 
 
 def test_normalize_edge__leaves_out_what_is_not_finite(stack):
@@ -203,7 +259,7 @@ def test_normalize_edge__constant_negative_and_missing_pixels_are_nan_with_the_r
 def test_normalize_edge__a_pixel_whose_noise_cannot_be_judged_is_flagged(stack):
     few = stack["optical_density"].sel(energy=[500, 501, 503, 545], method="nearest")
     few[1, 0, 0] = np.nan
-    found = xstxm.normalize_edge(few.to_dataset(), pre_edge=(500, 503), post_edge=(545, 545))
+    found = xstxm.normalize_edge(few.to_dataset(), pre_edge=(500, 503), post_edge=(545, 545), pre_order=1)
     assert flagged(found, "not_measured").values.nonzero() == (np.array([0]), np.array([0]))
     assert np.isnan(found["edge_step_stderr"][0, 0])
     assert np.isfinite(found["edge_step"]).all()
@@ -265,7 +321,7 @@ def test_normalize_edge__of_an_array_is_an_array_and_is_recorded(stack):
     found = xstxm.normalize_edge(stack["optical_density"], **WINDOWS)
     assert isinstance(found, xr.DataArray)
     assert found.name == "normalized_absorption"
-    assert "normalize_edge(pre_edge=[500, 511], post_edge=[530, 545])" in found.attrs["history"]
+    assert "normalize_edge(pre_edge=[500, 511], post_edge=[530, 545], pre_order=1)" in found.attrs["history"]
 
 
 @pytest.mark.parametrize(
@@ -292,6 +348,12 @@ def test_normalize_edge__of_an_array_is_an_array_and_is_recorded(stack):
             {"pre_edge": (500, 501), "post_edge": (545, 545)}, OptionError, "no residual to tell", id="no residual"
         ),
         pytest.param({"pre_edge": 500}, OptionError, "give the two limits", id="no window"),
+        pytest.param(
+            {"pre_edge": (500, 500), "post_edge": (545, 545), "pre_order": None},
+            OptionError,
+            r"pre_edge=\(500, 500\): 2 unknowns from 2 energies",
+            id="no residual by default",
+        ),
         pytest.param({"pre_edge": ("500 um**2", 511)}, IncompatibleUnitsError, "pre_edge is in", id="units"),
         pytest.param({"min_significance": -1}, OptionError, "standard errors of at least 0", id="negative"),
         pytest.param({"signal": "absorption"}, MissingVariableError, "'absorption' is missing", id="no signal"),
@@ -305,7 +367,7 @@ def test_normalize_edge__refuses(stack, asked, error, message):
 def test_normalize_edge__few_energies_are_enough_where_the_variance_is_known(stack):
     few = stack.sel(energy=[500, 501, 545], method="nearest")
     few = few.assign(optical_density_variance=few["optical_density"] * 0 + 1e-6)
-    found = xstxm.normalize_edge(few, pre_edge=(500, 501), post_edge=(545, 545))
+    found = xstxm.normalize_edge(few, pre_edge=(500, 501), post_edge=(545, 545), pre_order=1)
     np.testing.assert_allclose(found["normalized_absorption"][-1], 1)
 
 

@@ -16,6 +16,7 @@ from xstxm.errors import (
     MissingUnitsError,
     OptionError,
     SchemaError,
+    UnitsError,
 )
 
 KINDS = [
@@ -92,9 +93,33 @@ def test_interp_energy__moves_coordinates_along_energy(stack):
     assert "ring_current" in moved.coords
 
 
+def test_sel_energy__with_one_limit_says_what_was_asked(stack):
+    with pytest.raises(EnergyRangeError, match=r"^no energies up to 400 eV: the stack covers 505-530 eV$"):
+        xstxm.sel_energy(stack, None, 400)
+    with pytest.raises(EnergyRangeError, match=r"^no energies from 600 eV on: the stack covers"):
+        xstxm.sel_energy(stack, "600 eV")
+
+
+def test_interp_energy__of_repeats_says_what_to_type(stack):
+    repeats = stack.isel(energy=[0, 1, 1, 2])
+    with pytest.raises(
+        EnergyRangeError, match=r"holds an energy twice: average them with xstxm.merge_stacks"
+    ) as caught:
+        xstxm.interp_energy(repeats, [505.5])
+    assert ".drop_duplicates('energy')" in str(caught.value)
+    for once in (xstxm.merge_stacks([repeats]), repeats.drop_duplicates("energy")):
+        assert xstxm.interp_energy(once, [505.5]).sizes["energy"] == 1
+
+
 def test_interp_energy__never_beyond_the_stack(stack):
-    with pytest.raises(EnergyRangeError, match="the stack covers 505-530 eV"):
-        xstxm.interp_energy(stack, [500.0])
+    with pytest.raises(EnergyRangeError, match="500 eV lies outside the stack, which covers 505-530 eV"):
+        xstxm.interp_energy(stack, [500.0, 512.0])
+    asked = ["0.5 keV", *np.linspace(531, 540, 10)]
+    named = "500, 531, 532, 533, 534, ... eV lie outside the stack, which covers 505-530 eV: leave out what does"
+    for given_stack in (stack, stack["intensity"], stack.isel(energy=slice(None, None, -1))):
+        with pytest.raises(EnergyRangeError, match=named):
+            xstxm.interp_energy(given_stack, asked)
+    assert xstxm.interp_energy(stack, [505.0, 530.0]).sizes["energy"] == 2
 
 
 def test_interp_energy__no_energies(stack):
@@ -291,6 +316,13 @@ def test_interp_energy__refuses_numbers_that_are_names(stack):
         xstxm.interp_energy(stack.assign(duplicate_of=labels), [516.1])
 
 
+def test_calibrate_energy__features_and_an_array_of_shifts(stack):
+    with pytest.raises(OptionError, match="leave those out"):
+        xstxm.calibrate_energy(stack, xr.DataArray([0.0, 0.1], dims="energy"), features={518: 519})
+    moved = xstxm.calibrate_energy(stack, features={xr.DataArray(518.0).item(): xr.DataArray(519.0)})
+    np.testing.assert_allclose(moved["energy"], stack["energy"] + 1)
+
+
 def test_calibrate_energy__errors_without_features(stack):
     with pytest.raises(OptionError, match="they belong to features="):
         xstxm.calibrate_energy(stack, 0.2, feature_errors=[0.1])
@@ -300,7 +332,18 @@ def test_calibrate_energy__errors_without_features(stack):
     ("features", "error", "message"),
     [
         pytest.param({"600 eV": "601 eV"}, EnergyRangeError, "at 600 eV: the stack covers", id="outside the stack"),
-        pytest.param({515.0: 0.5153}, OptionError, "are they in eV", id="keV typed for eV"),
+        pytest.param(
+            {"515 eV": 0.5153}, OptionError, r"^features=\{'515 eV': 0.5153\}: .*are they in eV", id="keV for eV"
+        ),
+        pytest.param(
+            {"515 eV": "516 eV", 516.0: 515}, OptionError, r"^features=\{'515 eV': '516 eV', 516", id="swapped"
+        ),
+        pytest.param(
+            {"515 eV": xr.DataArray([515.0, 516.0], dims="energy")},
+            UnitsError,
+            r"^known energy is <DataArray \(energy: 2\)>: give one finite number, or one with a unit as '515 eV'$",
+            id="array",
+        ),
     ],
 )
 def test_calibrate_energy__refuses_features_that_cannot_be(stack, features, error, message):

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from typing import Literal
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from xstxm import errors
 from xstxm.errors import OptionError, require_number, require_whole
@@ -64,13 +66,39 @@ def test_warn__points_at_the_line_of_the_caller():
     assert caught[0].filename == __file__
 
 
+def test_messages__show_what_was_given_in_few_words():
+    stack = xr.DataArray(np.zeros((20, 30, 40)), dims=("energy", "y", "x"))
+    shown = {
+        "<DataArray (energy: 20, y: 30, x: 40)>": stack,
+        "<Dataset (energy: 20, y: 30, x: 40)>": stack.to_dataset(name="intensity"),
+        "0.0": stack[0, 0, 0],
+        "2.5": np.float64(2.5),
+        "'515 eV'": "515 eV",
+        "{'x': (1, 2)}": {"x": (1, 2)},
+    }
+    for text, value in shown.items():
+        assert str(OptionError("at", value, "no")) == f"at={text}: no"
+    for value in (stack.values, {"x": stack}, list(range(1000)), "x" * 1000):
+        told = str(OptionError("at", value, "no"))
+        assert len(told) < 120
+        assert "\n" not in told
+
+
+def test_check_choice__of_an_array_is_a_wrong_word():
+    array = xr.DataArray(np.zeros(3), dims="energy")
+    with pytest.raises(errors.ChoiceError, match=r"^unknown method <DataArray \(energy: 3\)>: use 'a' or 'b'$"):
+        errors.check_choice("method", array, Literal["a", "b"])
+    with pytest.raises(errors.ChoiceError, match=r"^unknown method \['a'\]"):
+        errors.check_choice("method", ["a"], Literal["a", "b"])
+
+
 @pytest.mark.parametrize("value", [np.nan, "3", None, True, np.True_, [3], 2.5, np.inf, 1, 8], ids=str)
 def test_require_whole__refuses(value):
     with pytest.raises(OptionError, match=r"^window=.*: give a whole number from 2 to 7, the pixels$"):
         require_whole("window", value, 2, 7, "the pixels")
 
 
-@pytest.mark.parametrize("value", [3, 3.0, np.int16(3), np.float32(3), np.uint8(3)])
+@pytest.mark.parametrize("value", [3, 3.0, np.int16(3), np.float32(3), np.uint8(3), np.array(3), xr.DataArray(3.0)])
 def test_require_whole__takes_any_whole_number(value):
     found = require_whole("window", value)
     assert (type(found), found) == (int, 3)

@@ -246,7 +246,9 @@ WHOLE = {
     "bin_pixels factor": lambda v: xstxm.bin_pixels(counts(), v),
     "denoise n_components": lambda v: xstxm.denoise(density(), n_components=[v] if v is None else v),
     "denoise order": lambda v: xstxm.denoise(density(), "savgol", order=[v] if v is None else v),
-    "normalize_edge pre_order": lambda v: xstxm.normalize_edge(density(), **{**EDGE, "pre_order": v}),
+    "normalize_edge pre_order": lambda v: xstxm.normalize_edge(
+        density(), **{**EDGE, "pre_order": [v] if v is None else v}
+    ),
     "nmf n_components": lambda v: xstxm.nmf(density(), v),
     "nmf n_starts": lambda v: xstxm.nmf(density(), 2, n_starts=v),
     "mcr max_iterations": lambda v: xstxm.mcr(density(), 2, max_iterations=v),

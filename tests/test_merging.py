@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from laziness import raise_if_dask_computes
 
 import xstxm
-from xstxm.conventions import QUALITY_FLAGS, flag_attrs
+from xstxm.conventions import FRAME_FLAGS, QUALITY_FLAGS, flag_attrs
 from xstxm.errors import (
+    AlignmentWarning,
     ChoiceError,
     EnergyRangeError,
     IncompatibleUnitsError,
@@ -225,12 +226,23 @@ def test_merge_stacks__leaves_out_attributes_that_differ(halves):
             id="rate",
         ),
         pytest.param(lambda s: s.drop_vars("dwell_time"), MissingCoordinateError, "stack 2 lacks it", id="dwell"),
-        pytest.param(lambda s: s.rename(intensity="counts"), MissingVariableError, "counts", id="variable"),
+        pytest.param(
+            lambda s: s.rename(intensity="counts"),
+            MissingVariableError,
+            r"'counts' is missing \(found: dwell_time, intensity\): the first lacks it",
+            id="variable",
+        ),
         pytest.param(
             lambda s: s.assign(extra=s["intensity"] * 1),
             MissingVariableError,
-            "the first lacks it",
+            r"'extra' is missing \(found: dwell_time, intensity\): the first lacks it",
             id="extra variable",
+        ),
+        pytest.param(
+            lambda s: s.drop_vars("intensity"),
+            MissingVariableError,
+            r"'intensity' is missing \(found: dwell_time\): stack 2 lacks it",
+            id="no variable",
         ),
         pytest.param(lambda s: s.assign(image=s["intensity"][0]), SchemaError, "'image' differs between", id="image"),
         pytest.param(
@@ -241,7 +253,7 @@ def test_merge_stacks__leaves_out_attributes_that_differ(halves):
             "scaled to 300 mA, that of the first to None",
             id="current",
         ),
-        pytest.param(lambda s: s["intensity"], OptionError, "give stacks, or arrays, not both", id="mixed"),
+        pytest.param(lambda s: s["intensity"], OptionError, "give Datasets, or DataArrays, not both", id="mixed"),
     ],
 )
 def test_merge_stacks__refuses(halves, change, error, message):
@@ -250,8 +262,13 @@ def test_merge_stacks__refuses(halves, change, error, message):
 
 
 def test_merge_stacks__refuses_nothing_a_typo_and_labels(stack):
-    with pytest.raises(OptionError, match="give stacks"):
+    with pytest.raises(OptionError, match="give Datasets"):
         xstxm.merge_stacks([])
+    for one in (stack, stack["intensity"], "stack.hdr", None):
+        with pytest.raises(OptionError, match=r"give .*merge_stacks\(\[a, b\]\)"):
+            xstxm.merge_stacks(one)
+    with pytest.raises(OptionError, match=r"stacks='<dataset \(energy: 42, y: 6, x: 9\) with intensity>': give a list"):
+        xstxm.merge_stacks(stack)
     with pytest.raises(ChoiceError, match="did you mean 'average'"):
         xstxm.merge_stacks([stack], repeats="averge")
     labels = xr.zeros_like(stack["intensity"], dtype=int).assign_attrs(flag_values=[0])
@@ -292,3 +309,119 @@ def test_merge_stacks__an_average_of_repeats_is_no_repeat(stack):
     dark = xr.where(kept["energy"] == kept["energy"][3], np.int16(4), np.int16(0))
     flags = (kept["frame_quality"] | dark).assign_attrs(kept["frame_quality"].attrs)
     assert np.flatnonzero(xstxm.merge_stacks([kept.assign(frame_quality=flags)])["frame_quality"]).tolist() == [3]
+
+
+def with_flags(stack, name, *raised):
+    """Return the stack with flags of each frame (energy), or each pixel, all the same."""
+    known = FRAME_FLAGS if name == "frame_quality" else QUALITY_FLAGS
+    bits = np.int16(sum(known[flag] for flag in raised))
+    over = stack["energy"] if name == "frame_quality" else stack["intensity"].isel(energy=0, drop=True)
+    return stack.assign({name: xr.full_like(over, bits, dtype="int16").assign_attrs(flag_attrs(known, masks=True))})
+
+
+def flags_of(merged, name):
+    known = FRAME_FLAGS if name == "frame_quality" else QUALITY_FLAGS
+    values = np.unique(merged[name])
+    assert values.size == 1
+    return {flag for flag, bit in known.items() if values[0] & bit}
+
+
+PARTS = {"frame_quality": "partly_measured", "quality": "outside_overlap"}
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
+@pytest.mark.parametrize("name", ["frame_quality", "quality"])
+def test_merge_stacks__an_average_has_a_value_where_any_repeat_has_one(stack, name, lazy):
+    part = PARTS[name]
+    cases = [
+        (["not_measured"], [], set()),
+        ([part], [], set()),
+        (["not_measured"], ["not_measured"], {"not_measured"}),
+        (["not_measured"], [part], {part}),
+        (["not_measured", part], ["not_measured"], {"not_measured", part}),
+    ]
+    for first, second, expected in cases:
+        repeats = [with_flags(stack, name, *raised) for raised in (first, second)]
+        repeats = [repeat.chunk(energy=10) for repeat in repeats] if lazy else repeats
+        assert flags_of(xstxm.merge_stacks(repeats), name) == expected
+        assert flags_of(xstxm.merge_stacks(repeats[::-1]), name) == expected
+
+
+@pytest.mark.parametrize("name", ["frame_quality", "quality"])
+def test_merge_stacks__what_went_into_an_average_is_told(stack, name):
+    known = FRAME_FLAGS if name == "frame_quality" else QUALITY_FLAGS
+    no_value = {"not_measured", "partly_measured", "outside_overlap", "below_noise", "outside_window", "poor_fit"}
+    repeated = {"duplicate_frame", "duplicate_energy"}
+    for flag in known:
+        merged = xstxm.merge_stacks([with_flags(stack, name), with_flags(stack, name, flag)])
+        assert flags_of(merged, name) == (set() if flag in no_value | repeated else {flag})
+
+
+def test_merge_stacks__energies_of_one_stack_keep_its_missing_pixels(stack, halves):
+    lost = [with_flags(halves[0], "quality", "not_measured"), with_flags(halves[1], "quality")]
+    assert flags_of(xstxm.merge_stacks(lost), "quality") == {"not_measured"}
+    partly = [with_flags(stack, "quality", "not_measured"), with_flags(stack.isel(energy=slice(5)), "quality")]
+    assert flags_of(xstxm.merge_stacks(partly), "quality") == {"not_measured"}
+    partly = [with_flags(stack, "quality"), with_flags(stack.isel(energy=slice(5)), "quality", "not_measured")]
+    assert flags_of(xstxm.merge_stacks(partly), "quality") == set()
+    assert flags_of(xstxm.merge_stacks(partly, repeats="keep"), "quality") == {"not_measured"}
+    unjudged = [with_flags(stack, "quality", "not_measured"), stack]
+    assert flags_of(xstxm.merge_stacks(unjudged), "quality") == {"not_measured"}
+
+
+def test_merge_stacks__flags_of_averages_are_those_of_averaged_data():
+    """Two repeats with holes in different places: the flags are what `optical_density` finds in the average."""
+    stack = xstxm.testing.simulate_stack(shape=(12, 14), seed=0)
+    stack = stack[["intensity"]].assign(i0=stack["true_i0"])
+    repeats = [stack.copy(deep=True), stack.copy(deep=True)]
+    repeats[0].intensity[3, 2:5] = np.nan
+    repeats[1].intensity[3, 4:7] = np.nan
+    repeats = [xstxm.optical_density(repeat) for repeat in repeats]
+    merged = xstxm.merge_stacks(repeats)
+    again = xstxm.optical_density(merged.drop_vars(["optical_density", "quality"]))
+    bit = QUALITY_FLAGS["not_measured"]
+    np.testing.assert_array_equal(merged["quality"] & bit, again["quality"] & bit)
+    assert np.flatnonzero((merged["quality"] & bit).any("x")).tolist() == [4]
+
+
+@pytest.fixture
+def drifting():
+    return [xstxm.testing.simulate_stack(shape=(40, 44), drift="60 nm", seed=1)[["intensity"]].isel(energy=part)
+            for part in (slice(0, 12), slice(12, 24))]  # fmt: skip
+
+
+def test_merge_stacks__aligned_each_onto_itself_is_told(drifting):
+    each = [part.stxm.align("neighbours") for part in drifting]
+    with pytest.warns(AlignmentWarning, match=r"stacks 1 and 2 were aligned each onto a frame of its own: .*'keep'"):
+        merged = xstxm.merge_stacks(each)
+    assert {"shift_y", "shift_x"} <= {*merged.coords}
+    with pytest.warns(AlignmentWarning, match="stack 2 was not aligned and others were"):
+        merged = xstxm.merge_stacks([each[0], drifting[1]])
+    with pytest.warns(AlignmentWarning, match="stack 1 was not aligned and others were"):
+        other = xstxm.merge_stacks([drifting[1], each[0]])
+    for both in (merged, other.isel(energy=[*range(12, 24), *range(12)])):
+        np.testing.assert_array_equal(both["shift_x"], [*each[0]["shift_x"].values, *np.zeros(12)])
+        assert both["shift_x"].attrs["units"] == "um"
+
+
+def test_merge_stacks__a_frame_that_was_turned_did_not_hold_still(drifting):
+    turned = {"magnification": 1.01, "rotation": 0.2, "shift_y": 0.0, "shift_x": 0.0}
+    moved = drifting[0].assign_coords({name: ("energy", np.full(12, value)) for name, value in turned.items()})
+    single = drifting[1].isel(energy=[0])
+    merged = xstxm.merge_stacks([moved, single])
+    assert {name: float(merged[name][-1]) for name in turned} == {**dict.fromkeys(turned, 0.0), "magnification": 1.0}
+    assert set(turned) <= {*merged.coords}
+    with pytest.warns(AlignmentWarning, match="each onto a frame of its own"):
+        xstxm.merge_stacks(
+            [moved.assign_coords(rotation=("energy", np.zeros(12)), magnification=moved["rotation"] * 0 + 1), single]
+        )
+
+
+def test_merge_stacks__does_what_its_warning_says(drifting):
+    whole = xstxm.merge_stacks(drifting, repeats="keep").stxm.align("neighbours")
+    xstxm.merge_stacks([whole])
+    first = drifting[0].stxm.align("neighbours")
+    image = first["intensity"].isel(energy=0)
+    xstxm.merge_stacks([first, drifting[1].stxm.align(reference=image)])
+    single = drifting[0].isel(energy=[0])
+    xstxm.merge_stacks([single, drifting[1].stxm.align(reference=single["intensity"].isel(energy=0))])

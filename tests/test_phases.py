@@ -282,13 +282,13 @@ def test_phase_map__mask_of_the_stack_is_used(noisy, references, i0):
 def test_phase_map__of_an_unmeasured_frame_says_so(noisy, i0):
     od = noisy.stxm.optical_density(i0)
     od["optical_density"][7] = np.nan
-    with pytest.raises(SchemaError, match="0 pixels hold sample and are finite at every energy"):
+    with pytest.raises(SchemaError, match=r"at 512 eV none of the 54 pixels is.*drop_isel\(energy=\[7\]\)"):
         od.stxm.phase_map()
 
 
 @pytest.mark.parametrize("kwargs", [{"n_phases": 2.5}, {"n_phases": 0}, {"n_components": 0}])
 def test_phase_map__refuses_numbers_that_are_none(simulated, kwargs):
-    with pytest.raises(OptionError, match="a whole number from 1"):
+    with pytest.raises(OptionError, match=r"give a whole number (of 1 or more|from 1 to 120)"):
         xstxm.phase_map(simulated, **kwargs)
 
 

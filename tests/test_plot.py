@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import dask.array
 import numpy as np
 import pytest
@@ -145,6 +147,109 @@ def test_image__prefers_optical_density(stack, i0):
     assert plot.image(od, 515.0, signal="intensity").vdims[0].label == "Transmitted intensity [counts]"
 
 
+@pytest.fixture
+def signed() -> xr.Dataset:
+    """What `difference_map` gives, with both signs, one outlier and one pixel without a value."""
+    values = np.linspace(-1.0, 3.0, 500).reshape(20, 25)
+    values[0, 0], values[3, 4] = 100.0, np.nan
+    at = {
+        dim: (dim, np.arange(n) * 0.1, {"units": "um", "long_name": f"{dim} position"})
+        for dim, n in zip("yx", values.shape, strict=True)
+    }
+    attrs = {"units": "count", "long_name": "Difference"}
+    return xr.DataArray(values, dims=("y", "x"), coords=at, attrs=attrs).to_dataset(name="difference")
+
+
+def test_image__of_what_has_a_sign_lies_about_zero_whatever_the_outliers(signed):
+    image = plot.image(signed)
+    low, high = style(image, "plot")["clim"]
+    assert low == -high
+    assert 2.9 < high < 3.1
+    assert style(image)["cmap"] == "RdBu_r"
+    assert image.vdims[0].label == "Difference [counts]"
+    np.testing.assert_array_equal(image.dimension_values(2, flat=False), signed["difference"])
+
+
+@pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
+def test_image__pixel_without_a_value_has_a_colour_of_its_own(signed, backend):
+    assert style(plot.image(signed), "plot", backend)["clipping_colors"] == {"NaN": "#9e9e9e"}
+    assert style(plot.image(signed, cmap="gray"), "plot", backend)["clipping_colors"] == {"NaN": "#e3c78f"}
+
+
+def test_image__pixel_without_a_value_is_seen_in_a_picture(signed):
+    (axes,) = hv.render(plot.image(signed), backend="matplotlib").axes[:1]
+    artist = axes.images[0]
+    drawn = artist.to_rgba(artist.get_array())
+    missing = np.isnan(np.ma.filled(artist.get_array(), np.nan))
+    assert missing.sum() == 1
+    np.testing.assert_allclose(drawn[missing][0, :3], 0x9E / 255, atol=0.01)
+    assert np.abs(drawn[~missing][:, :3] - 0x9E / 255).max(axis=1).min() > 0.05
+
+
+def test_image__colour_bar_in_a_picture_is_labelled_and_points_at_what_it_leaves_out(signed):
+    figure = hv.render(plot.image(signed), backend="matplotlib")
+    (bar,) = figure.axes[0].child_axes
+    assert bar.get_ylabel() == "Difference [counts]"
+    assert bar._colorbar.extend == "max"
+    figure = hv.render(plot.image(signed, clim=(-100, 100)), backend="matplotlib")
+    assert figure.axes[0].child_axes[0]._colorbar.extend == "neither"
+    assert not hv.render(plot.image(signed, colorbar=False), backend="matplotlib").axes[0].child_axes
+
+
+def test_image__a_slider_moves_colour_bar_and_scale_bar_along(stack):
+    shown = hv.renderer("matplotlib").get_plot(plot.image(stack))
+    shown.update((515.0,))
+    (axes,) = shown.state.axes[:1]
+    assert len(axes.child_axes) == 1
+    assert sum(type(artist).__name__ == "AnchoredSizeBar" for artist in axes.artists) == 1
+    assert axes.child_axes[0].get_ylim() == shown.handles["artist"].get_clim()
+
+
+def test_image__draws_the_quantity_that_names_a_result(density):
+    od = xr.concat([density, 1.1 * density], "polarization").assign_coords(polarization=["a", "b"])
+    results = {
+        "Difference": xstxm.difference_map(density, 517.0, 505.0),
+        "Ratio": xstxm.ratio_map(density, 517.0, 519.0, min_denominator=0.01),
+        "Peak energy [eV]": xstxm.peak_map(density, (514.6, 519.4)),
+        "Edge energy [eV]": xstxm.edge_map(density, (512, 517), method="derivative"),
+        "Dichroism": xstxm.dichroism(od.assign_attrs(density.attrs), plus="a", minus="b").isel(energy=3),
+    }
+    for expected, result in results.items():
+        for kind in (result, result.chunk(x=4)):
+            assert kind.stxm.plot.image().vdims[0].label == expected
+    height = results["Peak energy [eV]"].stxm.plot.image(signal="peak_height")
+    assert height.vdims[0].name == "peak_height"
+
+
+def test_image__dichroism_at_an_energy(density):
+    od = xr.concat([density, 1.1 * density], "polarization").assign_coords(polarization=["a", "b"])
+    result = xstxm.dichroism(od.assign_attrs(density.attrs), plus="a", minus="b")
+    image = plot.image(result, "517 eV", signal="dichroism_asymmetry")
+    assert style(image)["cmap"] == "RdBu_r"
+    assert style(image, "plot")["title"] == "517.00 eV"
+
+
+def test_image__of_flags_keeps_the_rare_ones():
+    flags = np.zeros((40, 50), "int16")
+    flags[0, 0] = 64
+    at = {dim: (dim, np.arange(float(n)), {"units": "um"}) for dim, n in zip("yx", flags.shape, strict=True)}
+    image = plot.image(xr.DataArray(flags, dims=("y", "x"), coords=at, name="quality"))
+    assert "clim" not in style(image, "plot")
+
+
+def test_image__of_a_map_without_values_is_drawn(signed):
+    empty = signed * np.nan
+    hv.render(plot.image(empty), backend="matplotlib")
+    hv.render(plot.image(empty["difference"].rename("other")), backend="bokeh")
+
+
+def test_image__of_a_dataset_with_nothing_known_says_what_there_is(density, references):
+    fit = xstxm.fit(density, references)[["residual_rms", "r_factor"]]
+    with pytest.raises(MissingVariableError, match=r"found: residual_rms, r_factor.*pass signal='residual_rms'"):
+        plot.image(fit)
+    assert plot.image(fit, signal="r_factor").vdims[0].label == "R-factor"
+
+
 def test_phase_map__draws_each_kind_of_pixel(labelled):
     image = plot.phase_map(labelled).get(0)
     drawn = image.dimension_values(2, flat=False)
@@ -165,6 +270,19 @@ def test_phase_map__legend_names_what_is_there(labelled):
     decided = labelled.assign(phase_label=labelled["phase_label"].clip(-1))
     figure = bokeh_figure(plot.phase_map(decided))
     assert [item.label.value for item in figure.legend[0].items] == ["A", "B"]
+
+
+@pytest.mark.parametrize("opacity", ["none", "confidence"])
+def test_phase_map__keeps_the_units_of_its_axes(labelled, opacity):
+    image = plot.phase_map(labelled, opacity=opacity).get(0)
+    assert [dim.label for dim in image.kdims] == ["x position [µm]", "y position [µm]"]
+    assert style(image, "plot")["scalebar"]
+
+
+def test_phase_map__more_phases_than_colours_is_an_error(labelled):
+    many = labelled.drop_vars("phase").assign_coords(phase=[f"P{k}" for k in range(25)])
+    with pytest.raises(SchemaError, match=r"a map of 25 classes, and 24 colours"):
+        plot.phase_map(many)
 
 
 def test_phase_map__confidence_fades(labelled):
@@ -240,6 +358,18 @@ def test_spectra__fit_of_an_image_says_to_select_a_pixel(density, references):
     assert plot.spectra(xstxm.spectrum(density, {"x": 0.2, "y": 0.1}), fit=pixel)
 
 
+@pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
+def test_spectra__band_of_a_picture_has_its_colour_whichever_backend_is_in_use(density, backend):
+    current = hv.Store.current_backend
+    hv.Store.set_current_backend(backend)
+    try:
+        drawn = plot.spectra(xstxm.spectrum(density, {"x": (0.15, 0.4), "y": (0.0, 0.2)}))
+    finally:
+        hv.Store.set_current_backend(current)
+    band = hv.render(drawn, backend="matplotlib").axes[0].collections[0]
+    np.testing.assert_allclose(band.get_facecolor()[0], [0x80 / 255] * 3 + [0.25], atol=1e-6)
+
+
 def test_spectra__references_with_gaps_are_drawn_where_they_have_data(references):
     gappy = references.copy(deep=True)
     gappy["absorption"][0, :5] = np.nan
@@ -268,8 +398,22 @@ def test_save__leaves_the_old_picture_where_drawing_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_save__page_needs_no_network_and_warns_of_nothing(tmp_path, stack, references, i0, caplog):
+    fit = xstxm.fit(xstxm.optical_density(stack, i0), references)
+    path = plot.save(plot.component_maps(fit), tmp_path / "maps.html")
+    page = path.read_text(encoding="utf-8")
+    assert not re.findall(r"""<(?:script|link)[^>]+(?:src|href)=["']https?:""", page)
+    assert "Amount" in page
+    assert list(tmp_path.iterdir()) == [path]
+    assert not [record for record in caplog.records if record.name.startswith("bokeh")]
+
+
+def test_save__page_of_a_slider_is_its_first_frame(tmp_path, stack):
+    assert "505.00 eV" in plot.save(plot.image(stack), tmp_path / "image.html").read_text(encoding="utf-8")
+
+
 def test_save__other_endings_are_refused(tmp_path, stack):
-    with pytest.raises(OptionError, match=r"pictures end in .png, .svg, .pdf"):
+    with pytest.raises(OptionError, match=r"pictures end in .png, .svg, .pdf, .html"):
         plot.save(plot.image(stack, 515.0), tmp_path / "image.docx")
 
 

@@ -141,6 +141,13 @@ def test_dichroism__chosen_from_more_than_two_and_along_another_dimension(od):
             lambda od: od.isel(polarization=[0, 1, 1]), {}, OptionError, "not two: name plus= and", id="three"
         ),
         pytest.param(
+            lambda od: od.isel(polarization=[0, 1, 1]),
+            {"plus": "left"},
+            OptionError,
+            "^minus=None: .*not two",
+            id="one of three",
+        ),
+        pytest.param(
             lambda od: od, {"plus": "up"}, OptionError, r"not there; .* holds \['left', 'right'\]", id="label"
         ),
         pytest.param(

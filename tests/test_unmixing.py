@@ -171,12 +171,16 @@ def test_unmixing__is_recorded_and_can_be_saved(mixed, verb, tmp_path):
         pytest.param(lambda od: od, 0, OptionError, "n_components=0", id="none"),
         pytest.param(lambda od: od, 2.5, OptionError, "n_components=2.5", id="not whole"),
         pytest.param(lambda od: od.isel(energy=[3]), 1, SchemaError, "two energies or more", id="one energy"),
-        pytest.param(lambda od: od * np.nan, 2, SchemaError, "no pixel is finite at every energy", id="all NaN"),
+        pytest.param(lambda od: od * np.nan, 2, SchemaError, "126 pixels hold no finite value", id="all NaN"),
         pytest.param(
-            lambda od: od.where(od["energy"] != 506), 2, SchemaError, "frames at 506 eV hold nothing", id="NaN frame"
+            lambda od: od.where(od["energy"] != 506),
+            2,
+            SchemaError,
+            "at 506 eV none of the 126 pixels is",
+            id="NaN frame",
         ),
         pytest.param(lambda od: od * 0 + 1, 2, OptionError, "hold 1 independent spectra", id="constant"),
-        pytest.param(lambda od: od * 0, 1, OptionError, "hold 0 independent spectra", id="zero"),
+        pytest.param(lambda od: od * 0, 1, SchemaError, "zero everywhere", id="zero"),
     ],
 )
 def test_unmixing__refuses(mixed, verb, change, n, error, message):
@@ -190,7 +194,7 @@ def test_unmixing__refuses_an_empty_mask_counts_and_a_missing_signal(mixed, stac
     nowhere = xr.zeros_like(mixed.isel(energy=0, drop=True), dtype=bool)
     with pytest.raises(SchemaError, match="no pixel is left to use"):
         verb(mixed.to_dataset().assign(mask=nowhere), 2)
-    with pytest.raises(SchemaError, match="no pixel is finite at every energy: check the mask"):
+    with pytest.raises(SchemaError, match="no finite value: check the mask"):
         verb(mixed.to_dataset().assign(mask=nowhere).chunk(), 2)
     with pytest.raises(MissingVariableError, match=r"call \.stxm\.optical_density\(\) first"):
         verb(stack, 2)
@@ -230,6 +234,53 @@ def test_unmixing__starts_are_compared(mixed, verb):
     assert result["component_angle"].attrs["units"] == "deg"
     alone = verb(mixed, 3, n_starts=1)
     assert bool(alone["component_angle"].isnull().all())
+    assert "NaN" in alone["component_angle"].attrs["comment"]
+
+
+def test_mcr__angle_is_nan_where_no_other_start_is_as_good(mixed, monkeypatch):
+    compared = xstxm.mcr(mixed, 3, n_starts=3)
+    assert bool(compared["component_angle"].notnull().all())
+    monkeypatch.setattr("xstxm._components.EQUAL", 0.0)
+    assert bool(xstxm.mcr(mixed, 3, n_starts=3)["component_angle"].isnull().all())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", None])
+def test_unmixing__refuses_a_seed_that_is_none(mixed, verb, seed):
+    with pytest.raises(OptionError, match=r"^seed=.*: give a whole number from 0 to"):
+        verb(mixed, 2, seed=seed)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_unmixing__of_a_single_spectrum_has_one_component(mixed, verb):
+    single = mixed.isel(y=0, x=0)
+    with pytest.raises(OptionError, match="from 1 to 1, the pixels that are finite at every energy"):
+        verb(single, 2)
+    assert verb(single, 1)["component_amount"].dims == ("component",)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_unmixing__says_what_limits_the_number_of_components(mixed, verb):
+    long = xr.concat([mixed, mixed.assign_coords(energy=mixed["energy"] + 50)], "energy").assign_attrs(mixed.attrs)
+    long["energy"].attrs["units"] = "eV"
+    with pytest.raises(
+        OptionError, match=r"^n_components=61: give a whole number from 1 to 60, the most that a fit takes$"
+    ):
+        verb(long, 61)
+    with pytest.raises(OptionError, match="from 1 to 3, the pixels that are finite at every energy"):
+        verb(mixed.isel(y=0, x=slice(3)), 5)
+    suggested = xstxm.pca(mixed, 4)["suggested_components"]
+    assert verb(mixed, suggested).sizes["component"] == int(suggested)
+
+
+def test_mcr__freedom_may_be_an_array_and_is_refused_without_references(mixed, references):
+    share = xr.DataArray(0.1)
+    given = xstxm.mcr(mixed, 3, references=references, freedom={"A": share}, n_starts=1)
+    expected = xstxm.mcr(mixed, 3, references=references, freedom={"A": 0.1}, n_starts=1)
+    xr.testing.assert_equal(given, expected)
+    for freedom in (0.1, {"A": 0.1}, xr.DataArray([0.1, 0.2], dims="reference")):
+        with pytest.raises(OptionError, match=r"^freedom="):
+            xstxm.mcr(mixed, 3, freedom=freedom)
 
 
 def test_nmf__is_the_factorisation_of_scikit_learn(mixed):
@@ -425,7 +476,7 @@ def test_mcr__free_amounts_may_be_negative(mixed):
     [
         ({"method": "nnsl"}, ChoiceError, "did you mean 'nnls'"),
         ({"spectra": "unimodel"}, ChoiceError, "did you mean 'unimodal'"),
-        ({"freedom": 0.1}, OptionError, "belongs to references, and none are given"),
+        ({"freedom": 0.1}, OptionError, "it belongs to references: pass references=... too"),
         ({"method": "lstsq", "spectra": "free"}, OptionError, "leaves nothing to resolve by"),
     ],
     ids=str,
@@ -436,7 +487,7 @@ def test_mcr__refuses(mixed, options, error, message):
 
 
 def test_mcr__refuses_references_that_do_not_fit(mixed, references):
-    with pytest.raises(OptionError, match="the 3 references are components, ask for more"):
+    with pytest.raises(OptionError, match="each of the 3 references is a component: ask for 3 or more"):
         xstxm.mcr(mixed, 2, references=references)
     with pytest.raises(ChoiceError, match="unknown reference in freedom 'D': use 'A', 'B' or 'C'"):
         xstxm.mcr(mixed, 3, references=references, freedom={"D": 0.1})

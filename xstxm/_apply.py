@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -115,6 +116,11 @@ def _by_series(func: Callable[..., np.ndarray], *blocks: np.ndarray, ndim: int) 
     return np.stack([_by_series(func, *parts, ndim=ndim) for parts in zip(*blocks, strict=True)])
 
 
+def pixels_last(values: np.ndarray) -> np.ndarray:
+    """Return an array (..., energy) as (energy, pixels)."""
+    return np.moveaxis(values, -1, 0).reshape(values.shape[-1], math.prod(values.shape[:-1]))
+
+
 def equal_within(tolerance: float | str | None, unit: str) -> float:
     """Return the largest difference of equal energies in the unit of an axis; by default that of the options."""
     if tolerance is None:
@@ -173,13 +179,18 @@ def match_energy(
     ascending = other.isel({ENERGY: order})
     grid = source[order]
     if np.any(np.diff(grid) == 0):
-        raise EnergyRangeError(f"{what} holds an energy twice: average or drop the repeats first")
+        do = "average them with xstxm.merge_stacks([...]), or keep the first with .drop_duplicates('energy')"
+        raise EnergyRangeError(f"{what} holds an energy twice: {do}")
     low, high = grid[0] - limit, grid[-1] + limit
     outside = (target < low) | (target > high)
     if outside.any() and not extrapolate:
         raise EnergyRangeError(
             f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}: "
-            f"use sel_energy({float(grid[0]):g}, {float(grid[-1]):g}) on the stack first"
+            + (
+                "give one that was measured at these energies"
+                if outside.all()
+                else f"use sel_energy({grid[0]:.10g}, {grid[-1]:.10g}) on the stack first"
+            )
         )
     if outside.any():
         warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)

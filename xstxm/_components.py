@@ -11,7 +11,16 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import require_single_chunk
 from xstxm._kernels.alternating import Factors
-from xstxm.conventions import ENERGY, REFERENCE, annotate, as_float, density_of, pixel_dims, require_energy
+from xstxm.conventions import (
+    ENERGY,
+    REFERENCE,
+    annotate,
+    as_float,
+    density_of,
+    nothing_usable,
+    pixel_dims,
+    require_energy,
+)
 from xstxm.errors import ConvergenceWarning, OptionError, SchemaError, require_whole, warn
 from xstxm.fitting import MAX_REFERENCES, TERM, Method, fit_maps
 
@@ -39,36 +48,34 @@ def sample_spectra(od: xr.DataArray, n_pixels: int, seed: int) -> np.ndarray:
 
     dims = pixel_dims(od)
     finite: Any = np.isfinite(od)
-    usable, measured = dask.compute(finite.all(ENERGY), finite.any(dims))
+    usable, some = dask.compute(finite.all(ENERGY), finite.any(ENERGY))
     found = np.flatnonzero(np.asarray(usable))
     if not found.size:
-        raise SchemaError(_nothing_usable(measured))
+        raise nothing_usable(od, some if some.any() else xr.ones_like(some))
     if found.size > n_pixels:
         found = np.sort(np.random.default_rng(seed).choice(found, n_pixels, replace=False))
-    at = np.unravel_index(found, usable.shape)
+    at = np.unravel_index(found, usable.shape) if dims else ()
     pixels = {dim: xr.DataArray(index, dims="pixel") for dim, index in zip(dims, at, strict=True)}
     picked = od.isel(pixels) if dims else od.expand_dims("pixel")
     return np.ascontiguousarray(picked.transpose(ENERGY, "pixel"), dtype=float)
 
 
-def _nothing_usable(measured: xr.DataArray) -> str:
-    """Say why no pixel is finite at every energy."""
-    dead = np.asarray(measured[ENERGY])[~np.asarray(measured)]
-    unit = units.units_of(measured[ENERGY])
-    if 0 < dead.size < measured.size:
-        frames = ", ".join(f"{energy:g}" for energy in dead[:5]) + (", ..." if dead.size > 5 else "")
-        return f"no pixel is finite at every energy: the frames at {frames} {unit} hold nothing, drop them first"
-    return "no pixel is finite at every energy: check the mask and drop energies that were not measured"
-
-
 def require_components(data: np.ndarray, n_components: int, dtype: np.dtype, *, closed: bool = False) -> int:
     """Return the number of components, or say why the spectra (energy, pixel) do not hold as many."""
-    most = min(len(data) - 1, data.shape[1], MAX_REFERENCES)
-    n_components = require_whole("n_components", n_components, 1, most, f"below the {len(data)} energies")
+    limits = {
+        f"below the {len(data)} energies": len(data) - 1,
+        "the pixels that are finite at every energy": data.shape[1],
+        "the most that a fit takes": MAX_REFERENCES,
+    }
+    what = min(limits, key=limits.__getitem__)
+    n_components = require_whole("n_components", n_components, 1, limits[what], what)
     singular = np.linalg.svd(np.linalg.qr(data.T, mode="r"), compute_uv=False)
     rank = int((singular > 10 * np.finfo(dtype).eps * singular[0]).sum())
+    if not rank:
+        raise SchemaError("the stack is zero everywhere, it has no components: check signal=")
     if rank + closed < n_components:
-        raise OptionError("n_components", n_components, f"the pixels hold {rank} independent spectra, take no more")
+        told = f"the pixels hold {rank} independent spectra, ask for {rank + closed} at most"
+        raise OptionError("n_components", n_components, told)
     return n_components
 
 

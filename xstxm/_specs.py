@@ -385,7 +385,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "deg",
         "float",
         "Angle between starts",
-        "Largest angle between the spectrum and its like in another start with a residual as small; NaN without one.",
+        "Largest angle between the spectrum and its like in another start with a residual as small; NaN where no other start is as good.",
     ),
     ("convergence", ("iteration",), None, "float", "RMS residual", "Of the sampled pixels, after each iteration."),
     (

@@ -38,7 +38,7 @@ from xstxm.errors import (
 )
 from xstxm.noise import variance_of_counts
 from xstxm.provenance import describe, note, recorded
-from xstxm.roi import Region, region_mask
+from xstxm.roi import Region, used_region
 
 AutoRegion: TypeAlias = Literal["brightest"]
 Noise: TypeAlias = Literal["poisson", "residual"]
@@ -105,7 +105,7 @@ def estimate_i0(
         check_choice("region", region, AutoRegion)
         mask = _brightest(counts, fraction)
     else:
-        mask = region_mask(counts, region)
+        mask = used_region(counts, stack, region)
     inside = counts.where(mask)
     number = inside.count(dims)
     i0 = annotate(inside.mean(dims, skipna=True, dtype=float), "i0", units=unit)

@@ -144,7 +144,7 @@ class StxmAccessor:
         pre_edge: Window,
         post_edge: Window,
         edge: EnergyLike | None = None,
-        pre_order: int = 1,
+        pre_order: int | None = None,
         post_order: int = 0,
         min_significance: float = 3.0,
         signal: str = "optical_density",

@@ -227,8 +227,8 @@ def repair_pixels(
     Found are pixels whose behaviour along energy no sample has. The flicker is the median distance of a
     value from the mean of its neighbours in energy; values that are not finite are left out, and pixels with
     fewer than eight others are not judged, which the history says. A pixel is *stuck* where it flickers less than a
-    twentieth of its surroundings (5 x 5), *noisy* where it flickers more than five times as much, both
-    relative to the root of its mean; *dead* where its mean is below 2 % of the median image and of its
+    twentieth of its surroundings (5 x 5), *noisy* where its flicker over the root of its mean is more than five
+    times theirs; *dead* where its mean is below 2 % of the median image and of its
     surroundings; *hot* where it stands out from its neighbours, see `despike`, and exceeds the brightest
     hundredth of the pixels by a fifth. A dark or bright grain of one pixel follows the beam and is not bad.
 

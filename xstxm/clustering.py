@@ -12,9 +12,9 @@ from xstxm._apply import is_lazy, require_single_chunk
 from xstxm._kernels import moments
 from xstxm._partition import Choose, ClusterMethod, Partition
 from xstxm._sums import in_memory, pixel_sums
-from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, pixel_dims, require_energy
+from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, nothing_usable, pixel_dims, require_energy
 from xstxm.decomposition import COMPONENT, eigenspectra, floating, scores, second_moment, usable_pixels
-from xstxm.errors import OptionError, SchemaError, check_choice
+from xstxm.errors import OptionError, SchemaError, check_choice, require_whole
 from xstxm.fitting import Background, background_spectra
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, sample_threshold
@@ -176,15 +176,20 @@ def spectral_clusters(
 
     `called` is what messages call the number of clusters.
     """
-    _require_whole(called, n_clusters, 1)
-    _require_whole("max_clusters", max_clusters, 2)
+    if n_clusters is not None:
+        n_clusters = require_whole(called, n_clusters)
+    max_clusters, seed = require_whole("max_clusters", max_clusters, 2), require_whole("seed", seed, 0)
     if method == "hdbscan" and n_clusters is not None:
-        raise OptionError(called, n_clusters, "hdbscan finds the number by itself: leave it out")
+        raise OptionError(called, n_clusters, "method='hdbscan' finds the number by itself: leave it out")
     od = require_single_chunk(od, "cluster")
     projected, variance = _shape_scores(od, usable, background, n_components)
     amount = _amount(projected, od.sizes[ENERGY]).where(usable)
-    points, length, threshold = _sample_points(projected, amount, min_amount, normalize)
-    _require_sample(len(points), n_clusters, called)
+    points, length, threshold, finite = _sample_points(projected, amount, min_amount, normalize)
+    if not finite:
+        raise nothing_usable(od, usable)
+    _require_sample(len(points), finite, float(threshold))
+    if n_clusters is not None:
+        require_whole(called, n_clusters, 1, len(points), "the pixels of the sample")
     weight = length**2 if normalize == "thickness" else np.ones_like(length)
     if n_clusters is None and method != "hdbscan":
         n_clusters, worth = _partition.best_number(points, weight, method, choose, max_clusters, seed)
@@ -192,6 +197,7 @@ def spectral_clusters(
     found, labels = _partition_by_size(points, weight, n_clusters, method, seed, called)
     result = _maps(found, projected, variance, amount >= threshold, normalize)
     number = np.bincount(labels[labels >= 0], minlength=found.n_clusters)
+    note(f"{number.sum()} of {amount.size} pixels in clusters, of a total_amount of {float(threshold):.4g} or more")
     result = result.assign(_spectra(od, result["labels"], number))
     result["silhouette"] = CLUSTER, _partition.silhouettes(points, weight, labels, found.n_clusters, seed)
     result["stability"] = (), _partition.stability(points, weight, method, n_clusters, seed)
@@ -207,23 +213,20 @@ def _partition_by_size(
     labels = found.labels(points)
     different = np.unique(labels[labels >= 0]).size
     if different < found.n_clusters:
-        raise OptionError(called, n_clusters, f"the sample has {different} different shapes only")
+        raise OptionError(called, n_clusters, f"the sample has {different} different shapes only, ask for no more")
     return found.by_size(labels)
 
 
-def _require_whole(name: str, value: Any, least: int) -> None:
-    if value is not None and (isinstance(value, bool) or value != int(value) or value < least):
-        raise OptionError(name, value, f"a whole number from {least} to the pixels of the sample")
-
-
-def _require_sample(found: int, n_clusters: int | None, called: str) -> None:
-    if found < FEWEST_PIXELS:
+def _require_sample(sample: int, finite: int, threshold: float) -> None:
+    needed = f"{FEWEST_PIXELS} or more are needed to cluster"
+    if finite < FEWEST_PIXELS:
         raise SchemaError(
-            f"{found} pixels hold sample and are finite at every energy, too few to cluster: lower min_amount, or "
-            "drop energies that were not measured"
+            f"{finite} pixels inside mask and region are finite at every energy, {needed}: take larger ones"
         )
-    if n_clusters is not None and n_clusters > found:
-        raise OptionError(called, n_clusters, f"a whole number from 1 to the {found} pixels of the sample")
+    if sample < FEWEST_PIXELS:
+        raise SchemaError(
+            f"{sample} of {finite} pixels hold a total_amount of {threshold:.4g} or more, {needed}: pass a smaller min_amount"
+        )
 
 
 def _shape_scores(
@@ -236,11 +239,15 @@ def _shape_scores(
     """
     energy = require_energy(od)
     terms = np.asarray(background_spectra(background, energy).astype(float))
-    if energy.size - len(terms) < 2:
+    room = energy.size - len(terms)
+    if room < 2:
         raise SchemaError(
-            f"{energy.size} energies less {len(terms)} background terms leave no shape to group: give a stack of more "
-            "energies" + (", or background='none'" if len(terms) else "")
+            f"no shape to group: with {len(terms)} background terms {len(terms) + 2} energies are needed, the stack has "
+            f"{energy.size}" + (": pass background='none'" if len(terms) and energy.size > 1 else "")
         )
+    if n_components is not None:
+        what = "the energies" + (" less the background terms" if len(terms) else "")
+        n_components = require_whole("n_components", n_components, 1, room, what)
     flat = np.linalg.qr(terms.T)[0]
     import dask
 
@@ -260,14 +267,15 @@ def _amount(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
 
 def _sample_points(
     projected: xr.DataArray, amount: xr.DataArray, min_amount: float | None, normalize: str
-) -> tuple[np.ndarray, np.ndarray, xr.DataArray]:
-    """Return points (p, c), their lengths (p) and the threshold of the sample. Eager on the scores."""
+) -> tuple[np.ndarray, np.ndarray, xr.DataArray, int]:
+    """Return points (p, c), their lengths (p), the threshold of the sample, and how many pixels are finite. Eager on the scores."""
     scores, total = in_memory(projected, amount)
     threshold = sample_threshold(total, min_amount)
-    sample = np.asarray(np.isfinite(total) & (total >= threshold)).ravel()
+    finite = np.isfinite(total)
+    sample = np.asarray(finite & (total >= threshold)).ravel()
     own = np.asarray(scores) if is_lazy(projected) else np.array(scores, order="C")
     points, length = _shapes(_columns(own.reshape(len(own), -1), sample).T, normalize)
-    return points, length, threshold
+    return points, length, threshold, int(finite.sum())
 
 
 def _columns(values: np.ndarray, kept: np.ndarray) -> np.ndarray:

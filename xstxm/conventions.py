@@ -108,7 +108,8 @@ def dwell_time_of(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
         return None
     dwell = units.to_units(stack["dwell_time"].astype(float), "ms", "dwell_time")
     if dwell.__dask_graph__() is None and bool((dwell <= 0).any()):
-        raise OptionError("dwell_time", np.asarray(dwell).tolist(), "an exposure is above zero")
+        least = f"{float(dwell.min()):g} ms"
+        raise OptionError("dwell_time", least, "an exposure is above zero: assign_coords another, or drop_vars it")
     return dwell
 
 
@@ -295,6 +296,28 @@ def used_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.Dat
     if mask.__dask_graph__() is None and not bool(mask.any()):
         raise SchemaError("'mask' is False everywhere: no pixel is left to use")
     return array.where(mask)
+
+
+def nothing_usable(array: xr.DataArray, inside: xr.DataArray) -> SchemaError:
+    """Return the error of an array without a pixel inside that is finite at every energy: what to leave out. Eager."""
+    number = int(inside.sum())
+    if not number:
+        return SchemaError("no pixel lies inside both the mask and the region: change one of them")
+    there: Any = np.isfinite(array)
+    finite = np.asarray((there & inside).sum(pixel_dims(array)))
+    if finite.min() == finite.max():
+        if finite.any():
+            return SchemaError(f"each of the {number} pixels lacks some energy: leave out frames that lack many pixels")
+        return SchemaError(
+            f"the {number} pixels hold no finite value: check the mask, and the counts and I0 that they come from"
+        )
+    worst = np.flatnonzero(finite == finite.min())
+    energy = np.asarray(require_energy(array))[worst]
+    named = ", ".join(f"{value:g}" for value in energy[:5]) + (", ..." if energy.size > 5 else "")
+    return SchemaError(
+        f"no pixel is finite at every energy: at {named} {units.units_of(array[ENERGY])} {finite.min() or 'none'} of the "
+        f"{number} pixels is. Leave those frames out first, stack.drop_isel(energy={worst.tolist()})"
+    )
 
 
 def validate(obj: xr.Dataset, schema: str) -> None:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._apply import is_lazy, pixels_last, require_single_chunk
 from xstxm._kernels import moments
 from xstxm._sums import made_again, pixel_sums
 from xstxm.conventions import (
     ENERGY,
     SPECS,
     annotate,
+    nothing_usable,
     pixel_dims,
     require_energy,
     require_variable,
     signal_of,
     used_pixels,
 )
-from xstxm.errors import OptionError, SchemaError
+from xstxm.errors import require_whole
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, region_mask
 
@@ -80,7 +79,7 @@ def pca(
     OptionError
         `n_components` is not from 1 to the number of energies.
     SchemaError
-        No pixel is left; of a lazy result that shows as NaN.
+        No pixel is finite at every energy; it says which frames to leave out. Of a lazy result that shows as NaN.
     ChunkingError
         A large lazy stack with its energies in chunks.
 
@@ -117,13 +116,15 @@ def pca(
     array = floating(signal_of(stack, signal))
     energy = require_energy(array)
     density = units.units_of(array, f"{signal!r}")
-    _check_number(n_components, energy.size)
+    if n_components is not None:
+        n_components = require_whole("n_components", n_components, 1, energy.size, "the number of energies")
     usable = usable_pixels(array, stack, region)
     array = require_single_chunk(array, "the decomposition")
     sums = _sums(array, usable)
     if n_components is None or not is_lazy(sums):
         sums = sums.compute()
-        require_pixels(float(sums[-1, -1]), array, usable)
+        if not sums[-1, -1]:
+            raise nothing_usable(array, usable)
     if n_components is None:
         n_components = int(moments.decompose(np.asarray(sums), 1, center)[-2])
         note(f"{n_components} components above the noise floor")
@@ -154,33 +155,6 @@ def usable_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, region:
     if region is not None:
         inside = inside & region_mask(array, region)
     return inside.transpose(*pixel_dims(array)).reset_coords(drop=True)
-
-
-def require_pixels(number: float, array: xr.DataArray, usable: xr.DataArray) -> None:
-    """Raise an error that says why no pixel can be used."""
-    if number:
-        return
-    unmeasured = np.asarray(array.isnull().all(pixel_dims(array)))
-    if unmeasured.any() and not unmeasured.all():
-        unit = array[ENERGY].attrs.get("units", "")
-        named = ", ".join(f"{value:g}" for value in np.asarray(array[ENERGY])[unmeasured][:5])
-        raise SchemaError(
-            f"no pixel was measured at {named} {unit}: drop those energies first, e.g. .dropna('energy', how='all')"
-        )
-    inside = int(usable.sum())
-    raise SchemaError(
-        f"none of the {usable.size} pixels can be used: {inside} lie inside the mask and none of them is finite at every "
-        "energy"
-        if inside
-        else f"none of the {usable.size} pixels lies inside the mask: use another mask"
-    )
-
-
-def _check_number(n_components: Any, n_energies: int) -> None:
-    if n_components is None:
-        return
-    if isinstance(n_components, bool) or n_components != int(n_components) or not 1 <= n_components <= n_energies:
-        raise OptionError("n_components", n_components, f"a whole number from 1 to the {n_energies} energies")
 
 
 def second_moment(array: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
@@ -246,7 +220,6 @@ def eigenspectra(
     if n_components is None:
         above = int((values > moments.noise_floor(values, max(n_pixels, 1))).sum())
         n_components = min(max(above, least), most or len(values), len(values))
-    _check_number(n_components, len(values))
     basis = moments.positive_peaks(vectors.T[:n_components])
     component = np.arange(1, len(basis) + 1)
     return xr.DataArray(basis, dims=(COMPONENT, ENERGY), coords={COMPONENT: component, ENERGY: moment[ENERGY]})
@@ -272,8 +245,7 @@ def scores(array: xr.DataArray, basis: xr.DataArray) -> tuple[xr.DataArray, xr.D
 def _scores_block(spectra: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project an array with energy last."""
     *shape, n_energies = spectra.shape
-    pixels = np.moveaxis(spectra, -1, 0).reshape(n_energies, -1)
-    projected, rss = moments.project(pixels, basis.reshape(-1, n_energies).astype(spectra.dtype))
+    projected, rss = moments.project(pixels_last(spectra), basis.reshape(-1, n_energies).astype(spectra.dtype))
     degrees = max(n_energies - len(projected), 1)
     return np.moveaxis(projected.reshape(-1, *shape), 0, -1), (rss / degrees).reshape(shape)
 
@@ -319,10 +291,9 @@ def reconstruct(pca_result: xr.Dataset, n_components: int | None = None) -> xr.D
     images = require_variable(pca_result, "eigenimages", "call .stxm.pca() first")
     spectra = require_variable(pca_result, "eigenspectra", "call .stxm.pca() first").astype(images.dtype)
     held = images.sizes[COMPONENT]
-    number = held if n_components is None else n_components
-    if isinstance(number, bool) or number != int(number) or not 1 <= number <= held:
-        raise OptionError("n_components", n_components, f"a whole number from 1 to the {held} components of the result")
-    leading = {COMPONENT: slice(int(number))}
+    if n_components is not None:
+        held = require_whole("n_components", n_components, 1, held, "the components that the result holds")
+    leading = {COMPONENT: slice(held)}
     signal = xr.dot(spectra.isel(leading), images.isel(leading), dim=COMPONENT)
     signal = signal + pca_result["center_spectrum"].astype(images.dtype)
     name = str(pca_result.attrs.get("signal", "optical_density"))

@@ -9,19 +9,19 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._apply import is_lazy, pixels_last, require_single_chunk
 from xstxm._kernels import smoothing
 from xstxm.conventions import (
     ENERGY,
     as_float,
+    nothing_usable,
     replace_signal,
     require_energy,
     require_image,
     signal_of,
-    used_pixels,
     variance_of,
 )
-from xstxm.decomposition import eigenspectra, second_moment
+from xstxm.decomposition import eigenspectra, second_moment, usable_pixels
 from xstxm.errors import (
     MissingDependencyError,
     OptionError,
@@ -164,11 +164,11 @@ def denoise(
     array = signal_of(stack, signal)
     require_energy(array)
     if method in ("svd", "savgol") and array.sizes[ENERGY] < 2:
-        raise SchemaError(f"{method} needs two energies or more, the stack has {array.sizes[ENERGY]}: use nlm or tv")
+        found = f"the stack has {array.sizes[ENERGY]}"
+        raise SchemaError(f"{method!r} needs two energies or more, {found}: pass method='nlm' or method='tv'")
     floats, variance = as_float(array), variance_of(stack, signal)
     if method == "svd":
-        finite: Any = np.isfinite(used_pixels(floats, stack))
-        smooth, spread = _by_svd(floats, variance, finite.all(ENERGY), options["n_components"])
+        smooth, spread = _by_svd(floats, variance, usable_pixels(floats, stack), options["n_components"])
     elif method == "savgol":
         smooth, spread = _by_polynomials(floats, variance, options["window"], options["order"])
     else:
@@ -183,9 +183,11 @@ def _own_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a method; one given for another method is an error."""
     for name, value in options.items():
         if value is not None and name not in TAKES[method]:
-            owners = " and ".join(repr(owner) for owner, names in TAKES.items() if name in names)
-            raise OptionError(name, value, f"belongs to {owners}; {method!r} takes {', '.join(TAKES[method])}")
-    for name in ("n_components", "order", "patch_size", "patch_distance"):
+            owners = " and method=".join(repr(owner) for owner, names in TAKES.items() if name in names)
+            raise OptionError(
+                name, value, f"it belongs to method={owners}, {method!r} takes {', '.join(TAKES[method])}"
+            )
+    for name in ("order", "patch_size", "patch_distance"):
         if options[name] is not None:
             options[name] = require_whole(name, options[name], 0 if name == "order" else 1)
     if options["strength"] is not None:
@@ -212,7 +214,7 @@ def _along_energy(
 
 def _block(block: Any, n_arrays: int, *arrays: np.ndarray) -> Any:
     shape = arrays[0].shape
-    pixels = [np.moveaxis(array, -1, 0).reshape(shape[-1], -1) for array in arrays[:n_arrays]]
+    pixels = [pixels_last(array) for array in arrays[:n_arrays]]
     found = block(pixels[0], pixels[1] if n_arrays > 1 else None, *arrays[n_arrays:])
     placed = [np.moveaxis(array.reshape(shape[-1:] + shape[:-1]), 0, -1) for array in found[:n_arrays]]
     return placed[0] if n_arrays == 1 else tuple(placed)
@@ -233,22 +235,38 @@ def _by_polynomials(
         raise OptionError("window", window, "give a width above zero")
     whole = smoothing.local_polynomial(axis, width, degree, np.ones(axis.size, dtype=bool))
     if np.allclose(whole, np.eye(axis.size)):
-        raise OptionError(
-            "window",
-            window if window is not None else f"{width:g} {unit}",
-            f"nowhere does it hold more than {degree + 1} energies, nothing would change: widen it or lower the order",
-        )
+        raise _nothing_to_smooth(axis, unit, width, degree, window)
     matrix_of = functools.partial(smoothing.local_polynomial, axis, width, degree, whole=whole)
     return _along_energy(array, variance, functools.partial(smoothing.smooth_pixels, matrix_of=matrix_of))
 
 
+def _nothing_to_smooth(
+    axis: np.ndarray, unit: str, width: float, degree: int, window: EnergyLike | None
+) -> OptionError:
+    """Return the error of a window that nowhere holds more energies than a polynomial has coefficients."""
+    different = np.unique(axis)
+    told = f"no window of {width:g} {unit} holds more than {degree + 1} energies, nothing would change: "
+    if different.size <= degree + 1:
+        most = f"give at most {different.size - 2}, the stack has {different.size} different energies"
+        return OptionError(
+            "order", degree, told + (most if different.size > 2 else "they are too few, pass method='svd'")
+        )
+    least = 2 * np.sort(np.abs(different - different[:, None]), axis=1)[:, degree + 1].min()
+    do = f"pass window='{np.ceil(least * 1e3) / 1e3:g} {unit}' or more, or a lower order"
+    return OptionError("order", degree, told + do) if window is None else OptionError("window", window, told + do)
+
+
 def _by_svd(
-    array: xr.DataArray, variance: xr.DataArray | None, usable: xr.DataArray, n_components: int | None
+    array: xr.DataArray, variance: xr.DataArray | None, inside: xr.DataArray, n_components: int | None
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
     n_energies = array.sizes[ENERGY]
     if n_components is not None:
-        require_whole("n_components", n_components, 1, n_energies, "the number of energies")
+        n_components = require_whole("n_components", n_components, 1, n_energies, "the number of energies")
     whole = require_single_chunk(array, "denoise")
+    finite: Any = np.isfinite(whole)
+    usable = inside & finite.all(ENERGY)
+    if not is_lazy(usable) and not bool(usable.any()):
+        raise nothing_usable(whole, inside)
     moment = second_moment(whole, usable).drop_vars(ENERGY)
     basis = xr.apply_ufunc(
         functools.partial(_leading, n_components=n_components),
@@ -268,7 +286,10 @@ def _by_svd(
 def _leading(moment: np.ndarray, n_pixels: np.ndarray, *, n_components: int | None) -> np.ndarray:
     """Return the leading eigenspectra of a second moment, in as many rows as energies: their number may be open."""
     if not n_pixels:
-        raise SchemaError("no pixel is finite at every energy: drop energies that were not measured, see the mask too")
+        raise SchemaError(
+            "no pixel is finite at every energy: stack.optical_density.count(['y', 'x']) says how many are finite at each; "
+            "leave frames that lack many out first, e.g. stack.drop_isel(energy=[3])"
+        )
     labelled = xr.DataArray(moment, dims=(ENERGY, f"{ENERGY}_"), coords={ENERGY: np.arange(len(moment))})
     basis = np.asarray(eigenspectra(labelled, int(n_pixels), n_components))
     return np.concatenate([basis, np.zeros((len(moment) - len(basis), len(moment)))])
@@ -282,7 +303,7 @@ def _project(values: np.ndarray, variance: np.ndarray | None, basis: np.ndarray)
 def _by_frame(
     array: xr.DataArray, variance: xr.DataArray | None, method: str, options: dict[str, Any]
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
-    require_image(array, f"{method} works on frames (y, x); use svd or savgol")
+    require_image(array, f"{method!r} works on frames (y, x): pass method='svd' or method='savgol'")
     smoother = _frame_filter(method, options)
     arrays = [array] if variance is None else [array, variance]
     arrays = [require_single_chunk(require_single_chunk(a, "denoise", "y"), "denoise", "x") for a in arrays]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import require_single_chunk
+from xstxm._apply import pixels_last, require_single_chunk
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -22,8 +23,14 @@ from xstxm.conventions import (
 )
 from xstxm.energy import Window, window_at
 from xstxm.errors import OptionError, require_number, require_whole
-from xstxm.provenance import recorded
+from xstxm.provenance import note, recorded
 from xstxm.units import EnergyLike
+
+if TYPE_CHECKING:
+    from xstxm._kernels.edge_lines import EdgeLines
+
+_SLOPE_COST = 3.0
+"""Most that a slope of the pre-edge line may raise the error of the step for it to be taken unasked."""
 
 
 @overload
@@ -33,7 +40,7 @@ def normalize_edge(
     pre_edge: Window,
     post_edge: Window,
     edge: EnergyLike | None = ...,
-    pre_order: int = ...,
+    pre_order: int | None = ...,
     post_order: int = ...,
     min_significance: float = ...,
     signal: str = ...,
@@ -45,7 +52,7 @@ def normalize_edge(
     pre_edge: Window,
     post_edge: Window,
     edge: EnergyLike | None = ...,
-    pre_order: int = ...,
+    pre_order: int | None = ...,
     post_order: int = ...,
     min_significance: float = ...,
     signal: str = ...,
@@ -57,7 +64,7 @@ def normalize_edge(
     pre_edge: Window,
     post_edge: Window,
     edge: EnergyLike | None = None,
-    pre_order: int = 1,
+    pre_order: int | None = None,
     post_order: int = 0,
     min_significance: float = 3.0,
     signal: str = "optical_density",
@@ -77,7 +84,9 @@ def normalize_edge(
     edge
         Energy at which the step is taken. It matters where the post-edge line has a slope.
     pre_order, post_order
-        Orders of the two polynomials, 0 to 3. The longer the windows reach, the higher they may be.
+        Orders of the two polynomials, 0 to 3. By default the pre-edge line is straight (1) where that makes the
+        error of the step at most three times as large as a level line (0) does, which the energies alone decide, and
+        else level: a slope drawn from a short window is mostly noise where the step is taken. The history says which.
     min_significance
         A step that is not above zero by this many of its standard errors is noise: the pixel becomes NaN.
     signal
@@ -115,7 +124,7 @@ def normalize_edge(
     --------
     >>> import xstxm
     >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
-    >>> stack = xstxm.normalize_edge(stack, pre_edge=(508, 512), post_edge=("526 eV", "528 eV"), pre_order=0)
+    >>> stack = xstxm.normalize_edge(stack, pre_edge=(508, 512), post_edge=("526 eV", "528 eV"))
     >>> stack.normalized_absorption.dims, stack.edge_step.dims
     (('energy', 'y', 'x'), ('y', 'x'))
     """
@@ -167,39 +176,51 @@ def _edge_lines(
     pre_edge: Window,
     post_edge: Window,
     edge: EnergyLike | None,
-    orders: tuple[int, int],
+    orders: tuple[int | None, int],
     need_noise: bool,
-) -> Any:
+) -> EdgeLines:
     """Return the plan of both lines, after everything that can be wrong with it."""
     from xstxm._kernels.edge_lines import EdgeLines
 
-    orders = (
-        require_whole("pre_order", orders[0], 0, 3, "the order of a polynomial"),
-        require_whole("post_order", orders[1], 0, 3, "the order of a polynomial"),
-    )
-    if orders[1] > 0 and edge is None:
+    what = "the order of a polynomial"
+    pre_order = None if orders[0] is None else require_whole("pre_order", orders[0], 0, 3, what)
+    post_order = require_whole("post_order", orders[1], 0, 3, what)
+    if post_order > 0 and edge is None:
         raise OptionError(
-            "post_order", orders[1], "the step under a sloping line depends on where the edge is: pass edge=... too"
+            "post_order", post_order, "the step under a sloping line depends on where the edge is: pass edge=... too"
         )
     at = None if edge is None else units.to_magnitude(edge, energy, "edge")
-    pre = window_at(energy, pre_edge, "pre_edge", least=orders[0] + 1, relative_to=at)
-    post = window_at(energy, post_edge, "post_edge", least=orders[1] + 1, relative_to=at)
+    pre = window_at(energy, pre_edge, "pre_edge", least=(pre_order or 0) + 1, relative_to=at)
+    post = window_at(energy, post_edge, "post_edge", least=post_order + 1, relative_to=at)
     values = np.asarray(energy, dtype=float)
     if values[pre].max() >= values[post].min():
         raise OptionError("post_edge", post_edge, f"it has to lie above pre_edge={pre_edge!r} and not overlap it")
-    if need_noise and pre.size + post.size <= sum(orders) + 2:
+    free = pre.size + post.size - post_order - 2 if need_noise else math.inf
+    plan = functools.partial(EdgeLines.plan, values, pre, post, values[post].min() if at is None else at)
+    if free <= (pre_order or 0):
+        unknowns = (pre_order or 0) + post_order + 2
+        option, value = ("pre_edge", pre_edge) if pre_order is None else ("pre_order", pre_order)
         raise OptionError(
-            "pre_order",
-            orders[0],
-            f"{sum(orders) + 2} unknowns from {pre.size + post.size} energies leave no residual to tell a step from noise: "
+            option,
+            value,
+            f"{unknowns} unknowns from {pre.size + post.size} energies leave no residual to tell a step from noise: "
             "widen a window, lower an order, or give the variance of the signal",
         )
-    return EdgeLines.plan(values, pre, post, values[post].min() if at is None else at, orders)
+    if pre_order is not None:
+        return plan((pre_order, post_order))
+    slope = np.unique(values[pre]).size > 1 and free > 1
+    return _affordable(plan((0, post_order)), plan((1, post_order)) if slope else None)
 
 
-def pixels_last(values: np.ndarray) -> np.ndarray:
-    """Return an array (..., energy) as (energy, pixels)."""
-    return np.moveaxis(values, -1, 0).reshape(values.shape[-1], math.prod(values.shape[:-1]))
+def _affordable(level: EdgeLines, straight: EdgeLines | None) -> EdgeLines:
+    """Return the plan with a straight pre-edge line where its step is not much less certain, which the record tells."""
+    if straight is None:
+        note("pre_order=0: too few energies for a slope")
+        return level
+    cost = straight.step_error() / level.step_error()
+    chosen = straight if cost <= _SLOPE_COST else level
+    note(f"pre_order={int(chosen is straight)}: a slope makes the error of the step {cost:.3g} times as large")
+    return chosen
 
 
 def outcome_flags(outcome: xr.DataArray, n_reasons: int = 4) -> dict[str, xr.DataArray]:

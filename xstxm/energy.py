@@ -55,7 +55,8 @@ def sel_energy(stack: Stack, start: EnergyLike | None = None, stop: EnergyLike |
     keep = _between(values, low, high)
     if not keep.any():
         unit = units.units_of(energy)
-        asked = f"between {_limit(low)} and {_limit(high)} {unit}"
+        asked = f"up to {high:g} {unit}" if low is None else f"from {low:g} {unit} on"
+        asked = asked if low is None or high is None else f"between {low:g} and {high:g} {unit}"
         raise EnergyRangeError(f"no energies {asked}: the stack covers {format_range(values, unit)}")
     return stack.isel({ENERGY: np.flatnonzero(keep)})
 
@@ -121,10 +122,6 @@ def window_at(
     return found
 
 
-def _limit(value: float | None) -> str:
-    return "the end" if value is None else f"{value:g}"
-
-
 @recorded
 def interp_energy(stack: Stack, energies: Sequence[EnergyLike] | xr.DataArray) -> Stack:
     """Interpolate linearly onto other energies, never beyond the stack's own.
@@ -160,6 +157,7 @@ def interp_energy(stack: Stack, energies: Sequence[EnergyLike] | xr.DataArray) -
     stack = units.dequantify(stack)
     energy = require_energy(stack)
     values = _given_energies(energies, energy)
+    _require_inside(values, energy)
     axis = xr.DataArray(values, dims=ENERGY, coords={ENERGY: (ENERGY, values, energy.attrs)})[ENERGY]
     if isinstance(stack, xr.DataArray):
         return _interp_array(stack, axis)
@@ -180,8 +178,19 @@ def _given_energies(energies: Sequence[EnergyLike] | xr.DataArray, energy: xr.Da
     else:
         values = np.array([units.to_magnitude(value, energy, "energy") for value in energies])
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-        raise OptionError("energies", values.tolist(), "give a list of one or more finite energies")
+        raise OptionError("energies", energies, "give a list of one or more finite energies")
     return values
+
+
+def _require_inside(values: np.ndarray, energy: xr.DataArray) -> None:
+    axis, unit = np.asarray(energy, dtype=float), units.units_of(energy)
+    outside = np.unique(values[~_between(values, axis.min(), axis.max())])
+    if outside.size:
+        named = ", ".join(f"{value:g}" for value in outside[:5]) + (", ..." if outside.size > 5 else "")
+        raise EnergyRangeError(
+            f"{named} {unit} {'lie' if outside.size > 1 else 'lies'} outside the stack, which covers "
+            f"{format_range(axis, unit)}: leave out what does, nothing is extrapolated"
+        )
 
 
 def _interp_array(array: xr.DataArray, axis: xr.DataArray) -> xr.DataArray:
@@ -261,8 +270,9 @@ def calibrate_energy(
     unit = units.units_of(energy)
     said: dict[str, float] = {}
     if features is not None:
-        if shift != 0 or scale != 1 or about is not None:
-            raise OptionError("features", dict(features), "features give the shift and the scale: leave those out")
+        unmoved = isinstance(shift, int | float) and shift == 0
+        if not unmoved or scale != 1 or about is not None:
+            raise OptionError("features", features, "features give the shift and the scale: leave those out")
         line = _line_through(features, feature_errors, energy)
         centre, scale, offset, said = line.measured, line.scale, line.known - line.measured, line.quality
         told = "".join(f", {name.removeprefix('calibration_').replace('_', ' ')} {v:.2g}" for name, v in said.items())
@@ -302,17 +312,19 @@ def _line_through(
     if not np.all(np.abs(known - measured) < np.abs(measured) / 2):
         raise OptionError(
             "features",
-            dict(zip(measured, known, strict=True)),
+            features,
             f"known energies far from the measured ones: are they in {unit}?",
         )
     weight = _weights(errors, energy, measured.size)
     middle, goal = np.average(measured, weights=weight), np.average(known, weights=weight)
     spread = float(np.sum(weight * (measured - middle) ** 2))
     if np.unique(measured).size < measured.size:
-        raise OptionError("features", measured.tolist(), "two features were measured at one energy: keep one of them")
+        raise OptionError("features", features, "two features were measured at one energy: keep one of them")
     scale = float(np.sum(weight * (measured - middle) * (known - goal)) / spread) if measured.size > 1 else 1.0
     if not scale > 0:
-        raise OptionError("features", dict(zip(measured, known, strict=True)), "their order is reversed: swap them")
+        raise OptionError(
+            "features", features, "their order is reversed: give {measured: known}, not known to measured"
+        )
     residual = known - goal - scale * (measured - middle)
     free = measured.size - 2
     quality = {"calibration_residual": float(np.sqrt(np.mean(residual**2)))} if free > 0 else {}
@@ -331,5 +343,5 @@ def _weights(errors: Sequence[EnergyLike] | None, energy: xr.DataArray, n_featur
     unit = units.units_of(energy)
     sigma = np.array([units.to_magnitude(error, unit, "feature error", spectroscopy=False) for error in errors])
     if not (sigma > 0).all():
-        raise OptionError("feature_errors", sigma.tolist(), "a standard error is above zero")
+        raise OptionError("feature_errors", errors, "a standard error is above zero")
     return 1 / sigma**2

@@ -15,6 +15,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+_LONG = 100
+"""Most characters that a message spends on a value."""
+
 
 class StxmError(Exception):
     """Base of all errors raised by xstxm."""
@@ -47,14 +50,29 @@ def _quoted(names: Iterable[object], last: str = "or") -> str:
     return f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
 
 
+def shown(value: Any) -> str:
+    """Return what a message shows of a value: arrays of any size by their shape, numbers as numbers, long things in short."""
+    if hasattr(value, "sizes") and hasattr(value, "dims"):
+        sizes = ", ".join(f"{dim}: {size}" for dim, size in value.sizes.items())
+        return f"<{type(value).__name__} ({sizes})>" if sizes else repr(_plain(value))
+    text = " ".join(repr(_plain(value)).split())
+    return text if len(text) <= _LONG else f"{text[: _LONG - 20]} ... {text[-12:]}"
+
+
+def _plain(value: Any) -> Any:
+    """Return the number in a numpy number or an array without dimensions, anything else as it is."""
+    alone = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if alone else value
+
+
 class ChoiceError(StxmError, ValueError):
     """A word outside a closed set of choices."""
 
     def __init__(self, option: str, value: object, choices: Sequence[str]) -> None:
-        close = difflib.get_close_matches(str(value), choices, n=1)
+        close = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         self._say(
-            f"unknown {option} {value!r}: use {_quoted(choices)}{hint}",
+            f"unknown {option} {shown(value)}: use {_quoted(choices)}{hint}",
             option=option,
             value=value,
             choices=tuple(choices),
@@ -64,7 +82,7 @@ class ChoiceError(StxmError, ValueError):
 def check_choice(option: str, value: str, literal: Any) -> None:
     """Raise `ChoiceError` unless `value` is one of the words of a `Literal` alias."""
     choices = get_args(literal)
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ChoiceError(option, value, choices)
 
 
@@ -72,16 +90,16 @@ class OptionError(StxmError, ValueError):
     """An argument whose value makes no sense."""
 
     def __init__(self, option: str, value: object, expected: str) -> None:
-        self._say(f"{option}={value!r}: {expected}", option=option, value=value, expected=expected)
+        self._say(f"{option}={shown(value)}: {expected}", option=option, value=value, expected=expected)
 
 
 def require_whole(option: str, value: object, least: int = 1, most: int | None = None, what: str = "") -> int:
-    """Return a whole number within its limits, both included, or raise `OptionError`; 3.0 is 3."""
+    """Return a whole number within its limits, both included, or raise `OptionError`; 3.0 is 3, as in an array of no dimensions."""
     number = _real(value)
     if not (number.is_integer() and least <= number <= (math.inf if most is None else most)):
         within = f"of {least} or more" if most is None else f"from {least} to {most}"
         raise OptionError(option, value, f"give a whole number {within}{what and ', '}{what}")
-    return int(value)  # type: ignore[call-overload]
+    return int(_plain(value))
 
 
 def require_number(
@@ -107,6 +125,7 @@ def require_number(
 
 def _real(value: object) -> float:
     """Return a number as a float, NaN for anything else: True and "3" are no numbers."""
+    value = _plain(value)
     named = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return float(value) if named else math.nan  # type: ignore[arg-type]
 
@@ -253,7 +272,7 @@ class ConvergenceWarning(StxmWarning):
 
 
 class AlignmentWarning(StxmWarning):
-    """Frames whose shift could not be found, or shifts that may be less certain than their errors say."""
+    """Frames whose shift could not be found or may be less certain than it says, or stacks that do not lie on each other."""
 
 
 class NoiseWarning(StxmWarning):

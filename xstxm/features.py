@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import over_energy
+from xstxm._apply import over_energy, pixels_last
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -19,7 +19,7 @@ from xstxm.conventions import (
     require_variable,
     signal_and_variance,
 )
-from xstxm.edges import outcome_flags, pixels_last
+from xstxm.edges import outcome_flags
 from xstxm.energy import Window, window_at
 from xstxm.errors import OptionError, SchemaError, check_choice, require_number
 from xstxm.provenance import recorded
@@ -98,7 +98,7 @@ def edge_map(
     --------
     >>> import xstxm
     >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
-    >>> stack = xstxm.normalize_edge(stack, pre_edge=(508, 512), post_edge=("526 eV", "528 eV"), pre_order=0)
+    >>> stack = xstxm.normalize_edge(stack, pre_edge=(508, 512), post_edge=("526 eV", "528 eV"))
     >>> xstxm.edge_map(stack, ("515 eV", "518.4 eV")).edge_energy.dims
     ('y', 'x')
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -10,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy, match_pixels, over_energy
+from xstxm._apply import is_lazy, match_energy, match_pixels, over_energy, pixels_last
 from xstxm.conventions import (
     ENERGY,
     OTHER_REFERENCE,
@@ -343,18 +342,14 @@ def _fit_block(
     from xstxm._kernels.linear_fit import fit_pixels
     from xstxm._kernels.weighted_fit import fit_weighted
 
-    *shape, n_energies = od.shape
-
-    def pixels(array: np.ndarray) -> np.ndarray:
-        return np.moveaxis(array, -1, 0).reshape(n_energies, math.prod(shape))
-
+    shape = od.shape[:-1]
     options: dict[str, Any] = {"method": method, "with_covariance": covariance, "threads": threads}
     maps: Any
     if variance is None:
-        maps = fit_pixels(pixels(od), references, terms, **options)
+        maps = fit_pixels(pixels_last(od), references, terms, **options)
         chi2 = maps.rss
     else:
-        maps = fit_weighted(pixels(od), pixels(variance), references, terms, **options)
+        maps = fit_weighted(pixels_last(od), pixels_last(variance), references, terms, **options)
         chi2 = maps.chi2
     n_free = maps.n_active + (len(terms) - (method == "fcls"))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,7 +14,6 @@ from xstxm import units
 from xstxm._apply import equal_within, is_lazy, match_pixels
 from xstxm.conventions import (
     ENERGY,
-    FRAME_FLAGS,
     REFERENCE_CURRENT,
     Stack,
     as_float,
@@ -23,6 +22,7 @@ from xstxm.conventions import (
     require_energy,
 )
 from xstxm.errors import (
+    AlignmentWarning,
     EnergyRangeError,
     MetadataWarning,
     MissingCoordinateError,
@@ -32,15 +32,19 @@ from xstxm.errors import (
     check_choice,
     warn,
 )
-from xstxm.provenance import HISTORY, RECORD, note, recorded
+from xstxm.provenance import HISTORY, RECORD, describe, note, recorded
 
 Repeats: TypeAlias = Literal["average", "keep", "error"]
 
 _BATCH = 8
 """Energies that are averaged at once in memory."""
-_REPEATED = FRAME_FLAGS["duplicate_frame"] | FRAME_FLAGS["duplicate_energy"]
+_REPEATED = {"duplicate_frame", "duplicate_energy"}
 """Flags of a frame that is there more than once, which an average is not."""
+_NO_VALUE = {"not_measured", "partly_measured", "outside_overlap", "below_noise", "outside_window", "poor_fit"}
+"""Flags that say why there is no value: an average has one where any repeat has."""
 _EXPOSURES = ("dwell_time", "ring_current")
+_UNMOVED = {"shift_y": 0, "shift_x": 0, "magnification": 1, "rotation": 0}
+"""Coordinates of aligned frames, and what they are of a frame that was not moved."""
 
 
 @recorded
@@ -70,14 +74,22 @@ def merge_stacks(
         In the order of `stacks`, each in its own order, a repeat at the place of its first; ``.sortby("energy")``
         sorts. Everything is in the units of the first stack. Averaged repeats stand at their mean energy, with the
         mean of `dwell_time`, the mean of `ring_current` weighted like the data, variances by the squares
-        of the weights, bool variables True where any is, and bit flags joined by OR, but for those of repeats. Variables without energy have to be equal,
-        except `mask`, which is True where all are, and bit flags, joined by OR. Attributes that differ are left
-        out; the history is the first stack's. Lazy; Eager where a variable without energy has to be compared.
+        of the weights, and bool variables True where any is. Variables without energy have to be equal, except
+        `mask`, which is True where all are, and bit flags. Attributes that differ are left out; the history is the
+        first stack's. Lazy; Eager where a variable without energy has to be compared, or on the shifts of aligned
+        stacks.
+
+        Bit flags of different energies are joined by OR. Of repeats that are averaged, flags of values that went into
+        the average (`no_beam`, `outlier`, `saturated`, ...) hold where any repeat has them, and so does
+        `nonpositive_counts`, because what is left of noisy counts is too bright. Flags that say why there is no value
+        (`not_measured`, `partly_measured`, `outside_overlap`, `below_noise`, `outside_window`, `poor_fit`) hold where
+        every repeat has one of them, `not_measured` where every repeat has it; `duplicate_frame` and
+        `duplicate_energy` never.
 
     Raises
     ------
     OptionError
-        No stack is given, or arrays and Datasets are mixed.
+        Not a list of stacks, no stack in it, or arrays and Datasets mixed.
     MissingVariableError, MissingCoordinateError
         A stack lacks a variable of the others, or only some say their `dwell_time` or `ring_current`.
     SchemaError
@@ -86,6 +98,14 @@ def merge_stacks(
         Counts in one stack, rates in another.
     EnergyRangeError
         Energies repeat with ``repeats="error"``.
+
+    Warns
+    -----
+    AlignmentWarning
+        Only some stacks were aligned, or each was onto a frame of its own, which has a shift of zero: their images do
+        not lie on each other.
+    MetadataWarning
+        Counts, and no stack says its `dwell_time`.
 
     Examples
     --------
@@ -96,9 +116,7 @@ def merge_stacks(
     True
     """
     check_choice("repeats", repeats, Repeats)
-    given = [units.dequantify(stack) for stack in stacks]
-    if not given or len({isinstance(stack, xr.Dataset) for stack in given}) > 1:
-        raise OptionError("stacks", [type(stack).__name__ for stack in given], "give stacks, or arrays, not both")
+    given = [units.dequantify(stack) for stack in _listed(stacks)]
     if isinstance(given[0], xr.DataArray):
         name = given[0].name if given[0].name is not None else "the array"
         merged = _merged([array.to_dataset(name=name) for array in given], tolerance, repeats)
@@ -106,13 +124,25 @@ def merge_stacks(
     return _merged(given, tolerance, repeats)
 
 
+def _listed(stacks: Sequence[Stack]) -> list[Stack]:
+    """Return the stacks as a list, or say how to give them."""
+    if isinstance(stacks, xr.Dataset | xr.DataArray) or not isinstance(stacks, Iterable):
+        raise OptionError("stacks", describe(stacks), "give a list of them: merge_stacks([a, b])")
+    given = list(stacks)
+    kinds = {type(stack) for stack in given}
+    if len(kinds) != 1 or not isinstance(given[0], xr.Dataset | xr.DataArray):
+        found = [type(stack).__name__ for stack in given]
+        raise OptionError("stacks", found, "give Datasets, or DataArrays, not both: merge_stacks([a, b])")
+    return given
+
+
 def _merged(stacks: list[xr.Dataset], tolerance: float | str | None, repeats: Repeats) -> xr.Dataset:
     energy = require_energy(stacks[0])
     limit = equal_within(tolerance, units.units_of(energy))
     plain = [stack.reset_coords() for stack in stacks]
-    plain = _with_exposures(plain) if len(plain) > 1 else plain
+    plain = _with_exposures(_with_shifts(plain)) if len(plain) > 1 else plain
     pieces = [_like_first(stack, plain[0], f"of stack {k}") for k, stack in enumerate(plain, start=1)]
-    joined = xr.concat(pieces, ENERGY, join="override", combine_attrs="override").assign(_without_energy(plain))
+    joined = xr.concat(pieces, ENERGY, join="override", combine_attrs="override")
     groups = _groups(np.asarray(joined[ENERGY]), limit)
     several = [group for group in groups if len(group) > 1]
     if several and repeats == "error":
@@ -122,8 +152,43 @@ def _merged(stacks: list[xr.Dataset], tolerance: float | str | None, repeats: Re
     if several and repeats == "average":
         note(f"{len(several)} energies averaged")
         joined = _averaged(joined, groups)
-    own = [name for name in stacks[0].coords if name in joined.data_vars]
+    origin = np.repeat(np.arange(len(pieces)), [piece.sizes[ENERGY] for piece in pieces])
+    alone = [[k] for k in range(len(pieces))]
+    together = [np.unique(origin[group]).tolist() for group in groups] if repeats == "average" else alone
+    joined = joined.assign(_without_energy(plain, together))
+    own = [name for stack in stacks for name in stack.coords if name in joined.data_vars]
     return joined.set_coords(own).assign_attrs(_shared_attrs(stacks))
+
+
+def _with_shifts(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
+    """Return the stacks with shifts where any was aligned; warn where they were not aligned to one image. Eager on shifts."""
+    names = [name for name in _UNMOVED if any(name in stack and ENERGY in stack[name].dims for stack in stacks)]
+    if not names:
+        return stacks
+    numbered = list(enumerate(stacks, start=1))
+    still = [str(k) for k, stack in numbered if not any(name in stack for name in names) and stack.sizes[ENERGY] > 1]
+    anchored = [str(k) for k, stack in numbered if _holds_still(stack, names)]
+    do = (
+        "their images do not lie on each other. Merge the stacks as they were measured, with repeats='keep', and align "
+        "the result; or align one to an image of the other, with reference=image"
+    )
+    if still:
+        warn(f"stack {', '.join(still)} was not aligned and others were: {do}", AlignmentWarning)
+    elif len(anchored) > 1:
+        warn(f"stacks {' and '.join(anchored)} were aligned each onto a frame of its own: {do}", AlignmentWarning)
+    for name in names:
+        moved = next(stack[name] for stack in stacks if name in stack)
+        first = moved.isel({ENERGY: 0}, drop=True, missing_dims="ignore").reset_coords(drop=True)
+        none = xr.full_like(first, _UNMOVED[name])
+        stacks = [stack if name in stack else stack.assign({name: none}) for stack in stacks]
+        stacks = [stack.assign({name: _along_energy(stack, name)}) for stack in stacks]
+    return stacks
+
+
+def _holds_still(stack: xr.Dataset, names: list[str]) -> bool:
+    """Tell whether a frame of the stack was not moved. Eager on its shifts."""
+    moved: Any = sum(np.abs(np.asarray(stack[name]) - _UNMOVED[name]) for name in names if name in stack)
+    return bool(np.any(moved == 0))
 
 
 def _with_exposures(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
@@ -151,9 +216,11 @@ def _like_first(stack: xr.Dataset, first: xr.Dataset, what: str) -> xr.Dataset:
     """Return what a stack has along energy, in the units, order of dimensions and positions of the first one."""
     mine, wanted = ({n for n, array in s.data_vars.items() if ENERGY in array.dims} for s in (stack, first))
     if mine != wanted:
-        lacking, having = ("the first", mine - wanted) if mine - wanted else (what.removeprefix("of "), wanted - mine)
-        do = f"{lacking} lacks it: make it for every stack, or drop_vars it first"
-        raise MissingVariableError(", ".join(sorted(map(str, having))), stack.data_vars, do)
+        first_lacks = bool(mine - wanted)
+        lacking, found = (mine - wanted, wanted) if first_lacks else (wanted - mine, mine)
+        whose = "the first" if first_lacks else what.removeprefix("of ")
+        do = f"{whose} lacks it: make it for every stack, or drop_vars it first"
+        raise MissingVariableError(", ".join(sorted(map(str, lacking))), sorted(map(str, found)), do)
     energy = units.to_units(require_energy(stack).astype(float), units.units_of(first[ENERGY]))
     arrays = {name: _placed(stack[name], first, f"{name!r} {what}") for name in first.data_vars if name in wanted}
     return xr.Dataset(arrays).assign_coords({ENERGY: energy})
@@ -173,16 +240,22 @@ def _placed(array: xr.DataArray, first: xr.Dataset, what: str) -> xr.DataArray:
     return placed.transpose(*model.dims)
 
 
-def _without_energy(stacks: list[xr.Dataset]) -> dict[Hashable, xr.DataArray]:
-    """Return the variables without energy: masks and flags combined, all others equal. Eager on the others."""
+def _without_energy(stacks: list[xr.Dataset], together: list[list[int]]) -> dict[Hashable, xr.DataArray]:
+    """Return the variables without energy: masks and flags combined, all others equal. Eager on the others.
+
+    `together` tells which stacks each energy of the result comes from.
+    """
     kept: dict[Hashable, xr.DataArray] = {}
     names = dict.fromkeys(n for stack in stacks for n, array in stack.data_vars.items() if ENERGY not in array.dims)
     for name in names:
-        having = [match_pixels(stack[name], stacks[0], repr(name)) for stack in stacks if name in stack]
+        held = {k: match_pixels(s[name], stacks[0], repr(name)) for k, s in enumerate(stacks) if name in s}
+        having = list(held.values())
         if name == "mask":
             kept[name] = functools.reduce(operator.and_, having).assign_attrs(having[0].attrs)
         elif content_of(name, having[0]) == "flags":
-            kept[name] = functools.reduce(operator.or_, having).assign_attrs(having[0].attrs)
+            groups = {tuple(k for k in members if k in held) for members in together}
+            parts = [_joined_flags([held[k] for k in members]) for members in groups if members]
+            kept[name] = functools.reduce(operator.or_, parts).assign_attrs(having[0].attrs)
         elif len(having) == len(stacks) and all(having[0].equals(other) for other in having[1:]):
             kept[name] = having[0]
         else:
@@ -234,9 +307,8 @@ def _average(stack: xr.Dataset, name: str, groups: list[list[int]]) -> xr.DataAr
     array, members = stack[name], _members(groups)
     content = content_of(name, array)
     if content in ("marks", "flags"):
-        parts = [array.isel({ENERGY: at}).where(present, array.dtype.type(0)) for at, present in members]
-        joined = functools.reduce(operator.or_, parts)
-        return joined & array.dtype.type(~_REPEATED) if name == "frame_quality" else joined
+        parts = [array.isel({ENERGY: at}) for at, _ in members]  # where there is no such member, the first once more
+        return _joined_flags(parts) if content == "flags" else functools.reduce(operator.or_, parts)
     if content == "labels":
         raise SchemaError(f"{name!r} holds labels or words, which have no average: drop_vars it first")
     power = 1 if content == "number" else 2
@@ -251,6 +323,23 @@ def _average(stack: xr.Dataset, name: str, groups: list[list[int]]) -> xr.DataAr
         weight = weight + share.astype(value.dtype).where(there, 0)
     mean = total / weight.where(weight > 0) ** power
     return np.sqrt(mean) if content == "stderr" else mean
+
+
+def _joined_flags(repeats: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Return the flags of an average: of what went into it any, of what says why there is no value what all have."""
+    joined = functools.reduce(operator.or_, repeats)
+    for names in (_NO_VALUE, {"not_measured"}):
+        bits = _bits(repeats[0], names)
+        everywhere = functools.reduce(operator.and_, [(flags & bits) != 0 for flags in repeats])
+        joined = joined.where(everywhere, joined & ~bits)
+    return joined & ~_bits(repeats[0], _REPEATED)
+
+
+def _bits(flags: xr.DataArray, names: Collection[str]) -> Any:
+    """Return the bits of some flags together, in the dtype of the flags."""
+    meanings = str(flags.attrs.get("flag_meanings", "")).split()
+    masks = np.atleast_1d(flags.attrs["flag_masks"])
+    return flags.dtype.type(sum(int(bit) for bit, name in zip(masks, meanings, strict=False) if name in names))
 
 
 def _members(groups: list[list[int]]) -> list[tuple[np.ndarray, xr.DataArray]]:

@@ -117,7 +117,8 @@ def _two_labels(array: xr.DataArray, dim: str, plus: Label | None, minus: Label 
         )
     found = [_label(array, dim, k) for k in range(array.sizes[dim])]
     if (plus is None or minus is None) and len(found) != 2:
-        raise OptionError("plus", plus, f"{dim!r} holds {found}, not two: name plus= and minus=")
+        unnamed = "plus" if plus is None else "minus"
+        raise OptionError(unnamed, None, f"{dim!r} holds {found}, not two: name plus= and minus=")
     places = [
         None if label is None else _place(array, dim, label, side) for side, label in (("plus", plus), ("minus", minus))
     ]

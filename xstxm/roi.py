@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
 
-from xstxm import provenance, units
+from xstxm import units
 from xstxm._apply import is_lazy, match_pixels
 from xstxm._kernels import threshold
 from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of, used_pixels
@@ -53,16 +53,49 @@ def region_mask(stack: xr.DataArray | xr.Dataset, region: Region) -> xr.DataArra
     True
     """
     if isinstance(region, np.ndarray) and region.dtype == bool:
-        region = xr.DataArray(region, dims=pixel_dims(stack)[-region.ndim :])
-    if isinstance(region, xr.DataArray):
+        mask = _checked_mask(stack, _labelled(region, pixel_dims(stack)))
+    elif isinstance(region, xr.DataArray):
         mask = _checked_mask(stack, region)
     elif isinstance(region, Mapping):
         mask = _box(stack, region)
     else:
-        mask = _polygon(stack, np.asarray(region, dtype=float))
+        mask = _polygon(stack, region)
     if mask.size and not is_lazy(mask) and not bool(mask.any()):
-        raise OptionError("region", provenance.describe(region), "it holds no pixel of the stack")
+        is_mask = isinstance(region, np.ndarray | xr.DataArray) and region.dtype == bool
+        found = (
+            "it holds no pixel: the mask is False everywhere"
+            if is_mask
+            else f"it holds no pixel: the image covers {_extent(stack)}"
+        )
+        raise OptionError("region", region, found)
     return annotate(_over_all_pixels(mask, stack), "mask")
+
+
+def used_region(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, region: Region) -> xr.DataArray:
+    """Return the pixels of a region of an array, some of which have to lie inside the `mask` of the stack."""
+    inside = region_mask(array, region)
+    if isinstance(stack, xr.Dataset) and "mask" in stack:
+        left = inside & stack["mask"]
+        if not is_lazy(left) and not bool(left.any()):
+            raise OptionError("region", region, "all of its pixels lie outside the mask of the stack: take others")
+    return inside
+
+
+def _extent(stack: xr.DataArray | xr.Dataset) -> str:
+    """Return what the pixels cover: ``x from 0 to 0.93 um, y from 0 to 0.69 um, in steps of 0.03 um``."""
+    told = []
+    for dim in reversed(pixel_dims(stack)):
+        if dim in stack.coords and stack[dim].dtype.kind in "fiu":
+            along, unit = np.asarray(stack[dim], dtype=float), stack[dim].attrs.get("units", "")
+            step = f" in steps of {np.median(np.abs(np.diff(along))):.4g}" if along.size > 1 else ""
+            told.append(f"{dim} from {along.min():.4g} to {along.max():.4g} {unit}".rstrip() + step)
+    return ", ".join(told)
+
+
+def _labelled(mask: np.ndarray, dims: tuple[Hashable, ...]) -> xr.DataArray:
+    if not 0 < mask.ndim <= len(dims):
+        raise SchemaError(f"the mask has {mask.ndim} dimensions, the pixels of the stack {len(dims)}: {dims}")
+    return xr.DataArray(mask, dims=dims[-mask.ndim :])
 
 
 def _over_all_pixels(mask: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -89,31 +122,40 @@ def _box(stack: xr.DataArray | xr.Dataset, box: Mapping[str, Any]) -> xr.DataArr
         if dim not in pixel_dims(stack) or dim not in stack.coords:
             raise ChoiceError("region coordinate", dim, [str(name) for name in pixel_dims(stack)])
         along = stack[dim]
-        if isinstance(limits, str) or np.ndim(limits) == 0:
-            mask = mask & _nearest(along, units.to_magnitude(limits, along, dim))
+        if isinstance(limits, str) or (np.ndim(limits) == 0 and not isinstance(limits, slice)):
+            mask = mask & _nearest(along, limits)
         else:
+            if isinstance(limits, slice) or len(limits) != 2:
+                raise OptionError(dim, limits, "give a position, or two limits (low, high)")
             low, high = sorted(units.to_magnitude(limit, along, dim) for limit in limits)
             slack = 1e-9 * max(abs(low), abs(high))  # "both ends included" must not hang on the last bit
             mask = mask & (along >= low - slack) & (along <= high + slack)
     return mask
 
 
-def _nearest(along: xr.DataArray, value: float) -> xr.DataArray:
+def _nearest(along: xr.DataArray, position: LengthLike) -> xr.DataArray:
     """Mask the one pixel that a position lies in."""
+    value = units.to_magnitude(position, along, str(along.name))
     positions = np.asarray(along, dtype=float)
     at = int(np.abs(positions - value).argmin())
     half = np.abs(np.diff(positions)).max(initial=0) / 2
     if positions.size > 1 and abs(positions[at] - value) > half * (1 + 1e-9):
         unit = along.attrs.get("units", "")
         low, high = positions.min() - half, positions.max() + half
-        raise OptionError(str(along.name), value, f"outside the image, which covers {low:g} to {high:g} {unit}".strip())
+        found = f"it lies outside the image, which covers {low:.4g} to {high:.4g} {unit}".strip()
+        raise OptionError(str(along.name), position, found)
     return xr.zeros_like(along, dtype=bool).copy(data=np.arange(positions.size) == at)
 
 
-def _polygon(stack: xr.DataArray | xr.Dataset, vertices: np.ndarray) -> xr.DataArray:
+def _polygon(stack: xr.DataArray | xr.Dataset, region: Sequence[Any] | np.ndarray) -> xr.DataArray:
     """Even-odd rule, on the pixels of the polygon's bounding box only."""
+    try:
+        vertices = np.asarray(region, dtype=float)
+    except (TypeError, ValueError):
+        vertices = np.empty(0)
     if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < 3:
-        raise OptionError("region", vertices.tolist(), "give a mask, a box {'x': (low, high)}, or 3 or more (x, y)")
+        do = "give a mask (a bool array over the pixels), a box {'x': (low, high), 'y': (low, high)}, or 3 or more (x, y)"
+        raise OptionError("region", region, do)
     for dim in ("y", "x"):
         if dim not in stack.dims:
             raise MissingDimensionError(dim, stack.dims, "a polygon needs an image; give a box or a mask")
@@ -187,7 +229,7 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     stack = units.dequantify(stack)
     array = used_pixels(signal_of(stack, signal), stack)
     require_energy(array)
-    mask = region_mask(array, region)
+    mask = used_region(array, stack, region)
     inside, dims = _cropped(array, mask)
     unit = array.attrs.get("units")
     mean = annotate(inside.mean(dims, skipna=True), "spectrum", units=unit)

@@ -14,7 +14,7 @@ import xarray as xr
 from xstxm import units
 from xstxm.conventions import Content, Stack, as_float, content_of, measure_of, pixel_dims
 from xstxm.errors import ChoiceError, OptionError, SchemaError, require_whole
-from xstxm.provenance import describe, recorded
+from xstxm.provenance import recorded
 from xstxm.roi import Region, region_mask
 
 
@@ -70,7 +70,7 @@ def bin_pixels(stack: Stack, factor: int | Mapping[str, int] = 2, *, trim: bool 
     """
     stack = units.dequantify(stack)
     factors = _factors(stack, factor)
-    kept = _trimmed(stack, factors, trim)
+    kept = _trimmed(stack, factor, factors, trim)
     if isinstance(kept, xr.DataArray):
         name = kept.name if kept.name is not None else "the array"
         return _binned(kept.to_dataset(name=name), factors)[name].rename(kept.name)
@@ -92,13 +92,13 @@ def _factors(stack: xr.DataArray | xr.Dataset, factor: int | Mapping[str, int]) 
     }
 
 
-def _trimmed(stack: Stack, factors: Mapping[str, int], trim: bool) -> Stack:
+def _trimmed(stack: Stack, factor: int | Mapping[str, int], factors: Mapping[str, int], trim: bool) -> Stack:
     """Return the stack with sizes that the factors divide."""
     over = {dim: stack.sizes[dim] % number for dim, number in factors.items() if stack.sizes[dim] % number}
     if over and not trim:
         told = " and ".join(f"{stack.sizes[dim]} pixels along {dim!r}" for dim in over)
         left = ", ".join(f"{rest} along {dim!r}" for dim, rest in over.items())
-        raise OptionError("factor", dict(factors), f"it does not divide {told}: trim=True leaves out the last {left}")
+        raise OptionError("factor", factor, f"it does not divide {told}: trim=True leaves out the last {left}")
     return stack.isel({dim: slice(stack.sizes[dim] - rest) for dim, rest in over.items()})
 
 
@@ -184,7 +184,7 @@ def crop(stack: Stack, region: Region) -> Stack:
     stack = units.dequantify(stack)
     mask = region_mask(stack, region).compute()
     if not mask.any():
-        raise OptionError("region", describe(region), "it holds no pixel of the stack")
+        raise OptionError("region", region, "it holds no pixel: the mask is False everywhere")
     window = {}
     for dim in mask.dims:
         touched = np.flatnonzero(mask.any([other for other in mask.dims if other != dim]))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import xarray as xr
 
-from xstxm.errors import IncompatibleUnitsError, MissingUnitsError, UnitsError
+from xstxm.errors import IncompatibleUnitsError, MissingUnitsError, UnitsError, shown
 
 if TYPE_CHECKING:
     import pint
@@ -188,15 +188,19 @@ def to_magnitude(
     except (TypeError, ZeroDivisionError):
         number = math.nan
     if not math.isfinite(number):
-        raise UnitsError(f"{what} is {value!s}: give one finite number, or one with a unit as '515 {wanted}'")
+        raise UnitsError(f"{what} is {shown(value)}: give one finite number, or one with a unit as {_example(wanted)}")
     return number
+
+
+def _example(unit: str) -> str:
+    return repr(f"{515 if unit == 'eV' else 1} {unit}")
 
 
 def _quantity(text: str, wanted: str, what: str) -> pint.Quantity:
     try:
         quantity: pint.Quantity = _registry().Quantity(text)
     except Exception as error:  # pint lets its tokenizer's and Python's own errors through
-        raise UnitsError(f"cannot understand {what} {text!r}: write it as '515 {wanted}'") from error
+        raise UnitsError(f"cannot understand {what} {text!r}: write it as {_example(wanted)}") from error
     if not is_quantity(quantity) or (not quantity.units._units and wanted != "1"):
         number = text.strip()
         raise MissingUnitsError(f"{what} {text!r}", f"write {number} (in {wanted}) or '{number} {wanted}'")

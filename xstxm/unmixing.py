@@ -59,7 +59,7 @@ def nmf(
     stack
         Optical density: an array, or a Dataset that holds it as `signal`. Any dimensions besides energy.
     n_components
-        Number of components, below the number of energies.
+        Number of components, below the number of energies, 60 at most.
     init
         First start: ``"pure"``, the most extreme pixels (successive projections), ``"nndsvda"`` or ``"nndsvd"``, from
         the singular value decomposition (the former with zeros filled by the mean), or ``"random"``. Further starts
@@ -83,16 +83,16 @@ def nmf(
         `component_spectra` (component, energy), scaled to a maximum of one, `component_amount` and
         `component_amount_stderr` (component, pixel dims), which carry the optical density, `residual_rms`,
         `r_factor` (pixel dims); `contribution` (component), in whose order the components come;
-        `component_angle` (component) in deg, how far another equally good start found the spectrum;
-        `convergence`, `change` (iteration) of the best start, `start_rms` (start). Eager on the sample, which
+        `component_angle` (component) in deg, how far another equally good start found the spectrum, NaN where there is
+        none: of one start, or where the residual of every other start is more than 1 % larger; `convergence`, `change` (iteration) of the best start, `start_rms` (start). Eager on the sample, which
         takes two passes over a lazy stack; the maps are lazy.
 
     Raises
     ------
     OptionError
-        More components than energies less one, or than the stack holds independent spectra.
+        More components than energies less one, than 60, or than the stack holds independent spectra.
     SchemaError
-        No pixel is finite at every energy, or one energy only.
+        No pixel is finite at every energy, one energy only, or zero everywhere.
     ChoiceError
         Unknown start.
 
@@ -121,7 +121,7 @@ def nmf(
     ('component', 'y', 'x')
     """
     check_choice("init", init, NmfInit)
-    n_starts, max_iterations, sample = _require_settings(n_starts, max_iterations, sample)
+    n_starts, max_iterations, sample, seed = _require_settings(n_starts, max_iterations, sample, seed)
     tolerance = require_number("tolerance", tolerance, "a share of the residual", above=0, below=1)
     od = density_to_unmix(stack, signal, "nmf")
     data = sample_spectra(od, sample, seed)
@@ -142,11 +142,12 @@ def nmf(
     return result.assign_attrs(negative_fraction=fraction)
 
 
-def _require_settings(n_starts: int, max_iterations: int, sample: int) -> tuple[int, int, int]:
+def _require_settings(n_starts: int, max_iterations: int, sample: int, seed: int) -> tuple[int, int, int, int]:
     return (
         require_whole("n_starts", n_starts),
         require_whole("max_iterations", max_iterations),
         require_whole("sample", sample, 2),
+        require_whole("seed", seed, 0, 2**31),
     )
 
 
@@ -246,7 +247,7 @@ def mcr(
     stack
         Optical density: an array, or a Dataset that holds it as `signal`. Any dimensions besides energy.
     n_components
-        Number of components, those with a reference included; below the number of energies.
+        Number of components, those with a reference included; below the number of energies, 60 at most.
     method
         Constraint on the amounts, as in `fit`: none (``"lstsq"``), a >= 0 (``"nnls"``), or a >= 0 and sum(a) = 1
         (``"fcls"``, closure).
@@ -279,7 +280,8 @@ def mcr(
     Dataset
         `component_spectra` (component, energy), `component_amount` and `component_amount_stderr` (component, pixel
         dims), `residual_rms`, `r_factor` (pixel dims); `contribution` (component); `component_angle` (component) in
-        deg, how far another equally good start found the spectrum; `convergence`, `change` (iteration) of the best
+        deg, how far another equally good start found the spectrum, NaN where there is none: of one start (there is no more
+        where references hold all spectra), or where the residual of every other is more than 1 % larger; `convergence`, `change` (iteration) of the best
         start, `start_rms` (start); coordinate `origin` (component), the name of the reference or ``resolved``.
         Resolved components follow the references in the order of their contribution, their spectra scaled to a
         maximum of one, or to that of the references, whose units they share; with ``"fcls"`` the sum sets the scale.
@@ -288,7 +290,7 @@ def mcr(
     Raises
     ------
     OptionError
-        More components than energies less one, than independent spectra, or fewer than references; constraints
+        More components than energies less one, than 60, than independent spectra, or fewer than references; constraints
         that hold nothing.
     SchemaError
         No pixel is finite at every energy, one energy only, or components that are mixtures of each other.
@@ -326,18 +328,20 @@ def mcr(
     check_choice("method", method, Method)
     check_choice("spectra", spectra, Spectra)
     check_choice("init", init, McrInit)
-    n_starts, max_iterations, sample = _require_settings(n_starts, max_iterations, sample)
+    n_starts, max_iterations, sample, seed = _require_settings(n_starts, max_iterations, sample, seed)
     tolerance = require_number("tolerance", tolerance, "a share of the residual", above=0, below=1)
     od = density_to_unmix(stack, signal, "mcr")
     known = None if references is None else references_at(references, od[ENERGY])
     names = [] if known is None else [str(name) for name in np.asarray(known[REFERENCE])]
     reach = _freedom(freedom, names)
     if method == "lstsq" and spectra == "free" and not np.isfinite(reach).any():
-        raise OptionError("spectra", spectra, "with method='lstsq' it leaves nothing to resolve by, see xstxm.pca")
+        told = "with method='lstsq' it leaves nothing to resolve by: pass spectra='nonnegative', or call .stxm.pca()"
+        raise OptionError("spectra", spectra, told)
     data = sample_spectra(od, sample, seed)
     n_components = require_components(data, n_components, od.dtype, closed=method == "fcls")
     if len(names) > n_components:
-        raise OptionError("n_components", n_components, f"the {len(names)} references are components, ask for more")
+        told = f"each of the {len(names)} references is a component: ask for {len(names)} or more"
+        raise OptionError("n_components", n_components, told)
     given = np.empty((0, len(data))) if known is None else np.asarray(known, dtype=float)
     rules = _rules(method, spectra, given, reach, n_components, np.asarray(od[ENERGY]))
     if rules.held.all():
@@ -364,13 +368,16 @@ def mcr(
 def _freedom(freedom: float | Mapping[str, float], names: list[str]) -> np.ndarray:
     """Return how far each reference may move, as a share of its largest value."""
     each = freedom if isinstance(freedom, Mapping) else dict.fromkeys(names, freedom)
-    for name, value in each.items():
+    what = "a share of the reference's largest value"
+    if not names and (
+        each or (not isinstance(freedom, Mapping) and require_number("freedom", freedom, what, finite=False) != 0)
+    ):
+        raise OptionError("freedom", freedom, "it belongs to references: pass references=... too")
+    for name in each:
         if name not in names:
             raise ChoiceError("reference in freedom", name, names)
-        require_number("freedom", value, "a share of the reference's largest value", least=0, finite=False)
-    if not names and not isinstance(freedom, Mapping) and freedom != 0:
-        raise OptionError("freedom", freedom, "it belongs to references, and none are given")
-    return np.array([each.get(name, 0.0) for name in names], dtype=float)
+    share = {name: require_number("freedom", value, what, least=0, finite=False) for name, value in each.items()}
+    return np.array([share.get(name, 0.0) for name in names], dtype=float)
 
 
 def _rules(

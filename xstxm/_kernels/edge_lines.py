@@ -51,6 +51,11 @@ class EdgeLines:
             at_edge=powers(np.asarray((edge - after[0]) / after[1]), orders[1] + 1),
         )
 
+    def step_error(self) -> float:
+        """Return the standard error of the step where that of every value is one."""
+        weights = _weights(None, self)
+        return float(np.sqrt((weights.step_pre**2).sum() + (weights.step_post**2).sum()))
+
 
 def _scale(energy: np.ndarray) -> tuple[float, float]:
     return (energy.min() + energy.max()) / 2, np.ptp(energy) / 2 or 1.0

@@ -68,9 +68,10 @@ def project(pixels: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarr
     rss = np.empty(n_pixels, dtype=pixels.dtype)
     for start in range(0, n_pixels, BLOCK):
         at = slice(start, start + BLOCK)
-        scores[:, at] = basis @ pixels[:, at]
-        left = pixels[:, at] - basis.T @ scores[:, at]
-        rss[at] = np.einsum("ep,ep->p", left, left)
+        with np.errstate(invalid="ignore"):  # pixels with infinite values become NaN
+            scores[:, at] = basis @ pixels[:, at]
+            left = pixels[:, at] - basis.T @ scores[:, at]
+            rss[at] = np.einsum("ep,ep->p", left, left)
     return scores, rss
 
 

@@ -5,13 +5,14 @@ function returns a HoloViews object that both can draw.
 """
 
 from xstxm.plot._accessor import StxmPlotAccessor
-from xstxm.plot._decomposition import clusters, eigenimages, eigenspectra, scree
+from xstxm.plot._decomposition import clusters, component_maps, scree
 from xstxm.plot._export import save, save_maps
-from xstxm.plot._images import component_maps, image
+from xstxm.plot._images import image
 from xstxm.plot._labels import label
 from xstxm.plot._maps import composition, phase_colors, phase_map
 from xstxm.plot._shifts import shifts
-from xstxm.plot._spectra import NEUTRAL, spectra
+from xstxm.plot._spectra import spectra
+from xstxm.plot._styles import NEUTRAL
 
 __all__ = [
     "NEUTRAL",
@@ -19,8 +20,6 @@ __all__ = [
     "clusters",
     "component_maps",
     "composition",
-    "eigenimages",
-    "eigenspectra",
     "image",
     "label",
     "phase_colors",

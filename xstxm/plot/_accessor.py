@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from xstxm.plot._decomposition import clusters, eigenimages, eigenspectra, scree
-from xstxm.plot._images import component_maps, image
+from xstxm.plot._decomposition import clusters, component_maps, scree
+from xstxm.plot._images import image
 from xstxm.plot._maps import composition, phase_map
 from xstxm.plot._shifts import shifts
 from xstxm.plot._spectra import spectra
@@ -25,7 +25,7 @@ class StxmPlotAccessor:
         energy: EnergyLike | None = None,
         *,
         signal: str | None = None,
-        cmap: str = "gray",
+        cmap: str | None = None,
         clim: tuple[float, float] | None = None,
         colorbar: bool = True,
         scale_bar: bool = True,
@@ -33,7 +33,7 @@ class StxmPlotAccessor:
         title: str | None = None,
         **opts: Any,
     ) -> Any:
-        """Draw the image at an energy, see `xstxm.plot.image`."""
+        """Draw the image at an energy, or a map, see `xstxm.plot.image`."""
         return image(
             self._obj,
             energy,
@@ -102,14 +102,14 @@ class StxmPlotAccessor:
     def component_maps(
         self,
         *,
-        cmap: str = "magma",
+        cmap: str | None = None,
         clim: tuple[float, float] | None = None,
         scale_bar: bool = True,
         size: int = 300,
         columns: int = 3,
         **opts: Any,
     ) -> Any:
-        """Draw the amount of each reference, see `xstxm.plot.component_maps`."""
+        """Draw the map of each component, see `xstxm.plot.component_maps`."""
         return component_maps(self._obj, cmap=cmap, clim=clim, scale_bar=scale_bar, size=size, columns=columns, **opts)
 
     def scree(
@@ -123,30 +123,6 @@ class StxmPlotAccessor:
     ) -> Any:
         """Draw the eigenvalues of a decomposition, see `xstxm.plot.scree`."""
         return scree(self._obj, n_components=n_components, width=width, height=height, title=title, **opts)
-
-    def eigenspectra(
-        self,
-        *,
-        width: int = 400,
-        height: int = 300,
-        legend: bool = True,
-        title: str = "",
-        **opts: Any,
-    ) -> Any:
-        """Draw the eigenspectra of a decomposition, see `xstxm.plot.eigenspectra`."""
-        return eigenspectra(self._obj, width=width, height=height, legend=legend, title=title, **opts)
-
-    def eigenimages(
-        self,
-        *,
-        cmap: str = "RdBu_r",
-        scale_bar: bool = True,
-        size: int = 300,
-        columns: int = 3,
-        **opts: Any,
-    ) -> Any:
-        """Draw the eigenimages of a decomposition, see `xstxm.plot.eigenimages`."""
-        return eigenimages(self._obj, cmap=cmap, scale_bar=scale_bar, size=size, columns=columns, **opts)
 
     def clusters(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,19 @@ from xstxm.plot._images import draw
 from xstxm.plot._maps import composition, phase_map
 from xstxm.plot._spectra import spectra
 
-_SUFFIXES = (".png", ".svg", ".pdf")
+_SUFFIXES = (".png", ".svg", ".pdf", ".html")
 
 
 def save(plot: Any, path: str | Path, *, dpi: int = 150) -> Path:
-    """Write a drawing as a picture, with Matplotlib, no display needed.
+    """Write a drawing as a picture, with Matplotlib, or as a page to zoom in, with Bokeh; no display needed.
 
     Parameters
     ----------
     plot
         What a function of `xstxm.plot` returned.
     path
-        File ending in ``.png``, ``.svg`` or ``.pdf``; one that exists is replaced, in one step.
+        File ending in ``.png``, ``.svg`` or ``.pdf``, or in ``.html``, a page that needs no network; one that exists is
+        replaced, in one step. Of a drawing with a slider, its first frame.
     dpi
         Dots per inch of a PNG.
 
@@ -53,22 +55,44 @@ def save(plot: Any, path: str | Path, *, dpi: int = 150) -> Path:
     if path.suffix.lower() not in _SUFFIXES:
         raise OptionError("path", path.name, f"pictures end in {', '.join(_SUFFIXES)}")
     hv = holoviews()
+    write = _write_page if path.suffix.lower() == ".html" else functools.partial(_write_picture, dpi=dpi)
+    if isinstance(plot, hv.DynamicMap):
+        plot = plot[plot.kdims[0].values[0]] if plot.kdims else plot[()]
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        write(plot, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write_picture(plot: Any, path: Path, *, dpi: int) -> None:
+    hv = holoviews()
     if "matplotlib" not in hv.Store.loaded_backends():
         raise MissingDependencyError("writing pictures", "matplotlib", "plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    if isinstance(plot, hv.DynamicMap):
-        plot = plot[plot.kdims[0].values[0]] if plot.kdims else plot[()]
-    figure = hv.render(plot, backend="matplotlib")
+    figure = hv.renderer("matplotlib").get_plot(plot).state
     FigureCanvasAgg(figure)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
-        figure.savefig(temporary, dpi=dpi, bbox_inches="tight", facecolor="white")
-        temporary.replace(path)
+        figure.savefig(path, dpi=dpi, bbox_inches="tight", facecolor="white")
     finally:
-        temporary.unlink(missing_ok=True)
         figure.clear()
-    return path
+
+
+def _write_page(plot: Any, path: Path) -> None:
+    from bokeh.core.validation import silence
+    from bokeh.core.validation.warnings import FIXED_SIZING_MODE
+    from bokeh.embed import file_html
+    from bokeh.resources import INLINE
+
+    figure = holoviews().renderer("bokeh").get_plot(plot).state
+    silence(FIXED_SIZING_MODE)  # HoloViews fixes the frame and leaves the size around it to Bokeh
+    try:
+        path.write_text(file_html(figure, INLINE, title="xstxm"), encoding="utf-8")
+    finally:
+        silence(FIXED_SIZING_MODE, False)
 
 
 def save_maps(phases: xr.Dataset, folder: str | Path, *, dpi: int = 150) -> list[Path]:

@@ -20,16 +20,21 @@ FRAME = 400
 """Pixels on the screen along the longer side of an image."""
 
 LEGEND = {
+    "location": "top_left",
     "border_line_alpha": 0,
+    "background_fill_alpha": 0,
     "label_text_font_size": "0.95em",
     "label_standoff": 8,
-    "glyph_width": 14,
+    "glyph_width": 24,
     "glyph_height": 14,
     "spacing": 8,
 }
 """Legend of a Bokeh plot; a page's own theme that differs much would cut it off, as its room is fixed before."""
 
-_INCHES_PER_PIXEL = 1 / 80
+COLOR_BAR = {"width": 14, "title_standoff": 6, "padding": 5}
+"""Colour bar of a Bokeh plot."""
+
+INCHES_PER_PIXEL = 1 / 80
 _LENGTHS = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 
 
@@ -81,7 +86,7 @@ class Frame:
     @property
     def inches(self) -> tuple[float, float]:
         """Size on paper, with room for axes and colour bar."""
-        return self.width * _INCHES_PER_PIXEL + 1.6, self.height * _INCHES_PER_PIXEL + 0.9
+        return self.width * INCHES_PER_PIXEL + 1.6, self.height * INCHES_PER_PIXEL + 0.9
 
 
 def frame_of(image: xr.DataArray, size: int = FRAME) -> Frame:
@@ -192,11 +197,28 @@ def _tidy_image(plot: Any, element: Any, digits: int) -> None:
             tool.match_aspect = True
 
 
+def draw_color_bar(plot: Any, element: Any, text: str) -> None:
+    """Matplotlib hook: a bar beside the image, pointed where values lie beyond its ends.
+
+    HoloViews' own draws the whole figure once more for each bar, which makes a page of maps slow.
+    """
+    axis, artist = plot.handles["axis"], plot.handles["artist"]
+    values, (low, high) = np.ma.masked_invalid(artist.get_array()), artist.get_clim()
+    below, above = bool((values < low).any()), bool((values > high).any())
+    if (bar := plot.handles.pop("color_bar", None)) is not None:
+        bar.remove()
+    plot.handles["color_bar"] = axis.inset_axes((1.03, 0, 0.05, 1))
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+    plot.handles["fig"].colorbar(artist, cax=plot.handles["color_bar"], extend=extend, label=text)
+
+
 def _draw_scale_bar(plot: Any, element: Any, units: str) -> None:
     """Draw a bar of 1, 2 or 5 times a power of ten, about a quarter of the image."""
     from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
     axis = plot.handles["axis"]
+    if (old := plot.handles.pop("scale_bar", None)) is not None:
+        old.remove()
     left, right = axis.get_xlim()
     length = round_length(abs(right - left) / 4)
     bar = AnchoredSizeBar(
@@ -210,7 +232,7 @@ def _draw_scale_bar(plot: Any, element: Any, units: str) -> None:
         size_vertical=abs(right - left) / 150,
     )
     bar.patch.set(alpha=0.75, linewidth=0)
-    axis.add_artist(bar)
+    plot.handles["scale_bar"] = axis.add_artist(bar)
 
 
 def round_length(length: float) -> float:

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm.conventions import ENERGY, REFERENCE, require_energy, require_variable, signal_of
-from xstxm.errors import EnergyRangeError, SchemaError
-from xstxm.plot._holoviews import FRAME, axes_of, frame_of, frame_options, holoviews, raster, styled
+from xstxm.conventions import ENERGY, require_energy, signal_of
+from xstxm.errors import EnergyRangeError, MissingVariableError, SchemaError
+from xstxm.plot._holoviews import (
+    COLOR_BAR,
+    FRAME,
+    axes_of,
+    draw_color_bar,
+    frame_of,
+    frame_options,
+    holoviews,
+    raster,
+    styled,
+)
 from xstxm.plot._labels import energy_text, label
+from xstxm.plot._styles import UNDECIDED_COLOR
 from xstxm.units import EnergyLike
+
+_MEASURED = ("optical_density", "intensity", "normalized_absorption")
+_DRAWN = (*_MEASURED, "difference", "ratio", "dichroism_difference", "peak_energy", "edge_energy")
+"""Variables that are drawn of a Dataset by themselves, the first that is there."""
+
+_SIGNED = {"difference", "dichroism_difference", "dichroism_asymmetry", "residual"}
+"""Variables whose zero is the middle of the colours."""
+
+DIVERGING = "RdBu_r"
+_OUTLIERS = 0.005
+"""Share of the pixels at each end that does not set the colours of a map."""
 
 
 def image(
@@ -20,7 +44,7 @@ def image(
     energy: EnergyLike | None = None,
     *,
     signal: str | None = None,
-    cmap: str = "gray",
+    cmap: str | None = None,
     clim: tuple[float, float] | None = None,
     colorbar: bool = True,
     scale_bar: bool = True,
@@ -33,13 +57,17 @@ def image(
     Parameters
     ----------
     stack
-        Stack (energy, y, x), or an image (y, x).
+        Stack (energy, y, x) or image (y, x), or a result that holds some: of `xstxm.difference_map`, `xstxm.ratio_map`,
+        `xstxm.dichroism`, `xstxm.peak_map`, `xstxm.edge_map`, `xstxm.fit`, ...
     energy
         The frame nearest to this energy. By default all of them, with a slider.
     signal
-        Variable of a Dataset; by default `optical_density`, or `intensity` where there is none.
+        Variable of a Dataset, e.g. ``"peak_height"`` or ``"residual_rms"``; by default `optical_density`, else
+        `intensity`, else the quantity that gives a result its name: `difference`, `ratio`, `peak_energy`, ...
     cmap, clim
-        Colour map, and the values at its ends; by default those of the frame.
+        Colour map, and the values at its ends. By default red to blue about zero for what has a sign (differences,
+        dichroism, residuals), to the 99.5 percentile of its size. Else over the values of the frame, or for a map without
+        energies over those between its 0.5 and 99.5 percentiles; grey for counts, densities and absorption.
     colorbar, scale_bar
         Whether to draw them.
     size
@@ -52,13 +80,15 @@ def image(
     Returns
     -------
     holoviews.Image or holoviews.DynamicMap
-        y upwards, one micrometre equally long in both directions. Only the frame that is drawn
-        is computed.
+        y upwards, one micrometre equally long in both directions. A pixel without a value (NaN) has a colour that is
+        not in the colour map: grey, or sand colour among greys. Only the frame that is drawn is computed.
 
     Raises
     ------
     EnergyRangeError
         The stack does not reach `energy`.
+    MissingVariableError
+        The Dataset has no such signal, or none that is drawn by itself.
     MissingDimensionError
         There is no y or x.
     MissingDependencyError
@@ -70,27 +100,61 @@ def image(
     >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
     >>> [dim.name for dim in xstxm.plot.image(stack, "520 eV").vdims]
     ['intensity']
+    >>> difference = xstxm.difference_map(stack, "518.4 eV", "512 eV", signal="intensity")
+    >>> [dim.label for dim in xstxm.plot.image(difference).vdims]
+    ['Difference [counts]']
     """
     hv = holoviews()
     array = _image_signal(stack, signal)
-    given: dict[str, Any] = {"cmap": cmap, "clim": clim, "colorbar": colorbar, "scale_bar": scale_bar, "size": size}
+    signed = array.name in _SIGNED
+    cmap = cmap or (DIVERGING if signed else "gray" if array.name in _MEASURED else "viridis")
+    given: dict[str, Any] = {"cmap": cmap, "colorbar": colorbar, "scale_bar": scale_bar, "size": size}
+    given |= {"missing": missing_color(cmap), **opts}
+
+    def drawn(frame: xr.DataArray, title: str | None) -> Any:
+        frame = frame.compute()
+        robust = signed or ENERGY not in array.dims
+        return draw(frame, clim=clim or (limits(frame, signed=signed) if robust else None), title=title, **given)
+
     if ENERGY not in array.dims:
-        return draw(array, title=title or "", **given, **opts)
+        return drawn(array, title or "")
     if energy is None and array.sizes[ENERGY] > 1:
         axis = require_energy(array)
         dimension = hv.Dimension((ENERGY, label(axis)), values=np.sort(np.asarray(axis)).tolist())
-        return hv.DynamicMap(
-            lambda value: draw(frame_at(array, float(value)), title=title, **given, **opts), kdims=[dimension]
-        )
-    frame = array.isel({ENERGY: 0}) if energy is None else frame_at(array, energy)
-    return draw(frame, title=title, **given, **opts)
+        return hv.DynamicMap(lambda value: drawn(frame_at(array, float(value)), title), kdims=[dimension])
+    return drawn(array.isel({ENERGY: 0}) if energy is None else frame_at(array, energy), title)
 
 
 def _image_signal(stack: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray:
     if isinstance(stack, xr.DataArray):
         return units.dequantify(stack)
-    default = "optical_density" if "optical_density" in stack else "intensity"
-    return units.dequantify(signal_of(stack, signal or default))
+    named = signal or next((name for name in _DRAWN if name in stack), None)
+    if named is None:
+        maps = [str(name) for name, array in stack.data_vars.items() if {"y", "x"} <= {*array.dims}]
+        do = f"pass signal={maps[0]!r}, or another one with y and x" if maps else "none of these has y and x"
+        raise MissingVariableError("optical_density", stack.data_vars, do)
+    return units.dequantify(signal_of(stack, named))
+
+
+def limits(array: xr.DataArray, *, signed: bool = False) -> tuple[float, float] | None:
+    """Return the ends of a colour map that outliers do not set, about zero for what has a sign. Eager.
+
+    Nothing for flags and labels, of which the rare ones count, and where there is no value.
+    """
+    values = np.asarray(array)
+    if values.dtype.kind != "f" or not np.isfinite(values).any():
+        return None
+    values = values[np.isfinite(values)].astype(float)
+    if signed:
+        top = float(np.quantile(np.abs(values), 1 - _OUTLIERS)) or float(np.abs(values).max()) or 1.0
+        return -top, top
+    low, high = (float(edge) for edge in np.quantile(values, (_OUTLIERS, 1 - _OUTLIERS)))
+    return (low, high) if low < high else (float(values.min()), float(values.max()))
+
+
+def missing_color(cmap: str) -> str:
+    """Return a colour for NaN that is not in the colour map."""
+    return "#e3c78f" if cmap.lower().startswith(("gray", "grey")) else UNDECIDED_COLOR
 
 
 def frame_at(array: xr.DataArray, energy: EnergyLike) -> xr.DataArray:
@@ -120,9 +184,14 @@ def draw(
     scale_bar: bool = True,
     size: int = FRAME,
     title: str | None = None,
+    missing: str = "transparent",
+    look: Mapping[str, Any] | None = None,
     **opts: Any,
 ) -> Any:
-    """Draw an image (y, x) with its labels; further dims have to be selected before."""
+    """Draw an image (y, x) with its labels; further dims have to be selected before.
+
+    `missing` is the colour of NaN, `look` holds more options that both backends know.
+    """
     extra = [dim for dim in array.dims if dim not in ("y", "x")]
     if extra:
         raise SchemaError(f"an image has y and x, this has {array.dims} too: select along {extra[0]!r} first")
@@ -141,77 +210,17 @@ def draw(
         vdims=[hv.Dimension((str(array.name or "value"), label(array)))],
     )
     common = frame_options(frame, scale_bar=scale_bar, title=title)
-    shared: dict[str, Any] = {"cmap": cmap, "colorbar": colorbar, "clabel": label(array)}
+    shared: dict[str, Any] = {"cmap": cmap, "clipping_colors": {"NaN": missing}, **(look or {})}
     if clim is not None:
         shared["clim"] = (float(clim[0]), float(clim[1]))
+    bar = {"colorbar": colorbar, "clabel": label(array), "colorbar_opts": COLOR_BAR}
+    hooks = [
+        *common["matplotlib"]["hooks"],
+        *([functools.partial(draw_color_bar, text=label(array))] if colorbar else []),
+    ]
     element = styled(
         element,
-        bokeh={**common["bokeh"], **shared, "clipping_colors": {"NaN": "transparent"}},
-        matplotlib={**common["matplotlib"], **shared},
+        bokeh={**common["bokeh"], **bar, **shared},
+        matplotlib={**common["matplotlib"], **shared, "hooks": hooks},
     )
     return element.opts(**opts) if opts else element
-
-
-def component_maps(
-    fit: xr.Dataset,
-    *,
-    cmap: str = "magma",
-    clim: tuple[float, float] | None = None,
-    scale_bar: bool = True,
-    size: int = 300,
-    columns: int = 3,
-    **opts: Any,
-) -> Any:
-    """Draw the amount of each reference, side by side on one colour scale.
-
-    Parameters
-    ----------
-    fit
-        A result of `xstxm.fit`.
-    cmap, clim
-        Colour map, and the values at its ends; by default zero and the largest 99.5 percentile.
-    scale_bar
-        Whether to draw it.
-    size
-        Pixels on the screen along the longer side of an image.
-    columns
-        Images in a row.
-    **opts
-        Passed to HoloViews as options of each Image for the backend in use.
-
-    Returns
-    -------
-    holoviews.Layout
-        An image for each reference. Eager.
-
-    Raises
-    ------
-    MissingVariableError
-        `fit` holds no `component_map`.
-
-    Examples
-    --------
-    >>> import xstxm
-    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
-    >>> od = xstxm.optical_density(stack)
-    >>> len(xstxm.plot.component_maps(xstxm.fit(od, xstxm.testing.simulate_references())))
-    4
-    """
-    hv = holoviews()
-    maps = require_variable(fit, "component_map", "call .stxm.fit() first").compute()
-    if clim is None:
-        top = np.nanquantile(np.asarray(maps, dtype=float), 0.995, axis=maps.get_axis_num(("y", "x")))
-        clim = (0.0, float(np.nanmax(top)) or 1.0)
-    images = [
-        draw(
-            maps.sel({REFERENCE: name}, drop=True),
-            cmap=cmap,
-            clim=clim,
-            scale_bar=scale_bar,
-            size=size,
-            title=str(name),
-            **opts,
-        )
-        for name in np.asarray(maps[REFERENCE])
-    ]
-    return hv.Layout(images).cols(columns)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
-from xstxm.conventions import NO_SAMPLE, PALETTE, UNDECIDED, require_variable
+from xstxm.conventions import NO_SAMPLE, UNDECIDED, require_variable
 from xstxm.errors import check_choice
-from xstxm.plot._holoviews import FRAME, LEGEND, Frame, axes_of, frame_of, frame_options, holoviews, raster, styled
+from xstxm.plot._curves import legend_beside, square
+from xstxm.plot._holoviews import FRAME, Frame, axes_of, frame_of, frame_options, holoviews, raster, styled
 from xstxm.plot._images import draw
+from xstxm.plot._styles import UNDECIDED_COLOR, colors_along, require_colors
 
-UNDECIDED_COLOR = "#9e9e9e"
 Opacity: TypeAlias = Literal["none", "confidence"]
 
 
@@ -37,11 +39,7 @@ def phase_colors(phases: xr.Dataset) -> dict[str, str]:
     """
     dim = "phase" if "phase" in phases.dims else "reference"
     names = [str(name) for name in np.asarray(phases[dim])]
-    given = phases.coords.get("color", None)
-    colors = (
-        [str(color) for color in np.asarray(given)] if given is not None and given.dims == (dim,) else [""] * len(names)
-    )
-    return {name: color or PALETTE[k % len(PALETTE)] for k, (name, color) in enumerate(zip(names, colors, strict=True))}
+    return dict(zip(names, colors_along(phases, dim), strict=True))
 
 
 def phase_map(
@@ -80,6 +78,8 @@ def phase_map(
     ------
     MissingVariableError
         `phases` is no phase map.
+    SchemaError
+        More phases than colours that one can tell apart.
     ChoiceError
         Unknown `opacity`.
 
@@ -94,60 +94,79 @@ def phase_map(
     check_choice("opacity", opacity, Opacity)
     labels = require_variable(phases, "phase_label", "call .stxm.phase_map() first").compute()
     colors = phase_colors(phases)
-    frame = frame_of(labels, size)
+    require_colors([*colors.values()], "phase")
+    classes = class_image(labels, len(colors))
     if bool((labels == UNDECIDED).any()):
         colors = {**colors, "undecided": UNDECIDED_COLOR}
-    common = frame_options(frame, scale_bar=scale_bar, title=title)
     confidence = phases["confidence"].compute() if "confidence" in phases else xr.ones_like(labels, dtype=float)
-    if opacity == "confidence":
-        element = _faded(labels, confidence, colors, frame, common)
-    else:
-        element = _plain(labels, confidence, colors, frame, common)
-    overlay = element * _legend(colors, axes_of(labels)) if legend else element * holoviews().Points([])
-    overlay = styled(
-        overlay,
-        bokeh={"legend_position": "right", "show_legend": legend, "legend_opts": LEGEND},
-        matplotlib={"legend_position": "right", "show_legend": legend, "fig_inches": frame.inches},
+    drawn = draw_classes(
+        classes,
+        confidence,
+        colors,
+        what="Phase",
+        faded=opacity == "confidence",
+        legend=legend,
+        scale_bar=scale_bar,
+        size=size,
+        title=title,
     )
-    return overlay.opts(**opts) if opts else overlay
+    return drawn.opts(**opts) if opts else drawn
 
 
 def class_image(labels: xr.DataArray, n_phases: int) -> xr.DataArray:
     """Return labels as drawn: 0 to n - 1 the phases, n undecided, NaN no sample."""
-    drawn = xr.where(labels == UNDECIDED, n_phases, labels).astype("float32")
-    return drawn.where(labels != NO_SAMPLE)
+    return labels.astype("float32").where(labels != UNDECIDED, n_phases).where(labels != NO_SAMPLE)
+
+
+def draw_classes(
+    classes: xr.DataArray,
+    confidence: xr.DataArray,
+    colors: Mapping[str, str],
+    *,
+    what: str,
+    faded: bool = False,
+    legend: bool = True,
+    scale_bar: bool = True,
+    size: int = FRAME,
+    title: str = "",
+) -> Any:
+    """Draw an image of class numbers from 0 in the colours of the classes, transparent where it is NaN."""
+    frame = frame_of(classes, size)
+    common = frame_options(frame, scale_bar=scale_bar, title=title)
+    element = (_faded if faded else _plain)(classes, confidence, colors, frame, common, what)
+    axes = axes_of(classes)
+    entries = [square(axes, name, color) for name, color in colors.items()] if legend else [square(axes, "", "white")]
+    beside = legend_beside(entries, frame.height, legend=legend)
+    return styled(
+        holoviews().Overlay([element, *entries]),
+        bokeh=beside["bokeh"],
+        matplotlib={**beside["matplotlib"], "fig_inches": frame.inches},
+    )
 
 
 def _plain(
-    labels: xr.DataArray,
+    classes: xr.DataArray,
     confidence: xr.DataArray,
-    colors: dict[str, str],
+    colors: Mapping[str, str],
     frame: Frame,
     common: dict[str, dict[str, Any]],
+    what: str,
 ) -> Any:
     hv = holoviews()
-    n_phases = labels_count(colors)
-    layers = tuple(raster(layer, frame) for layer in (class_image(labels, n_phases), confidence.astype("float32")))
+    name = f"{what.lower()}_label"
     element = hv.Image(
-        np.dstack(layers),
+        np.dstack([raster(layer.astype("float32"), frame) for layer in (classes, confidence)]),
         bounds=frame.bounds,
-        kdims=axes_of(labels),
-        vdims=[hv.Dimension(("phase_label", "Phase")), hv.Dimension(("confidence", "Confidence"))],
+        kdims=axes_of(classes),
+        vdims=[hv.Dimension((name, what)), hv.Dimension(("confidence", "Confidence"))],
     )
-    palette = list(colors.values()) + [UNDECIDED_COLOR] * (n_phases + 1 - len(colors))
-    shared = {"cmap": palette, "clim": (-0.5, n_phases + 0.5)}
-    names = [*list(colors)[:n_phases], "undecided"]
-    hooks = [*common["bokeh"]["hooks"], _NamesOnHover(names)]
+    shared = {"cmap": [*colors.values()], "clim": (-0.5, len(colors) - 0.5)}
+    hooks = [*common["bokeh"]["hooks"], _NamesOnHover([*colors])]
     return styled(
         element,
         bokeh={**common["bokeh"], **shared, "hooks": hooks, "clipping_colors": {"NaN": "transparent"}},
         matplotlib={**common["matplotlib"], **shared},
     )
-
-
-def labels_count(colors: dict[str, str]) -> int:
-    """Return the number of phases among the colours, without `undecided`."""
-    return len(colors) - ("undecided" in colors)
 
 
 class _NamesOnHover:
@@ -170,21 +189,21 @@ class _NamesOnHover:
 
 
 def _faded(
-    labels: xr.DataArray,
+    classes: xr.DataArray,
     confidence: xr.DataArray,
-    colors: dict[str, str],
+    colors: Mapping[str, str],
     frame: Frame,
     common: dict[str, dict[str, Any]],
+    what: str,
 ) -> Any:
     hv = holoviews()
-    n_phases = labels_count(colors)
-    table = np.array([_rgb(color) for color in [*list(colors.values())[:n_phases], UNDECIDED_COLOR]])
-    drawn = raster(class_image(labels, n_phases), frame)
+    table = np.array([_rgb(color) for color in colors.values()])
+    drawn = raster(classes, frame)
     empty = np.isnan(drawn)
     picture = np.zeros((*drawn.shape, 4), dtype=np.uint8)
     picture[..., :3] = table[np.where(empty, 0, drawn).astype(int)]
     picture[..., 3] = np.where(empty, 0, 255 * np.clip(np.nan_to_num(raster(confidence, frame)), 0.15, 1))
-    element = hv.RGB(picture, bounds=frame.bounds, kdims=axes_of(labels))
+    element = hv.RGB(picture, bounds=frame.bounds, kdims=axes_of(classes))
     bokeh = {key: value for key, value in common["bokeh"].items() if key != "tools"}
     return styled(element, bokeh=bokeh, matplotlib=common["matplotlib"])
 
@@ -194,20 +213,6 @@ def _rgb(color: str) -> tuple[int, ...]:
 
     known = RGB.from_hex_string(color) if color.startswith("#") else getattr(named, color).to_rgb()
     return known.r, known.g, known.b
-
-
-def _legend(colors: dict[str, str], axes: list[Any]) -> Any:
-    """Return one point that is nowhere per phase, whose only purpose is its entry in the legend."""
-    hv = holoviews()
-    entries = {
-        name: styled(
-            hv.Points([(np.nan, np.nan)], kdims=axes, label=name),
-            bokeh={"color": color, "marker": "square", "size": 12},
-            matplotlib={"color": color, "marker": "s", "s": 60},
-        )
-        for name, color in colors.items()
-    }
-    return hv.Overlay(list(entries.values()))
 
 
 def composition(

@@ -10,9 +10,8 @@ import xarray as xr
 from xstxm import units
 from xstxm.conventions import ENERGY, PALETTE, require_energy, require_variable
 from xstxm.errors import SchemaError
-from xstxm.plot._holoviews import FRAME, LEGEND, holoviews, styled, tidy
-from xstxm.plot._labels import label
-from xstxm.plot._spectra import NEUTRAL
+from xstxm.plot._curves import band, chart, crosses, curve, energy_axes
+from xstxm.plot._holoviews import FRAME
 
 
 def shifts(
@@ -62,41 +61,20 @@ def shifts(
     result = units.dequantify(result.coords.to_dataset() if isinstance(result, xr.DataArray) else result)
     moves = [_along_energy(result, f"shift_{axis}") for axis in ("y", "x")]
     unit = units.units_of(moves[0])
-    axes = _axes(moves[0], unit)
+    axes = energy_axes(moves[0].rename("shift").assign_attrs(long_name="Shift", units=unit))
     layers: list[Any] = []
     marks: list[Any] = []
     for axis, move, color in zip(("y", "x"), moves, PALETTE, strict=False):
         energy, middle = np.asarray(move[ENERGY]), np.asarray(units.to_units(move, unit))
         if f"shift_{axis}_stderr" in result:
             error = np.asarray(units.to_units(_along_energy(result, f"shift_{axis}_stderr"), unit))
-            layers += [_band(energy, middle, error, axes, color)] if np.isfinite(error).any() else []
-        layers.append(_curve(energy, middle, axes, axis, color))
+            layers += [band(energy, middle, error, axes, color)] if np.isfinite(error).any() else []
+        layers.append(curve(energy, middle, axes, axis, color))
         if "frame_quality" in result:
             flagged = np.asarray(_along_energy(result, "frame_quality")) > 0
-            marks += [_crosses(energy[flagged], middle[flagged], axes, marks == [])] if flagged.any() else []
-    overlay = styled(
-        holoviews().Overlay([*layers, *marks]),
-        bokeh={
-            "frame_width": width,
-            "frame_height": height,
-            "legend_position": "right",
-            "show_legend": legend,
-            "legend_opts": LEGEND,
-            "toolbar": "above",
-            "hooks": [tidy],
-            "show_grid": True,
-            "gridstyle": {"grid_line_alpha": 0.3},
-            "title": title,
-        },
-        matplotlib={
-            "fig_inches": (width / 80 + 0.8, height / 80 + 0.6),
-            "aspect": width / height,
-            "show_legend": legend,
-            "title": title,
-            "show_grid": True,
-        },
-    )
-    return overlay.opts(**opts) if opts else overlay
+            name = "" if marks else "flagged"  # one entry in the legend for both
+            marks += [crosses(energy[flagged], middle[flagged], axes, name)] if flagged.any() else []
+    return chart([*layers, *marks], width=width, height=height, legend=legend, title=title, opts=opts)
 
 
 def _along_energy(result: xr.Dataset, name: str) -> xr.DataArray:
@@ -110,34 +88,3 @@ def _along_energy(result: xr.Dataset, name: str) -> xr.DataArray:
             f".isel({others[0]}=0)"
         )
     return found.sortby(ENERGY).compute()
-
-
-def _axes(move: xr.DataArray, unit: str) -> tuple[Any, Any]:
-    hv = holoviews()
-    value = xr.DataArray(0.0, attrs={"long_name": "Shift", "units": unit})
-    return hv.Dimension((ENERGY, label(move[ENERGY]))), hv.Dimension(("shift", label(value)))
-
-
-def _curve(energy: np.ndarray, values: np.ndarray, axes: tuple[Any, Any], name: str, color: str) -> Any:
-    return styled(
-        holoviews().Curve((energy, values), *axes, label=name),
-        bokeh={"color": color, "line_width": 2, "tools": ["hover"]},
-        matplotlib={"color": color, "linewidth": 1.4},
-    )
-
-
-def _band(energy: np.ndarray, middle: np.ndarray, error: np.ndarray, axes: tuple[Any, Any], color: str) -> Any:
-    return styled(
-        holoviews().Area((energy, middle - error, middle + error), axes[0], [axes[1], "upper"]),
-        bokeh={"color": color, "alpha": 0.25, "line_alpha": 0},
-        matplotlib={"color": color, "alpha": 0.25, "linewidth": 0},
-    )
-
-
-def _crosses(energy: np.ndarray, values: np.ndarray, axes: tuple[Any, Any], first: bool) -> Any:
-    """Return marks of flagged frames; the first of them names all in the legend."""
-    return styled(
-        holoviews().Scatter((energy, values), *axes, label="flagged" if first else ""),
-        bokeh={"color": NEUTRAL, "marker": "x", "size": 9, "line_width": 2, "tools": ["hover"]},
-        matplotlib={"color": NEUTRAL, "marker": "X", "s": 36},
-    )

@@ -1,4 +1,4 @@
-"""Spectra: of reference sets, of regions, of phases, and of a fit."""
+"""Spectra: of reference sets, regions, phases, clusters and components, and of a fit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ import xarray as xr
 from xstxm import units
 from xstxm.conventions import ENERGY, PALETTE, require_energy
 from xstxm.errors import MissingVariableError, SchemaError
-from xstxm.plot._holoviews import FRAME, LEGEND, holoviews, styled, tidy
+from xstxm.plot._curves import band, chart, curve, energy_axes, points, rule
+from xstxm.plot._holoviews import FRAME, holoviews
 from xstxm.plot._labels import label
+from xstxm.plot._styles import NEUTRAL, colors_along, dashes_for, names_along
 
-NEUTRAL = "#808080"
-"""Readable on a light and on a dark page: measured points and the fit through them."""
-
-_HELD = ("spectrum", "absorption", "phase_spectra", "reference_spectra", "cluster_spectra", "eigenspectra", "i0")
+_HELD = (
+    "spectrum",
+    "absorption",
+    "phase_spectra",
+    "reference_spectra",
+    "cluster_spectra",
+    "component_spectra",
+    "eigenspectra",
+    "i0",
+)
 
 
 def spectra(
@@ -35,9 +43,9 @@ def spectra(
     Parameters
     ----------
     obj
-        A reference set, a result of `xstxm.spectrum` (drawn as points with a band of one standard
-        deviation), a phase map (the spectra of its phases), or an array of spectra (energy) or
-        (names, energy).
+        A reference set, a result of `xstxm.spectrum` (drawn as points with a band of one standard deviation), a phase map
+        (the spectra of its phases), a result of `xstxm.cluster`, `xstxm.pca` (its eigenspectra), `xstxm.nmf` or
+        `xstxm.mcr`, or an array of spectra (energy) or (names, energy).
     fit
         A result of `xstxm.fit` for one spectrum, without pixel dimensions: the fit is drawn as a line, and
         under it each reference scaled by its amount.
@@ -55,7 +63,9 @@ def spectra(
     Returns
     -------
     holoviews.Overlay
-        Points, bands and curves. Eager on the spectra.
+        Points, bands and curves, named by the legend: references by their names, components by their numbers, and by
+        the reference they come from (`origin`) where `xstxm.mcr` was given some. Colours are those of the coordinate
+        `color`, else a palette; each eight of its colours have a dash of their own. Eager on the spectra.
 
     Raises
     ------
@@ -72,34 +82,12 @@ def spectra(
     """
     array = _spectra_of(obj)
     measured = isinstance(obj, xr.Dataset) and array.name == "spectrum"
-    layers = _measured(obj, array) if measured else _curves(array)  # type: ignore[arg-type]
+    layers = _measured(obj, array) if measured else curves_of(array)  # type: ignore[arg-type]
     if fit is not None:
         layers += _fitted(fit, array)
     if energy is not None:
-        layers.append(_energy_line(energy))
-    overlay = styled(
-        holoviews().Overlay(layers),
-        bokeh={
-            "frame_width": width,
-            "frame_height": height,
-            "legend_position": "right",
-            "show_legend": legend,
-            "legend_opts": LEGEND,
-            "toolbar": "above",
-            "hooks": [tidy],
-            "show_grid": True,
-            "gridstyle": {"grid_line_alpha": 0.3},
-            "title": title,
-        },
-        matplotlib={
-            "fig_inches": (width / 80 + 0.8, height / 80 + 0.6),
-            "aspect": width / height,
-            "show_legend": legend,
-            "title": title,
-            "show_grid": True,
-        },
-    )
-    return overlay.opts(**opts) if opts else overlay
+        layers.append(rule(holoviews().VLine(energy)))
+    return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts)
 
 
 def _spectra_of(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -120,69 +108,32 @@ def _spectra_of(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     return array.sortby(ENERGY).compute()
 
 
-def _axes(array: xr.DataArray) -> tuple[Any, Any]:
-    hv = holoviews()
-    return hv.Dimension((ENERGY, label(array[ENERGY]))), hv.Dimension((_value_name(array), label(array)))
-
-
-def _value_name(array: xr.DataArray) -> str:
-    return str(array.name or "value")
-
-
-def _curves(array: xr.DataArray) -> list[Any]:
+def curves_of(array: xr.DataArray) -> list[Any]:
+    """Return a curve for each spectrum (energy) or (names, energy), over the energies where it has a value."""
     if array.ndim == 1:
         return [_curve(array, label(array), PALETTE[0])]
-    (dim,) = [dim for dim in array.dims if dim != ENERGY]
-    names = [str(name) for name in np.asarray(array[dim])]
-    colors = _colors(array, str(dim))
+    dim = next(str(dim) for dim in array.dims if dim != ENERGY)
+    names, colors = names_along(array, dim), colors_along(array, dim)
     return [
-        _curve(array.isel({dim: k}), name, color) for k, (name, color) in enumerate(zip(names, colors, strict=True))
+        _curve(array.isel({dim: k}), name, color, dash=dash)
+        for k, (name, color, dash) in enumerate(zip(names, colors, dashes_for(colors), strict=True))
     ]
 
 
-def _colors(array: xr.DataArray, dim: str) -> list[str]:
-    given = array.coords.get("color", None)
-    own = (
-        [str(color) for color in np.asarray(given)]
-        if given is not None and given.dims == (dim,)
-        else [""] * array.sizes[dim]
-    )
-    return [color or PALETTE[k % len(PALETTE)] for k, color in enumerate(own)]
-
-
-def _curve(spectrum: xr.DataArray, name: str, color: str, *, width: float = 2, dash: str = "solid") -> Any:
-    hv = holoviews()
+def _curve(spectrum: xr.DataArray, name: str, color: str, **look: Any) -> Any:
     finite = spectrum.dropna(ENERGY)
-    energy, value = _axes(spectrum)
-    element = hv.Curve((np.asarray(finite[ENERGY]), np.asarray(finite)), energy, value, label=name)
-    return styled(
-        element,
-        bokeh={"color": color, "line_width": width, "line_dash": dash},
-        matplotlib={"color": color, "linewidth": width * 0.7, "linestyle": dash},
-    )
+    return curve(np.asarray(finite[ENERGY]), np.asarray(finite), energy_axes(spectrum), name, color, **look)
 
 
 def _measured(result: xr.Dataset, mean: xr.DataArray) -> list[Any]:
     """Return the points of a region's mean spectrum, over a band of one standard deviation."""
-    hv = holoviews()
-    energy, value = _axes(mean)
+    axes = energy_axes(mean)
     spread = result["spectrum_std"].sortby(ENERGY).compute() if "spectrum_std" in result else xr.zeros_like(mean)
     grid, middle = np.asarray(mean[ENERGY]), np.asarray(mean)
     pixels = int(result["n_pixels"].max()) if "n_pixels" in result else 1
     name = f"measured, {pixels} pixels" if pixels > 1 else "measured"
-    points = styled(
-        hv.Scatter((grid, middle), energy, value, label=name),
-        bokeh={"color": NEUTRAL, "size": 4, "tools": ["hover"]},
-        matplotlib={"color": NEUTRAL, "s": 8},
-    )
-    if pixels < 2:
-        return [points]
-    band = styled(
-        hv.Area((grid, middle - np.asarray(spread), middle + np.asarray(spread)), energy, [value, "upper"]),
-        bokeh={"color": NEUTRAL, "alpha": 0.2, "line_alpha": 0},
-        matplotlib={"color": NEUTRAL, "alpha": 0.2, "linewidth": 0},
-    )
-    return [band, points]
+    dots = points(grid, middle, axes, name, NEUTRAL)
+    return [band(grid, middle, np.asarray(spread), axes, NEUTRAL), dots] if pixels > 1 else [dots]
 
 
 def _fitted(fit: xr.Dataset, like: xr.DataArray) -> list[Any]:
@@ -199,14 +150,6 @@ def _fitted(fit: xr.Dataset, like: xr.DataArray) -> list[Any]:
     names = [str(name) for name in np.asarray(scaled["reference"])]
     parts = [
         _curve(scaled.isel(reference=k).rename(like.name).assign_attrs(like.attrs), name, color, width=1.5)
-        for k, (name, color) in enumerate(zip(names, _colors(fit["reference_spectra"], "reference"), strict=True))
+        for k, (name, color) in enumerate(zip(names, colors_along(fit["reference_spectra"], "reference"), strict=True))
     ]
     return [*parts, _curve(total, "fit", NEUTRAL, width=2)]
-
-
-def _energy_line(energy: float) -> Any:
-    return styled(
-        holoviews().VLine(energy),
-        bokeh={"color": NEUTRAL, "line_width": 1, "line_dash": "dashed"},
-        matplotlib={"color": NEUTRAL, "linewidth": 1, "linestyle": "dashed"},
-    )
