@@ -53,6 +53,12 @@ VERBS = {
     "cluster": lambda s: xstxm.cluster(s, 2, n_components=2),
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
+    "strain": xstxm.strain,
+    "concentration": xstxm.concentration,
+    "gradient": xstxm.gradient,
+    "interface_map": xstxm.interface_map,
+    "stress": lambda s: xstxm.stress(s, xstxm.mechanics.Isotropic("100 GPa", 0.3)),
+    "thickness": lambda s: xstxm.thickness(s, "V2O5", 3.36),
 }
 """One call of each verb."""
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
@@ -88,8 +94,10 @@ def given(verb: str) -> xr.Dataset:
         return fitted()
     if verb == "reconstruct":
         return xstxm.pca(density(), 2)
-    if verb == "phase_summary":
+    if verb in ("phase_summary", "strain", "concentration", "gradient", "interface_map"):
         return xstxm.phase_map(density(), REFERENCES)
+    if verb == "stress":
+        return xstxm.strain(given("strain"))
     if verb == "dichroism":
         return xr.concat([density(), density()], xr.DataArray(["a", "b"], dims="polarization"))
     return counts() if verb in COUNTS else density()
