@@ -17,7 +17,7 @@ from xstxm.conventions import (
     require_image,
     require_variable,
 )
-from xstxm.errors import MissingCoordinateError, SchemaError, require_whole
+from xstxm.errors import MissingCoordinateError, MissingUnitsError, SchemaError, require_whole
 from xstxm.provenance import recorded
 
 
@@ -113,7 +113,9 @@ def positions(array: xr.DataArray, dim: str) -> xr.DataArray:
     """Return the positions along a dimension in um."""
     if dim not in array.coords:
         raise MissingCoordinateError(dim)
-    place = units.to_units(array[dim].astype(float), "um", f"the positions along {dim!r}")
+    if "units" not in array[dim].attrs:
+        raise MissingUnitsError(f"the position along {dim!r}", f"set them, e.g. maps[{dim!r}].attrs['units'] = 'um'")
+    place = units.to_units(array[dim].astype(float), "um", f"the position along {dim!r}")
     return place.drop_attrs()
 
 

@@ -211,18 +211,16 @@ def _require_energies(
     """Refuse a stack without energies at which tables hold."""
     energy, needed = np.asarray(table[ENERGY]), 2 if background == "constant" else 1
     mu = np.asarray(table["linear_absorption"])[usable]
-    told = ", ".join(
-        f"{low:g}-{high:g} ({name})"
-        for name, (low, high) in _regions(_atoms(formula), near_edge).items()
-        if high > energy.min(initial=np.inf) - 50 and low < energy.max(initial=-np.inf) + 50
-    )
+    regions = _regions(_atoms(formula), near_edge)
+    near = {name: ends for name, ends in regions.items() if ends[1] > energy.min() - 50 and ends[0] < energy.max() + 50}
+    told = ", ".join(f"{low:g}-{high:g} ({name})" for name, (low, high) in near.items())
     where = (
         f"the stack covers {format_range(energy, 'eV')}, and tables are not used near the edges of {formula}: {told} eV"
     )
     if usable.size < needed:
         raise EnergyRangeError(
-            f"{usable.size} energies away from the edges, {needed} needed: {where}: measure some outside, or "
-            'pass near_edge={"V L3": (below, above)} to narrow a region'
+            f"{usable.size} energies away from the edges, {needed} needed: {where}: measure some outside, or narrow a "
+            f"region with near_edge={{{next(iter(near), '')!r}: (below, above)}}"
         )
     if background == "constant" and np.ptp(mu) < 0.05 * mu.max():
         raise EnergyRangeError(

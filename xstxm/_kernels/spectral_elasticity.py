@@ -53,7 +53,7 @@ def solve(eigenstrain, stiffness, spacing, *, periodic=False, tolerance=1e-6, ma
     room = [(0, 0 if periodic else fft.next_fast_len(size + 1, real=True) - size) for size in here.shape]
     eigen, here = np.pad(eigen, [(0, 0), *room]), np.pad(here, room)
     energy = _Energy(stiffness, spacing, here.astype(float), periodic)
-    u, mean, iterations, residual = _conjugate_gradients(energy, energy.load(eigen), tolerance, max_iterations)
+    u, mean, iterations, residual = _conjugate_gradients(energy, energy.forces(eigen), tolerance, max_iterations)
     total = energy.strain(u) + mean[:, None, None]
     found = np.where(here, (np.einsum("vw,wyx->vyx", stiffness, total - eigen), total), np.nan)
     for whole, part in zip((stress, strain), found, strict=True):
@@ -97,8 +97,8 @@ class _Energy:
             ]
         )
 
-    def load(self, eigen):
-        """Forces of the eigenstrain."""
+    def forces(self, eigen):
+        """Forces of an eigenstrain."""
         stress = self.solid * np.einsum("vw,wyx->vyx", self.stiffness, eigen)
         return self.strain_adjoint(stress), self._mean_part(stress)
 
