@@ -79,8 +79,11 @@ def test_phase_table__says_how_far_each_value_can_be_trusted():
 
 def test_phase_table__takes_own_values_and_says_so():
     table = xstxm.phase_table(
-        {"delta-LiV2O5": {"cell_stacking": "0.99 nm"}, "mine": {"composition": 0.2, "phase": "p"} | dict.fromkeys(
-            ["cell_chain", "cell_rung", "cell_stacking"], 4.0)}
+        {
+            "delta-LiV2O5": {"cell_stacking": "0.99 nm"},
+            "mine": {"composition": 0.2, "phase": "p"}
+            | dict.fromkeys(["cell_chain", "cell_rung", "cell_stacking"], 4.0),
+        }
     )
     assert float(table["cell_stacking"].sel(state="delta-LiV2O5")) == 9.9
     assert table["status"].sel(state="delta-LiV2O5", quantity="cell_stacking").item() == "given"
@@ -93,7 +96,9 @@ def test_phase_table__takes_own_values_and_says_so():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        pytest.param({"alpha-V2O5": {"cell_b": 3.56}}, ChoiceError, "unknown quantity of 'alpha-V2O5' 'cell_b'", id="a"),
+        pytest.param(
+            {"alpha-V2O5": {"cell_b": 3.56}}, ChoiceError, "unknown quantity of 'alpha-V2O5' 'cell_b'", id="a"
+        ),
         pytest.param({"new": {"composition": 0.5}}, OptionError, "a new state needs cell_chain, cell_rung", id="new"),
         pytest.param({"alpha-V2O5": {"cell_rung": "11 eV"}}, IncompatibleUnitsError, "angstrom", id="units"),
         pytest.param({"alpha-V2O5": {"cell_rung": -3}}, OptionError, "a number above 0", id="negative"),
@@ -169,7 +174,9 @@ def test_strain__relative_to(relative_to, name, chain):
 @pytest.mark.parametrize(
     ("relative_to", "error", "message"),
     [
-        pytest.param(0.2, OptionError, "lies in the range of no phase .a 0 to 0.1, b 0.4 to 0.8.: name a phase", id="gap"),
+        pytest.param(
+            0.2, OptionError, "lies in the range of no phase .a 0 to 0.1, b 0.4 to 0.8.: name a phase", id="gap"
+        ),
         pytest.param("alhpa", ChoiceError, "did you mean 'alpha'", id="misspelt"),
         pytest.param(-1, OptionError, "a phase, a state, or a composition", id="negative"),
         pytest.param(True, OptionError, "a phase, a state, or a composition", id="bool"),
@@ -250,7 +257,9 @@ def test_lattice_verbs__refuse_what_is_no_phase_map(verb, stack, density, refere
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_strain__leaves_pixels_beside_nan_untouched_and_keeps_the_dtype(dtype):
-    phases = phases_of({"alpha": [0.2, np.nan, 0.7], "epsilon": [0.8, np.nan, 0.3]}, 0.1, [0.3, np.nan, 0.1], 0.01, dtype)
+    phases = phases_of(
+        {"alpha": [0.2, np.nan, 0.7], "epsilon": [0.8, np.nan, 0.3]}, 0.1, [0.3, np.nan, 0.1], 0.01, dtype
+    )
     for verb in (xstxm.strain, xstxm.concentration):
         found = verb(phases)
         whole = verb(phases.isel(x=[0, 2]))
@@ -504,7 +513,9 @@ def test_gradient__has_the_error_that_repeated_measurements_show():
     rng = np.random.default_rng(2)
     sigma = 0.0004 * (1 + np.arange(63).reshape(7, 9) / 30)
     truth = plane().where(xr.DataArray(np.arange(63).reshape(7, 9) != 20, dims=("y", "x")))
-    many = (truth + xr.DataArray(rng.normal(size=(4000, 7, 9)) * sigma, dims=("draw", "y", "x"))).transpose("draw", "y", "x")
+    many = (truth + xr.DataArray(rng.normal(size=(4000, 7, 9)) * sigma, dims=("draw", "y", "x"))).transpose(
+        "draw", "y", "x"
+    )
     maps = xr.Dataset({"composition": many.assign_attrs(units="1")})
     maps["composition_stderr"] = xr.zeros_like(many) + xr.DataArray(sigma, dims=("y", "x"))
     found = xstxm.gradient(maps)
@@ -532,7 +543,9 @@ def test_gradient__does_not_depend_on_units_and_direction_of_the_axes():
 
 
 def test_gradient__of_every_axis_of_a_strain():
-    phases = phases_of({"alpha": np.linspace(0, 1, 12).reshape(3, 4), "epsilon": np.linspace(1, 0, 12).reshape(3, 4)}, 0.01)
+    phases = phases_of(
+        {"alpha": np.linspace(0, 1, 12).reshape(3, 4), "epsilon": np.linspace(1, 0, 12).reshape(3, 4)}, 0.01
+    )
     found = phases.stxm.strain().stxm.gradient(signal="eigenstrain")
     assert found["gradient"].dims == ("lattice_axis", "y", "x")
     assert found["gradient_stderr"].dims == ("lattice_axis", "y", "x")
