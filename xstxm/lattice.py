@@ -147,10 +147,16 @@ def _as_dataset(
         table[key] = ("state", [row.get(key, nothing) for row in rows.values()], attrs)
     for end in ("lowest_composition", "highest_composition"):
         table[end] = table[end].fillna(table["composition"])
-    said = [[status[name].get(key, "") for name in rows] for key in _QUANTITIES]
+    said = [
+        [status[name].get(key, "") if _known(row.get(key)) else "" for name, row in rows.items()] for key in _QUANTITIES
+    ]
     return table.assign_coords(quantity=list(_QUANTITIES)).assign(
         status=(("quantity", "state"), said), source=("state", [sources[name] for name in rows])
     )
+
+
+def _known(value: Any) -> bool:
+    return value not in (None, "") and not (isinstance(value, float) and np.isnan(value))
 
 
 @dataclass(frozen=True)

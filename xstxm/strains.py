@@ -173,6 +173,7 @@ def _per_volume(phases: xr.Dataset, cells: Cells) -> tuple[xr.DataArray, xr.Data
         return value * _MOL_PER_M3, stderr * _MOL_PER_M3
     do = "map phases with references that carry a composition"
     x, x_stderr = (require_variable(phases, name, do) for name in ("composition", "composition_stderr"))
+    x, x_stderr = (units.to_units(part, "1", "the composition") for part in (x, x_stderr))
     mixed = _mixed(phases, cells, lambda cell: np.array([cell.volume]))
     volume, volume_stderr = (part.isel(quantity=0) for part in mixed)
     value = x / volume
@@ -198,7 +199,8 @@ def _compositions(amount: xr.DataArray) -> np.ndarray:
     """Return the composition of every reference."""
     if "composition" not in amount.coords:
         raise MissingVariableError("composition", amount.coords, "give the references one, see xstxm.reference_set")
-    x = np.asarray(amount.coords["composition"], dtype=float)
+    given = amount.coords["composition"]
+    x = np.asarray(given, dtype=float) * units.factor(str(given.attrs.get("units", "1")), "1", "the composition")
     without = [str(name) for name in np.asarray(amount[REFERENCE])[np.isnan(x)]]
     if without:
         raise ReferenceSpectrumError(
