@@ -226,6 +226,7 @@ def test_verbs__take_other_byte_orders_and_half_precision(verb, dtype):
         np.testing.assert_allclose(calls[0][key], calls[1][key], rtol=1e-5)
 
 
+STIFF = xstxm.mechanics.Isotropic("100 GPa", 0.3)
 NUMBERS = {
     "despike threshold": lambda v: xstxm.despike(counts(), threshold=v),
     "level_lines min_significance": lambda v: xstxm.level_lines(counts(), min_significance=v),
@@ -245,6 +246,7 @@ NUMBERS = {
     "calibrate_energy scale": lambda v: xstxm.calibrate_energy(density(), scale=v),
     "nmf tolerance": lambda v: xstxm.nmf(density(), 2, tolerance=v),
     "mcr freedom": lambda v: xstxm.mcr(density(), 3, references=REFERENCES, freedom=v),
+    "stress tolerance": lambda v: xstxm.stress(given("stress"), STIFF, tolerance=v),
     "phase_map min_confidence": lambda v: xstxm.phase_map(density(), REFERENCES, min_confidence=v),
     "phase_map min_amount": lambda v: xstxm.phase_map(density(), REFERENCES, min_amount=[v] if v is None else v),
 }
@@ -258,6 +260,8 @@ WHOLE = {
     "nmf n_starts": lambda v: xstxm.nmf(density(), 2, n_starts=v),
     "mcr max_iterations": lambda v: xstxm.mcr(density(), 2, max_iterations=v),
     "mcr sample": lambda v: xstxm.mcr(density(), 2, sample=v),
+    "interface_map max_gap": lambda v: xstxm.interface_map(given("interface_map"), max_gap=v),
+    "stress max_iterations": lambda v: xstxm.stress(given("stress"), STIFF, max_iterations=v),
 }
 
 

@@ -471,9 +471,9 @@ def test_concentration__needs_a_composition():
         xstxm.concentration(phases_of({"alpha": [1.0]}))
 
 
-@pytest.mark.parametrize("number", [0, -2, np.nan, "2"])
+@pytest.mark.parametrize("number", [0, -2, 2.5, np.nan, "2"])
 def test_concentration__refuses_formula_units_that_are_none(number):
-    with pytest.raises(OptionError, match="the formula units per cell"):
+    with pytest.raises(OptionError, match="a whole number of 1 or more, as many as a cell holds"):
         xstxm.concentration(phases_of({"alpha": [1.0]}, composition=[0.1]), formula_units=number)
 
 

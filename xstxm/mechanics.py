@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._kernels import spectral_elasticity
 from xstxm.conventions import annotate, as_float, require_image, require_variable
 from xstxm.errors import (
     ConvergenceWarning,
@@ -270,6 +269,8 @@ def _in_image(array: xr.DataArray, along_x: LatticeAxis, along_y: LatticeAxis, t
 
 def _solved(eigen: np.ndarray, **options: Any) -> tuple[np.ndarray, int, float]:
     """Return stress and total strain (kind, v, y, x) of tensor components; the solver has the engineering shear."""
+    from xstxm._kernels import spectral_elasticity
+
     engineering = eigen * np.array([1, 1, 2])[:, None, None]
     found = spectral_elasticity.solve(engineering, **options)
     strain = found.strain * np.array([1, 1, 0.5])[:, None, None]

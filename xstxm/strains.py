@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._kernels import mixing
 from xstxm.conventions import OTHER_REFERENCE, REFERENCE, annotate, require_variable
-from xstxm.errors import MissingVariableError, ReferenceSpectrumError, SchemaError, require_number
+from xstxm.errors import MissingVariableError, ReferenceSpectrumError, SchemaError, require_whole
 from xstxm.lattice import AXES, Cell, Cells, cells_of, reference_cell
 from xstxm.provenance import recorded
 
@@ -146,7 +146,7 @@ def concentration(
     """
     phases = units.dequantify(phases)
     if formula_units is not None:
-        formula_units = int(require_number("formula_units", formula_units, "the formula units per cell,", above=0))
+        formula_units = require_whole("formula_units", formula_units, what="as many as a cell holds")
     found = _cells(phases, cells, formula_units)
     unknown = list(dict.fromkeys(cell.name for cell in found.used if np.isnan(cell.volume)))
     if unknown:

@@ -38,8 +38,10 @@ def mixture(fraction, stderr, x, x_stderr, grids, values):
             value[..., k, q] = np.interp(x, grid, row) if len(grid) > 1 else row[0]
             slope[..., q] += fraction[..., k] * _slope(x, grid, row)
         mean += fraction[..., k, None] * value[..., k, :]
-    apart = np.abs(value[..., :, None, :] - value[..., None, :, :])
-    bound = np.einsum("...kjq,...k->...jq", apart, stderr).min(-2)
+    bound = np.full(shape, np.inf, fraction.dtype)
+    for j in range(len(grids)):
+        apart = np.abs(value - value[..., j : j + 1, :])
+        bound = np.minimum(bound, np.einsum("...kq,...k->...q", apart, stderr))
     return mean, (bound + np.abs(slope) * x_stderr[..., None]).astype(fraction.dtype)
 
 
