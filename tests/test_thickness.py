@@ -72,13 +72,17 @@ def test_tabulated_absorption__is_not_used_from_510_to_560_ev_for_v2o5():
     assert float(abs(tables[~near]).max()) < 0.1
 
 
-def test_tabulated_absorption__region_of_an_edge_that_is_not_named_is_wide():
-    near = xstxm.tabulated_absorption("Fe2O3", 5.2, [690.0, 691.5, 705, 730, 737])["near_edge"]
-    np.testing.assert_array_equal(near, [False, True, True, True, False])
-    wider = xstxm.tabulated_absorption("Fe2O3", 5.2, [690.0, 740], near_edge={"Fe L3": (20, 40)})["near_edge"]
-    np.testing.assert_array_equal(wider, [True, True])
-    narrow = xstxm.tabulated_absorption("Fe2O3", 5.2, [705.0], near_edge={"": (0.5, 0.5)})["near_edge"]
-    np.testing.assert_array_equal(narrow, [False])
+def test_tabulated_absorption__regions_of_edges_that_are_not_named():
+    """Fe L from 5 eV below 706.8 eV to 16.5 above 719.9; F K, whose edge lies above its features, from 16 below 696.7."""
+
+    def near(formula, energies, **options):
+        return list(xstxm.tabulated_absorption(formula, 5.2, energies, **options)["near_edge"].data)
+
+    assert near("Fe2O3", [701.5, 702, 715, 736, 737]) == [False, True, True, True, False]
+    assert near("FeF3", [680, 681, 701.5]) == [False, True, True]
+    assert near("Fe2O3", [690.0, 737], near_edge={"Fe L3": (20, 40)}) == [True, True]
+    assert near("Fe2O3", [705.0, 718], near_edge={"L3": (0.5, 0.5)}) == [False, True]
+    assert near("FeF3", [690.0, 705], near_edge={"": (0.5, 0.5)}) == [False, True]
 
 
 @pytest.mark.parametrize(

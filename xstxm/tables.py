@@ -29,11 +29,17 @@ DensityLike: TypeAlias = EnergyLike
 ThicknessBackground: TypeAlias = Literal["none", "constant"]
 NearEdge: TypeAlias = Mapping[str, tuple[float, float]]
 
-NEAR_EDGE: NearEdge = {"": (16.0, 16.5), "V L3": (2.5, 16.5), "V L2": (2.5, 16.5)}
+NEAR_EDGE: NearEdge = {
+    "": (16.0, 16.5),
+    "L3": (5.0, 16.5),
+    "L2": (5.0, 16.5),
+    "V L3": (2.5, 16.5),
+    "V L2": (2.5, 16.5),
+}
 """How far the region reaches below and above each tabulated edge in eV, where tables are not used; "" any other edge.
 
-The edges of the tables are shifted against the features of a solid, both ways: for V2O5 the V L3 edge lies 6 eV below
-and the O K edge 13 eV above them.
+The edges of the tables are shifted against the features of a solid, both ways: K edges of light elements lie above
+them, O K by 13 eV, L edges of 3d metals at or below them, V L3 by 6 eV.
 """
 _LOWEST_ENERGY = 100.0
 
@@ -57,8 +63,8 @@ def tabulated_absorption(
         Photon energies: numbers in eV, strings with a unit, or an energy coordinate.
     near_edge
         Edge to the width of the region below and above it in eV where tables are not used, e.g.
-        ``{"V L3": (2.5, 20)}``; ``""`` stands for every edge that is not named. What is not given stays as in
-        `tables.NEAR_EDGE`.
+        ``{"V L3": (2.5, 20)}``; ``"L3"`` stands for that edge of every element, ``""`` for every edge that is not
+        named. What is not given stays as in `tables.NEAR_EDGE`.
 
     Returns
     -------
@@ -213,6 +219,7 @@ def _require_energies(
     mu = np.asarray(table["linear_absorption"])[usable]
     regions = _regions(_atoms(formula), near_edge)
     near = {name: ends for name, ends in regions.items() if ends[1] > energy.min() - 50 and ends[0] < energy.max() + 50}
+    near = dict(sorted(near.items(), key=lambda item: item[1]))
     told = ", ".join(f"{low:g}-{high:g} ({name})" for name, (low, high) in near.items())
     where = (
         f"the stack covers {format_range(energy, 'eV')}, and tables are not used near the edges of {formula}: {told} eV"
@@ -240,19 +247,20 @@ def _regions(atoms: Mapping[str, float], near_edge: NearEdge | None) -> dict[str
         if edge.energy > _LOWEST_ENERGY / 2
     }
     given = dict(near_edge or {})
-    unknown = [name for name in given if name and name not in edges]
-    if unknown:
-        raise OptionError("near_edge", unknown[0], f"no edge of the formula (edges: {', '.join(edges)})")
-    widths = {**NEAR_EDGE, **given}
+    known = {"", *edges, *(name.split()[1] for name in edges)}
     for name, pair in given.items():
+        if name not in known:
+            raise OptionError("near_edge", name, f"no edge of the formula (edges: {', '.join(edges)})")
         if np.shape(pair) != (2,) or not np.all(np.asarray(pair, dtype=float) >= 0):
             raise OptionError(
                 "near_edge", {name: pair}, "give two widths in eV of zero or more, below and above the edge"
             )
-    return {
-        name: (energy - widths.get(name, widths[""])[0], energy + widths.get(name, widths[""])[1])
-        for name, energy in edges.items()
-    }
+    widths = {**NEAR_EDGE, **given}
+    regions = {}
+    for name, energy in edges.items():
+        below, above = widths.get(name, widths.get(name.split()[1], widths[""]))
+        regions[name] = (energy - below, energy + above)
+    return regions
 
 
 def _atoms(formula: str) -> dict[str, float]:
