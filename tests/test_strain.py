@@ -331,14 +331,15 @@ def test_lattice_verbs__have_the_errors_that_repeated_measurements_show(verb, dr
 
 
 @pytest.mark.parametrize("verb", [xstxm.strain, xstxm.concentration])
-def test_lattice_verbs__of_a_phase_map_bound_the_errors_of_the_fit(verb, draws):
+def test_lattice_verbs__of_a_phase_map_have_the_errors_of_the_fit(verb, draws):
+    """Three phases: those of the strain are exact, that of the concentration is a bound."""
     od, refs = draws
     exact = verb(xstxm.fit(od[:200], refs, method="lstsq", covariance=True))
     bound = verb(xstxm.phase_map(od[:200], refs, method="lstsq", min_amount=0))
     for name, value in exact.data_vars.items():
         if str(name).endswith("_stderr"):
-            assert bool((bound[name] > value * 0.999).all())
-            assert float((bound[name] / value).max()) < 4
+            assert bool((bound[name] > value * 0.99).all())
+            assert float((bound[name] / value).max()) < (1.01 if verb is xstxm.strain else 1.3)
         else:
             np.testing.assert_allclose(bound[name], value, rtol=2e-3)  # alpha at its upper end, not as its reference
 
@@ -412,8 +413,8 @@ def test_mixture__bounds_the_error_of_fractions_that_add_up_to_one(seed, n_phase
     v = np.array(values)[..., 0]
     np.testing.assert_allclose(mean, fraction @ v)
     exact = np.sqrt(np.einsum("kq,kj,jq->q", v, covariance, v))
-    assert (bound >= exact * (1 - 1e-9)).all()
-    if n_phases == 2:
+    assert (bound >= exact * (1 - 1e-6)).all()
+    if n_phases <= 3:
         np.testing.assert_allclose(bound, exact, rtol=1e-6)
 
 

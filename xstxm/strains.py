@@ -57,6 +57,8 @@ def strain(
         A phase without a cell, cells without the three lengths, or cells of different frameworks.
     ReferenceSpectrumError
         A reference without a composition, or with one outside the range of its phase.
+    MissingUnitsError, IncompatibleUnitsError
+        Cell lengths without units, or in units that are no length.
     OptionError, ChoiceError
         `relative_to` names nothing that is known, or lies in a miscibility gap or in two ranges.
 
@@ -65,8 +67,8 @@ def strain(
     Within a phase the cell is linear between the states of the table and constant beyond them; across a miscibility
     gap nothing is interpolated: the fractions mix the phases on either side. Of a phase map, a phase with several
     states has the composition within its range that is nearest to that of the pixel. Errors of a fit come from
-    the full covariance; those of a phase map, which has none, are exact for two phases and an upper bound for
-    more. Errors of the cells are not known and not included.
+    the full covariance; those of a phase map, which has none, are exact for two and three phases and an upper
+    bound for more. Errors of the cells are not known and not included.
 
     Examples
     --------

@@ -5,6 +5,9 @@ Index letters: p pixel (any number of leading dims), r and s reference, k phase,
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import numpy as np
 
 
@@ -27,8 +30,7 @@ def mixture(fraction, stderr, x, x_stderr, grids, values):
     """Return sum_k(f_k v_kq(x)) (p, q), and a bound of its stderr, of fractions (p, k) and the composition x (p).
 
     v_kq is linear between the compositions `grids[k]` (n) of the states of a phase, with `values[k]` (q, n), and
-    constant beyond them. The fractions add up to one, so that a constant taken from the values changes nothing:
-    sum_k |v_k - v_j| stderr_k bounds the error for every j, and the smallest of these bounds is equal to it for two phases.
+    constant beyond them. The error that x brings is added to that of the fractions, see `_fraction_error`.
     """
     shape = (*x.shape, len(values[0]))
     mean, slope = np.zeros(shape, fraction.dtype), np.zeros(shape, fraction.dtype)
@@ -38,11 +40,28 @@ def mixture(fraction, stderr, x, x_stderr, grids, values):
             value[..., k, q] = np.interp(x, grid, row) if len(grid) > 1 else row[0]
             slope[..., q] += fraction[..., k] * _slope(x, grid, row)
         mean += fraction[..., k, None] * value[..., k, :]
-    bound = np.full(shape, np.inf, fraction.dtype)
-    for j in range(len(grids)):
-        apart = np.abs(value - value[..., j : j + 1, :])
-        bound = np.minimum(bound, np.einsum("...kq,...k->...q", apart, stderr))
-    return mean, (bound + np.abs(slope) * x_stderr[..., None]).astype(fraction.dtype)
+    error = _fraction_error(value, stderr) + np.abs(slope) * x_stderr[..., None]
+    return mean, error.astype(fraction.dtype)
+
+
+def _fraction_error(value, stderr):
+    """Return the stderr (p, q) of sum_k(f_k v_kq), v (p, k, q), or a bound, from the stderr of the fractions (p, k).
+
+    The errors of fractions add up to zero. For two and three phases that fixes their covariances,
+    2 C_ij = s_rest^2 - s_i^2 - s_j^2. For more it does not; but a constant taken from the values changes nothing, so
+    that sum_k |v_k - v_j| s_k bounds the error for every j, and the smallest of these is taken.
+    """
+    phases = range(value.shape[-2])
+    if len(phases) <= 3:
+        square = (stderr**2)[..., None]
+        total = square.sum(-2)
+        pairs = [
+            (value[..., i, :] - value[..., j, :]) ** 2 * (square[..., i, :] + square[..., j, :] - total / 2)
+            for i, j in itertools.combinations(phases, 2)
+        ]
+        return np.sqrt(np.maximum(sum(pairs, np.zeros_like(value[..., 0, :])), 0))
+    bounds = [np.einsum("...kq,...k->...q", np.abs(value - value[..., j : j + 1, :]), stderr) for j in phases]
+    return functools.reduce(np.minimum, bounds)
 
 
 def _slope(x, grid, row):

@@ -23,7 +23,7 @@ import numpy as np
 from scipy import fft
 
 _HOURGLASS = 1 / np.sqrt(12)
-"""Root mean square of a derivative's variation over an element, of its change from edge to edge."""
+"""How far a derivative deviates from its mean over an element, root mean square, for a change of one across it."""
 
 
 @dataclass(frozen=True)
