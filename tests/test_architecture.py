@@ -23,6 +23,7 @@ TIERS = [
         "frames", "cleaning", "corrections", "shaping", "merging",
         "denoising", "unmixing", "_components",
         "_frame_grid", "_frame_images", "alignment", "shifting",
+        "lattice", "strains", "interfaces", "mechanics", "tables",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__"},
@@ -62,6 +63,9 @@ SIDEWAYS = {
     ("unmixing", "fitting"),
     ("unmixing", "references"),
     ("_components", "fitting"),
+    ("strains", "lattice"),
+    ("mechanics", "lattice"),
+    ("mechanics", "interfaces"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -54,6 +54,12 @@ VERBS = {
     "cluster": lambda s: xstxm.cluster(s, 2, n_components=2),
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
+    "strain": xstxm.strain,
+    "concentration": xstxm.concentration,
+    "gradient": xstxm.gradient,
+    "interface_map": xstxm.interface_map,
+    "stress": lambda s: xstxm.stress(s, xstxm.mechanics.Isotropic("100 GPa", 0.3)),
+    "thickness": lambda s: xstxm.thickness(s, "V2O5", 3.36),
 }
 """One call of each verb."""
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
@@ -89,8 +95,10 @@ def given(verb: str) -> xr.Dataset:
         return fitted()
     if verb == "reconstruct":
         return xstxm.pca(density(), 2)
-    if verb == "phase_summary":
+    if verb in ("phase_summary", "strain", "concentration", "gradient", "interface_map"):
         return xstxm.phase_map(density(), REFERENCES)
+    if verb == "stress":
+        return xstxm.strain(given("strain"))
     if verb == "dichroism":
         return xr.concat([density(), density()], xr.DataArray(["a", "b"], dims="polarization"))
     return counts() if verb in COUNTS else density()
@@ -219,6 +227,7 @@ def test_verbs__take_other_byte_orders_and_half_precision(verb, dtype):
         np.testing.assert_allclose(calls[0][key], calls[1][key], rtol=1e-5)
 
 
+STIFF = xstxm.mechanics.Isotropic("100 GPa", 0.3)
 NUMBERS = {
     "despike threshold": lambda v: xstxm.despike(counts(), threshold=v),
     "level_lines min_significance": lambda v: xstxm.level_lines(counts(), min_significance=v),
@@ -238,6 +247,7 @@ NUMBERS = {
     "calibrate_energy scale": lambda v: xstxm.calibrate_energy(density(), scale=v),
     "nmf tolerance": lambda v: xstxm.nmf(density(), 2, tolerance=v),
     "mcr freedom": lambda v: xstxm.mcr(density(), 3, references=REFERENCES, freedom=v),
+    "stress tolerance": lambda v: xstxm.stress(given("stress"), STIFF, tolerance=v),
     "phase_map min_confidence": lambda v: xstxm.phase_map(density(), REFERENCES, min_confidence=v),
     "phase_map min_amount": lambda v: xstxm.phase_map(density(), REFERENCES, min_amount=[v] if v is None else v),
 }
@@ -253,6 +263,8 @@ WHOLE = {
     "nmf n_starts": lambda v: xstxm.nmf(density(), 2, n_starts=v),
     "mcr max_iterations": lambda v: xstxm.mcr(density(), 2, max_iterations=v),
     "mcr sample": lambda v: xstxm.mcr(density(), 2, sample=v),
+    "interface_map max_gap": lambda v: xstxm.interface_map(given("interface_map"), max_gap=v),
+    "stress max_iterations": lambda v: xstxm.stress(given("stress"), STIFF, max_iterations=v),
 }
 
 

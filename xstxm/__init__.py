@@ -1,6 +1,6 @@
 """X-ray spectromicroscopy stacks to quantitative phase and composition maps."""
 
-from xstxm import accessor, conventions, errors, plot, provenance, roi, testing, units
+from xstxm import accessor, conventions, errors, mechanics, plot, provenance, roi, tables, testing, units
 from xstxm.absorption import estimate_i0, optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
@@ -14,7 +14,10 @@ from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
 from xstxm.frames import flag_frames
+from xstxm.interfaces import gradient, interface_map
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
+from xstxm.lattice import phase_table
+from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
 from xstxm.options import set_options
@@ -25,6 +28,8 @@ from xstxm.references import reference_set, with_references
 from xstxm.roi import spectrum
 from xstxm.shaping import bin_pixels, crop
 from xstxm.shifting import align, apply_shifts
+from xstxm.strains import concentration, strain
+from xstxm.tables import tabulated_absorption, thickness
 from xstxm.unmixing import mcr, nmf
 
 __version__ = "0.1.0"
@@ -36,6 +41,7 @@ __all__ = [
     "bin_pixels",
     "calibrate_energy",
     "cluster",
+    "concentration",
     "conventions",
     "crop",
     "denoise",
@@ -48,10 +54,13 @@ __all__ = [
     "estimate_shifts",
     "fit",
     "flag_frames",
+    "gradient",
     "history",
+    "interface_map",
     "interp_energy",
     "level_lines",
     "mcr",
+    "mechanics",
     "merge_stacks",
     "nmf",
     "normalize_current",
@@ -62,6 +71,7 @@ __all__ = [
     "peak_map",
     "phase_map",
     "phase_summary",
+    "phase_table",
     "plot",
     "predict",
     "provenance",
@@ -77,8 +87,13 @@ __all__ = [
     "sel_energy",
     "set_options",
     "spectrum",
+    "strain",
+    "stress",
     "subtract_dark",
+    "tables",
+    "tabulated_absorption",
     "testing",
+    "thickness",
     "units",
     "with_references",
     "with_variance",

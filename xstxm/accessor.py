@@ -29,12 +29,16 @@ from xstxm import (
     features,
     fitting,
     frames,
+    interfaces,
+    mechanics,
     phases,
     polarization,
     provenance,
     roi,
     shaping,
     shifting,
+    strains,
+    tables,
     units,
     unmixing,
 )
@@ -52,10 +56,14 @@ from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import Background, FitNoise, Method
 from xstxm.noise import CountingNoise
+from xstxm.fitting import Background, Method
+from xstxm.lattice import LatticeAxis
+from xstxm.mechanics import Boundary, Elastic
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.roi import Region
 from xstxm.shifting import Interpolation
+from xstxm.tables import DensityLike, NearEdge, ThicknessBackground
 from xstxm.units import EnergyLike, LengthLike
 from xstxm.unmixing import McrInit, NmfInit, Spectra
 
@@ -590,3 +598,60 @@ class StxmAccessor:
     def phase_summary(self) -> xr.Dataset:
         """Return area fractions and mean compositions, see `xstxm.phase_summary`."""
         return phases.phase_summary(self._obj)
+
+    # ---- lattice, strain and stress
+
+    def strain(self, *, cells: xr.Dataset | None = None, relative_to: str | float | None = None) -> xr.Dataset:
+        """Map the eigenstrain of the lattice, see `xstxm.strain`."""
+        return strains.strain(self._obj, cells=cells, relative_to=relative_to)
+
+    def concentration(self, *, cells: xr.Dataset | None = None, formula_units: int | None = None) -> xr.Dataset:
+        """Map the concentration of the inserted ion, see `xstxm.concentration`."""
+        return strains.concentration(self._obj, cells=cells, formula_units=formula_units)
+
+    def gradient(self, *, signal: str = "composition") -> xr.Dataset:
+        """Return how fast a map changes, see `xstxm.gradient`."""
+        return interfaces.gradient(self._obj, signal=signal)
+
+    def interface_map(self, *, max_gap: int = 1) -> xr.Dataset:
+        """Map the interfaces between phases, see `xstxm.interface_map`."""
+        return interfaces.interface_map(self._obj, max_gap=max_gap)
+
+    def stress(
+        self,
+        elastic: Elastic,
+        *,
+        along_x: LatticeAxis = "rung",
+        along_y: LatticeAxis = "chain",
+        angle: float | str = 0.0,
+        boundary: Boundary = "free",
+        tolerance: float = 1e-5,
+        max_iterations: int = 1000,
+        signal: str = "eigenstrain",
+    ) -> xr.Dataset:
+        """Return the coherent stress of an eigenstrain, see `xstxm.stress`."""
+        return mechanics.stress(
+            self._obj,
+            elastic,
+            along_x=along_x,
+            along_y=along_y,
+            angle=angle,
+            boundary=boundary,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            signal=signal,
+        )
+
+    # ---- thickness
+
+    def thickness(
+        self,
+        formula: str,
+        density: DensityLike,
+        *,
+        background: ThicknessBackground = "none",
+        near_edge: NearEdge | None = None,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Map the absolute thickness and the areal mass, see `xstxm.thickness`."""
+        return tables.thickness(self._obj, formula, density, background=background, near_edge=near_edge, signal=signal)

@@ -34,6 +34,7 @@ CONVENTIONS = "xstxm-1"
 """Version of these conventions, in the attribute `Conventions` of a stack."""
 
 _RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "cluster", "rank", "iteration", "start"}
+_RESULT_DIMS |= {"lattice_axis", "tensor_component", "other_phase"}
 
 REFERENCE_COORDS = ("phase", "composition", "color", "source", "cell_chain", "cell_rung", "cell_stacking")
 """Coordinates that a reference set may carry along `reference`."""

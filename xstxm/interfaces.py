@@ -1,0 +1,216 @@
+"""Where a map changes: gradients with errors, and interfaces between phases."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._kernels import interfaces as kernel
+from xstxm.conventions import (
+    UNDECIDED,
+    annotate,
+    as_float,
+    pixel_dims,
+    require_image,
+    require_variable,
+)
+from xstxm.errors import MissingCoordinateError, MissingUnitsError, SchemaError, require_whole
+from xstxm.provenance import recorded
+
+
+@recorded
+def gradient(maps: xr.DataArray | xr.Dataset, *, signal: str = "composition") -> xr.Dataset:
+    """Return how fast a map changes, per length: ``|g| = sqrt(g_y^2 + g_x^2)``.
+
+    The slope along an axis is that between the two neighbours of a pixel; between the pixel and one
+    neighbour where the other is NaN or outside the image.
+
+    Parameters
+    ----------
+    maps
+        A result that holds the map, as of `phase_map`, `strain` or `concentration`; or the map itself, with y and x.
+    signal
+        Variable of a Dataset. Its standard errors are read from ``<signal>_stderr``, where that is there.
+
+    Returns
+    -------
+    Dataset
+        `gradient`, `gradient_y` and `gradient_x` (pixel dims) in the units of the map per um; where the map has
+        standard errors also `gradient_stderr`, `gradient_y_stderr` and `gradient_x_stderr`. NaN where the pixel is
+        NaN, or has no finite neighbour along an axis; NaN pixels change no other pixel's value, they only widen its
+        error. Lazy.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset lacks `signal`.
+    MissingDimensionError, MissingCoordinateError, MissingUnitsError
+        The map has no y and x, or their positions or units are not known.
+
+    Notes
+    -----
+    Errors take the pixels as independent, and those of the two slopes may share a pixel, which is counted:
+    ``var(|g|) = (g_y^2 var_y + g_x^2 var_x + 2 g_y g_x cov) / |g|^2``. Noise makes the length of a gradient too
+    long, never too short: one that is not several times its error says little.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> xstxm.gradient(phases).gradient.attrs["units"]
+    '1/um'
+    """
+    maps = units.dequantify(maps)
+    do = "name the variable that holds the map, e.g. signal='composition'"
+    array = as_float(require_variable(maps, signal, do) if isinstance(maps, xr.Dataset) else maps)
+    require_image(array, "a gradient needs an image")
+    stderr = maps.get(f"{signal}_stderr") if isinstance(maps, xr.Dataset) else None
+    unit = units.derive(str(array.attrs.get("units", "1")), "um", "/")
+    slopes = {dim: _slope(array, dim) for dim in ("y", "x")}
+    (g_y, _, _), (g_x, _, _) = slopes["y"], slopes["x"]
+    length = (g_y**2 + g_x**2) ** 0.5
+    found = {"gradient": length, "gradient_y": g_y, "gradient_x": g_x}
+    if stderr is not None:
+        variance = stderr.where(array.notnull()) ** 2
+        (var_y, own_y), (var_x, own_x) = (_slope_variance(variance, dim, *slopes[dim]) for dim in ("y", "x"))
+        shared = own_y * own_x * variance
+        along = (g_y**2 * var_y + g_x**2 * var_x + 2 * g_y * g_x * shared) / length**2
+        found["gradient_stderr"] = along.where(length > 0, (var_y + var_x) / 2) ** 0.5
+        found |= {"gradient_y_stderr": var_y**0.5, "gradient_x_stderr": var_x**0.5}
+    stamped = {
+        name: annotate(values.astype(array.dtype).transpose(*array.dims), name, units=unit)
+        for name, values in found.items()
+    }
+    return xr.Dataset(stamped).assign_attrs(signal=str(array.name or signal))
+
+
+def _slope(array: xr.DataArray, dim: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Return the slope along a dimension per um, and whether the next and the previous pixel are finite."""
+    place = positions(array, dim)
+    after, before = array.shift({dim: -1}), array.shift({dim: 1})
+    has_after, has_before = after.notnull(), before.notnull()
+    rise = after.where(has_after, array) - before.where(has_before, array)
+    run = place.shift({dim: -1}).where(has_after, place) - place.shift({dim: 1}).where(has_before, place)
+    return (rise / run.where(run != 0)).where(array.notnull()), has_after, has_before
+
+
+def _slope_variance(
+    variance: xr.DataArray, dim: str, slope: xr.DataArray, has_after: xr.DataArray, has_before: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the variance of a slope, and the weight that the pixel itself has in it."""
+    place = positions(slope, dim)
+    run = place.shift({dim: -1}).where(has_after, place) - place.shift({dim: 1}).where(has_before, place)
+    ends = variance.shift({dim: -1}).where(has_after, variance) + variance.shift({dim: 1}).where(has_before, variance)
+    own = (1.0 * ~has_after - 1.0 * ~has_before) / run.where(run != 0)
+    return (ends / run**2).where(slope.notnull()), own
+
+
+def positions(array: xr.DataArray, dim: str) -> xr.DataArray:
+    """Return the positions along a dimension in um."""
+    if dim not in array.coords:
+        raise MissingCoordinateError(dim)
+    if "units" not in array[dim].attrs:
+        raise MissingUnitsError(f"the position along {dim!r}", f"set them, e.g. maps[{dim!r}].attrs['units'] = 'um'")
+    place = units.to_units(array[dim].astype(float), "um", f"the position along {dim!r}")
+    return place.drop_attrs()
+
+
+def spacing(array: xr.DataArray, dim: str) -> float:
+    """Return the step of evenly spaced positions in um, below zero where they descend; 1 for a single pixel."""
+    place = np.asarray(positions(array, dim))
+    steps = np.diff(place)
+    if not steps.size:
+        return 1.0
+    step = (place[-1] - place[0]) / steps.size
+    if step == 0 or not np.allclose(steps, step, rtol=0.01, atol=0):
+        raise SchemaError(f"the positions along {dim!r} are not evenly spaced: bring the map onto a regular grid first")
+    return float(step)
+
+
+@recorded
+def interface_map(phases: xr.Dataset, *, max_gap: int = 1) -> xr.Dataset:
+    """Map the interfaces between phases, and measure their length.
+
+    An interface is where the label changes between two decided pixels.
+
+    Parameters
+    ----------
+    phases
+        A result of `phase_map`.
+    max_gap
+        Undecided pixels that may lie between the two: pixels across an interface are mixtures and often undecided.
+
+    Returns
+    -------
+    Dataset
+        `interface` (pixel dims), True for the pixels on both sides and those between; `interface_length` (phase,
+        other_phase, and every pixel dim but y and x) in um, symmetric; and `total_interface_length`. Pixels without
+        sample end an interface. Lazy; an image in one chunk.
+
+    Raises
+    ------
+    MissingVariableError
+        `phases` is no phase map.
+    MissingDimensionError, MissingCoordinateError
+        The map has no y and x, or their positions are not known.
+    SchemaError
+        Pixels that are not evenly spaced.
+    OptionError
+        `max_gap` is no whole number.
+
+    Notes
+    -----
+    The length comes from the crossings of the interface with lines in four directions (Cauchy and Crofton [1]_),
+    not from the edges of pixels, whose staircase is up to 1.41 times too long. With square pixels it is within 6 % for
+    a straight interface in any direction, and closer for a curved one.
+
+    References
+    ----------
+    .. [1] M. Kiderlen, D. Meschenmoser, Image Anal. Stereol. 28, 165 (2009), https://doi.org/10.5566/ias.v28.p165-177
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> xstxm.interface_map(phases).interface_length.dims
+    ('phase', 'other_phase')
+    """
+    max_gap = require_whole("max_gap", max_gap, 0)
+    phases = units.dequantify(phases)
+    label = require_variable(phases, "phase_label", "call .stxm.phase_map() first")
+    require_image(label, "an interface needs an image")
+    names = phases["phase"]
+    options = {
+        "spacing": (abs(spacing(label, "y")), abs(spacing(label, "x"))),
+        "n_phases": names.size,
+        "max_gap": max_gap,
+        "undecided": UNDECIDED,
+    }
+    image = label.chunk({"y": -1, "x": -1}) if label.chunks is not None else label
+    marked, length = xr.apply_ufunc(
+        kernel.interfaces,
+        image,
+        input_core_dims=[["y", "x"]],
+        output_core_dims=[["y", "x"], ["phase", "other_phase"]],
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=[bool, float],
+        dask_gufunc_kwargs={"output_sizes": {"phase": names.size, "other_phase": names.size}},
+        kwargs=options,
+    )
+    rest: list[Hashable] = [dim for dim in pixel_dims(label) if dim not in ("y", "x")]
+    length = length.transpose("phase", "other_phase", *rest)
+    length = length.assign_coords(phase=names.data, other_phase=names.data)
+    total = length.sum(("phase", "other_phase")) / 2
+    return xr.Dataset(
+        {
+            "interface": annotate(marked.transpose(*label.dims), "interface"),
+            "interface_length": annotate(length, "interface_length"),
+            "total_interface_length": annotate(total, "total_interface_length"),
+        }
+    )
