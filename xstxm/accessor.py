@@ -55,10 +55,9 @@ from xstxm.denoising import DenoiseMethod
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import Background, FitNoise, Method
-from xstxm.noise import CountingNoise
-from xstxm.fitting import Background, Method
 from xstxm.lattice import LatticeAxis
 from xstxm.mechanics import Boundary, Elastic
+from xstxm.noise import CountingNoise
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.roi import Region
