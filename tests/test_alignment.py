@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import xarray as xr
-from drifting import PIXEL, as_stack, drifting_stack, errors, path, rms
+from drifting import PIXEL, as_stack, densities, drifting_stack, errors, path, rms
 from laziness import raise_if_dask_computes
 
 import xstxm
@@ -271,6 +271,46 @@ def test_estimate_shifts__flags_frames_that_hold_nothing(sound, at, values, flag
     assert np.isfinite(aligned["intensity"][1, 48, 56])
 
 
+def sample_below(thickness):
+    """A stack whose sample lies in the lower half of the frames, its densest parts that much thicker at the white line."""
+    moved = path(N, seed=4)
+    density = densities((96, 112), moved, 4) / (1 + np.exp((40 - np.arange(96)) / 2))[:, None]
+    thick = density > np.quantile(density, 0.85, axis=(1, 2), keepdims=True)
+    line = np.exp(-(((np.arange(N) - 20) / 2) ** 2))[:, None, None]
+    counts = np.random.default_rng(1).poisson(2000 * np.exp(-density - thickness * thick * line))
+    return as_stack(counts, moved)
+
+
+@pytest.mark.parametrize("at", [[24], [24, 25], [24, 25, 26, 27]])
+@pytest.mark.parametrize("reference", ["model", "neighbours"])
+def test_estimate_shifts__sees_a_beam_that_is_lost_in_lines_full_of_sample(at, reference):
+    stack = sample_below(0.0)
+    counts = stack["intensity"].copy(deep=True)
+    counts[at, 69:] = np.random.default_rng(2).poisson(1.0, counts[at, 69:].shape)
+    with pytest.warns(AlignmentWarning):
+        shifts = xstxm.estimate_shifts(stack.assign(intensity=counts), reference)
+    assert flags(shifts) == set(at)
+    assert (shifts["frame_quality"][at] == FRAME_FLAGS["partly_dark"]).all()
+
+
+def test_estimate_shifts__does_not_take_thick_grains_at_a_white_line_for_a_lost_beam():
+    stack = sample_below(5.0)
+    white = stack["intensity"][20] / stack["intensity"].median("energy")
+    assert float((white < 0.02).mean()) > 0.05  # dark, where other frames are not
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quality = xstxm.estimate_shifts(stack)["frame_quality"].values
+    assert not (quality & FRAME_FLAGS["partly_dark"]).any()
+
+
+def test_estimate_shifts__to_the_previous_frame_begins_behind_a_frame_without_sample(sound):
+    stack = replaced(sound, [0], poisson(2000, (1, 96, 112)))
+    with pytest.warns(AlignmentWarning):
+        shifts = xstxm.estimate_shifts(stack, "previous")
+    assert 0 in flags(shifts)
+    assert len(flags(shifts)) < 6
+
+
 @pytest.mark.parametrize("reference", ["neighbours", "previous", "first", "mean"])
 def test_estimate_shifts__by_correlation_flags_frames_without_sample(sound, reference):
     at = [12, 33]
@@ -310,7 +350,7 @@ def test_estimate_shifts__does_not_mind_a_tilt_of_the_illumination(sound):
     assert rms(errors(shifts, sound)) < 0.05
 
 
-@pytest.mark.parametrize(("n", "most"), [(24, 0.045), (16, 0.05), (12, 0.07), (10, 0.12), (6, 0.18), (3, 0.08)])
+@pytest.mark.parametrize(("n", "most"), [(24, 0.045), (16, 0.05), (12, 0.07), (10, 0.1), (6, 0.12), (3, 0.08)])
 def test_estimate_shifts__of_few_frames(n, most):
     off, stderr, by_correlation = [], [], []
     for seed in range(5):
@@ -320,9 +360,8 @@ def test_estimate_shifts__of_few_frames(n, most):
         stderr.append(np.stack([shifts["shift_y_stderr"], shifts["shift_x_stderr"]], -1) / PIXEL)
         by_correlation.append(errors(estimate(stack, "neighbours"), stack))
     assert rms(np.concatenate(off)) < most
-    assert rms(np.concatenate(off) / np.concatenate(stderr)) < 1.7
-    if n >= 12:
-        assert rms(off) < 0.8 * rms(by_correlation)
+    assert 0.7 < rms(np.concatenate(off) / np.concatenate(stderr)) < 1.4
+    assert rms(off) < (0.8 if n >= 12 else 1.7) * rms(by_correlation)
 
 
 def test_estimate_shifts__finds_a_long_way_with_a_jump():
@@ -445,7 +484,7 @@ def small(stack):
         pytest.param(lambda s: s.isel(energy=0), MissingDimensionError, "no dimension 'energy'", id="no energy"),
         pytest.param(lambda s: s.isel(y=np.r_[0:40, 50:96]), SchemaError, "'y' is not evenly spaced", id="uneven"),
         pytest.param(lambda s: s.drop_vars("intensity"), MissingVariableError, "'intensity' is missing", id="no counts"),
-        pytest.param(lambda s: s.assign(mask=xr.zeros_like(s["intensity"][0], bool)), OptionError, "it holds no pixel", id="mask"),
+        pytest.param(lambda s: s.assign(mask=xr.zeros_like(s["intensity"][0], bool)), SchemaError, "'mask' is False everywhere", id="mask"),
     ],
 )  # fmt: skip
 def test_estimate_shifts__refuses_stacks_that_cannot_be_aligned(sound, change, error, message):

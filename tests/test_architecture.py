@@ -56,6 +56,7 @@ SIDEWAYS = {
     ("alignment", "_frame_images"),
     ("alignment", "roi"),
     ("shifting", "_frame_grid"),
+    ("merging", "_frame_grid"),
     ("shifting", "alignment"),
     ("shifting", "roi"),
     ("denoising", "decomposition"),

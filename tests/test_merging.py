@@ -262,7 +262,7 @@ def test_merge_stacks__refuses(halves, change, error, message):
 
 
 def test_merge_stacks__refuses_nothing_a_typo_and_labels(stack):
-    with pytest.raises(OptionError, match="give Datasets"):
+    with pytest.raises(OptionError, match="the list is empty"):
         xstxm.merge_stacks([])
     for one in (stack, stack["intensity"], "stack.hdr", None):
         with pytest.raises(OptionError, match=r"give .*merge_stacks\(\[a, b\]\)"):
@@ -425,3 +425,29 @@ def test_merge_stacks__does_what_its_warning_says(drifting):
     xstxm.merge_stacks([first, drifting[1].stxm.align(reference=image)])
     single = drifting[0].isel(energy=[0])
     xstxm.merge_stacks([single, drifting[1].stxm.align(reference=single["intensity"].isel(energy=0))])
+
+
+def test_merge_stacks__parts_of_one_aligned_stack_are_not_taken_for_stacks_aligned_apart():
+    stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0)[["intensity"]]
+    aligned = xstxm.align(stack, "previous")
+    merged = xstxm.merge_stacks([aligned, aligned.isel(energy=slice(0, 5))])
+    np.testing.assert_allclose(merged["shift_y"], aligned["shift_y"])
+
+
+def test_merge_stacks__refuses_flags_whose_bits_mean_other_things():
+    stack = xstxm.testing.simulate_stack(shape=(8, 9), seed=0)[["intensity"]]
+
+    def flagged(meanings):
+        bits = xr.ones_like(stack["intensity"][0].drop_vars("energy"), dtype="int16")
+        return stack.assign(quality=bits.assign_attrs(flag_masks=np.array([1, 2]), flag_meanings=meanings))
+
+    with pytest.raises(SchemaError, match="the flags of 'quality' mean"):
+        xstxm.merge_stacks([flagged("not_measured saturated"), flagged("saturated not_measured")])
+
+
+@pytest.mark.parametrize(
+    ("stacks", "message"), [([], "the list is empty"), ([None, None], "and nothing else"), ("ab", "and nothing else")]
+)
+def test_merge_stacks__says_what_is_wrong_with_the_list(stacks, message):
+    with pytest.raises(OptionError, match=message):
+        xstxm.merge_stacks(stacks)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from xstxm import _frame_images
 from xstxm._kernels import correlation, pyramid, resample
 from xstxm._kernels import registration as registration_
-from xstxm._kernels.low_rank_registration import Registration
+from xstxm._kernels.low_rank_registration import Held, Registration
 
 SIZES = st.tuples(st.integers(7, 40), st.integers(7, 40))
 
@@ -246,6 +246,30 @@ def test_prior__is_as_tight_along_each_axis_as_asked_for():
     np.testing.assert_allclose(pull, [p @ along for p, along in zip(precision, moved.T, strict=True)])
 
 
+def test_held__pulls_frames_to_their_places_whatever_their_common_offset():
+    place = path(6, seed=3)
+    held = Held(place, np.full(6, 0.1))
+    off = 0.05 * np.array([1, -1, 0, 0, 0, 0.0])
+    precision, pull = held.prior(place + 3.0 + off[:, None])
+    weight = 1 / 0.1**2 / (1 + 2 * (off / 0.5) ** 2) ** 2
+    expected = weight * (off - (weight @ off) / weight.sum())
+    np.testing.assert_allclose(pull, np.stack([expected, expected], 1), atol=1e-9)
+    np.testing.assert_allclose(precision.sum(0), 0, atol=1e-9)
+    smaller = held.smaller(2.0)
+    np.testing.assert_array_equal(smaller.place, place / 2)
+    np.testing.assert_array_equal(smaller.sigma, held.sigma / 2)
+
+
+def test_held__lets_go_of_a_frame_that_moves_away_and_has_no_hold_on_one_without_a_place():
+    place = path(6, seed=3)
+    held = Held(place, np.array([0.1, 0.1, 0.1, 0.1, 0.1, np.inf]))
+    away = place.copy()
+    away[2] += 3.0
+    precision, _ = held.prior(away)
+    assert precision[2, 2] < 1e-3 * precision[0, 0]
+    assert precision[5, 5] == 0
+
+
 def test_register__leaves_a_frame_that_is_lost_on_small_images_out_of_the_larger_ones():
     n, shape = 20, (208, 216)
     moved = path(n, walk=3.0, linear=2.0, seed=2)
@@ -258,6 +282,7 @@ def test_register__leaves_a_frame_that_is_lost_on_small_images_out_of_the_larger
     )
     assert set(np.flatnonzero(fit.lost)) == {7}
     assert fit.misfit[7] > registration_.MISFIT
+    assert 0.01 < fit.explained[7] < np.median(fit.explained)  # of the attempt
     np.testing.assert_allclose(fit.theta[7], (fit.theta[6] + fit.theta[8]) / 2)
     rest = np.setdiff1d(np.arange(n), [7])
     off = (fit.theta - moved)[rest]

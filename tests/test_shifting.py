@@ -444,17 +444,36 @@ def test_apply_shifts__tells_of_magnification_and_rotation_too():
             xstxm.apply_shifts(xstxm.apply_shifts(stack, first), second)
 
 
-def test_apply_shifts__a_second_move_keeps_what_the_first_could_not_reach():
-    stack = frames(2)
-    by = [(0, 0), (3, 0)]
-    once = xstxm.apply_shifts(stack, shifts_of(stack, by))
-    twice = xstxm.apply_shifts(once, shifts_of(stack, [(0, 0), (0, -2)]))
+@settings(max_examples=25)
+@given(data=st.data(), lazy=st.booleans())
+def test_apply_shifts__a_second_move_knows_what_the_first_could_not_reach(data, lazy):
+    stack = frames(2, dtype="float64")
+    first, second = (data.draw(st.lists(st.tuples(SHIFT, SHIFT), min_size=2, max_size=2)) for _ in range(2))
+    once = xstxm.apply_shifts(stack.chunk(energy=1, y=9) if lazy else stack, shifts_of(stack, first))
+    twice = xstxm.apply_shifts(once, shifts_of(stack, second))
+    lost = twice["intensity"].isnull().any("energy")
     outside = (twice["quality"] & QUALITY_FLAGS["outside_overlap"]) > 0
-    np.testing.assert_array_equal(outside, twice["intensity"].isnull().any("energy"))
-    assert outside[:3].all()
-    cropped = xstxm.apply_shifts(once, shifts_of(stack, [(0, 0), (0, -2)]), crop=True)
-    assert np.isfinite(cropped["intensity"]).all()
-    assert dict(cropped["intensity"].sizes) == {"energy": 2, "y": SHAPE[0] - 3, "x": SHAPE[1] - 2}
+    assert bool((outside | ~lost).all())
+    assert (
+        int(outside.sum()) <= int(lost.sum()) + 2 * sum(SHAPE) * 6
+    )  # no more than what any frame lacked, moved by any
+    for given_ in (once, once["intensity"]):
+        try:
+            cropped = xstxm.apply_shifts(given_, shifts_of(stack, second), crop=True)
+        except OptionError:
+            continue
+        values = cropped["intensity"] if given_ is once else cropped
+        assert np.isfinite(values).all()
+        assert values.size > 0
+
+
+def test_apply_shifts__a_move_back_brings_nothing_back():
+    stack = frames(2)
+    there = xstxm.apply_shifts(stack, shifts_of(stack, [(0, 0), (3, 0)]))
+    back = xstxm.apply_shifts(there, shifts_of(stack, [(0, 0), (-3, 0)]), crop=True)
+    assert np.isfinite(back["intensity"]).all()
+    assert back.sizes["y"] == SHAPE[0] - 6  # three rows that the first frame never lost are given up too
+    assert back.sizes["x"] == SHAPE[1]
 
 
 @given(y=SHIFT, x=SHIFT)

@@ -17,8 +17,8 @@ from xstxm.units import LengthLike
 
 UNEVEN = 0.05
 """Largest departure of a step of the coordinates from the median one, relative to it."""
-MOVES = ("shift_y", "shift_x", "magnification", "rotation")
-"""What moves a frame, in results of an estimate and in the coordinates of an aligned stack."""
+MOVES = {"shift_y": 0.0, "shift_x": 0.0, "magnification": 1.0, "rotation": 0.0}
+"""What moves a frame, in results of an estimate and in the coordinates of an aligned stack, and of a frame that was not moved."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Grid:
             raise OptionError(option, describe(length), "a distance above zero")
         return np.array(along) / np.abs(self.steps)
 
-    def require_square_pixels(self) -> None:
+    def require_square_pixels(self, do: str) -> None:
         """Raise `SchemaError` unless pixels are as high as wide, as only then a turned frame stays a frame."""
         height, width = np.abs(self.steps) * [1, units.factor(self.units[1], self.units[0], "the coordinate 'x'")]
         if abs(height - width) > UNEVEN * min(height, width):
             raise SchemaError(
-                f"pixels of {height:.3g} x {width:.3g} {self.units[0]} (y, x): frames are turned about square pixels only, "
-                "interpolate them first or use transform='translation'"
+                f"pixels of {height:.3g} x {width:.3g} {self.units[0]} (y, x): only frames of square pixels are scaled and "
+                f"turned, {do}"
             )
 
 

@@ -19,6 +19,7 @@ from xstxm.conventions import (
     flag_attrs,
     require_energy,
     signal_of,
+    used_pixels,
 )
 from xstxm.errors import (
     AlignmentWarning,
@@ -182,7 +183,7 @@ def _check_options(
     if not model and (step is not None or transform != "translation"):
         raise OptionError("reference", describe(reference), "step and transform go with reference='model' only")
     if transform == "similarity":
-        grid.require_square_pixels()
+        grid.require_square_pixels("interpolate them first or use transform='translation'")
     return require_whole("n_components", n_components)
 
 
@@ -191,7 +192,8 @@ def _used(stack: xr.DataArray | xr.Dataset, array: xr.DataArray, region: Region 
     image = array.isel({dim: 0 for dim in array.dims if dim not in ("y", "x")}, drop=True)
     used = np.ones(image.transpose("y", "x").shape, bool)
     if isinstance(stack, xr.Dataset) and "mask" in stack:
-        used &= np.asarray(region_mask(image, stack["mask"]).transpose("y", "x"))
+        inside = used_pixels(xr.ones_like(image, dtype=float), stack).notnull()
+        used &= np.asarray(inside.all([dim for dim in inside.dims if dim not in ("y", "x")]).transpose("y", "x"))
     if region is not None:
         used &= np.asarray(region_mask(image, region).transpose("y", "x"))
     return used
@@ -219,18 +221,19 @@ def _unsound(frames: _frame_images.FrameImages) -> dict[str, np.ndarray]:
 def _partly_dark(frames: _frame_images.FrameImages, live: np.ndarray) -> np.ndarray:
     """Return the frames in which the beam was off for a part: two alike would get a component of their own.
 
-    As in `flag_frames`, only where the sample transmits more than in half of the pixels: thick grains at a white line are
-    not dark.
+    Dark pixels count where the sample transmits more than in half of the pixels, as in `flag_frames`, because thick grains
+    at a white line are dark too; and in lines, because a beam is lost for whole lines.
     """
     if not frames.scale.logarithmic or not live.any():
         return np.zeros(live.size, bool)
     stride = max(1, min(frames.images.shape[1:]) // 64)
-    sample = frames.images[:, ::stride, ::stride].reshape(live.size, -1)
+    sample = frames.images[:, ::stride, ::stride]
     middle = np.median(sample[live], axis=0)
-    bright = middle <= np.median(middle)
-    darker = sample[:, bright] - middle[bright]
-    darker -= np.quantile(sample - middle, 0.1, axis=1, keepdims=True)
-    return live & ((darker > -math.log(DIM)).mean(1) > PARTLY)
+    darker = sample - middle
+    darker -= np.quantile(darker, 0.1, axis=(1, 2), keepdims=True)
+    pixels = (darker > -math.log(DIM))[:, middle <= np.median(middle)].mean(1)
+    rows, columns = ((np.quantile(darker, 0.1, axis=axis) > -math.log(DIM)).mean(1) for axis in (2, 1))
+    return live & (np.max([pixels, rows, columns], axis=0) > PARTLY)
 
 
 @dataclass(frozen=True)

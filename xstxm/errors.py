@@ -55,6 +55,8 @@ def shown(value: Any) -> str:
     if hasattr(value, "sizes") and hasattr(value, "dims"):
         sizes = ", ".join(f"{dim}: {size}" for dim, size in value.sizes.items())
         return f"<{type(value).__name__} ({sizes})>" if sizes else repr(_plain(value))
+    if getattr(value, "ndim", 0) and hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"<{type(value).__name__} {value.dtype} {value.shape}>"
     text = " ".join(repr(_plain(value)).split())
     return text if len(text) <= _LONG else f"{text[: _LONG - 20]} ... {text[-12:]}"
 

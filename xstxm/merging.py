@@ -12,6 +12,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import equal_within, is_lazy, match_pixels
+from xstxm._frame_grid import MOVES
 from xstxm.conventions import (
     ENERGY,
     REFERENCE_CURRENT,
@@ -43,8 +44,6 @@ _REPEATED = {"duplicate_frame", "duplicate_energy"}
 _NO_VALUE = {"not_measured", "partly_measured", "outside_overlap", "below_noise", "outside_window", "poor_fit"}
 """Flags that say why there is no value: an average has one where any repeat has."""
 _EXPOSURES = ("dwell_time", "ring_current")
-_UNMOVED = {"shift_y": 0, "shift_x": 0, "magnification": 1, "rotation": 0}
-"""Coordinates of aligned frames, and what they are of a frame that was not moved."""
 
 
 @recorded
@@ -129,9 +128,12 @@ def _listed(stacks: Sequence[Stack]) -> list[Stack]:
     if isinstance(stacks, xr.Dataset | xr.DataArray) or not isinstance(stacks, Iterable):
         raise OptionError("stacks", describe(stacks), "give a list of them: merge_stacks([a, b])")
     given = list(stacks)
-    kinds = {type(stack) for stack in given}
-    if len(kinds) != 1 or not isinstance(given[0], xr.Dataset | xr.DataArray):
-        found = [type(stack).__name__ for stack in given]
+    found = [type(stack).__name__ for stack in given]
+    if not given:
+        raise OptionError("stacks", found, "the list is empty: merge_stacks([a, b])")
+    if not all(isinstance(stack, xr.Dataset | xr.DataArray) for stack in given):
+        raise OptionError("stacks", found, "give Datasets, or DataArrays, and nothing else: merge_stacks([a, b])")
+    if len(set(found)) > 1:
         raise OptionError("stacks", found, "give Datasets, or DataArrays, not both: merge_stacks([a, b])")
     return given
 
@@ -162,7 +164,7 @@ def _merged(stacks: list[xr.Dataset], tolerance: float | str | None, repeats: Re
 
 def _with_shifts(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
     """Return the stacks with shifts where any was aligned; warn where they were not aligned to one image. Eager on shifts."""
-    names = [name for name in _UNMOVED if any(name in stack and ENERGY in stack[name].dims for stack in stacks)]
+    names = [name for name in MOVES if any(name in stack and ENERGY in stack[name].dims for stack in stacks)]
     if not names:
         return stacks
     numbered = list(enumerate(stacks, start=1))
@@ -174,20 +176,35 @@ def _with_shifts(stacks: list[xr.Dataset]) -> list[xr.Dataset]:
     )
     if still:
         warn(f"stack {', '.join(still)} was not aligned and others were: {do}", AlignmentWarning)
-    elif len(anchored) > 1:
+    elif len(anchored) > 1 and not _moved_alike([stacks[int(k) - 1] for k in anchored], names):
         warn(f"stacks {' and '.join(anchored)} were aligned each onto a frame of its own: {do}", AlignmentWarning)
     for name in names:
         moved = next(stack[name] for stack in stacks if name in stack)
         first = moved.isel({ENERGY: 0}, drop=True, missing_dims="ignore").reset_coords(drop=True)
-        none = xr.full_like(first, _UNMOVED[name])
+        none = xr.full_like(first, MOVES[name])
         stacks = [stack if name in stack else stack.assign({name: none}) for stack in stacks]
         stacks = [stack.assign({name: _along_energy(stack, name)}) for stack in stacks]
     return stacks
 
 
+def _moved_alike(stacks: list[xr.Dataset], names: list[str]) -> bool:
+    """Tell whether stacks are parts of one that was aligned: frames of one energy have one shift. Eager on the shifts."""
+    tables = []
+    for stack in stacks:
+        given = [np.asarray(stack[name]) if name in stack else MOVES[name] for name in names]
+        moved = [np.broadcast_to(values, stack.sizes[ENERGY]) for values in given]
+        tables.append(
+            dict(zip(np.asarray(stack[ENERGY]).tolist(), map(tuple, np.array(moved).T.tolist()), strict=True))
+        )
+    shared = [tables[0].keys() & table.keys() for table in tables[1:]]
+    return all(
+        both and all(tables[0][at] == table[at] for at in both) for both, table in zip(shared, tables[1:], strict=True)
+    )
+
+
 def _holds_still(stack: xr.Dataset, names: list[str]) -> bool:
     """Tell whether a frame of the stack was not moved. Eager on its shifts."""
-    moved: Any = sum(np.abs(np.asarray(stack[name]) - _UNMOVED[name]) for name in names if name in stack)
+    moved: Any = sum(np.abs(np.asarray(stack[name]) - MOVES[name]) for name in names if name in stack)
     return bool(np.any(moved == 0))
 
 
@@ -232,12 +249,25 @@ def _placed(array: xr.DataArray, first: xr.Dataset, what: str) -> xr.DataArray:
     placed = match_pixels(array, first, what)
     if {*placed.dims} != {*model.dims}:
         raise SchemaError(f"{what} lies over {placed.dims}, that of the first over {model.dims}")
+    _require_same_flags(array, model, what)
     current, wanted = (item.attrs.get(REFERENCE_CURRENT) for item in (array, model))
     if current != wanted:
         raise SchemaError(f"{what} is scaled to {current}, that of the first to {wanted}: normalize_current all to one")
     if "units" in array.attrs or "units" in model.attrs:
         placed = units.to_units(placed, units.units_of(model), what)
     return placed.transpose(*model.dims)
+
+
+def _require_same_flags(array: xr.DataArray, model: xr.DataArray, what: str) -> None:
+    """Refuse bits that mean one thing in one stack and another in the next."""
+    found, wanted = (
+        [(key, np.atleast_1d(item.attrs.get(key, ())).tolist()) for key in ("flag_masks", "flag_meanings")]
+        for item in (array, model)
+    )
+    if found != wanted:
+        raise SchemaError(
+            f"the flags of {what} mean {found}, those of the first {wanted}: drop_vars it, or bring it into line"
+        )
 
 
 def _without_energy(stacks: list[xr.Dataset], together: list[list[int]]) -> dict[Hashable, xr.DataArray]:
@@ -253,6 +283,8 @@ def _without_energy(stacks: list[xr.Dataset], together: list[list[int]]) -> dict
         if name == "mask":
             kept[name] = functools.reduce(operator.and_, having).assign_attrs(having[0].attrs)
         elif content_of(name, having[0]) == "flags":
+            for other in having[1:]:
+                _require_same_flags(other, having[0], repr(name))
             groups = {tuple(k for k in members if k in held) for members in together}
             parts = [_joined_flags([held[k] for k in members]) for members in groups if members]
             kept[name] = functools.reduce(operator.or_, parts).assign_attrs(having[0].attrs)

@@ -89,6 +89,8 @@ def _extent(stack: xr.DataArray | xr.Dataset) -> str:
             along, unit = np.asarray(stack[dim], dtype=float), stack[dim].attrs.get("units", "")
             step = f" in steps of {np.median(np.abs(np.diff(along))):.4g}" if along.size > 1 else ""
             told.append(f"{dim} from {along.min():.4g} to {along.max():.4g} {unit}".rstrip() + step)
+        else:
+            told.append(f"{stack.sizes[dim]} pixels along {dim}, without coordinates")
     return ", ".join(told)
 
 

@@ -52,7 +52,8 @@ def apply_shifts(
         the transform of the mirrored frame, which keeps the finest detail and its noise, for frames without NaN that
         are neither scaled nor turned.
     crop
-        Keep only the rectangle that every frame covers, in this move and those before it. Eager on `quality` then.
+        Keep only the rectangle that every frame covers, in this move and those before it. Eager on `quality` then, and
+        on an array that was moved before.
 
     Returns
     -------
@@ -95,16 +96,14 @@ def apply_shifts(
     if isinstance(stack, xr.DataArray):
         move = _Move.of(shifts, stack, interpolation)
         aligned = _placed(move.apply(stack), shifts)
-        return _cropped(aligned, move.covered()) if crop else aligned
+        return _cropped(aligned, np.asarray(_reached(stack, aligned, move))) if crop else aligned
     moves = _moves(stack, shifts, interpolation)
-    reached = next(iter(moves.values())).covered()
-    covered = xr.DataArray(reached, dims=("y", "x"), coords={"y": stack["y"], "x": stack["x"]})
-    quality = quality_bits(
-        {"outside_overlap": ~covered}, stack.get("quality"), lasting=("not_measured", "outside_overlap")
-    )
     moved = {name: move.apply(stack[name]) for name, move in moves.items()}
+    name, move = next(iter(moves.items()))
+    outside = ~_reached(stack, moved[name], move)
+    quality = quality_bits({"outside_overlap": outside}, stack.get("quality"))
     aligned = _placed(stack.assign({**moved, "quality": quality}), shifts)
-    return _cropped(aligned, _inside(quality)) if crop else aligned
+    return _cropped(aligned, ~np.asarray(outside)) if crop else aligned
 
 
 @recorded
@@ -217,7 +216,9 @@ class _Move:
             )
         if "rotation" not in shifts and "magnification" not in shifts:
             return cls(grid, pixels, None, interpolation)
-        grid.require_square_pixels()
+        grid.require_square_pixels(
+            "interpolate them first, or shifts.drop_vars(['magnification', 'rotation'], errors='ignore')"
+        )
         magnification, angle = along_frames("magnification", "1", 1.0), along_frames("rotation", "rad", 0.0)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         return cls(grid, pixels, np.moveaxis(magnification * turn, (0, 1), (-2, -1)), interpolation)
@@ -287,11 +288,13 @@ class _Move:
             threads=threads,
         )
 
-    def covered(self) -> np.ndarray:
-        """Return the pixels (y, x) that every frame covers."""
+    def covered(self, known: np.ndarray | None = None) -> np.ndarray:
+        """Return the pixels (y, x) that every frame covers, with those (y, x) that all had before the move."""
         from xstxm._kernels.moving import covered_by_all
 
-        return covered_by_all(self.grid.shape, self.pixels, method=self.interpolation, matrices=self.matrices)
+        return covered_by_all(
+            self.grid.shape, self.pixels, method=self.interpolation, matrices=self.matrices, known=known
+        )
 
 
 def _moves(stack: xr.Dataset, shifts: xr.Dataset, interpolation: Interpolation) -> dict[Hashable, _Move]:
@@ -349,10 +352,24 @@ def _placed(moved: Any, shifts: xr.Dataset) -> Any:
     return moved.assign_coords(coords)
 
 
-def _inside(quality: xr.DataArray) -> np.ndarray:
-    """Return the pixels (y, x) that this move and those before it reach. Eager."""
-    outside = (quality & QUALITY_FLAGS["outside_overlap"]) > 0
-    return ~np.asarray(outside.any([dim for dim in quality.dims if dim not in ("y", "x")]).transpose("y", "x"))
+def _reached(stack: xr.DataArray | xr.Dataset, moved: xr.DataArray, move: _Move) -> xr.DataArray:
+    """Return the pixels (y, x) that every frame covers in this move and those before it. Lazy where quality is."""
+    covered = xr.DataArray(move.covered(), dims=("y", "x"), coords={"y": stack["y"], "x": stack["x"]})
+    if "shift_y" not in stack.coords:
+        return covered
+    if isinstance(stack, xr.DataArray) or "quality" not in stack:  # only the values tell
+        return covered & moved.notnull().all(move.grid.frame_dims)
+    outside = (stack["quality"] & QUALITY_FLAGS["outside_overlap"]) > 0
+    before = ~outside.any([dim for dim in outside.dims if dim not in ("y", "x")])
+    return xr.apply_ufunc(
+        move.covered,
+        before,
+        input_core_dims=[["y", "x"]],
+        output_core_dims=[["y", "x"]],
+        dask="parallelized",
+        output_dtypes=[bool],
+        dask_gufunc_kwargs={"allow_rechunk": True},
+    )
 
 
 def _cropped(moved: Any, inside: np.ndarray) -> Any:

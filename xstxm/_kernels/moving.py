@@ -52,10 +52,26 @@ def move_frames(
 
 
 def covered_by_all(
-    size: tuple[int, int], shifts: np.ndarray, *, method: str, matrices: np.ndarray | None
+    size: tuple[int, int],
+    shifts: np.ndarray,
+    *,
+    method: str,
+    matrices: np.ndarray | None,
+    known: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the pixels (y, x) that are not outside any of the frames moved by shifts (..., 2), as `move_frames` has it."""
+    """Return the pixels (y, x) that are not outside any of the frames moved by shifts (..., 2), as `move_frames` has it.
+
+    Frames have the pixels `known` (y, x) before they are moved, all by default.
+    """
     by = np.asarray(shifts, float).reshape(-1, 2)
+    if known is not None and not known.all():
+        frame = np.where(known, np.float32(1), np.float32(np.nan))[None]
+        parts = None if matrices is None else matrices.reshape(-1, 2, 2)
+        every = np.ones(size, bool)
+        for k, shift in enumerate(by):
+            turn = None if parts is None else parts[k : k + 1]
+            every &= np.isfinite(move_frames(frame, shift[None], method="cubic", squared=False, matrices=turn)[0])
+        return every
     if matrices is None:
         reached = _between_pixels if method == "fourier" else _by_four_pixels
         rows, columns = (reached(n, along) for n, along in zip(size, by.T, strict=True))

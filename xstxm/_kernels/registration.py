@@ -31,8 +31,12 @@ MISFIT = 3.0
 """Residual of a frame over that of the median frame from which the frame is left out."""
 FEW_FRAMES = 36
 """Frames below which the model knows too little by itself: they are also held to where correlation puts them."""
-HOLD = 0.14
-"""Least standard error in pixels of what correlation says of few frames."""
+VERY_FEW = 12
+"""Frames below which these come first: they are held tighter, and what is left open is more than the residual shows."""
+HOLD, TIGHT = 0.14, 0.08
+"""Least standard error in pixels of what correlation says of few frames, and of very few."""
+ENLARGED = 1.6
+"""Factor on the standard errors of very few frames: the scatter on simulated stacks."""
 UNKNOWN = 0.3
 """Standard error in pixels from which a frame is left out, where it is ten times the median one too."""
 
@@ -98,7 +102,8 @@ def start(
     trust = _trust(found)
     place, misfit = correlation.join(pairs, found[:, :2], trust, len(at))
     sigma = np.full(len(frames), np.inf)
-    sigma[np.unique(at[np.array(pairs)[trust > 0]])] = max(1.4826 * float(np.median(misfit)), HOLD)
+    least = TIGHT if len(at) < VERY_FEW else HOLD
+    sigma[np.unique(at[np.array(pairs)[trust > 0]])] = max(1.4826 * float(np.median(misfit)), least)
     return Held(spread_over(at, place, len(frames)), sigma)
 
 
@@ -125,8 +130,10 @@ class Correlated:
         found = np.concatenate(
             [[[0.0, 0.0, 1.0, np.inf]], self._pairs(self.frames, [(k, k + 1) for k in range(n - 1)])]
         )
-        before = 0
-        for k in range(1, n):
+        before = int(np.argmax(found[1:, 3] >= correlation.UNCLEAR))  # the first that the next one resembles
+        found[:before, 3] = 0
+        found[before, :2] = 0
+        for k in range(before + 1, n):
             if before < k - 1:
                 found[k] = self._pairs(self.frames[[before, k]], [(0, 1)])[0]
             found[k, :2] += found[before, :2]
@@ -193,14 +200,15 @@ def register(
     masks = [used]
     for images in levels[1:]:
         masks.append(_halved(masks[-1], images.shape[1:]))
-    few = int((weight > 0).sum()) < FEW_FRAMES
+    n_live = int((weight > 0).sum())
+    few = n_live < FEW_FRAMES
     if few:
         held = start(frames, weight > 0, reach, used, exact=True, threads=threads)
         theta[:, :2] = held.place / scale
     else:
         held = start(levels[-1], weight > 0, (reach[0] / scale, reach[1] / scale), masks[-1], threads=threads)
         theta[:, :2] = held.place
-    pattern, patterned, blocked, coarse = np.nan, False, np.zeros(0), np.zeros(0)
+    pattern, patterned, blocked = np.nan, False, np.zeros(0)
     for k in range(len(levels) - 1, -1, -1):
         level = Registration(
             levels[k],
@@ -222,12 +230,20 @@ def register(
             fit = _without_pattern(level, fit)
             pattern, patterned = fit.pattern, fit.patterned
         if coarsest:
-            fit = _between_neighbours(fit, lost := _lost(level, fit))
-            weight, coarse = np.where(lost, 0.0, weight), np.where(lost, fit.misfit, np.nan)
+            first, early = replace(fit, stderr=fit.stderr * scale), _lost(level, fit)
+            fit = _between_neighbours(fit, early)
+            weight = np.where(early, 0.0, weight)
         theta, blocked = fit.theta * 2 if k else fit.theta, level.blocked
-    misfit = np.where(np.isnan(coarse), fit.misfit, coarse)
-    lost |= _lost(level, fit)
-    return replace(_between_neighbours(fit, lost), lost=lost, misfit=misfit, pattern=pattern, patterned=patterned)
+    lost = early | _lost(level, fit)
+    return replace(
+        _between_neighbours(fit, lost),
+        lost=lost,
+        misfit=np.where(early, first.misfit, fit.misfit),
+        explained=np.where(early, first.explained, fit.explained),
+        stderr=np.where(early[:, None], first.stderr, fit.stderr) * (ENLARGED if n_live < VERY_FEW else 1.0),
+        pattern=pattern,
+        patterned=patterned,
+    )
 
 
 def _halved(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
