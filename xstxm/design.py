@@ -1,0 +1,274 @@
+"""Which energies to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._components import density_to_unmix
+from xstxm._design_options import Time, candidate_axis, places_of, rules_of, with_density
+from xstxm._kernels.optimal_design import (
+    Problem,
+    Rules,
+    at_chosen,
+    best_choice,
+    estimator,
+    fraction_slopes,
+    share_exposure,
+)
+from xstxm._undescribed import Cases, given_deviations, left_by_fit
+from xstxm.conventions import ENERGY, REFERENCE, annotate, variance_of
+from xstxm.dose import (
+    Amounts,
+    Counts,
+    Model,
+    counting_variance,
+    counts_at,
+    fraction_covariance,
+    sample_amounts,
+)
+from xstxm.energy import Window
+from xstxm.errors import OptionError, ReferenceSpectrumError, check_choice, require_whole
+from xstxm.fitting import Background, Method
+from xstxm.provenance import note, recorded
+from xstxm.units import EnergyLike
+
+Criterion: TypeAlias = Literal["bias-aware", "a-optimal", "d-optimal"]
+Sharing: TypeAlias = Literal["equal", "optimal"]
+Weighting: TypeAlias = Literal["equal", "variance"]
+
+
+@recorded
+def design_energies(
+    references: xr.Dataset,
+    n: int,
+    *,
+    criterion: Criterion = "bias-aware",
+    training: xr.DataArray | xr.Dataset | None = None,
+    deviations: xr.DataArray | None = None,
+    candidates: Sequence[EnergyLike] | xr.DataArray | None = None,
+    required: Sequence[EnergyLike] = (),
+    forbidden: Sequence[EnergyLike | Window] = (),
+    min_spacing: float | str | None = None,
+    counts: Counts | None = None,
+    i0_counts: Counts | None = None,
+    dwell: float | str | None = None,
+    total_time: float | str | None = None,
+    sharing: Sharing = "equal",
+    amounts: Amounts | None = None,
+    weighting: Weighting = "equal",
+    method: Method = "nnls",
+    background: Background = "constant",
+    min_amount: float | None = None,
+    signal: str = "optical_density",
+) -> xr.Dataset:
+    """Choose the n energies that give the best fractions.
+
+    A fit of the chosen energies turns an error of the optical density there into one of the fractions, linearly. The
+    criterion ``"bias-aware"`` makes the mean square of that error smallest: the variance from counting noise plus the
+    squared bias from what the references do not describe. ``"a-optimal"`` takes the variance alone, ``"d-optimal"``
+    the determinant of the covariance of all unknowns, background included.
+
+    Parameters
+    ----------
+    references
+        Reference set.
+    n
+        How many energies, at least one more than there are unknowns.
+    criterion
+        What is made as good as possible. ``"bias-aware"`` needs `training` or `deviations`.
+    training
+        A measured stack of the same kind of sample, as optical density or counts. What the fit of all its energies
+        leaves is what the references do not describe, noise included; with `counts` that noise is taken off where a
+        Dataset holds its variance, else it counts as bias.
+    deviations
+        Spectra (any dimension, energy) in optical density that may lie under the sample unnoticed: a contamination, a
+        reference minus itself moved by 0.1 eV. Their mean square counts.
+    candidates
+        The energies to choose from. By default those of the training stack, else those of the references.
+    required, forbidden
+        Candidates that are in every choice or in none; a pair in `forbidden` is a range, both ends included.
+    min_spacing
+        Least distance of chosen energies; a number is in the unit of the axis.
+    counts, i0_counts
+        Incident counts of a pixel, and counts behind I0, at each energy, as in `distinguishability`. Without `counts`
+        the noise is the same at every energy, and with ``"bias-aware"`` only that of the training stack.
+    dwell
+        Exposure behind `counts`; a number is in ms.
+    total_time
+        Exposure of a pixel at all energies together; a number is in ms. By default n times `dwell`.
+    sharing
+        ``"equal"`` exposure of the energies, or the ``"optimal"`` one for the chosen energies at the same total.
+    amounts
+        The sample of which the noise is taken, as in `distinguishability`; by default the mean of the training stack.
+    weighting
+        How the measurement will be fitted: ``"equal"`` weights, as `fit` does by itself, or ``"variance"``: weights of
+        1 / variance.
+    method, background
+        As in `fit`.
+    min_amount
+        Pixels of the training stack with a smaller total amount do not count; by default as in `phase_map`.
+    signal
+        Variable of a training Dataset.
+
+    Returns
+    -------
+    Dataset
+        `exposure_share` (energy), with the chosen energies, ascending; `score`, larger is better: minus the mean over
+        references of the squared error of a fraction, or minus the log-determinant of the covariance. With `counts`:
+        `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or `deviations`: `fraction_bias`
+        (reference). With either, `fraction_error` (reference). With `dwell` or `total_time` the coordinate
+        `dwell_time` (energy). The attribute `search` says whether all choices were tried (``"exhaustive"``), or the best
+        was taken of several exchanges, which end where no exchange of one energy helps. Eager: fits up to 20 000
+        pixels of the training stack.
+
+    Raises
+    ------
+    OptionError, UnitsError
+        n out of range, a spacing that leaves no room for n energies, required energies that are forbidden, a bias-aware
+        design without what tells the bias, times without counts.
+    ReferenceSpectrumError
+        References that cannot be told apart at the candidates, or by any choice.
+    EnergyRangeError
+        Energies that are not candidates, or candidates that the training stack lacks.
+
+    References
+    ----------
+    V. V. Fedorov, Theory of Optimal Experiments, Academic Press (1972). S. D. Silvey, D. M. Titterington and B. Torsney,
+    Commun. Stat. A 7, 1379 (1978), doi:10.1080/03610927808827719, for the shares.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> refs = xstxm.testing.simulate_references()
+    >>> design = xstxm.design_energies(refs, 6, criterion="a-optimal", counts=5000, min_spacing="0.5 eV")
+    >>> design.energy.size, float(design.fraction_stderr.max().round(2))
+    (6, 0.15)
+    """
+    words = {"criterion": Criterion, "sharing": Sharing, "weighting": Weighting, "method": Method}
+    said = {"criterion": criterion, "sharing": sharing, "weighting": weighting, "method": method}
+    for option, word in said.items():
+        check_choice(option, word, words[option])
+    _require_what_tells(criterion, training is None and deviations is None, counts is None, sharing, weighting)
+    if counts is None and i0_counts is not None:
+        raise OptionError("i0_counts", i0_counts, "give counts= too: the noise of both counts")
+    references = units.dequantify(references)
+    stack = None if training is None else with_density(training, signal)
+    od = None if stack is None else density_to_unmix(stack, signal, "design_energies")
+    model = Model.of(references, candidate_axis(references, candidates, od), method, background)
+    n = require_whole("n", n, *_limits(model), "more than the unknowns, and no more than the candidates")
+    rules = rules_of(model.energy, n, required, forbidden, min_spacing)
+    cases = Cases.none(model)
+    if stack is not None and od is not None:
+        places = places_of(np.asarray(model.energy), od[ENERGY], "candidates", "energies of the training stack")
+        variance = None if counts is None else variance_of(stack, signal)
+        cases = left_by_fit(od, variance, places, references, method, background, min_amount)
+        note(f"trained on {cases.weight.size} pixels")
+    sample = cases.amounts @ cases.weight if stack is not None and amounts is None else sample_amounts(amounts, model)
+    if deviations is not None:
+        cases = cases.and_spectra(given_deviations(deviations, model), sample)
+    time = Time.of(n, dwell, total_time, counted=counts is not None)
+    noise = np.ones(model.energy.size)
+    if counts is not None:
+        noise = counting_variance(model, sample, counts, i0_counts) / time.exposure
+    problem = _problem(model, sample, noise, cases, criterion, weighting, counts is not None)
+    chosen, shares, score, search = _choose(problem, model, rules, n, sharing)
+    result = _result(chosen, shares, score, model)
+    final = problem.exposed(at_chosen(shares * n, chosen, model.energy.size))
+    result = result.assign(_fraction_errors(final, chosen, sample, cases, counts is not None))
+    if counts is not None:
+        incident = counts_at(counts, model.energy, "counts")[chosen] * shares * n * time.exposure
+        result["incident_counts"] = annotate(xr.DataArray(incident, dims=ENERGY), "incident_counts")
+    if time.total is not None:
+        result = result.assign_coords(dwell_time=annotate(xr.DataArray(time.total * shares, dims=ENERGY), "dwell_time"))
+    named = background if isinstance(background, str) else "given"
+    return result.assign_attrs(**said, background=named, search=search)
+
+
+def _require_what_tells(
+    criterion: Criterion, no_bias: bool, no_counts: bool, sharing: Sharing, weighting: Weighting
+) -> None:
+    """Refuse options that need what is not given."""
+    if criterion == "bias-aware" and no_bias:
+        do = "give training=, a measured stack, or deviations=; without either take 'a-optimal' or 'd-optimal'"
+        raise OptionError("criterion", criterion, do)
+    if no_counts and weighting == "variance":
+        raise OptionError("weighting", weighting, "weights of 1 / variance follow from counts=, give them")
+    if no_counts and sharing == "optimal" and criterion == "bias-aware":
+        raise OptionError("sharing", sharing, "exposure is shared to lessen counting noise: give counts=")
+
+
+def _limits(model: Model) -> tuple[int, int]:
+    """Return the least and the largest number of energies: a fit wants more energies than unknowns."""
+    return model.basis.shape[1] + 1, model.energy.size
+
+
+def _problem(
+    model: Model,
+    sample: np.ndarray,
+    noise: np.ndarray,
+    cases: Cases,
+    criterion: Criterion,
+    weighting: Weighting,
+    counted: bool,
+) -> Problem:
+    """Return what the kernel makes small; the noise of a training stack lies in its residuals already."""
+    slopes = fraction_slopes(sample[:, None])[..., 0]
+    bias_aware = criterion == "bias-aware"
+    if criterion != "d-optimal" and len(sample) < 2:
+        names = [str(name) for name in np.asarray(model.spectra[REFERENCE])]
+        raise ReferenceSpectrumError("a single reference has a fraction of one: take criterion='d-optimal'", names)
+    return Problem(
+        basis=model.basis,
+        to_amount=model.to_amount,
+        weight=1 / noise if weighting == "variance" else np.ones_like(noise),
+        noise=np.zeros_like(noise) if bias_aware and not counted else noise,
+        sensitivity=slopes.T @ slopes / len(sample),
+        moments=cases.moments if bias_aware else Cases.none(model).moments,
+        determinant=criterion == "d-optimal",
+        by_variance=weighting == "variance",
+    )
+
+
+def _choose(
+    problem: Problem, model: Model, rules: Rules, n: int, sharing: Sharing
+) -> tuple[list[int], np.ndarray, float, str]:
+    """Return the chosen energies, ascending, their shares of the exposure, the score, and how they were found."""
+    chosen, loss, tried_all = best_choice(problem, rules, n)
+    if not np.isfinite(loss):
+        names = [str(name) for name in np.asarray(model.spectra[REFERENCE])]
+        raise ReferenceSpectrumError(
+            f"no {n} of the allowed energies tell {', '.join(map(repr, names))} and the background apart: allow more",
+            names,
+        )
+    shares = np.full(n, 1 / n)
+    if sharing == "optimal":
+        shares, loss = share_exposure(problem, chosen)
+    return chosen, shares, -loss, "exhaustive" if tried_all else "exchange"
+
+
+def _result(chosen: list[int], shares: np.ndarray, score: float, model: Model) -> xr.Dataset:
+    energy = model.energy[chosen]
+    names = {name: coord for name, coord in model.spectra.coords.items() if coord.dims == (REFERENCE,)}
+    result = xr.Dataset({"score": annotate(xr.DataArray(score), "score")}, coords={ENERGY: energy.variable, **names})
+    return result.assign(exposure_share=annotate(xr.DataArray(shares, dims=ENERGY), "exposure_share"))
+
+
+def _fraction_errors(
+    problem: Problem, chosen: list[int], sample: np.ndarray, cases: Cases, counted: bool
+) -> dict[str, xr.DataArray]:
+    """Return the expected error of each fraction, from counting noise, from what is not described, and from both."""
+    found = {}
+    if counted:
+        to_amount = problem.to_amount @ estimator(problem, chosen)
+        covariance = fraction_covariance((to_amount * problem.noise[chosen]) @ to_amount.T, sample)
+        found["fraction_stderr"] = np.sqrt(np.maximum(np.diag(covariance), 0))
+    if cases.weight.size:
+        found["fraction_bias"] = cases.bias(problem, chosen)
+    if found:
+        found["fraction_error"] = np.sqrt(np.sum([error**2 for error in found.values()], axis=0))
+    return {name: annotate(xr.DataArray(error, dims=REFERENCE), name) for name, error in found.items()}
