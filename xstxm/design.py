@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -139,7 +140,7 @@ def design_energies(
     References
     ----------
     V. V. Fedorov, Theory of Optimal Experiments, Academic Press (1972). S. D. Silvey, D. M. Titterington and B. Torsney,
-    Commun. Stat. A 7, 1379 (1978), doi:10.1080/03610927808827719, for the shares.
+    Commun. Stat. A 7, 1379 (1978), for the shares.
 
     Examples
     --------
@@ -153,9 +154,8 @@ def design_energies(
     said = {"criterion": criterion, "sharing": sharing, "weighting": weighting, "method": method}
     for option, word in said.items():
         check_choice(option, word, words[option])
-    _require_what_tells(criterion, training is None and deviations is None, counts is None, sharing, weighting)
-    if counts is None and i0_counts is not None:
-        raise OptionError("i0_counts", i0_counts, "give counts= too: the noise of both counts")
+    bias_known = training is not None or deviations is not None
+    _require_what_tells(criterion, bias_known, counts, i0_counts, sharing, weighting)
     references = units.dequantify(references)
     stack = None if training is None else with_density(training, signal)
     od = None if stack is None else density_to_unmix(stack, signal, "design_energies")
@@ -176,29 +176,41 @@ def design_energies(
     if counts is not None:
         noise = counting_variance(model, sample, counts, i0_counts) / time.exposure
     problem = _problem(model, sample, noise, cases, criterion, weighting, counts is not None)
-    chosen, shares, score, search = _choose(problem, model, rules, n, sharing)
-    result = _result(chosen, shares, score, model)
-    final = problem.exposed(at_chosen(shares * n, chosen, model.energy.size))
-    result = result.assign(_fraction_errors(final, chosen, sample, cases, counts is not None))
-    if counts is not None:
-        incident = counts_at(counts, model.energy, "counts")[chosen] * shares * n * time.exposure
-        result["incident_counts"] = annotate(xr.DataArray(incident, dims=ENERGY), "incident_counts")
-    if time.total is not None:
-        result = result.assign_coords(dwell_time=annotate(xr.DataArray(time.total * shares, dims=ENERGY), "dwell_time"))
+    choice = _choose(problem, model, rules, n, sharing)
+    result = _result(choice, model).assign(_fraction_errors(problem, choice, sample, cases, counts is not None))
     named = background if isinstance(background, str) else "given"
-    return result.assign_attrs(**said, background=named, search=search)
+    return _with_exposure(result, choice, model, counts, time).assign_attrs(**said, background=named)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Energies, how they share the exposure, and how they were found."""
+
+    at: list[int]
+    shares: np.ndarray
+    score: float
+    search: str
 
 
 def _require_what_tells(
-    criterion: Criterion, no_bias: bool, no_counts: bool, sharing: Sharing, weighting: Weighting
+    criterion: Criterion,
+    bias_known: bool,
+    counts: Counts | None,
+    i0_counts: Counts | None,
+    sharing: Sharing,
+    weighting: Weighting,
 ) -> None:
     """Refuse options that need what is not given."""
-    if criterion == "bias-aware" and no_bias:
+    if criterion == "bias-aware" and not bias_known:
         do = "give training=, a measured stack, or deviations=; without either take 'a-optimal' or 'd-optimal'"
         raise OptionError("criterion", criterion, do)
-    if no_counts and weighting == "variance":
-        raise OptionError("weighting", weighting, "weights of 1 / variance follow from counts=, give them")
-    if no_counts and sharing == "optimal" and criterion == "bias-aware":
+    if counts is not None:
+        return
+    if i0_counts is not None:
+        raise OptionError("i0_counts", i0_counts, "the noise of I0 adds to that of counts=: give them too")
+    if weighting == "variance":
+        raise OptionError("weighting", weighting, "weights of 1 / variance follow from counts=: give them")
+    if sharing == "optimal" and criterion == "bias-aware":
         raise OptionError("sharing", sharing, "exposure is shared to lessen counting noise: give counts=")
 
 
@@ -234,10 +246,7 @@ def _problem(
     )
 
 
-def _choose(
-    problem: Problem, model: Model, rules: Rules, n: int, sharing: Sharing
-) -> tuple[list[int], np.ndarray, float, str]:
-    """Return the chosen energies, ascending, their shares of the exposure, the score, and how they were found."""
+def _choose(problem: Problem, model: Model, rules: Rules, n: int, sharing: Sharing) -> _Choice:
     chosen, loss, tried_all = best_choice(problem, rules, n)
     if not np.isfinite(loss):
         names = [str(name) for name in np.asarray(model.spectra[REFERENCE])]
@@ -248,27 +257,42 @@ def _choose(
     shares = np.full(n, 1 / n)
     if sharing == "optimal":
         shares, loss = share_exposure(problem, chosen)
-    return chosen, shares, -loss, "exhaustive" if tried_all else "exchange"
+    return _Choice(chosen, shares, -loss, "exhaustive" if tried_all else "exchange")
 
 
-def _result(chosen: list[int], shares: np.ndarray, score: float, model: Model) -> xr.Dataset:
-    energy = model.energy[chosen]
+def _result(choice: _Choice, model: Model) -> xr.Dataset:
     names = {name: coord for name, coord in model.spectra.coords.items() if coord.dims == (REFERENCE,)}
-    result = xr.Dataset({"score": annotate(xr.DataArray(score), "score")}, coords={ENERGY: energy.variable, **names})
-    return result.assign(exposure_share=annotate(xr.DataArray(shares, dims=ENERGY), "exposure_share"))
+    variables = {
+        "exposure_share": annotate(xr.DataArray(choice.shares, dims=ENERGY), "exposure_share"),
+        "score": annotate(xr.DataArray(choice.score), "score"),
+    }
+    coords = {ENERGY: model.energy[choice.at].variable, **names}
+    return xr.Dataset(variables, coords=coords, attrs={"search": choice.search})
 
 
 def _fraction_errors(
-    problem: Problem, chosen: list[int], sample: np.ndarray, cases: Cases, counted: bool
+    problem: Problem, choice: _Choice, sample: np.ndarray, cases: Cases, counted: bool
 ) -> dict[str, xr.DataArray]:
     """Return the expected error of each fraction, from counting noise, from what is not described, and from both."""
-    found = {}
+    n, found = len(choice.at), {}
+    problem = problem.exposed(at_chosen(choice.shares * n, choice.at, len(problem.basis)))
     if counted:
-        to_amount = problem.to_amount @ estimator(problem, chosen)
-        covariance = fraction_covariance((to_amount * problem.noise[chosen]) @ to_amount.T, sample)
+        to_amount = problem.to_amount @ estimator(problem, choice.at)
+        covariance = fraction_covariance((to_amount * problem.noise[choice.at]) @ to_amount.T, sample)
         found["fraction_stderr"] = np.sqrt(np.maximum(np.diag(covariance), 0))
     if cases.weight.size:
-        found["fraction_bias"] = cases.bias(problem, chosen)
+        found["fraction_bias"] = cases.bias(problem, choice.at)
     if found:
         found["fraction_error"] = np.sqrt(np.sum([error**2 for error in found.values()], axis=0))
     return {name: annotate(xr.DataArray(error, dims=REFERENCE), name) for name, error in found.items()}
+
+
+def _with_exposure(result: xr.Dataset, choice: _Choice, model: Model, counts: Counts | None, time: Time) -> xr.Dataset:
+    if counts is not None:
+        each = counts_at(counts, model.energy, "counts")[choice.at] * time.exposure
+        incident = each * choice.shares * len(choice.at)
+        result["incident_counts"] = annotate(xr.DataArray(incident, dims=ENERGY), "incident_counts")
+    if time.total is None:
+        return result
+    dwell = annotate(xr.DataArray(time.total * choice.shares, dims=ENERGY), "dwell_time")
+    return result.assign_coords(dwell_time=dwell)
