@@ -14,7 +14,14 @@ from xstxm._apply import match_energy
 from xstxm._kernels.optimal_design import fraction_slopes
 from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE, annotate, require_energy, require_variable
 from xstxm.energy import given_energies
-from xstxm.errors import EnergyRangeError, OptionError, ReferenceSpectrumError, check_choice, require_number
+from xstxm.errors import (
+    EnergyRangeError,
+    OptionError,
+    ReferenceSpectrumError,
+    SchemaError,
+    check_choice,
+    require_number,
+)
 from xstxm.fitting import Background, Method, background_spectra, require_determined
 from xstxm.provenance import note, recorded
 from xstxm.references import references_at
@@ -171,6 +178,10 @@ class Model:
 
 def energy_axis(references: xr.Dataset, energies: Sequence[EnergyLike] | xr.DataArray | None) -> xr.DataArray:
     """Return given energies as a coordinate, by default the references' own between the ends that all of them reach."""
+    if not isinstance(references, xr.Dataset):
+        raise SchemaError(
+            f"the references are a {type(references).__name__}: pass a reference set, see xstxm.read_references"
+        )
     do = "build the set with xstxm.reference_set or xstxm.read_references"
     absorption = require_variable(references, "absorption", do)
     own = require_energy(absorption)
