@@ -221,6 +221,20 @@ def test_bias__is_the_rms_that_evaluation_finds(flawed):
         np.testing.assert_allclose(design.fraction_bias, rms, rtol=0.1)
 
 
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
+def test_bias__is_exact_where_no_amount_is_at_its_bound(method):
+    rng = np.random.default_rng(0)
+    references = xstxm.testing.simulate_references(units="1")
+    amounts = xr.DataArray(rng.dirichlet([20.0] * 4, (6, 7)), dims=("y", "x", "reference"), coords={"reference": NAMES})
+    wave = 1e-4 * np.sin((references.energy - 500) / xr.DataArray(rng.uniform(1, 3, (6, 7)), dims=("y", "x")))
+    stack = (xr.dot(amounts, references.absorption, dim="reference") + wave).transpose("energy", "y", "x")
+    stack = stack.rename("optical_density").assign_attrs(units="1")
+    design = xstxm.design_energies(references, 9, training=stack, method=method, min_amount=0.0)
+    found = xstxm.evaluate_energies(stack, references, design, method=method, min_amount=0.0)
+    assert float(found.fraction_difference_rms.min()) > 1e-6
+    np.testing.assert_allclose(design.fraction_bias, found.fraction_difference_rms, rtol=0.02)
+
+
 def test_bias_aware__beats_the_others_on_what_it_was_not_trained_on(flawed):
     train, judge = flawed.isel(x=slice(0, 28)), flawed.isel(x=slice(28, None))
     for n in (6, 20):
@@ -276,6 +290,25 @@ def test_training__may_be_lazy_or_hold_counts(flawed):
     counted = flawed[["intensity"]].assign(i0=flawed.true_i0.rename("i0"))
     design = REFERENCES.stxm.design_energies(7, training=counted)
     assert design.energy.size == 7
+
+
+def test_training__leaves_out_pixels_that_were_not_measured(flawed):
+    expected = xstxm.design_energies(REFERENCES, 7, training=flawed, min_amount=30.0)
+    holes = flawed.optical_density.copy(deep=True)
+    holes[3, :, 10], holes[90, 5, :] = np.nan, np.inf
+    found = xstxm.design_energies(REFERENCES, 7, training=flawed.assign(optical_density=holes), min_amount=30.0)
+    np.testing.assert_allclose(found.fraction_bias, expected.fraction_bias, rtol=0.2)
+    mask = xr.ones_like(holes[0], dtype=bool)
+    mask[:, 10], mask[5] = False, False
+    masked = xstxm.design_energies(REFERENCES, 7, training=flawed.assign(mask=mask), min_amount=30.0)
+    xr.testing.assert_identical(found.drop_attrs(), masked.drop_attrs())
+
+
+def test_training__takes_a_sample_of_many_pixels(flawed, monkeypatch):
+    monkeypatch.setattr("xstxm._undescribed.MAX_PIXELS", 1500)
+    known = xstxm.design_energies(REFERENCES, 7, training=flawed, min_amount=-np.inf, method="lstsq", counts=5000)
+    count = int(known.attrs["history"].split("trained on ")[1].split(" pixels")[0])
+    assert 1000 < count <= 1500
 
 
 # ---- laws of the verb

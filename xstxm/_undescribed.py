@@ -98,7 +98,8 @@ def left_by_fit(
     Eager: reads the stack, and fits a sample of its pixels.
     """
     if variance is not None:
-        od, variance = od.where(variance.notnull()), variance.where(od.notnull())
+        both = np.isfinite(od) & np.isfinite(variance)
+        od, variance = od.where(both), variance.where(both)  # so that both samples are of the same pixels
     data = sample_spectra(od, MAX_PIXELS, 0)
     pixels = xr.DataArray(data, dims=(ENERGY, "pixel"), coords={ENERGY: od[ENERGY].variable}, attrs={"units": "1"})
     fitted = fit(pixels, references, method=method, background=background)
@@ -110,8 +111,7 @@ def left_by_fit(
     everywhere = Model.of(references, od[ENERGY], method, background)
     spread = everywhere.to_residual[places]
     left = spread @ (data[:, held] - everywhere.offset[:, None])
-    known = np.empty((0, len(data))) if variance is None else sample_spectra(variance, MAX_PIXELS, 0).T
-    known = known[held].T if len(known) else np.empty((0, left.shape[1]))
+    known = np.empty((0, left.shape[1])) if variance is None else sample_spectra(variance, MAX_PIXELS, 0)[:, held]
     return Cases(amounts[:, held], left, np.full(left.shape[1], 1 / left.shape[1]), known, spread[:, : len(known)])
 
 

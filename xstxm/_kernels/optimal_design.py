@@ -72,20 +72,27 @@ def second_moments(amounts: np.ndarray, deviation: np.ndarray, weight: np.ndarra
 
     With estimator weights G (r, e), ``sum G_re M_rsef G_sf`` is the mean squared error of a fraction.
     """
-    scales = _scales(amounts, weight)
-    return np.array([[(deviation * scale) @ deviation.T for scale in row] for row in scales])
+    return _of_pairs(_scales(amounts, weight), deviation)
 
 
 def noise_moments(amounts: np.ndarray, variance: np.ndarray, spread: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the part of `second_moments` (r, s, e, f) of independent noise x (t, p) in deviations ``spread (e, t) x``."""
-    totals = _scales(amounts, weight) @ variance.T
-    return np.array([[(spread * total) @ spread.T for total in row] for row in totals])
+    return _of_pairs(_scales(amounts, weight) @ variance.T, spread)
 
 
 def _scales(amounts: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the weights of products of amounts' errors in the mean squared error of a fraction (r, s, p)."""
     slopes = fraction_slopes(amounts)
     return np.einsum("krp,ksp->rsp", slopes, slopes) * weight / len(amounts)
+
+
+def _of_pairs(scales: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return sum_p scales_rsp rows_ep rows_fp (r, s, e, f) for scales that are symmetric in r and s."""
+    count, n_energies = len(scales), len(rows)
+    products = np.empty((count, count, n_energies, n_energies))
+    for r, s in itertools.combinations_with_replacement(range(count), 2):
+        products[r, s] = products[s, r] = (rows * scales[r, s]) @ rows.T
+    return products
 
 
 def positive_part(moments: np.ndarray) -> np.ndarray:
