@@ -190,6 +190,30 @@ def test_expected_stderr__is_the_spread_of_simulated_counts_that_are_fitted():
     np.testing.assert_allclose(fraction.std("pixel"), design.fraction_stderr, rtol=0.1)
 
 
+def test_noise_moments__are_the_second_moments_of_noise():
+    rng = np.random.default_rng(0)
+    amounts, variance = rng.uniform(0.2, 1, (3, 5)), rng.uniform(0.5, 2, (8, 5))
+    spread = np.eye(8) - np.full((8, 8), 1 / 8)
+    weight = rng.uniform(0, 1, 5)
+    found = optimal_design.noise_moments(amounts, variance, spread[2:6], weight)
+    draws = 40_000
+    noise = rng.standard_normal((draws, 8, 5)) * np.sqrt(variance)
+    deviation = np.einsum("et,dtp->edp", spread[2:6], noise).reshape(4, -1)
+    expected = optimal_design.second_moments(np.tile(amounts, draws), deviation, np.tile(weight, draws) / draws)
+    np.testing.assert_allclose(found, expected, atol=0.03 * np.abs(found).max())
+
+
+def test_positive_part__drops_negative_directions_and_no_others():
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((6, 6))
+    matrix = (root @ root.T).reshape(2, 3, 2, 3).swapaxes(1, 2)
+    np.testing.assert_allclose(optimal_design.positive_part(matrix), matrix, atol=1e-10)
+    size, vectors = np.linalg.eigh(root + root.T)
+    mixed = (root + root.T).reshape(2, 3, 2, 3).swapaxes(1, 2)
+    found = optimal_design.positive_part(mixed).swapaxes(1, 2).reshape(6, 6)
+    np.testing.assert_allclose(found, (vectors * size.clip(0)) @ vectors.T, atol=1e-10)
+
+
 # ---- what the references do not describe
 
 
@@ -258,6 +282,7 @@ def test_noise__of_a_training_stack_is_no_bias_where_its_variance_is_known():
     unknown = xstxm.design_energies(REFERENCES, 8, training=made.drop_vars("optical_density_variance"), **options)
     assert (unknown.fraction_bias > 0.5 * unknown.fraction_stderr).all()
     assert (known.fraction_bias < 0.25 * unknown.fraction_bias).all()
+    np.testing.assert_allclose(-known.score, (known.fraction_error**2).mean(), rtol=0.15)
 
 
 def test_deviations__are_kept_out_of_the_fractions():
