@@ -37,15 +37,15 @@ def problem(seed: int, size: int = 12, *, criterion: str = "bias-aware", weighte
     basis, triangle = np.linalg.qr(design)
     noise = rng.uniform(0.5, 2, size) * 1e-3
     amounts = rng.uniform(0.2, 1, (3, 30))
-    slopes = optimal_design.fraction_slopes(np.full((3, 1), 0.3))[..., 0]
+    targets = np.eye(3)
     deviation = 0.02 * rng.standard_normal((size, 4)) @ rng.standard_normal((4, 30))
-    moments = optimal_design.second_moments(amounts, deviation, np.full(30, 1 / 30))
+    moments = optimal_design.second_moments(deviation, optimal_design.sensitivity(amounts, targets) / 30)
     return Problem(
         basis=basis,
         to_amount=np.linalg.inv(triangle)[:3],
         weight=1 / noise if weighted else np.ones(size),
         noise=noise,
-        sensitivity=slopes.T @ slopes / 3,
+        sensitivity=optimal_design.sensitivity(np.full((3, 1), 0.3), targets)[..., 0],
         moments=moments if criterion == "bias-aware" else np.empty((0, 0, size, size)),
         determinant=criterion == "d-optimal",
         by_variance=weighted,
@@ -190,16 +190,29 @@ def test_expected_stderr__is_the_spread_of_simulated_counts_that_are_fitted():
     np.testing.assert_allclose(fraction.std("pixel"), design.fraction_stderr, rtol=0.1)
 
 
+def test_moments__give_the_mean_squared_error_of_the_targets():
+    rng = np.random.default_rng(0)
+    amounts, deviation, weight = rng.uniform(0.2, 1, (3, 9)), rng.standard_normal((6, 9)), rng.uniform(0, 1, 9)
+    through, targets = rng.standard_normal((3, 6)), rng.standard_normal((2, 3))
+    moments = optimal_design.second_moments(deviation, weight * optimal_design.sensitivity(amounts, targets))
+    expected, step = 0.0, 1e-6
+    for c, d, w in zip(amounts.T, deviation.T, weight, strict=True):
+        wrong = [c + sign * step * (through @ d) for sign in (1, -1)]
+        change = targets @ (wrong[0] / wrong[0].sum() - wrong[1] / wrong[1].sum()) / (2 * step)
+        expected += w * (change**2).mean()
+    np.testing.assert_allclose(np.einsum("re,rsef,sf->", through, moments, through), expected, rtol=1e-6)
+
+
 def test_noise_moments__are_the_second_moments_of_noise():
     rng = np.random.default_rng(0)
-    amounts, variance = rng.uniform(0.2, 1, (3, 5)), rng.uniform(0.5, 2, (8, 5))
-    spread = np.eye(8) - np.full((8, 8), 1 / 8)
-    weight = rng.uniform(0, 1, 5)
-    found = optimal_design.noise_moments(amounts, variance, spread[2:6], weight)
+    scales = optimal_design.sensitivity(rng.uniform(0.2, 1, (3, 5)), np.eye(3))
+    variance = rng.uniform(0.5, 2, (8, 5))
+    spread = (np.eye(8) - np.full((8, 8), 1 / 8))[2:6]
+    found = optimal_design.noise_moments(variance, spread, scales)
     draws = 40_000
     noise = rng.standard_normal((draws, 8, 5)) * np.sqrt(variance)
-    deviation = np.einsum("et,dtp->edp", spread[2:6], noise).reshape(4, -1)
-    expected = optimal_design.second_moments(np.tile(amounts, draws), deviation, np.tile(weight, draws) / draws)
+    deviation = np.einsum("em,dmp->edp", spread, noise).reshape(4, -1)
+    expected = optimal_design.second_moments(deviation, np.tile(scales, draws) / draws)
     np.testing.assert_allclose(found, expected, atol=0.03 * np.abs(found).max())
 
 
@@ -334,6 +347,51 @@ def test_training__takes_a_sample_of_many_pixels(flawed, monkeypatch):
     known = xstxm.design_energies(REFERENCES, 7, training=flawed, min_amount=-np.inf, method="lstsq", counts=5000)
     count = int(known.attrs["history"].split("trained on ")[1].split(" pixels")[0])
     assert 1000 < count <= 1500
+
+
+# ---- composition
+
+
+def test_composition__has_the_error_of_its_fractions(flawed):
+    design = xstxm.design_energies(REFERENCES, 8, training=flawed.optical_density, counts=5000, method="lstsq")
+    known = xstxm.design_energies(REFERENCES, 8, criterion="a-optimal", counts=5000, weighting="variance")
+    bound = xstxm.distinguishability(REFERENCES, counts=5000, energies=known.energy, amounts=equal_mixture(REFERENCES))
+    np.testing.assert_allclose(known.composition_stderr, bound.composition_stderr, rtol=1e-6)
+    x, spread = REFERENCES.composition.values, bound.fraction_stderr.values
+    covariance = bound.fraction_correlation.values * spread[:, None] * spread
+    np.testing.assert_allclose(bound.composition_stderr, np.sqrt(x @ covariance @ x), rtol=1e-6)
+    squares = design.composition_stderr**2 + design.composition_bias**2
+    np.testing.assert_allclose(design.composition_error**2, squares)
+    assert design.composition_bias.attrs["units"] == "1"
+
+
+def test_bias__of_the_composition_is_the_rms_that_evaluation_finds(flawed):
+    plain = flawed.optical_density
+    design = xstxm.design_energies(REFERENCES, 8, target="composition", training=plain, method="lstsq", min_amount=30.0)
+    found = xstxm.evaluate_energies(plain, REFERENCES, design, method="lstsq", min_amount=30.0)
+    np.testing.assert_allclose(design.composition_bias, found.composition_difference_rms, rtol=0.1)
+    np.testing.assert_allclose(-design.score, design.composition_bias**2)
+
+
+@pytest.mark.parametrize("criterion", ["a-optimal", "bias-aware"])
+def test_target__is_what_gets_better(flawed, criterion):
+    options = {"criterion": criterion, "training": flawed, "counts": 5000}
+    fractions, composition = (
+        xstxm.design_energies(REFERENCES, 8, target=target, **options) for target in ("fractions", "composition")
+    )
+    assert float(composition.composition_error) < float(fractions.composition_error)
+    assert float((composition.fraction_error**2).mean()) > float((fractions.fraction_error**2).mean())
+
+
+def test_composition__is_left_out_where_references_lack_it():
+    bare = REFERENCES.drop_vars("composition")
+    partly = REFERENCES.assign_coords(composition=("reference", [0, 0.4, np.nan, 1.0]))
+    for references in (bare, partly):
+        design = xstxm.design_energies(references, 7, criterion="a-optimal", counts=1000)
+        assert "composition_stderr" not in design
+        assert "composition_stderr" not in xstxm.distinguishability(references, counts=1000)
+        with pytest.raises(ReferenceSpectrumError, match="needs a composition for each reference"):
+            xstxm.design_energies(references, 7, criterion="a-optimal", target="composition")
 
 
 # ---- laws of the verb
@@ -496,6 +554,12 @@ BUMP = (0 * REFERENCES.energy + 0.1).assign_attrs(units="1")
 BAD = {
     "nothing to tell the bias": (wrong(criterion="bias-aware"), OptionError, "give training=, a measured stack, or"),
     "unknown criterion": (wrong(criterion="e-optimal"), ValueError, "did you mean '[ad]-optimal'"),
+    "unknown target": (wrong(target="compositions"), ValueError, "did you mean 'composition'"),
+    "a determinant of the composition": (
+        wrong(criterion="d-optimal", target="composition"),
+        OptionError,
+        "counts all unknowns",
+    ),
     "unknown sharing": (wrong(sharing="optimum"), ValueError, "did you mean 'optimal'"),
     "unknown weighting": (wrong(weighting="poisson"), ValueError, "unknown weighting 'poisson'"),
     "fewer energies than unknowns": (wrong(n=5), OptionError, "from 6 to 121, more than the unknowns"),

@@ -525,6 +525,8 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Expected error of the fraction",
         "Root of squared standard error plus squared bias.",
     ),
+    ("composition_bias", (), None, "float", "Bias of the composition", "As `fraction_bias`, of sum(f_k x_k)."),
+    ("composition_error", (), None, "float", "Expected error of the composition", "As `fraction_error`."),
     (
         "fraction_difference",
         ("phase", PIXEL),

@@ -13,10 +13,11 @@ from xstxm._components import sample_spectra
 from xstxm._kernels.optimal_design import (
     Problem,
     estimator,
-    fraction_slopes,
     noise_moments,
     positive_part,
     second_moments,
+    sensitivity,
+    target_slopes,
 )
 from xstxm.conventions import ENERGY, REFERENCE
 from xstxm.dose import Model
@@ -39,9 +40,9 @@ class Cases:
     weight: np.ndarray
     """Weight of a case in a mean (p)."""
     variance: np.ndarray
-    """Known variance of the measured optical density (t, p), t the energies measured; of shape (0, p) without."""
+    """Known variance of the measured optical density (m, p), m the energies measured; of shape (0, p) without."""
     spread: np.ndarray
-    """How its noise comes into the deviations (e, t)."""
+    """How its noise comes into the deviations (e, m)."""
 
     @classmethod
     def none(cls, model: Model) -> Cases:
@@ -62,21 +63,21 @@ class Cases:
             self.spread,
         )
 
-    @property
-    def moments(self) -> np.ndarray:
-        """`second_moments` (r, s, e, f) without the noise that is known; of shape (0, 0, e, e) without cases."""
+    def moments(self, targets: np.ndarray) -> np.ndarray:
+        """Return `second_moments` (r, s, e, f) for targets (t, k), known noise left out; (0, 0, e, e) without cases."""
         if not self.weight.size:
             return np.empty((0, 0, len(self.deviation), len(self.deviation)))
-        found = second_moments(self.amounts, self.deviation, self.weight)
+        scales = self.weight * sensitivity(self.amounts, targets)
+        found = second_moments(self.deviation, scales)
         if not len(self.variance):
             return found
-        return positive_part(found - noise_moments(self.amounts, self.variance, self.spread, self.weight))
+        return positive_part(found - noise_moments(self.variance, self.spread, scales))
 
-    def bias(self, problem: Problem, chosen: list[int]) -> np.ndarray:
-        """Return the root mean square error of each fraction (r) in a fit of the chosen energies, known noise left out."""
+    def bias(self, problem: Problem, chosen: list[int], targets: np.ndarray) -> np.ndarray:
+        """Return the root mean square error of each target (t) in a fit of the chosen energies, known noise left out."""
         to_amount = problem.to_amount @ estimator(problem, chosen)
-        slopes = fraction_slopes(self.amounts)
-        square = np.einsum("krp,rp->kp", slopes, to_amount @ self.deviation[chosen]) ** 2
+        slopes = target_slopes(self.amounts, targets)
+        square = np.einsum("trp,rp->tp", slopes, to_amount @ self.deviation[chosen]) ** 2
         through = to_amount @ self.spread[chosen]
         noise = [((of_one.T @ through).T ** 2 * self.variance).sum(0) for of_one in slopes]
         return np.asarray(np.sqrt(np.maximum((square - noise) @ self.weight, 0)))

@@ -49,7 +49,7 @@ from xstxm.clustering import Normalize
 from xstxm.contrast import At
 from xstxm.corrections import LineKind, SlowAxis
 from xstxm.denoising import DenoiseMethod
-from xstxm.design import Criterion, Sharing, Weighting
+from xstxm.design import Criterion, Sharing, Target, Weighting
 from xstxm.dose import Amounts, Counts
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
@@ -602,6 +602,7 @@ class StxmAccessor:
         n: int,
         *,
         criterion: Criterion = "bias-aware",
+        target: Target = "fractions",
         training: xr.DataArray | xr.Dataset | None = None,
         deviations: xr.DataArray | None = None,
         candidates: Sequence[EnergyLike] | xr.DataArray | None = None,
@@ -625,6 +626,7 @@ class StxmAccessor:
             self._obj,
             n,
             criterion=criterion,
+            target=target,
             training=training,
             deviations=deviations,
             candidates=candidates,

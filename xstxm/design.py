@@ -18,8 +18,9 @@ from xstxm._kernels.optimal_design import (
     at_chosen,
     best_choice,
     estimator,
-    fraction_slopes,
+    sensitivity,
     share_exposure,
+    target_slopes,
 )
 from xstxm._undescribed import Cases, given_deviations, left_by_fit
 from xstxm.conventions import ENERGY, REFERENCE, annotate, variance_of
@@ -27,9 +28,9 @@ from xstxm.dose import (
     Amounts,
     Counts,
     Model,
+    compositions_of,
     counting_variance,
     counts_at,
-    fraction_covariance,
     sample_amounts,
 )
 from xstxm.energy import Window
@@ -41,6 +42,7 @@ from xstxm.units import EnergyLike
 Criterion: TypeAlias = Literal["bias-aware", "a-optimal", "d-optimal"]
 Sharing: TypeAlias = Literal["equal", "optimal"]
 Weighting: TypeAlias = Literal["equal", "variance"]
+Target: TypeAlias = Literal["fractions", "composition"]
 
 
 @recorded
@@ -49,6 +51,7 @@ def design_energies(
     n: int,
     *,
     criterion: Criterion = "bias-aware",
+    target: Target = "fractions",
     training: xr.DataArray | xr.Dataset | None = None,
     deviations: xr.DataArray | None = None,
     candidates: Sequence[EnergyLike] | xr.DataArray | None = None,
@@ -67,7 +70,7 @@ def design_energies(
     min_amount: float | None = None,
     signal: str = "optical_density",
 ) -> xr.Dataset:
-    """Choose the n energies that give the best fractions.
+    """Choose the n energies that give the best fractions, or the best composition.
 
     A fit of the chosen energies turns an error of the optical density there into one of the fractions, linearly. The
     criterion ``"bias-aware"`` makes the mean square of that error smallest: the variance from counting noise plus the
@@ -82,6 +85,9 @@ def design_energies(
         How many energies, at least one more than there are unknowns.
     criterion
         What is made as good as possible. ``"bias-aware"`` needs `training` or `deviations`.
+    target
+        Whose errors count: those of all ``"fractions"`` alike, or that of the ``"composition"``, for which references
+        of one composition need not be told apart. Not for ``"d-optimal"``, which counts all unknowns.
     training
         A measured stack of the same kind of sample, as optical density or counts. What the fit of all its energies
         leaves is what the references do not describe, noise included; with `counts` that noise is taken off where a
@@ -120,9 +126,10 @@ def design_energies(
     -------
     Dataset
         `exposure_share` (energy), with the chosen energies, ascending; `score`, larger is better: minus the mean over
-        references of the squared error of a fraction, or minus the log-determinant of the covariance. With `counts`:
-        `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or `deviations`: `fraction_bias`
-        (reference). With either, `fraction_error` (reference). With `dwell` or `total_time` the coordinate
+        references of the squared error of a fraction, minus that of the composition, or minus the log-determinant of
+        the covariance. With `counts`: `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or
+        `deviations`: `fraction_bias` (reference). With either, `fraction_error` (reference). Where the references carry
+        a composition, `composition_stderr`, `composition_bias` and `composition_error` too. With `dwell` or `total_time` the coordinate
         `dwell_time` (energy). The attribute `search` says whether all choices were tried (``"exhaustive"``), or the best
         was taken of several exchanges, which end where no exchange of one energy helps. Eager: fits up to 20 000
         pixels of the training stack.
@@ -150,11 +157,13 @@ def design_energies(
     >>> design.energy.size, float(design.fraction_stderr.max().round(2))
     (6, 0.15)
     """
-    words = {"criterion": Criterion, "sharing": Sharing, "weighting": Weighting, "method": Method}
-    said = {"criterion": criterion, "sharing": sharing, "weighting": weighting, "method": method}
+    words = {"criterion": Criterion, "target": Target, "sharing": Sharing, "weighting": Weighting, "method": Method}
+    said = {"criterion": criterion, "target": target, "sharing": sharing, "weighting": weighting, "method": method}
     for option, word in said.items():
         check_choice(option, word, words[option])
     bias_known = training is not None or deviations is not None
+    if criterion == "d-optimal" and target != "fractions":
+        raise OptionError("target", target, "a d-optimal design counts all unknowns: take criterion='a-optimal'")
     _require_what_tells(criterion, bias_known, counts, i0_counts, sharing, weighting)
     references = units.dequantify(references)
     stack = None if training is None else with_density(training, signal)
@@ -175,9 +184,9 @@ def design_energies(
     noise = np.ones(model.energy.size)
     if counts is not None:
         noise = counting_variance(model, sample, counts, i0_counts) / time.exposure
-    problem = _problem(model, sample, noise, cases, criterion, weighting, counts is not None)
+    problem = _problem(model, sample, noise, cases, criterion, target, weighting, counts is not None)
     choice = _choose(problem, model, rules, n, sharing)
-    result = _result(choice, model).assign(_fraction_errors(problem, choice, sample, cases, counts is not None))
+    result = _result(choice, model).assign(_expected(problem, model, choice, sample, cases, counts is not None))
     named = background if isinstance(background, str) else "given"
     return _with_exposure(result, choice, model, counts, time).assign_attrs(**said, background=named)
 
@@ -225,34 +234,43 @@ def _problem(
     noise: np.ndarray,
     cases: Cases,
     criterion: Criterion,
+    target: Target,
     weighting: Weighting,
     counted: bool,
 ) -> Problem:
     """Return what the kernel makes small; the noise of a training stack lies in its residuals already."""
-    slopes = fraction_slopes(sample[:, None])[..., 0]
     bias_aware = criterion == "bias-aware"
     if criterion != "d-optimal" and len(sample) < 2:
-        names = [str(name) for name in np.asarray(model.spectra[REFERENCE])]
-        raise ReferenceSpectrumError("a single reference has a fraction of one: take criterion='d-optimal'", names)
+        raise ReferenceSpectrumError(
+            "a single reference has a fraction of one: take criterion='d-optimal'", model.names
+        )
+    targets = np.eye(len(sample)) if target == "fractions" else _composition_of(model)[None]
     return Problem(
         basis=model.basis,
         to_amount=model.to_amount,
         weight=1 / noise if weighting == "variance" else np.ones_like(noise),
         noise=np.zeros_like(noise) if bias_aware and not counted else noise,
-        sensitivity=slopes.T @ slopes / len(sample),
-        moments=cases.moments if bias_aware else Cases.none(model).moments,
+        sensitivity=sensitivity(sample[:, None], targets)[..., 0],
+        moments=(cases if bias_aware else Cases.none(model)).moments(targets),
         determinant=criterion == "d-optimal",
         by_variance=weighting == "variance",
     )
 
 
+def _composition_of(model: Model) -> np.ndarray:
+    found = compositions_of(model.spectra)
+    if found is None:
+        do = "give every reference one, see xstxm.reference_set, or take target='fractions'"
+        raise ReferenceSpectrumError(f"target='composition' needs a composition for each reference: {do}", model.names)
+    return found
+
+
 def _choose(problem: Problem, model: Model, rules: Rules, n: int, sharing: Sharing) -> _Choice:
     chosen, loss, tried_all = best_choice(problem, rules, n)
     if not np.isfinite(loss):
-        names = [str(name) for name in np.asarray(model.spectra[REFERENCE])]
+        found = ", ".join(map(repr, model.names))
         raise ReferenceSpectrumError(
-            f"no {n} of the allowed energies tell {', '.join(map(repr, names))} and the background apart: allow more",
-            names,
+            f"no {n} of the allowed energies tell {found} and the background apart: allow more", model.names
         )
     shares = np.full(n, 1 / n)
     if sharing == "optimal":
@@ -270,21 +288,34 @@ def _result(choice: _Choice, model: Model) -> xr.Dataset:
     return xr.Dataset(variables, coords=coords, attrs={"search": choice.search})
 
 
-def _fraction_errors(
-    problem: Problem, choice: _Choice, sample: np.ndarray, cases: Cases, counted: bool
+def _expected(
+    problem: Problem, model: Model, choice: _Choice, sample: np.ndarray, cases: Cases, counted: bool
 ) -> dict[str, xr.DataArray]:
-    """Return the expected error of each fraction, from counting noise, from what is not described, and from both."""
-    n, found = len(choice.at), {}
-    problem = problem.exposed(at_chosen(choice.shares * n, choice.at, len(problem.basis)))
-    if counted:
-        to_amount = problem.to_amount @ estimator(problem, choice.at)
-        covariance = fraction_covariance((to_amount * problem.noise[choice.at]) @ to_amount.T, sample)
-        found["fraction_stderr"] = np.sqrt(np.maximum(np.diag(covariance), 0))
-    if cases.weight.size:
-        found["fraction_bias"] = cases.bias(problem, choice.at)
-    if found:
-        found["fraction_error"] = np.sqrt(np.sum([error**2 for error in found.values()], axis=0))
-    return {name: annotate(xr.DataArray(error, dims=REFERENCE), name) for name, error in found.items()}
+    """Return the expected errors of fractions and composition: of counting noise, of what is not described, of both."""
+    problem = problem.exposed(at_chosen(choice.shares * len(choice.at), choice.at, len(problem.basis)))
+    composition = compositions_of(model.spectra)
+    quantities = {
+        "fraction": np.eye(len(sample)),
+        **({} if composition is None else {"composition": composition[None]}),
+    }
+    result = {}
+    for quantity, targets in quantities.items():
+        found = {}
+        if counted:
+            through = (
+                target_slopes(sample[:, None], targets)[..., 0] @ problem.to_amount @ estimator(problem, choice.at)
+            )
+            found["stderr"] = np.sqrt((through**2) @ problem.noise[choice.at])
+        if cases.weight.size:
+            found["bias"] = cases.bias(problem, choice.at, targets)
+        if found:
+            found["error"] = np.sqrt(np.sum([error**2 for error in found.values()], axis=0))
+        for kind, errors in found.items():
+            name = f"{quantity}_{kind}"
+            array = xr.DataArray(errors, dims=REFERENCE) if quantity == "fraction" else xr.DataArray(errors[0])
+            unit = model.spectra["composition"].attrs.get("units", "1") if quantity == "composition" else None
+            result[name] = annotate(array, name, units=unit)
+    return result
 
 
 def _with_exposure(result: xr.Dataset, choice: _Choice, model: Model, counts: Counts | None, time: Time) -> xr.Dataset:

@@ -73,7 +73,7 @@ def distinguishability(
         `amount`, `amount_stderr` (reference) in the unit of amounts, `fraction`, `fraction_stderr` (reference),
         `amount_correlation`, `fraction_correlation` and `pair_stderr` (reference, other_reference), the standard
         error of the difference of two fractions; `condition_number` of the references and the background at
-        unit length. The attribute `worst_pair` names the two references that are hardest to tell apart. Eager.
+        unit length; `composition_stderr`, a number, where the references carry a composition. The attribute `worst_pair` names the two references that are hardest to tell apart. Eager.
 
     Raises
     ------
@@ -156,6 +156,11 @@ class Model:
         return self.spectra[ENERGY]
 
     @property
+    def names(self) -> list[str]:
+        """Names of the references."""
+        return [str(name) for name in np.asarray(self.spectra[REFERENCE])]
+
+    @property
     def amount_unit(self) -> str:
         """Unit of the amounts."""
         return units.derive("1", units.units_of(self.spectra))
@@ -206,19 +211,19 @@ def _coordinate(values: np.ndarray, like: xr.DataArray) -> xr.DataArray:
 
 def sample_amounts(amounts: Amounts | None, model: Model) -> np.ndarray:
     """Return the amounts (r) of the sample, by default an equal mixture of the stated thickness."""
-    names = [str(name) for name in np.asarray(model.spectra[REFERENCE])]
     if amounts is not None:
-        values = _given_amounts(amounts, names, model.amount_unit)
+        values = _given_amounts(amounts, model.names, model.amount_unit)
         if model.fixed_sum and not np.isclose(values.sum(), 1):
             raise OptionError("amounts", values.tolist(), "with method='fcls' the amounts add up to one")
         return values
-    equal = np.full(len(names), 1 / len(names))
+    equal = np.full(len(model.names), 1 / len(model.names))
     thickest = float(model.density(equal).max())
     if model.fixed_sum:
         return equal
     if not thickest > 0:
         raise ReferenceSpectrumError(
-            "an equal mixture of the references absorbs nothing at these energies: give the sample as amounts=", names
+            "an equal mixture of the references absorbs nothing at these energies: give the sample as amounts=",
+            model.names,
         )
     return equal / thickest
 
@@ -271,6 +276,14 @@ def fraction_covariance(covariance: np.ndarray, amounts: np.ndarray) -> np.ndarr
     return np.asarray(slopes @ covariance @ slopes.T)
 
 
+def compositions_of(spectra: xr.DataArray) -> np.ndarray | None:
+    """Return the composition of each reference (r), None where they carry none or not all of them do."""
+    if "composition" not in spectra.coords:
+        return None
+    values = np.asarray(spectra["composition"], dtype=float)
+    return values if np.isfinite(values).all() else None
+
+
 def _errors(covariance: np.ndarray, amounts: np.ndarray, model: Model) -> xr.Dataset:
     """Return amounts and fractions of a sample with their errors, from the covariance of the amounts."""
     of_fractions = fraction_covariance(covariance, amounts)
@@ -290,6 +303,11 @@ def _errors(covariance: np.ndarray, amounts: np.ndarray, model: Model) -> xr.Dat
     arrays = {
         name: annotate(xr.DataArray(data, dims=dims), name, units=unit) for name, (dims, data, unit) in rows.items()
     }
+    composition = compositions_of(model.spectra)
+    if composition is not None:
+        error = np.sqrt(max(composition @ of_fractions @ composition, 0))
+        unit = model.spectra["composition"].attrs.get("units", "1")
+        arrays["composition_stderr"] = annotate(xr.DataArray(error), "composition_stderr", units=unit)
     along = {name: coord for name, coord in model.spectra.coords.items() if coord.dims == one}
     names = model.spectra[REFERENCE].data
     return xr.Dataset(arrays).assign_coords({**along, OTHER_REFERENCE: (OTHER_REFERENCE, names)})

@@ -35,7 +35,7 @@ LEAST_SHARE = 0.2
 class Problem:
     """What a choice of energies is judged by.
 
-    The loss is the mean over references of the squared error of a fraction, or with `determinant` the log of the
+    The loss is the mean squared error of the fractions or of other targets, or with `determinant` the log of the
     determinant of the covariance of all unknowns.
     """
 
@@ -48,7 +48,7 @@ class Problem:
     noise: np.ndarray
     """Variance of the optical density (e); zero where only the bias counts."""
     sensitivity: np.ndarray
-    """Mean squared error of the fractions per product of errors of the amounts (r, s)."""
+    """Mean squared error of the targets per product of errors of the amounts (r, s)."""
     moments: np.ndarray
     """`second_moments` (r, s, e, f) of what the references do not describe; of shape (0, 0, e, e) without."""
     determinant: bool = False
@@ -67,23 +67,28 @@ def fraction_slopes(amounts: np.ndarray) -> np.ndarray:
     return (np.eye(len(amounts))[:, :, None] - (amounts / total)[:, None, :]) / total
 
 
-def second_moments(amounts: np.ndarray, deviation: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return sum_p weight_p S_rsp d_ep d_fp as (r, s, e, f), S the mean products of the slopes of the fractions.
+def target_slopes(amounts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return d target_t / d amount_r as (t, r, p) of targets that are sums of fractions, with weights (t, k)."""
+    return np.einsum("tk,krp->trp", targets, fraction_slopes(amounts))
 
-    With estimator weights G (r, e), ``sum G_re M_rsef G_sf`` is the mean squared error of a fraction.
+
+def sensitivity(amounts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return the mean products of the slopes of the targets (r, s, p)."""
+    slopes = target_slopes(amounts, targets)
+    return np.einsum("trp,tsp->rsp", slopes, slopes) / len(targets)
+
+
+def second_moments(deviation: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return sum_p scales_rsp d_ep d_fp as (r, s, e, f), for scales of weight times `sensitivity`.
+
+    With estimator weights G (r, e), ``sum G_re M_rsef G_sf`` is the mean squared error of a target.
     """
-    return _of_pairs(_scales(amounts, weight), deviation)
+    return _of_pairs(scales, deviation)
 
 
-def noise_moments(amounts: np.ndarray, variance: np.ndarray, spread: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the part of `second_moments` (r, s, e, f) of independent noise x (t, p) in deviations ``spread (e, t) x``."""
-    return _of_pairs(_scales(amounts, weight) @ variance.T, spread)
-
-
-def _scales(amounts: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the weights of products of amounts' errors in the mean squared error of a fraction (r, s, p)."""
-    slopes = fraction_slopes(amounts)
-    return np.einsum("krp,ksp->rsp", slopes, slopes) * weight / len(amounts)
+def noise_moments(variance: np.ndarray, spread: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return the part of `second_moments` (r, s, e, f) of independent noise x (m, p) in deviations ``spread (e, m) x``."""
+    return _of_pairs(scales @ variance.T, spread)
 
 
 def _of_pairs(scales: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -128,7 +133,7 @@ def losses(problem: Problem, chosen: Sequence[int]) -> np.ndarray:
 def _squared_bias(problem: Problem, gain: np.ndarray, at: np.ndarray, weighted: np.ndarray) -> np.ndarray:
     """Return the bias of the fractions, squared (e), for the amounts ``gain (e, r, u) @ weighted (f, u).T``."""
     moments = problem.moments
-    if not moments.shape[0]:
+    if not len(moments):
         return np.zeros(len(gain))
     across = moments[..., at] @ weighted  # (r, s, e, u)
     within = weighted.T @ across[:, :, at]  # (r, s, u, v)
