@@ -394,6 +394,12 @@ def test_composition__is_left_out_where_references_lack_it():
             xstxm.design_energies(references, 7, criterion="a-optimal", target="composition")
 
 
+def test_composition__that_is_the_same_for_all_is_no_target():
+    same = REFERENCES.isel(reference=[2, 3])
+    with pytest.raises(ReferenceSpectrumError, match="all references have one composition"):
+        xstxm.design_energies(same, 7, criterion="a-optimal", target="composition")
+
+
 # ---- laws of the verb
 
 

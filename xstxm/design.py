@@ -262,6 +262,8 @@ def _composition_of(model: Model) -> np.ndarray:
     if found is None:
         do = "give every reference one, see xstxm.reference_set, or take target='fractions'"
         raise ReferenceSpectrumError(f"target='composition' needs a composition for each reference: {do}", model.names)
+    if np.ptp(found) == 0:
+        raise ReferenceSpectrumError("all references have one composition: take target='fractions'", model.names)
     return found
 
 
