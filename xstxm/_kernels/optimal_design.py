@@ -5,7 +5,8 @@ unknowns, ``G = N^-1 Z' W`` with ``N = Z' W Z`` and Z the rows of the basis in S
 them the covariance ``G V G'``, what the references do not describe a bias; both are sums over the spectra in S, so
 the loss of S plus one energy follows for all energies at once from rank-one changes.
 
-Index letters: e and f energy, u and v unknown, r and s reference, p case (a pixel, or a deviation).
+Index letters: e and f energy, m energy of a training stack, u and v unknown, r and s reference, k fraction, t target, p case
+(a pixel, or a deviation).
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def losses(problem: Problem, chosen: Sequence[int]) -> np.ndarray:
 
 
 def _squared_bias(problem: Problem, gain: np.ndarray, at: np.ndarray, weighted: np.ndarray) -> np.ndarray:
-    """Return the bias of the fractions, squared (e), for the amounts ``gain (e, r, u) @ weighted (f, u).T``."""
+    """Return the squared bias of the targets (e), for the amounts ``gain (e, r, u) @ weighted (f, u).T``."""
     moments = problem.moments
     if not len(moments):
         return np.zeros(len(gain))
