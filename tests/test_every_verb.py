@@ -16,6 +16,7 @@ from xstxm.errors import OptionError, SchemaError
 
 EDGE = {"pre_edge": (508, 512), "post_edge": (526, 528), "pre_order": 0}
 REFERENCES = xstxm.testing.simulate_references()
+SOME = [514.0, 516.4, 517.0, 518.4, 519.2, 525.0, 528.8, 530.0]
 
 VERBS = {
     "sel_energy": lambda s: xstxm.sel_energy(s, 510, 525),
@@ -60,6 +61,9 @@ VERBS = {
     "interface_map": xstxm.interface_map,
     "stress": lambda s: xstxm.stress(s, xstxm.mechanics.Isotropic("100 GPa", 0.3)),
     "thickness": lambda s: xstxm.thickness(s, "V2O5", 3.36),
+    "distinguishability": lambda s: xstxm.distinguishability(s, counts=5000),
+    "design_energies": lambda s: xstxm.design_energies(s, 6, criterion="a-optimal", counts=5000, candidates=SOME),
+    "evaluate_energies": lambda s: xstxm.evaluate_energies(s, REFERENCES, s["energy"][::6]),
 }
 """One call of each verb."""
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
@@ -99,6 +103,8 @@ def given(verb: str) -> xr.Dataset:
         return xstxm.phase_map(density(), REFERENCES)
     if verb == "stress":
         return xstxm.strain(given("strain"))
+    if verb in ("distinguishability", "design_energies"):
+        return REFERENCES
     if verb == "dichroism":
         return xr.concat([density(), density()], xr.DataArray(["a", "b"], dims="polarization"))
     return counts() if verb in COUNTS else density()
@@ -249,6 +255,8 @@ NUMBERS = {
     "mcr freedom": lambda v: xstxm.mcr(density(), 3, references=REFERENCES, freedom=v),
     "stress tolerance": lambda v: xstxm.stress(given("stress"), STIFF, tolerance=v),
     "phase_map min_confidence": lambda v: xstxm.phase_map(density(), REFERENCES, min_confidence=v),
+    "design_energies n": lambda v: xstxm.design_energies(REFERENCES, v, criterion="a-optimal", candidates=SOME),
+    "distinguishability counts": lambda v: xstxm.distinguishability(REFERENCES, counts=v),
     "phase_map min_amount": lambda v: xstxm.phase_map(density(), REFERENCES, min_amount=[v] if v is None else v),
 }
 WHOLE = {

@@ -9,13 +9,17 @@ from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
 from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
+from xstxm.design import design_energies
+from xstxm.dose import distinguishability
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
+from xstxm.evaluation import evaluate_energies
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
 from xstxm.frames import flag_frames
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
+from xstxm.io.scan_list import write_scan_list
 from xstxm.lattice import phase_table
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
@@ -45,13 +49,16 @@ __all__ = [
     "conventions",
     "crop",
     "denoise",
+    "design_energies",
     "despike",
     "dichroism",
     "difference_map",
+    "distinguishability",
     "edge_map",
     "errors",
     "estimate_i0",
     "estimate_shifts",
+    "evaluate_energies",
     "fit",
     "flag_frames",
     "gradient",
@@ -98,5 +105,6 @@ __all__ = [
     "with_references",
     "with_variance",
     "write_nxstxm",
+    "write_scan_list",
     "write_shifts",
 ]

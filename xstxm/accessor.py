@@ -24,8 +24,11 @@ from xstxm import (
     corrections,
     decomposition,
     denoising,
+    design,
+    dose,
     edges,
     energy,
+    evaluation,
     features,
     fitting,
     frames,
@@ -52,6 +55,8 @@ from xstxm.clustering import Normalize
 from xstxm.contrast import At
 from xstxm.corrections import LineKind, SlowAxis
 from xstxm.denoising import DenoiseMethod
+from xstxm.design import Criterion, Sharing, Target, Weighting
+from xstxm.dose import Amounts, Counts
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import Background, FitNoise, Method
@@ -654,3 +659,96 @@ class StxmAccessor:
     ) -> xr.Dataset:
         """Map the absolute thickness and the areal mass, see `xstxm.thickness`."""
         return tables.thickness(self._obj, formula, density, background=background, near_edge=near_edge, signal=signal)
+
+    # ---- which energies to measure
+
+    def distinguishability(
+        self,
+        *,
+        counts: Counts,
+        energies: Sequence[EnergyLike] | xr.DataArray | None = None,
+        amounts: Amounts | None = None,
+        i0_counts: Counts | None = None,
+        method: Method = "nnls",
+        background: Background = "constant",
+    ) -> xr.Dataset:
+        """Return how well references are told apart at a dose, see `xstxm.distinguishability`."""
+        return dose.distinguishability(
+            self._obj,
+            counts=counts,
+            energies=energies,
+            amounts=amounts,
+            i0_counts=i0_counts,
+            method=method,
+            background=background,
+        )
+
+    def design_energies(
+        self,
+        n: int,
+        *,
+        criterion: Criterion = "bias-aware",
+        target: Target = "fractions",
+        training: xr.DataArray | xr.Dataset | None = None,
+        deviations: xr.DataArray | None = None,
+        candidates: Sequence[EnergyLike] | xr.DataArray | None = None,
+        required: Sequence[EnergyLike] = (),
+        forbidden: Sequence[EnergyLike | Window] = (),
+        min_spacing: float | str | None = None,
+        counts: Counts | None = None,
+        i0_counts: Counts | None = None,
+        dwell: float | str | None = None,
+        total_time: float | str | None = None,
+        sharing: Sharing = "equal",
+        amounts: Amounts | None = None,
+        weighting: Weighting = "equal",
+        method: Method = "nnls",
+        background: Background = "constant",
+        min_amount: float | None = None,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Choose the energies that give the best fractions, see `xstxm.design_energies`."""
+        return design.design_energies(
+            self._obj,
+            n,
+            criterion=criterion,
+            target=target,
+            training=training,
+            deviations=deviations,
+            candidates=candidates,
+            required=required,
+            forbidden=forbidden,
+            min_spacing=min_spacing,
+            counts=counts,
+            i0_counts=i0_counts,
+            dwell=dwell,
+            total_time=total_time,
+            sharing=sharing,
+            amounts=amounts,
+            weighting=weighting,
+            method=method,
+            background=background,
+            min_amount=min_amount,
+            signal=signal,
+        )
+
+    def evaluate_energies(
+        self,
+        references: xr.Dataset | None,
+        energies: Sequence[EnergyLike] | xr.DataArray | xr.Dataset,
+        *,
+        method: Method = "nnls",
+        background: Background = "constant",
+        min_amount: float | None = None,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Return what some energies of a stack would have given, see `xstxm.evaluate_energies`."""
+        return evaluation.evaluate_energies(
+            self._obj,
+            references,
+            energies,
+            method=method,
+            background=background,
+            min_amount=min_amount,
+            signal=signal,
+        )

@@ -156,7 +156,7 @@ def interp_energy(stack: Stack, energies: Sequence[EnergyLike] | xr.DataArray) -
     """
     stack = units.dequantify(stack)
     energy = require_energy(stack)
-    values = _given_energies(energies, energy)
+    values = given_energies(energies, energy)
     _require_inside(values, energy)
     axis = xr.DataArray(values, dims=ENERGY, coords={ENERGY: (ENERGY, values, energy.attrs)})[ENERGY]
     if isinstance(stack, xr.DataArray):
@@ -170,7 +170,8 @@ def interp_energy(stack: Stack, energies: Sequence[EnergyLike] | xr.DataArray) -
     return xr.Dataset(data, {**coords, ENERGY: axis.variable}, stack.attrs)
 
 
-def _given_energies(energies: Sequence[EnergyLike] | xr.DataArray, energy: xr.DataArray) -> np.ndarray:
+def given_energies(energies: Sequence[EnergyLike] | xr.DataArray, energy: xr.DataArray) -> np.ndarray:
+    """Return a list of energies as numbers in the unit of an axis."""
     if isinstance(energies, xr.DataArray):
         values = np.asarray(units.to_units(energies.astype(float), units.units_of(energy)))
     elif isinstance(energies, str) or not np.iterable(energies):

@@ -237,6 +237,12 @@ def _labels(spectra: xr.DataArray, terms: xr.DataArray) -> tuple[list[str], list
     return references, [f"the {name} background" for name in np.asarray(terms[TERM]).tolist()]
 
 
+def require_determined(spectra: xr.DataArray, terms: xr.DataArray, method: Method) -> None:
+    """Raise `ReferenceSpectrumError` where a fit of references and background terms has no unique solution."""
+    _require_enough_energies(spectra, terms, method)
+    _require_independent(spectra, terms, method)
+
+
 def _require_enough_energies(spectra: xr.DataArray, terms: xr.DataArray, method: Method) -> None:
     references, backgrounds = _labels(spectra, terms)
     needed = len(references) + len(backgrounds) + (0 if method == "fcls" else 1)

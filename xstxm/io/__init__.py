@@ -1,5 +1,21 @@
 """Readers and writers, one room per file format."""
 
-from xstxm.io.api import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
+from xstxm.io.api import (
+    open_stack,
+    read_i0,
+    read_references,
+    read_shifts,
+    write_nxstxm,
+    write_scan_list,
+    write_shifts,
+)
 
-__all__ = ["open_stack", "read_i0", "read_references", "read_shifts", "write_nxstxm", "write_shifts"]
+__all__ = [
+    "open_stack",
+    "read_i0",
+    "read_references",
+    "read_shifts",
+    "write_nxstxm",
+    "write_scan_list",
+    "write_shifts",
+]

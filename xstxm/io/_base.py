@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -332,3 +333,23 @@ def listed(names: Sequence[object], limit: int = 5) -> str:
     """Return the first names of a list in words."""
     shown = ", ".join(str(name) for name in names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def write_table(lines: Iterable[str], path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """Write lines as a text file that is there as a whole or not at all.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file, and `overwrite` is off.
+    """
+    target = Path(path).expanduser()
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists: pass overwrite=True to replace it, or give another name")
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target

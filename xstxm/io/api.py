@@ -12,11 +12,20 @@ import xarray as xr
 from xstxm.errors import check_choice
 from xstxm.io._base import Source
 from xstxm.io.nxstxm.writer import write_nxstxm
+from xstxm.io.scan_list import write_scan_list
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
 from xstxm.provenance import recorded
 
-__all__ = ["open_stack", "read_i0", "read_references", "read_shifts", "write_nxstxm", "write_shifts"]
+__all__ = [
+    "open_stack",
+    "read_i0",
+    "read_references",
+    "read_shifts",
+    "write_nxstxm",
+    "write_scan_list",
+    "write_shifts",
+]
 
 Engine: TypeAlias = Literal["stxm", "sdf", "nxstxm"]
 

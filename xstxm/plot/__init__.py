@@ -6,6 +6,7 @@ function returns a HoloViews object that both can draw.
 
 from xstxm.plot._accessor import StxmPlotAccessor
 from xstxm.plot._decomposition import clusters, component_maps, scree
+from xstxm.plot._distinguishability import distinguishability
 from xstxm.plot._export import save, save_maps
 from xstxm.plot._images import image
 from xstxm.plot._labels import label
@@ -20,6 +21,7 @@ __all__ = [
     "clusters",
     "component_maps",
     "composition",
+    "distinguishability",
     "image",
     "label",
     "phase_colors",

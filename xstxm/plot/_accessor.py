@@ -7,6 +7,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from xstxm.plot._decomposition import clusters, component_maps, scree
+from xstxm.plot._distinguishability import distinguishability
 from xstxm.plot._images import image
 from xstxm.plot._maps import composition, phase_map
 from xstxm.plot._shifts import shifts
@@ -147,3 +148,14 @@ class StxmPlotAccessor:
     ) -> Any:
         """Draw the shifts of the frames, see `xstxm.plot.shifts`."""
         return shifts(self._obj, width=width, height=height, legend=legend, title=title, **opts)
+
+    def distinguishability(
+        self,
+        *,
+        cmap: str = "Blues",
+        size: int = 300,
+        title: str | None = None,
+        **opts: Any,
+    ) -> Any:
+        """Draw how well references are told apart, see `xstxm.plot.distinguishability`."""
+        return distinguishability(self._obj, cmap=cmap, size=size, title=title, **opts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm.conventions import ENERGY, require_energy, require_variable
 from xstxm.errors import SchemaError
+from xstxm.io._base import write_table
 
 
 def write_shifts(shifts: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -53,9 +53,6 @@ def write_shifts(shifts: xr.Dataset, path: str | os.PathLike[str], *, overwrite:
     >>> bool((again.shift_x == shifts.shift_x).all())
     True
     """
-    path = Path(path).expanduser()
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: pass overwrite=True to replace it, or give another name")
     shifts = units.dequantify(shifts)
     columns = [require_energy(shifts), *(_checked(shifts, f"shift_{axis}") for axis in ("x", "y"))]
     head = ",".join(f"{array.name} ({units.units_of(array)})" for array in columns)
@@ -65,13 +62,7 @@ def write_shifts(shifts: xr.Dataset, path: str | os.PathLike[str], *, overwrite:
         head,
         *(",".join(repr(float(value)) for value in row) for row in rows),
     ]
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return write_table(lines, path, overwrite=overwrite)
 
 
 def _checked(shifts: xr.Dataset, name: str) -> xr.DataArray:
