@@ -544,6 +544,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "float",
         "Standard error of the areal mass",
         "From the variance or residual; the table taken as known.",
+    ),
     ("amount", (REFERENCE,), None, "float", "Amount in the sample", "The sample that the errors are those of."),
     (
         "amount_stderr",
