@@ -123,7 +123,7 @@ def _substitute(a, x):
 
 
 @njit(**FAST)
-def _solve(a, fixed_sum):
+def solve_supports(a, fixed_sum):
     """Fill the amounts of the present supports."""
     n, n_pixels = a.mask.shape
     _factorise(a)
@@ -208,7 +208,7 @@ def solve_block(method, a):
     a.grace[:] = GRACE
     if method == LSTSQ:
         a.mask[:] = 1.0
-    _solve(a, method == FCLS)
+    solve_supports(a, method == FCLS)
     a.wrong[:] = 0
     if method == LSTSQ:
         return
@@ -216,7 +216,7 @@ def solve_block(method, a):
     for _ in range(4 * n + 10):
         if _exchange(a) == 0:
             break
-        _solve(a, method == FCLS)
+        solve_supports(a, method == FCLS)
         _judge(a)
 
 
