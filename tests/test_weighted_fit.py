@@ -118,7 +118,8 @@ def test_fit_weighted__does_not_depend_on_threads_or_on_the_pixels_beside():
     apart = fit_weighted(values[:, some], variance[:, some], spectra, terms, method="nnls", with_covariance=True)
     for one, other, part in zip(whole, threaded, apart, strict=True):
         np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(one[..., some], part)
+        if one.size:
+            np.testing.assert_array_equal(one[..., some], part)
 
 
 def test_fit_weighted__leaves_out_what_cannot_be_used_and_no_more():

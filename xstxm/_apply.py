@@ -61,14 +61,14 @@ def over_energy(
 ) -> Any:
     """Apply a function of whole spectra to every pixel, lazily where the array is lazy.
 
-    `func` gets `array` and `others` with energy last, shape (..., energy), and returns one array per entry
-    of `output_dims`, new dimensions last. The results still carry the attributes of `array`: stamp them.
+    `func` gets `array` and `others` with energy last, shape (..., energy) or without one (...), and returns one array per
+    entry of `output_dims`, new dimensions last. The results still carry the attributes of `array`: stamp them.
     """
-    arrays = [require_single_chunk(item, verb) for item in (array, *others)]
+    arrays = [require_single_chunk(item, verb) if ENERGY in item.dims else item for item in (array, *others)]
     result = xr.apply_ufunc(
         func,
         *arrays,
-        input_core_dims=[[ENERGY]] * len(arrays),
+        input_core_dims=[[ENERGY] if ENERGY in item.dims else [] for item in arrays],
         output_core_dims=[list(dims) for dims in output_dims],
         dask="parallelized",
         output_dtypes=list(output_dtypes or [array.dtype] * len(output_dims)),

@@ -59,7 +59,7 @@ from xstxm.design import Criterion, Sharing, Target, Weighting
 from xstxm.dose import Amounts, Counts
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
-from xstxm.fitting import Background, FitNoise, Method
+from xstxm.fitting import Background, FitNoise, Method, Selection
 from xstxm.lattice import LatticeAxis
 from xstxm.mechanics import Boundary, Elastic
 from xstxm.noise import CountingNoise
@@ -498,6 +498,9 @@ class StxmAccessor:
         method: Method = "nnls",
         background: Background = "constant",
         noise: FitNoise | xr.DataArray | None = None,
+        selection: Selection | None = None,
+        max_references: int | None = None,
+        false_discovery_rate: float = 0.05,
         covariance: bool = False,
         signal: str = "optical_density",
     ) -> xr.Dataset:
@@ -508,6 +511,9 @@ class StxmAccessor:
             method=method,
             background=background,
             noise=noise,
+            selection=selection,
+            max_references=max_references,
+            false_discovery_rate=false_discovery_rate,
             covariance=covariance,
             signal=signal,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -10,6 +11,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels, over_energy, pixels_last
+from xstxm._selection import significant, step_probabilities
 from xstxm.conventions import (
     ENERGY,
     OTHER_REFERENCE,
@@ -22,7 +24,17 @@ from xstxm.conventions import (
     signal_of,
     variance_of,
 )
-from xstxm.errors import MissingVariableError, NoiseWarning, ReferenceSpectrumError, SchemaError, check_choice, warn
+from xstxm.errors import (
+    MissingVariableError,
+    NoiseWarning,
+    OptionError,
+    ReferenceSpectrumError,
+    SchemaError,
+    check_choice,
+    require_number,
+    require_whole,
+    warn,
+)
 from xstxm.noise import given_variance
 from xstxm.options import get_options
 from xstxm.provenance import recorded
@@ -32,9 +44,12 @@ Method: TypeAlias = Literal["lstsq", "nnls", "fcls"]
 BackgroundName: TypeAlias = Literal["none", "constant", "linear"]
 Background: TypeAlias = "BackgroundName | xr.DataArray"
 FitNoise: TypeAlias = Literal["residual", "variance"]
+Selection: TypeAlias = Literal["bic", "f-test"]
 
 TERM = "term"
 MAX_REFERENCES = 60
+MAX_SUBSETS = 5000
+"""Subsets of references that are tried in every pixel."""
 DISAGREES = 2.0
 """Median reduced chi-square, or one over it, from which a variance is not that of the data."""
 INDEPENDENT = 1e-10
@@ -49,6 +64,9 @@ def fit(
     method: Method = "nnls",
     background: Background = "constant",
     noise: FitNoise | xr.DataArray | None = None,
+    selection: Selection | None = None,
+    max_references: int | None = None,
+    false_discovery_rate: float = 0.05,
     covariance: bool = False,
     signal: str = "optical_density",
 ) -> xr.Dataset:
@@ -73,6 +91,14 @@ def fit(
         ``"variance"``: values weigh by one over the variance that the Dataset holds, e.g. `optical_density_variance`,
         and errors come from it; an array is such a variance, along energy, pixels or both. ``"residual"``: all weigh
         alike, and errors come from what the fit leaves. By default the variance, where the Dataset holds one.
+    selection
+        Which references a pixel needs, of all subsets that fit with amounts above zero: ``"bic"``, the subset of least
+        ``chi2 + k ln n`` (``n ln chi2 + k ln n`` without a variance), k of n energies; ``"f-test"``, one more only
+        where that is significant over the whole image. By default the constraint alone decides.
+    max_references
+        Most references of a pixel, with `selection`; by default all.
+    false_discovery_rate
+        Share of the references found by ``"f-test"`` that are not there (Benjamini and Hochberg).
     covariance
         Add `component_map_covariance` (reference, other_reference, pixel dims): that of the amounts with
         no reference held at its bound.
@@ -100,8 +126,8 @@ def fit(
     ChoiceError
         Unknown method or background.
     SchemaError, OptionError
-        Optical density that is not float32 or float64, a background without its dimensions, or a variance of other
-        pixels or below zero.
+        Optical density that is not float32 or float64, a background without its dimensions, a variance of other
+        pixels or below zero, or a selection among too many subsets.
     MissingUnitsError, IncompatibleUnitsError
         Optical density without units, or counts in its place.
     ChunkingError
@@ -136,13 +162,18 @@ def fit(
     _require_enough_energies(spectra, terms, method)
     _require_independent(spectra, terms, method)
     variance = _variance(stack, od, noise, signal)
-    maps = fit_maps(od, spectra, terms, method, covariance, variance)
+    choice = _choice(selection, max_references, spectra.sizes[REFERENCE], method)
+    wanted = None
+    if selection == "f-test":
+        rate = require_number("false_discovery_rate", false_discovery_rate, "a share", above=0, below=1)
+        wanted = significant(_step_probabilities(od, spectra, terms, method, variance, choice), rate)
+    maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"
     result = _result(maps, od, spectra, terms, weighted=variance is not None)
     if variance is not None and not is_lazy(result):
         _compare_noise(result["reduced_chi2"])
-    return result.assign_attrs(method=method, background=named, noise=used)
+    return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
 
 
 def _floating(od: xr.DataArray, signal: str) -> xr.DataArray:
@@ -168,6 +199,74 @@ def _variance(
             f"{signal}_variance", found, "call .stxm.optical_density(noise='poisson') first, or pass noise=<array>"
         )
     return held if held is None else given_variance(held, od, f"{signal}_variance")
+
+
+def _choice(selection: Selection | None, max_references: int | None, n: int, method: Method) -> int:
+    """Return the most references that a pixel may have, 0 where the constraint alone decides."""
+    if selection is None:
+        if max_references is not None:
+            raise OptionError("max_references", max_references, "say how to choose them: selection='bic' or 'f-test'")
+        return 0
+    check_choice("selection", selection, Selection)
+    if method == "lstsq":
+        raise OptionError("selection", selection, "amounts of any sign are not chosen among: use method='nnls'")
+    most = n if max_references is None else require_whole("max_references", max_references, 1, n)
+    number = sum(math.comb(n, k) for k in range(most + 1))
+    if number > MAX_SUBSETS:
+        raise OptionError(
+            "max_references", most, f"{number} subsets of {n} references are too many to try: give a smaller number"
+        )
+    return most
+
+
+def _step_probabilities(
+    od: xr.DataArray,
+    spectra: xr.DataArray,
+    terms: xr.DataArray,
+    method: Method,
+    variance: xr.DataArray | None,
+    most: int,
+) -> xr.DataArray:
+    """Return the probability that the k-th reference of a pixel only fits noise, k along `reference`. Lazy."""
+    found = over_energy(
+        _probabilities_block,
+        *([od] if variance is None else [od, variance]),
+        verb="fit",
+        output_dims=[[REFERENCE]],
+        output_sizes={REFERENCE: most},
+        output_dtypes=[np.dtype(float)],
+        kwargs={
+            "references": np.asarray(spectra),
+            "terms": np.asarray(terms),
+            "method": method,
+            "most": most,
+            "threads": 1 if is_lazy(od) else get_options().num_threads,
+        },
+    )
+    return found.drop_vars(REFERENCE, errors="ignore")
+
+
+def _probabilities_block(
+    od: np.ndarray,
+    variance: np.ndarray | None = None,
+    *,
+    references: np.ndarray,
+    terms: np.ndarray,
+    **options: Any,
+) -> np.ndarray:
+    """Return the probabilities of an array with energy last."""
+    from xstxm._kernels.weighted_fit import fit_weighted
+
+    known = variance is not None
+    data = pixels_last(od), pixels_last(variance if variance is not None else _alike(od))
+    maps = fit_weighted(*data, references, terms, known=known, **options)
+    found = step_probabilities(maps.best.T, maps.n_energy.astype(float), len(references), len(terms), known)
+    return found.reshape(*od.shape[:-1], -1)
+
+
+def _alike(od: np.ndarray) -> np.ndarray:
+    """Return variances of one that take no room."""
+    return np.broadcast_to(np.ones((), od.dtype.newbyteorder("=")), od.shape)
 
 
 def _compare_noise(reduced_chi2: xr.DataArray) -> None:
@@ -303,6 +402,8 @@ def fit_maps(
     method: Method,
     covariance: bool,
     variance: xr.DataArray | None = None,
+    most: int = 0,
+    wanted: xr.DataArray | None = None,
 ) -> tuple[xr.DataArray, ...]:
     """Return amounts, stderr, background, RMS, R-factor, chi-square and references in use of every pixel. Lazy."""
     n_references = spectra.sizes[REFERENCE]
@@ -318,7 +419,7 @@ def fit_maps(
         )
     return over_energy(
         _fit_block,
-        *([od] if variance is None else [od, variance]),
+        *(item for item in (od, variance, wanted) if item is not None),
         verb="fit",
         output_dims=dims,
         output_sizes=sizes,
@@ -328,6 +429,8 @@ def fit_maps(
             "terms": np.asarray(terms),
             "method": method,
             "covariance": covariance,
+            "weighted": variance is not None,
+            "most": most,
             # dask runs blocks side by side already
             "threads": 1 if is_lazy(od) else get_options().num_threads,
         },
@@ -336,12 +439,13 @@ def fit_maps(
 
 def _fit_block(
     od: np.ndarray,
-    variance: np.ndarray | None = None,
-    *,
+    *others: np.ndarray,
     references: np.ndarray,
     terms: np.ndarray,
     method: Method,
     covariance: bool,
+    weighted: bool,
+    most: int,
     threads: int,
 ) -> tuple[np.ndarray, ...]:
     """Fit an array with energy last; the maps come back with their own dims last."""
@@ -351,12 +455,15 @@ def _fit_block(
     shape = od.shape[:-1]
     options: dict[str, Any] = {"method": method, "with_covariance": covariance, "threads": threads}
     maps: Any
-    if variance is None:
+    if weighted or most:
+        variance = others[0] if weighted else _alike(od)
+        wanted = others[-1].ravel() if len(others) > weighted else None
+        data = pixels_last(od), pixels_last(variance)
+        maps = fit_weighted(*data, references, terms, most=most, known=weighted, wanted=wanted, **options)
+        chi2 = maps.chi2
+    else:
         maps = fit_pixels(pixels_last(od), references, terms, **options)
         chi2 = maps.rss
-    else:
-        maps = fit_weighted(pixels_last(od), pixels_last(variance), references, terms, **options)
-        chi2 = maps.chi2
     n_free = maps.n_active + (len(terms) - (method == "fcls"))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistics = (
@@ -364,6 +471,10 @@ def _fit_block(
             maps.rss / maps.square,
             chi2 / (maps.n_energy - n_free).astype(chi2.dtype),
         )
+    if most and not weighted:  # the variance is that of the residual
+        maps.stderr[:] *= np.sqrt(statistics[-1])
+        if covariance:
+            maps.covariance[:] *= statistics[-1]
     arrays = [maps.amount, maps.stderr, maps.background, *statistics, maps.n_active]
     arrays += [maps.covariance] if covariance else []
     return tuple(_pixels_first(array, shape) for array in arrays)

@@ -75,13 +75,13 @@ def find_best(method, subsets, small, found):
 
 
 @njit(**INNER)
-def choose(total, n_energy, wanted, n_terms, known, small, found):
+def choose(total, n_energy, wanted, known, small, found):
     """Set the supports of a block: the best subset of a wanted size (p), or, where that is -1, of least BIC.
 
     With the variance known ``BIC = chi2 + k ln n``, else ``n ln(chi2) + k ln n``, of n values.
     """
-    n, n_pixels = small.mask.shape
-    for p in range(n_pixels):
+    n = small.mask.shape[0]
+    for p in range(wanted.size):
         best, least = 0, np.inf
         for k in range(found.gain.shape[0]):
             if found.gain[k, p] == -np.inf or (wanted[p] >= 0 and k > wanted[p]):

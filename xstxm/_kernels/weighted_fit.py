@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.batched_nnls import problems, solve_block, variances
+from xstxm._kernels.batched_nnls import problems, solve_block, solve_supports, variances
 from xstxm._kernels.block_fit import FAST
 from xstxm._kernels.fit_plan import FCLS, METHODS
 from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
+from xstxm._kernels.subsets import choose, find_best, search, subsets_up_to
 
 BLOCK = 128
 RANGE = 128 * BLOCK
@@ -42,6 +43,18 @@ class WeightedMaps(NamedTuple):
     n_active: np.ndarray
     covariance: np.ndarray
     """(r, r, p) with no bound active; (0, 0, 0) where not asked for."""
+    best: np.ndarray
+    """(k, p) chi-square of the best k references; (0, 0) where no choice was asked for."""
+
+
+class Choice(NamedTuple):
+    """Which references a pixel may have."""
+
+    subsets: np.ndarray
+    """Bit masks; none to let the constraints alone decide."""
+    most: int
+    known: bool
+    """Whether the variance is that of the data, or a relative weight."""
 
 
 class Design(NamedTuple):
@@ -89,6 +102,9 @@ def fit_weighted(
     terms: np.ndarray,
     *,
     method: str,
+    most: int = 0,
+    known: bool = True,
+    wanted: np.ndarray | None = None,
     with_covariance: bool = False,
     threads: int = 1,
 ) -> WeightedMaps:
@@ -101,6 +117,11 @@ def fit_weighted(
         pixels with no more energies than unknowns give NaN.
     references, terms
         (reference, energy) and (term, energy), independent of each other.
+    most
+        Above zero: choose the references of each pixel, at most so many, of all subsets that fit with amounts above
+        zero: that of least BIC, the best of the `wanted` number (pixel).
+    known
+        Whether the variance is that of the data, for the BIC, or a relative weight.
     method, with_covariance, threads
         As in `linear_fit.fit_pixels`.
     """
@@ -117,12 +138,15 @@ def fit_weighted(
         np.empty(n_pixels, np.int32),
         np.empty(n_pixels, np.int16),
         np.empty((n, n, n_pixels) if with_covariance else (0, 0, 0), dtype),
+        np.empty((most + 1, n_pixels) if most else (0, 0)),
     )
+    choice = Choice(subsets_up_to(n, most) if most else np.zeros(0, np.int64), most, known)
+    sizes = np.full(n_pixels, -1, np.int64) if wanted is None else np.ascontiguousarray(wanted, np.int64)
 
     def task(start: int) -> None:
         part = slice(start, min(start + RANGE, n_pixels))
         data = (np.ascontiguousarray(array[:, part], dtype=dtype) for array in (values, variance))
-        fit_range(METHODS[method], n_terms, design, *data, start, maps)
+        fit_range(METHODS[method], n_terms, design, choice, sizes, *data, start, maps)
 
     starts = range(0, n_pixels, RANGE)
     if threads == 1:
@@ -272,6 +296,20 @@ def _pose(n_terms, fixed_sum, reduced, small):
             small.matrix[s, r, :] = full
 
 
+@njit(**FAST)
+def _total(block, reduced, n_terms, total):
+    """Fill the weighted sum of squares that the background leaves."""
+    total[:] = 0.0
+    for e in range(block.value.shape[0]):
+        value, weight = block.value[e], block.weight[e]
+        for p in range(BLOCK):
+            y = np.float64(value[p])
+            total[p] += np.float64(weight[p]) * y * y
+    for t in range(n_terms):
+        for p in range(BLOCK):
+            total[p] -= reduced.target[t, p] * reduced.target[t, p]
+
+
 @njit(**INNER)
 def _solve_singly(method, n_terms, p, reduced, small, columns, target, work, cov):
     """Solve the problem of one pixel by the solver that always ends."""
@@ -382,7 +420,7 @@ def _write_covariance(method, m, at, n_free, reduced, small, block, columns, wor
 
 
 @njit(**JIT)
-def fit_range(method, n_terms, design, values, variance, start, maps):
+def fit_range(method, n_terms, design, choice, wanted, values, variance, start, maps):
     """Fit a range of pixels (e, p) into the maps, from pixel `start` on."""
     n_unknowns = design.triangle.shape[0]
     n = n_unknowns - n_terms
@@ -396,6 +434,7 @@ def fit_range(method, n_terms, design, values, variance, start, maps):
         np.empty((n_terms, BLOCK)),
     )
     work, cov, columns, target = workspace(n), np.empty((n, n)), np.empty((n, n)), np.empty(n)
+    found, total = search(choice.most, BLOCK), np.empty(BLOCK)
     for first in range(0, values.shape[1], BLOCK):
         m = min(BLOCK, values.shape[1] - first)
         _weigh(values, variance, first, m, block)
@@ -404,8 +443,19 @@ def fit_range(method, n_terms, design, values, variance, start, maps):
         _factorise(block, reduced)
         _reduce(design.triangle, reduced)
         _pose(n_terms, method == FCLS, reduced, small)
-        small.mask[:] = 1.0
-        solve_block(method, small)
+        if choice.subsets.size > 0:
+            _total(block, reduced, n_terms, total)
+            find_best(method, choice.subsets, small, found)
+            sizes = wanted[start + first : start + first + m]
+            choose(total, block.n_energy, sizes, choice.known, small, found)
+            solve_supports(small, method == FCLS)
+            small.wrong[:] = 0
+            for k in range(choice.most + 1):
+                for p in range(m):
+                    maps.best[k, start + first + p] = total[p] - found.gain[k, p]
+        else:
+            small.mask[:] = 1.0
+            solve_block(method, small)
         variances(method, small)
         for p in range(m):
             if small.wrong[p] > 0:

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+import xarray as xr
+from laziness import raise_if_dask_computes
+from test_noise import ENERGY, counted, references, spectra
+
+import xstxm
+from xstxm._selection import significant, step_probabilities
+from xstxm.errors import ChoiceError, OptionError
+
+
+def sparse(n=40, seed=0, most=3):
+    """Fractions (y, x, phase) of one to three phases, none below 0.25, and an empty corner."""
+    rng = np.random.default_rng(seed)
+    number = rng.integers(1, most + 1, (n, n, 1))
+    chosen = rng.random((n, n, 5)).argsort(-1) < number
+    amounts = np.where(chosen, rng.uniform(0.25, 1, (n, n, 5)), 0)
+    fractions = np.where(chosen, 0.25 + amounts, 0)
+    fractions /= fractions.sum(-1, keepdims=True)
+    fractions[:8, :8] = 0
+    return fractions
+
+
+@pytest.fixture(scope="module")
+def middle():
+    """A stack at a middle dose, with its truth."""
+    truth = sparse()
+    return xstxm.optical_density(counted(20_000, truth, seed=1).astype("float64"), noise="poisson"), truth
+
+
+def brute(density, variance, most):
+    """Chi-square of the best subset of each size, and its members, by least squares over all subsets."""
+    best = {}
+    root = 1 / np.sqrt(variance)
+    for k in range(most + 1):
+        for chosen in itertools.combinations(range(5), k):
+            design = np.vstack([np.ones(ENERGY.size), spectra()[list(chosen)]]).T * root[:, None]
+            x = np.linalg.lstsq(design, density * root, rcond=None)[0]
+            chi2 = float(np.sum((density * root - design @ x) ** 2))
+            if (x[1:] > 0).all() and chi2 < best.get(k, (np.inf, ()))[0]:
+                best[k] = (chi2, chosen)
+    return best
+
+
+@pytest.mark.parametrize("noise", ["variance", "residual"])
+@pytest.mark.parametrize("most", [2, 5])
+def test_fit__bic_takes_the_best_of_all_subsets(middle, noise, most):
+    od, _ = middle
+    od = od.isel(y=slice(4, 9), x=slice(4, 9))
+    fit = xstxm.fit(od, references(), noise=noise, selection="bic", max_references=most)
+    assert fit.attrs["selection"] == "bic"
+    for y, x in np.ndindex(5, 5):
+        density = od["optical_density"][:, y, x].values
+        variance = od["optical_density_variance"][:, y, x].values if noise == "variance" else np.ones(ENERGY.size)
+        best = brute(density, variance, most)
+        n = ENERGY.size
+        cost = {k: (c if noise == "variance" else n * np.log(c)) + k * np.log(n) for k, (c, _) in best.items()}
+        k = min(cost, key=cost.get)
+        assert int(fit["n_active"][y, x]) == k
+        found = tuple(np.flatnonzero(fit["component_map"][:, y, x].values))
+        assert found == best[k][1]
+        np.testing.assert_allclose(fit["reduced_chi2"][y, x] * (n - 1 - k), best[k][0], rtol=1e-8)
+
+
+def test_fit__chosen_references_have_the_errors_of_a_fit_of_these_alone(middle):
+    od, _ = middle
+    od = od.isel(y=slice(20, 24), x=slice(20, 24))
+    for noise in ("variance", "residual"):
+        fit = xstxm.fit(od, references(), noise=noise, selection="bic")
+        for y, x in np.ndindex(4, 4):
+            pixel = {"y": [y], "x": [x]}
+            names = fit["reference"][np.flatnonzero(fit["component_map"][:, y, x])].values
+            alone = xstxm.fit(od.isel(pixel), references().sel(reference=names), noise=noise, method="lstsq")
+            for name in ("component_map", "component_map_stderr"):
+                np.testing.assert_allclose(
+                    fit[name].sel(reference=names)[:, y, x], alone[name][:, 0, 0], rtol=1e-6, err_msg=name
+                )
+
+
+def test_fit__bic_finds_the_number_of_phases(middle):
+    od, truth = middle
+    fit = xstxm.fit(od, references(), selection="bic")
+    assert float((fit["n_active"] == (truth > 0).sum(-1)).mean()) > 0.9
+    plain = xstxm.fit(od, references())
+    assert float((plain["n_active"] == (truth > 0).sum(-1)).mean()) < 0.7
+
+
+@pytest.mark.parametrize("counts", [2000, 20_000])
+@pytest.mark.parametrize("noise", ["variance", "residual"])
+@pytest.mark.parametrize("rate", [0.01, 0.1])
+def test_fit__f_test_keeps_the_rate_of_false_discoveries(counts, noise, rate):
+    truth = sparse(60, seed=counts)
+    truth[:20] = 0  # a third of the image is empty
+    od = xstxm.optical_density(counted(counts, truth, seed=counts), noise="poisson")
+    fit = xstxm.fit(od, references(), noise=noise, selection="f-test", false_discovery_rate=rate)
+    found = fit["component_map"].transpose("y", "x", "reference").values > 0
+    number = (truth > 0).sum(-1)
+    too_many = np.maximum(found.sum(-1) - number, 0).sum()
+    assert too_many <= 1.3 * rate * found.sum()
+    if counts > 10_000:
+        assert (found.sum(-1) == number).mean() > 0.9
+
+
+@pytest.mark.parametrize("selection", ["bic", "f-test"])
+def test_fit__selection_is_the_same_with_dask_and_lazy(middle, selection):
+    od, _ = middle
+    eager = xstxm.fit(od, references(), selection=selection)
+    with raise_if_dask_computes():
+        lazy = xstxm.fit(od.chunk(y=11, x=40), references(), selection=selection)
+    for name, expected in eager.data_vars.items():
+        np.testing.assert_array_equal(lazy[name].compute(), expected, err_msg=str(name))
+
+
+def test_fit__selection_leaves_lost_pixels_lost(middle):
+    od, _ = middle
+    broken = od.isel(y=slice(10, 16), x=slice(10, 16)).copy(deep=True)
+    broken["optical_density"][:, 2, 3] = np.nan
+    for selection in ("bic", "f-test"):
+        fit = xstxm.fit(broken, references(), selection=selection)
+        assert np.isnan(fit["component_map"][:, 2, 3]).all()
+        assert int(np.isnan(fit["component_map"]).sum()) == 5
+
+
+def test_step_probabilities__are_those_of_the_tests():
+    best = np.array([[200.0, 80.0, 60.0, np.inf]])
+    n = np.array([60.0])
+    known = step_probabilities(best, n, 4, 1, True)[0]
+    expected = [0.5 * scipy.stats.chi2.sf(120, 1) * 4, 0.5 * scipy.stats.chi2.sf(20, 1) * 3, 1.0]
+    np.testing.assert_allclose(known, expected, rtol=1e-9)
+    unknown = step_probabilities(best, n, 4, 1, False)[0]
+    expected = [
+        0.5 * scipy.stats.f.sf(120 / (80 / 58), 1, 58) * 4,
+        0.5 * scipy.stats.f.sf(20 / (60 / 57), 1, 57) * 3,
+        1.0,
+    ]
+    np.testing.assert_allclose(unknown, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.2])
+def test_significant__is_the_procedure_of_benjamini_and_hochberg(rate):
+    rng = np.random.default_rng(0)
+    p = np.where(rng.random((30, 30, 2)) < 0.3, rng.uniform(0, 1e-4, (30, 30, 2)), rng.uniform(0, 1, (30, 30, 2)))
+    p = np.maximum.accumulate(p, -1)
+    found = significant(xr.DataArray(p, dims=("y", "x", "reference")), rate)
+    below = np.sort(p.ravel())
+    passing = below <= rate * np.arange(1, below.size + 1) / below.size
+    threshold = below[passing].max()
+    differ = int(np.abs(found.values - (p <= threshold).sum(-1)).sum())
+    assert differ <= 0.003 * (p <= threshold).sum()  # the histogram is as fine as that
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        pytest.param({"selection": "aic"}, ChoiceError, "use 'bic' or 'f-test'", id="typo"),
+        pytest.param({"max_references": 2}, OptionError, "selection='bic' or 'f-test'", id="no selection"),
+        pytest.param({"selection": "bic", "max_references": 9}, OptionError, "whole number from 1 to 5", id="too many"),
+        pytest.param({"selection": "bic", "method": "lstsq"}, OptionError, "use method='nnls'", id="lstsq"),
+        pytest.param({"selection": "f-test", "false_discovery_rate": 1.5}, OptionError, "a share above 0 and below 1", id="rate"),
+    ],
+)  # fmt: skip
+def test_fit__refuses_a_selection_that_makes_no_sense(middle, options, error, message):
+    with pytest.raises(error, match=message):
+        xstxm.fit(middle[0], references(), **options)
