@@ -153,10 +153,13 @@ def _solve_singly(plan, n, block):
     c, x, cov = np.empty(n_references), np.empty(n_references), np.empty((n_references, n_references))
     work = workspace(n_references)
     for p in range(n):
-        if not block.size[p] < np.inf:
-            continue
+        usable = True
         for r in range(n_references):
             c[r] = block.projected[plan.n_terms + r, p]
+            usable = usable and np.isfinite(c[r])
+        if not usable:
+            block.amount[plan.n_terms :, p] = np.nan
+            continue
         support = constrained(plan.method, plan.columns, c, block.support[p], x, work)
         covariance(plan.method, plan.columns, support, work, cov)
         for r in range(n_references):

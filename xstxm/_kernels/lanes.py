@@ -143,11 +143,12 @@ except (ImportError, AttributeError):
 
 @njit(cache=True)
 def _probe(tables, target, size, solution):
+    prefetch(target, 1)
     return vector_test(tables, 3, 0, target, 1, size, solution)
 
 
 def _works() -> bool:
-    """Tell whether `vector_test` can be compiled here and agrees with `plain_test` on a small case."""
+    """Tell whether both can be compiled here, and `vector_test` agrees with `plain_test` on a small case."""
     tables = np.arange(4 * 5 * LANES, dtype=float).reshape(4, 5, LANES) % 7 - 3
     target = np.array([[0.0, -2.0], [0.0, 1.5]])
     one, other = np.zeros((2, LANES)), np.zeros((2, LANES))
@@ -158,4 +159,7 @@ def _works() -> bool:
     return found == plain_test(tables, 3, 0, target, 1, 0.5, other) and np.array_equal(one, other)
 
 
-test_support = vector_test if _works() else plain_test
+if _works():
+    test_support = vector_test
+else:
+    test_support, prefetch = plain_test, no_prefetch
