@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from scipy.optimize import minimize, nnls
 
-from xstxm._kernels import fit_plan
+from xstxm._kernels import fit_plan, lanes
 from xstxm._kernels.linear_fit import RANGE, fit_pixels
 from xstxm._kernels.small_nnls import solve_many
 
@@ -51,7 +53,7 @@ def objective(a: np.ndarray, x: np.ndarray, od: np.ndarray) -> float:
 CASES = [
     pytest.param(n, closeness, id=f"{n} references, {word}")
     for n, (closeness, word) in itertools.product(
-        (2, 3, 5, 8, 9, 12), ((0.0, "distinct"), (0.7, "close"), (0.95, "near-collinear"))
+        (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16), ((0.0, "distinct"), (0.7, "close"), (0.95, "near-collinear"))
     )
 ]
 
@@ -69,6 +71,34 @@ def test_nnls__reaches_the_objective_of_scipy(n, closeness, dtype):
         reached = objective(design, maps.amount[:, p].astype(float), data[:, p])
         assert reached <= best * (1 + (1e-9 if dtype == np.float64 else 1e-4)) + 1e-12
         assert maps.rss[p] == pytest.approx(best, rel=1e-9 if dtype == np.float64 else 1e-4)
+
+
+@pytest.mark.parametrize("condition", [10, 100, 1e3, 1e4])
+@pytest.mark.parametrize("n", [5, 8, 10, 12, 16])
+def test_nnls__is_exact_where_references_resemble_each_other(n, condition):
+    """A pivot in float32 without tolerance went round in circles here, and ended 57 % above the optimum."""
+    rng = np.random.default_rng(n)
+    q, r = np.linalg.qr(rng.normal(size=(60, n))), np.linalg.qr(rng.normal(size=(n, n)))[0]
+    a = (q[0] * np.geomspace(1, 1 / condition, n) @ r).T
+    od = mixtures(a, np.zeros((0, 60)), 150, dtype=np.float32)
+    maps = fit_pixels(od, a, np.zeros((0, 60)), method="nnls")
+    for p in range(150):
+        best = nnls(a.T, od[:, p].astype(float), maxiter=5000)[1] ** 2
+        reached = objective(a.T, maps.amount[:, p].astype(float), od[:, p].astype(float))
+        assert reached <= best * (1 + 1e-8) + 1e-12
+        assert maps.rss[p] == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["nnls", "fcls", "lstsq"])
+def test_sixty_references__can_be_fitted(method):
+    rng = np.random.default_rng(0)
+    a = rng.random((60, 130))
+    od = mixtures(a, np.zeros((0, 130)), 20)
+    maps = fit_pixels(od, a, np.zeros((0, 130)), method=method)
+    assert np.isfinite(maps.amount).all()
+    if method == "nnls":
+        best = [nnls(a.T, spectrum, maxiter=5000)[1] ** 2 for spectrum in od.T]
+        np.testing.assert_allclose(maps.rss, best, rtol=1e-8)
 
 
 def simplex_by_enumeration(design: np.ndarray, od: np.ndarray) -> float:
@@ -199,6 +229,132 @@ def test_tables__agree_with_the_solver_that_needs_none(method, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
 
 
+WEIGHTED = [
+    pytest.param(method, n, dtype, id=f"{method}, {n} references, {dtype.__name__}")
+    for method in ("lstsq", "nnls", "fcls")
+    for n, dtype in ((3, np.float64), (5, np.float32), (9, np.float64), (13, np.float64))
+]
+
+
+@pytest.mark.parametrize(("method", "n", "dtype"), WEIGHTED)
+def test_weights__equal_a_fit_of_scaled_data(method, n, dtype):
+    a, b = spectra(n), background(1, 60)
+    od = mixtures(a, b, 90, dtype=dtype)
+    od[4, ::7] = np.nan
+    weights = np.random.default_rng(1).uniform(0.1, 9, 60)
+    root = np.sqrt(weights)
+    maps = fit_pixels(od, a, b, method=method, weights=weights, with_covariance=True)
+    scaled = fit_pixels(od.astype(float) * root[:, None], a * root, b * root, method=method, with_covariance=True)
+    near = {"rtol": 1e-7, "atol": 1e-9} if dtype == np.float64 else {"rtol": 1e-3, "atol": 1e-4}
+    for name in ("amount", "stderr", "background", "chi2", "n_energy", "n_active", "covariance"):
+        np.testing.assert_allclose(getattr(maps, name), getattr(scaled, name), **near, err_msg=name)
+    rest = od - a.T @ maps.amount - b.T @ maps.background
+    near = {"rtol": 1e-9 if dtype == np.float64 else 1e-3}
+    np.testing.assert_allclose(maps.rss, np.nansum(rest**2, axis=0), **near)
+    np.testing.assert_allclose(maps.chi2, np.nansum(weights[:, None] * rest**2, axis=0), **near)
+    np.testing.assert_allclose(maps.square, np.nansum(od**2, axis=0), rtol=1e-5)
+
+
+def test_weights__reach_the_objective_of_scipy():
+    a, weights = spectra(6, closeness=0.5), np.random.default_rng(2).uniform(0.1, 9, 60)
+    od = mixtures(a, np.zeros((0, 60)), 60)
+    maps = fit_pixels(od, a, np.zeros((0, 60)), method="nnls", weights=weights)
+    root = np.sqrt(weights)
+    best = [nnls((a * root).T, spectrum * root)[1] ** 2 for spectrum in od.T]
+    np.testing.assert_allclose(maps.chi2, best, rtol=1e-9)
+
+
+def test_weights_that_are_one__change_nothing():
+    a, b = spectra(4), background(1, 60)
+    od = mixtures(a, b, 300)
+    od[3, 5] = np.nan
+    plain, weighted = (fit_pixels(od, a, b, method="nnls", weights=w) for w in (None, np.ones(60)))
+    assert plain.chi2 is plain.rss
+    for one, other in zip(plain, weighted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [3, 13])
+def test_known_noise__gives_the_spread_over_repeated_noise(n):
+    a, b = np.random.default_rng(1).random((n, 60)), background(1, 60)
+    sigma = np.linspace(0.001, 0.01, 60)
+    od = (np.full(n, 2.0) @ a)[:, None] + np.random.default_rng(0).normal(size=(60, 4000)) * sigma[:, None]
+    od[0, 0] = np.nan
+    maps = fit_pixels(od, a, b, method="nnls", weights=sigma**-2, known_noise=True, with_covariance=True)
+    assert (maps.n_active == n).all()
+    design = np.concatenate([b, a]) / sigma
+    for p, some in ((0, design[:, 1:]), (1, design)):
+        exact = np.linalg.inv(some @ some.T)[1:, 1:]
+        np.testing.assert_allclose(maps.covariance[:, :, p], exact, rtol=1e-5)
+        np.testing.assert_allclose(maps.stderr[:, p], np.sqrt(np.diag(exact)), rtol=1e-6)
+    assert np.ptp(maps.stderr[:, 1:], axis=1).max() < 1e-15
+    np.testing.assert_allclose(maps.amount.std(1), maps.stderr[:, 1], rtol=0.05)
+    assert maps.chi2.mean() == pytest.approx(60 - n - 1, rel=0.02)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, np.nan, np.inf])
+def test_weights__are_positive(wrong):
+    weights = np.ones(60)
+    weights[7] = wrong
+    with pytest.raises(ValueError, match="positive and finite"):
+        fit_pixels(np.zeros((60, 2)), spectra(2), background(1, 60), method="nnls", weights=weights)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 5, 8, 11])
+def test_vector_test__equals_the_plain_one(n, dtype):
+    @njit
+    def run(tables, supports, first, target, size, solution):
+        vector, plain = np.zeros_like(solution), np.zeros_like(solution)
+        bits = np.zeros((2, supports.size), np.int64)
+        for p in range(supports.size):
+            bits[0, p] = lanes.vector_test(tables, supports[p], first, target, p, size[p], vector)
+            bits[1, p] = lanes.plain_test(tables, supports[p], first, target, p, size[p], plain)
+        return bits, vector, plain
+
+    rng = np.random.default_rng(n)
+    tables = fit_plan.make_plan(spectra(n, closeness=0.3), background(1, 60), "nnls", np.float64).tables
+    target = rng.normal(size=(n, 400)).astype(dtype)
+    target[:, 0] = np.nan
+    supports = rng.integers(0, 2**n, 400)
+    for first in range(0, tables.shape[2], fit_plan.LANES):
+        room = np.zeros((400, tables.shape[2]), dtype)
+        bits, vector, plain = run(tables, supports, first, target, np.abs(target).max(0), room)
+        np.testing.assert_array_equal(*bits)
+        np.testing.assert_allclose(vector, plain, rtol=1e-5 if dtype == np.float32 else 1e-10)
+    assert bits.any()
+
+
+@pytest.mark.parametrize("broken", ["import", "compile"])
+def test_fit__works_without_the_vector_test(broken, tmp_path):
+    """Where numba's inside has changed, the plain loop serves."""
+    breaking = {
+        "import": "import numba.extending; del numba.extending.intrinsic",
+        "compile": "from numba import extending as e; old = e.intrinsic; e.intrinsic = lambda f: old(lambda *args: 1 / 0)",
+    }
+    a, b = spectra(3), background(1, 60)
+    od = mixtures(a, b, 300, dtype=np.float32)
+    np.savez(tmp_path / "case.npz", a=a, b=b, od=od)
+    code = f"""
+import numpy as np
+{breaking[broken]}
+from xstxm._kernels import lanes
+from xstxm._kernels.linear_fit import fit_pixels
+assert lanes.test_support is lanes.plain_test and lanes.prefetch is lanes.no_prefetch
+case = np.load("case.npz")
+np.save("amount.npy", fit_pixels(case["od"], case["a"], case["b"], method="nnls").amount)
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    expected = fit_pixels(od, a, b, method="nnls").amount
+    np.testing.assert_allclose(np.load(tmp_path / "amount.npy"), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_vector_test__is_what_runs_here():
+    assert lanes.test_support is lanes.vector_test
+    assert lanes.vector_test is not lanes.plain_test
+
+
 @settings(max_examples=60)
 @given(st.integers(1, 12), st.integers(0, 10**6), st.booleans())
 def test_small_nnls__always_ends_at_the_optimum(n, seed, degenerate):
@@ -281,10 +437,16 @@ def test_result__is_bitwise_the_same_for_any_threads_and_cuts(method, n, dtype):
     a, b = spectra(n, 37), background(1, 37)
     od = mixtures(a, b, 2 * RANGE + 333 if n == 3 else 2500, dtype=dtype)
     od[3, 5::97] = np.nan
-    whole = fit_pixels(od, a, b, method=method, with_covariance=True)
-    threaded = fit_pixels(od, a, b, method=method, with_covariance=True, threads=3)
+    weights = np.linspace(1, 2, 37) if n == 9 else None
+    whole, threaded = (
+        fit_pixels(od, a, b, method=method, weights=weights, with_covariance=True, threads=threads)
+        for threads in (1, 3)
+    )
     cuts = [0, 1, 14, 1031, 2049, od.shape[1]]
-    parts = [fit_pixels(od[:, i:j], a, b, method=method, with_covariance=True) for i, j in itertools.pairwise(cuts)]
+    parts = [
+        fit_pixels(od[:, i:j], a, b, method=method, weights=weights, with_covariance=True)
+        for i, j in itertools.pairwise(cuts)
+    ]
     for k, name in enumerate(whole._fields):
         np.testing.assert_array_equal(whole[k], threaded[k], err_msg=name)
         np.testing.assert_array_equal(whole[k], np.concatenate([part[k] for part in parts], axis=-1), err_msg=name)

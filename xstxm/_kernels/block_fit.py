@@ -1,4 +1,4 @@
-"""The fit of complete pixels, block by block, statistics included: one pass over the data.
+"""The fit of complete pixels, statistics included: a block is copied from memory once, then fitted chunk by chunk in cache.
 
 Index letters: e energy, p pixel, u unknown (background terms, then references), t background term,
 r reference. The pixel index is innermost in every heavy loop, and no pixel depends on its neighbours.
@@ -6,315 +6,285 @@ r reference. The pixel index is innermost in every heavy loop, and no pixel depe
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.fit_plan import FCLS, LANES, LSTSQ
-from xstxm._kernels.small_nnls import INNER, JIT
+from xstxm._kernels.chunk_loops import (
+    CHUNK,
+    FAST,
+    copy,
+    multiply,
+    project,
+    sum_residuals,
+    sum_squares,
+    weigh_residuals,
+)
+from xstxm._kernels.fit_plan import FCLS, LANES, LSTSQ, Maps, Plan, aligned
+from xstxm._kernels.lanes import test_support
+from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
 
-BLOCK, CHUNK = 1024, 256
-MAX_EXCHANGES = 100
+BLOCK_BYTES = 2 << 20
+"""Size of a block. Memory gives long runs of an image faster than it gives short ones, which would fit the second cache."""
+
+ALL_AT_ONCE, ONE_BY_ONE = 8, 100
+"""Rounds in which all wrong references change side, then rounds in which only the first does."""
+
+WRONG = (1 << LANES) - 1
 UNDONE = -1
 """`n_active` of a pixel that is left to `partial_fit`."""
 
-# contracting a*b+c keeps the arithmetic of every pixel the same; reordering its sums would not
-FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
-
 
 class Scratch(NamedTuple):
-    """Arrays of one block; the first five in the data's dtype."""
+    """Room of one thread, in the data's dtype but for the last three. Rows of zeros pad what `multiply` takes and gives."""
 
+    tiles: np.ndarray
+    """(chunk, e * p) the spectra of a block."""
     projected: np.ndarray
+    """(u, p) projections of the data."""
     fitted: np.ndarray
-    residual: np.ndarray
-    rss: np.ndarray
-    square: np.ndarray
+    """(u, p) projections of the fit."""
+    sums: np.ndarray
+    """(5 * p) squares of the residual, the same weighted, squares of the data, references in use, noise."""
+    size: np.ndarray
+    """(p) largest projection on a reference."""
+    solution: np.ndarray
+    """(p, lanes) amounts over `Plan.scale`."""
     amount: np.ndarray
+    """(u, p) projections on the background, then amounts."""
+    outcome: np.ndarray
+    """(u, p) background, then projections of the fit on the references."""
     spread: np.ndarray
+    """(r, p) standard deviations of the amounts for unit noise."""
     support: np.ndarray
-    sum: np.ndarray
+    in_use: np.ndarray
+    """(p) the support, and those of it that are above zero by more than rounding."""
+    todo: np.ndarray
 
 
-@njit(**INNER)
-def _scratch(like, n_references):
-    shape = (like.shape[0], BLOCK)
+def make_scratch(plan: Plan, n_pixels: int) -> Scratch:
+    """Return room for blocks of up to n_pixels."""
+    dtype = plan.basis.dtype
+    n, (n_unknowns, n_energies) = plan.scale.size, plan.basis.shape
+    chunks = min(max(BLOCK_BYTES // (n_energies * dtype.itemsize * CHUNK), 1), -(-n_pixels // CHUNK))
     return Scratch(
-        np.zeros(shape, like.dtype),
-        np.zeros(shape, like.dtype),
-        np.empty(CHUNK, like.dtype),
-        np.empty(BLOCK, like.dtype),
-        np.empty(BLOCK, like.dtype),
-        np.empty((n_references, BLOCK)),
-        np.empty((n_references, BLOCK)),
-        np.empty(BLOCK, np.int64),
-        np.empty(BLOCK),
+        tiles=aligned((chunks, n_energies * CHUNK), dtype),
+        projected=aligned((plan.n_terms + plan.free.shape[1] + 1, CHUNK), dtype),
+        fitted=aligned((n_unknowns, CHUNK), dtype),
+        sums=aligned((5 * CHUNK,), dtype),
+        size=aligned((CHUNK,), dtype),
+        solution=aligned((CHUNK, max(plan.tables.shape[2], LANES)), dtype),
+        amount=aligned((plan.outcome.shape[1], CHUNK), dtype),
+        outcome=aligned((n_unknowns, CHUNK), dtype),
+        spread=aligned((n, CHUNK), dtype),
+        support=aligned((CHUNK,), np.int64),
+        in_use=aligned((CHUNK,), np.int64),
+        todo=aligned((CHUNK,), np.int64),
     )
 
 
 @njit(**FAST)
-def _project(od, row, first, n, n_unknowns, basis, block):
-    """Project a block on the basis and sum its squares: four energies at a time, pixels innermost."""
-    n_energies = basis.shape[1]
-    for u in range(n_unknowns):
-        for p in range(BLOCK):
-            block.projected[u, p] = 0
-    for p in range(BLOCK):
-        block.square[p] = 0
-    whole = n_energies - n_energies % 4
-    for e in range(0, whole, 4):
-        for c in range(0, n, CHUNK):
-            m = min(CHUNK, n - c)
-            at = e * row + first + c
-            o0 = od[at : at + m]
-            o1 = od[at + row : at + row + m]
-            o2 = od[at + 2 * row : at + 2 * row + m]
-            o3 = od[at + 3 * row : at + 3 * row + m]
-            for u in range(n_unknowns):
-                total = block.projected[u, c : c + m]
-                q0, q1, q2, q3 = basis[u, e], basis[u, e + 1], basis[u, e + 2], basis[u, e + 3]
-                for p in range(m):
-                    total[p] += (q0 * o0[p] + q1 * o1[p]) + (q2 * o2[p] + q3 * o3[p])
-            total = block.square[c : c + m]
-            for p in range(m):
-                total[p] += (o0[p] * o0[p] + o1[p] * o1[p]) + (o2[p] * o2[p] + o3[p] * o3[p])
-    for e in range(whole, n_energies):
-        o0 = od[e * row + first : e * row + first + n]
-        for u in range(n_unknowns):
-            q0 = basis[u, e]
-            for p in range(n):
-                block.projected[u, p] += q0 * o0[p]
-        for p in range(n):
-            block.square[p] += o0[p] * o0[p]
-
-
-@njit(**FAST)
-def _solve_unbounded(plan, n, block):
-    """Fill the amounts of a block without bounds, and the support of those above zero as first guess."""
-    n_references = plan.scale.size
-    for p in range(n):
-        block.support[p] = 0
+def _solve_unbounded(plan, block):
+    """Fill the amounts without bounds, the support of those above zero as first guess, and the size of the task."""
+    n_references, size = plan.scale.size, block.size
+    multiply(plan.free, block.projected[plan.n_terms :].reshape(-1), block.outcome.reshape(-1))
+    size[:] = 0
+    block.support[:] = 0
     for r in range(n_references):
-        x = block.amount[r]
-        f = plan.free[r, n_references]
-        for p in range(n):
-            x[p] = f
-        for j in range(n_references):
-            f = plan.free[r, j]
-            c = block.projected[plan.n_terms + j]
-            for p in range(n):
-                x[p] += f * c[p]
-        bit = np.int64(1) << r
-        for p in range(n):
+        x, y, constant = block.amount[plan.n_terms + r], block.outcome[r], block.outcome.dtype.type(plan.constant[r])
+        c, bit = block.projected[plan.n_terms + r], np.int64(1) << r
+        for p in range(CHUNK):
+            x[p] = y[p] + constant
             block.support[p] += bit if x[p] > 0 else 0
+            size[p] = max(size[p], abs(c[p]))
 
 
 @njit(**INNER)
-def _pivot(tables, n_references, support, c, y):
-    """Exchange references until the optimality conditions hold; fill y, return the support or -1.
+def _pivot(tables, target, block):
+    """Exchange references until the conditions of optimality hold; a pixel where they never do becomes NaN.
 
-    All that are wrong change side while their number falls, with three rounds of grace; otherwise only the
-    last one does (Murty's rule, which always ends, if sometimes late).
+    All that are wrong change side at first, which is quick but may go round in circles, then only the first one
+    does (Murty's rule, which always ends, if sometimes late).
     """
-    size = 0.0
-    for j in range(n_references):
-        size = max(size, abs(c[j]))
-    fewest = n_references + 1
-    grace = 3
-    for _ in range(MAX_EXCHANGES):
-        table = tables[support]
-        for i in range(LANES):
-            y[i] = table[n_references, i]
-        for j in range(n_references):
-            for i in range(LANES):
-                y[i] += table[j, i] * c[j]
-        wrong = 0
-        last = 0
-        count = 0
-        for i in range(n_references):
-            if y[i] < -(table[n_references + 1, i] * size + table[n_references + 2, i]):
-                last = 1 << i
-                wrong |= last
-                count += 1
-        if wrong == 0:
-            return support
-        if count < fewest:
-            fewest = count
-            grace = 3
-        else:
-            grace -= 1
-        support ^= wrong if grace >= 0 else last
-    return -1
+    lanes = tables.shape[2]
+    support, in_use, todo, size, solution = block.support, block.in_use, block.todo, block.size, block.solution
+    count = CHUNK
+    for p in range(CHUNK):
+        todo[p] = p
+    for turn in range(ALL_AT_ONCE + ONE_BY_ONE):
+        left = 0
+        for i in range(count):
+            p = todo[i]
+            bits = test_support(tables, support[p], 0, target, p, size[p], solution)
+            wrong, in_use[p] = bits & WRONG, bits >> LANES
+            if lanes > LANES:
+                bits = test_support(tables, support[p], LANES, target, p, size[p], solution)
+                wrong |= (bits & WRONG) << LANES
+                in_use[p] |= (bits >> LANES) << LANES
+            support[p] ^= wrong if turn < ALL_AT_ONCE else wrong & -wrong
+            todo[left] = p  # no branch on the outcome, which cannot be predicted
+            left += wrong != 0
+        count = left
+        if count == 0:
+            break
+    for i in range(count):
+        solution[todo[i], 0] = np.nan
 
 
 @njit(**INNER)
-def _solve_by_table(plan, n, block, c, y):
-    """Turn the unbounded amounts of a block into the constrained ones, where they differ."""
+def _solve_by_table(plan, block):
+    """Fill the constrained amounts and their spread."""
+    _pivot(plan.tables, block.projected[plan.n_terms :], block)
+    for r in range(plan.scale.size):
+        x, factor = block.amount[plan.n_terms + r], block.amount.dtype.type(1 / plan.scale[r])
+        for p in range(CHUNK):
+            x[p] = block.solution[p, r] * factor
+        spread, of_support = block.spread[r], plan.spread[r]
+        for p in range(CHUNK):
+            spread[p] = of_support[block.in_use[p]]
+
+
+@njit(**INNER)
+def _solve_singly(plan, n, block):
+    """Fill the constrained amounts and their spread where there are no tables, pixel by pixel."""
     n_references = plan.scale.size
-    everything = (1 << n_references) - 1
+    c, x, cov = np.empty(n_references), np.empty(n_references), np.empty((n_references, n_references))
+    work = workspace(n_references)
     for p in range(n):
-        support = block.support[p]
-        if support == everything:
-            continue
+        usable = True
         for r in range(n_references):
             c[r] = block.projected[plan.n_terms + r, p]
-        found = _pivot(plan.tables, n_references, support, c, y)
-        if found < 0:
-            block.square[p] = np.nan  # leaves the pixel to the solver that always ends
+            usable = usable and np.isfinite(c[r])
+        if not usable:
+            block.amount[plan.n_terms :, p] = np.nan
             continue
-        support = 0
+        support = constrained(plan.method, plan.columns, c, block.support[p], x, work)
+        covariance(plan.method, plan.columns, support, work, cov)
         for r in range(n_references):
-            positive = (found >> r) & 1 and y[r] > 0
-            block.amount[r, p] = y[r] / plan.scale[r] if positive else 0.0
-            if positive:
-                support |= 1 << r
-        block.support[p] = support
-
-
-@njit(**INNER)
-def _spread(plan, n, block):
-    """Fill the standard deviations of the amounts for unit noise, 0 at the bound."""
-    for r in range(plan.scale.size):
-        if plan.tables.shape[0] > 0:
-            for p in range(n):
-                block.spread[r, p] = plan.spread[block.support[p], r]
-        else:
-            free = np.sqrt(plan.covariance[r, r])
-            for p in range(n):
-                block.spread[r, p] = free
+            block.amount[plan.n_terms + r, p] = x[r] / plan.scale[r]
+            block.spread[r, p] = np.sqrt(cov[r, r]) / plan.scale[r]
 
 
 @njit(**FAST)
-def _fit_spectra(plan, n, block):
+def _fit_spectra(plan, block):
     """Express the fit in the orthonormal basis, where no large terms cancel: the background's part is exact."""
-    n_references = plan.scale.size
     for t in range(plan.n_terms):
-        for p in range(n):
-            block.fitted[t, p] = block.projected[t, p]
-    z = block.sum
-    for j in range(n_references):
-        for p in range(n):
-            z[p] = 0.0
-        for r in range(j, n_references):
-            f = plan.columns[r, j] * plan.scale[r]
-            x = block.amount[r]
-            for p in range(n):
-                z[p] += f * x[p]
-        for p in range(n):
-            block.fitted[plan.n_terms + j, p] = z[p]
+        c, fitted, amount = block.projected[t], block.fitted[t], block.amount[t]
+        for p in range(CHUNK):
+            fitted[p] = amount[p] = c[p]
+    multiply(plan.outcome, block.amount.reshape(-1), block.outcome.reshape(-1))
+    for u in range(plan.n_terms, plan.design.shape[0]):
+        fitted, outcome = block.fitted[u], block.outcome[u]
+        for p in range(CHUNK):
+            fitted[p] = outcome[p]
 
 
 @njit(**FAST)
-def _sum_residuals(od, row, first, n, basis, block):
-    """Sum the squares of the residual over energies, with the block still in cache."""
-    for p in range(BLOCK):
-        block.rss[p] = 0
-    for c in range(0, n, CHUNK):
-        m = min(CHUNK, n - c)
-        rest = block.residual[:m]
-        total = block.rss[c : c + m]
-        for e in range(basis.shape[1]):
-            at = e * row + first + c
-            source = od[at : at + m]
-            for u in range(0, basis.shape[0], 4):
-                f0 = block.fitted[u, c : c + m]
-                f1 = block.fitted[u + 1, c : c + m]
-                f2 = block.fitted[u + 2, c : c + m]
-                f3 = block.fitted[u + 3, c : c + m]
-                q0, q1, q2, q3 = basis[u, e], basis[u + 1, e], basis[u + 2, e], basis[u + 3, e]
-                if u == 0:
-                    for p in range(m):
-                        rest[p] = source[p] - ((q0 * f0[p] + q1 * f1[p]) + (q2 * f2[p] + q3 * f3[p]))
-                else:
-                    for p in range(m):
-                        rest[p] -= (q0 * f0[p] + q1 * f1[p]) + (q2 * f2[p] + q3 * f3[p])
-            for p in range(m):
-                total[p] += rest[p] * rest[p]
+def _add_squares(plan, block, square):
+    """Sum the squares of the data without looking at them: those of the residual and of the fit's projections."""
+    n_unknowns = plan.design.shape[0]
+    for p in range(CHUNK):
+        square[p] = block.sums[p]
+    for u in range(n_unknowns):
+        c, f = block.projected[u], block.fitted[u]
+        for p in range(CHUNK):
+            square[p] += f[p] * (c[p] + (c[p] - f[p]))
 
 
-@njit(**INNER)
-def _write(plan, at, n, block, maps):
-    n_references = plan.scale.size
-    n_energies = plan.basis.shape[1]
-    fixed = plan.n_terms - (1 if plan.method == FCLS else 0)
-    sigma = block.sum
+@njit(**FAST)
+def _write_statistics(plan, known_noise, at, n, block, maps):
+    """Write sums and counts of a chunk, and fill the noise of its pixels."""
+    rss, weighted, square = block.sums[:CHUNK], block.sums[CHUNK : 2 * CHUNK], block.sums[2 * CHUNK : 3 * CHUNK]
+    active, sigma = block.sums[3 * CHUNK : 4 * CHUNK], block.sums[4 * CHUNK :]
+    chi2 = weighted if plan.weights.size > 0 else rss
+    one = sigma.dtype.type(1)
+    active[:] = plan.scale.size if plan.method == LSTSQ else 0
+    if plan.method != LSTSQ:
+        for r in range(plan.scale.size):
+            x = block.amount[plan.n_terms + r]
+            for p in range(CHUNK):
+                active[p] += one if x[p] > 0 else 0 * one
+    freedom = one * (plan.n_energies - plan.n_terms + (1 if plan.method == FCLS else 0))
+    for p in range(CHUNK):
+        sigma[p] = np.sqrt(chi2[p] / (freedom - active[p]))
+    if known_noise:
+        sigma[:] = 1
     for p in range(n):
-        maps.rss[at + p] = block.rss[p]
-        maps.square[at + p] = block.square[p]
-        maps.n_energy[at + p] = n_energies
-        active = 0
-        for r in range(n_references):
-            active += 1 if plan.method == LSTSQ or block.amount[r, p] > 0 else 0
-        sigma[p] = np.sqrt(block.rss[p] / (n_energies - fixed - active))
-        maps.n_active[at + p] = active if np.isfinite(block.square[p]) else UNDONE
-    for r in range(n_references):
+        maps.rss[at + p] = rss[p]
+        maps.square[at + p] = square[p]
+        maps.n_energy[at + p] = plan.n_energies
+        maps.n_active[at + p] = active[p] if np.isfinite(rss[p]) else UNDONE
+    if plan.weights.size > 0:
         for p in range(n):
-            maps.amount[r, at + p] = block.amount[r, p]
-            maps.stderr[r, at + p] = block.spread[r, p] * sigma[p]
+            maps.chi2[at + p] = chi2[p]
+
+
+@njit(**FAST)
+def _write_maps(plan, at, n, block, maps):
+    sigma = block.sums[4 * CHUNK :]
+    for t in range(plan.n_terms):
+        source, out = block.outcome[t], maps.background[t, at : at + n]
+        for p in range(n):
+            out[p] = source[p]
+    for r in range(plan.scale.size):
+        x, spread = block.amount[plan.n_terms + r], block.spread[r]
+        amount, stderr = maps.amount[r, at : at + n], maps.stderr[r, at : at + n]
+        for p in range(n):
+            amount[p] = x[p]
+            stderr[p] = spread[p] * sigma[p]
     for r in range(maps.covariance.shape[0]):
-        for j in range(n_references):
+        for j in range(plan.scale.size):
             for p in range(n):
                 maps.covariance[r, j, at + p] = plan.covariance[r, j] * (sigma[p] * sigma[p])
 
 
-@njit(**FAST)
-def _write_background(plan, at, n, block, maps):
-    z = block.sum
-    for t in range(plan.n_terms):
-        for p in range(n):
-            z[p] = 0.0
-        for u in range(plan.n_terms):
-            f = plan.background[t, u]
-            for p in range(n):
-                z[p] += f * block.projected[u, p]
-        for r in range(plan.scale.size):
-            f = plan.background[t, plan.n_terms + r]
-            for p in range(n):
-                z[p] += f * block.amount[r, p]
-        for p in range(n):
-            maps.background[t, at + p] = z[p]
+@functools.cache
+def _range_fitter(tabled: bool, weighted: bool) -> Any:
+    """Return the compiled fit; each of the four compiles only what it calls."""
+
+    @njit(**JIT)
+    def fit(od, row, n_pixels, start, plan, known_noise, block, maps):
+        n_references = plan.scale.size
+        rows, fitted, square = block.projected.reshape(-1), block.fitted.reshape(-1), block.sums[2 * CHUNK : 3 * CHUNK]
+        size = block.tiles.shape[0] * CHUNK
+        steps = plan.basis.shape[1] // 4
+        ahead = size if n_pixels > size else 0  # beyond the range lies the next one, or nothing, which does no harm
+        for r in range(n_references):
+            block.spread[r, :] = np.sqrt(plan.covariance[r, r])
+        for first in range(0, n_pixels, size):
+            in_block = min(size, n_pixels - first)
+            copy(od, row, first, in_block, plan.n_energies, block.tiles)
+            for chunk in range(-(-in_block // CHUNK)):
+                tile, at = block.tiles[chunk], start + first + chunk * CHUNK
+                n = min(CHUNK, in_block - chunk * CHUNK)
+                project(plan, tile, rows, od, row, first + in_block, ahead, chunk * steps)
+                _solve_unbounded(plan, block)
+                if tabled:
+                    _solve_by_table(plan, block)
+                elif plan.method != LSTSQ:
+                    _solve_singly(plan, n, block)
+                _fit_spectra(plan, block)
+                block.sums[:] = 0
+                if weighted:
+                    sum_squares(tile, plan.n_energies, square)
+                    weigh_residuals(tile, plan.spectra, fitted, plan.weights, block.sums)
+                else:
+                    sum_residuals(tile, plan.spectra, fitted, plan.weights, block.sums)
+                    _add_squares(plan, block, square)
+                _write_statistics(plan, known_noise, at, n, block, maps)
+                _write_maps(plan, at, n, block, maps)
+
+    return fit
 
 
-@njit(**JIT)
-def fit_range(od, row, n_pixels, start, plan, solved, solved_spread, maps):
-    """Fit a range of pixels; od is flat, its energies `row` apart.
+def fit_range(
+    od: np.ndarray, row: int, n_pixels: int, start: int, plan: Plan, known_noise: bool, block: Scratch, maps: Maps
+) -> None:
+    """Fit a range of pixels, whose results start at `start` in the maps; od is flat, its energies `row` apart.
 
-    Beyond the reach of the tables `solved` and `solved_spread` (p, r) hold what `small_nnls` found, else
-    they are empty. Pixels with an unusable energy, or without result, get `n_active` UNDONE.
+    Pixels with an unusable energy, or without result, get `n_active` UNDONE.
     """
-    n_references = plan.scale.size
-    block = _scratch(plan.basis, n_references)
-    c, y = np.empty(n_references), np.empty(max(n_references, LANES))
-    for first in range(0, n_pixels, BLOCK):
-        n = min(BLOCK, n_pixels - first)
-        _project(od, row, first, n, plan.design.shape[0], plan.basis, block)
-        _solve_unbounded(plan, n, block)
-        if plan.tables.shape[0] > 0:
-            _solve_by_table(plan, n, block, c, y)
-        _spread(plan, n, block)
-        if solved.shape[0] > 0:
-            for p in range(n):
-                for r in range(n_references):
-                    block.amount[r, p] = solved[first + p, r]
-                    block.spread[r, p] = solved_spread[first + p, r]
-        _fit_spectra(plan, n, block)
-        _sum_residuals(od, row, first, n, plan.basis, block)
-        _write(plan, start + first, n, block, maps)
-        _write_background(plan, start + first, n, block, maps)
-
-
-@njit(**JIT)
-def project_range(od, row, n_pixels, plan, targets, supports):
-    """Fill the targets (p, r) of the small systems of a range of pixels, and guesses of their supports (p)."""
-    n_references = plan.scale.size
-    block = _scratch(plan.basis, n_references)
-    for first in range(0, n_pixels, BLOCK):
-        n = min(BLOCK, n_pixels - first)
-        _project(od, row, first, n, plan.design.shape[0], plan.basis, block)
-        _solve_unbounded(plan, n, block)
-        for p in range(n):
-            complete = np.isfinite(block.square[p])
-            supports[first + p] = block.support[p] if complete else 0
-            for r in range(n_references):
-                targets[first + p, r] = block.projected[plan.n_terms + r, p] if complete else 0.0
+    fit = _range_fitter(bool(len(plan.tables)), bool(plan.weights.size))
+    fit(od, row, n_pixels, start, plan, known_noise, block, maps)

@@ -7,42 +7,54 @@ r reference, s support (bit mask of the references above zero).
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+import itertools
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 LSTSQ, NNLS, FCLS = 0, 1, 2
 METHODS = {"lstsq": LSTSQ, "nnls": NNLS, "fcls": FCLS}
 
-MAX_TABLE = 8
+MAX_TABLE = 12
 """Largest number of references with a table of all supports."""
 
 LANES = 8
-"""Row length of the tables."""
+"""Float64 numbers of one vector; the rows of the tables are one or two of them long."""
 
 
 class Plan(NamedTuple):
-    """What depends on the spectra only. Arrays are float64 but `basis`, which has the data's dtype."""
+    """What depends on the spectra only. Arrays are float64 where nothing else is said."""
 
     method: int
     n_terms: int
+    n_energies: int
     design: np.ndarray
-    """(u, e) background terms and references."""
+    """(u, e) background terms and references, times the roots of the weights."""
     basis: np.ndarray
-    """(u, e) orthonormal spectra, zero rows up to a multiple of four."""
+    """(u, e) orthonormal spectra times the roots of the weights: a spectrum times them is its projection. In the
+    data's dtype, with rows of zeros up to a multiple of two, columns of zeros up to one of four."""
+    spectra: np.ndarray
+    """(u, e) orthonormal spectra over the roots of the weights: projections times them are the fitted spectrum.
+    As `basis`."""
+    weights: np.ndarray
+    """(e) weights of the energies, in the data's dtype; none where all are one."""
     columns: np.ndarray
     """(r, r) columns of the triangle of the references, as rows, over `scale`."""
     scale: np.ndarray
     """(r) norm of each column; ones where the sum of the amounts is fixed."""
     free: np.ndarray
-    """(r, r + 1) amounts without bounds: free[:, :-1] @ c + free[:, -1]."""
-    background: np.ndarray
-    """(t, u) background terms from projections and amounts."""
+    """(r, r) amounts without bounds from c, less `constant`. As `basis`."""
+    constant: np.ndarray
+    """(r) what they are where c is zero."""
+    outcome: np.ndarray
+    """(u, u) background and projections of the fit, from projections on the background and amounts.
+    As `basis`."""
     tables: np.ndarray
-    """(s, r + 3, 8) solution (on the support) and duals (off it) from c, constant and tolerances last; no
+    """(s, r + 3, lanes) solution (on the support) and duals (off it) from c, constant and tolerances of both last; no
     supports for ``lstsq`` and for more than `MAX_TABLE` references."""
     spread: np.ndarray
-    """(s, r) standard deviation of the amounts for unit noise."""
+    """(r, s) standard deviation of the amounts for unit noise, in the data's dtype."""
     covariance: np.ndarray
     """(r, r) covariance of the amounts for unit noise, no bound active."""
 
@@ -55,6 +67,8 @@ class Maps(NamedTuple):
     background: np.ndarray
     rss: np.ndarray
     """Sum of squares of the residual."""
+    chi2: np.ndarray
+    """The same, each square times the weight of its energy; `rss` itself without weights."""
     square: np.ndarray
     """Sum of squares of the data, over the energies in use."""
     n_energy: np.ndarray
@@ -65,81 +79,115 @@ class Maps(NamedTuple):
     """(r, r, p) with no bound active; (0, 0, 0) where not asked for."""
 
 
-def make_plan(references: np.ndarray, terms: np.ndarray, method: str, dtype: np.dtype) -> Plan:
+def make_plan(
+    references: np.ndarray, terms: np.ndarray, method: str, dtype: np.dtype, weights: np.ndarray | None = None
+) -> Plan:
     """Return the plan of a fit; kept, as every chunk of a lazy stack asks for the same one."""
-    a = np.ascontiguousarray(references, dtype=np.float64)
-    b = np.ascontiguousarray(terms, dtype=np.float64)
-    return _plan(a.tobytes(), b.tobytes(), a.shape[0], b.shape[0], METHODS[method], np.dtype(dtype).char)
+    arrays = [references, terms, np.empty(0) if weights is None else weights]
+    contents = [np.ascontiguousarray(array, dtype=np.float64).tobytes() for array in arrays]
+    return _plan(*contents, len(references), len(terms), METHODS[method], np.dtype(dtype).char)
 
 
 @functools.lru_cache(16)
-def _plan(references: bytes, terms: bytes, n: int, n_terms: int, method: int, dtype: str) -> Plan:
+def _plan(references: bytes, terms: bytes, weights: bytes, n: int, n_terms: int, method: int, dtype: str) -> Plan:
     a = np.frombuffer(references).reshape(n, -1)
-    design = np.concatenate([np.frombuffer(terms).reshape(n_terms, a.shape[1]), a])
+    weight = np.frombuffer(weights)
+    root = np.sqrt(weight) if weight.size else np.ones(a.shape[1])
+    design = np.concatenate([np.frombuffer(terms).reshape(n_terms, a.shape[1]), a]) * root
     q, r = np.linalg.qr(design.T)
     triangle = r[n_terms:, n_terms:]
     scale = np.ones(n) if method == FCLS else np.linalg.norm(triangle, axis=0)
     scaled = triangle / scale
-    free, free_covariance = _solution_rows(scaled, np.arange(n), method)
+    everything = np.arange(n)[None]
+    free, free_covariance = (solution[0] for solution in _solutions(scaled, everything, everything[:, :0], method))
     tabled = method != LSTSQ and n <= MAX_TABLE
     tables, spread = _tables(scaled, method) if tabled else (np.zeros((0, n + 3, LANES)), np.zeros((0, n)))
-    basis = np.zeros((-(-len(design) // 4) * 4, a.shape[1]), dtype)
-    basis[: len(design)] = q.T
-    corner = np.linalg.inv(r[:n_terms, :n_terms])
+    outcome = np.zeros_like(r)
+    outcome[:n_terms, :n_terms] = corner = np.linalg.inv(r[:n_terms, :n_terms])
+    outcome[:n_terms, n_terms:] = -corner @ r[:n_terms, n_terms:]
+    outcome[n_terms:, n_terms:] = triangle
     return Plan(
         method=method,
         n_terms=n_terms,
+        n_energies=a.shape[1],
         design=design,
-        basis=basis,
+        basis=_padded(q.T * root, dtype),
+        spectra=_padded(q.T / root, dtype),
+        weights=weight.astype(dtype),
         columns=np.ascontiguousarray(scaled.T),
         scale=scale,
-        free=np.ascontiguousarray(free / scale[:, None]),
-        background=np.ascontiguousarray(np.hstack([corner, -corner @ r[:n_terms, n_terms:]])),
+        free=_padded(free[:, :-1] / scale[:, None], dtype),
+        constant=free[:, -1] / scale,
+        outcome=_padded(outcome, dtype),
         tables=tables,
-        spread=np.ascontiguousarray(spread / scale),
+        spread=np.ascontiguousarray((spread / scale).T, dtype),
         covariance=np.ascontiguousarray(free_covariance / scale / scale[:, None]),
     )
 
 
-def _solution_rows(triangle: np.ndarray, on: np.ndarray, method: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return [rows, constant] that give a support's solution and duals from c, and the unit-noise covariance.
+def _padded(matrix: np.ndarray, dtype: str) -> np.ndarray:
+    rows, columns = matrix.shape
+    padded = np.zeros((rows + rows % 2, columns + -columns % 4), dtype)
+    padded[:rows, :columns] = matrix
+    return padded
 
-    Rows of references `on` give their amounts, the others the gradient of the objective, which is negative
-    where the reference wants to enter. With the sum fixed, amounts are 1/len(on) plus steps within the sum.
+
+def aligned(shape: tuple[int, ...], dtype: Any = np.float64) -> np.ndarray:
+    """Return zeros that start a cache line: a vector that lies on two lines costs two accesses."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def _solutions(triangle: np.ndarray, on: np.ndarray, off: np.ndarray, method: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return [rows, constant] that give the solution and duals of supports from c, and the unit-noise covariances.
+
+    `on` (s, i) and `off` (s, j) list the references of supports of one size. Rows of references `on` give their
+    amounts, the others the gradient of the objective, which is negative where the reference wants to enter.
+    With the sum fixed, amounts are one over their number plus steps within the sum.
     """
+    n_supports, size = on.shape
     n = len(triangle)
-    off = np.setdiff1d(np.arange(n), on)
-    rows = np.zeros((n, n + 1))
-    cov = np.zeros((n, n))
-    steps, start, centre = np.eye(on.size), np.zeros(on.size), np.zeros(n)
+    which = np.arange(n_supports)[:, None]
+    rows, cov = np.zeros((n_supports, n, n + 1)), np.zeros((n_supports, n, n))
+    own, other = (triangle.T[list_].transpose(0, 2, 1) for list_ in (on, off))
+    steps, start, centre = np.eye(size), np.zeros(size), np.zeros((n_supports, n))
     if method == FCLS:
-        steps = np.linalg.qr(np.ones((on.size, 1)), mode="complete")[0][:, 1:]
-        start = np.full(on.size, 1 / on.size)
-        centre = triangle[:, on] @ start
-    q, r = np.linalg.qr(triangle[:, on] @ steps)
+        steps = np.linalg.qr(np.ones((size, 1)), mode="complete")[0][:, 1:]
+        start = np.full(size, 1 / size)
+        centre = own @ start
+    q, r = np.linalg.qr(own @ steps)
     step_of = steps @ np.linalg.inv(r)
-    away = triangle[:, off] - centre[:, None]
-    gradient = -(away - q @ (q.T @ away)).T
-    rows[on, :n], rows[off, :n] = step_of @ q.T, gradient
-    rows[:, n] = -rows[:, :n] @ centre
-    rows[on, n] += start
-    cov[np.ix_(on, on)] = step_of @ step_of.T
+    away = other - centre[..., None]
+    rows[which, on, :n] = step_of @ q.transpose(0, 2, 1)
+    rows[which, off, :n] = -(away - q @ (q.transpose(0, 2, 1) @ away)).transpose(0, 2, 1)
+    rows[..., n] = -(rows[..., :n] @ centre[..., None])[..., 0]
+    rows[which, on, n] += start
+    cov[which[..., None], on[..., None], on[:, None]] = step_of @ step_of.transpose(0, 2, 1)
     return rows, cov
 
 
 def _tables(triangle: np.ndarray, method: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `Plan.tables` and `Plan.spread` (of scaled amounts) for every support."""
     n = len(triangle)
-    tables = np.zeros((1 << n, n + 3, LANES))
+    tables = aligned((1 << n, n + 3, n + -n % LANES))
     spread = np.zeros((1 << n, n))
-    for support in range(1 << n):
-        on = np.flatnonzero(support >> np.arange(n) & 1)
-        if on.size == 0 and method == FCLS:
-            tables[support, n] = -1.0  # no such support: every reference wants to enter
-            continue
-        rows, cov = _solution_rows(triangle, on, method)
-        tables[support, : n + 1, :n] = rows.T
-        spread[support] = np.sqrt(np.diag(cov))
-        tables[support, n + 1, :n] = 8 * np.finfo(float).eps * np.abs(rows[:, :n]).sum(1)
-        tables[support, n + 2, :n] = 8 * np.finfo(float).eps * np.abs(rows[:, n])
+    tables[0, n, :n] = -1.0  # with a fixed sum there is no empty support: every reference wants to enter
+    for size in range(1 if method == FCLS else 0, n + 1):
+        on = _choices(n, size)
+        off = _choices(n, n - size)[::-1]
+        rows, cov = _solutions(triangle, on, off, method)
+        supports = (1 << on).sum(1)
+        tables[supports, : n + 1, :n] = rows.transpose(0, 2, 1)
+        # amounts have none: one that is below zero by rounding leaves, and its dual then keeps it out
+        left_out = 8 * np.finfo(float).eps * ((supports[:, None] >> np.arange(n)) & 1 == 0)
+        tables[supports, n + 1, :n] = left_out * np.abs(rows[..., :n]).sum(2)
+        tables[supports, n + 2, :n] = left_out * np.abs(rows[..., n])
+        spread[supports] = np.sqrt(np.einsum("srr->sr", cov))
     return tables, spread
+
+
+def _choices(n: int, size: int) -> np.ndarray:
+    """Return every choice of some of n references (s, i), in order; reversed, what the choices of the others leave out."""
+    return np.array(list(itertools.combinations(range(n), size)), dtype=int).reshape(math.comb(n, size), size)

@@ -9,18 +9,21 @@ references every support has a table with its solution and its duals, and pivoti
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from xstxm._kernels.block_fit import BLOCK, fit_range, project_range
-from xstxm._kernels.fit_plan import LSTSQ, Maps, Plan, make_plan
+from xstxm._kernels.block_fit import fit_range, make_scratch
+from xstxm._kernels.fit_plan import Maps, Plan, make_plan
 from xstxm._kernels.partial_fit import fit_spectra
-from xstxm._kernels.small_nnls import solve_many
 
-RANGE = 16 * BLOCK
+RANGE = 1 << 14
 """Pixels of one task of a thread."""
+
+SINGLY = 1024
+"""Pixels that are fitted one by one in one call."""
 
 
 def fit_pixels(
@@ -29,6 +32,8 @@ def fit_pixels(
     terms: np.ndarray,
     *,
     method: str,
+    weights: np.ndarray | None = None,
+    known_noise: bool = False,
     with_covariance: bool = False,
     threads: int = 1,
 ) -> Maps:
@@ -40,40 +45,47 @@ def fit_pixels(
         Data (energy, pixel), float32 or float64, of any strides. NaN and infinite values are left out, pixel
         by pixel; pixels with no more energies than unknowns give NaN.
     references
-        (reference, energy), finite, independent of each other and of the terms.
+        (reference, energy), finite, independent of each other and of the terms; at most 62, the bits of a support.
     terms
         Background spectra (term, energy); none for an array of shape (0, energy).
     method
         ``"lstsq"``, ``"nnls"`` or ``"fcls"``; the background is free in each.
+    weights
+        (energy), positive and finite: minimises sum w (od - fit)^2. All alike by default.
+    known_noise
+        The weights are one over the variances of the data, so that the standard errors follow from them alone.
+        By default they are scaled by the residual of each pixel: chi2 over the degrees of freedom.
     with_covariance
         Return the covariance of the amounts too.
     threads
         Threads; the result does not depend on their number.
     """
     native = od.dtype.newbyteorder("=")
-    plan = make_plan(references, terms, method, native)
+    if weights is not None and not (np.isfinite(weights) & (np.asarray(weights) > 0)).all():
+        raise ValueError("weights must be positive and finite: leave out the energies that should not count")
+    plan = make_plan(references, terms, method, native, weights)
     maps = _empty_maps(plan, od.shape[1], native, with_covariance)
+    tasks = iter(range(0, od.shape[1], RANGE))  # shared by the threads, each of which takes the next
+    work = functools.partial(_fit_tasks, tasks, od, plan, known_noise, maps)
     if threads == 1:
-        for task in _tasks(od.shape[1]):
-            _fit_task(od, plan, maps, task)
+        work()
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda task: _fit_task(od, plan, maps, task), _tasks(od.shape[1])))
+            for done in [pool.submit(work) for _ in range(threads)]:
+                done.result()
     return maps
 
 
-def _tasks(n_pixels: int) -> Iterator[slice]:
-    return (slice(start, min(start + RANGE, n_pixels)) for start in range(0, n_pixels, RANGE))
-
-
-def _fit_task(od: np.ndarray, plan: Plan, maps: Maps, task: slice) -> None:
-    tile = od[:, task]
-    flat, row = _flat(tile, plan.basis.dtype)
-    solved = _solve_without_table(flat, row, tile.shape[1], plan)
-    fit_range(flat, row, tile.shape[1], task.start, plan, *solved, maps)
-    left = np.flatnonzero(maps.n_active[task] < 0)
-    for some in np.array_split(left, -(-left.size // BLOCK)) if left.size else ():
-        _fit_singly(np.ascontiguousarray(tile[:, some].T, dtype=np.float64), some + task.start, plan, maps)
+def _fit_tasks(tasks: Iterator[int], od: np.ndarray, plan: Plan, known_noise: bool, maps: Maps) -> None:
+    scratch = make_scratch(plan, min(RANGE, od.shape[1]))
+    for start in tasks:
+        tile = od[:, start : start + RANGE]
+        flat, row = _flat(tile, plan.basis.dtype)
+        fit_range(flat, row, tile.shape[1], start, plan, known_noise, scratch, maps)
+        left = np.flatnonzero(maps.n_active[start : start + RANGE] < 0)
+        for some in np.array_split(left, -(-left.size // SINGLY)) if left.size else ():
+            spectra = np.ascontiguousarray(tile[:, some].T, dtype=np.float64)
+            _fit_singly(spectra, some + start, plan, known_noise, maps)
 
 
 def _flat(tile: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, int]:
@@ -90,27 +102,32 @@ def _flat(tile: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, int]:
     return np.lib.stride_tricks.as_strided(tile, (size,), (dtype.itemsize,), writeable=False), row
 
 
-def _solve_without_table(flat: np.ndarray, row: int, n_pixels: int, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    n = plan.scale.size
-    if plan.method == LSTSQ or len(plan.tables):
-        return np.empty((0, n)), np.empty((0, n))
-    targets, supports = np.empty((n_pixels, n)), np.empty(n_pixels, np.int64)
-    project_range(flat, row, n_pixels, plan, targets, supports)
-    amounts, spreads = np.empty_like(targets), np.empty_like(targets)
-    solve_many(plan.method, plan.columns, targets, supports, amounts, spreads)
-    return amounts / plan.scale, spreads / plan.scale
-
-
-def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, maps: Maps) -> None:
+def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, known_noise: bool, maps: Maps) -> None:
     """Fit spectra (pixel, energy) one by one and put the results into the maps."""
     count, n = pixels.size, plan.scale.size
     amount, error, background = np.empty((count, n)), np.empty((count, n)), np.empty((count, plan.n_terms))
-    sums, counts, full = np.empty((count, 2)), np.empty((count, 2), np.int64), np.empty((count, n, n))
-    fit_spectra(plan.method, plan.n_terms, plan.design, spectra, amount, error, background, sums, counts, full)
+    sums, counts, full = np.empty((count, 3)), np.empty((count, 2), np.int64), np.empty((count, n, n))
+    root = np.sqrt(plan.weights.astype(np.float64)) if plan.weights.size else np.ones(plan.n_energies)
+    fit_spectra(
+        plan.method,
+        plan.n_terms,
+        plan.design,
+        root,
+        known_noise,
+        spectra,
+        amount,
+        error,
+        background,
+        sums,
+        counts,
+        full,
+    )
     maps.amount[:, pixels] = amount.T
     maps.stderr[:, pixels] = error.T
     maps.background[:, pixels] = background.T
-    maps.rss[pixels], maps.square[pixels] = sums.T
+    maps.rss[pixels], maps.square[pixels] = sums[:, 0], sums[:, 2]
+    if plan.weights.size:
+        maps.chi2[pixels] = sums[:, 1]
     maps.n_energy[pixels], maps.n_active[pixels] = counts.T
     if maps.covariance.size:
         maps.covariance[:, :, pixels] = full.transpose(1, 2, 0)
@@ -118,13 +135,15 @@ def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, maps: Maps)
 
 def _empty_maps(plan: Plan, n_pixels: int, dtype: np.dtype, with_covariance: bool) -> Maps:
     n = plan.scale.size
+    rss = np.empty(n_pixels, dtype)
     return Maps(
-        np.empty((n, n_pixels), dtype),
-        np.empty((n, n_pixels), dtype),
-        np.empty((plan.n_terms, n_pixels), dtype),
-        np.empty(n_pixels, dtype),
-        np.empty(n_pixels, dtype),
-        np.empty(n_pixels, np.int32),
-        np.empty(n_pixels, np.int16),
-        np.empty((n, n, n_pixels) if with_covariance else (0, 0, 0), dtype),
+        amount=np.empty((n, n_pixels), dtype),
+        stderr=np.empty((n, n_pixels), dtype),
+        background=np.empty((plan.n_terms, n_pixels), dtype),
+        rss=rss,
+        chi2=np.empty(n_pixels, dtype) if plan.weights.size else rss,
+        square=np.empty(n_pixels, dtype),
+        n_energy=np.empty(n_pixels, np.int32),
+        n_active=np.empty(n_pixels, np.int16),
+        covariance=np.empty((n, n, n_pixels) if with_covariance else (0, 0, 0), dtype),
     )

@@ -15,7 +15,7 @@ from xstxm._kernels.fit_plan import FCLS
 from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
 
 LOST = 1e-10
-"""Independent part of an unknown, relative to itself, below which a pixel's energies do not determine it."""
+"""Independent part of an unknown, relative to itself, below which the energies that a pixel has left do not determine it."""
 
 
 class Partial(NamedTuple):
@@ -82,7 +82,7 @@ def _factorise(method, n_terms, design, partial, work):
         for i in range(n_unknowns):
             partial.r[i, u] = 0.0
         norm = _orthogonalise(v, u, partial.q, partial.r)
-        if not norm > LOST * np.sqrt(before):
+        if in_use < n_energies and not norm > LOST * np.sqrt(before):
             # with a fixed sum, references that differ by a factor only can still be told apart
             if method != FCLS or u < n_terms:
                 return
@@ -116,24 +116,26 @@ def _back_substitute(partial, n_terms, c, x):
 
 
 @njit(**INNER)
-def _residual_square(spectrum, partial, c):
-    """Sum the squares of what is left of a spectrum by the projections c of its fit."""
-    total = 0.0
+def _sum_squares(spectrum, root, partial, c, sums):
+    """Sum the squares of what the projections c of a fit leave of a spectrum, plain and weighted, and of the data."""
+    sums[:] = 0.0
     for e in range(spectrum.size):
         if partial.used[e]:
             d = spectrum[e]
+            sums[2] += d * d
+            d *= root[e]
             for u in range(c.size):
                 d -= partial.q[u, e] * c[u]
-            total += d * d
-    return total
+            sums[1] += d * d
+            sums[0] += (d / root[e]) ** 2
 
 
 @njit(**JIT)
-def fit_spectra(method, n_terms, design, spectra, amount, error, background, sums, counts, full):
+def fit_spectra(method, n_terms, design, root, known_noise, spectra, amount, error, background, sums, counts, full):
     """Fit spectra (p, e) one by one; pixels that cannot be fitted give NaN and 0 references in use.
 
-    Fills amount, error (p, r), background (p, t), sums (p, 2: squares of residual and data),
-    counts (p, 2: energies and references in use) and full (p, r, r), the covariance with no bound active.
+    `root` (e) holds the roots of the weights, by which the design is multiplied already. Fills amount, error (p, r),
+    background (p, t), sums (p, 3: squares of the residual, the same weighted, squares of the data), counts (p, 2: energies and references in use) and full (p, r, r), the covariance with no bound active.
     """
     n_unknowns, n_energies = design.shape
     n_references = n_unknowns - n_terms
@@ -144,14 +146,12 @@ def fit_spectra(method, n_terms, design, spectra, amount, error, background, sum
     for p in range(spectra.shape[0]):
         same = True
         in_use = 0
-        square = 0.0
         for e in range(n_energies):
             usable = np.isfinite(spectra[p, e])
             same = same and usable == partial.used[e]
             partial.used[e] = usable
             if usable:
                 in_use += 1
-                square += spectra[p, e] * spectra[p, e]
         if not same:
             _factorise(method, n_terms, design, partial, work)
         counts[p, 0] = in_use
@@ -167,15 +167,14 @@ def fit_spectra(method, n_terms, design, spectra, amount, error, background, sum
             c[u] = 0.0
             for e in range(n_energies):
                 if partial.used[e]:
-                    c[u] += partial.q[u, e] * spectra[p, e]
+                    c[u] += partial.q[u, e] * (root[e] * spectra[p, e])
         x = amount[p]
         support = constrained(method, partial.columns, c[n_terms:], (1 << n_references) - 1, x, work)
         for j in range(n_references):
             c[n_terms + j] = 0.0
             for r in range(n_references):
                 c[n_terms + j] += partial.columns[r, j] * x[r]
-        sums[p, 0] = _residual_square(spectra[p], partial, c)
-        sums[p, 1] = square
+        _sum_squares(spectra[p], root, partial, c, sums[p])
         active = 0
         for r in range(n_references):
             active += (support >> r) & 1
@@ -184,7 +183,8 @@ def fit_spectra(method, n_terms, design, spectra, amount, error, background, sum
         for t in range(n_terms):
             background[p, t] = c[t]
         counts[p, 1] = active
-        variance = sums[p, 0] / (in_use - n_terms - active + (1 if method == FCLS else 0))
+        freedom = in_use - n_terms - active + (1 if method == FCLS else 0)
+        variance = 1.0 if known_noise else sums[p, 1] / freedom
         covariance(method, partial.columns, support, work, cov)
         for r in range(n_references):
             error[p, r] = np.sqrt(cov[r, r] * variance) / partial.scale[r]
