@@ -159,7 +159,7 @@ def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "th
     """
     variance = units.dequantify(variance)
     unit = units.units_of(values)
-    variance = units.to_units(variance.astype(float), units.derive(unit, unit, "*"), what)
+    variance = units.to_units(as_float(variance), units.derive(unit, unit, "*"), what)
     placed = match_pixels(variance, values, what)
     if ENERGY in placed.dims:
         placed = match_energy(placed, require_energy(values), how="exact", what=what)
@@ -168,4 +168,6 @@ def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "th
         if least < 0:
             raise OptionError("noise", f"an array down to {least:g}", "a variance is not below zero")
     dtype = as_float(values).dtype
-    return placed.astype(dtype).drop_attrs(deep=False).broadcast_like(values).transpose(*values.dims)
+    placed = placed.astype(dtype, copy=False)
+    whole = placed if {*placed.dims} == {*values.dims} else placed.drop_attrs(deep=False).broadcast_like(values)
+    return whole.transpose(*values.dims)
