@@ -469,3 +469,18 @@ def test_cluster__of_a_small_region_judges_noise_by_its_own_pixels(monkeypatch):
     found = xstxm.cluster(stack, 2, region={"x": ("0 nm", "275 nm")})
     assert judged == [24 * 10]
     assert "components" in found.attrs["history"]
+
+
+def test_kmeans_centres__are_not_led_astray_by_a_rare_point_far_off():
+    rng = np.random.default_rng(0)
+    centres = 4 * rng.normal(size=(6, 3))
+    sound = centres[rng.integers(0, 6, 30_000)] + rng.normal(size=(30_000, 3))
+    noise = 30 * rng.normal(size=(15_000, 3))  # of hardly any weight: a sample holds one of them now and then
+    points, weight = np.vstack([sound, noise]), np.r_[np.ones(30_000), np.full(15_000, 1e-4)]
+
+    def inertia(found):
+        nearest = ((points[:, None] - found) ** 2).sum(-1).min(1)
+        return float(weight @ nearest)
+
+    reached = [inertia(_partition.kmeans_centres(points, weight, 6, seed)) for seed in range(16)]
+    assert max(reached) < 1.001 * inertia(centres)

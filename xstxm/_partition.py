@@ -102,14 +102,20 @@ def _kmeans(points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int, 
 def kmeans_centres(
     points: np.ndarray, weight: np.ndarray, n_clusters: int, seed: int, starts: int = STARTS
 ) -> np.ndarray:
-    """Return the centres (k, c) of least weighted inertia: many starts on few points, the best refined on ever more."""
+    """Return the centres (k, c) of least weighted inertia: many starts on few points, the best refined on ever more.
+
+    Each start draws points of its own: a rare one far off, drawn once, would take a centre in all of them.
+    """
     from xstxm._kernels.kmeans import lloyd, seeds
 
     rng = np.random.default_rng(seed)
     every = np.ascontiguousarray(points.T), np.asarray(weight, dtype=points.dtype)
-    some = _drawn_by_weight(*every, START_POINTS, rng)
-    fits = [lloyd(*some, seeds(*some, rng.random((n_clusters, TRIALS))), ROUGH, MOST_PASSES) for _ in range(starts)]
-    some = _drawn_by_weight(*every, REFINE_POINTS, rng)
+    running = np.cumsum(every[1], dtype=float)
+    fits = []
+    for _ in range(starts):
+        some = _drawn_by_weight(*every, running, START_POINTS, rng)
+        fits.append(lloyd(*some, seeds(*some, rng.random((n_clusters, TRIALS))), ROUGH, MOST_PASSES))
+    some = _drawn_by_weight(*every, running, REFINE_POINTS, rng)
     fits = [lloyd(*some, centres, FINE, MOST_PASSES) for centres, *_ in sorted(fits, key=_inertia)[:REFINED]]
     # the best minima differ by less than a sample can tell: all points decide, in one pass for each
     centres, *_ = min((lloyd(*every, centres, FINE, 1) for centres, *_ in fits), key=_inertia)
@@ -121,12 +127,14 @@ def _inertia(fit: tuple[np.ndarray, float, int]) -> float:
 
 
 def _drawn_by_weight(
-    points: np.ndarray, weight: np.ndarray, number: int, rng: np.random.Generator
+    points: np.ndarray, weight: np.ndarray, running: np.ndarray, number: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return points (c, p) and their weights: all, or else as many as asked, that stand for equal parts of the weight."""
+    """Return points (c, p) and their weights: all, or else as many as asked, that stand for equal parts of the weight.
+
+    `running` is the cumulative sum of the weights.
+    """
     if number >= len(weight):
         return points, weight
-    running = np.cumsum(weight, dtype=float)
     at = np.searchsorted(running, (np.arange(number) + rng.random(number)) * (running[-1] / number), side="right")
     return points.take(np.minimum(at, len(weight) - 1), axis=1), np.ones(number, dtype=points.dtype)
 
