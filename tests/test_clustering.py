@@ -484,3 +484,9 @@ def test_kmeans_centres__are_not_led_astray_by_a_rare_point_far_off():
 
     reached = [inertia(_partition.kmeans_centres(points, weight, 6, seed)) for seed in range(16)]
     assert max(reached) < 1.001 * inertia(centres)
+
+
+def test_cluster__of_one_image_says_that_it_needs_energies():
+    od = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    with pytest.raises(xstxm.errors.MissingDimensionError, match="'energy'"):
+        xstxm.cluster(od["optical_density"].isel(energy=5))

@@ -349,3 +349,14 @@ def test_calibrate_energy__errors_without_features(stack):
 def test_calibrate_energy__refuses_features_that_cannot_be(stack, features, error, message):
     with pytest.raises(error, match=message):
         xstxm.calibrate_energy(stack, features=features)
+
+
+def test_calibrate_energy__leaves_other_coordinates_as_they_are():
+    stack = xstxm.testing.simulate_stack(shape=(8, 9), seed=0)
+    stack = stack.assign_coords(ring_current=("energy", np.full(stack.sizes["energy"], 400.0), {"units": "mA"}))
+    for held in (stack, stack["intensity"]):
+        moved = xstxm.calibrate_energy(held, "-0.4 eV")
+        for name in ("ring_current", "y", "x", "dwell_time"):
+            if name in held.coords:
+                assert moved[name].attrs == held[name].attrs
+        assert moved["energy"].attrs["units"] == "eV"

@@ -140,6 +140,7 @@ def cluster(
     check_choice("choose", choose, Choose)
     stack = units.dequantify(stack)
     density = floating(density_of(stack, signal))
+    require_energy(density)
     found = spectral_clusters(
         density,
         usable_pixels(density, stack, region),

@@ -283,7 +283,7 @@ def calibrate_energy(
         centre = 0.0 if about is None else units.to_magnitude(about, energy, "about")
     moved = centre + scale * (energy.astype(float) - centre) + offset
     kept = {name: value for name, value in energy.attrs.items() if not str(name).startswith("calibration_")}
-    return stack.assign_coords({ENERGY: moved.drop_attrs().assign_attrs({**kept, **said})})
+    return stack.assign_coords({ENERGY: moved.drop_attrs(deep=False).assign_attrs({**kept, **said})})
 
 
 class _Line(NamedTuple):

@@ -179,7 +179,7 @@ def _seen(counts: xr.DataArray, dims: tuple[Hashable, ...]) -> xr.Dataset:
             "image": counts.mean(ENERGY, dtype=float),
             "times": counts.count(ENERGY),
         }
-        return xr.Dataset({name: array.drop_attrs() for name, array in reduced.items()}).compute()
+        return xr.Dataset({name: array.drop_attrs(deep=False) for name, array in reduced.items()}).compute()
 
 
 def _copies(counts: xr.DataArray, seen: xr.Dataset) -> xr.DataArray:

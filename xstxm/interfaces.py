@@ -116,7 +116,7 @@ def positions(array: xr.DataArray, dim: str) -> xr.DataArray:
     if "units" not in array[dim].attrs:
         raise MissingUnitsError(f"the position along {dim!r}", f"set them, e.g. maps[{dim!r}].attrs['units'] = 'um'")
     place = units.to_units(array[dim].astype(float), "um", f"the position along {dim!r}")
-    return place.drop_attrs()
+    return place.drop_attrs(deep=False)
 
 
 def spacing(array: xr.DataArray, dim: str) -> float:

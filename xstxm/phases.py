@@ -273,7 +273,7 @@ def _from_clusters(od: xr.DataArray, background: Background, min_amount: float |
     """Eager on the scores."""
     if od.sizes[ENERGY] < 2:
         raise SchemaError("a single energy has no spectra to group: give references or a stack of more energies")
-    usable = xr.ones_like(od.isel({ENERGY: 0}, drop=True), dtype=bool).drop_attrs()
+    usable = xr.ones_like(od.isel({ENERGY: 0}, drop=True), dtype=bool).drop_attrs(deep=False)
     found = spectral_clusters(od, usable, background=background, min_amount=min_amount, called="n_phases", **options)
     label, total, threshold = found["labels"], found["total_amount"], found["min_amount"]
     names = [f"cluster {k + 1}" for k in range(found.sizes["cluster"])]

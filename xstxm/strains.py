@@ -229,7 +229,7 @@ def _mixed(phases: xr.Dataset, cells: Cells, values: Callable[[Cell], np.ndarray
     fraction, stderr = (_plain(phases[name], "phase") for name in ("phase_fraction", "phase_fraction_stderr"))
     grids = [np.array([cell.composition for cell in group]) for group in cells.groups]
     of_states = [np.array([values(cell) for cell in group]).T for group in cells.groups]
-    none = xr.zeros_like(fraction.isel(phase=0, drop=True)).drop_attrs()
+    none = xr.zeros_like(fraction.isel(phase=0, drop=True)).drop_attrs(deep=False)
     x, x_stderr = none, none
     if any(np.ptp(rows, axis=1).any() for rows in of_states):
         do = "map phases with references that carry a composition: the cell of a phase depends on it"

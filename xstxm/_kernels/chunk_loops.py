@@ -81,9 +81,12 @@ def _make_residual(n, out):
 
     n is a constant for the loop over unknowns to unroll, arrays are flat and rows CHUNK apart for the loop over
     pixels to become vectors. The rest goes back into the tile (""), or its squares are added to the sums.
+
+    They are not cached one by one, only with what calls them: functions of one name and signature share an index on
+    disk, and two processes that compile at once can take one for the other.
     """
 
-    @njit(**FAST)
+    @njit(**{**FAST, "cache": False})
     def residual(tile, spectra, first, fitted, weights, sums):
         f = fitted[first * CHUNK : (first + n) * CHUNK]
         for e in range(0, spectra.shape[1], 4):
