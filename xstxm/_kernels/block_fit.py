@@ -242,9 +242,11 @@ def _write_maps(plan, at, n, block, maps):
 
 @functools.cache
 def _range_fitter(tabled: bool, weighted: bool) -> Any:
-    """Return the compiled fit; each of the four compiles only what it calls."""
+    """Return the compiled fit; each of the four compiles only what it calls.
 
-    @njit(**JIT)
+    Each has a name of its own, and so an index of its own among the cached functions on disk.
+    """
+
     def fit(od, row, n_pixels, start, plan, known_noise, block, maps):
         n_references = plan.scale.size
         rows, fitted, square = block.projected.reshape(-1), block.fitted.reshape(-1), block.sums[2 * CHUNK : 3 * CHUNK]
@@ -276,7 +278,8 @@ def _range_fitter(tabled: bool, weighted: bool) -> Any:
                 _write_statistics(plan, known_noise, at, n, block, maps)
                 _write_maps(plan, at, n, block, maps)
 
-    return fit
+    fit.__qualname__ = f"fit_{'tables' if tabled else 'singly'}_{'weighted' if weighted else 'plain'}"
+    return njit(**JIT)(fit)
 
 
 def fit_range(
