@@ -167,3 +167,11 @@ def test_significant__is_the_procedure_of_benjamini_and_hochberg(rate):
 def test_fit__refuses_a_selection_that_makes_no_sense(middle, options, error, message):
     with pytest.raises(error, match=message):
         xstxm.fit(middle[0], references(), **options)
+
+
+def test_fit__selection_of_nothing_that_was_measured_is_nothing(middle):
+    od, _ = middle
+    lost = od["optical_density"].isel(y=slice(3), x=slice(3)).copy(deep=True) * np.nan
+    fit = xstxm.fit(lost.assign_attrs(units="1"), references(), selection="f-test")
+    assert np.isnan(fit["component_map"]).all()
+    assert not fit["n_active"].any()

@@ -72,6 +72,7 @@ def rules_of(
     forbidden: Sequence[EnergyLike | Window],
     min_spacing: float | str | None,
 ) -> Rules:
+    """Return the rules that a choice of n energies keeps, after everything that can be wrong with them."""
     allowed = np.ones(energy.size, dtype=bool)
     for item in _listed("forbidden", forbidden):
         if isinstance(item, tuple | list):

@@ -23,6 +23,10 @@ SAMPLE_SIZE = 128
 """Pixels on the shorter side of the sample that sets the scale of a frame."""
 CHECKED = 16
 """Frames in which hot and dead pixels are looked for."""
+DIM = 0.02
+"""Mean of a frame over the median one below which the beam was off."""
+PARTLY = 0.05
+"""Share of the pixels of a frame that are so dark from which the beam was off for a part of it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,43 @@ def prepare(array: xr.DataArray, frame_dims: Sequence[Hashable]) -> FrameImages:
     if unknown.any():
         images = np.stack([pyramid.filled(image, unknown) for image in images])
     return FrameImages(images, level, scale, stuck)
+
+
+def unsound(frames: FrameImages) -> dict[str, np.ndarray]:
+    """Return the flags of frames that hold no image."""
+    mean = frames.scale.mean
+    missing = ~np.isfinite(mean)
+    middle = float(np.median(mean[~missing])) if not missing.all() else 0.0
+    dark = ~missing & (mean < DIM * middle) if frames.scale.logarithmic else np.zeros(mean.size, bool)
+    flat = np.array([np.ptp(image) == 0 for image in frames.images]) & ~missing & ~dark
+    share = frames.scale.missing
+    holes = ~missing & (share - np.median(share) > PARTLY)
+    partly = _partly_dark(frames, ~missing & ~dark & ~flat)
+    return {
+        "not_measured": missing,
+        "partly_measured": holes,
+        "no_beam": dark,
+        "partly_dark": partly,
+        "constant": flat,
+    }
+
+
+def _partly_dark(frames: FrameImages, live: np.ndarray) -> np.ndarray:
+    """Return the frames in which the beam was off for a part: two alike would get a component of their own.
+
+    Dark pixels count where the sample transmits more than in half of the pixels, as in `flag_frames`, because thick grains
+    at a white line are dark too; and in lines, because a beam is lost for whole lines.
+    """
+    if not frames.scale.logarithmic or not live.any():
+        return np.zeros(live.size, bool)
+    stride = max(1, min(frames.images.shape[1:]) // 64)
+    sample = frames.images[:, ::stride, ::stride]
+    middle = np.median(sample[live], axis=0)
+    darker = sample - middle
+    darker -= np.quantile(darker, 0.1, axis=(1, 2), keepdims=True)
+    pixels = (darker > -math.log(DIM))[:, middle <= np.median(middle)].mean(1)
+    rows, columns = ((np.quantile(darker, 0.1, axis=axis) > -math.log(DIM)).mean(1) for axis in (2, 1))
+    return live & (np.max([pixels, rows, columns], axis=0) > PARTLY)
 
 
 def _stuck(flat: Any, scale: Scale) -> np.ndarray:

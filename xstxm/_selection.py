@@ -54,7 +54,7 @@ def significant(probability: xr.DataArray, rate: float) -> xr.DataArray:
     else:
         counts, _ = np.histogram(outside, bins=EDGES)
     upto = counts.cumsum(axis=0) if is_lazy(probability) else counts.cumsum()
-    share = upto / upto[-1]
+    share = upto / np.maximum(upto[-1], 1)
     good = EDGES[1:] <= rate * share
     threshold = xr.DataArray((good * EDGES[1:]).max())
     return (probability <= threshold).sum(REFERENCE).astype(np.int64)

@@ -19,10 +19,11 @@ from xstxm._kernels.optimal_design import (
     sensitivity,
     target_slopes,
 )
+from xstxm._unknowns import Background, Method
 from xstxm.conventions import ENERGY, REFERENCE
 from xstxm.dose import Model
 from xstxm.errors import IncompatibleUnitsError, SchemaError
-from xstxm.fitting import Background, Method, fit
+from xstxm.fitting import fit
 from xstxm.roi import sample_threshold
 
 MAX_PIXELS = 20_000

@@ -13,11 +13,11 @@ from xstxm.conventions import (
     ENERGY,
     annotate,
     as_float,
-    dwell_time_of,
     pixel_dims,
     quality_bits,
     quality_of,
     replace_signal,
+    require_dwell_time,
     require_energy,
     signal_of,
     used_pixels,
@@ -26,7 +26,6 @@ from xstxm.conventions import (
 from xstxm.errors import (
     IncompatibleUnitsError,
     MetadataWarning,
-    MissingCoordinateError,
     MissingUnitsError,
     MissingVariableError,
     NonPositiveIntensityWarning,
@@ -356,14 +355,7 @@ def _counting_scale(counts: xr.DataArray, incident: xr.DataArray, stack: xr.Data
 
 def _dwell(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return the dwell time in ms, where counts and a rate have to meet."""
-    dwell = dwell_time_of(stack)
-    if dwell is None:
-        raise MissingCoordinateError(
-            "dwell_time",
-            "one of I and I0 is a rate, the other counts; assign the exposure, e.g. "
-            ".assign_coords(dwell_time=((), 1.0, {'units': 'ms'}))",
-        )
-    return dwell
+    return require_dwell_time(stack, "one of I and I0 is a rate, the other counts")
 
 
 def placed_dark(dark: float | str | xr.DataArray | None, counts: xr.DataArray) -> xr.DataArray | float | None:

@@ -48,6 +48,7 @@ from xstxm import (
 from xstxm import noise as counting_noise
 from xstxm import references as reference_sets
 from xstxm._partition import Choose, ClusterMethod
+from xstxm._unknowns import Background, Method
 from xstxm.absorption import Noise
 from xstxm.alignment import AlignTo, Transform
 from xstxm.cleaning import Fill, SpikeMethod
@@ -59,7 +60,7 @@ from xstxm.design import Criterion, Sharing, Target, Weighting
 from xstxm.dose import Amounts, Counts
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
-from xstxm.fitting import Background, FitNoise, Method, Selection
+from xstxm.fitting import FitNoise, Selection
 from xstxm.lattice import LatticeAxis
 from xstxm.mechanics import Boundary, Elastic
 from xstxm.noise import CountingNoise

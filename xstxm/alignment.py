@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -41,10 +40,6 @@ Transform: TypeAlias = Literal["translation", "similarity"]
 
 LEAST_PIXELS = 24
 """Pixels that the shorter side of a frame needs."""
-DIM = 0.02
-"""Mean of a frame over the median one below which the beam was off."""
-PARTLY = 0.05
-"""Share of the pixels of a frame that are so dark from which the beam was off for a part of it."""
 SUSPECT = 3.0
 """Variance of a pattern over that of noise of which one is warned where it could not be taken off."""
 
@@ -154,7 +149,7 @@ def estimate_shifts(
             f"frames of {grid.shape[0]} x {grid.shape[1]} pixels: alignment needs {LEAST_PIXELS} or more a side"
         )
     frames = _frame_images.prepare(array.transpose(*grid.frame_dims, "y", "x"), grid.frame_dims)
-    flags = _unsound(frames)
+    flags = _frame_images.unsound(frames)
     live = ~np.any(list(flags.values()), axis=0)
     if live.sum() < 2:
         raise SchemaError(
@@ -197,43 +192,6 @@ def _used(stack: xr.DataArray | xr.Dataset, array: xr.DataArray, region: Region 
     if region is not None:
         used &= np.asarray(region_mask(image, region).transpose("y", "x"))
     return used
-
-
-def _unsound(frames: _frame_images.FrameImages) -> dict[str, np.ndarray]:
-    """Return the flags of frames that hold no image."""
-    mean = frames.scale.mean
-    missing = ~np.isfinite(mean)
-    middle = float(np.median(mean[~missing])) if not missing.all() else 0.0
-    dark = ~missing & (mean < DIM * middle) if frames.scale.logarithmic else np.zeros(mean.size, bool)
-    flat = np.array([np.ptp(image) == 0 for image in frames.images]) & ~missing & ~dark
-    share = frames.scale.missing
-    holes = ~missing & (share - np.median(share) > PARTLY)
-    partly = _partly_dark(frames, ~missing & ~dark & ~flat)
-    return {
-        "not_measured": missing,
-        "partly_measured": holes,
-        "no_beam": dark,
-        "partly_dark": partly,
-        "constant": flat,
-    }
-
-
-def _partly_dark(frames: _frame_images.FrameImages, live: np.ndarray) -> np.ndarray:
-    """Return the frames in which the beam was off for a part: two alike would get a component of their own.
-
-    Dark pixels count where the sample transmits more than in half of the pixels, as in `flag_frames`, because thick grains
-    at a white line are dark too; and in lines, because a beam is lost for whole lines.
-    """
-    if not frames.scale.logarithmic or not live.any():
-        return np.zeros(live.size, bool)
-    stride = max(1, min(frames.images.shape[1:]) // 64)
-    sample = frames.images[:, ::stride, ::stride]
-    middle = np.median(sample[live], axis=0)
-    darker = sample - middle
-    darker -= np.quantile(darker, 0.1, axis=(1, 2), keepdims=True)
-    pixels = (darker > -math.log(DIM))[:, middle <= np.median(middle)].mean(1)
-    rows, columns = ((np.quantile(darker, 0.1, axis=axis) > -math.log(DIM)).mean(1) for axis in (2, 1))
-    return live & (np.max([pixels, rows, columns], axis=0) > PARTLY)
 
 
 @dataclass(frozen=True)

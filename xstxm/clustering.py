@@ -12,10 +12,10 @@ from xstxm._apply import is_lazy, require_single_chunk
 from xstxm._kernels import moments
 from xstxm._partition import Choose, ClusterMethod, Partition
 from xstxm._sums import in_memory, pixel_sums
+from xstxm._unknowns import Background, background_spectra
 from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, nothing_usable, pixel_dims, require_energy
 from xstxm.decomposition import COMPONENT, eigenspectra, floating, scores, second_moment, usable_pixels
 from xstxm.errors import OptionError, SchemaError, check_choice, require_whole
-from xstxm.fitting import Background, background_spectra
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, sample_threshold
 

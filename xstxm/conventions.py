@@ -114,6 +114,15 @@ def dwell_time_of(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
     return dwell
 
 
+def require_dwell_time(stack: xr.DataArray | xr.Dataset, why: str) -> xr.DataArray:
+    """Return the exposure of a pixel in ms, or say why it is needed and how to give it."""
+    dwell = dwell_time_of(stack)
+    if dwell is None:
+        do = "assign the exposure, e.g. .assign_coords(dwell_time=((), 1.0, {'units': 'ms'}))"
+        raise MissingCoordinateError("dwell_time", f"{why}; {do}")
+    return dwell
+
+
 def quality_bits(
     flags: Mapping[str, xr.DataArray],
     before: xr.DataArray | None = None,

@@ -23,6 +23,7 @@ from xstxm._kernels.optimal_design import (
     target_slopes,
 )
 from xstxm._undescribed import Cases, given_deviations, left_by_fit
+from xstxm._unknowns import Background, Method
 from xstxm.conventions import ENERGY, REFERENCE, annotate, variance_of
 from xstxm.dose import (
     Amounts,
@@ -35,7 +36,6 @@ from xstxm.dose import (
 )
 from xstxm.energy import Window
 from xstxm.errors import OptionError, ReferenceSpectrumError, check_choice, require_whole
-from xstxm.fitting import Background, Method
 from xstxm.provenance import note, recorded
 from xstxm.units import EnergyLike
 

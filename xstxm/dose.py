@@ -12,6 +12,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import match_energy
 from xstxm._kernels.optimal_design import fraction_slopes
+from xstxm._unknowns import Background, Method, background_spectra, require_determined
 from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE, annotate, require_energy, require_variable
 from xstxm.energy import given_energies
 from xstxm.errors import (
@@ -22,7 +23,6 @@ from xstxm.errors import (
     check_choice,
     require_number,
 )
-from xstxm.fitting import Background, Method, background_spectra, require_determined
 from xstxm.provenance import note, recorded
 from xstxm.references import references_at
 from xstxm.units import EnergyLike

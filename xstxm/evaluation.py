@@ -11,9 +11,9 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import equal_within
 from xstxm._design_options import places_of, with_density
+from xstxm._unknowns import Background, Method
 from xstxm.conventions import ENERGY, annotate, require_energy, require_variable
 from xstxm.energy import given_energies
-from xstxm.fitting import Background, Method
 from xstxm.phases import phase_map
 from xstxm.provenance import recorded
 from xstxm.units import EnergyLike

@@ -14,15 +14,14 @@ from xstxm.conventions import (
     ENERGY,
     REFERENCE_CURRENT,
     as_float,
-    dwell_time_of,
     measure_of,
+    require_dwell_time,
     require_energy,
     signal_of,
 )
 from xstxm.errors import (
     IncompatibleUnitsError,
     MetadataWarning,
-    MissingCoordinateError,
     OptionError,
     SchemaError,
     check_choice,
@@ -122,13 +121,7 @@ def variance_of_counts(
 
 def _exposure(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> xr.DataArray:
     """Return the exposure in the unit of time of a rate."""
-    dwell = dwell_time_of(stack)
-    if dwell is None:
-        raise MissingCoordinateError(
-            "dwell_time",
-            "how many photons a rate stands for depends on the exposure; assign it, e.g. "
-            ".assign_coords(dwell_time=((), 1.0, {'units': 'ms'}))",
-        )
+    dwell = require_dwell_time(stack, "how many photons a rate stands for depends on the exposure")
     return dwell * units.factor(units.derive(units.units_of(counts), "ms", "*"), "count")
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._kernels import propagation
+from xstxm._unknowns import Background, Method
 from xstxm.absorption import optical_density
 from xstxm.clustering import spectral_clusters
 from xstxm.conventions import (
@@ -29,7 +30,7 @@ from xstxm.conventions import (
     signal_of,
 )
 from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, require_number
-from xstxm.fitting import Background, FitNoise, Method, fit
+from xstxm.fitting import FitNoise, fit
 from xstxm.provenance import describe, recorded
 from xstxm.roi import sample_threshold
 

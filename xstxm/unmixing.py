@@ -19,9 +19,9 @@ from xstxm._components import (
 )
 from xstxm._kernels import alternating
 from xstxm._kernels.alternating import Factors, Rules
+from xstxm._unknowns import Method
 from xstxm.conventions import ENERGY, REFERENCE
 from xstxm.errors import ChoiceError, MetadataWarning, OptionError, check_choice, require_number, require_whole, warn
-from xstxm.fitting import Method
 from xstxm.provenance import note, recorded
 from xstxm.references import references_at
 

@@ -75,29 +75,43 @@ def problems(n, n_pixels):
 
 
 @njit(**FAST)
-def _factorise(a):
-    n, n_pixels = a.mask.shape
+def cholesky(lower):
+    """Factorise matrices (i, j, p) in place, lower triangle only; the inverse of its diagonal on the diagonal.
+
+    NaN where a matrix is not positive definite.
+    """
+    n, n_pixels = lower.shape[0], lower.shape[2]
     for j in range(n):
-        mj, pivot = a.mask[j], a.factor[j, j]
-        diagonal = a.matrix[j, j]
-        for p in range(n_pixels):
-            pivot[p] = mj[p] * diagonal[p] + (1.0 - mj[p])
+        pivot = lower[j, j]
         for k in range(j):
-            f = a.factor[j, k]
+            f = lower[j, k]
             for p in range(n_pixels):
                 pivot[p] -= f[p] * f[p]
         for p in range(n_pixels):
             pivot[p] = 1.0 / np.sqrt(pivot[p])
         for i in range(j + 1, n):
-            mi, full, out = a.mask[i], a.matrix[i, j], a.factor[i, j]
+            row = lower[i, j]
+            for k in range(j):
+                f, g = lower[i, k], lower[j, k]
+                for p in range(n_pixels):
+                    row[p] -= f[p] * g[p]
+            for p in range(n_pixels):
+                row[p] *= pivot[p]
+
+
+@njit(**FAST)
+def _factorise(a):
+    """Fill the factor of the masked matrices."""
+    n, n_pixels = a.mask.shape
+    for i in range(n):
+        for j in range(i + 1):
+            mi, mj, full, out = a.mask[i], a.mask[j], a.matrix[i, j], a.factor[i, j]
             for p in range(n_pixels):
                 out[p] = mi[p] * mj[p] * full[p]
-            for k in range(j):
-                f, g = a.factor[i, k], a.factor[j, k]
-                for p in range(n_pixels):
-                    out[p] -= f[p] * g[p]
-            for p in range(n_pixels):
-                out[p] *= pivot[p]
+        out = a.factor[i, i]
+        for p in range(n_pixels):
+            out[p] += 1.0 - a.mask[i, p]
+    cholesky(a.factor)
 
 
 @njit(**FAST)

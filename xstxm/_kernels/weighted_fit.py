@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.batched_nnls import problems, solve_block, solve_supports, variances
+from xstxm._kernels.batched_nnls import cholesky, problems, solve_block, solve_supports, variances
 from xstxm._kernels.block_fit import FAST
 from xstxm._kernels.fit_plan import FCLS, METHODS
 from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
@@ -230,25 +230,16 @@ def _factorise(block, out):
         for v in range(u, n):
             out.lower[v, u, :] = block.gram[at]
             at += 1
+    cholesky(out.lower)
     for u in range(n):
         pivot, target = out.lower[u, u], out.target[u]
         target[:] = block.projected[u]
         for k in range(u):
             f, before = out.lower[u, k], out.target[k]
             for p in range(BLOCK):
-                pivot[p] -= f[p] * f[p]
                 target[p] -= f[p] * before[p]
         for p in range(BLOCK):
-            pivot[p] = 1.0 / np.sqrt(pivot[p])
             target[p] *= pivot[p]
-        for v in range(u + 1, n):
-            row = out.lower[v, u]
-            for k in range(u):
-                f, g = out.lower[v, k], out.lower[u, k]
-                for p in range(BLOCK):
-                    row[p] -= f[p] * g[p]
-            for p in range(BLOCK):
-                row[p] *= pivot[p]
 
 
 @njit(**FAST)
