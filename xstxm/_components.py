@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import require_single_chunk
+from xstxm._fit_maps import fit_maps
 from xstxm._kernels.alternating import Factors
 from xstxm._unknowns import MAX_REFERENCES, TERM, Method
 from xstxm.conventions import (
@@ -23,7 +24,6 @@ from xstxm.conventions import (
     require_energy,
 )
 from xstxm.errors import ConvergenceWarning, OptionError, SchemaError, require_whole, warn
-from xstxm.fitting import fit_maps
 
 EQUAL = 0.01
 """Starts whose residual is larger than the smallest by less than this share count as equally good."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy, match_pixels, over_energy, pixels_last
-from xstxm._selection import significant, step_probabilities
+from xstxm._apply import is_lazy, match_energy, match_pixels
+from xstxm._fit_maps import added_probabilities, fit_maps
+from xstxm._selection import significant
 from xstxm._unknowns import TERM, Background, Method, background_spectra, require_determined
 from xstxm.conventions import (
     ENERGY,
@@ -36,7 +36,6 @@ from xstxm.errors import (
     warn,
 )
 from xstxm.noise import given_variance
-from xstxm.options import get_options
 from xstxm.provenance import recorded
 from xstxm.references import references_at
 
@@ -159,7 +158,7 @@ def fit(
     wanted = None
     if selection == "f-test":
         rate = require_number("false_discovery_rate", false_discovery_rate, "a share", above=0, below=1)
-        wanted = significant(_step_probabilities(od, spectra, terms, method, variance, choice), rate)
+        wanted = significant(added_probabilities(od, spectra, terms, method, variance, choice), rate)
     maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"
@@ -212,56 +211,6 @@ def _choice(selection: Selection | None, max_references: int | None, n: int, met
     return most
 
 
-def _step_probabilities(
-    od: xr.DataArray,
-    spectra: xr.DataArray,
-    terms: xr.DataArray,
-    method: Method,
-    variance: xr.DataArray | None,
-    most: int,
-) -> xr.DataArray:
-    """Return the probability that the k-th reference of a pixel only fits noise, k along `reference`. Lazy."""
-    found = over_energy(
-        _probabilities_block,
-        *([od] if variance is None else [od, variance]),
-        verb="fit",
-        output_dims=[[REFERENCE]],
-        output_sizes={REFERENCE: most},
-        output_dtypes=[np.dtype(float)],
-        kwargs={
-            "references": np.asarray(spectra),
-            "terms": np.asarray(terms),
-            "method": method,
-            "most": most,
-            "threads": 1 if is_lazy(od) else get_options().num_threads,
-        },
-    )
-    return found.drop_vars(REFERENCE, errors="ignore")
-
-
-def _probabilities_block(
-    od: np.ndarray,
-    variance: np.ndarray | None = None,
-    *,
-    references: np.ndarray,
-    terms: np.ndarray,
-    **options: Any,
-) -> np.ndarray:
-    """Return the probabilities of an array with energy last."""
-    from xstxm._kernels.weighted_fit import fit_weighted
-
-    known = variance is not None
-    data = pixels_last(od), pixels_last(variance if variance is not None else _alike(od))
-    maps = fit_weighted(*data, references, terms, known=known, **options)
-    found = step_probabilities(maps.best.T, maps.n_energy.astype(float), len(references), len(terms), known)
-    return found.reshape(*od.shape[:-1], -1)
-
-
-def _alike(od: np.ndarray) -> np.ndarray:
-    """Return variances of one that take no room."""
-    return np.broadcast_to(np.ones((), od.dtype.newbyteorder("=")), od.shape)
-
-
 def _compare_noise(reduced_chi2: xr.DataArray) -> None:
     """Warn where the residual is not what the variance says. Eager on a map in memory."""
     values = np.asarray(reduced_chi2)
@@ -289,96 +238,6 @@ def _reference_spectra(
         )
     held = stack["reference_spectra"]
     return references_at(held.rename("absorption").to_dataset(), energy)
-
-
-def fit_maps(
-    od: xr.DataArray,
-    spectra: xr.DataArray,
-    terms: xr.DataArray,
-    method: Method,
-    covariance: bool,
-    variance: xr.DataArray | None = None,
-    most: int = 0,
-    wanted: xr.DataArray | None = None,
-) -> tuple[xr.DataArray, ...]:
-    """Return amounts, stderr, background, RMS, R-factor, chi-square and references in use of every pixel. Lazy."""
-    n_references = spectra.sizes[REFERENCE]
-    native = od.dtype.newbyteorder("=")
-    dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], [], [], [], []]
-    dtypes = [*[native] * 6, np.dtype("int16")]
-    sizes = {REFERENCE: n_references, TERM: terms.sizes[TERM]}
-    if covariance:
-        dims, dtypes, sizes = (
-            [*dims, [REFERENCE, OTHER_REFERENCE]],
-            [*dtypes, native],
-            {**sizes, OTHER_REFERENCE: n_references},
-        )
-    return over_energy(
-        _fit_block,
-        *(item for item in (od, variance, wanted) if item is not None),
-        verb="fit",
-        output_dims=dims,
-        output_sizes=sizes,
-        output_dtypes=dtypes,
-        kwargs={
-            "references": np.asarray(spectra),
-            "terms": np.asarray(terms),
-            "method": method,
-            "covariance": covariance,
-            "weighted": variance is not None,
-            "most": most,
-            # dask runs blocks side by side already
-            "threads": 1 if is_lazy(od) else get_options().num_threads,
-        },
-    )
-
-
-def _fit_block(
-    od: np.ndarray,
-    *others: np.ndarray,
-    references: np.ndarray,
-    terms: np.ndarray,
-    method: Method,
-    covariance: bool,
-    weighted: bool,
-    most: int,
-    threads: int,
-) -> tuple[np.ndarray, ...]:
-    """Fit an array with energy last; the maps come back with their own dims last."""
-    from xstxm._kernels.linear_fit import fit_pixels
-    from xstxm._kernels.weighted_fit import fit_weighted
-
-    shape = od.shape[:-1]
-    options: dict[str, Any] = {"method": method, "with_covariance": covariance, "threads": threads}
-    maps: Any
-    if weighted or most:
-        variance = others[0] if weighted else _alike(od)
-        wanted = others[-1].ravel() if len(others) > weighted else None
-        data = pixels_last(od), pixels_last(variance)
-        maps = fit_weighted(*data, references, terms, most=most, known=weighted, wanted=wanted, **options)
-        chi2 = maps.chi2
-    else:
-        maps = fit_pixels(pixels_last(od), references, terms, **options)
-        chi2 = maps.rss
-    n_free = maps.n_active + (len(terms) - (method == "fcls"))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistics = (
-            np.sqrt(maps.rss / maps.n_energy.astype(maps.rss.dtype)),
-            maps.rss / maps.square,
-            chi2 / (maps.n_energy - n_free).astype(chi2.dtype),
-        )
-    if most and not weighted:  # the variance is that of the residual
-        maps.stderr[:] *= np.sqrt(statistics[-1])
-        if covariance:
-            maps.covariance[:] *= statistics[-1]
-    arrays = [maps.amount, maps.stderr, maps.background, *statistics, maps.n_active]
-    arrays += [maps.covariance] if covariance else []
-    return tuple(_pixels_first(array, shape) for array in arrays)
-
-
-def _pixels_first(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    own = array.shape[:-1]
-    return np.moveaxis(array.reshape((*own, *shape)), range(len(own)), range(-len(own), 0))
 
 
 def _result(
