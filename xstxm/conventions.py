@@ -202,7 +202,7 @@ def require_energy(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     if ENERGY not in obj.coords:
         raise MissingCoordinateError(ENERGY)
     energy = obj[ENERGY]
-    if not np.issubdtype(energy.dtype, np.number) or not bool(np.isfinite(energy).all()):
+    if not np.issubdtype(energy.dtype, np.number) or not np.isfinite(np.asarray(energy)).all():
         raise SchemaError("the energy axis holds values that are not finite numbers: repair or drop them first")
     if "units" not in energy.attrs:
         raise MissingUnitsError("the energy axis", "set them, e.g. stack['energy'].attrs['units'] = 'eV'")

@@ -199,8 +199,9 @@ def _labels(names: Sequence[str], **labels: Mapping[str, str] | str | None) -> d
 def _require_varying(absorption: xr.DataArray) -> None:
     if absorption.sizes[ENERGY] < 2:
         return
-    spread = absorption.max(ENERGY) - absorption.min(ENERGY)
-    flat = [str(name) for name in np.asarray(absorption[REFERENCE])[np.asarray(spread == 0)]]
+    values = np.asarray(absorption.transpose(REFERENCE, ENERGY))
+    spread = np.fmax.reduce(values, axis=1) - np.fmin.reduce(values, axis=1)
+    flat = [str(name) for name in np.asarray(absorption[REFERENCE])[spread == 0]]
     if flat:
         raise ReferenceSpectrumError(
             f"references {', '.join(map(repr, flat))} are constant over energy: a constant belongs in "
@@ -276,7 +277,7 @@ def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: 
     matched = [match_energy(part, energy, what="the references", extrapolate=extrapolate) for part in parts]
     spectra = matched[0] if len(matched) == 1 else xr.concat(matched, dim=REFERENCE)
     along = {name: coord for name, coord in absorption.coords.items() if coord.dims == (REFERENCE,)}
-    spectra = spectra.assign_coords(along).assign_coords({ENERGY: energy.variable})
+    spectra = spectra.assign_coords({**along, ENERGY: energy.variable})
     spectra = annotate(spectra, "reference_spectra", units=_units.units_of(absorption, "the reference set"))
     _require_varying(spectra)
     return spectra
