@@ -476,7 +476,7 @@ def small(stack):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        pytest.param(lambda s: s.isel(energy=[3]), SchemaError, "1 of 1 frames hold an image, alignment needs two", id="one energy"),
+        pytest.param(lambda s: s.isel(energy=[3]), SchemaError, "a stack of one frame has nothing to be aligned with", id="one energy"),
         pytest.param(lambda s: s * np.nan, SchemaError, "0 of 48 frames hold an image", id="nan"),
         pytest.param(small, SchemaError, "frames of 20 x 30 pixels: alignment needs 24", id="tiny frames"),
         pytest.param(lambda s: s.drop_vars("y"), MissingCoordinateError, "dimension 'y' has no coordinate values", id="no y"),

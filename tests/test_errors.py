@@ -55,6 +55,11 @@ def test_missing_variable__says_what_was_found_and_what_to_do():
     )
 
 
+def test_missing_variable__says_did_you_mean():
+    error = errors.MissingVariableError("optical_densty", ["intensity"], "make it")
+    assert str(error) == "'optical_densty' is missing (found: intensity) (did you mean 'optical_density'?): make it"
+
+
 def test_file_errors__name_the_file_not_its_folder():
     assert str(EVERY_ERROR[13]) == "b.xim: expected 4 rows, found 3 rows: measure again"
 

@@ -443,3 +443,17 @@ def test_plot__keeps_the_backend_in_use(stack):
         assert hv.Store.current_backend == "matplotlib"
     finally:
         hv.Store.set_current_backend(current)
+
+
+@pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
+def test_spectra__draws_one_spectrum_of_a_set(backend: str) -> None:
+    absorption = xstxm.testing.simulate_references().absorption.isel(reference=0)
+    drawn = plot.spectra(absorption)
+    assert [curve.label for curve in drawn] == [str(absorption.reference.item())]
+    hv.render(drawn, backend=backend)
+
+
+def test_image__says_which_colour_map_was_meant() -> None:
+    stack = xstxm.testing.simulate_stack(shape=(12, 16), seed=0)
+    with pytest.raises(OptionError, match="cmap='viridsi': no colour map has that name, did you mean 'viridis'"):
+        plot.image(stack, "518 eV", cmap="viridsi")

@@ -151,3 +151,8 @@ def test_same_kind__a_count_is_no_angle_and_no_number():
 def test_to_magnitude__refuses_what_is_no_energy(value):
     with pytest.raises(UnitsError, match="give one finite number"):
         units.to_magnitude(value, "eV", "energy limit")
+
+
+def test_to_magnitude__refuses_pixels_of_a_screen_as_a_length():
+    with pytest.raises(UnitsError, match="sigma is '3 px', pixels: give it in um"):
+        units.to_magnitude("3 px", "um", "sigma")

@@ -151,6 +151,8 @@ def estimate_shifts(
     frames = _frame_images.prepare(array.transpose(*grid.frame_dims, "y", "x"), grid.frame_dims)
     flags = _frame_images.unsound(frames)
     live = ~np.any(list(flags.values()), axis=0)
+    if live.size < 2:
+        raise SchemaError("a stack of one frame has nothing to be aligned with: merge it with the others first")
     if live.sum() < 2:
         raise SchemaError(
             f"{int(live.sum())} of {live.size} frames hold an image, alignment needs two: see flag_frames(stack)"

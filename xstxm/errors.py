@@ -159,8 +159,11 @@ class MissingVariableError(SchemaError):
     """A variable of the Dataset is missing and cannot be derived."""
 
     def __init__(self, name: str, found: Iterable[object], do: str) -> None:
-        found = tuple(str(name) for name in found)
-        self._say(f"{name!r} is missing (found: {_names(found)}): {do}", name=name, found=found)
+        there = tuple(str(other) for other in found)
+        known = [other for other in (*there, "optical_density") if other != name]
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        self._say(f"{name!r} is missing (found: {_names(there)}){hint}: {do}", name=name, found=there)
 
 
 class UnitsError(StxmError, ValueError):

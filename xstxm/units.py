@@ -204,6 +204,8 @@ def _quantity(text: str, wanted: str, what: str) -> pint.Quantity:
     if not is_quantity(quantity) or (not quantity.units._units and wanted != "1"):
         number = text.strip()
         raise MissingUnitsError(f"{what} {text!r}", f"write {number} (in {wanted}) or '{number} {wanted}'")
+    if quantity.units == _registry().Unit("css_pixel") and wanted != "css_pixel":
+        raise UnitsError(f"{what} is {text!r}, pixels: give it in {wanted}, the number of pixels times their size")
     return quantity
 
 

@@ -12,6 +12,7 @@ from xstxm.conventions import REFERENCE, require_variable
 from xstxm.errors import SchemaError
 from xstxm.plot._holoviews import holoviews, styled, tidy
 from xstxm.plot._labels import label
+from xstxm.plot._styles import require_colormap
 
 
 def distinguishability(
@@ -52,6 +53,7 @@ def distinguishability(
     'Overlay'
     """
     hv = holoviews()
+    require_colormap(cmap)
     result = units.dequantify(result)
     pairs = require_variable(result, "pair_stderr", "call .stxm.distinguishability(counts=...) first")
     names = [str(name) for name in np.asarray(pairs[REFERENCE])]

@@ -24,7 +24,7 @@ from xstxm.plot._holoviews import (
     styled,
 )
 from xstxm.plot._labels import energy_text, label
-from xstxm.plot._styles import UNDECIDED_COLOR
+from xstxm.plot._styles import UNDECIDED_COLOR, require_colormap
 from xstxm.units import EnergyLike
 
 _MEASURED = ("optical_density", "intensity", "normalized_absorption")
@@ -196,6 +196,7 @@ def draw(
     if extra:
         raise SchemaError(f"an image has y and x, this has {array.dims} too: select along {extra[0]!r} first")
     hv = holoviews()
+    require_colormap(cmap)
     frame = frame_of(array, size)
     if title is None:
         title = (

@@ -12,7 +12,6 @@ from xstxm.conventions import ENERGY, PALETTE, require_energy
 from xstxm.errors import MissingVariableError, SchemaError
 from xstxm.plot._curves import band, chart, curve, energy_axes, points, rule
 from xstxm.plot._holoviews import FRAME, holoviews
-from xstxm.plot._labels import label
 from xstxm.plot._styles import NEUTRAL, colors_along, dashes_for, names_along
 
 _HELD = (
@@ -111,7 +110,9 @@ def _spectra_of(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
 def curves_of(array: xr.DataArray) -> list[Any]:
     """Return a curve for each spectrum (energy) or (names, energy), over the energies where it has a value."""
     if array.ndim == 1:
-        return [_curve(array, label(array), PALETTE[0])]
+        # the name of a curve is not that of its axis: Matplotlib takes such a word for the values
+        own = [str(array[dim].item()) for dim in ("reference", "phase", "cluster", "component") if dim in array.coords]
+        return [_curve(array, own[0] if own else "", PALETTE[0])]
     dim = next(str(dim) for dim in array.dims if dim != ENERGY)
     names, colors = names_along(array, dim), colors_along(array, dim)
     return [

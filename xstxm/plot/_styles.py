@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+
 import numpy as np
 import xarray as xr
 
 from xstxm.conventions import PALETTE
-from xstxm.errors import SchemaError
+from xstxm.errors import OptionError, SchemaError
 from xstxm.plot._labels import pretty_units
 
 COLORS = (
@@ -23,6 +25,20 @@ NEUTRAL = "#808080"
 
 UNDECIDED_COLOR = "#9e9e9e"
 """Pixels that belong to no phase or cluster, and pixels without a value."""
+
+
+def require_colormap(cmap: object) -> None:
+    """Raise `OptionError` for the name of a colour map that HoloViews does not know, before anything is drawn."""
+    from holoviews.plotting.util import list_cmaps, process_cmap
+
+    if not isinstance(cmap, str):
+        return
+    try:
+        process_cmap(cmap, 2)
+    except ValueError as error:
+        close = difflib.get_close_matches(cmap, list_cmaps(), n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise OptionError("cmap", cmap, f"no colour map has that name{hint}") from error
 
 
 def names_along(array: xr.DataArray, dim: str) -> list[str]:
