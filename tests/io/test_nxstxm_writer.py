@@ -269,6 +269,12 @@ def test_what_the_format_cannot_hold__is_named(tmp_path, scan, i0):
         xstxm.write_nxstxm(scan.assign(i0=i0, mask=scan.intensity[0] > 0), tmp_path / "scan.hdf5")
 
 
+def test_coordinates_that_the_format_cannot_hold__are_named(tmp_path, scan):
+    moved = scan.assign_coords(shift_y=("energy", np.zeros(scan.sizes["energy"]), {"units": "um"}))
+    with pytest.warns(MetadataWarning, match="shift_y not written"):
+        xstxm.write_nxstxm(moved.drop_vars("mask", errors="ignore"), tmp_path / "scan.hdf5")
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -118,7 +118,9 @@ def _write(file: h5py.File, stack: xr.Dataset) -> None:
     detectors = {"counter0": intensity}
     others = {str(name): array for name, array in stack.data_vars.items() if name != "intensity"}
     detectors |= {name: array for name, array in others.items() if _is_detector(array, intensity)}
-    _warn_of_loss([name for name in others if name not in detectors])
+    _warn_of_loss(
+        [name for name in [*others, *map(str, stack.coords)] if name not in detectors and not _is_kept(name, stack)]
+    )
     for name, array in detectors.items():
         _write_data(_group(entry, name, "NXdata"), array, stack)
     _write_instrument(entry, stack, list(detectors))
@@ -141,6 +143,13 @@ def _check_names(stack: xr.Dataset, intensity: xr.DataArray) -> None:
     for name in (str(name) for name, array in stack.data_vars.items() if _is_detector(array, intensity)):
         if name in _RESERVED or "/" in name or not name.strip("."):
             raise SchemaError(f"no detector can be called {name!r} in NXstxm: rename it first")
+
+
+def _is_kept(name: str, stack: xr.Dataset) -> bool:
+    """Tell whether a coordinate has a place in the file."""
+    if name == "ring_current":
+        return stack[name].dims in ((ENERGY,), stack["intensity"].dims)
+    return name in (ENERGY, "dwell_time") or (name in ("y", "x", "position") and stack[name].ndim == 1)
 
 
 def _warn_of_loss(names: list[str]) -> None:
