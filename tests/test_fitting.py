@@ -534,3 +534,12 @@ def test_residual__never_cuts_pixels(density, references):
 def test_fit__background_as_a_bare_array(density, references):
     with pytest.raises(SchemaError, match="the background is a ndarray: give 'none'"):
         density.stxm.fit(references, background=np.ones((1, 42)))
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+def test_fit__is_bitwise_the_same_on_workers_of_any_kind(scheduler):
+    references = make_references(4)
+    od = make_density(references, shape=(12, 16), dtype="float32")
+    whole = xstxm.fit(od, references, covariance=True)
+    lazy = xstxm.fit(od.chunk(y=3), references, covariance=True).compute(scheduler=scheduler, num_workers=2)
+    xr.testing.assert_identical(lazy.drop_attrs(), whole.drop_attrs())
