@@ -457,3 +457,8 @@ def test_image__says_which_colour_map_was_meant() -> None:
     stack = xstxm.testing.simulate_stack(shape=(12, 16), seed=0)
     with pytest.raises(OptionError, match="cmap='viridsi': no colour map has that name, did you mean 'viridis'"):
         plot.image(stack, "518 eV", cmap="viridsi")
+
+
+def test_image__of_a_variable_given_as_the_energy_says_how(phases: xr.Dataset) -> None:
+    with pytest.raises(OptionError, match="energy='confidence': that is a variable, draw it with signal='confidence'"):
+        plot.image(phases, "confidence")

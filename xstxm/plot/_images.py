@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm.conventions import ENERGY, require_energy, signal_of
-from xstxm.errors import EnergyRangeError, MissingVariableError, SchemaError
+from xstxm.errors import EnergyRangeError, MissingVariableError, OptionError, SchemaError
 from xstxm.plot._holoviews import (
     COLOR_BAR,
     FRAME,
@@ -91,6 +91,8 @@ def image(
         The Dataset has no such signal, or none that is drawn by itself.
     MissingDimensionError
         There is no y or x.
+    OptionError
+        No such colour map, or the name of a variable in place of an energy.
     MissingDependencyError
         HoloViews is not installed.
 
@@ -105,6 +107,8 @@ def image(
     ['Difference [counts]']
     """
     hv = holoviews()
+    if isinstance(stack, xr.Dataset) and isinstance(energy, str) and energy in stack:
+        raise OptionError("energy", energy, f"that is a variable, draw it with signal={energy!r}")
     array = _image_signal(stack, signal)
     signed = array.name in _SIGNED
     cmap = cmap or (DIVERGING if signed else "gray" if array.name in _MEASURED else "viridis")
