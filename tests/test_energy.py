@@ -360,3 +360,26 @@ def test_calibrate_energy__leaves_other_coordinates_as_they_are():
             if name in held.coords:
                 assert moved[name].attrs == held[name].attrs
         assert moved["energy"].attrs["units"] == "eV"
+
+
+@pytest.mark.parametrize("shift", ["518 eV", -25.0, "0.03 keV"])
+def test_calibrate_energy__refuses_an_energy_in_place_of_a_difference(stack, shift):
+    with pytest.raises(OptionError, match=r"is longer than the axis \(505-530 eV\): give a difference, or features="):
+        xstxm.calibrate_energy(stack, shift)
+    assert float(xstxm.calibrate_energy(stack, 24.9)["energy"][0]) == pytest.approx(529.9)
+    assert float(xstxm.calibrate_energy(stack.isel(energy=[3]), 4.0)["energy"][0]) == pytest.approx(512.0)
+
+
+def test_calibrate_energy__before_i0_is_matched_says_to_calibrate_both(stack, i0):
+    moved = xstxm.calibrate_energy(stack, -0.5)
+    message = (
+        r"same energies moved by -0\.5 eV\. If the stack was calibrated, calibrate I0 alike, or bring the two together"
+    )
+    with pytest.raises(EnergyRangeError, match=message):
+        xstxm.optical_density(moved, i0)
+    both = xstxm.optical_density(moved, xstxm.calibrate_energy(i0, -0.5))["optical_density"]
+    before = xstxm.calibrate_energy(xstxm.optical_density(stack, i0), -0.5)["optical_density"]
+    xr.testing.assert_allclose(both, before)
+    with pytest.raises(EnergyRangeError, match="use sel_energy") as caught:
+        xstxm.optical_density(stack, i0.isel(energy=slice(3, None)))
+    assert "moved" not in str(caught.value)

@@ -15,8 +15,10 @@ from xstxm.conventions import SCHEMAS
 from xstxm.errors import (
     ChoiceError,
     EnergyRangeError,
+    IncompatibleUnitsError,
     MissingUnitsError,
     MissingVariableError,
+    OptionError,
     PerformanceWarning,
     ReferenceSpectrumError,
     SchemaError,
@@ -543,3 +545,174 @@ def test_fit__is_bitwise_the_same_on_workers_of_any_kind(scheduler):
     whole = xstxm.fit(od, references, covariance=True)
     lazy = xstxm.fit(od.chunk(y=3), references, covariance=True).compute(scheduler=scheduler, num_workers=2)
     xr.testing.assert_identical(lazy.drop_attrs(), whole.drop_attrs())
+
+
+# ---- saturated energies
+
+
+def thick_stack(stray: float = 0.03, *, shape=(40, 48), counts: float = 5000) -> tuple[xr.Dataset, xr.Dataset]:
+    """Particles up to an optical density of 4 before light that passes by them is added, and their references."""
+    references = xstxm.testing.simulate_references()
+    references = references.assign(absorption=(2.5 * references["absorption"]).assign_attrs(units="1/nm"))
+    stack = xstxm.testing.simulate_stack(
+        shape=shape, references=references, counts=counts, psf="0 nm", noise=False, seed=1
+    )
+    expected = stack["intensity"] * (1 - stray) + stray * stack["true_i0"]
+    counted = expected.copy(data=np.random.default_rng(0).poisson(expected).astype("float32"))
+    return xstxm.optical_density(stack.assign(intensity=counted), stack["true_i0"].rename("i0")), references
+
+
+def test_fit__without_saturated_energies_is_nearer_the_truth():
+    stack, references = thick_stack()
+    truth = stack["true_thickness"]
+    sample = truth.sum("reference") > 40
+
+    def wrong(**options):
+        amounts = xstxm.fit(stack, references, **options)["component_map"]
+        return float(((amounts - truth) ** 2).where(sample).mean() ** 0.5), float(
+            (amounts.sum("reference") / truth.sum("reference")).where(sample).median()
+        )
+
+    rms, total = wrong()
+    masked_rms, masked_total = wrong(max_optical_density=1.8)
+    assert rms > 15
+    assert masked_rms < rms / 2
+    assert abs(masked_total - 1) < 0.6 * abs(total - 1)
+
+
+def test_fit__tells_which_pixels_have_saturated_energies():
+    stack, references = thick_stack()
+    fitted = xstxm.fit(stack, references, max_optical_density=1.5)
+    assert_conforms(fitted, "fit")
+    flags, n_energies = fitted["quality"], fitted["n_energies"]
+    lost = n_energies == 0
+    assert 0 < int(lost.sum()) < lost.size / 4
+    assert bool((fitted["residual_rms"].isnull() == lost).all())
+    assert bool((((flags & 16) > 0) == lost).all())
+    assert bool((((flags & 4) > 0) == (n_energies < 121)).all())
+    assert fitted["n_energies"].dtype.kind == "i"
+    assert "n_energies" not in xstxm.fit(stack, references)
+
+
+def test_fit__below_the_limit_is_bitwise_that_without_one(noisy, references):
+    fitted = xstxm.fit(noisy, references, max_optical_density=100)
+    xr.testing.assert_equal(fitted[[*MAPS, "n_active"]], xstxm.fit(noisy, references)[[*MAPS, "n_active"]])
+    assert bool((fitted["n_energies"] == 42).all())
+    assert int(fitted["quality"].max()) == 0
+
+
+def test_fit__limit_is_judged_by_the_fit_and_not_by_the_noise_of_a_value():
+    references = make_references(2)
+    rng = np.random.default_rng(0)
+    truth = references["absorption"].isel(reference=0).drop_vars("reference") * 1.0
+    noise = xr.DataArray(rng.normal(0, 0.05, (50, 4000)), dims=("energy", "x"))
+    od = (truth + noise).rename("optical_density").assign_attrs(units="1")
+    plateau = float(truth[-1])  # a quarter of the spectrum lies at the limit
+    fitted = xstxm.fit(od, references, method="lstsq", max_optical_density=plateau + 0.005)
+    mean = fitted["component_map"].mean("x")
+    error = fitted["component_map"].std("x") / np.sqrt(4000)
+    truncated = xstxm.fit(od.where(od < plateau + 0.005), references, method="lstsq")["component_map"].mean("x")
+    bias, bias_truncated = (np.abs(m - [1.0, 0.0]) for m in (mean, truncated))
+    assert float(bias_truncated.max()) > 10 * float(error.max())
+    assert float(bias.max()) < 0.2 * float(bias_truncated.max())
+
+
+@pytest.mark.parametrize("chunks", [{"x": 7}, {"y": 3, "x": 20}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"selection": "bic"}, {"covariance": True}], ids=str)
+def test_fit__saturated_energies_of_a_lazy_stack(chunks, options):
+    stack, references = thick_stack(shape=(12, 20))
+    expected = xstxm.fit(stack, references, max_optical_density=1.8, **options)
+    with raise_if_dask_computes():
+        lazy = xstxm.fit(stack.chunk(chunks), references, max_optical_density=1.8, **options)
+    xr.testing.assert_allclose(lazy.compute(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_fit__without_saturated_energies_and_with_a_variance():
+    stack, references = thick_stack(shape=(12, 20))
+    plain = xstxm.fit(stack, references, max_optical_density=1.8)
+    variance = xr.full_like(stack["optical_density"], 3e-4)
+    weighed = xstxm.fit(stack, references, max_optical_density=1.8, noise=variance)
+    np.testing.assert_allclose(weighed["component_map"], plain["component_map"], rtol=1e-2, atol=0.05)
+    xr.testing.assert_equal(weighed["n_energies"], plain["n_energies"])
+    variance[5] = 0
+    lacking = xstxm.fit(stack, references, max_optical_density=1.8, noise=variance)
+    low = np.isfinite(weighed["r_factor"]) & (stack["optical_density"][5] < 1)
+    assert bool(((plain["n_energies"] - lacking["n_energies"]) == 1).where(low, True).all())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit__what_remains_below_the_limit_tells_references_apart_or_is_nan(method):
+    """Left with the energies before their peaks, references that all look alike would give wild amounts."""
+    references = make_references(3)
+    truth = np.array([2.0, 1.0, 0.5])
+    spectrum = truth @ references["absorption"].values
+    noise = np.random.default_rng(0).normal(0, 0.01, (50, 200))
+    od = xr.DataArray(
+        spectrum[:, None] + noise,
+        dims=("energy", "x"),
+        coords={"energy": references["energy"]},
+        attrs={"units": "1"},
+        name="optical_density",
+    )
+    for limit in (0.05, 0.3, 1.0, 2.0, 3.3, 4.5):
+        fitted = xstxm.fit(od, references, method="lstsq", max_optical_density=limit)
+        amounts, stderr = fitted["component_map"].transpose("x", "reference"), fitted["component_map_stderr"]
+        known = fitted["n_energies"] > 0
+        assert bool((amounts.notnull().all("reference") == known).all())
+        scale = float(np.nanmax(xstxm.fit(od, references, method="lstsq")["component_map_stderr"]))
+        assert not bool((stderr > 15 * scale).any())
+        assert not bool((np.abs(amounts - truth) > 6 * 15 * scale).any())
+        assert bool(
+            (xstxm.fit(od, references, method=method, max_optical_density=limit)["n_energies"] > 0).equals(known)
+        )
+        assert bool(known.any()) == (limit > 4)
+
+
+# ---- input that no fit can use
+
+
+def test_fit__references_of_nothing_in_the_window_are_named(noisy, references):
+    silent = references.assign(absorption=references["absorption"].where(references["reference"] != "C", 0.0))
+    with pytest.raises(ReferenceSpectrumError, match="references 'C' are constant over energy"):
+        xstxm.fit(noisy, silent)
+
+
+def test_fit__more_references_than_energies_are_refused(noisy):
+    with pytest.raises(ReferenceSpectrumError, match="needs at least 45 energies, the stack has 42"):
+        xstxm.fit(noisy, make_references(43, n_energies=80))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        pytest.param(
+            lambda v: -v, OptionError, "noise='an array down to -0.01': a variance is not below", id="negative"
+        ),
+        pytest.param(lambda v: v.isel(x=slice(3)), SchemaError, "the variance has 3 pixels along 'x', the", id="shape"),
+        pytest.param(lambda v: v.isel(energy=slice(9)), EnergyRangeError, "variance has 9 energies", id="energies"),
+        pytest.param(lambda v: v.rename(y="z"), SchemaError, "a dimension 'z' that the stack lacks", id="dims"),
+        pytest.param(
+            lambda v: v.assign_attrs(units="count**2"), IncompatibleUnitsError, "the variance is in 'count", id="units"
+        ),
+    ],
+)
+def test_fit__refuses_a_variance(noisy, references, change, error, message):
+    variance = (noisy * 0 + 0.01).assign_attrs(units="1")
+    with pytest.raises(error, match=message):
+        xstxm.fit(noisy, references, noise=change(variance))
+
+
+def test_fit__leaves_out_negative_variances_of_a_lazy_stack(noisy, references):
+    variance = (noisy * 0 + 1e-4).assign_attrs(units="1")
+    bad = variance.copy()
+    bad[3, 2, 4] = -1e-4
+    lazy = xstxm.fit(noisy.chunk(x=4), references, noise=bad.chunk(x=4)).compute()
+    xr.testing.assert_equal(lazy, xstxm.fit(noisy, references, noise=variance.where(bad > 0)))
+
+
+def test_phase_map__refuses_a_composition_that_only_some_references_have(noisy, references):
+    some = references.assign_coords(composition=("reference", [0.0, np.nan, 1.0], {"units": "1"}))
+    with pytest.raises(ReferenceSpectrumError, match="no composition for 'B': give every reference one"):
+        xstxm.phase_map(noisy, some)
+    with pytest.raises(ReferenceSpectrumError, match="composition has nothing for 'b'"):
+        xstxm.reference_set({"a": ([1, 2], [0, 1]), "b": ([1, 2], [1, 0])}, composition={"a": 0})

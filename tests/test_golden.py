@@ -65,6 +65,19 @@ def test_fit__residual_is_the_known_one(stack, references, i0):
     assert float(fit["residual_rms"].where(iron).median()) == pytest.approx(0.037, abs=0.005)
 
 
+def test_energy_shift__to_references_of_the_same_beamline_is_none(stack, references, i0):
+    od = xstxm.sel_energy(stack.stxm.optical_density(i0), 702, 728)
+    found = od.stxm.estimate_energy_shift(references, broadening="fit", background="linear")
+    shift, jackknife = float(found["energy_shift"]), float(found["energy_shift_jackknife"])
+    assert abs(shift) < 3 * jackknife
+    assert (shift, jackknife) == pytest.approx((0.0275, 0.025), abs=0.005)
+    assert float(found["broadening"]) < 0.1
+    assert float(found["rms_before"]) == pytest.approx(0.0231, abs=0.001)
+    assert 0.99 < float(found["rms_after"] / found["rms_before"]) <= 1
+    moved = xstxm.calibrate_energy(od, 0.35).stxm.estimate_energy_shift(references, background="linear")
+    assert float(moved["energy_shift"]) == pytest.approx(shift + 0.35, abs=1e-5)
+
+
 def test_optical_density__of_the_empty_area_is_zero(stack, i0):
     od = stack.stxm.optical_density(i0)["optical_density"]
     brightest = stack.stxm.estimate_i0()["mask"]

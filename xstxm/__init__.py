@@ -13,6 +13,7 @@ from xstxm.design import design_energies
 from xstxm.dose import distinguishability
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
+from xstxm.energy_shift import estimate_energy_shift
 from xstxm.evaluation import evaluate_energies
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
@@ -56,6 +57,7 @@ __all__ = [
     "distinguishability",
     "edge_map",
     "errors",
+    "estimate_energy_shift",
     "estimate_i0",
     "estimate_shifts",
     "evaluate_energies",

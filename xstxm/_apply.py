@@ -184,13 +184,18 @@ def match_energy(
     low, high = grid[0] - limit, grid[-1] + limit
     outside = (target < low) | (target > high)
     if outside.any() and not extrapolate:
-        raise EnergyRangeError(
-            f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}: "
-            + (
-                "give one that was measured at these energies"
-                if outside.all()
-                else f"use sel_energy({grid[0]:.10g}, {grid[-1]:.10g}) on the stack first"
+        if outside.all():
+            do = "give one that was measured at these energies"
+        else:
+            do = f"use sel_energy({grid[0]:.10g}, {grid[-1]:.10g}) on the stack first"
+        moved = np.sort(target) - grid if target.size == grid.size else np.arange(2.0)
+        if np.ptp(moved) <= limit and not outside.all():
+            do = (
+                f"the same energies moved by {moved[0]:.6g} {unit}. If the stack was calibrated, calibrate {what} alike, or "
+                f"bring the two together before calibrate_energy; else {do}"
             )
+        raise EnergyRangeError(
+            f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}: {do}"
         )
     if outside.any():
         warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)

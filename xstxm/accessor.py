@@ -28,6 +28,7 @@ from xstxm import (
     dose,
     edges,
     energy,
+    energy_shift,
     evaluation,
     features,
     fitting,
@@ -48,6 +49,7 @@ from xstxm import (
 from xstxm import noise as counting_noise
 from xstxm import references as reference_sets
 from xstxm._partition import Choose, ClusterMethod
+from xstxm._references_at import EnergyMove
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import Noise
 from xstxm.alignment import AlignTo, Transform
@@ -488,9 +490,34 @@ class StxmAccessor:
 
     # ---- references and fit
 
-    def with_references(self, references: xr.Dataset) -> xr.Dataset:
+    def with_references(
+        self, references: xr.Dataset, *, energy_shift: EnergyLike | None = None, broadening: EnergyLike | None = None
+    ) -> xr.Dataset:
         """Put reference spectra into the stack, see `xstxm.with_references`."""
-        return reference_sets.with_references(self._obj, references)
+        return reference_sets.with_references(self._obj, references, energy_shift=energy_shift, broadening=broadening)
+
+    def estimate_energy_shift(
+        self,
+        references: xr.Dataset,
+        *,
+        max_shift: EnergyLike = "1 eV",
+        broadening: EnergyMove = 0.0,
+        max_broadening: EnergyLike = "0.5 eV",
+        background: Background = "constant",
+        region: Region | None = None,
+        signal: str = "optical_density",
+    ) -> xr.Dataset:
+        """Find the energy shift between the stack and its references, see `xstxm.estimate_energy_shift`."""
+        return energy_shift.estimate_energy_shift(
+            self._obj,
+            references,
+            max_shift=max_shift,
+            broadening=broadening,
+            max_broadening=max_broadening,
+            background=background,
+            region=region,
+            signal=signal,
+        )
 
     def fit(
         self,
@@ -502,6 +529,9 @@ class StxmAccessor:
         selection: Selection | None = None,
         max_references: int | None = None,
         false_discovery_rate: float = 0.05,
+        energy_shift: EnergyMove | None = None,
+        broadening: EnergyMove | None = None,
+        max_optical_density: float | None = None,
         covariance: bool = False,
         signal: str = "optical_density",
     ) -> xr.Dataset:
@@ -515,6 +545,9 @@ class StxmAccessor:
             selection=selection,
             max_references=max_references,
             false_discovery_rate=false_discovery_rate,
+            energy_shift=energy_shift,
+            broadening=broadening,
+            max_optical_density=max_optical_density,
             covariance=covariance,
             signal=signal,
         )

@@ -241,7 +241,7 @@ def calibrate_energy(
     Raises
     ------
     OptionError
-        `scale` is not above zero; features that repeat each other, fold the axis, or come with a shift; or
+        A shift as long as the axis; `scale` is not above zero; features that repeat each other, fold the axis, or come with a shift; or
         `feature_errors` without features; known energies far from the measured ones, as keV for eV.
     EnergyRangeError
         A feature measured outside the stack.
@@ -280,10 +280,24 @@ def calibrate_energy(
         note(f"{len(features)} features: E' = {line.known:.8g} + {scale:.8g} * (E - {centre:.8g}) {unit}{told}")
     else:
         offset = units.to_magnitude(shift, unit, "shift", spectroscopy=False)
+        _require_shift(offset, shift, energy)
         centre = 0.0 if about is None else units.to_magnitude(about, energy, "about")
     moved = centre + scale * (energy.astype(float) - centre) + offset
     kept = {name: value for name, value in energy.attrs.items() if not str(name).startswith("calibration_")}
     return stack.assign_coords({ENERGY: moved.drop_attrs(deep=False).assign_attrs({**kept, **said})})
+
+
+def _require_shift(offset: float, asked: EnergyLike, energy: xr.DataArray) -> None:
+    """Refuse an energy in place of a difference: a shift as long as the axis, and more than 1 % of the energies."""
+    axis = np.asarray(energy, dtype=float)
+    if axis.size and abs(offset) >= max(np.ptp(axis), 0.01 * np.abs(axis).max()):
+        found = format_range(axis, units.units_of(energy))
+        raise OptionError(
+            "shift",
+            asked,
+            f"it is added to every energy, and is longer than the axis ({found}): give a difference, or "
+            "features={measured: known}",
+        )
 
 
 class _Line(NamedTuple):

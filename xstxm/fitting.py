@@ -11,6 +11,8 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels
 from xstxm._fit_maps import added_probabilities, fit_maps
+from xstxm._references_at import EnergyMove, references_at
+from xstxm._saturation import without_saturated
 from xstxm._selection import significant
 from xstxm._unknowns import TERM, Background, Method, background_spectra, require_determined
 from xstxm.conventions import (
@@ -20,11 +22,13 @@ from xstxm.conventions import (
     annotate,
     density_of,
     pixel_dims,
+    quality_of,
     require_energy,
     require_variable,
     signal_of,
     variance_of,
 )
+from xstxm.energy_shift import move_asked_for
 from xstxm.errors import (
     MissingVariableError,
     NoiseWarning,
@@ -37,7 +41,6 @@ from xstxm.errors import (
 )
 from xstxm.noise import given_variance
 from xstxm.provenance import recorded
-from xstxm.references import references_at
 
 FitNoise: TypeAlias = Literal["residual", "variance"]
 Selection: TypeAlias = Literal["bic", "f-test"]
@@ -59,6 +62,9 @@ def fit(
     selection: Selection | None = None,
     max_references: int | None = None,
     false_discovery_rate: float = 0.05,
+    energy_shift: EnergyMove | None = None,
+    broadening: EnergyMove | None = None,
+    max_optical_density: float | None = None,
     covariance: bool = False,
     signal: str = "optical_density",
 ) -> xr.Dataset:
@@ -91,6 +97,13 @@ def fit(
         Most references of a pixel, with `selection`; by default all.
     false_discovery_rate
         Share of the references found by ``"f-test"`` that are not there (Benjamini and Hochberg).
+    energy_shift, broadening
+        Move the references by so much, and broaden them with a Gaussian of that full width at half maximum; ``"fit"``
+        finds one number for the whole stack first, as `estimate_energy_shift` does with its defaults. The references have
+        to reach beyond the stack accordingly.
+    max_optical_density
+        Energies at which a pixel is thicker than this are left out of its fit: those where a fit of the others says so,
+        as the noise of a single value must not decide.
     covariance
         Add `component_map_covariance` (reference, other_reference, pixel dims): that of the amounts with
         no reference held at its bound.
@@ -103,8 +116,11 @@ def fit(
         `component_map`, `component_map_stderr` (reference, pixel dims) in units of the optical density over
         those of the references, `background` (term, pixel dims), `residual_rms`, `r_factor`, `reduced_chi2`
         (pixel dims), `n_active` (pixel dims), `reference_spectra` (reference, energy) and
-        `background_spectra` (term, energy) as used. Float maps have the dtype of the stack. Lazy, but for the
-        warning, which an array in memory gives at once. ``"f-test"`` needs a pass over the image before that of the fit:
+        `background_spectra` (term, energy) as used. With `energy_shift` or `broadening` both of these numbers and their
+        standard errors, NaN where they were given. With `max_optical_density` also `n_energies` and `quality` (pixel
+        dims): `too_thick` where energies were left out, `poor_fit` where those left do not tell the references apart and the
+        pixel is NaN. Float maps have the dtype of the stack. Lazy, but for the
+        warning, which an array in memory gives at once, and for ``"fit"``, which reads the stack once before. ``"f-test"`` needs a pass over the image before that of the fit:
         dask may hold the optical density of a lazy stack in memory between the two.
 
     Raises
@@ -112,7 +128,7 @@ def fit(
     MissingVariableError
         The Dataset has no such signal, or no references.
     EnergyRangeError
-        References that do not cover the stack, all of them named.
+        References that do not cover the stack, or what their move needs, all of them named.
     ReferenceSpectrumError
         References that cannot be told apart from each other or from the background, or more unknowns than
         the energies determine.
@@ -130,10 +146,13 @@ def fit(
     -----
     NoiseWarning
         The median `reduced_chi2` says that the variance is not that of the data.
+    ConvergenceWarning
+        An energy shift or broadening that is fitted ends at the limit of the search.
 
     Notes
     -----
-    NaN and infinite values, and those with a variance of zero, are left out, pixel by pixel; a pixel with no more usable
+    NaN and infinite values, and those with a variance of zero, are left out, pixel by pixel, and so are those with a
+    variance below zero in a lazy stack, which is an error where it is in memory; a pixel with no more usable
     energies than unknowns is NaN. Standard errors are those of the references in use: one at its bound has 0.
     ``reduced_chi2 = sum(w (od - fit)^2) / (n_energies - n_unknowns)`` is about one where the variance is right; without
     one, the weights being one, it is the residual variance, as in Larch. `residual_rms` and `r_factor` have no weights.
@@ -150,10 +169,17 @@ def fit(
     stack = units.dequantify(stack)
     od = _floating(density_of(stack, signal), signal)
     energy = require_energy(od)
-    spectra = _reference_spectra(stack, references, energy)
+    move = move_asked_for(stack, references, energy_shift, broadening, background, signal)
+    spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)
     require_determined(spectra, terms, method)
+    more = {} if move is None else dict(move.data_vars)
+    if max_optical_density is not None:
+        limit = require_number("max_optical_density", max_optical_density, "an optical density")
+        od, more["n_energies"], more["quality"] = without_saturated(od, spectra, terms, limit, quality_of(stack))
     variance = _variance(stack, od, noise, signal)
+    if max_optical_density is not None and variance is not None:
+        more["n_energies"] = annotate(od.where(variance > 0).count(ENERGY), "n_energies")
     choice = _choice(selection, max_references, spectra.sizes[REFERENCE], method)
     wanted = None
     if selection == "f-test":
@@ -162,7 +188,7 @@ def fit(
     maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"
-    result = _result(maps, od, spectra, terms, weighted=variance is not None)
+    result = _result(maps, od, spectra, terms, weighted=variance is not None).assign(more)
     if variance is not None and not is_lazy(result):
         _compare_noise(result["reduced_chi2"])
     return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
@@ -227,10 +253,13 @@ def _compare_noise(reduced_chi2: xr.DataArray) -> None:
 
 
 def _reference_spectra(
-    stack: xr.DataArray | xr.Dataset, references: xr.Dataset | None, energy: xr.DataArray
+    stack: xr.DataArray | xr.Dataset, references: xr.Dataset | None, energy: xr.DataArray, move: xr.Dataset | None
 ) -> xr.DataArray:
     if references is not None:
-        return references_at(references, energy)
+        if move is None:
+            return references_at(references, energy)
+        shift, width = float(move["energy_shift"]), float(move["broadening"])
+        return references_at(references, energy, energy_shift=shift, broadening=width)
     if not isinstance(stack, xr.Dataset) or "reference_spectra" not in stack:
         found = stack.data_vars if isinstance(stack, xr.Dataset) else [stack.name]
         raise MissingVariableError(

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm._apply import format_range, match_energy
-from xstxm.conventions import ENERGY, REFERENCE, REFERENCE_COORDS, SPECS, annotate, require_energy, require_variable
-from xstxm.errors import EnergyRangeError, IncompatibleUnitsError, ReferenceSpectrumError, SchemaError
-from xstxm.options import get_options
+from xstxm._references_at import references_at, require_absorption, require_unique, require_varying
+from xstxm.conventions import ENERGY, REFERENCE, REFERENCE_COORDS, SPECS, annotate, require_energy
+from xstxm.errors import ReferenceSpectrumError, SchemaError
 from xstxm.provenance import recorded
+from xstxm.units import EnergyLike
 
 Spectrum: TypeAlias = "xr.DataArray | tuple[Sequence[float], Sequence[float]]"
 
@@ -77,7 +77,7 @@ def reference_set(
         raise ReferenceSpectrumError(
             f"no reference spectra given (found: {found}): pass {{'name': (energies, values), ...}}"
         )
-    _require_absorption(units)
+    require_absorption(units)
     names = [str(name) for name in spectra]
     reserved = [name for name in names if name in ("undecided", "no sample")]
     if reserved:
@@ -98,25 +98,8 @@ def reference_set(
         references = references.assign_coords(
             composition=(REFERENCE, np.array(values, dtype=float), {"units": "1", "long_name": label})
         )
-    _require_varying(references["absorption"])
+    require_varying(references["absorption"])
     return references
-
-
-def _require_absorption(unit: str) -> None:
-    """Refuse units that no absorption has."""
-    if not any(_units.same_kind(unit, kind) for kind in ("1", "1/nm", "cm**2/g")):
-        do = "references are in '1' (optical density), '1/nm' or 'cm**2/g'"
-        raise IncompatibleUnitsError("the reference set", unit, "1/nm", do)
-
-
-def require_unique(names: Sequence[str]) -> None:
-    """Refuse names of references that are given twice, in a set or in the files it is read from."""
-    repeated = sorted({name for name in names if list(names).count(name) > 1})
-    if repeated:
-        raise ReferenceSpectrumError(
-            f"reference names given twice: {', '.join(map(repr, repeated))}: give each a name of its own",
-            repeated,
-        )
 
 
 def _as_spectrum(name: str, spectrum: Spectrum, unit: str, energy_units: str) -> xr.DataArray:
@@ -196,118 +179,14 @@ def _labels(names: Sequence[str], **labels: Mapping[str, str] | str | None) -> d
     return coords
 
 
-def _require_varying(absorption: xr.DataArray) -> None:
-    if absorption.sizes[ENERGY] < 2:
-        return
-    values = np.asarray(absorption.transpose(REFERENCE, ENERGY))
-    spread = np.fmax.reduce(values, axis=1) - np.fmin.reduce(values, axis=1)
-    flat = [str(name) for name in np.asarray(absorption[REFERENCE])[spread == 0]]
-    if flat:
-        raise ReferenceSpectrumError(
-            f"references {', '.join(map(repr, flat))} are constant over energy: a constant belongs in "
-            "background='constant', not among the references",
-            flat,
-        )
-
-
-def references_at(references: xr.Dataset, energy: xr.DataArray, *, extrapolate: bool = False) -> xr.DataArray:
-    """Return the references at the energies of a stack, interpolated linearly, never beyond their data.
-
-    Parameters
-    ----------
-    references
-        A reference set with `absorption` (reference, energy).
-    energy
-        Energy coordinate of the stack.
-    extrapolate
-        Hold end values beyond the data, with a warning, where refusing is the default.
-
-    Returns
-    -------
-    DataArray
-        `reference_spectra` (reference, energy) with the coordinates of the references. Eager.
-
-    Raises
-    ------
-    ReferenceSpectrumError
-        Names given twice, or a reference without data or constant over the stack's energies.
-    EnergyRangeError
-        References that do not cover the stack, all of them named.
-
-    Examples
-    --------
-    >>> import xstxm
-    >>> refs = xstxm.testing.simulate_references()
-    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
-    >>> xstxm.references.references_at(refs, stack.energy).dims
-    ('reference', 'energy')
-    """
-    if not isinstance(references, xr.Dataset):
-        raise SchemaError(
-            f"the references are a {type(references).__name__}: pass a reference set, see xstxm.read_references"
-        )
-    absorption = _units.dequantify(
-        require_variable(references, "absorption", "build the set with xstxm.reference_set or xstxm.read_references")
-    )
-    if set(absorption.dims) != {REFERENCE, ENERGY}:
-        raise SchemaError(f"absorption has dims {absorption.dims}, wanted ('reference', 'energy')")
-    if REFERENCE not in absorption.coords:
-        raise SchemaError("the references have no names: assign_coords(reference=[...]) first")
-    absorption = absorption.transpose(REFERENCE, ENERGY)
-    names = [str(name) for name in np.asarray(absorption[REFERENCE])]
-    require_unique(names)
-    require_energy(absorption)
-    _require_absorption(_units.units_of(absorption, "the reference set"))
-    finite = np.isfinite(np.asarray(absorption))
-    broken = [name for name, row in zip(names, np.asarray(absorption), strict=True) if np.isinf(row).any()]
-    if broken:
-        raise ReferenceSpectrumError(
-            f"references {', '.join(map(repr, broken))} hold infinite values: repair them", broken
-        )
-    empty = [name for name, row in zip(names, finite, strict=True) if not row.any()]
-    if empty:
-        raise ReferenceSpectrumError(f"references {', '.join(map(repr, empty))} hold no finite values", empty)
-    if not extrapolate:
-        _require_coverage(names, finite, absorption[ENERGY], energy)
-    plain = absorption.reset_coords(drop=True)
-    kept = [(slice(None), np.arange(plain.sizes[ENERGY]))]
-    if not finite.all():  # each on its own range
-        kept = [(slice(k, k + 1), np.flatnonzero(row)) for k, row in enumerate(finite)]
-    parts = [plain.isel({REFERENCE: rows, ENERGY: columns}) for rows, columns in kept]
-    matched = [match_energy(part, energy, what="the references", extrapolate=extrapolate) for part in parts]
-    spectra = matched[0] if len(matched) == 1 else xr.concat(matched, dim=REFERENCE)
-    along = {name: coord for name, coord in absorption.coords.items() if coord.dims == (REFERENCE,)}
-    spectra = spectra.assign_coords({**along, ENERGY: energy.variable})
-    spectra = annotate(spectra, "reference_spectra", units=_units.units_of(absorption, "the reference set"))
-    _require_varying(spectra)
-    return spectra
-
-
-def _require_coverage(names: Sequence[str], finite: np.ndarray, axis: xr.DataArray, energy: xr.DataArray) -> None:
-    """Raise one error for all references that end before the stack does."""
-    unit = _units.units_of(energy)
-    stack = np.asarray(energy, dtype=float)
-    slack = get_options().energy_tolerance * _units.factor("eV", unit)
-    grid = np.asarray(_units.to_units(axis.astype(float), unit))
-    ends = {name: (grid[row].min(), grid[row].max()) for name, row in zip(names, finite, strict=True)}
-    short = {
-        name: (low, high)
-        for name, (low, high) in ends.items()
-        if low > stack.min() + slack or high < stack.max() - slack
-    }
-    if not short:
-        return
-    low, high = max(low for low, _ in ends.values()), min(high for _, high in ends.values())
-    covered = ", ".join(f"{name!r} {format_range(np.array(limits), unit)}" for name, limits in short.items())
-    if low > stack.max() or high < stack.min() or low >= high:
-        do = "no energy is common to all: check the energy units, or take references measured there"
-    else:
-        do = f'use sel_energy("{low:g} {unit}", "{high:g} {unit}") first'
-    raise EnergyRangeError(f"references cover {covered}, the stack {format_range(stack, unit)}: {do}")
-
-
 @recorded
-def with_references(stack: xr.Dataset, references: xr.Dataset) -> xr.Dataset:
+def with_references(
+    stack: xr.Dataset,
+    references: xr.Dataset,
+    *,
+    energy_shift: EnergyLike | None = None,
+    broadening: EnergyLike | None = None,
+) -> xr.Dataset:
     """Put reference spectra into a stack, at its energies, so that later verbs find them there.
 
     Parameters
@@ -316,6 +195,9 @@ def with_references(stack: xr.Dataset, references: xr.Dataset) -> xr.Dataset:
         A stack.
     references
         A reference set, see `reference_set`; interpolated onto the stack's energies, never beyond.
+    energy_shift, broadening
+        Move the references by so much, and broaden them with a Gaussian of that full width at half maximum, so that
+        they are as if measured with the stack, see `estimate_energy_shift`.
 
     Returns
     -------
@@ -341,7 +223,7 @@ def with_references(stack: xr.Dataset, references: xr.Dataset) -> xr.Dataset:
     if not isinstance(stack, xr.Dataset):
         raise SchemaError("references go into a Dataset: call .to_dataset(name='optical_density') first")
     stack = _units.dequantify(stack)
-    spectra = references_at(references, require_energy(stack))
+    spectra = references_at(references, require_energy(stack), energy_shift=energy_shift, broadening=broadening)
     stack = stack.drop_vars(["reference_spectra", *REFERENCE_COORDS], errors="ignore")
     others = [str(name) for name, variable in stack.data_vars.items() if REFERENCE in variable.dims]
     if not others:
