@@ -1,14 +1,15 @@
 """Time `xstxm.fit` against a loop over `scipy.optimize.nnls` and against reading the stack once, in turn within one process.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/bench_fit.py --size S --references 3 5 8 12 16
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/bench_fit.py --size S --references 3 5 8 12 16 --weights
 
 prints medians of the ratios of neighbouring runs, which survive a busy machine; the loop runs on a sample of
-the pixels and is scaled up. `asv run` times the same cases by themselves.
+the pixels and is scaled up. With `--weights` every value has a variance, and the loop weights the rows of each pixel. `asv run` times the same cases by themselves.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import platform
 import time
@@ -49,19 +50,34 @@ def make_case(
     return xr.DataArray(od, dims=("energy", "y", "x"), coords={"energy": axis}, attrs={"units": "1"}), references
 
 
-def scipy_loop(od: xr.DataArray, references: xr.Dataset, background: str) -> Callable[[], None]:
+def scipy_loop(
+    od: xr.DataArray, references: xr.Dataset, background: str, variance: xr.DataArray | None = None
+) -> Callable[[], None]:
     """Return a loop over the sample, its data laid out for scipy beforehand; a free constant is two columns."""
     spectra = references["absorption"].values
     ones = np.ones((1, spectra.shape[1]))
     design = np.concatenate([spectra, ones, -ones] if background == "constant" else [spectra]).T.copy()
-    flat = od.values.reshape(od.sizes["energy"], -1)
-    sample = flat[:, :: max(1, flat.shape[1] // SAMPLE)][:, :SAMPLE].T.astype(float).copy()
+    sample = sample_of(od)
 
     def loop() -> None:
         for spectrum in sample:
             nnls(design, spectrum)
 
-    return loop
+    if variance is None:
+        return loop
+    roots = 1 / np.sqrt(sample_of(variance))
+
+    def weighted_loop() -> None:
+        for spectrum, root in zip(sample, roots, strict=True):
+            nnls(design * root[:, None], spectrum * root)
+
+    return weighted_loop
+
+
+def sample_of(stack: xr.DataArray) -> np.ndarray:
+    """Return some spectra (pixel, energy), float64."""
+    flat = stack.values.reshape(stack.sizes["energy"], -1)
+    return flat[:, :: max(1, flat.shape[1] // SAMPLE)][:, :SAMPLE].T.astype(float).copy()
 
 
 @numba.njit(fastmath=True)
@@ -79,14 +95,14 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(size: str, rounds: int, threads: int, n_references: int) -> None:
+def compare(size: str, rounds: int, threads: int, n_references: int, weights: bool) -> None:
     od, references = make_case(size, n_references=n_references)
     n_pixels = od.size // od.sizes["energy"]
     counts = (4000 * np.exp(-od)).assign_attrs(units="count")
     i0 = xr.full_like(od.energy, 4000.0).rename("i0").assign_attrs(units="count")
     print(
         f"{size}: {' x '.join(map(str, od.shape))} {od.dtype}, {n_references} references, {threads} thread(s)\n"
-        f"{'method':8}{'background':12}{'from':8}{'fit s':>8}{'ns/pixel':>10}{'reads':>8}{'scipy us/pixel':>16}{'ratio':>8}"
+        f"{'method':8}{'background':12}{'from':9}{'fit s':>8}{'ns/pixel':>10}{'reads':>8}{'scipy us/pixel':>16}{'ratio':>8}"
         f"{'lowest':>8}{'highest':>9}"
     )
     with xstxm.set_options(num_threads=threads):
@@ -99,7 +115,15 @@ def compare(size: str, rounds: int, threads: int, n_references: int) -> None:
                     xstxm.optical_density(counts, i0), references, **options
                 )
             for source, call in calls.items():
-                report(method, background, source, call, loop, od.values.reshape(-1), rounds, threads, n_pixels)
+                report(method, background, source, call, loop, [od], rounds, threads, n_pixels)
+        if weights:
+            variance = (0.016**2 * np.exp(0.5 * od)).assign_attrs(units="1")
+            stack = xr.Dataset({"optical_density": od, "optical_density_variance": variance})
+            of_energies = variance.mean(("y", "x")).assign_attrs(units="1")
+            loop = scipy_loop(od, references, "constant", variance)
+            for source, noise, arrays in (("each", None, [od, variance]), ("energies", of_energies, [od])):
+                fit = functools.partial(xstxm.fit, stack, references, noise=noise)
+                report("nnls", "constant", source, fit, loop, arrays, rounds, threads, n_pixels)
 
 
 def report(
@@ -108,18 +132,23 @@ def report(
     source: str,
     call: Callable[[], object],
     loop: Callable[[], None],
-    flat: np.ndarray,
+    arrays: list[xr.DataArray],
     rounds: int,
     threads: int,
     n_pixels: int,
 ) -> None:
-    """Time a call, the loop and a read in turn, and print a line."""
-    call(), read_once(flat)
-    times = [(seconds(call), seconds(lambda: read_once(flat)), seconds(loop)) for _ in range(rounds)]
+    """Time a call, the loop and a read of the arrays in turn, and print a line."""
+
+    def read() -> None:
+        for array in arrays:
+            read_once(array.values.reshape(-1))
+
+    call(), read()
+    times = [(seconds(call), seconds(read), seconds(loop)) for _ in range(rounds)]
     ours, read, theirs = np.array(times).T
     ratios = theirs * n_pixels / SAMPLE / threads / ours
     print(
-        f"{method:8}{background:12}{source:8}{np.median(ours):8.3f}{np.median(ours) / n_pixels * 1e9:10.0f}"
+        f"{method:8}{background:12}{source:9}{np.median(ours):8.3f}{np.median(ours) / n_pixels * 1e9:10.0f}"
         f"{np.median(ours / read):8.1f}{np.median(theirs) / SAMPLE * 1e6:16.2f}{np.median(ratios):8.0f}"
         f"{ratios.min():8.0f}{ratios.max():9.0f}"
     )
@@ -170,11 +199,12 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="S")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--weights", action="store_true")
     parser.add_argument("--references", type=int, nargs="+", default=[5])
     given = parser.parse_args()
     print(facts())
     for n_references in given.references:
-        compare(given.size, given.rounds, given.threads, n_references)
+        compare(given.size, given.rounds, given.threads, n_references, given.weights)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +228,66 @@ def test_tables__agree_with_the_solver_that_needs_none(method, monkeypatch):
     fit_plan._plan.cache_clear()
     for one, other in zip(with_tables, without, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
+
+
+SINGLY = """
+import numpy as np
+from test_kernels import background, mixtures, spectra
+from xstxm._kernels import block_fit
+from xstxm._kernels.linear_fit import fit_pixels
+
+def never(method, a, small):
+    a.wrong[:] = 1
+
+a, b = spectra(13, 20), background(1, 20)
+od = mixtures(a, b, 5)
+expected = fit_pixels(od, a, b, method="METHOD")
+block_fit.solve_block = never
+found = fit_pixels(od, a, b, method="METHOD")
+for one, other in zip(expected, found, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+assert (expected.amount == 0).any()
+"""
+
+
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
+def test_pixels_that_find_no_end__are_solved_one_by_one(method):
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": paths}  # compiled code cannot be patched
+    call = [sys.executable, "-W", "ignore", "-c", SINGLY.replace("METHOD", method)]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_kernels__compiled_by_two_processes_at_once_do_not_mix(tmp_path):
+    """Of float32 and float64, into one empty folder; then both are read back by a third process."""
+    a, b = spectra(3), background(1, 60)
+    od = mixtures(a, b, 300)
+    np.savez(tmp_path / "case.npz", a=a, b=b, od=od)
+    code = """
+import sys
+import numpy as np
+from xstxm._kernels.linear_fit import fit_pixels
+case = np.load("case.npz")
+for dtype in sys.argv[2:]:
+    amount = fit_pixels(case["od"].astype(dtype), case["a"], case["b"], method="lstsq").amount
+    np.save(f"{sys.argv[1]} {dtype}.npy", amount)
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def start(*arguments):
+        return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=tmp_path, env=environment)
+
+    both = [start("first", "float32"), start("first", "float64")]
+    assert [process.wait() for process in both] == [0, 0]
+    assert start("second", "float32", "float64").wait() == 0
+    for time in ("first", "second"):
+        for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-12)):
+            expected = fit_pixels(od.astype(dtype), a, b, method="lstsq").amount
+            found = np.load(tmp_path / f"{time} {dtype}.npy")
+            assert found.dtype == dtype
+            np.testing.assert_allclose(found, expected, atol=tolerance)
 
 
 WEIGHTED = [

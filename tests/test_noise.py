@@ -225,6 +225,39 @@ def test_fit__a_constant_variance_changes_errors_only(stack):
 
 
 @pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
+def test_fit__a_variance_of_the_energies_alone_equals_the_same_in_every_pixel(stack, method, monkeypatch):
+    od = xstxm.optical_density(stack.astype("float64"), noise="residual")
+    od["optical_density"][7, 2, 3] = np.nan
+    profile = xr.DataArray(1e-3 * np.geomspace(0.2, 5, ENERGY.size), dims="energy", attrs={"units": "1"})
+    everywhere = profile.broadcast_like(od["optical_density"]).transpose("energy", "y", "x").copy()
+    options = {"method": method, "covariance": True}
+    slow = xstxm.fit(od, references(), noise=everywhere, **options)
+    monkeypatch.setattr("xstxm._kernels.weighted_fit.fit_weighted", None)  # not needed for one matrix
+    quick = xstxm.fit(od, references(), noise=profile, **options)
+    for name, expected in slow.data_vars.items():
+        np.testing.assert_allclose(quick[name], expected, rtol=1e-7, atol=1e-10, err_msg=str(name))
+    lazy = xstxm.fit(od.chunk(y=5), references(), noise=profile, **options)
+    for name, expected in quick.data_vars.items():
+        np.testing.assert_array_equal(lazy[name].compute(), expected, err_msg=str(name))
+
+
+@pytest.mark.parametrize("along", ["energy", "y", "nothing"])
+def test_fit__a_variance_along_some_dimensions_equals_the_whole_one(stack, along):
+    od = xstxm.optical_density(stack.astype("float64"), noise="residual")
+    whole = xr.full_like(od["optical_density"], 1e-3).assign_attrs(units="1")
+    if along == "energy":  # an energy that cannot be used
+        whole = whole.where(np.arange(ENERGY.size) != 9, 0)
+    if along == "y":
+        whole = whole * (1 + od["y"].drop_attrs()).assign_attrs(units="1")
+    part = whole.isel({dim: 0 for dim in whole.dims if dim != along}, drop=True).assign_attrs(units="1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoiseWarning)
+        full, fit = (xstxm.fit(od, references(), noise=noise) for noise in (whole.assign_attrs(units="1"), part))
+    for name, expected in full.data_vars.items():
+        np.testing.assert_allclose(fit[name], expected, rtol=1e-7, atol=1e-10, err_msg=str(name))
+
+
+@pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
 def test_fit__with_weights_is_the_same_with_dask_and_lazy(stack, method):
     od = weighted(stack, "float32")
     eager = xstxm.fit(od, references(), method=method)

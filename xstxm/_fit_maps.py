@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm._apply import is_lazy, over_energy, pixels_last
 from xstxm._selection import step_probabilities
 from xstxm._unknowns import TERM, Method
-from xstxm.conventions import OTHER_REFERENCE, REFERENCE
+from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE
 from xstxm.options import get_options
 
 
@@ -25,7 +25,12 @@ def fit_maps(
     most: int = 0,
     wanted: xr.DataArray | None = None,
 ) -> tuple[xr.DataArray, ...]:
-    """Return amounts, stderr, background, RMS, R-factor, chi-square and references in use of every pixel. Lazy."""
+    """Return amounts, stderr, background, RMS, R-factor, chi-square and references in use of every pixel. Lazy.
+
+    A variance that is the same in all pixels makes weights of the energies, which cost nothing.
+    """
+    weights = None if variance is None or most else _weights_of_energies(variance, od.sizes[ENERGY])
+    whole = None if variance is None or weights is not None else variance.broadcast_like(od).transpose(*od.dims)
     n_references = spectra.sizes[REFERENCE]
     native = od.dtype.newbyteorder("=")
     dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], [], [], [], []]
@@ -39,7 +44,7 @@ def fit_maps(
         )
     return over_energy(
         _fit_block,
-        *(item for item in (od, variance, wanted) if item is not None),
+        *(item for item in (od, whole, wanted) if item is not None),
         verb="fit",
         output_dims=dims,
         output_sizes=sizes,
@@ -49,7 +54,8 @@ def fit_maps(
             "terms": np.asarray(terms),
             "method": method,
             "covariance": covariance,
-            "weighted": variance is not None,
+            "weights": weights,
+            "weighted": whole is not None,
             "most": most,
             # dask runs blocks side by side already
             "threads": 1 if is_lazy(od) else get_options().num_threads,
@@ -64,6 +70,7 @@ def _fit_block(
     terms: np.ndarray,
     method: Method,
     covariance: bool,
+    weights: np.ndarray | None,
     weighted: bool,
     most: int,
     threads: int,
@@ -82,8 +89,9 @@ def _fit_block(
         maps = fit_weighted(*data, references, terms, most=most, known=weighted, wanted=wanted, **options)
         chi2 = maps.chi2
     else:
-        maps = fit_pixels(pixels_last(od), references, terms, **options)
-        chi2 = maps.rss
+        known = {"weights": weights, "known_noise": weights is not None}
+        maps = fit_pixels(pixels_last(od), references, terms, **known, **options)
+        chi2 = maps.chi2
     n_free = maps.n_active + (len(terms) - (method == "fcls"))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistics = (
@@ -98,6 +106,19 @@ def _fit_block(
     arrays = [maps.amount, maps.stderr, maps.background, *statistics, maps.n_active]
     arrays += [maps.covariance] if covariance else []
     return tuple(_pixels_first(array, shape) for array in arrays)
+
+
+def _weights_of_energies(variance: xr.DataArray, n_energies: int) -> np.ndarray | None:
+    """Return one over a variance that depends on the energy only; None for any other, or where it leaves energies out.
+
+    Eager on an array in memory.
+    """
+    if {*variance.dims} - {ENERGY} or is_lazy(variance):
+        return None
+    values = np.broadcast_to(np.asarray(variance, dtype=float), n_energies)
+    with np.errstate(divide="ignore"):
+        weights = 1 / values
+    return weights if (np.isfinite(weights) & (weights > 0)).all() else None
 
 
 def _pixels_first(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -116,7 +137,7 @@ def added_probabilities(
     """Return the probability that the k-th reference of a pixel only fits noise, k along `reference`. Lazy."""
     found = over_energy(
         _probabilities_block,
-        *([od] if variance is None else [od, variance]),
+        *([od] if variance is None else [od, variance.broadcast_like(od).transpose(*od.dims)]),
         verb="fit",
         output_dims=[[REFERENCE]],
         output_sizes={REFERENCE: most},

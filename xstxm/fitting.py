@@ -207,7 +207,7 @@ def _variance(
 ) -> xr.DataArray | None:
     """Return the variance that values are weighted by, None for alike weights."""
     if isinstance(noise, xr.DataArray):
-        return given_variance(noise, od)
+        return given_variance(noise, od, whole=False)
     if noise is not None:
         check_choice("noise", noise, FitNoise)
     held = None if noise == "residual" else variance_of(stack, signal)
@@ -216,7 +216,7 @@ def _variance(
         raise MissingVariableError(
             f"{signal}_variance", found, "call .stxm.optical_density(noise='poisson') first, or pass noise=<array>"
         )
-    return held if held is None else given_variance(held, od, f"{signal}_variance")
+    return held if held is None else given_variance(held, od, f"{signal}_variance", whole=False)
 
 
 def _choice(selection: Selection | None, max_references: int | None, n: int, method: Method) -> int:

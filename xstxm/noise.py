@@ -138,8 +138,12 @@ def _warn_not_raw(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> Non
         )
 
 
-def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "the variance") -> xr.DataArray:
+def given_variance(
+    variance: xr.DataArray, values: xr.DataArray, what: str = "the variance", *, whole: bool = True
+) -> xr.DataArray:
     """Return a variance on the pixels and at the energies of what it belongs to, in the square of its units.
+
+    Along all dimensions of the values, or with `whole` False along its own.
 
     Raises
     ------
@@ -162,5 +166,6 @@ def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "th
             raise OptionError("noise", f"an array down to {least:g}", "a variance is not below zero")
     dtype = as_float(values).dtype
     placed = placed.astype(dtype, copy=False)
-    whole = placed if {*placed.dims} == {*values.dims} else placed.drop_attrs(deep=False).broadcast_like(values)
-    return whole.transpose(*values.dims)
+    if whole and {*placed.dims} != {*values.dims}:
+        placed = placed.drop_attrs(deep=False).broadcast_like(values)
+    return placed.transpose(*(dim for dim in values.dims if dim in placed.dims))

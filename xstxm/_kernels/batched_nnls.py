@@ -3,9 +3,10 @@
 Minimises ``x'Hx / 2 - h'x`` with x free, x >= 0, or x >= 0 and sum(x) = 1. A support is a mask of ones and zeros; with the
 rows and columns off the support replaced by those of the identity, all pixels factorise matrices of one size, whatever
 their supports. Those that break the optimality conditions change sides, all at once while their number falls, then one
-at a time (Murty's rule). No pixel sees another. Everything is float64.
+at a time (Murty's rule). Most pixels are right at once or after one exchange: those that are not go on among themselves,
+gathered into a smaller room. No pixel sees another, so none depends on its place. Everything is float64.
 
-Index letters: i, j, k reference, p pixel.
+Index letters: i, j, k reference, p pixel, q pixel in the smaller room.
 """
 
 from __future__ import annotations
@@ -15,38 +16,45 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.block_fit import FAST
-from xstxm._kernels.fit_plan import FCLS, LSTSQ
+from xstxm._kernels.chunk_loops import FAST
+from xstxm._kernels.fit_plan import FCLS, LSTSQ, NNLS
 from xstxm._kernels.small_nnls import INNER
 
 TOLERANCE = 1e-12
 """Amount or slope below zero, relative to the largest, that is rounding."""
 GRACE = 3
 """Rounds without progress before references change sides one by one."""
+DOUBTFUL = 1e-10
+"""Part of a diagonal element that is left by elimination, below which the matrix is too nearly singular to be trusted."""
+GATHERED = 64
+"""Pixels of the smaller room."""
 
 
 class Problems(NamedTuple):
     """Problems of one block and their solutions."""
 
     matrix: np.ndarray
-    """(i, j, p), unit diagonal but for a fixed sum."""
+    """(i, j, p) lower triangle, diagonals of like size."""
     right: np.ndarray
     amount: np.ndarray
     mask: np.ndarray
     """(i, p) 1 for references in use, 0 at the bound."""
     factor: np.ndarray
-    """(i, j, p) Cholesky factor of the masked matrix, the inverse of its diagonal on the diagonal."""
+    """(i, j, p) of the masked matrix L D L': L below, L D above, the inverse of D on the diagonal."""
     ones: np.ndarray
     """(i, p) the solution for ones on the right, which a fixed sum takes."""
     variance: np.ndarray
     slope: np.ndarray
     wrong: np.ndarray
+    """(p) references on the wrong side; at the end, above zero where no solution was found that can be trusted."""
     fewest: np.ndarray
     grace: np.ndarray
     shared: np.ndarray
     """(p) what all slopes have in common where the sum is fixed."""
     size: np.ndarray
     """(2, p) largest amount and right side."""
+    doubt: np.ndarray
+    """(p) above zero where the matrix is too nearly singular to be trusted."""
     total: np.ndarray
     work: np.ndarray
 
@@ -71,133 +79,136 @@ def problems(n, n_pixels):
         np.zeros((2, n_pixels)),
         np.zeros(n_pixels),
         np.zeros(n_pixels),
+        np.zeros(n_pixels),
     )
 
 
 @njit(**FAST)
-def cholesky(lower):
-    """Factorise matrices (i, j, p) in place, lower triangle only; the inverse of its diagonal on the diagonal.
+def factorise(a, limit, before, doubt, lanes):
+    """Factorise matrices (i, j, p) in place, L D L': L below, L D above, the inverse of D on the diagonal.
 
-    NaN where a matrix is not positive definite.
+    Adds to `doubt` (p) where elimination leaves of a diagonal element less than the part `limit`; `before` (p) is scratch.
     """
-    n, n_pixels = lower.shape[0], lower.shape[2]
+    n = a.shape[0]
     for j in range(n):
-        pivot = lower[j, j]
-        for k in range(j):
-            f = lower[j, k]
-            for p in range(n_pixels):
-                pivot[p] -= f[p] * f[p]
-        for p in range(n_pixels):
-            pivot[p] = 1.0 / np.sqrt(pivot[p])
-        for i in range(j + 1, n):
-            row = lower[i, j]
+        diagonal = a[j, j]
+        before[:] = diagonal
+        for i in range(j, n):
+            row = a[i, j]
             for k in range(j):
-                f, g = lower[i, k], lower[j, k]
-                for p in range(n_pixels):
+                f, g = a[k, i], a[j, k]
+                for p in range(lanes):
                     row[p] -= f[p] * g[p]
-            for p in range(n_pixels):
-                row[p] *= pivot[p]
+        for p in range(lanes):
+            doubt[p] += 1.0 if diagonal[p] <= limit * before[p] else 0.0
+            diagonal[p] = 1.0 / diagonal[p]
+        for i in range(j + 1, n):
+            row, above = a[i, j], a[j, i]
+            for p in range(lanes):
+                above[p] = row[p]
+                row[p] *= diagonal[p]
 
 
 @njit(**FAST)
-def _factorise(a):
+def _factorise_masked(a, lanes):
     """Fill the factor of the masked matrices."""
-    n, n_pixels = a.mask.shape
+    n = a.mask.shape[0]
     for i in range(n):
-        for j in range(i + 1):
+        for j in range(i):
             mi, mj, full, out = a.mask[i], a.mask[j], a.matrix[i, j], a.factor[i, j]
-            for p in range(n_pixels):
+            for p in range(lanes):
                 out[p] = mi[p] * mj[p] * full[p]
-        out = a.factor[i, i]
-        for p in range(n_pixels):
-            out[p] += 1.0 - a.mask[i, p]
-    cholesky(a.factor)
+        mi, full, out = a.mask[i], a.matrix[i, i], a.factor[i, i]
+        for p in range(lanes):
+            out[p] = mi[p] * full[p] + (1.0 - mi[p])
+    a.doubt[:] = 0.0
+    factorise(a.factor, DOUBTFUL, a.work, a.doubt, lanes)
 
 
 @njit(**FAST)
-def _substitute(a, x):
+def _substitute(factor, x, lanes):
     """Solve for a right side x (i, p) in place, forwards and back."""
-    n, n_pixels = a.mask.shape
+    n = x.shape[0]
     for i in range(n):
+        row = x[i]
         for k in range(i):
-            f = a.factor[i, k]
-            for p in range(n_pixels):
-                x[i, p] -= f[p] * x[k, p]
-        f = a.factor[i, i]
-        for p in range(n_pixels):
-            x[i, p] *= f[p]
+            f, g = factor[i, k], x[k]
+            for p in range(lanes):
+                row[p] -= f[p] * g[p]
     for i in range(n - 1, -1, -1):
+        f, row = factor[i, i], x[i]
+        for p in range(lanes):
+            row[p] *= f[p]
         for k in range(i + 1, n):
-            f = a.factor[k, i]
-            for p in range(n_pixels):
-                x[i, p] -= f[p] * x[k, p]
-        f = a.factor[i, i]
-        for p in range(n_pixels):
-            x[i, p] *= f[p]
+            f, g = factor[k, i], x[k]
+            for p in range(lanes):
+                row[p] -= f[p] * g[p]
 
 
 @njit(**FAST)
-def solve_supports(a, fixed_sum):
+def solve_supports(a, fixed_sum, lanes):
     """Fill the amounts of the present supports."""
-    n, n_pixels = a.mask.shape
-    _factorise(a)
+    n = a.mask.shape[0]
+    _factorise_masked(a, lanes)
     a.shared[:] = 0.0
     for i in range(n):
-        for p in range(n_pixels):
-            a.amount[i, p] = a.mask[i, p] * a.right[i, p]
-    _substitute(a, a.amount)
+        mask, right, amount = a.mask[i], a.right[i], a.amount[i]
+        for p in range(lanes):
+            amount[p] = mask[p] * right[p]
+    _substitute(a.factor, a.amount, lanes)
     if not fixed_sum:
         return
-    total, part = a.total, a.work
+    total, part, shared = a.total, a.work, a.shared
     total[:] = 0.0
     part[:] = 0.0
+    a.ones[:] = a.mask
+    _substitute(a.factor, a.ones, lanes)
     for i in range(n):
-        for p in range(n_pixels):
-            a.ones[i, p] = a.mask[i, p]
-    _substitute(a, a.ones)
+        amount, one = a.amount[i], a.ones[i]
+        for p in range(lanes):
+            total[p] += amount[p]
+            part[p] += one[p]
+    for p in range(lanes):
+        shared[p] = (1.0 - total[p]) / part[p]
     for i in range(n):
-        for p in range(n_pixels):
-            total[p] += a.amount[i, p]
-            part[p] += a.ones[i, p]
-    for p in range(n_pixels):
-        a.shared[p] = (1.0 - total[p]) / part[p]
-    for i in range(n):
-        for p in range(n_pixels):
-            a.amount[i, p] += a.shared[p] * a.ones[i, p]
+        amount, one = a.amount[i], a.ones[i]
+        for p in range(lanes):
+            amount[p] += shared[p] * one[p]
 
 
 @njit(**FAST)
-def _judge(a):
+def _judge(a, lanes):
     """Fill the slopes, and how many references of each pixel are on the wrong side."""
-    n, n_pixels = a.mask.shape
-    largest, steepest = a.size[0], a.size[1]
+    n = a.mask.shape[0]
+    largest, steepest, shared, wrong = a.size[0], a.size[1], a.shared, a.wrong
     largest[:] = 0.0
     steepest[:] = 0.0
-    a.wrong[:] = 0
+    wrong[:] = 0
     for i in range(n):
-        slope = a.slope[i]
-        for p in range(n_pixels):
-            slope[p] = -a.right[i, p] - a.shared[p]
-            largest[p] = max(largest[p], abs(a.amount[i, p]))
-            steepest[p] = max(steepest[p], abs(a.right[i, p]) + abs(a.shared[p]))
+        slope, right, amount = a.slope[i], a.right[i], a.amount[i]
+        for p in range(lanes):
+            slope[p] = -right[p] - shared[p]
+            largest[p] = max(largest[p], abs(amount[p]))
+            steepest[p] = max(steepest[p], abs(right[p]) + abs(shared[p]))
         for j in range(n):
-            full = a.matrix[i, j]
-            for p in range(n_pixels):
-                slope[p] += full[p] * a.amount[j, p]
+            full, other = a.matrix[max(i, j), min(i, j)], a.amount[j]
+            for p in range(lanes):
+                slope[p] += full[p] * other[p]
     for i in range(n):
-        for p in range(n_pixels):
-            low = a.mask[i, p] * (a.amount[i, p] + TOLERANCE * largest[p])
-            low += (1.0 - a.mask[i, p]) * (a.slope[i, p] + TOLERANCE * steepest[p])
-            a.slope[i, p] = low
-            a.wrong[p] += 1 if low < 0 else 0
+        slope, mask, amount = a.slope[i], a.mask[i], a.amount[i]
+        for p in range(lanes):
+            low = mask[p] * (amount[p] + TOLERANCE * largest[p])
+            low += (1.0 - mask[p]) * (slope[p] + TOLERANCE * steepest[p])
+            slope[p] = low
+            wrong[p] += 1 if low < 0 else 0
 
 
 @njit(**INNER)
-def _exchange(a):
+def _exchange(a, lanes):
     """Let references change sides; return how many pixels had such."""
-    n, n_pixels = a.mask.shape
+    n = a.mask.shape[0]
     open_ = 0
-    for p in range(n_pixels):
+    for p in range(lanes):
         if a.wrong[p] == 0:
             continue
         open_ += 1
@@ -215,23 +226,70 @@ def _exchange(a):
 
 
 @njit(**INNER)
-def solve_block(method, a):
-    """Solve the problems from the supports in `mask`; pixels that found no end have `wrong` above zero."""
+def _gather(a, pixels, small):
+    """Copy the problems of some pixels into the smaller room, references that were on the wrong side exchanged."""
     n = a.mask.shape[0]
-    a.fewest[:] = n + 1
+    for i in range(n):
+        for j in range(i + 1):
+            full, out = a.matrix[i, j], small.matrix[i, j]
+            for q in range(pixels.size):
+                out[q] = full[pixels[q]]
+        for q in range(pixels.size):
+            p = pixels[q]
+            small.right[i, q] = a.right[i, p]
+            small.mask[i, q] = 1.0 - a.mask[i, p] if a.slope[i, p] < 0 else a.mask[i, p]
+
+
+@njit(**INNER)
+def _scatter(small, pixels, a):
+    """Copy the solutions back."""
+    n = a.mask.shape[0]
+    for q in range(pixels.size):
+        p = pixels[q]
+        a.wrong[p], a.doubt[p], a.shared[p] = small.wrong[q], small.doubt[q], small.shared[q]
+    for i in range(n):
+        for q in range(pixels.size):
+            p = pixels[q]
+            a.amount[i, p], a.mask[i, p], a.ones[i, p] = small.amount[i, q], small.mask[i, q], small.ones[i, q]
+        for j in range(i + 1):
+            factor, out = small.factor[i, j], a.factor[i, j]
+            for q in range(pixels.size):
+                out[pixels[q]] = factor[q]
+
+
+@njit(**INNER)
+def _finish(a, fixed_sum, lanes):
+    """Exchange references until all pixels are right, or for long enough to tell that some never will be."""
+    a.fewest[:] = a.mask.shape[0] + 1
     a.grace[:] = GRACE
-    if method == LSTSQ:
-        a.mask[:] = 1.0
-    solve_supports(a, method == FCLS)
-    a.wrong[:] = 0
-    if method == LSTSQ:
-        return
-    _judge(a)
-    for _ in range(4 * n + 10):
-        if _exchange(a) == 0:
+    for _ in range(4 * a.mask.shape[0] + 10):
+        solve_supports(a, fixed_sum, lanes)
+        _judge(a, lanes)
+        if _exchange(a, lanes) == 0:
             break
-        solve_supports(a, method == FCLS)
-        _judge(a)
+
+
+@njit(**INNER)
+def solve_block(method, a, small):
+    """Solve the problems from the supports in `mask`, `small` being the smaller room.
+
+    `wrong` is above zero for pixels that found no end, or one that cannot be trusted.
+    """
+    fixed_sum = method == FCLS
+    if method != NNLS:
+        a.mask[:] = 1.0  # with a fixed sum some amount is above zero then, so that no support is ever empty
+    solve_supports(a, fixed_sum, a.wrong.size)
+    a.wrong[:] = 0
+    if method != LSTSQ:
+        _judge(a, a.wrong.size)
+        left = np.flatnonzero(a.wrong)
+        for first in range(0, left.size, small.wrong.size):
+            pixels = left[first : first + small.wrong.size]
+            _gather(a, pixels, small)
+            _finish(small, fixed_sum, -(-pixels.size // 8) * 8)  # whole vectors
+            _scatter(small, pixels, a)
+    for p in range(a.wrong.size):
+        a.wrong[p] += 1 if a.doubt[p] > 0 else 0
 
 
 @njit(**FAST)
@@ -243,24 +301,25 @@ def variances(method, a):
     a.total[:] = 0.0
     if fixed_sum:
         for i in range(n):
+            one = a.ones[i]
             for p in range(n_pixels):
-                a.total[p] += a.ones[i, p]
-    # the inverse of the factor, column by column in `slope`
+                a.total[p] += one[p]
+    # the inverse of L, column by column in `slope`
     for i in range(n):
+        variance, mask = a.variance[i], a.mask[i]
         for k in range(i, n):
             row, f = a.slope[k], a.factor[k, k]
-            for p in range(n_pixels):
-                row[p] = 1.0 if k == i else 0.0
+            row[:] = 1.0 if k == i else 0.0
             for j in range(i, k):
                 g, before = a.factor[k, j], a.slope[j]
                 for p in range(n_pixels):
                     row[p] -= g[p] * before[p]
             for p in range(n_pixels):
-                row[p] *= f[p]
-                a.variance[i, p] += row[p] * row[p]
+                variance[p] += row[p] * row[p] * f[p]
         for p in range(n_pixels):
-            a.variance[i, p] *= a.mask[i, p]
+            variance[p] *= mask[p]
         if fixed_sum:
+            one, total = a.ones[i], a.total
             for p in range(n_pixels):
-                left = a.variance[i, p] - a.ones[i, p] * a.ones[i, p] / a.total[p]
-                a.variance[i, p] = left if left > TOLERANCE * a.variance[i, p] else 0.0
+                left = variance[p] - one[p] * one[p] / total[p]
+                variance[p] = left if left > TOLERANCE * variance[p] else 0.0

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from xstxm._kernels.batched_nnls import GATHERED, problems, solve_block, variances
 from xstxm._kernels.chunk_loops import (
     CHUNK,
     FAST,
@@ -146,25 +147,58 @@ def _solve_by_table(plan, block):
             spread[p] = of_support[block.in_use[p]]
 
 
+@njit(**FAST)
+def _fill_matrix(columns, small):
+    """Fill the normal equations of the references, the same for all pixels."""
+    for r in range(columns.shape[0]):
+        for q in range(r + 1):
+            small.matrix[r, q, :] = np.sum(columns[r] * columns[q])
+
+
+@njit(**FAST)
+def _solve_by_exchange(plan, n, block, small, gathered):
+    """Fill the constrained amounts and their spread where there are too many references for tables."""
+    lanes, n_references = small.wrong.size, plan.scale.size
+    for first in range(0, n, lanes):
+        for r in range(n_references):
+            right, mask, support = small.right[r], small.mask[r], block.support[first : first + lanes]
+            right[:] = 0.0
+            for j in range(n_references):
+                f, c = plan.columns[r, j], block.projected[plan.n_terms + j, first : first + lanes]
+                for p in range(lanes):
+                    right[p] += f * c[p]
+            for p in range(lanes):
+                mask[p] = (support[p] >> r) & 1
+        solve_block(plan.method, small, gathered)
+        variances(plan.method, small)
+        for r in range(n_references):
+            x, mask, variance, scale = small.amount[r], small.mask[r], small.variance[r], plan.scale[r]
+            amount, spread = block.amount[plan.n_terms + r], block.spread[r]
+            for p in range(lanes):
+                positive = mask[p] > 0 and not x[p] <= 0
+                amount[first + p] = x[p] / scale if positive else 0.0
+                spread[first + p] = np.sqrt(variance[p]) / scale if positive else 0.0
+        for p in range(min(lanes, n - first)):
+            if small.wrong[p] > 0:
+                _solve_singly(plan, first + p, block)
+
+
 @njit(**INNER)
-def _solve_singly(plan, n, block):
-    """Fill the constrained amounts and their spread where there are no tables, pixel by pixel."""
+def _solve_singly(plan, p, block):
+    """Fill the constrained amounts and their spread of one pixel by the solver that always ends."""
     n_references = plan.scale.size
     c, x, cov = np.empty(n_references), np.empty(n_references), np.empty((n_references, n_references))
     work = workspace(n_references)
-    for p in range(n):
-        usable = True
-        for r in range(n_references):
-            c[r] = block.projected[plan.n_terms + r, p]
-            usable = usable and np.isfinite(c[r])
-        if not usable:
+    for r in range(n_references):
+        c[r] = block.projected[plan.n_terms + r, p]
+        if not np.isfinite(c[r]):
             block.amount[plan.n_terms :, p] = np.nan
-            continue
-        support = constrained(plan.method, plan.columns, c, block.support[p], x, work)
-        covariance(plan.method, plan.columns, support, work, cov)
-        for r in range(n_references):
-            block.amount[plan.n_terms + r, p] = x[r] / plan.scale[r]
-            block.spread[r, p] = np.sqrt(cov[r, r]) / plan.scale[r]
+            return
+    support = constrained(plan.method, plan.columns, c, block.support[p], x, work)
+    covariance(plan.method, plan.columns, support, work, cov)
+    for r in range(n_references):
+        block.amount[plan.n_terms + r, p] = x[r] / plan.scale[r]
+        block.spread[r, p] = np.sqrt(cov[r, r]) / plan.scale[r]
 
 
 @njit(**FAST)
@@ -255,6 +289,9 @@ def _range_fitter(tabled: bool, weighted: bool) -> Any:
         ahead = size if n_pixels > size else 0  # beyond the range lies the next one, or nothing, which does no harm
         for r in range(n_references):
             block.spread[r, :] = np.sqrt(plan.covariance[r, r])
+        if not tabled:
+            small, gathered = problems(n_references, GATHERED), problems(n_references, GATHERED)
+            _fill_matrix(plan.columns, small)
         for first in range(0, n_pixels, size):
             in_block = min(size, n_pixels - first)
             copy(od, row, first, in_block, plan.n_energies, block.tiles)
@@ -266,7 +303,7 @@ def _range_fitter(tabled: bool, weighted: bool) -> Any:
                 if tabled:
                     _solve_by_table(plan, block)
                 elif plan.method != LSTSQ:
-                    _solve_singly(plan, n, block)
+                    _solve_by_exchange(plan, n, block, small, gathered)
                 _fit_spectra(plan, block)
                 block.sums[:] = 0
                 if weighted:
@@ -278,7 +315,7 @@ def _range_fitter(tabled: bool, weighted: bool) -> Any:
                 _write_statistics(plan, known_noise, at, n, block, maps)
                 _write_maps(plan, at, n, block, maps)
 
-    fit.__qualname__ = f"fit_{'tables' if tabled else 'singly'}_{'weighted' if weighted else 'plain'}"
+    fit.__qualname__ = f"fit_{'tables' if tabled else 'exchange'}_{'weighted' if weighted else 'plain'}"
     return njit(**JIT)(fit)
 
 

@@ -37,9 +37,8 @@ def copy(od, row, first, n, n_energies, tiles):
 
 
 @njit(**FAST)
-def _add_four(matrix, e, rows, out):
-    """Add four columns of a matrix times four rows to out, two of its rows at a time: what the registers hold."""
-    o = rows[e * CHUNK : (e + 4) * CHUNK]
+def add_four(matrix, e, o, out):
+    """Add four columns of a matrix, from e on, times four rows to out, two of its rows at a time: what the registers hold."""
     for u in range(0, matrix.shape[0], 2):
         q0, q1, q2, q3 = matrix[u, e], matrix[u, e + 1], matrix[u, e + 2], matrix[u, e + 3]
         s0, s1, s2, s3 = matrix[u + 1, e], matrix[u + 1, e + 1], matrix[u + 1, e + 2], matrix[u + 1, e + 3]
@@ -55,7 +54,7 @@ def multiply(matrix, rows, out):
     """Fill out = matrix @ rows; the last two flat, CHUNK pixels a row."""
     out[: matrix.shape[0] * CHUNK] = 0
     for e in range(0, matrix.shape[1], 4):
-        _add_four(matrix, e, rows, out)
+        add_four(matrix, e, rows[e * CHUNK : (e + 4) * CHUNK], out)
 
 
 @njit(**FAST)
@@ -67,7 +66,7 @@ def project(plan, tile, projected, od, row, after, n_after, step):
     steps_of_energy = -(-n_after // (4 * CHUNK))
     projected[: plan.basis.shape[0] * CHUNK] = 0
     for e in range(0, plan.basis.shape[1], 4):
-        _add_four(plan.basis, e, tile, projected)
+        add_four(plan.basis, e, tile[e * CHUNK : (e + 4) * CHUNK], projected)
         if step < steps_of_energy * plan.n_energies:
             first = step % steps_of_energy * (4 * CHUNK)
             at = step // steps_of_energy * row + after
@@ -80,7 +79,8 @@ def _make_residual(n, out):
     """Return a function that takes n unknowns of a fit from the data, and does with the rest what `out` says.
 
     n is a constant for the loop over unknowns to unroll, arrays are flat and rows CHUNK apart for the loop over
-    pixels to become vectors. The rest goes back into the tile (""), or its squares are added to the sums.
+    pixels to become vectors. The rest goes back into the tile (""), or its squares are added to the sums: "plain", with
+    the weights (e) of energies too, or with those of "each" value (e * p), where a weight of zero leaves the value out.
 
     They are not cached one by one, only with what calls them: functions of one name and signature share an index on
     disk, and two processes that compile at once can take one for the other.
@@ -93,6 +93,8 @@ def _make_residual(n, out):
             q, o = spectra[first : first + n, e : e + 4], tile[e * CHUNK : (e + 4) * CHUNK]
             if out == "weighted":
                 w0, w1, w2, w3 = weights[e], weights[e + 1], weights[e + 2], weights[e + 3]
+            if out == "each":
+                w = weights[e * CHUNK : (e + 4) * CHUNK]
             for p in range(CHUNK):
                 r0, r1, r2, r3 = o[p], o[CHUNK + p], o[2 * CHUNK + p], o[3 * CHUNK + p]
                 for u in range(n):
@@ -101,19 +103,21 @@ def _make_residual(n, out):
                     r1 -= q[u, 1] * x
                     r2 -= q[u, 2] * x
                     r3 -= q[u, 3] * x
+                if out == "each":
+                    w0, w1, w2, w3 = w[p], w[CHUNK + p], w[2 * CHUNK + p], w[3 * CHUNK + p]
+                    r0, r1 = r0 if w0 > 0 else w0, r1 if w1 > 0 else w1
+                    r2, r3 = r2 if w2 > 0 else w2, r3 if w3 > 0 else w3
                 if out == "":
                     o[p], o[CHUNK + p], o[2 * CHUNK + p], o[3 * CHUNK + p] = r0, r1, r2, r3
                 else:
                     sums[p] += (r0 * r0 + r1 * r1) + (r2 * r2 + r3 * r3)
-                if out == "weighted":
+                if out == "weighted" or out == "each":
                     sums[CHUNK + p] += (w0 * r0 * r0 + w1 * r1 * r1) + (w2 * r2 * r2 + w3 * r3 * r3)
 
     return residual
 
 
 _take_out_8 = _make_residual(8, "")
-_sum_2, _sum_4, _sum_6, _sum_8 = (_make_residual(n, "plain") for n in (2, 4, 6, 8))
-_weigh_2, _weigh_4, _weigh_6, _weigh_8 = (_make_residual(n, "weighted") for n in (2, 4, 6, 8))
 
 
 @njit(**INNER)
@@ -126,34 +130,27 @@ def _take_out_all_but_last(tile, spectra, fitted, weights, sums):
     return first
 
 
-@njit(**INNER)
-def sum_residuals(tile, spectra, fitted, weights, sums):
-    """Sum the squares of the residual over energies; the tile may be lost."""
-    first = _take_out_all_but_last(tile, spectra, fitted, weights, sums)
-    last = spectra.shape[0] - first
-    if last == 2:
-        _sum_2(tile, spectra, first, fitted, weights, sums)
-    elif last == 4:
-        _sum_4(tile, spectra, first, fitted, weights, sums)
-    elif last == 6:
-        _sum_6(tile, spectra, first, fitted, weights, sums)
-    else:
-        _sum_8(tile, spectra, first, fitted, weights, sums)
+def _make_sum(out):
+    """Return a function that sums the squares of the residual over energies as `out` says; the tile may be lost."""
+    two, four, six, eight = (_make_residual(n, out) for n in (2, 4, 6, 8))
+
+    @njit(**{**FAST, "cache": False})
+    def sum_squares_of_rest(tile, spectra, fitted, weights, sums):
+        first = _take_out_all_but_last(tile, spectra, fitted, weights, sums)
+        last = spectra.shape[0] - first
+        if last == 2:
+            two(tile, spectra, first, fitted, weights, sums)
+        elif last == 4:
+            four(tile, spectra, first, fitted, weights, sums)
+        elif last == 6:
+            six(tile, spectra, first, fitted, weights, sums)
+        else:
+            eight(tile, spectra, first, fitted, weights, sums)
+
+    return sum_squares_of_rest
 
 
-@njit(**INNER)
-def weigh_residuals(tile, spectra, fitted, weights, sums):
-    """Sum the squares of the residual over energies, plain and weighted; the tile may be lost."""
-    first = _take_out_all_but_last(tile, spectra, fitted, weights, sums)
-    last = spectra.shape[0] - first
-    if last == 2:
-        _weigh_2(tile, spectra, first, fitted, weights, sums)
-    elif last == 4:
-        _weigh_4(tile, spectra, first, fitted, weights, sums)
-    elif last == 6:
-        _weigh_6(tile, spectra, first, fitted, weights, sums)
-    else:
-        _weigh_8(tile, spectra, first, fitted, weights, sums)
+sum_residuals, weigh_residuals, weigh_each_residual = (_make_sum(out) for out in ("plain", "weighted", "each"))
 
 
 @njit(**FAST)

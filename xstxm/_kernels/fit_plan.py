@@ -111,21 +111,22 @@ def _plan(references: bytes, terms: bytes, weights: bytes, n: int, n_terms: int,
         n_terms=n_terms,
         n_energies=a.shape[1],
         design=design,
-        basis=_padded(q.T * root, dtype),
-        spectra=_padded(q.T / root, dtype),
+        basis=padded(q.T * root, dtype),
+        spectra=padded(q.T / root, dtype),
         weights=weight.astype(dtype),
         columns=np.ascontiguousarray(scaled.T),
         scale=scale,
-        free=_padded(free[:, :-1] / scale[:, None], dtype),
+        free=padded(free[:, :-1] / scale[:, None], dtype),
         constant=free[:, -1] / scale,
-        outcome=_padded(outcome, dtype),
+        outcome=padded(outcome, dtype),
         tables=tables,
         spread=np.ascontiguousarray((spread / scale).T, dtype),
         covariance=np.ascontiguousarray(free_covariance / scale / scale[:, None]),
     )
 
 
-def _padded(matrix: np.ndarray, dtype: str) -> np.ndarray:
+def padded(matrix: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return a matrix with rows of zeros up to a multiple of two, columns of zeros up to one of four."""
     rows, columns = matrix.shape
     padded = np.zeros((rows + rows % 2, columns + -columns % 4), dtype)
     padded[:rows, :columns] = matrix

@@ -80,15 +80,15 @@ def _fit_tasks(tasks: Iterator[int], od: np.ndarray, plan: Plan, known_noise: bo
     scratch = make_scratch(plan, min(RANGE, od.shape[1]))
     for start in tasks:
         tile = od[:, start : start + RANGE]
-        flat, row = _flat(tile, plan.basis.dtype)
-        fit_range(flat, row, tile.shape[1], start, plan, known_noise, scratch, maps)
+        data, row = flat(tile, plan.basis.dtype)
+        fit_range(data, row, tile.shape[1], start, plan, known_noise, scratch, maps)
         left = np.flatnonzero(maps.n_active[start : start + RANGE] < 0)
         for some in np.array_split(left, -(-left.size // SINGLY)) if left.size else ():
             spectra = np.ascontiguousarray(tile[:, some].T, dtype=np.float64)
             _fit_singly(spectra, some + start, plan, known_noise, maps)
 
 
-def _flat(tile: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, int]:
+def flat(tile: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, int]:
     """Return a flat read-only view and the distance of energies in it, so that one compiled signature serves all."""
     if (
         tile.dtype != dtype

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from xstxm._kernels.batched_nnls import solve_supports
-from xstxm._kernels.block_fit import FAST
+from xstxm._kernels.chunk_loops import FAST
 from xstxm._kernels.fit_plan import FCLS, LSTSQ
 from xstxm._kernels.small_nnls import INNER
 
@@ -56,7 +56,7 @@ def find_best(method, subsets, small, found):
             if method != FCLS:
                 found.gain[0, :] = 0.0
             continue
-        solve_supports(small, method == FCLS)
+        solve_supports(small, method == FCLS, n_pixels)
         gain = found.this
         for p in range(n_pixels):
             gain[p] = -small.shared[p]
@@ -82,13 +82,13 @@ def choose(total, n_energy, wanted, known, small, found):
     """
     n = small.mask.shape[0]
     for p in range(wanted.size):
-        best, least = 0, np.inf
+        best, least, n_values = 0, np.inf, np.float64(n_energy[p])
         for k in range(found.gain.shape[0]):
             if found.gain[k, p] == -np.inf or (wanted[p] >= 0 and k > wanted[p]):
                 continue
             chi2 = max(total[p] - found.gain[k, p], 1e-300)
-            penalty = k * np.log(max(n_energy[p], 1.0))
-            cost = -k if wanted[p] >= 0 else penalty + (chi2 if known else n_energy[p] * np.log(chi2))
+            penalty = k * np.log(max(n_values, 1.0))
+            cost = -k if wanted[p] >= 0 else penalty + (chi2 if known else n_values * np.log(chi2))
             if cost < least:
                 best, least = k, cost
         for i in range(n):

@@ -1,0 +1,240 @@
+"""The weighted fit of a range of pixels: sums over energies, small problems, statistics of the residual, maps.
+
+Index letters: p pixel, u and v unknown (background terms, then references), t background term, r and s reference.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from xstxm._kernels.batched_nnls import solve_block, solve_supports, variances
+from xstxm._kernels.chunk_loops import CHUNK, FAST, weigh_each_residual
+from xstxm._kernels.fit_plan import FCLS, LSTSQ, NNLS
+from xstxm._kernels.small_nnls import INNER, JIT, covariance
+from xstxm._kernels.subsets import choose, find_best
+from xstxm._kernels.weighted_loops import sum_chunk, weigh, weighted_square
+from xstxm._kernels.weighted_problems import (
+    PART,
+    copy_triangle,
+    factorise_sums,
+    guess,
+    make_room,
+    pose,
+    reduce,
+    solve_singly,
+)
+
+
+class Choice(NamedTuple):
+    """Which references a pixel may have."""
+
+    subsets: np.ndarray
+    """Bit masks; none to let the constraints alone decide."""
+    most: int
+    known: bool
+    """Whether the variance is that of the data, or a relative weight."""
+
+
+@njit(**INNER)
+def _choose(method, n_terms, choice, wanted, weights, values, number, first, room):
+    """Set the supports of a part of a chunk to the best subsets, and solve them."""
+    reduced, small, total = room.reduced, room.small, room.reduced.total
+    weighted_square(weights, values, first, total)
+    for t in range(n_terms):
+        for p in range(PART):
+            total[p] -= reduced.target[t, p] * reduced.leading[t, p]
+    find_best(method, choice.subsets, small, room.found)
+    choose(total, number, wanted, choice.known, small, room.found)
+    solve_supports(small, method == FCLS, PART)
+    small.wrong[:] = 0
+
+
+@njit(**FAST)
+def _complete(method, triangle, lost, reduced, small):
+    """Set amounts off the support to zero and those of lost pixels to NaN, and fill the background."""
+    n_unknowns, n_terms = triangle.shape[0], reduced.background.shape[0]
+    for r in range(n_unknowns - n_terms):
+        x, mask = small.amount[r], small.mask[r]
+        if method != LSTSQ:
+            for p in range(PART):
+                mask[p] = mask[p] if x[p] > 0 else 0.0
+                x[p] = x[p] if mask[p] > 0 else 0.0
+        for p in range(PART):
+            x[p] += lost[p]
+    for t in range(n_terms - 1, -1, -1):
+        total = reduced.background[t]
+        total[:] = reduced.leading[t]
+        for v in range(t + 1, n_unknowns):
+            f, x = reduced.triangle[t, v], small.amount[v - n_terms] if v >= n_terms else reduced.background[v]
+            for p in range(PART):
+                total[p] -= f[p] * x[p]
+        f = 1 / triangle[t, t]
+        for p in range(PART):
+            total[p] *= f
+
+
+@njit(**FAST)
+def _express(triangle, first, reduced, small, block):
+    """Fill the fit in terms of the orthonormal spectra."""
+    n_unknowns, n_terms, total = triangle.shape[0], reduced.background.shape[0], reduced.total
+    for u in range(n_unknowns):
+        total[:] = 0.0
+        for v in range(u, n_unknowns):
+            f, x = triangle[u, v], small.amount[v - n_terms] if v >= n_terms else reduced.background[v]
+            for p in range(PART):
+                total[p] += f * x[p]
+        fitted = block.fitted[u * CHUNK + first : u * CHUNK + first + PART]
+        for p in range(PART):
+            fitted[p] = total[p]
+
+
+@njit(**FAST)
+def _write_amounts(scale, at, m, lost, reduced, small, maps):
+    """Write what is known of the first m pixels of a part without their residual."""
+    active = reduced.total
+    active[:] = 0.0
+    for r in range(scale.size):
+        x, mask, variance, factor = small.amount[r], small.mask[r], small.variance[r], 1 / scale[r]
+        amount, stderr = maps.amount[r, at : at + m], maps.stderr[r, at : at + m]
+        for p in range(m):
+            amount[p] = x[p] * factor
+            stderr[p] = np.sqrt(stderr.dtype.type(mask[p] * variance[p] * factor * factor)) + lost[p]
+        for p in range(PART):
+            active[p] += mask[p]
+    for t in range(reduced.background.shape[0]):
+        source, out = reduced.background[t], maps.background[t, at : at + m]
+        for p in range(m):
+            out[p] = source[p]
+    for p in range(m):
+        maps.n_active[at + p] = int(active[p]) if lost[p] == 0 else 0
+
+
+@njit(**FAST)
+def _write_sums(at, m, block, maps):
+    """Write the sums over energies of the first m pixels of a chunk."""
+    rss, chi2, square = block.sums[:CHUNK], block.sums[CHUNK : 2 * CHUNK], block.sums[2 * CHUNK : 3 * CHUNK]
+    number, lost = block.sums[3 * CHUNK :], block.lost
+    for p in range(m):
+        maps.rss[at + p] = rss[p] + lost[p]
+        maps.chi2[at + p] = chi2[p] + lost[p]
+        maps.square[at + p] = square[p] + lost[p]
+        maps.n_energy[at + p] = int(number[p])
+
+
+@njit(**FAST)
+def _invert(n_terms, triangle, reduced):
+    """Fill the inverse of the triangle of the references."""
+    n = reduced.inverse.shape[0]
+    for s in range(n):
+        reduced.inverse[s, s, :] = 1 / triangle[n_terms + s, n_terms + s]
+        for r in range(s - 1, -1, -1):
+            row = reduced.inverse[r, s]
+            row[:] = 0.0
+            for k in range(r + 1, s + 1):
+                f, below = reduced.triangle[n_terms + r, n_terms + k], reduced.inverse[k, s]
+                for p in range(PART):
+                    row[p] -= f[p] * below[p]
+            f = 1 / triangle[n_terms + r, n_terms + r]
+            for p in range(PART):
+                row[p] *= f
+
+
+@njit(**FAST)
+def _write_covariance(fixed_sum, design, at, m, lost, reduced, small, maps):
+    """Write the covariance with no bound active of the first m pixels of a part, V D^-1 V' with V the inverse triangle.
+
+    With C that matrix and q its product with ones, a fixed sum takes q q' / sum(q) off.
+    """
+    n, n_terms, total = design.scale.size, design.n_terms, reduced.total
+    _invert(n_terms, design.triangle, reduced)
+    small.slope[:] = 0.0
+    total[:] = 0.0
+    for r in range(n):
+        for s in range(r + 1):
+            out = reduced.weighted[r, s]
+            out[:] = 0.0
+            for k in range(r, n):
+                f, g = reduced.inverse[r, k], reduced.inverse[s, k]
+                inverse = reduced.factor[n_terms + k, n_terms + k]
+                for p in range(PART):
+                    out[p] += f[p] * g[p] * inverse[p]
+            twice = 1.0 if r == s else 2.0
+            for p in range(PART):
+                total[p] += twice * out[p]
+                small.slope[r, p] += out[p]
+                if r != s:
+                    small.slope[s, p] += out[p]
+    for r in range(n):
+        for s in range(r + 1):
+            matrix, factor = reduced.weighted[r, s], 1 / (design.scale[r] * design.scale[s])
+            out, mirrored = maps.covariance[r, s, at : at + m], maps.covariance[s, r, at : at + m]
+            for p in range(m):
+                taken = small.slope[r, p] * small.slope[s, p] / total[p] if fixed_sum else 0.0
+                out[p] = mirrored[p] = (matrix[p] - taken) * factor + lost[p]
+
+
+@njit(**INNER)
+def _write_covariance_singly(method, design, at, m, lost, room, maps):
+    """Write the covariance with no bound active where the references hardly differ but for their fixed sum."""
+    n, single = design.scale.size, room.single
+    for p in range(m):
+        copy_triangle(design.n_terms, p, room.reduced, single)
+        covariance(method, single.columns, (1 << n) - 1, single.work, single.covariance)
+        for r in range(n):
+            for s in range(n):
+                d = single.covariance[r, s] / (design.scale[r] * design.scale[s])
+                maps.covariance[r, s, at + p] = d + lost[p]
+
+
+@njit(**INNER)
+def _fit_part(method, design, choice, wanted, weights, values, at, first, m, block, room, maps):
+    """Fit m pixels of a chunk, from `first` on, whose results start at `at`."""
+    reduced, small, n_terms = room.reduced, room.small, design.n_terms
+    lost = block.lost[first : first + PART]
+    factorise_sums(len(design.triangle) - (1 if method == FCLS else 0), block, first, reduced)
+    reduce(design.triangle, reduced)
+    pose(n_terms, reduced, small)
+    if choice.subsets.size > 0:
+        number = block.sums[3 * CHUNK + first :]
+        _choose(method, n_terms, choice, wanted[at : at + m], weights, values, number, first, room)
+        for k in range(choice.most + 1):
+            for p in range(m):
+                maps.best[k, at + p] = reduced.total[p] - room.found.gain[k, p]
+    else:
+        if method == NNLS:
+            guess(n_terms, design.triangle, reduced, small)
+        solve_block(method, small, room.gathered)
+    variances(method, small)
+    for p in range(m):
+        if (small.wrong[p] > 0 or not design.certain) and lost[p] == 0:
+            solve_singly(method, n_terms, p, reduced, small, room.single)
+    _complete(method, design.triangle, lost, reduced, small)
+    _express(design.triangle, first, reduced, small, block)
+    _write_amounts(design.scale, at, m, lost, reduced, small, maps)
+    if maps.covariance.size > 0:
+        if design.certain:
+            _write_covariance(method == FCLS, design, at, m, lost, reduced, small, maps)
+        else:
+            _write_covariance_singly(method, design, at, m, lost, room, maps)
+
+
+@njit(**JIT)
+def fit_range(method, design, choice, wanted, values, value_row, variance, variance_row, n_pixels, start, block, maps):
+    """Fit a range of pixels into the maps, from pixel `start` on; the energies of the flat data lie a row apart."""
+    room = make_room(design.n_terms, design.scale.size, choice.most)
+    size = block.weights.shape[0] * CHUNK
+    for first in range(0, n_pixels, size):
+        in_block = min(size, n_pixels - first)
+        weigh(values, value_row, variance, variance_row, first, in_block, design.n_energies, block)
+        for c in range(0, in_block, CHUNK):
+            n, at = min(CHUNK, in_block - c), start + first + c
+            weight, value = block.weights[c // CHUNK], block.values[c // CHUNK]
+            sum_chunk(design, weight, value, block)
+            for part in range(0, n, PART):
+                m = min(PART, n - part)
+                _fit_part(method, design, choice, wanted, weight, value, at + part, part, m, block, room, maps)
+            weigh_each_residual(value, design.basis, block.fitted, weight, block.sums)
+            _write_sums(at, n, block, maps)

@@ -1,0 +1,150 @@
+"""The loops of a weighted fit over all energies of a chunk of pixels, where most of its time goes.
+
+Index letters: e energy, p pixel, u and v unknown (background terms, then references). As in `chunk_loops`, arrays are
+flat and their rows `CHUNK` pixels long.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from xstxm._kernels.chunk_loops import CHUNK, FAST, LINE, add_four
+from xstxm._kernels.fit_plan import aligned, padded
+from xstxm._kernels.lanes import prefetch
+
+BLOCK_BYTES = 2 << 20
+"""Size of the weights and values of a block, which are read from memory in long runs of each image."""
+
+
+class Design(NamedTuple):
+    """The factorised design, Q R = [background, references]; two arrays in the data's dtype, zeros where padded."""
+
+    n_terms: int
+    n_energies: int
+    basis: np.ndarray
+    """(u, e) orthonormal spectra."""
+    products: np.ndarray
+    """(u <= v, e) products of two of them."""
+    triangle: np.ndarray
+    """(u, v) R, the columns of references over `scale`."""
+    scale: np.ndarray
+    """(r) what gives them unit norm without weights; ones where the sum of the amounts is fixed."""
+    certain: bool
+    """Whether the references differ by enough for their normal equations to be solved."""
+
+
+class Block(NamedTuple):
+    """Room of one thread, in the data's dtype."""
+
+    weights: np.ndarray
+    """(chunk, e * p) one over the variance, 0 where a value is not to be used."""
+    values: np.ndarray
+    """(chunk, e * p) the values, 0 there."""
+    four: np.ndarray
+    """(4 * p) weights times values of four energies."""
+    gram: np.ndarray
+    """((u <= v) * p) Q'WQ."""
+    projected: np.ndarray
+    """(u * p) Q'Wy."""
+    fitted: np.ndarray
+    """(u * p) the fit in terms of the orthonormal spectra."""
+    sums: np.ndarray
+    """(4 * p) squares of the residual, the same weighted, squares of the data, energies in use."""
+    lost: np.ndarray
+    """(p) NaN for a pixel that cannot be fitted, else 0."""
+
+
+def make_design(references: np.ndarray, terms: np.ndarray, dtype: np.dtype, fixed_sum: bool) -> Design:
+    """Factorise a design."""
+    rows = np.concatenate([terms, references]).astype(float)
+    n_terms = len(terms)
+    q, triangle = np.linalg.qr(rows.T)
+    first, second = np.triu_indices(len(rows))
+    scale = np.ones(len(references)) if fixed_sum else np.linalg.norm(triangle[n_terms:, n_terms:], axis=0)
+    triangle[:, n_terms:] /= scale
+    return Design(
+        n_terms=n_terms,
+        n_energies=rows.shape[1],
+        basis=padded(q.T, dtype),
+        products=padded(q.T[first] * q.T[second], dtype),
+        triangle=np.ascontiguousarray(triangle),
+        scale=scale,
+        certain=bool(np.linalg.cond(triangle[n_terms:, n_terms:]) < 1e6),
+    )
+
+
+def make_block(design: Design, n_pixels: int) -> Block:
+    """Return room for blocks of up to n_pixels."""
+    dtype, (n_unknowns, n_energies) = design.basis.dtype, design.basis.shape
+    tile = n_energies * CHUNK
+    chunks = min(max(BLOCK_BYTES // (2 * tile * dtype.itemsize), 1), -(-n_pixels // CHUNK))
+    return Block(
+        weights=aligned((chunks, tile), dtype),
+        values=aligned((chunks, tile), dtype),
+        four=aligned((4 * CHUNK,), dtype),
+        gram=aligned((len(design.products) * CHUNK,), dtype),
+        projected=aligned((n_unknowns * CHUNK,), dtype),
+        fitted=aligned((n_unknowns * CHUNK,), dtype),
+        sums=aligned((4 * CHUNK,), dtype),
+        lost=aligned((CHUNK,), dtype),
+    )
+
+
+@njit(**FAST)
+def weigh(values, value_row, variance, variance_row, first, n, n_energies, block):
+    """Fill the weights and values of n pixels, and ask memory meanwhile for those of the energy after the next.
+
+    The energies of the flat arrays lie a row apart.
+    """
+    one, none = block.weights.dtype.type(1), block.weights.dtype.type(0)
+    for e in range(n_energies):
+        for c in range(0, n, CHUNK):
+            m = min(CHUNK, n - c)
+            at, also_at = e * value_row + first + c, e * variance_row + first + c
+            y, v = values[at : at + m], variance[also_at : also_at + m]
+            weight = block.weights[c // CHUNK, e * CHUNK : e * CHUNK + m]
+            value = block.values[c // CHUNK, e * CHUNK : e * CHUNK + m]
+            if e + 2 < n_energies:
+                for p in range(0, m, LINE // y.itemsize):
+                    prefetch(values, at + 2 * value_row + p)
+                    prefetch(variance, also_at + 2 * variance_row + p)
+            for p in range(m):
+                used = (abs(y[p]) < np.inf) & (v[p] > 0) & (v[p] < np.inf)
+                weight[p] = one / v[p] if used else none
+                value[p] = y[p] if used else none
+
+
+@njit(**FAST)
+def sum_chunk(design, weights, values, block):
+    """Fill Q'WQ and Q'Wy of a chunk, and the sums that need no fit."""
+    four, square, number = block.four, block.sums[2 * CHUNK : 3 * CHUNK], block.sums[3 * CHUNK :]
+    one, none = four.dtype.type(1), four.dtype.type(0)
+    block.gram[:] = 0
+    block.projected[:] = 0
+    block.sums[:] = 0
+    for e in range(0, design.basis.shape[1], 4):
+        w, o = weights[e * CHUNK : (e + 4) * CHUNK], values[e * CHUNK : (e + 4) * CHUNK]
+        for p in range(CHUNK):
+            w0, w1, w2, w3 = w[p], w[CHUNK + p], w[2 * CHUNK + p], w[3 * CHUNK + p]
+            o0, o1, o2, o3 = o[p], o[CHUNK + p], o[2 * CHUNK + p], o[3 * CHUNK + p]
+            four[p], four[CHUNK + p], four[2 * CHUNK + p], four[3 * CHUNK + p] = w0 * o0, w1 * o1, w2 * o2, w3 * o3
+            square[p] += (o0 * o0 + o1 * o1) + (o2 * o2 + o3 * o3)
+            near = (one if w0 > 0 else none) + (one if w1 > 0 else none)
+            far = (one if w2 > 0 else none) + (one if w3 > 0 else none)
+            number[p] += near + far
+        add_four(design.products, e, w, block.gram)
+        add_four(design.basis, e, four, block.projected)
+
+
+@njit(**FAST)
+def weighted_square(weights, values, first, total):
+    """Fill the weighted sum of squares of as many pixels of a chunk as `total` has, in float64."""
+    total[:] = 0.0
+    for at in range(first, values.size, CHUNK):
+        value, weight = values[at : at + total.size], weights[at : at + total.size]
+        for p in range(total.size):
+            y = np.float64(value[p])
+            total[p] += np.float64(weight[p]) * y * y
