@@ -92,7 +92,8 @@ def factorise(a, limit, before, doubt, lanes):
     n = a.shape[0]
     for j in range(n):
         diagonal = a[j, j]
-        before[:] = diagonal
+        for p in range(lanes):
+            before[p] = diagonal[p]
         for i in range(j, n):
             row = a[i, j]
             for k in range(j):
@@ -161,7 +162,10 @@ def solve_supports(a, fixed_sum, lanes):
     total, part, shared = a.total, a.work, a.shared
     total[:] = 0.0
     part[:] = 0.0
-    a.ones[:] = a.mask
+    for i in range(n):
+        mask, one = a.mask[i], a.ones[i]
+        for p in range(lanes):
+            one[p] = mask[p]
     _substitute(a.factor, a.ones, lanes)
     for i in range(n):
         amount, one = a.amount[i], a.ones[i]

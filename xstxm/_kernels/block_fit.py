@@ -275,8 +275,8 @@ def _write_maps(plan, at, n, block, maps):
 
 
 @functools.cache
-def _range_fitter(tabled: bool, weighted: bool) -> Any:
-    """Return the compiled fit; each of the four compiles only what it calls.
+def _range_fitter(how: str, weighted: bool) -> Any:
+    """Return the compiled fit, bounds kept by "tables", by "exchange" or "free" of them; each compiles only what it calls.
 
     Each has a name of its own, and so an index of its own among the cached functions on disk.
     """
@@ -289,7 +289,7 @@ def _range_fitter(tabled: bool, weighted: bool) -> Any:
         ahead = size if n_pixels > size else 0  # beyond the range lies the next one, or nothing, which does no harm
         for r in range(n_references):
             block.spread[r, :] = np.sqrt(plan.covariance[r, r])
-        if not tabled:
+        if how == "exchange":
             small, gathered = problems(n_references, GATHERED), problems(n_references, GATHERED)
             _fill_matrix(plan.columns, small)
         for first in range(0, n_pixels, size):
@@ -300,9 +300,9 @@ def _range_fitter(tabled: bool, weighted: bool) -> Any:
                 n = min(CHUNK, in_block - chunk * CHUNK)
                 project(plan, tile, rows, od, row, first + in_block, ahead, chunk * steps)
                 _solve_unbounded(plan, block)
-                if tabled:
+                if how == "tables":
                     _solve_by_table(plan, block)
-                elif plan.method != LSTSQ:
+                elif how == "exchange":
                     _solve_by_exchange(plan, n, block, small, gathered)
                 _fit_spectra(plan, block)
                 block.sums[:] = 0
@@ -315,7 +315,7 @@ def _range_fitter(tabled: bool, weighted: bool) -> Any:
                 _write_statistics(plan, known_noise, at, n, block, maps)
                 _write_maps(plan, at, n, block, maps)
 
-    fit.__qualname__ = f"fit_{'tables' if tabled else 'exchange'}_{'weighted' if weighted else 'plain'}"
+    fit.__qualname__ = f"fit_{how}_{'weighted' if weighted else 'plain'}"
     return njit(**JIT)(fit)
 
 
@@ -326,5 +326,6 @@ def fit_range(
 
     Pixels with an unusable energy, or without result, get `n_active` UNDONE.
     """
-    fit = _range_fitter(bool(len(plan.tables)), bool(plan.weights.size))
+    how = "free" if plan.method == LSTSQ else "tables" if len(plan.tables) else "exchange"
+    fit = _range_fitter(how, bool(plan.weights.size))
     fit(od, row, n_pixels, start, plan, known_noise, block, maps)

@@ -65,8 +65,9 @@ def _complete(method, triangle, lost, reduced, small):
         for p in range(PART):
             x[p] += lost[p]
     for t in range(n_terms - 1, -1, -1):
-        total = reduced.background[t]
-        total[:] = reduced.leading[t]
+        total, z = reduced.background[t], reduced.leading[t]
+        for p in range(PART):
+            total[p] = z[p]
         for v in range(t + 1, n_unknowns):
             f, x = reduced.triangle[t, v], small.amount[v - n_terms] if v >= n_terms else reduced.background[v]
             for p in range(PART):
@@ -101,6 +102,7 @@ def _write_amounts(scale, at, m, lost, reduced, small, maps):
         amount, stderr = maps.amount[r, at : at + m], maps.stderr[r, at : at + m]
         for p in range(m):
             amount[p] = x[p] * factor
+        for p in range(m):
             stderr[p] = np.sqrt(stderr.dtype.type(mask[p] * variance[p] * factor * factor)) + lost[p]
         for p in range(PART):
             active[p] += mask[p]
@@ -108,8 +110,9 @@ def _write_amounts(scale, at, m, lost, reduced, small, maps):
         source, out = reduced.background[t], maps.background[t, at : at + m]
         for p in range(m):
             out[p] = source[p]
+    n_active = maps.n_active[at : at + m]
     for p in range(m):
-        maps.n_active[at + p] = int(active[p]) if lost[p] == 0 else 0
+        n_active[p] = np.int16(active[p] if lost[p] == 0 else 0.0)
 
 
 @njit(**FAST)
@@ -117,11 +120,13 @@ def _write_sums(at, m, block, maps):
     """Write the sums over energies of the first m pixels of a chunk."""
     rss, chi2, square = block.sums[:CHUNK], block.sums[CHUNK : 2 * CHUNK], block.sums[2 * CHUNK : 3 * CHUNK]
     number, lost = block.sums[3 * CHUNK :], block.lost
+    n_energy = maps.n_energy[at : at + m]
+    for sums, map_ in ((rss, maps.rss), (chi2, maps.chi2), (square, maps.square)):
+        out = map_[at : at + m]
+        for p in range(m):
+            out[p] = sums[p] + lost[p]
     for p in range(m):
-        maps.rss[at + p] = rss[p] + lost[p]
-        maps.chi2[at + p] = chi2[p] + lost[p]
-        maps.square[at + p] = square[p] + lost[p]
-        maps.n_energy[at + p] = int(number[p])
+        n_energy[p] = np.int32(number[p])
 
 
 @njit(**FAST)

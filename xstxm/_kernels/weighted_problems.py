@@ -151,8 +151,9 @@ def guess(n_terms, triangle, reduced, small):
     """Set the supports to the references that are above zero without bounds."""
     n = small.mask.shape[0]
     for r in range(n - 1, -1, -1):
-        x, mask = small.amount[r], small.mask[r]
-        x[:] = reduced.leading[n_terms + r]
+        x, mask, z = small.amount[r], small.mask[r], reduced.leading[n_terms + r]
+        for p in range(PART):
+            x[p] = z[p]
         for s in range(r + 1, n):
             f, other = reduced.triangle[n_terms + r, n_terms + s], small.amount[s]
             for p in range(PART):
