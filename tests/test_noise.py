@@ -224,6 +224,7 @@ def test_fit__a_constant_variance_changes_errors_only(stack):
     xr.testing.assert_equal(known["r_factor"].round(10), plain["r_factor"].round(10))
 
 
+@pytest.mark.filterwarnings("ignore::xstxm.errors.NoiseWarning")
 @pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
 def test_fit__a_variance_of_the_energies_alone_equals_the_same_in_every_pixel(stack, method, monkeypatch):
     od = xstxm.optical_density(stack.astype("float64"), noise="residual")
