@@ -89,8 +89,8 @@ def _fit_block(
         maps = fit_weighted(*data, references, terms, most=most, known=weighted, wanted=wanted, **options)
         chi2 = maps.chi2
     else:
-        known = {"weights": weights, "known_noise": weights is not None}
-        maps = fit_pixels(pixels_last(od), references, terms, **known, **options)
+        options = {**options, "weights": weights, "known_noise": weights is not None}
+        maps = fit_pixels(pixels_last(od), references, terms, **options)
         chi2 = maps.chi2
     n_free = maps.n_active + (len(terms) - (method == "fcls"))
     with np.errstate(divide="ignore", invalid="ignore"):

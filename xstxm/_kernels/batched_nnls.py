@@ -2,8 +2,8 @@
 
 Minimises ``x'Hx / 2 - h'x`` with x free, x >= 0, or x >= 0 and sum(x) = 1. A support is a mask of ones and zeros; with the
 rows and columns off the support replaced by those of the identity, all pixels factorise matrices of one size, whatever
-their supports. Those that break the optimality conditions change sides, all at once while their number falls, then one
-at a time (Murty's rule). Most pixels are right at once or after one exchange: those that are not go on among themselves,
+their supports. Those that break the optimality conditions change sides, all at once while their number falls, else the
+worst one, and where that does not help for long the last one (Murty's rule, which always ends). Most pixels are right at once or after one exchange: those that are not go on among themselves,
 gathered into a smaller room. No pixel sees another, so none depends on its place. Everything is float64.
 
 Index letters: i, j, k reference, p pixel, q pixel in the smaller room.
@@ -22,8 +22,10 @@ from xstxm._kernels.small_nnls import INNER
 
 TOLERANCE = 1e-12
 """Amount or slope below zero, relative to the largest, that is rounding."""
-GRACE = 3
-"""Rounds without progress before references change sides one by one."""
+PATIENCE = 2
+"""Rounds without progress, in units of the number of references, before the last one changes sides, not the worst."""
+ROUNDS = 4
+"""Exchanges after which the pixels that are still wrong are gathered anew."""
 DOUBTFUL = 1e-10
 """Part of a diagonal element that is left by elimination, below which the matrix is too nearly singular to be trusted."""
 GATHERED = 64
@@ -48,7 +50,7 @@ class Problems(NamedTuple):
     wrong: np.ndarray
     """(p) references on the wrong side; at the end, above zero where no solution was found that can be trusted."""
     fewest: np.ndarray
-    grace: np.ndarray
+    waited: np.ndarray
     shared: np.ndarray
     """(p) what all slopes have in common where the sum is fixed."""
     size: np.ndarray
@@ -217,56 +219,57 @@ def _exchange(a, lanes):
             continue
         open_ += 1
         if a.wrong[p] < a.fewest[p]:
-            a.fewest[p] = a.wrong[p]
-            a.grace[p] = GRACE
+            a.fewest[p], a.waited[p] = a.wrong[p], 0
         else:
-            a.grace[p] -= 1
+            a.waited[p] += 1
+        if 0 < a.waited[p] <= PATIENCE * n:
+            worst = np.argmin(a.slope[:, p])
+            a.mask[worst, p] = 1.0 - a.mask[worst, p]
+            continue
         for i in range(n - 1, -1, -1):
             if a.slope[i, p] < 0:
                 a.mask[i, p] = 1.0 - a.mask[i, p]
-                if a.grace[p] < 0:
+                if a.waited[p] > 0:
                     break
     return open_
 
 
 @njit(**INNER)
 def _gather(a, pixels, small):
-    """Copy the problems of some pixels into the smaller room, references that were on the wrong side exchanged."""
+    """Copy the problems of some pixels into the smaller room."""
     n = a.mask.shape[0]
+    for q in range(pixels.size):
+        small.fewest[q], small.waited[q] = a.fewest[pixels[q]], a.waited[pixels[q]]
     for i in range(n):
         for j in range(i + 1):
             full, out = a.matrix[i, j], small.matrix[i, j]
             for q in range(pixels.size):
                 out[q] = full[pixels[q]]
         for q in range(pixels.size):
-            p = pixels[q]
-            small.right[i, q] = a.right[i, p]
-            small.mask[i, q] = 1.0 - a.mask[i, p] if a.slope[i, p] < 0 else a.mask[i, p]
+            small.right[i, q], small.mask[i, q] = a.right[i, pixels[q]], a.mask[i, pixels[q]]
 
 
 @njit(**INNER)
 def _scatter(small, pixels, a):
-    """Copy the solutions back."""
+    """Copy the solutions back, and the state of those that go on."""
     n = a.mask.shape[0]
     for q in range(pixels.size):
         p = pixels[q]
         a.wrong[p], a.doubt[p], a.shared[p] = small.wrong[q], small.doubt[q], small.shared[q]
-    for i in range(n):
-        for q in range(pixels.size):
-            p = pixels[q]
-            a.amount[i, p], a.mask[i, p], a.ones[i, p] = small.amount[i, q], small.mask[i, q], small.ones[i, q]
-        for j in range(i + 1):
-            factor, out = small.factor[i, j], a.factor[i, j]
-            for q in range(pixels.size):
-                out[pixels[q]] = factor[q]
+        a.fewest[p], a.waited[p] = small.fewest[q], small.waited[q]
+        for i in range(n):
+            a.mask[i, p] = small.mask[i, q]
+        if small.wrong[q] == 0:
+            for i in range(n):
+                a.amount[i, p], a.ones[i, p] = small.amount[i, q], small.ones[i, q]
+                for j in range(i + 1):
+                    a.factor[i, j, p] = small.factor[i, j, q]
 
 
 @njit(**INNER)
-def _finish(a, fixed_sum, lanes):
-    """Exchange references until all pixels are right, or for long enough to tell that some never will be."""
-    a.fewest[:] = a.mask.shape[0] + 1
-    a.grace[:] = GRACE
-    for _ in range(4 * a.mask.shape[0] + 10):
+def _go_on(a, fixed_sum, lanes):
+    """Solve and exchange references until all pixels are right, for some rounds."""
+    for _ in range(ROUNDS):
         solve_supports(a, fixed_sum, lanes)
         _judge(a, lanes)
         if _exchange(a, lanes) == 0:
@@ -279,19 +282,25 @@ def solve_block(method, a, small):
 
     `wrong` is above zero for pixels that found no end, or one that cannot be trusted.
     """
-    fixed_sum = method == FCLS
+    fixed_sum, n = method == FCLS, a.mask.shape[0]
     if method != NNLS:
         a.mask[:] = 1.0  # with a fixed sum some amount is above zero then, so that no support is ever empty
     solve_supports(a, fixed_sum, a.wrong.size)
     a.wrong[:] = 0
     if method != LSTSQ:
+        a.fewest[:] = n + 1
+        a.waited[:] = 0
         _judge(a, a.wrong.size)
-        left = np.flatnonzero(a.wrong)
-        for first in range(0, left.size, small.wrong.size):
-            pixels = left[first : first + small.wrong.size]
-            _gather(a, pixels, small)
-            _finish(small, fixed_sum, -(-pixels.size // 8) * 8)  # whole vectors
-            _scatter(small, pixels, a)
+        _exchange(a, a.wrong.size)
+        for _ in range((4 * n + 10) // ROUNDS):
+            left = np.flatnonzero(a.wrong)
+            for first in range(0, left.size, small.wrong.size):
+                pixels = left[first : first + small.wrong.size]
+                _gather(a, pixels, small)
+                _go_on(small, fixed_sum, -(-pixels.size // 8) * 8)  # whole vectors
+                _scatter(small, pixels, a)
+            if left.size == 0:
+                break
     for p in range(a.wrong.size):
         a.wrong[p] += 1 if a.doubt[p] > 0 else 0
 

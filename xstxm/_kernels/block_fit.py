@@ -290,7 +290,7 @@ def _range_fitter(how: str, weighted: bool) -> Any:
         for r in range(n_references):
             block.spread[r, :] = np.sqrt(plan.covariance[r, r])
         if how == "exchange":
-            small, gathered = problems(n_references, GATHERED), problems(n_references, GATHERED)
+            small, gathered = problems(n_references, CHUNK), problems(n_references, GATHERED)
             _fill_matrix(plan.columns, small)
         for first in range(0, n_pixels, size):
             in_block = min(size, n_pixels - first)
