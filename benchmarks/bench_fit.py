@@ -117,7 +117,7 @@ def compare(size: str, rounds: int, threads: int, n_references: int, weights: bo
             for source, call in calls.items():
                 report(method, background, source, call, loop, [od], rounds, threads, n_pixels)
         if weights:
-            variance = (0.016**2 * np.exp(0.5 * od)).assign_attrs(units="1")
+            variance = (0.016**2 * np.exp(0.5 * (od - od.mean()))).assign_attrs(units="1")
             stack = xr.Dataset({"optical_density": od, "optical_density_variance": variance})
             of_energies = variance.mean(("y", "x")).assign_attrs(units="1")
             loop = scipy_loop(od, references, "constant", variance)
