@@ -9,7 +9,7 @@ from laziness import raise_if_dask_computes
 
 import xstxm
 from xstxm._kernels import propagation
-from xstxm.conventions import NO_SAMPLE, UNDECIDED
+from xstxm.conventions import NO_SAMPLE, QUALITY_FLAGS, UNDECIDED
 from xstxm.errors import IncompatibleUnitsError, MissingVariableError, OptionError, ReferenceSpectrumError, SchemaError
 
 
@@ -187,23 +187,6 @@ def test_phase_map__clusters_chosen_by_themselves(simulated):
     assert phases["phase_fraction_stderr"].isnull().all()
 
 
-def test_phase_summary__agrees_with_the_map(simulated_phases):
-    summary = xstxm.phase_summary(simulated_phases)
-    label = simulated_phases["phase_label"]
-    sample = int((label != NO_SAMPLE).sum())
-    total = float(summary["area_fraction"].sum() + summary["undecided_fraction"])
-    assert total == pytest.approx(1)
-    assert int(summary["n_pixels"][0]) == int((label == 0).sum())
-    assert float(summary["area_fraction"][0]) == pytest.approx(int((label == 0).sum()) / sample)
-    member = simulated_phases["composition"].where(label == 0)
-    assert float(summary["mean_composition"][0]) == pytest.approx(float(member.mean()), nan_ok=True)
-
-
-def test_phase_summary__needs_a_phase_map(stack):
-    with pytest.raises(MissingVariableError, match="phase_map"):
-        xstxm.phase_summary(stack)
-
-
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5))
 def test_propagation__agrees_with_monte_carlo_in_the_linear_limit(seed, n_references):
     rng = np.random.default_rng(seed)
@@ -222,13 +205,44 @@ def test_propagation__agrees_with_monte_carlo_in_the_linear_limit(seed, n_refere
     np.testing.assert_allclose(error, (draws @ x / draws.sum(1)).std(), rtol=0.12, atol=1e-7)
 
 
-def test_propagation__confidence_is_the_probability_of_the_larger():
-    rng = np.random.default_rng(0)
-    amount, root = np.array([1.0, 0.9]), rng.normal(size=(2, 2)) * 0.1
-    label, confidence = propagation.phase_label(amount, root @ root.T, np.eye(2))
-    draws = amount + rng.normal(size=(40000, 2)) @ root.T
-    assert int(label) == 0
-    assert float(confidence) == pytest.approx((draws[:, 0] > draws[:, 1]).mean(), abs=0.01)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
+def test_propagation__covariance_of_fractions_agrees_with_their_errors_and_adds_up_to_zero(seed, n_phases):
+    rng = np.random.default_rng(seed)
+    amount, root = rng.uniform(1, 2, (3, 5)), rng.normal(size=(3, 5, 5)) * 0.1
+    covariance = root @ root.swapaxes(-1, -2)
+    membership = np.eye(n_phases)[:, np.arange(5) % n_phases]
+    _, stderr, _ = propagation.phase_fractions(amount, covariance, membership)
+    full = propagation.fraction_covariance(amount, covariance, membership)
+    np.testing.assert_allclose(np.einsum("pkk->pk", full), stderr**2, rtol=1e-9)
+    np.testing.assert_allclose(full.sum(-1), 0, atol=1e-12)
+    np.testing.assert_allclose(full, full.swapaxes(-1, -2), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_phases", [2, 3, 5, 8])
+def test_propagation__confidence_is_the_probability_of_the_largest(n_phases):
+    rng = np.random.default_rng(n_phases)
+    for _ in range(8):
+        amount, root = rng.uniform(0, 2, n_phases), rng.normal(size=(n_phases, n_phases)) * 0.4
+        label, confidence = propagation.phase_label(amount, root @ root.T, np.eye(n_phases))
+        draws = amount + rng.normal(size=(40_000, n_phases)) @ root.T
+        assert int(label) == amount.argmax()
+        assert float(confidence) == pytest.approx((draws.argmax(1) == amount.argmax()).mean(), abs=0.02)
+        chances = propagation.chances(amount, root @ root.T)
+        share = np.bincount(draws.argmax(1), minlength=n_phases) / len(draws)
+        np.testing.assert_allclose(chances, share, atol=0.03)
+
+
+def test_propagation__confidence_of_no_noise_and_of_many_pixels():
+    amount = np.array([[1.0, 0.9, 0.0], [1.0, 1.0, 0.0], [np.nan, 1.0, 0.0]])
+    _, confidence = propagation.phase_label(amount, np.zeros((3, 3, 3)), np.eye(3))
+    np.testing.assert_array_equal(confidence, [1, 0.5, np.nan])
+    many = np.random.default_rng(0).uniform(size=(propagation.BLOCK + 5, 3)).astype("float32")
+    covariance = np.broadcast_to(0.01 * np.eye(3, dtype="float32"), (len(many), 3, 3))
+    label, confidence = propagation.phase_label(many, covariance, np.eye(3))
+    assert confidence.dtype == np.float32
+    last = propagation.phase_label(many[-3:], covariance[-3:], np.eye(3))
+    np.testing.assert_array_equal(confidence[-3:], last[1])
+    np.testing.assert_array_equal(label, many.argmax(1))
 
 
 def test_propagation__a_pure_pixel_still_has_an_error():
@@ -321,3 +335,98 @@ def test_phase_map__of_nothing(density, references):
         density.isel(y=slice(0)).stxm.phase_map(references)
     with pytest.raises(SchemaError, match="a single energy has no spectra to group"):
         density.isel(energy=[20]).stxm.phase_map()
+
+
+# ---- what a phase map keeps
+
+
+def test_phase_map__covariance_on_request(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0)
+    plain, full = od.stxm.phase_map(references), od.stxm.phase_map(references, covariance=True)
+    assert "phase_fraction_covariance" not in plain
+    covariance = full["phase_fraction_covariance"]
+    assert covariance.dims == ("phase", "other_phase", "y", "x")
+    assert list(covariance["other_phase"].values) == ["A", "B", "C"]
+    diagonal = np.sqrt(np.einsum("kkyx->kyx", covariance))
+    np.testing.assert_allclose(diagonal, full["phase_fraction_stderr"], rtol=2e-3)
+    xr.testing.assert_equal(full.drop_vars(["phase_fraction_covariance", "other_phase"]), plain)
+    with raise_if_dask_computes():
+        lazy = noisy.chunk(y=2, x=4).stxm.optical_density(i0).stxm.phase_map(references, covariance=True)
+    np.testing.assert_allclose(lazy["phase_fraction_covariance"].compute(), covariance, rtol=1e-3, atol=1e-7)
+
+
+def test_phase_map__carries_what_all_references_of_a_phase_agree_on(density, references):
+    given = references.assign_coords(
+        phase=("reference", ["first", "first", "second"]),
+        cell_chain=("reference", [3.5, 3.5, 3.6], {"units": "angstrom"}),
+        formula_units=("reference", [2, 4, 2]),
+        space_group=("reference", ["Pmmn", "Pmmn", "Cmcm"]),
+        source=("reference", ["mine", "yours", "ours"]),
+    )
+    phases = density.stxm.phase_map(given, min_amount=0.1)
+    np.testing.assert_array_equal(phases["cell_chain"], [3.5, 3.6])
+    assert phases["cell_chain"].dims == ("phase",)
+    assert phases["cell_chain"].attrs["units"] == "angstrom"
+    np.testing.assert_array_equal(phases["formula_units"], [np.nan, 2])
+    np.testing.assert_array_equal(phases["phase_composition"], [np.nan, 1.0])
+    assert list(phases["space_group"].values) == ["Pmmn", "Cmcm"]
+    assert list(phases["source"].values) == ["", "ours"]
+
+
+def test_phase_map__hands_the_choice_of_references_on_to_the_fit(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0)
+    options = {"selection": "bic", "max_references": 2}
+    phases, fit = od.stxm.phase_map(references, **options), od.stxm.fit(references, **options)
+    np.testing.assert_array_equal(phases["n_active"], fit["n_active"])
+    np.testing.assert_array_equal(phases["reduced_chi2"], fit["reduced_chi2"])
+    assert int(phases["n_active"].max()) == 2
+    assert int(od.stxm.phase_map(references)["n_active"].max()) == 3
+    share = (fit["component_map"] / fit["component_map"].sum("reference")).values
+    inside = phases["phase_label"] != NO_SAMPLE
+    np.testing.assert_allclose(phases["phase_fraction"].where(inside), np.where(inside, share, np.nan), atol=1e-5)
+    few, many = (od.stxm.phase_map(references, selection="f-test", false_discovery_rate=r) for r in (1e-6, 0.5))
+    assert int(few["n_active"].sum()) < int(many["n_active"].sum())
+
+
+def test_phase_map__errors_after_a_choice_are_those_of_all_references(noisy, references, i0):
+    """A reference that was not chosen could still be there: its absence does not make the others more certain."""
+    od = noisy.stxm.optical_density(i0)
+    phases = od.stxm.phase_map(references, selection="bic", max_references=1, min_amount=0.1)
+    inside = phases["phase_label"] != NO_SAMPLE
+    assert bool((phases["n_active"].where(inside, 1) == 1).all())
+    assert bool((phases["phase_fraction_stderr"].where(inside, 1) > 0).all())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"selection": "bic"}, {"max_references": 2}, {"covariance": True}, {"noise": "residual"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_phase_map__without_references_refuses_options_of_a_fit(simulated, options):
+    with pytest.raises(OptionError, match=f"^{next(iter(options))}=.*it belongs to a fit of references"):
+        xstxm.phase_map(simulated, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"selection": "bic"}, {"noise": "variance"}], ids=str)
+def test_phase_map__pixel_that_cannot_be_fitted_is_flagged_and_no_other_is_touched(noisy, references, i0, options):
+    noise = "poisson" if "noise" in options else "residual"
+    od = noisy.stxm.optical_density(i0, noise=noise).assign(quality=xr.zeros_like(noisy["intensity"][0], dtype="int16"))
+    whole = od.stxm.phase_map(references, min_amount=0.1, **options)
+    od["optical_density"][:, 3, 5] = np.nan
+    od["optical_density"][4:, 2, 6] = np.inf
+    phases = od.stxm.phase_map(references, min_amount=0.1, **options)
+    failed = xr.zeros_like(phases["phase_label"], dtype=bool).drop_attrs()
+    failed[3, 5] = failed[2, 6] = True
+    for name in ("phase_fraction", "phase_fraction_stderr", "composition", "total_amount", "confidence"):
+        assert bool(phases[name].where(failed).isnull().all())
+    assert bool((phases["phase_label"].where(failed, UNDECIDED) == UNDECIDED).all())
+    np.testing.assert_array_equal(phases["quality"], np.where(failed, QUALITY_FLAGS["not_measured"], 0))
+    for name in phases.data_vars:
+        if {"y", "x"} <= {*phases[name].dims} and name != "quality":
+            xr.testing.assert_equal(phases[name].where(~failed), whole[name].where(~failed))
+
+
+def test_phase_map__pixels_outside_the_mask_are_not_flagged(noisy, references, i0):
+    mask = xr.DataArray(np.ones((6, 9), dtype=bool), dims=("y", "x"))
+    mask[:, 5:] = False
+    assert not noisy.stxm.optical_density(i0).assign(mask=mask).stxm.phase_map(references)["quality"].any()
