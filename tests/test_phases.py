@@ -6,6 +6,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from laziness import raise_if_dask_computes
+from test_noise import counted, mixtures
+from test_noise import references as five
 
 import xstxm
 from xstxm._kernels import propagation
@@ -223,7 +225,8 @@ def test_propagation__confidence_is_the_probability_of_the_largest(n_phases):
     rng = np.random.default_rng(n_phases)
     for _ in range(8):
         amount, root = rng.uniform(0, 2, n_phases), rng.normal(size=(n_phases, n_phases)) * 0.4
-        label, confidence = propagation.phase_label(amount, root @ root.T, np.eye(n_phases))
+        label = propagation.phase_label(amount, root @ root.T, np.eye(n_phases))
+        confidence = propagation.chance_of_label(amount, root @ root.T, label, np.eye(n_phases))
         draws = amount + rng.normal(size=(40_000, n_phases)) @ root.T
         assert int(label) == amount.argmax()
         assert float(confidence) == pytest.approx((draws.argmax(1) == amount.argmax()).mean(), abs=0.02)
@@ -234,15 +237,16 @@ def test_propagation__confidence_is_the_probability_of_the_largest(n_phases):
 
 def test_propagation__confidence_of_no_noise_and_of_many_pixels():
     amount = np.array([[1.0, 0.9, 0.0], [1.0, 1.0, 0.0], [np.nan, 1.0, 0.0]])
-    _, confidence = propagation.phase_label(amount, np.zeros((3, 3, 3)), np.eye(3))
+    confidence = propagation.chance_of_largest(amount, np.zeros((3, 3, 3)), np.array([0, 0, 1]))
     np.testing.assert_array_equal(confidence, [1, 0.5, np.nan])
     many = np.random.default_rng(0).uniform(size=(propagation.BLOCK + 5, 3)).astype("float32")
     covariance = np.broadcast_to(0.01 * np.eye(3, dtype="float32"), (len(many), 3, 3))
-    label, confidence = propagation.phase_label(many, covariance, np.eye(3))
-    assert confidence.dtype == np.float32
-    last = propagation.phase_label(many[-3:], covariance[-3:], np.eye(3))
-    np.testing.assert_array_equal(confidence[-3:], last[1])
+    label = propagation.phase_label(many, covariance, np.eye(3))
     np.testing.assert_array_equal(label, many.argmax(1))
+    confidence = propagation.chance_of_largest(many, covariance, label)
+    assert confidence.dtype == np.float32
+    last = propagation.chance_of_largest(many[-3:], covariance[-3:], label[-3:])
+    np.testing.assert_array_equal(confidence[-3:], last)
 
 
 def test_propagation__a_pure_pixel_still_has_an_error():
@@ -430,3 +434,47 @@ def test_phase_map__pixels_outside_the_mask_are_not_flagged(noisy, references, i
     mask = xr.DataArray(np.ones((6, 9), dtype=bool), dims=("y", "x"))
     mask[:, 5:] = False
     assert not noisy.stxm.optical_density(i0).assign(mask=mask).stxm.phase_map(references)["quality"].any()
+
+
+# ---- confidence: how often labels are right, against what it says
+
+BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.01)
+ENOUGH = 600
+
+
+def reliability(truth, counts, **options):
+    """Confidence and share of right labels (bin) of the bins that hold enough pixels."""
+    od = xstxm.optical_density(counted(counts, truth, seed=counts), noise="poisson")
+    phases = xstxm.phase_map(od, five(), min_amount=-np.inf, min_confidence=0, **options)
+    confidence = phases["confidence"].values.ravel()
+    right = (phases["phase_label"].values == truth.argmax(-1)).ravel()
+    at = np.digitize(confidence, BINS)
+    return np.array(
+        [(confidence[at == k].mean(), right[at == k].mean()) for k in range(9) if (at == k).sum() >= ENOUGH]
+    )
+
+
+@pytest.mark.parametrize("counts", [10_000, 40_000, 100_000])
+@pytest.mark.parametrize("concentration", [1.0, 2.0, 4.0])
+def test_confidence__of_mixtures_is_the_share_of_right_labels(counts, concentration):
+    said, found = reliability(mixtures(140, 1, concentration), counts).T
+    assert said.size >= 5
+    np.testing.assert_allclose(found, said, atol=0.05)
+
+
+@pytest.mark.parametrize("counts", [500, 2000, 20_000, 100_000])
+@pytest.mark.parametrize("options", [{}, {"selection": "bic"}, {"method": "lstsq"}], ids=str)
+def test_confidence__where_most_amounts_are_zero_is_not_too_high(counts, options):
+    if "method" in options and counts < 20_000:
+        pytest.skip("noise beyond the range of fractions, and no constraint to say so")
+    truth = mixtures(80, 1, 1.0)
+    truth = np.where(truth < 0.2, 0, truth)
+    said, found = reliability(truth / truth.sum(-1, keepdims=True), counts, **options).T
+    assert (found > said - 0.05).all()
+
+
+@pytest.mark.parametrize("selection", ["bic", "f-test"])
+def test_confidence__after_a_choice_is_that_of_all_references(selection):
+    """A reference that was left out may be there: choosing makes no label more certain."""
+    said, found = reliability(mixtures(80, 1, 1.0), 10_000, selection=selection, max_references=4).T
+    np.testing.assert_allclose(found, said, atol=0.06)

@@ -5,6 +5,7 @@ from xstxm.absorption import estimate_i0, optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
 from xstxm.clustering import cluster
+from xstxm.comparing import compare
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
 from xstxm.decomposition import pca, reconstruct
@@ -47,6 +48,7 @@ __all__ = [
     "bin_pixels",
     "calibrate_energy",
     "cluster",
+    "compare",
     "concentration",
     "conventions",
     "crop",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from xstxm.conventions import (
     require_variable,
     signal_of,
 )
-from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, require_number
+from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, StxmWarning, require_number
 from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, recorded
 from xstxm.roi import sample_threshold
@@ -114,7 +116,8 @@ def phase_map(
     Notes
     -----
     Errors and confidence come from the covariance of the amounts with no reference held at zero, whether the
-    constraint or a `selection` put it there: a label is sure only where the data alone rule the others out.
+    constraint or a `selection` put it there: a label is sure only where the data alone rule the others out. After a
+    `selection` the confidence of the label is what the fit of all references gives it, which takes a fit more.
 
     With ``method="fcls"`` the amounts of every pixel add up to one, the empty ones included: cut those out with a
     `mask` variable in the Dataset.
@@ -154,19 +157,15 @@ def phase_map(
             seed=seed,
         )
     else:
-        fitted = fit(
-            stack,
-            references,
-            method=method,
-            background=background,
-            noise=noise,
-            selection=selection,
-            max_references=max_references,
-            false_discovery_rate=false_discovery_rate,
-            covariance=True,
-            signal=signal,
-        )
-        phases = _from_fit(fitted, min_amount, covariance)
+        options: dict[str, Any] = {"method": method, "background": background, "noise": noise, "signal": signal}
+        chosen: dict[str, Any] = {
+            "selection": selection,
+            "max_references": max_references,
+            "false_discovery_rate": false_discovery_rate,
+        }
+        fitted = fit(stack, references, covariance=True, **options, **chosen)
+        whole = None if selection is None else _quiet_fit(stack, references, covariance=True, **options)
+        phases = _from_fit(fitted, whole, min_amount, covariance)
     undecided = ~(phases["confidence"] >= min_confidence) & (phases["phase_label"] != NO_SAMPLE)
     label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)
     failed = phases["total_amount"].isnull()
@@ -185,15 +184,34 @@ def _require_no_fit(**options: Any) -> None:
             raise OptionError(name, describe(value), "it belongs to a fit of references: pass references too")
 
 
-def _from_fit(fitted: xr.Dataset, min_amount: float | None, with_covariance: bool) -> xr.Dataset:
+def _quiet_fit(*args: Any, **options: Any) -> xr.Dataset:
+    """Fit once more, without the warnings that were given before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StxmWarning)
+        return fit(*args, **options)
+
+
+def _from_fit(
+    fitted: xr.Dataset, whole: xr.Dataset | None, min_amount: float | None, with_covariance: bool
+) -> xr.Dataset:
+    """Return the phases of a fit; `whole` is that of all references, where some were chosen."""
     amount, covariance = fitted["component_map"], fitted["component_map_covariance"]
     names, membership = _membership(amount)
     total_units = amount.attrs["units"]
     fraction, stderr, total = _per_pixel(
         propagation.phase_fractions, amount, covariance, [["phase"], ["phase"], []], {"membership": membership}
     )
-    label, confidence = _per_pixel(
-        propagation.phase_label, amount, covariance, [[], []], {"membership": membership}, [np.int16, amount.dtype]
+    (label,) = _per_pixel(
+        propagation.phase_label, amount, covariance, [[]], {"membership": membership}, dtypes=[np.int16]
+    )
+    every = fitted if whole is None else whole
+    (confidence,) = _per_pixel(
+        propagation.chance_of_label,
+        every["component_map"],
+        every["component_map_covariance"],
+        [[]],
+        {"membership": membership},
+        others=[label.drop_attrs()],
     )
     threshold = sample_threshold(total, min_amount)
     empty = total < threshold
@@ -235,7 +253,9 @@ def _per_pixel(
     covariance: xr.DataArray,
     outputs: list[list[str]],
     kwargs: dict[str, Any],
+    *,
     dtypes: list[Any] | None = None,
+    others: Sequence[xr.DataArray] = (),
 ) -> tuple[xr.DataArray, ...]:
     plain = amount.drop_vars([name for name, coord in amount.coords.items() if REFERENCE in coord.dims])
     other = covariance.drop_vars(
@@ -245,7 +265,8 @@ def _per_pixel(
         func,
         plain,
         other,
-        input_core_dims=[[REFERENCE], [REFERENCE, OTHER_REFERENCE]],
+        *others,
+        input_core_dims=[[REFERENCE], [REFERENCE, OTHER_REFERENCE], *[[]] * len(others)],
         output_core_dims=outputs,
         dask="parallelized",
         output_dtypes=dtypes or [amount.dtype] * len(outputs),

@@ -43,10 +43,15 @@ def fraction_covariance(amount, covariance, membership):
 
 
 def phase_label(amount, covariance, membership):
-    """Return the index of the largest phase (p) and the probability that it is the largest (p)."""
+    """Return the index of the largest phase (p)."""
+    c, _ = _by_phase(amount, covariance, membership)
+    return np.argmax(np.where(np.isnan(c), -np.inf, c), axis=-1).astype(np.int16)
+
+
+def chance_of_label(amount, covariance, label, membership):
+    """Return the probability that the phase `label` (p) is the largest (p)."""
     c, cov = _by_phase(amount, covariance, membership)
-    label = np.argmax(np.where(np.isnan(c), -np.inf, c), axis=-1)
-    return label.astype(np.int16), chance_of_largest(c, cov, label)
+    return chance_of_largest(c, cov, label)
 
 
 def chance_of_largest(amount, covariance, at):
