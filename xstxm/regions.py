@@ -117,6 +117,9 @@ def phase_summary(
     summary = xr.Dataset(
         {name: annotate(array, name, units=unit if "composition" in name else None) for name, array in found.items()}
     )
+    for name in {"mean_composition", "sample_composition"} & {*found}:
+        label = phases["composition"].attrs.get("long_name", "Composition")
+        summary[name] = summary[name].assign_attrs(long_name=label)
     kept = {"phase": phases["phase"].variable}
     kept |= {"color": phases["color"].variable} if "color" in phases.coords else {}
     left_over = [name for name in summary.coords if name not in summary.dims]
