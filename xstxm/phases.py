@@ -195,7 +195,9 @@ def _from_fit(
     fitted: xr.Dataset, whole: xr.Dataset | None, min_amount: float | None, with_covariance: bool
 ) -> xr.Dataset:
     """Return the phases of a fit; `whole` is that of all references, where some were chosen."""
-    amount, covariance = fitted["component_map"], fitted["component_map_covariance"]
+    every = fitted if whole is None else whole
+    determined = every["reduced_chi2"].notnull()
+    amount, covariance = fitted["component_map"].where(determined), fitted["component_map_covariance"]
     names, membership = _membership(amount)
     total_units = amount.attrs["units"]
     fraction, stderr, total = _per_pixel(
@@ -204,7 +206,6 @@ def _from_fit(
     (label,) = _per_pixel(
         propagation.phase_label, amount, covariance, [[]], {"membership": membership}, dtypes=[np.int16]
     )
-    every = fitted if whole is None else whole
     (confidence,) = _per_pixel(
         propagation.chance_of_label,
         every["component_map"],
@@ -225,8 +226,8 @@ def _from_fit(
             "total_amount": annotate(total, "total_amount", units=total_units),
             "min_amount": annotate(threshold, "min_amount", units=total_units),
             "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
-            "n_active": fitted["n_active"],
-            "reduced_chi2": fitted["reduced_chi2"],
+            "n_active": fitted["n_active"].where(determined, 0),
+            "reduced_chi2": fitted["reduced_chi2"].where(determined),
         }
     )
     phases = phases.drop_vars([name for name in phases.coords if REFERENCE in phases[name].dims])

@@ -60,12 +60,13 @@ def phase_summary(
     Dataset
         Of the sample pixels that were measured, `n_sample` of them on an `area` in um^2 (where the pixels have positions):
         `area_fraction` (phase), the share in which the phase is the largest, undecided pixels included, and
-        `mean_fraction` (phase), the mean of `phase_fraction`. `undecided_fraction` of the sample, and `n_pixels` (phase)
-        that are labelled. With a composition, `sample_composition` of the sample and `mean_composition` (phase) of the
-        pixels that are labelled. Of each mean ``*_stderr``, ``*_sampling_stderr`` and ``*_bias``, what does not average out,
-        see Notes. `n_independent` (phase): as many independent pixels would give the same sampling error of the area
-        fraction. An image of regions adds `region`
-        behind phase, as do dimensions that are not in space. Lazy where the map is; Eager on an image of regions.
+        `mean_fraction` (phase), the mean of `phase_fraction`; `undecided_fraction`, and `n_pixels` (phase) that are
+        labelled. With a composition, `sample_composition` of all of them and `mean_composition` (phase) of those that are
+        labelled. Of each mean ``*_stderr``, ``*_sampling_stderr`` and ``*_bias``, what does not average out, see Notes.
+        `n_independent` (phase): as many independent pixels would give the same sampling error of the area fraction.
+
+        An image of regions adds `region` behind phase, as do dimensions that are not in space. Lazy where the map is;
+        Eager on an image of regions.
 
         A sampling error is NaN where a region holds less than five independent patches, or a phase all or nothing of it.
         Errors of clusters, which have no covariance, are NaN.
@@ -76,6 +77,8 @@ def phase_summary(
         `phases` is no phase map.
     OptionError, SchemaError
         Regions without pixels or on other pixels, numbers that are not whole, or lags of other dimensions.
+    MissingDimensionError
+        A map none of whose dimensions is in space (z, y, x, position).
 
     Notes
     -----
@@ -83,12 +86,14 @@ def phase_summary(
     variance of the number of pixels is the sum of that. Mistakes go both ways and cancel where fractions vary evenly around
     the boundary between two phases, as across an interface; where many pixels are alike and near it, they do not.
     `area_fraction_bias` is an estimate of what is left, sum(P) minus the number of pixels: what the same noise once more
-    would do. `area_fraction_stderr` has it in quadrature, as far as it exceeds its own noise. The probabilities come from `phase_fraction_covariance` where the map has
-    it; else a pixel is what its label says or the phase of the second largest fraction.
+    would do. `area_fraction_stderr` has it in quadrature, as far as it exceeds its own noise. The probabilities come from
+    `phase_fraction_covariance` where the map has it; else a pixel is what its label says or the phase of the second
+    largest fraction.
 
     A fraction that is not allowed below zero is too large on average, by up to 0.8 (the root of 2 / pi) of its standard
-    error, and others are too small. In a pixel that does not average out: The ``*_bias`` of fractions and composition is the largest that this
-    can make, the mean of that over the pixels in which some fraction is zero. With ``phase_map(method="lstsq")`` there is none.
+    error, and others are too small, which does not average out. ``*_bias`` of fractions and composition is the largest that
+    this can make: the mean of it over the pixels in which some fraction is zero. With ``phase_map(method="lstsq")`` there
+    is none.
 
     The autocovariance is summed up to the distance at which it first vanishes, and corrected for the mean, which is that
     of the same field; the sum over its variance is the integral range [1]_.
@@ -118,8 +123,8 @@ def phase_summary(
         {name: annotate(array, name, units=unit if "composition" in name else None) for name, array in found.items()}
     )
     for name in {"mean_composition", "sample_composition"} & {*found}:
-        label = phases["composition"].attrs.get("long_name", "Composition")
-        summary[name] = summary[name].assign_attrs(long_name=label)
+        called = phases["composition"].attrs.get("long_name", "Composition")
+        summary[name] = summary[name].assign_attrs(long_name=called)
     kept = {"phase": phases["phase"].variable}
     kept |= {"color": phases["color"].variable} if "color" in phases.coords else {}
     left_over = [name for name in summary.coords if name not in summary.dims]
