@@ -203,26 +203,16 @@ def _from_fit(
     fraction, stderr, total = _per_pixel(
         propagation.phase_fractions, amount, covariance, [["phase"], ["phase"], []], {"membership": membership}
     )
-    (label,) = _per_pixel(
-        propagation.phase_label, amount, covariance, [[]], {"membership": membership}, dtypes=[np.int16]
-    )
-    (confidence,) = _per_pixel(
-        propagation.chance_of_label,
-        every["component_map"],
-        every["component_map_covariance"],
-        [[]],
-        {"membership": membership},
-        others=[label.drop_attrs()],
-    )
     threshold = sample_threshold(total, min_amount)
     empty = total < threshold
+    label, confidence = _judged(amount, covariance, every, membership, empty)
     dims = pixel_dims(total)
     phases = xr.Dataset(
         {
             "phase_fraction": annotate(fraction.where(~empty).transpose("phase", *dims), "phase_fraction"),
             "phase_fraction_stderr": annotate(stderr.where(~empty).transpose("phase", *dims), "phase_fraction_stderr"),
-            "phase_label": label.where(~empty, NO_SAMPLE),
-            "confidence": annotate(confidence.where(~empty), "confidence"),
+            "phase_label": label,
+            "confidence": annotate(confidence, "confidence"),
             "total_amount": annotate(total, "total_amount", units=total_units),
             "min_amount": annotate(threshold, "min_amount", units=total_units),
             "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
@@ -237,6 +227,18 @@ def _from_fit(
         _require_compositions(amount)
         phases = phases.assign(_composition(amount, covariance, empty))
     return phases.assign_coords(_phase_coords(names, amount))
+
+
+def _judged(
+    amount: xr.DataArray, covariance: xr.DataArray, every: xr.Dataset, membership: np.ndarray, empty: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the largest phase of each pixel, and the probability that the fit of every reference gives it."""
+    options = {"membership": membership}
+    (largest,) = _per_pixel(propagation.phase_label, amount, covariance, [[]], options, dtypes=[np.int16])
+    label = largest.where(~empty, NO_SAMPLE).drop_attrs()
+    judged, spread = every["component_map"], every["component_map_covariance"]
+    (confidence,) = _per_pixel(propagation.chance_of_label, judged, spread, [[]], options, others=[label])
+    return label, confidence
 
 
 def _covariance(

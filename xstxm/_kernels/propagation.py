@@ -49,9 +49,12 @@ def phase_label(amount, covariance, membership):
 
 
 def chance_of_label(amount, covariance, label, membership):
-    """Return the probability that the phase `label` (p) is the largest (p)."""
+    """Return the probability that the phase `label` (p) is the largest (p); NaN where the label is no phase."""
     c, cov = _by_phase(amount, covariance, membership)
-    return chance_of_largest(c, cov, label)
+    found = np.full(label.shape, np.nan, amount.dtype)
+    phase = label >= 0
+    found[phase] = chance_of_largest(c[phase], cov[phase], label[phase])
+    return found
 
 
 def chance_of_largest(amount, covariance, at):
