@@ -256,6 +256,7 @@ NUMBERS = {
     "nmf tolerance": lambda v: xstxm.nmf(density(), 2, tolerance=v),
     "mcr freedom": lambda v: xstxm.mcr(density(), 3, references=REFERENCES, freedom=v),
     "stress tolerance": lambda v: xstxm.stress(given("stress"), STIFF, tolerance=v),
+    "compare confidence": lambda v: xstxm.compare(given("strain"), given("strain"), confidence=v),
     "phase_map min_confidence": lambda v: xstxm.phase_map(density(), REFERENCES, min_confidence=v),
     "design_energies n": lambda v: xstxm.design_energies(REFERENCES, v, criterion="a-optimal", candidates=SOME),
     "distinguishability counts": lambda v: xstxm.distinguishability(REFERENCES, counts=v),
@@ -273,6 +274,10 @@ WHOLE = {
     "nmf n_starts": lambda v: xstxm.nmf(density(), 2, n_starts=v),
     "mcr max_iterations": lambda v: xstxm.mcr(density(), 2, max_iterations=v),
     "mcr sample": lambda v: xstxm.mcr(density(), 2, sample=v),
+    "noise_correlation max_lag": lambda v: xstxm.regions.noise_correlation(density()["optical_density"], max_lag=v),
+    "phase_map max_references": lambda v: xstxm.phase_map(
+        density(), REFERENCES, selection="bic", max_references=[v] if v is None else v
+    ),
     "interface_map max_gap": lambda v: xstxm.interface_map(given("interface_map"), max_gap=v),
     "stress max_iterations": lambda v: xstxm.stress(given("stress"), STIFF, max_iterations=v),
 }

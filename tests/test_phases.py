@@ -6,10 +6,12 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from laziness import raise_if_dask_computes
+from test_noise import counted, mixtures
+from test_noise import references as five
 
 import xstxm
 from xstxm._kernels import propagation
-from xstxm.conventions import NO_SAMPLE, UNDECIDED
+from xstxm.conventions import NO_SAMPLE, QUALITY_FLAGS, UNDECIDED
 from xstxm.errors import IncompatibleUnitsError, MissingVariableError, OptionError, ReferenceSpectrumError, SchemaError
 
 
@@ -187,23 +189,6 @@ def test_phase_map__clusters_chosen_by_themselves(simulated):
     assert phases["phase_fraction_stderr"].isnull().all()
 
 
-def test_phase_summary__agrees_with_the_map(simulated_phases):
-    summary = xstxm.phase_summary(simulated_phases)
-    label = simulated_phases["phase_label"]
-    sample = int((label != NO_SAMPLE).sum())
-    total = float(summary["area_fraction"].sum() + summary["undecided_fraction"])
-    assert total == pytest.approx(1)
-    assert int(summary["n_pixels"][0]) == int((label == 0).sum())
-    assert float(summary["area_fraction"][0]) == pytest.approx(int((label == 0).sum()) / sample)
-    member = simulated_phases["composition"].where(label == 0)
-    assert float(summary["mean_composition"][0]) == pytest.approx(float(member.mean()), nan_ok=True)
-
-
-def test_phase_summary__needs_a_phase_map(stack):
-    with pytest.raises(MissingVariableError, match="phase_map"):
-        xstxm.phase_summary(stack)
-
-
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5))
 def test_propagation__agrees_with_monte_carlo_in_the_linear_limit(seed, n_references):
     rng = np.random.default_rng(seed)
@@ -222,13 +207,46 @@ def test_propagation__agrees_with_monte_carlo_in_the_linear_limit(seed, n_refere
     np.testing.assert_allclose(error, (draws @ x / draws.sum(1)).std(), rtol=0.12, atol=1e-7)
 
 
-def test_propagation__confidence_is_the_probability_of_the_larger():
-    rng = np.random.default_rng(0)
-    amount, root = np.array([1.0, 0.9]), rng.normal(size=(2, 2)) * 0.1
-    label, confidence = propagation.phase_label(amount, root @ root.T, np.eye(2))
-    draws = amount + rng.normal(size=(40000, 2)) @ root.T
-    assert int(label) == 0
-    assert float(confidence) == pytest.approx((draws[:, 0] > draws[:, 1]).mean(), abs=0.01)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
+def test_propagation__covariance_of_fractions_agrees_with_their_errors_and_adds_up_to_zero(seed, n_phases):
+    rng = np.random.default_rng(seed)
+    amount, root = rng.uniform(1, 2, (3, 5)), rng.normal(size=(3, 5, 5)) * 0.1
+    covariance = root @ root.swapaxes(-1, -2)
+    membership = np.eye(n_phases)[:, np.arange(5) % n_phases]
+    _, stderr, _ = propagation.phase_fractions(amount, covariance, membership)
+    full = propagation.fraction_covariance(amount, covariance, membership)
+    np.testing.assert_allclose(np.einsum("pkk->pk", full), stderr**2, rtol=1e-9)
+    np.testing.assert_allclose(full.sum(-1), 0, atol=1e-12)
+    np.testing.assert_allclose(full, full.swapaxes(-1, -2), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_phases", [2, 3, 5, 8])
+def test_propagation__confidence_is_the_probability_of_the_largest(n_phases):
+    rng = np.random.default_rng(n_phases)
+    for _ in range(8):
+        amount, root = rng.uniform(0, 2, n_phases), rng.normal(size=(n_phases, n_phases)) * 0.4
+        label = propagation.phase_label(amount, root @ root.T, np.eye(n_phases))
+        confidence = propagation.chance_of_label(amount, root @ root.T, label, np.eye(n_phases))
+        draws = amount + rng.normal(size=(40_000, n_phases)) @ root.T
+        assert int(label) == amount.argmax()
+        assert float(confidence) == pytest.approx((draws.argmax(1) == amount.argmax()).mean(), abs=0.02)
+        chances = propagation.chances(amount, root @ root.T)
+        share = np.bincount(draws.argmax(1), minlength=n_phases) / len(draws)
+        np.testing.assert_allclose(chances, share, atol=0.03)
+
+
+def test_propagation__confidence_of_no_noise_and_of_many_pixels():
+    amount = np.array([[1.0, 0.9, 0.0], [1.0, 1.0, 0.0], [np.nan, 1.0, 0.0]])
+    confidence = propagation.chance_of_largest(amount, np.zeros((3, 3, 3)), np.array([0, 0, 1]))
+    np.testing.assert_array_equal(confidence, [1, 0.5, np.nan])
+    many = np.random.default_rng(0).uniform(size=(propagation.BLOCK + 5, 3)).astype("float32")
+    covariance = np.broadcast_to(0.01 * np.eye(3, dtype="float32"), (len(many), 3, 3))
+    label = propagation.phase_label(many, covariance, np.eye(3))
+    np.testing.assert_array_equal(label, many.argmax(1))
+    confidence = propagation.chance_of_largest(many, covariance, label)
+    assert confidence.dtype == np.float32
+    last = propagation.chance_of_largest(many[-3:], covariance[-3:], label[-3:])
+    np.testing.assert_array_equal(confidence[-3:], last)
 
 
 def test_propagation__a_pure_pixel_still_has_an_error():
@@ -321,3 +339,165 @@ def test_phase_map__of_nothing(density, references):
         density.isel(y=slice(0)).stxm.phase_map(references)
     with pytest.raises(SchemaError, match="a single energy has no spectra to group"):
         density.isel(energy=[20]).stxm.phase_map()
+
+
+# ---- what a phase map keeps
+
+
+def test_phase_map__covariance_on_request(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0)
+    plain, full = od.stxm.phase_map(references), od.stxm.phase_map(references, covariance=True)
+    assert "phase_fraction_covariance" not in plain
+    covariance = full["phase_fraction_covariance"]
+    assert covariance.dims == ("phase", "other_phase", "y", "x")
+    assert list(covariance["other_phase"].values) == ["A", "B", "C"]
+    diagonal = np.sqrt(np.einsum("kkyx->kyx", covariance))
+    np.testing.assert_allclose(diagonal, full["phase_fraction_stderr"], rtol=2e-3)
+    xr.testing.assert_equal(full.drop_vars(["phase_fraction_covariance", "other_phase"]), plain)
+    with raise_if_dask_computes():
+        lazy = noisy.chunk(y=2, x=4).stxm.optical_density(i0).stxm.phase_map(references, covariance=True)
+    np.testing.assert_allclose(lazy["phase_fraction_covariance"].compute(), covariance, rtol=1e-3, atol=1e-7)
+
+
+def test_phase_map__carries_what_all_references_of_a_phase_agree_on(density, references):
+    given = references.assign_coords(
+        phase=("reference", ["first", "first", "second"]),
+        cell_chain=("reference", [3.5, 3.5, 3.6], {"units": "angstrom"}),
+        formula_units=("reference", [2, 4, 2]),
+        space_group=("reference", ["Pmmn", "Pmmn", "Cmcm"]),
+        source=("reference", ["mine", "yours", "ours"]),
+    )
+    phases = density.stxm.phase_map(given, min_amount=0.1)
+    np.testing.assert_array_equal(phases["cell_chain"], [3.5, 3.6])
+    assert phases["cell_chain"].dims == ("phase",)
+    assert phases["cell_chain"].attrs["units"] == "angstrom"
+    np.testing.assert_array_equal(phases["formula_units"], [np.nan, 2])
+    np.testing.assert_array_equal(phases["phase_composition"], [np.nan, 1.0])
+    assert list(phases["space_group"].values) == ["Pmmn", "Cmcm"]
+    assert list(phases["source"].values) == ["", "ours"]
+
+
+def test_phase_map__hands_the_choice_of_references_on_to_the_fit(noisy, references, i0):
+    od = noisy.stxm.optical_density(i0)
+    options = {"selection": "bic", "max_references": 2}
+    phases, fit = od.stxm.phase_map(references, **options), od.stxm.fit(references, **options)
+    np.testing.assert_array_equal(phases["n_active"], fit["n_active"])
+    np.testing.assert_array_equal(phases["reduced_chi2"], fit["reduced_chi2"])
+    assert int(phases["n_active"].max()) == 2
+    assert int(od.stxm.phase_map(references)["n_active"].max()) == 3
+    share = (fit["component_map"] / fit["component_map"].sum("reference")).values
+    inside = phases["phase_label"] != NO_SAMPLE
+    np.testing.assert_allclose(phases["phase_fraction"].where(inside), np.where(inside, share, np.nan), atol=1e-5)
+    few, many = (od.stxm.phase_map(references, selection="f-test", false_discovery_rate=r) for r in (1e-6, 0.5))
+    assert int(few["n_active"].sum()) < int(many["n_active"].sum())
+
+
+def test_phase_map__errors_after_a_choice_are_those_of_all_references(noisy, references, i0):
+    """A reference that was not chosen could still be there: its absence does not make the others more certain."""
+    od = noisy.stxm.optical_density(i0)
+    phases = od.stxm.phase_map(references, selection="bic", max_references=1, min_amount=0.1)
+    inside = phases["phase_label"] != NO_SAMPLE
+    assert bool((phases["n_active"].where(inside, 1) == 1).all())
+    assert bool((phases["phase_fraction_stderr"].where(inside, 1) > 0).all())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"selection": "bic"}, {"max_references": 2}, {"covariance": True}, {"noise": "residual"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_phase_map__without_references_refuses_options_of_a_fit(simulated, options):
+    with pytest.raises(OptionError, match=f"^{next(iter(options))}=.*it belongs to a fit of references"):
+        xstxm.phase_map(simulated, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"selection": "bic"}, {"noise": "variance"}], ids=str)
+def test_phase_map__pixel_that_cannot_be_fitted_is_flagged_and_no_other_is_touched(noisy, references, i0, options):
+    noise = "poisson" if "noise" in options else "residual"
+    od = noisy.stxm.optical_density(i0, noise=noise).assign(quality=xr.zeros_like(noisy["intensity"][0], dtype="int16"))
+    whole = od.stxm.phase_map(references, min_amount=0.1, **options)
+    od["optical_density"][:, 3, 5] = np.nan
+    od["optical_density"][4:, 2, 6] = np.inf
+    phases = od.stxm.phase_map(references, min_amount=0.1, **options)
+    failed = xr.zeros_like(phases["phase_label"], dtype=bool).drop_attrs()
+    failed[3, 5] = failed[2, 6] = True
+    for name in ("phase_fraction", "phase_fraction_stderr", "composition", "total_amount", "confidence"):
+        assert bool(phases[name].where(failed).isnull().all())
+    assert bool((phases["phase_label"].where(failed, UNDECIDED) == UNDECIDED).all())
+    np.testing.assert_array_equal(phases["quality"], np.where(failed, QUALITY_FLAGS["not_measured"], 0))
+    for name in phases.data_vars:
+        if {"y", "x"} <= {*phases[name].dims} and name != "quality":
+            xr.testing.assert_equal(phases[name].where(~failed), whole[name].where(~failed))
+
+
+@pytest.mark.parametrize("options", [{}, {"selection": "bic"}, {"method": "lstsq"}], ids=str)
+def test_phase_map__pixel_whose_energies_do_not_tell_the_references_apart_is_flagged(amounts, references, options):
+    """Two references that are equal before 519 eV, and a pixel that was measured there only."""
+    twins = references.copy(deep=True)
+    twins["absorption"][1] = twins["absorption"][1].where(twins["energy"] > 519, twins["absorption"][0])
+    od = xr.dot(twins["absorption"].drop_vars("composition"), amounts + 0.1, dim="reference").transpose(
+        "energy", "y", "x"
+    )
+    od = (od + 1e-3 * np.random.default_rng(0).normal(size=od.shape)).rename("optical_density").assign_attrs(units="1")
+    whole = xstxm.phase_map(od, twins, min_amount=-np.inf, **options)
+    part = od.where((od["energy"] < 519) | (od["x"] != od["x"][4]) | (od["y"] != od["y"][2]))
+    phases = xstxm.phase_map(part.assign_attrs(units="1"), twins, min_amount=-np.inf, **options)
+    failed = xr.zeros_like(phases["phase_label"], dtype=bool).drop_attrs()
+    failed[2, 4] = True
+    np.testing.assert_array_equal(phases["quality"] == QUALITY_FLAGS["not_measured"], failed)
+    for name in ("phase_fraction", "confidence", "total_amount", "composition", "reduced_chi2"):
+        assert bool(phases[name].where(failed).isnull().all())
+        xr.testing.assert_equal(phases[name].where(~failed), whole[name].where(~failed))
+    assert (int(phases["n_active"][2, 4]), int(phases["phase_label"][2, 4])) == (0, UNDECIDED)
+
+
+def test_phase_map__pixels_outside_the_mask_are_not_flagged(noisy, references, i0):
+    mask = xr.DataArray(np.ones((6, 9), dtype=bool), dims=("y", "x"))
+    mask[:, 5:] = False
+    assert not noisy.stxm.optical_density(i0).assign(mask=mask).stxm.phase_map(references)["quality"].any()
+
+
+# ---- confidence: how often labels are right, against what it says
+
+BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.01)
+ENOUGH = 600
+
+
+def reliability(truth, counts, **options):
+    """Confidence and share of right labels (bin) of the bins that hold enough pixels."""
+    od = xstxm.optical_density(counted(counts, truth, seed=counts), noise="poisson")
+    phases = xstxm.phase_map(od, five(), min_amount=-np.inf, min_confidence=0, **options)
+    confidence = phases["confidence"].values.ravel()
+    right = (phases["phase_label"].values == truth.argmax(-1)).ravel()
+    at = np.digitize(confidence, BINS)
+    return np.array(
+        [(confidence[at == k].mean(), right[at == k].mean()) for k in range(9) if (at == k).sum() >= ENOUGH]
+    )
+
+
+@pytest.mark.parametrize("counts", [10_000, 40_000, 100_000])
+@pytest.mark.parametrize("concentration", [1.0, 2.0, 4.0])
+def test_confidence__of_mixtures_is_the_share_of_right_labels(counts, concentration):
+    said, found = reliability(mixtures(140, 1, concentration), counts).T
+    assert said.size >= 5
+    np.testing.assert_allclose(found, said, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("counts", "options"),
+    [(n, options) for n in (500, 2000, 20_000, 100_000) for options in ({}, {"selection": "bic"})]
+    + [(n, {"method": "lstsq"}) for n in (20_000, 100_000)],  # below, noise exceeds what fractions can be
+    ids=str,
+)
+def test_confidence__where_most_amounts_are_zero_is_not_too_high(counts, options):
+    truth = mixtures(80, 1, 1.0)
+    truth = np.where(truth < 0.2, 0, truth)
+    said, found = reliability(truth / truth.sum(-1, keepdims=True), counts, **options).T
+    assert (found > said - 0.05).all()
+
+
+@pytest.mark.parametrize("selection", ["bic", "f-test"])
+def test_confidence__after_a_choice_is_that_of_all_references(selection):
+    """A reference that was left out may be there: choosing makes no label more certain."""
+    said, found = reliability(mixtures(80, 1, 1.0), 10_000, selection=selection, max_references=4).T
+    np.testing.assert_allclose(found, said, atol=0.06)

@@ -652,3 +652,80 @@ def test_interface_map__refuses(stack):
         xstxm.interface_map(uneven)
     with pytest.raises(MissingDimensionError, match="an interface needs an image"):
         xstxm.interface_map(labelled(np.zeros((3, 4))).isel(y=0))
+
+
+# ---- from a phase map that has the covariance
+
+
+def four_references():
+    """Four references of three phases with cells, whose compositions and cells differ."""
+    made = xstxm.testing.simulate_references()
+    lengths = {
+        f"cell_{axis}": ("reference", np.array(row), {"units": "angstrom"})
+        for axis, row in zip(
+            AXES, ([3.56, 3.57, 3.605, 3.61], [11.51, 11.4, 11.25, 9.7], [4.37, 4.5, 4.96, 5.3]), strict=True
+        )
+    }
+    return made.assign_coords(formula_units=("reference", [2, 2, 2, 2]), **lengths)
+
+
+@pytest.fixture(scope="module")
+def four():
+    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    references = four_references()
+    assert references.sizes["reference"] == 4
+    od = xstxm.optical_density(stack).astype(float)
+    phases = xstxm.phase_map(od, references, covariance=True)
+    return phases, xstxm.fit(od, references, covariance=True)
+
+
+@pytest.mark.parametrize("verb", [xstxm.strain, xstxm.concentration])
+def test_lattice_verbs__of_four_phases_have_the_errors_of_the_fit_where_the_map_has_a_covariance(verb, four):
+    phases, fit = four
+    exact, found = verb(fit), verb(phases)
+    inside = phases["phase_label"] != NO_SAMPLE
+    bound = verb(phases.drop_vars("phase_fraction_covariance"))
+    for name in exact.data_vars:
+        scale = float(abs(exact[name].where(inside)).median())
+        np.testing.assert_allclose(found[name].where(inside), exact[name].where(inside), rtol=1e-6, atol=1e-6 * scale)
+        if str(name).endswith("_stderr"):
+            wider = (bound[name] / found[name]).where(inside)
+            assert float(wider.min()) > 1 - 1e-6
+            assert float(wider.median()) > 1.001
+
+
+def test_strain__of_a_map_takes_the_cells_that_the_references_brought(four):
+    phases, _ = four
+    found = xstxm.strain(phases)
+    assert "given" in found.attrs["cell_status"]
+    assert "recalled" not in found.attrs["cell_status"]
+
+
+def test_strain__with_covariance_where_the_cell_depends_on_the_composition():
+    """The composition is made of the fractions: errors of both belong together, and agree with draws."""
+    rng = np.random.default_rng(0)
+    root = np.array([[0.01, 0.004], [-0.01, -0.004]])
+    draws = np.array([0.6, 0.4]) + rng.normal(size=(20_000, 2)) @ root.T
+    own, mean = np.array([0.02, 0.1]), np.array([[0.6], [0.4]])
+    phases = phases_of({"a": [0.6], "b": [0.4]}, composition=[mean[:, 0] @ own], composition_stderr=0.9)
+    covariance = (root @ root.T)[:, :, None, None]
+    phases["phase_fraction_covariance"] = (("phase", "other_phase", "y", "x"), covariance)
+    cells = table_of(**{**TWO_ENDS, "low b": ("b", 0.01, 4.2, 9.8, 5.5), "high b": ("b", 0.2, 4.0, 9.6, 5.7)})
+    exact = phases.assign_coords(phase_composition=("phase", own, {"units": "1"}))
+    many = phases_of({"a": draws[:, 0], "b": draws[:, 1]}, composition=draws @ own)
+    for verb, extra in ((xstxm.strain, {}), (xstxm.concentration, {"formula_units": 2})):
+        found, drawn = verb(exact, cells=cells, **extra), verb(many, cells=cells, **extra)
+        loose = verb(phases, cells=cells, **extra)
+        for name in [str(name) for name in found.data_vars if str(name).endswith("_stderr")]:
+            spread = drawn[name.removesuffix("_stderr")].std(("y", "x"))
+            np.testing.assert_allclose(found[name].isel(y=0, x=0), spread, rtol=0.03)
+            assert bool((loose[name] > found[name]).all())
+
+
+def test_lattice_verbs__of_a_map_with_covariance_are_lazy(four):
+    phases = four[0].astype("float32")
+    lazy = phases.assign({name: array.chunk() for name, array in phases.data_vars.items()})
+    for verb in (xstxm.strain, xstxm.concentration):
+        with raise_if_dask_computes():
+            found = verb(lazy)
+        assert all(array.chunks is not None and array.dtype == np.float32 for array in found.data_vars.values())

@@ -1,10 +1,11 @@
 """X-ray spectromicroscopy stacks to quantitative phase and composition maps."""
 
-from xstxm import accessor, conventions, errors, mechanics, plot, provenance, roi, tables, testing, units
+from xstxm import accessor, conventions, errors, mechanics, plot, provenance, regions, roi, tables, testing, units
 from xstxm.absorption import estimate_i0, optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
 from xstxm.clustering import cluster
+from xstxm.comparing import compare
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
 from xstxm.decomposition import pca, reconstruct
@@ -26,10 +27,11 @@ from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
 from xstxm.options import set_options
-from xstxm.phases import phase_map, phase_summary
+from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
 from xstxm.references import reference_set, with_references
+from xstxm.regions import phase_summary
 from xstxm.roi import spectrum
 from xstxm.shaping import bin_pixels, crop
 from xstxm.shifting import align, apply_shifts
@@ -46,6 +48,7 @@ __all__ = [
     "bin_pixels",
     "calibrate_energy",
     "cluster",
+    "compare",
     "concentration",
     "conventions",
     "crop",
@@ -90,6 +93,7 @@ __all__ = [
     "read_shifts",
     "reconstruct",
     "reference_set",
+    "regions",
     "repair_pixels",
     "residual",
     "roi",

@@ -48,6 +48,7 @@ from xstxm import (
 )
 from xstxm import noise as counting_noise
 from xstxm import references as reference_sets
+from xstxm import regions as region_summaries
 from xstxm._partition import Choose, ClusterMethod
 from xstxm._references_at import EnergyMove
 from xstxm._unknowns import Background, Method
@@ -68,6 +69,7 @@ from xstxm.mechanics import Boundary, Elastic
 from xstxm.noise import CountingNoise
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
+from xstxm.regions import Regions
 from xstxm.roi import Region
 from xstxm.shifting import Interpolation
 from xstxm.tables import DensityLike, NearEdge, ThicknessBackground
@@ -617,6 +619,10 @@ class StxmAccessor:
         method: Method = "nnls",
         background: Background = "constant",
         noise: FitNoise | xr.DataArray | None = None,
+        selection: Selection | None = None,
+        max_references: int | None = None,
+        false_discovery_rate: float = 0.05,
+        covariance: bool = False,
         min_confidence: float = 0.95,
         min_amount: float | None = None,
         n_phases: int | None = None,
@@ -631,6 +637,10 @@ class StxmAccessor:
             method=method,
             background=background,
             noise=noise,
+            selection=selection,
+            max_references=max_references,
+            false_discovery_rate=false_discovery_rate,
+            covariance=covariance,
             min_confidence=min_confidence,
             min_amount=min_amount,
             n_phases=n_phases,
@@ -639,9 +649,11 @@ class StxmAccessor:
             signal=signal,
         )
 
-    def phase_summary(self) -> xr.Dataset:
-        """Return area fractions and mean compositions, see `xstxm.phase_summary`."""
-        return phases.phase_summary(self._obj)
+    def phase_summary(
+        self, regions: Regions | None = None, *, noise_correlation: xr.DataArray | None = None
+    ) -> xr.Dataset:
+        """Return area fractions and mean compositions with errors, see `xstxm.phase_summary`."""
+        return region_summaries.phase_summary(self._obj, regions, noise_correlation=noise_correlation)
 
     # ---- lattice, strain and stress
 

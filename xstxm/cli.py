@@ -240,11 +240,11 @@ def _table(summary: xr.Dataset) -> Table:
     table = Table("phase", "area fraction", *([f"mean {label}"] if measured else []))
     for name in np.asarray(summary["phase"]):
         row = summary.sel(phase=name)
-        cells = [str(name), f"{float(row['area_fraction']):.3f}"]
+        cells = [str(name), f"{float(row['area_fraction']):.3f} ± {float(row['area_fraction_stderr']):.3f}"]
         if measured:
             cells.append(f"{float(row['mean_composition']):.4f} ± {float(row['mean_composition_stderr']):.4f}")
         table.add_row(*cells)
-    table.add_row("undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else []))
+    table.add_row("of these undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else []))
     return table
 
 

@@ -199,7 +199,7 @@ def _cell(table: xr.Dataset | xr.DataArray, dim: Hashable, at: int, formula_unit
         return column[at].item()
 
     name = str(value(str(dim), at))
-    x = float(value("composition", np.nan))
+    x = float(value("composition", value("phase_composition", np.nan)))
     lengths = np.array([value(key, np.nan) for key in LENGTHS])
     if (lengths <= 0).any():
         raise SchemaError(f"the cell of {name!r} has lengths of zero or less: {lengths.tolist()} angstrom")
@@ -215,7 +215,7 @@ def _cell(table: xr.Dataset | xr.DataArray, dim: Hashable, at: int, formula_unit
         framework=str(value("framework", "")),
         source=str(value("source", "")),
     )
-    if "status" in held:
+    if "status" in held and "quantity" in table["status"].dims:
         said = {str(word) for word in np.asarray(table["status"].sel({dim: name, "quantity": [*LENGTHS]}))} - {""}
         cell = replace(cell, status="/".join(sorted(said)) or "given")
     return cell

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from xstxm.conventions import (
     NO_SAMPLE,
     OTHER_REFERENCE,
     PALETTE,
-    QUALITY_FLAGS,
     REFERENCE,
     UNDECIDED,
     annotate,
@@ -25,12 +26,14 @@ from xstxm.conventions import (
     density_of,
     flag_attrs,
     pixel_dims,
+    quality_bits,
+    quality_of,
     require_energy,
     require_variable,
     signal_of,
 )
-from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, require_number
-from xstxm.fitting import FitNoise, fit
+from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, StxmWarning, require_number
+from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, recorded
 from xstxm.roi import sample_threshold
 
@@ -43,6 +46,10 @@ def phase_map(
     method: Method = "nnls",
     background: Background = "constant",
     noise: FitNoise | xr.DataArray | None = None,
+    selection: Selection | None = None,
+    max_references: int | None = None,
+    false_discovery_rate: float = 0.05,
+    covariance: bool = False,
     min_confidence: float = 0.95,
     min_amount: float | None = None,
     n_phases: int | None = None,
@@ -66,8 +73,11 @@ def phase_map(
         Reference set, per formula unit or per length on one scale, as amounts are compared. By default the
         `reference_spectra` of the Dataset; without any, phases are found by SVD and k-means on
         thickness-normalised scores, see `cluster`, and named ``cluster 1`` to ``cluster n``, in the order of area.
-    method, background, noise
-        As in `fit`; without references there is no `noise`.
+    method, background, noise, selection, max_references, false_discovery_rate
+        As in `fit`; without references only the background is used.
+    covariance
+        Add `phase_fraction_covariance` (phase, other_phase, pixel dims), with which `strain`, `concentration` and
+        `phase_summary` have exact errors.
     min_confidence
         Labels below this confidence become `undecided` (-2).
     min_amount
@@ -86,12 +96,13 @@ def phase_map(
     Dataset
         `phase_fraction`, `phase_fraction_stderr` (phase, pixel dims), `phase_label` (pixel dims, int16),
         `confidence`, `total_amount`, `quality` (pixel dims), `min_amount` (a number, the threshold that was
-        used; -inf for none), `phase_spectra` (phase, energy), and
-        `composition`, `composition_stderr` (pixel dims) where the references carry a composition;
-        coordinates `phase` and `color` along phase. Fractions and composition are NaN where there is no
-        sample; a pixel that could not be measured is NaN and undecided, one outside the `mask` of the
-        Dataset is no sample. Lazy with references; eager
-        on the scores without.
+        used; -inf for none), `phase_spectra` (phase, energy); with references `n_active` and `reduced_chi2` (pixel
+        dims) of the fit, and `composition`, `composition_stderr` (pixel dims) where they carry a composition.
+        Coordinates `phase` and `color` along phase, and what else the references carry (`phase_composition`,
+        `cell_chain`, ...) where all references of a phase agree. Fractions and composition are NaN where there is no
+        sample; a pixel that cannot be fitted is NaN, undecided, and ``not_measured`` in `quality`; one outside the
+        `mask` of the Dataset is no sample. Lazy with references (``selection="f-test"`` as in `fit`); eager on the
+        scores without.
 
     Raises
     ------
@@ -100,17 +111,23 @@ def phase_map(
     EnergyRangeError, ReferenceSpectrumError
         The references do not fit the stack.
     OptionError
-        `min_confidence` outside [0, 1], or `noise` without references.
+        `min_confidence` outside [0, 1], or options of the fit without references.
 
     Notes
     -----
-    Errors and confidence come from the covariance of the amounts with no reference held at zero: a
-    label is sure only where the data alone rule the others out, not because a constraint did.
+    Errors and confidence come from the covariance of the amounts with no reference held at zero, whether the
+    constraint or a `selection` put it there: a label is sure only where the data alone rule the others out. After a
+    `selection` the confidence of the label is what the fit of all references gives it, which takes a fit more.
+
     With ``method="fcls"`` the amounts of every pixel add up to one, the empty ones included: cut those out with a
     `mask` variable in the Dataset.
 
-    The confidence is the smallest probability, over the other phases, that the labelled one is larger,
-    for Gaussian errors of the size of the residual, or of the variance where there is one.
+    The confidence is the probability that the labelled phase is the largest of all, for Gaussian errors of the size of
+    the residual, or of the variance where there is one, by the method of Mendell and Elston [1]_.
+
+    References
+    ----------
+    .. [1] N. R. Mendell, R. C. Elston, Biometrics 30, 41 (1974), https://doi.org/10.2307/2529616
 
     Examples
     --------
@@ -130,8 +147,7 @@ def phase_map(
     if 0 in array.shape:
         raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
-        if noise is not None:
-            raise OptionError("noise", describe(noise), "it weighs a fit of references: pass references too")
+        _require_no_fit(noise=noise, selection=selection, max_references=max_references, covariance=covariance or None)
         phases = _from_clusters(
             as_float(density_of(stack, signal)),
             background,
@@ -141,48 +157,97 @@ def phase_map(
             seed=seed,
         )
     else:
-        fitted = fit(
-            stack, references, method=method, background=background, noise=noise, covariance=True, signal=signal
-        )
-        phases = _from_fit(fitted, min_amount)
+        options: dict[str, Any] = {"method": method, "background": background, "noise": noise, "signal": signal}
+        chosen: dict[str, Any] = {
+            "selection": selection,
+            "max_references": max_references,
+            "false_discovery_rate": false_discovery_rate,
+        }
+        fitted = fit(stack, references, covariance=True, **options, **chosen)
+        whole = None if selection is None else _quiet_fit(stack, references, covariance=True, **options)
+        phases = _from_fit(fitted, whole, min_amount, covariance)
     undecided = ~(phases["confidence"] >= min_confidence) & (phases["phase_label"] != NO_SAMPLE)
     label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)
+    failed = phases["total_amount"].isnull()
     if isinstance(stack, xr.Dataset) and "mask" in stack:
         label = label.where(stack["mask"], np.int16(NO_SAMPLE))
+        failed = failed & stack["mask"]
     phases["phase_label"] = annotate(label, "phase_label", **_label_attrs(phases["phase"]))
-    phases["quality"] = _quality(stack, phases["confidence"])
+    phases["quality"] = quality_bits({"not_measured": failed}, quality_of(stack))
     return phases.assign_attrs(min_confidence=min_confidence)
 
 
-def _from_fit(fitted: xr.Dataset, min_amount: float | None) -> xr.Dataset:
-    amount, covariance = fitted["component_map"], fitted["component_map_covariance"]
+def _require_no_fit(**options: Any) -> None:
+    """Refuse options of a fit where there are no references to fit."""
+    for name, value in options.items():
+        if value is not None:
+            raise OptionError(name, describe(value), "it belongs to a fit of references: pass references too")
+
+
+def _quiet_fit(*args: Any, **options: Any) -> xr.Dataset:
+    """Fit once more, without the warnings that were given before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StxmWarning)
+        return fit(*args, **options)
+
+
+def _from_fit(
+    fitted: xr.Dataset, whole: xr.Dataset | None, min_amount: float | None, with_covariance: bool
+) -> xr.Dataset:
+    """Return the phases of a fit; `whole` is that of all references, where some were chosen."""
+    every = fitted if whole is None else whole
+    determined = every["reduced_chi2"].notnull()
+    amount, covariance = fitted["component_map"].where(determined), fitted["component_map_covariance"]
     names, membership = _membership(amount)
     total_units = amount.attrs["units"]
     fraction, stderr, total = _per_pixel(
         propagation.phase_fractions, amount, covariance, [["phase"], ["phase"], []], {"membership": membership}
     )
-    label, confidence = _per_pixel(
-        propagation.phase_label, amount, covariance, [[], []], {"membership": membership}, [np.int16, amount.dtype]
-    )
     threshold = sample_threshold(total, min_amount)
     empty = total < threshold
+    label, confidence = _judged(amount, covariance, every, membership, empty)
     dims = pixel_dims(total)
     phases = xr.Dataset(
         {
             "phase_fraction": annotate(fraction.where(~empty).transpose("phase", *dims), "phase_fraction"),
             "phase_fraction_stderr": annotate(stderr.where(~empty).transpose("phase", *dims), "phase_fraction_stderr"),
-            "phase_label": label.where(~empty, NO_SAMPLE),
-            "confidence": annotate(confidence.where(~empty), "confidence"),
+            "phase_label": label,
+            "confidence": annotate(confidence, "confidence"),
             "total_amount": annotate(total, "total_amount", units=total_units),
             "min_amount": annotate(threshold, "min_amount", units=total_units),
             "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
+            "n_active": fitted["n_active"].where(determined, 0),
+            "reduced_chi2": fitted["reduced_chi2"].where(determined),
         }
     )
     phases = phases.drop_vars([name for name in phases.coords if REFERENCE in phases[name].dims])
+    if with_covariance:
+        phases["phase_fraction_covariance"] = _covariance(amount, covariance, names, membership, empty)
     if "composition" in amount.coords:
         _require_compositions(amount)
         phases = phases.assign(_composition(amount, covariance, empty))
     return phases.assign_coords(_phase_coords(names, amount))
+
+
+def _judged(
+    amount: xr.DataArray, covariance: xr.DataArray, every: xr.Dataset, membership: np.ndarray, empty: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the largest phase of each pixel, and the probability that the fit of every reference gives it."""
+    options = {"membership": membership}
+    (largest,) = _per_pixel(propagation.phase_label, amount, covariance, [[]], options, dtypes=[np.int16])
+    label = largest.where(~empty, NO_SAMPLE).drop_attrs()
+    judged, spread = every["component_map"], every["component_map_covariance"]
+    (confidence,) = _per_pixel(propagation.chance_of_label, judged, spread, [[]], options, others=[label])
+    return label, confidence
+
+
+def _covariance(
+    amount: xr.DataArray, covariance: xr.DataArray, names: list[str], membership: np.ndarray, empty: xr.DataArray
+) -> xr.DataArray:
+    pair = ["phase", "other_phase"]
+    (found,) = _per_pixel(propagation.fraction_covariance, amount, covariance, [pair], {"membership": membership})
+    named = found.where(~empty).transpose(*pair, *pixel_dims(empty)).assign_coords(other_phase=names)
+    return annotate(named, "phase_fraction_covariance")
 
 
 def _per_pixel(
@@ -191,25 +256,28 @@ def _per_pixel(
     covariance: xr.DataArray,
     outputs: list[list[str]],
     kwargs: dict[str, Any],
+    *,
     dtypes: list[Any] | None = None,
+    others: Sequence[xr.DataArray] = (),
 ) -> tuple[xr.DataArray, ...]:
     plain = amount.drop_vars([name for name, coord in amount.coords.items() if REFERENCE in coord.dims])
     other = covariance.drop_vars(
         [name for name, coord in covariance.coords.items() if {REFERENCE, OTHER_REFERENCE} & {*coord.dims}]
     )
-    sizes = {"phase": len(kwargs["membership"])} if ["phase"] in outputs else {}
-    return xr.apply_ufunc(
+    found = xr.apply_ufunc(
         func,
         plain,
         other,
-        input_core_dims=[[REFERENCE], [REFERENCE, OTHER_REFERENCE]],
+        *others,
+        input_core_dims=[[REFERENCE], [REFERENCE, OTHER_REFERENCE], *[[]] * len(others)],
         output_core_dims=outputs,
         dask="parallelized",
         output_dtypes=dtypes or [amount.dtype] * len(outputs),
-        dask_gufunc_kwargs={"output_sizes": sizes},
+        dask_gufunc_kwargs={"output_sizes": {dim: len(kwargs["membership"]) for dims in outputs for dim in dims}},
         kwargs=kwargs,
         keep_attrs=True,
     )
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _require_compositions(amount: xr.DataArray) -> None:
@@ -253,12 +321,27 @@ def _phase_labels(array: xr.DataArray) -> list[str]:
     return [label or name for label, name in zip(given, names, strict=True)]
 
 
-def _phase_coords(names: list[str], amount: xr.DataArray) -> dict[str, tuple[str, list[str]]]:
+def _phase_coords(names: list[str], amount: xr.DataArray) -> dict[str, Any]:
+    """Return the coordinates along phase: name, colour, and what all references of a phase agree on."""
     labels = _phase_labels(amount)
     given = [str(color) for color in np.asarray(amount.coords["color"])] if "color" in amount.coords else []
     chosen = dict(zip(reversed(labels), reversed(given), strict=False)) if given else {}
     colors = [chosen.get(name) or PALETTE[k % len(PALETTE)] for k, name in enumerate(names)]
-    return {"phase": ("phase", names), "color": ("phase", colors)}
+    carried: dict[Any, Any] = {
+        "phase_composition" if name == "composition" else name: ("phase", _agreed(coord, labels, names), coord.attrs)
+        for name, coord in amount.coords.items()
+        if coord.dims == (REFERENCE,) and name not in (REFERENCE, "phase", "color")
+    }
+    return {**carried, "phase": ("phase", names), "color": ("phase", colors)}
+
+
+def _agreed(coord: xr.DataArray, labels: list[str], names: list[str]) -> np.ndarray:
+    """Return the value that all references of each phase share; NaN, or no word, where they differ."""
+    values = np.asarray(coord)
+    values = values.astype(float) if values.dtype.kind in "iufb" else values.astype(str)
+    nothing = np.nan if values.dtype.kind == "f" else ""
+    rows = [values[[label == name for label in labels]] for name in names]
+    return np.array([row[0] if (row == row[0]).all() else nothing for row in rows])
 
 
 def _phase_spectra(spectra: xr.DataArray, names: list[str]) -> xr.DataArray:
@@ -302,69 +385,3 @@ def _label_attrs(phase: xr.DataArray) -> dict[str, Any]:
     names = [str(name) for name in np.asarray(phase)]
     values = {"undecided": UNDECIDED, "no sample": NO_SAMPLE, **{name: k for k, name in enumerate(names)}}
     return flag_attrs(values, masks=False)
-
-
-def _quality(stack: xr.DataArray | xr.Dataset, like: xr.DataArray) -> xr.DataArray:
-    if isinstance(stack, xr.Dataset) and "quality" in stack:
-        return stack["quality"]
-    return annotate(xr.zeros_like(like, dtype="int16"), "quality", **flag_attrs(QUALITY_FLAGS, masks=True))
-
-
-@recorded
-def phase_summary(phases: xr.Dataset) -> xr.Dataset:
-    """Return how much of the sample each phase covers, and its mean composition.
-
-    Parameters
-    ----------
-    phases
-        A result of `phase_map`.
-
-    Returns
-    -------
-    Dataset
-        `n_pixels` and `area_fraction` (phase), a share of the sample pixels that were measured; `undecided_fraction` and
-        `mean_fraction` (phase), the mean of `phase_fraction` over the sample; with a composition also
-        `mean_composition` and `mean_composition_stderr` (phase): standard error of the mean from the pixels'
-        own errors, taken as independent. Lazy where the map is.
-
-    Raises
-    ------
-    MissingVariableError
-        `phases` is no phase map.
-
-    Examples
-    --------
-    >>> import xstxm
-    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
-    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
-    >>> float(xstxm.phase_summary(phases).area_fraction.sum().round(6)) <= 1
-    True
-    """
-    phases = units.dequantify(phases)
-    label = require_variable(phases, "phase_label", "call .stxm.phase_map() first")
-    dims = label.dims
-    measured = phases["confidence"].notnull()
-    sample = (label != NO_SAMPLE) & measured
-    index = xr.DataArray(np.arange(phases.sizes["phase"]), dims="phase", coords={"phase": phases["phase"]})
-    member = label == index
-    count = member.sum(dims)
-    area = sample.sum(dims)
-    summary = xr.Dataset(
-        {
-            "n_pixels": count.assign_attrs(long_name="Pixels of the phase"),
-            "area_fraction": (count / area).assign_attrs(units="1", long_name="Area fraction"),
-            "undecided_fraction": (((label == UNDECIDED) & measured).sum(dims) / area).assign_attrs(
-                units="1", long_name="Undecided area fraction"
-            ),
-            "mean_fraction": phases["phase_fraction"]
-            .mean(dims)
-            .assign_attrs(units="1", long_name="Mean phase fraction of the sample"),
-        }
-    )
-    if "composition" in phases:
-        value, error = phases["composition"], phases["composition_stderr"]
-        spread = (error**2).where(member).sum(dims) ** 0.5 / count
-        summary["mean_composition"] = value.where(member).mean(dims).assign_attrs(value.attrs)
-        summary["mean_composition_stderr"] = spread.assign_attrs(error.attrs)
-    left_over = [name for name, coord in summary.coords.items() if coord.ndim == 0]
-    return summary.drop_vars(left_over).assign_attrs(phases.attrs)

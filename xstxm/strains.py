@@ -32,11 +32,12 @@ def strain(
     Parameters
     ----------
     phases
-        A result of `phase_map`, or of `fit` with ``covariance=True``, whose errors are exact.
+        A result of `phase_map`, or of `fit`; with ``covariance=True`` errors are exact.
     cells
         Cells of the phases, as `phase_table` returns them: `phase`, `composition`, `cell_chain`, `cell_rung`,
         `cell_stacking` along one dimension; a reference set with these coordinates serves too. By default the
-        coordinates of a fit, then `phase_table`.
+        coordinates that the references brought along, for the rest `phase_table`: in a phase map the cell of a phase
+        whose references have different cells too.
     relative_to
         State of no strain: a phase (its lowest composition), a state of the table, or a composition within
         the range of one phase. By default the state of the lowest composition among the phases of the map.
@@ -66,8 +67,8 @@ def strain(
     -----
     Within a phase the cell is linear between the states of the table and constant beyond them; across a miscibility
     gap nothing is interpolated: the fractions mix the phases on either side. Of a phase map, a phase with several
-    states has the composition within its range that is nearest to that of the pixel. Errors of a fit come from
-    the full covariance; those of a phase map, which has none, are exact for two and three phases and an upper
+    states has the composition within its range that is nearest to that of the pixel. Errors come from the full
+    covariance; those of a phase map without it are exact for two and three phases and an upper
     bound for more. Errors of the cells are not known and not included.
 
     Examples
@@ -112,7 +113,8 @@ def concentration(
     Parameters
     ----------
     phases
-        A result of `phase_map` with a composition, or of `fit` with ``covariance=True`` for references that carry one.
+        A result of `phase_map` with a composition, or of `fit` with ``covariance=True`` for references that carry one;
+        with ``covariance=True`` the errors of a phase map are exact.
     cells
         As in `strain`, with `formula_units` per cell and, where the axes are not at right angles, `cell_volume`.
     formula_units
@@ -135,8 +137,9 @@ def concentration(
 
     Notes
     -----
-    Fractions are taken as those of formula units. Errors of a fit come from the full covariance; of a phase map the
-    errors of composition and volume are added up, an upper bound that is hardly above that of the composition alone.
+    Fractions are taken as those of formula units. Errors come from the full covariance; of a phase map without it, or
+    with references of one phase that differ in composition, the errors of composition and volume are added up, an upper
+    bound that is hardly above that of the composition alone.
 
     Examples
     --------
@@ -176,6 +179,12 @@ def _per_volume(phases: xr.Dataset, cells: Cells) -> tuple[xr.DataArray, xr.Data
     do = "map phases with references that carry a composition"
     x, x_stderr = (require_variable(phases, name, do) for name in ("composition", "composition_stderr"))
     x, x_stderr = (units.to_units(part, "1", "the composition") for part in (x, x_stderr))
+    if "phase_fraction_covariance" in phases:
+        grids, of_states = _states(cells, lambda cell: np.array([cell.volume]))
+        value, stderr = _over_phases(
+            mixing.exact_density, phases, x, x_stderr, outputs=[], grids=grids, values=of_states
+        )
+        return value * _MOL_PER_M3, stderr * _MOL_PER_M3
     mixed = _mixed(phases, cells, lambda cell: np.array([cell.volume]))
     volume, volume_stderr = (part.isel(quantity=0) for part in mixed)
     value = x / volume
@@ -226,29 +235,58 @@ def _mixed(phases: xr.Dataset, cells: Cells, values: Callable[[Cell], np.ndarray
     if "component_map" in phases and "phase_fraction" not in phases:
         rows = np.array([values(group[0]) for group in cells.groups]).T
         return _ratios(phases, rows, np.ones(rows.shape[1]))
-    fraction, stderr = (_plain(phases[name], "phase") for name in ("phase_fraction", "phase_fraction_stderr"))
-    grids = [np.array([cell.composition for cell in group]) for group in cells.groups]
-    of_states = [np.array([values(cell) for cell in group]).T for group in cells.groups]
+    fraction = _plain(phases["phase_fraction"], "phase")
+    grids, of_states = _states(cells, values)
     none = xr.zeros_like(fraction.isel(phase=0, drop=True)).drop_attrs(deep=False)
     x, x_stderr = none, none
     if any(np.ptp(rows, axis=1).any() for rows in of_states):
         do = "map phases with references that carry a composition: the cell of a phase depends on it"
         x, x_stderr = (require_variable(phases, name, do) for name in ("composition", "composition_stderr"))
-    sizes = {"quantity": len(of_states[0])}
-    mean, error = xr.apply_ufunc(
-        mixing.mixture,
+    exact = "phase_fraction_covariance" in phases
+    func = mixing.exact_mixture if exact else mixing.mixture
+    return _over_phases(func, phases, x, x_stderr, outputs=["quantity"], grids=grids, values=of_states)
+
+
+def _states(cells: Cells, values: Callable[[Cell], np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return for each phase the compositions of its states, and numbers of them (quantity, state)."""
+    grids = [np.array([cell.composition for cell in group]) for group in cells.groups]
+    return grids, [np.array([values(cell) for cell in group]).T for group in cells.groups]
+
+
+def _over_phases(
+    func: Callable[..., Any], phases: xr.Dataset, *compositions: xr.DataArray, outputs: list[str], **options: Any
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Apply a function of fractions, their errors, and the composition to every pixel.
+
+    The errors are the covariance and the composition of each phase, where the map has a covariance.
+    """
+    fraction = _plain(phases["phase_fraction"], "phase")
+    errors = [(_plain(phases["phase_fraction_stderr"], "phase"), ["phase"])]
+    if "phase_fraction_covariance" in phases:
+        covariance = _plain(_plain(phases["phase_fraction_covariance"], "phase"), "other_phase")
+        errors = [(covariance, ["phase", "other_phase"]), (_own_compositions(phases), ["phase"])]
+    value, error = xr.apply_ufunc(
+        func,
         fraction,
-        stderr,
-        x.astype(fraction.dtype),
-        x_stderr.astype(fraction.dtype),
-        input_core_dims=[["phase"], ["phase"], [], []],
-        output_core_dims=[["quantity"], ["quantity"]],
+        *(array for array, _ in errors),
+        *(part.astype(fraction.dtype) for part in compositions),
+        input_core_dims=[["phase"], *(dims for _, dims in errors), *[[]] * len(compositions)],
+        output_core_dims=[outputs, outputs],
         dask="parallelized",
         output_dtypes=[fraction.dtype, fraction.dtype],
-        dask_gufunc_kwargs={"output_sizes": sizes, "allow_rechunk": True},
-        kwargs={"grids": grids, "values": of_states},
+        dask_gufunc_kwargs={"output_sizes": dict.fromkeys(outputs, len(options["values"][0])), "allow_rechunk": True},
+        kwargs=options,
     )
-    return mean, error
+    return value, error
+
+
+def _own_compositions(phases: xr.Dataset) -> xr.DataArray:
+    """Return the composition of each phase, NaN where its references do not agree on one."""
+    if "phase_composition" not in phases.coords:
+        return xr.DataArray(np.full(phases.sizes["phase"], np.nan), dims="phase")
+    own = phases["phase_composition"]
+    own = own.drop_vars(list(own.coords)).astype(float)
+    return units.to_units(own, "1", "the composition") if "units" in own.attrs else own
 
 
 def _ratios(fitted: xr.Dataset, numerator: np.ndarray, denominator: np.ndarray) -> tuple[xr.DataArray, xr.DataArray]:

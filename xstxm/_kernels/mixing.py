@@ -32,6 +32,47 @@ def mixture(fraction, stderr, x, x_stderr, grids, values):
     v_kq is linear between the compositions `grids[k]` (n) of the states of a phase, with `values[k]` (q, n), and
     constant beyond them. The error that x brings is added to that of the fractions, see `_fraction_error`.
     """
+    mean, value, slope = _at_composition(fraction, x, grids, values)
+    error = _fraction_error(value, stderr) + np.abs(slope) * x_stderr[..., None]
+    return mean, error.astype(fraction.dtype)
+
+
+def exact_mixture(fraction, covariance, own, x, x_stderr, grids, values):
+    """Return the same with the stderr from the covariance (p, j, k) of the fractions.
+
+    With the composition `own` (k) of each phase x = sum_k(f_k x_k), and all follows from the fractions. Where it is not
+    known (NaN) the error that x brings is added, as a bound.
+    """
+    mean, value, slope = _at_composition(fraction, x, grids, values)
+    known = bool(np.isfinite(own).all())
+    gradient = value + slope[..., None, :] * own.astype(value.dtype)[:, None] if known else value
+    error = _error(gradient, covariance)
+    return mean, error if known else error + np.abs(slope) * x_stderr[..., None]
+
+
+def exact_density(fraction, covariance, own, x, x_stderr, grids, values):
+    """Return x / v (p) and its stderr for the composition x and the mean volume v, whose states are `values` (1, n)."""
+    volume, value, slope = _at_composition(fraction, x, grids, values)
+    volume = volume[..., 0]
+    density = x / volume
+    if np.isfinite(own).all():
+        composition = own.astype(value.dtype)[:, None]
+        change = composition - density[..., None, None] * (value + slope[..., None, :] * composition)
+        return density, _error(change, covariance)[..., 0] / volume
+    of_volume = _error(value, covariance) + np.abs(slope) * x_stderr[..., None]
+    return density, (x_stderr + np.abs(density) * of_volume[..., 0]) / volume
+
+
+def _error(gradient, covariance):
+    """Return the stderr (p, q) of what changes by gradient (p, k, q) with fractions of covariance (p, j, k)."""
+    # the errors of fractions add up to zero: a constant changes nothing, and taken off it leaves smaller numbers
+    gradient = gradient - gradient.mean(-2, keepdims=True)
+    variance = np.einsum("...jq,...jk,...kq->...q", gradient, covariance, gradient, optimize=True)
+    return np.sqrt(np.maximum(variance, 0)).astype(covariance.dtype)
+
+
+def _at_composition(fraction, x, grids, values):
+    """Return the mean (p, q), the value of each phase (p, k, q), and how the mean changes with x (p, q)."""
     shape = (*x.shape, len(values[0]))
     mean, slope = np.zeros(shape, fraction.dtype), np.zeros(shape, fraction.dtype)
     value = np.empty((*fraction.shape, shape[-1]), fraction.dtype)
@@ -40,8 +81,7 @@ def mixture(fraction, stderr, x, x_stderr, grids, values):
             value[..., k, q] = np.interp(x, grid, row) if len(grid) > 1 else row[0]
             slope[..., q] += fraction[..., k] * _slope(x, grid, row)
         mean += fraction[..., k, None] * value[..., k, :]
-    error = _fraction_error(value, stderr) + np.abs(slope) * x_stderr[..., None]
-    return mean, error.astype(fraction.dtype)
+    return mean, value, slope
 
 
 def _fraction_error(value, stderr):

@@ -1,11 +1,16 @@
 """From amounts and their covariance to fractions, labels and composition, all pixels at once.
 
-Index letters: p pixel (any number of leading dims), r and s reference, k phase.
+Index letters: p pixel (any number of leading dims), r and s reference, j and k phase.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+BLOCK = 4096
+"""Pixels whose label is judged at once."""
+SURE = 1e-4
+"""Sum of the probabilities that some other phase is larger, below which it is taken as the probability that any is."""
 
 
 def phase_fractions(amount, covariance, membership):
@@ -23,25 +28,130 @@ def phase_fractions(amount, covariance, membership):
     return fraction, np.sqrt(np.maximum(variance, 0)) * inverse, total
 
 
+def fraction_covariance(amount, covariance, membership):
+    """Return the covariance (p, j, k) of the fractions; its rows add up to zero, as the fractions add up to one.
+
+    cov(f_j, f_k) = (C_jk - f_j (C 1)_k - f_k (C 1)_j + f_j f_k 1'C1) / total^2.
+    """
+    c, cov = _by_phase(amount, covariance, membership)
+    inverse = _inverse(c.sum(-1))[..., None]
+    fraction = c * inverse
+    row = cov.sum(-1)
+    half = row - 0.5 * fraction * row.sum(-1)[..., None]
+    shared = fraction[..., :, None] * half[..., None, :]
+    return (cov - shared - shared.swapaxes(-1, -2)) * inverse[..., None] ** 2
+
+
 def phase_label(amount, covariance, membership):
-    """Return the index of the largest phase (p) and the smallest probability that it exceeds another one (p)."""
+    """Return the index of the largest phase (p)."""
+    c, _ = _by_phase(amount, covariance, membership)
+    return np.argmax(np.where(np.isnan(c), -np.inf, c), axis=-1).astype(np.int16)
+
+
+def chance_of_label(amount, covariance, label, membership):
+    """Return the probability that the phase `label` (p) is the largest (p); NaN where the label is no phase."""
+    c, cov = _by_phase(amount, covariance, membership)
+    found = np.full(label.shape, np.nan, amount.dtype)
+    phase = label >= 0
+    found[phase] = chance_of_largest(c[phase], cov[phase], label[phase])
+    return found
+
+
+def chance_of_largest(amount, covariance, at):
+    """Return the probability that phase `at` (p) is the largest, of Gaussian amounts (p, k) with covariance (p, j, k)."""
+    shape, n = amount.shape[:-1], amount.shape[-1]
+    flat = amount.reshape(-1, n), covariance.reshape(-1, n, n), np.asarray(at).reshape(-1)
+    out = np.empty(len(flat[0]), amount.dtype)
+    for start in range(0, len(out), BLOCK):
+        block = slice(start, start + BLOCK)
+        out[block] = _chance_of_largest(*(array[block] for array in flat))
+    return out.reshape(shape)
+
+
+def chances(fraction, covariance):
+    """Return the probability of each phase to be the largest (p, k)."""
+    shape, n = fraction.shape[:-1], fraction.shape[-1]
+    each = [chance_of_largest(fraction, covariance, np.full(shape, k)) for k in range(n)]
+    found = np.stack(each, -1)
+    return found / found.sum(-1, keepdims=True)
+
+
+def two_chances(fraction, confidence):
+    """Return the same where only that of the largest fraction is known: the rest goes to the second largest."""
+    order = np.argsort(-np.nan_to_num(fraction, nan=-np.inf), axis=-1, kind="stable")
+    chance = np.zeros_like(fraction)
+    np.put_along_axis(chance, order[..., :1], confidence[..., None], axis=-1)
+    if fraction.shape[-1] > 1:
+        np.put_along_axis(chance, order[..., 1:2], 1 - confidence[..., None], axis=-1)
+    return chance
+
+
+def _chance_of_largest(amount, covariance, at):
+    n = amount.shape[-1]
+    # differences to the other phases, which lie at + 1, at + 2, ...
+    others = (at[:, None] + np.arange(1, n)) % n
+    shared = np.take_along_axis(covariance, at[:, None, None], -2)[:, 0].astype(float)
+    variance = np.take_along_axis(_diagonal(covariance), others, -1)
+    own = np.take_along_axis(shared, at[:, None], -1)
+    shared = np.take_along_axis(shared, others, -1)
+    mean = np.take_along_axis(amount, at[:, None], -1).astype(float) - np.take_along_axis(amount, others, -1)
+    score = _score(mean, own - 2 * shared + variance)
+    doubt = _chance_below(score).sum(-1)
+    chance = 1 - doubt
+    open_ = np.flatnonzero(doubt > SURE)
+    if open_.size:
+        order = np.argsort(score[open_], axis=-1)
+        some = np.take_along_axis(others[open_], order, -1)
+        among = covariance[open_[:, None, None], some[:, :, None], some[:, None, :]].astype(float)
+        shared = np.take_along_axis(shared[open_], order, -1)
+        spread = own[open_, :, None] - shared[:, :, None] - shared[:, None, :] + among
+        mean = np.take_along_axis(mean[open_], order, -1)
+        chance[open_] = all_positive(np.ascontiguousarray(mean.T), np.ascontiguousarray(spread.transpose(1, 2, 0)))
+    return np.where(np.isnan(amount).any(-1), np.nan, chance)
+
+
+def all_positive(mean, covariance):
+    """Return the probability (p) that Gaussian variables with this mean (j, p) and covariance (i, j, p) are all above zero.
+
+    One after the other is taken to be above zero; the mean and the covariance of the others given that are kept, and
+    they are taken as Gaussian again (Mendell and Elston). Best with the least likely first.
+    """
+    mean, cov = mean.copy(), covariance.copy()
+    chance = np.ones(mean.shape[-1])
+    for first in range(len(mean)):
+        rest = slice(first + 1, None)
+        variance = cov[first, first]
+        score = _score(mean[first], variance)
+        ratio = _ratio(score)
+        chance *= 1 - _chance_below(score)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            along = np.where(variance > 0, cov[first, rest] / np.sqrt(variance), 0.0)
+        mean[rest] += along * ratio
+        cov[rest, rest] -= along[:, None] * (along * (ratio * (ratio + np.where(np.isfinite(score), score, 0.0))))
+    return chance
+
+
+def _score(mean, variance):
+    """Return mean over standard deviation; of no spread infinite, and 0 where the mean is 0: nothing speaks for either."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = mean / np.sqrt(np.maximum(variance, 0))
+    return np.where((mean == 0) & (variance <= 0), 0.0, score)
+
+
+def _chance_below(score):
+    """Return the probability that a Gaussian variable with this score is below zero."""
     from scipy.special import ndtr
 
-    c, cov = _by_phase(amount, covariance, membership)
-    label = np.argmax(np.where(np.isnan(c), -np.inf, c), axis=-1)
-    at = label[..., None]
-    top = np.take_along_axis(c, at, -1)
-    shared = np.take_along_axis(cov, at[..., None], -2)[..., 0, :]
-    variance = _diagonal(cov)
-    spread = np.take_along_axis(variance, at, -1) + variance - 2 * shared
-    difference = top - c
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = difference / np.sqrt(np.maximum(spread, 0))
-    # equal amounts without noise: nothing speaks for either
-    score = np.where((difference == 0) & (spread <= 0), np.zeros((), c.dtype), score)
-    np.put_along_axis(score, at, np.inf, axis=-1)
-    confidence = np.asarray(ndtr(score.min(-1))).astype(c.dtype)
-    return label.astype(np.int16), np.where(np.isnan(top[..., 0]), np.array(np.nan, c.dtype), confidence)
+    return ndtr(-score)
+
+
+def _ratio(score):
+    """Return the mean, over its spread, that being above zero adds to a Gaussian variable (the inverse Mills ratio)."""
+    from scipy.special import log_ndtr
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio = np.exp(-0.5 * score**2 - log_ndtr(score)) / np.sqrt(2 * np.pi)
+    return np.where(np.isfinite(ratio), ratio, 0.0)
 
 
 def composition(amount, covariance, value):

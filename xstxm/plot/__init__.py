@@ -5,6 +5,7 @@ function returns a HoloViews object that both can draw.
 """
 
 from xstxm.plot._accessor import StxmPlotAccessor
+from xstxm.plot._confusion import confusion
 from xstxm.plot._decomposition import clusters, component_maps, scree
 from xstxm.plot._distinguishability import distinguishability
 from xstxm.plot._export import save, save_maps
@@ -21,6 +22,7 @@ __all__ = [
     "clusters",
     "component_maps",
     "composition",
+    "confusion",
     "distinguishability",
     "image",
     "label",

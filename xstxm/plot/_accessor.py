@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from xstxm.plot._confusion import confusion
 from xstxm.plot._decomposition import clusters, component_maps, scree
 from xstxm.plot._distinguishability import distinguishability
 from xstxm.plot._images import image
@@ -148,6 +149,10 @@ class StxmPlotAccessor:
     ) -> Any:
         """Draw the shifts of the frames, see `xstxm.plot.shifts`."""
         return shifts(self._obj, width=width, height=height, legend=legend, title=title, **opts)
+
+    def confusion(self, *, cmap: str = "Blues", size: int = 300, title: str | None = None, **opts: Any) -> Any:
+        """Draw how far two maps agree, see `xstxm.plot.confusion`."""
+        return confusion(self._obj, cmap=cmap, size=size, title=title, **opts)
 
     def distinguishability(
         self,

@@ -74,11 +74,11 @@ def _table(summary: xr.Dataset) -> pn.viewable.Viewable:
     rows = []
     for name in np.asarray(summary["phase"]):
         row = summary.sel(phase=name)
-        cells = [str(name), f"{float(row['area_fraction']):.3f}"]
+        cells = [str(name), f"{float(row['area_fraction']):.3f} ± {float(row['area_fraction_stderr']):.3f}"]
         if measured:
             cells.append(f"{float(row['mean_composition']):.4f} ± {float(row['mean_composition_stderr']):.4f}")
         rows.append(cells)
-    rows.append(["undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else [])])
+    rows.append(["of these undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else [])])
     lines = [head, ["---"] * len(head), *rows]
     table = "\n".join(f"| {' | '.join(_plain(cell) for cell in cells)} |" for cells in lines)
     return pn.pane.Markdown(table, margin=(0, 20))

@@ -1,0 +1,121 @@
+"""Means over regions of a map, and how far they are from the truth: in this field, and in the material it was cut from.
+
+Index letters: p pixel (one to three spatial dims), g region, d lag between two pixels, r distance.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.fft
+
+LEAST_INDEPENDENT = 5.0
+"""Independent patches of a region below which nothing is said about the material around it."""
+
+
+def region_means(value, error, group, *, n_groups, step, correlation=None, hard=False):
+    """Return mean, stderr of this field, stderr of the material and independent pixels of each region, each (g).
+
+    value and error are (p), group (p) is 1 to n_groups, 0 outside all regions. Pixels whose value is NaN are left out.
+    step is the distance of two pixels along each dimension, correlation that of the noise at lags around 0. The
+    values are `hard` where they are 0 or 1 by a decision: those of two pixels are correlated by 2 / pi arcsin(rho).
+    """
+    from scipy.ndimage import find_objects
+
+    if not np.ndim(value):
+        value, error, group, step = (np.reshape(item, 1) for item in (value, error, group, 1.0))
+    found = np.full((4, n_groups), np.nan)
+    if correlation is not None and hard:
+        correlation = 2 / np.pi * np.arcsin(np.clip(correlation, -1, 1))
+    for g, window in enumerate(find_objects(group, n_groups)):
+        if window is None:
+            continue
+        inside = (group[window] == g + 1) & np.isfinite(value[window])
+        if inside.any():
+            values = value[window].astype(float)
+            mean = values[inside].mean()
+            noise = np.where(inside, error[window], 0).astype(float)
+            deviation = np.where(inside, values - mean, 0)
+            found[:, g] = mean, _of_this_field(noise, inside, correlation), *_of_the_material(deviation, inside, step)
+    return tuple(found)
+
+
+def region_counts(marks, group, *, n_groups):
+    """Return how many pixels (p) of each region are marked (g)."""
+    return np.bincount(np.ravel(group)[np.ravel(marks)], minlength=n_groups + 1)[1:]
+
+
+def plain_means(value, group, *, n_groups):
+    """Return the mean of the finite pixels (p) of each region (g)."""
+    inside = np.ravel(np.isfinite(value))
+    where, values = np.ravel(group)[inside], np.ravel(value)[inside]
+    with np.errstate(invalid="ignore"):
+        return (np.bincount(where, values, n_groups + 1) / np.bincount(where, minlength=n_groups + 1))[1:]
+
+
+def _of_this_field(noise, inside, correlation):
+    """Return the stderr of a mean from the stderr of its pixels: sum_d rho_d sum_p s_p s_(p + d) / n^2."""
+    if correlation is None:
+        square = (noise**2).sum()
+    else:
+        reach = [min(size // 2, k - 1) for size, k in zip(correlation.shape, noise.shape, strict=True)]
+        near = tuple(slice(size // 2 - r, size // 2 + r + 1) for size, r in zip(correlation.shape, reach, strict=True))
+        pairs = pair_sums(noise)[np.ix_(*(np.arange(-r, r + 1) for r in reach))]
+        square = (correlation[near] * pairs).sum()
+    return math.sqrt(max(square, 0)) / inside.sum() if np.isfinite(square) else np.nan
+
+
+def _of_the_material(deviation, inside, step):
+    """Return the stderr of a mean as one of many such fields, and the number of pixels that would be as good if independent.
+
+    With the deviations e from the mean, S_d = sum_p e_p e_(p + d) and N_d pairs at lag d, summed over the lags up to
+    the distance at which the covariance first vanishes,
+
+        V = (sum_d S_d / n^2) / (1 - sum_d N_d / n^2).
+
+    The denominator makes up for the mean, which is that of the same pixels and takes V off every covariance.
+    """
+    n = float(inside.sum())
+    distance = _distances(pair_shape(inside.shape), step)
+    sums = np.bincount(distance, pair_sums(deviation).ravel())
+    pairs = np.rint(np.bincount(distance, pair_sums(inside.astype(float)).ravel()))
+    ends = (sums <= 0) | (pairs == 0)
+    end = int(np.argmax(ends)) if ends.any() else len(sums)
+    share = pairs[:end].sum() / n**2
+    if not sums[0] > 0 or share >= 1:
+        return np.nan, np.nan
+    variance = sums[:end].sum() / n**2 / (1 - share)
+    independent = (sums[0] / n + variance) / variance
+    return (math.sqrt(variance), independent) if independent >= LEAST_INDEPENDENT else (np.nan, np.nan)
+
+
+def pair_shape(shape):
+    """Return the size of the transform in which no lag meets another."""
+    return tuple(scipy.fft.next_fast_len(2 * size - 1, real=True) for size in shape)
+
+
+def pair_sums(field):
+    """Return sum_p f_p f_(p + d) for all lags d, those below zero at the end, as of a Fourier transform."""
+    shape = pair_shape(field.shape)
+    power = np.abs(scipy.fft.rfftn(field, shape)) ** 2
+    return scipy.fft.irfftn(power, shape)
+
+
+def _distances(shape, step):
+    """Return the length of each lag, flat, in whole steps of the finest dimension."""
+    unit = min(step)
+    square = 0.0
+    for axis, (size, along) in enumerate(zip(shape, step, strict=True)):
+        lag = np.minimum(np.arange(size), size - np.arange(size)) * (along / unit)
+        square = square + lag.reshape([-1 if k == axis else 1 for k in range(len(shape))]) ** 2
+    return np.rint(np.sqrt(square)).astype(np.int64).ravel()
+
+
+def lagged_products(frame, *, reach):
+    """Return sums of products and numbers of pairs of the finite pixels (p) at lags -reach to reach along each dim, stacked."""
+    inside = np.isfinite(frame)
+    mean = frame[inside].mean() if inside.any() else 0.0
+    around = np.ix_(*(np.arange(-r, r + 1) for r in reach))
+    fields = np.where(inside, frame - mean, 0).astype(float), inside.astype(float)
+    return np.stack([pair_sums(field)[around] for field in fields])

@@ -1,0 +1,85 @@
+"""How far two maps agree, phase by phase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm.conventions import require_variable
+from xstxm.plot._holoviews import holoviews, styled, tidy
+
+
+def confusion(
+    result: xr.Dataset, *, cmap: str = "Blues", size: int = 300, title: str | None = None, **opts: Any
+) -> Any:
+    """Draw how many pixels of each phase in one map are which phase in the other.
+
+    Parameters
+    ----------
+    result
+        A result of `xstxm.compare`.
+    cmap
+        Colour map of the share of a row, from 0 to 1.
+    size
+        Pixels of the drawing area on the screen, along each side.
+    title
+        Text above; by default agreement and kappa.
+    **opts
+        Passed to HoloViews as options of the Overlay for the backend in use.
+
+    Returns
+    -------
+    holoviews.Overlay
+        A square for each pair with its number of pixels: rows are the one map, columns the other, the first phase in the upper
+        left corner. Eager.
+
+    Raises
+    ------
+    MissingVariableError
+        `result` holds no `confusion`.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> type(xstxm.plot.confusion(xstxm.compare(phases, phases))).__name__
+    'Overlay'
+    """
+    hv = holoviews()
+    result = units.dequantify(result)
+    table = require_variable(result, "confusion", "call xstxm.compare(one, other) first")
+    names = [str(name) for name in np.asarray(table["phase"])]
+    number = np.asarray(table.transpose("phase", "other_phase"))
+    share = number / np.maximum(number.sum(1, keepdims=True), 1)
+    last = len(names) - 1
+    cells = [(k, last - j, int(number[j, k]), float(share[j, k])) for j in range(last + 1) for k in range(last + 1)]
+    corners = [(x - 0.5, y - 0.5, x + 0.5, y + 0.5, part, count) for x, y, count, part in cells]
+    colours: dict[str, Any] = {"cmap": cmap, "clim": (0.0, 1.0), "colorbar": True, "clabel": "Share of the row"}
+    squares = styled(
+        hv.Rectangles(
+            corners, vdims=[hv.Dimension("share", label="Share of the row"), hv.Dimension("pixels", label="Pixels")]
+        ),
+        bokeh={**colours, "color": "share", "line_color": "white", "tools": ["hover"]},
+        matplotlib={**colours, "color": "share", "edgecolor": "white"},
+    )
+    numbers = [
+        styled(
+            hv.Labels([(x, y, str(count)) for x, y, count, part in cells if (part > 0.6) == dark], ["x", "y"], "text"),
+            bokeh={"text_color": ink, "text_font_size": "11pt"},
+            matplotlib={"color": ink, "size": 10},
+        )
+        for ink, dark in (("black", False), ("white", True))
+    ]
+    said = f"agreement {float(result['agreement']):.3g}, kappa {float(result['kappa']):.3g}" if title is None else title
+    ticks = {"xticks": list(enumerate(names)), "yticks": list(enumerate(reversed(names))), "xrotation": 45}
+    shared = {**ticks, "xlabel": "Other map", "ylabel": "One map", "title": said, "padding": 0}
+    overlay = styled(
+        hv.Overlay([squares, *numbers]),
+        bokeh={**shared, "frame_width": size, "frame_height": size, "hooks": [tidy], "toolbar": "above"},
+        matplotlib={**shared, "fig_inches": (size / 80 + 1.8, size / 80 + 1.2), "aspect": 1},
+    )
+    return overlay.opts(**opts) if opts else overlay

@@ -1,0 +1,389 @@
+"""What a region holds: area fractions, mean fractions and composition, with errors that say what they are errors of."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import is_lazy, match_pixels
+from xstxm._kernels import propagation, region_means
+from xstxm.conventions import (
+    ENERGY,
+    NO_SAMPLE,
+    UNDECIDED,
+    annotate,
+    pixel_dims,
+    require_energy,
+    require_variable,
+)
+from xstxm.errors import MissingDimensionError, OptionError, SchemaError, require_whole
+from xstxm.provenance import recorded
+from xstxm.roi import Region, region_mask
+
+Regions: TypeAlias = "Region | xr.DataArray"
+
+SPATIAL = ("z", "y", "x", "position")
+"""Dimensions along which pixels are neighbours; a map is summarised for each value of the others."""
+BIAS_NOISE = 0.27
+"""Variance of the estimated bias of an area fraction over that of the area fraction, where there is no bias."""
+
+
+@recorded
+def phase_summary(
+    phases: xr.Dataset, regions: Regions | None = None, *, noise_correlation: xr.DataArray | None = None
+) -> xr.Dataset:
+    """Return how much of the sample, or of each region, a phase covers, and the mean composition, with errors.
+
+    A mean over n pixels has two errors. Of **this field**, ``*_stderr``, the noise of its pixels,
+    ``sum_pq rho_pq s_p s_q / n^2``: how far it is from the truth in these very pixels. Of **the material**,
+    ``*_sampling_stderr``: how far it is from the mean of many fields of this size, which a heterogeneous sample makes
+    much larger. It follows from the autocovariance of the map, noise included.
+
+    Parameters
+    ----------
+    phases
+        A result of `phase_map`.
+    regions
+        A boolean mask, a box, a polygon or a point, see `roi.region_mask`; or an image of whole numbers, such as particles,
+        in which every number above zero is a region. By default all of the sample.
+    noise_correlation
+        Correlation of the noise of two pixels against their lag, as `regions.noise_correlation` returns it. By default the
+        pixels are independent, which they are not after `align` or any other interpolation.
+
+    Returns
+    -------
+    Dataset
+        Of the sample pixels that were measured, `n_sample` of them on an `area` in um^2 (where the pixels have positions):
+        `area_fraction` (phase), the share in which the phase is the largest, undecided pixels included, and
+        `mean_fraction` (phase), the mean of `phase_fraction`; `undecided_fraction`, and `n_pixels` (phase) that are
+        labelled. With a composition, `sample_composition` of all of them and `mean_composition` (phase) of those that are
+        labelled. Of each mean ``*_stderr``, ``*_sampling_stderr`` and ``*_bias``, what does not average out, see Notes.
+        `n_independent` (phase): as many independent pixels would give the same sampling error of the area fraction.
+
+        An image of regions adds `region` behind phase, as do dimensions that are not in space. Lazy where the map is;
+        Eager on an image of regions.
+
+        A sampling error is NaN where a region holds less than five independent patches, or a phase all or nothing of it.
+        Errors of clusters, which have no covariance, are NaN.
+
+    Raises
+    ------
+    MissingVariableError
+        `phases` is no phase map.
+    OptionError, SchemaError
+        Regions without pixels or on other pixels, numbers that are not whole, or lags of other dimensions.
+    MissingDimensionError
+        A map none of whose dimensions is in space (z, y, x, position).
+
+    Notes
+    -----
+    In a pixel of probability P for a phase, the label is wrong with 1 - P, or with P where it says another phase; the
+    variance of the number of pixels is the sum of that. Mistakes go both ways and cancel where fractions vary evenly around
+    the boundary between two phases, as across an interface; where many pixels are alike and near it, they do not.
+    `area_fraction_bias` is an estimate of what is left, sum(P) minus the number of pixels: what the same noise once more
+    would do. `area_fraction_stderr` has it in quadrature, as far as it exceeds its own noise. The probabilities come from
+    `phase_fraction_covariance` where the map has it; else a pixel is what its label says or the phase of the second
+    largest fraction.
+
+    A fraction that is not allowed below zero is too large on average, by up to 0.8 (the root of 2 / pi) of its standard
+    error, and others are too small, which does not average out. ``*_bias`` of fractions and composition is the largest that
+    this can make: the mean of it over the pixels in which some fraction is zero. With ``phase_map(method="lstsq")`` there
+    is none.
+
+    The autocovariance is summed up to the distance at which it first vanishes, and corrected for the mean, which is that
+    of the same field; the sum over its variance is the integral range [1]_.
+
+    References
+    ----------
+    .. [1] C. Lantuejoul, Geostatistical Simulation (Springer, 2002), chapter 4, https://doi.org/10.1007/978-3-662-04808-5
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> float(xstxm.phase_summary(phases).area_fraction.sum().round(6))
+    1.0
+    >>> xstxm.phase_summary(phases, {"x": (0, 0.4)}).area_fraction_stderr.dims
+    ('phase',)
+    """
+    phases = units.dequantify(phases)
+    label = require_variable(phases, "phase_label", "call .stxm.phase_map() first")
+    space = _Space.of(label, regions, noise_correlation)
+    found, unit = _shares(phases, label, space), None
+    if "composition" in phases:
+        unit = phases["composition"].attrs.get("units", "1")
+        found |= _compositions(phases, label, space)
+    summary = xr.Dataset(
+        {name: annotate(array, name, units=unit if "composition" in name else None) for name, array in found.items()}
+    )
+    for name in {"mean_composition", "sample_composition"} & {*found}:
+        called = phases["composition"].attrs.get("long_name", "Composition")
+        summary[name] = summary[name].assign_attrs(long_name=called)
+    kept = {"phase": phases["phase"].variable}
+    kept |= {"color": phases["color"].variable} if "color" in phases.coords else {}
+    left_over = [name for name in summary.coords if name not in summary.dims]
+    return summary.drop_vars(left_over).assign_coords(kept).assign_attrs(phases.attrs)
+
+
+def _shares(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
+    fraction, sample = phases["phase_fraction"], _sample(phases)
+    error = phases["phase_fraction_stderr"]
+    member = _index(phases) == label
+    largest = (fraction.fillna(-np.inf).argmax("phase") == _index(phases)).astype(fraction.dtype).where(sample)
+    chance, number = _chances(phases), space.count(sample)
+    wrong = (chance * (1 - chance) + (largest - chance) ** 2) ** 0.5
+    area = _pixel_area(label)
+    covered, bias = space.means("area_fraction", largest, wrong, hard=True), space.mean(chance - largest)
+    random = covered["area_fraction_stderr"] ** 2
+    covered["area_fraction_stderr"] = (random + (bias**2 - BIAS_NOISE * random).clip(0)) ** 0.5
+    return {
+        "n_pixels": space.count(member & sample),
+        "n_sample": number,
+        **({} if area is None else {"area": number * area}),
+        "undecided_fraction": space.count(sample & (label == UNDECIDED)) / number,
+        **covered,
+        "area_fraction_bias": bias,
+        **space.means("mean_fraction", fraction.where(sample), error),
+        "mean_fraction_bias": space.mean(_bias(phases, error).where(sample)),
+    }
+
+
+def _compositions(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
+    value, error = phases["composition"], phases["composition_stderr"]
+    sample = _sample(phases)
+    found: dict[str, xr.DataArray] = {}
+    for name, inside in (("mean_composition", sample & (_index(phases) == label)), ("sample_composition", sample)):
+        found |= space.means(name, value.where(inside), error)
+        found[f"{name}_bias"] = space.mean(_bias(phases, error).where(inside))
+    return found
+
+
+def _bias(phases: xr.Dataset, error: xr.DataArray) -> xr.DataArray:
+    """Return the largest bias of a pixel, where the constraint holds a fraction at zero."""
+    held = (phases["phase_fraction"] == 0).any("phase")
+    return float(np.sqrt(2 / np.pi)) * error.where(held, 0)
+
+
+def _sample(phases: xr.Dataset) -> xr.DataArray:
+    """Return the pixels of the sample that were measured."""
+    measured = phases["confidence"].notnull() & phases["phase_fraction"].notnull().all("phase")
+    return measured & (phases["phase_label"] != NO_SAMPLE)
+
+
+def _index(phases: xr.Dataset) -> xr.DataArray:
+    return xr.DataArray(np.arange(phases.sizes["phase"]), dims="phase", coords={"phase": phases["phase"].variable})
+
+
+def _chances(phases: xr.Dataset) -> xr.DataArray:
+    """Return the probability of each phase to be the largest in a pixel; NaN where errors are not known."""
+    fraction = phases["phase_fraction"]
+    full = phases.get("phase_fraction_covariance")
+    chance = xr.apply_ufunc(
+        propagation.two_chances if full is None else propagation.chances,
+        fraction,
+        phases["confidence"] if full is None else full.drop_vars("other_phase", errors="ignore"),
+        input_core_dims=[["phase"], [] if full is None else ["phase", "other_phase"]],
+        output_core_dims=[["phase"]],
+        dask="parallelized",
+        output_dtypes=[fraction.dtype],
+        dask_gufunc_kwargs={"allow_rechunk": True},
+    )
+    return chance.where(phases["phase_fraction_stderr"].notnull())
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Regions of an image, and what is needed for means over them."""
+
+    dims: tuple[Hashable, ...]
+    group: xr.DataArray
+    """Number of the region of each pixel, from 1; 0 in none."""
+    names: np.ndarray | None
+    """Numbers of the regions in their image; None for a single region."""
+    step: tuple[float, ...]
+    correlation: np.ndarray | None
+
+    @classmethod
+    def of(cls, label: xr.DataArray, regions: Regions | None, correlation: xr.DataArray | None) -> _Space:
+        """Return the regions of a map. Eager on an image of regions."""
+        dims = tuple(dim for dim in label.dims if dim in SPATIAL)
+        if label.dims and not dims:
+            do = "rename the dimension along which the pixels lie to 'position'"
+            raise MissingDimensionError("y", label.dims, do)
+        lags = None if correlation is None else _lags(correlation, dims)
+        return cls(dims, *_groups(label, regions), _steps(label, dims), lags)
+
+    def count(self, marks: xr.DataArray) -> xr.DataArray:
+        """Return how many pixels of each region are marked."""
+        (number,) = self._over_regions(region_means.region_counts, marks, dtypes=[np.int64])
+        return number
+
+    def mean(self, value: xr.DataArray) -> xr.DataArray:
+        """Return the mean of each region."""
+        (mean,) = self._over_regions(region_means.plain_means, value, dtypes=[float])
+        return mean
+
+    def means(
+        self, name: str, value: xr.DataArray, error: xr.DataArray, *, hard: bool = False
+    ) -> dict[str, xr.DataArray]:
+        """Return the mean of each region and its two errors; of hard labels also the number of independent pixels."""
+        options = {"step": self.step, "correlation": self.correlation, "hard": hard}
+        found = self._over_regions(region_means.region_means, value, error, dtypes=[float] * 4, **options)
+        names = [name, f"{name}_stderr", f"{name}_sampling_stderr", "n_independent"]
+        return dict(zip(names if hard else names[:3], found, strict=False))
+
+    def _over_regions(
+        self, func: Any, *arrays: xr.DataArray, dtypes: list[Any], **options: Any
+    ) -> tuple[xr.DataArray, ...]:
+        n_groups = 1 if self.names is None else len(self.names)
+        whole = [item.chunk(dict.fromkeys(self.dims, -1)) if is_lazy(item) else item for item in (*arrays, self.group)]
+        found = xr.apply_ufunc(
+            func,
+            *whole,
+            input_core_dims=[self.dims] * len(whole),
+            output_core_dims=[["region"]] * len(dtypes),
+            vectorize=True,
+            dask="parallelized",
+            output_dtypes=dtypes,
+            dask_gufunc_kwargs={"output_sizes": {"region": n_groups}},
+            kwargs={"n_groups": n_groups, **options},
+        )
+        return tuple(self._named(array) for array in (found if isinstance(found, tuple) else (found,)))
+
+    def _named(self, array: xr.DataArray) -> xr.DataArray:
+        first = [dim for dim in ("phase", "region") if dim in array.dims]
+        ordered = array.transpose(*first, ...)
+        return ordered.isel(region=0) if self.names is None else ordered.assign_coords(region=self.names)
+
+
+def _groups(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray, np.ndarray | None]:
+    """Return the number of the region of each pixel, and the numbers in an image of regions. Eager on such an image."""
+    plain = label.drop_vars(list(label.coords))
+    if regions is None:
+        return xr.ones_like(plain, dtype=np.int32), None
+    if not isinstance(regions, xr.DataArray) or regions.dtype.kind not in "iu":
+        return region_mask(label, regions).drop_vars(list(label.coords), errors="ignore").astype(np.int32), None
+    image = match_pixels(regions, label, "the image of regions")
+    image = image.drop_vars(list(image.coords))
+    values = np.asarray(image)
+    names = np.unique(values[values > 0])
+    if not names.size:
+        raise OptionError("regions", regions, "no number in it is above zero: 1, 2, ... are regions, 0 is none")
+    numbered = np.where(values > 0, np.searchsorted(names, values) + 1, 0).astype(np.int32)
+    return image.copy(data=numbered).broadcast_like(plain).transpose(*label.dims), names
+
+
+def _steps(label: xr.DataArray, dims: tuple[Hashable, ...]) -> tuple[float, ...]:
+    """Return the distance of two pixels along each dimension in um, or in pixels where it is not known."""
+    steps = [_step(label, dim) for dim in dims]
+    return tuple(1.0 if None in steps else step for step in steps)  # type: ignore[misc]
+
+
+def _step(label: xr.DataArray, dim: Hashable) -> float | None:
+    """Return the distance of two pixels in um, None where it is not known."""
+    if dim not in label.coords or label.sizes[dim] < 2 or label[dim].dtype.kind not in "fiu":
+        return None
+    unit = str(label[dim].attrs.get("units", ""))
+    if not unit or not units.same_kind(unit, "um"):
+        return None
+    step = float(np.median(np.abs(np.diff(np.asarray(label[dim], dtype=float))))) * units.factor(unit, "um")
+    return step if step > 0 else None
+
+
+def _pixel_area(label: xr.DataArray) -> float | None:
+    """Return the area of a pixel of an image in um^2, None where it is not known."""
+    steps = [_step(label, dim) for dim in ("y", "x")] if {"y", "x"} <= {*label.dims} else [None]
+    return None if None in steps else float(np.prod(np.array(steps, dtype=float)))
+
+
+def _lags(correlation: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
+    """Return the correlation of the noise with lag 0 in the middle. Eager."""
+    wanted = [f"lag_{dim}" for dim in dims]
+    given = {*correlation.dims} if isinstance(correlation, xr.DataArray) else set()
+    if given != {*wanted}:
+        raise SchemaError(
+            f"the correlation of the noise has dims {tuple(map(str, given))}, wanted {tuple(wanted)}: see "
+            "xstxm.regions.noise_correlation"
+        )
+    ordered = correlation.transpose(*wanted)
+    for lag in wanted:
+        size = ordered.sizes[lag]
+        at = np.asarray(ordered[lag]) if lag in ordered.coords else np.arange(size) - size // 2
+        if size % 2 == 0 or not np.array_equal(at, np.arange(size) - size // 2):
+            raise SchemaError(f"{lag!r} runs over {at.tolist()}, wanted all lags from -n to n pixels")
+    return np.asarray(ordered, dtype=float)
+
+
+@recorded
+def noise_correlation(residual: xr.DataArray, region: Region | None = None, *, max_lag: int = 6) -> xr.DataArray:
+    """Return how the noise of two pixels is correlated, from what a fit leaves.
+
+    Frames that were moved between pixels by `align`, or smoothed, have noise that neighbours share. The amounts that are
+    fitted share it in the same way as the residuals do, which hold nothing else where the references describe the sample.
+
+    Parameters
+    ----------
+    residual
+        Optical density minus fit, see `residual`, or any array of noise over energy and the pixels.
+    region
+        Pixels to use, see `roi.region_mask`; all by default.
+    max_lag
+        Largest lag in pixels along each dimension.
+
+    Returns
+    -------
+    DataArray
+        `noise_correlation` (lag_y, lag_x, or as the pixel dims are called), 1 at lag 0, for `phase_summary`. Mean over
+        the energies, each pixel scaled to its root mean square. What the references do not describe is correlated too,
+        and makes errors larger. Lazy.
+
+    Raises
+    ------
+    MissingDimensionError, SchemaError
+        No energy, or no pixels in space.
+    OptionError
+        `max_lag` is no whole number, or the image is not larger.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> left = xstxm.residual(stack, xstxm.fit(stack, xstxm.testing.simulate_references()))
+    >>> found = xstxm.regions.noise_correlation(left, max_lag=2)
+    >>> found.dims, float(found.sel(lag_y=0, lag_x=0))
+    (('lag_y', 'lag_x'), 1.0)
+    """
+    residual = units.dequantify(residual)
+    require_energy(residual)
+    dims = tuple(dim for dim in pixel_dims(residual) if dim in SPATIAL)
+    if not dims:
+        raise MissingDimensionError("y", residual.dims, "noise is correlated along pixels in space")
+    least = min(residual.sizes[dim] for dim in dims) - 1
+    max_lag = require_whole("max_lag", max_lag, 0, least, "pixels, fewer than the image has")
+    used = residual if region is None else residual.where(region_mask(residual, region))
+    scaled = used / (used**2).mean(ENERGY) ** 0.5
+    lags = [f"lag_{dim}" for dim in dims]
+    whole = scaled.chunk(dict.fromkeys(dims, -1)) if is_lazy(scaled) else scaled
+    found = xr.apply_ufunc(
+        region_means.lagged_products,
+        whole.drop_vars(list(whole.coords)),
+        input_core_dims=[dims],
+        output_core_dims=[["what", *lags]],
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=[float],
+        dask_gufunc_kwargs={"output_sizes": {"what": 2, **dict.fromkeys(lags, 2 * max_lag + 1)}},
+        kwargs={"reach": (max_lag,) * len(dims)},
+    )
+    sums = found.sum([dim for dim in found.dims if dim not in ("what", *lags)])
+    mean = sums.isel(what=0) / sums.isel(what=1)
+    scale = mean.isel(dict.fromkeys(lags, max_lag))
+    along = np.arange(-max_lag, max_lag + 1)
+    named = (mean / scale).assign_coords({lag: (lag, along, {"units": "pixel"}) for lag in lags})
+    return annotate(named, "noise_correlation")
