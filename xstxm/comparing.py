@@ -193,14 +193,16 @@ def _classes(label: xr.DataArray, names: Sequence[str], classes: list[str]) -> x
 
 
 def _pairs(label: xr.DataArray, other: xr.DataArray, n: int, n_other: int) -> xr.DataArray:
-    """Return how many pixels have each pair of labels. Lazy."""
-    marks = label == xr.DataArray(np.arange(n), dims="phase")
-    marks_other = other == xr.DataArray(np.arange(n_other), dims="other_phase")
-    return xr.dot(marks.astype(float), marks_other.astype(float), dim=list(label.dims)).astype(np.int64)
+    """Return how many pixels have each pair of labels, those below zero left out. Lazy."""
+    pair = label.astype(np.int64) * n_other + other.astype(np.int64)
+    left_out = n * n_other
+    place = xr.where((label < 0) | (other < 0), left_out, pair)
+    number = np.bincount(place.data.ravel(), minlength=left_out + 1)[:left_out]
+    return xr.DataArray(number.reshape(n, n_other), dims=("phase", "other_phase"))
 
 
 def _confusion(label: xr.DataArray, other: xr.DataArray, classes: list[str]) -> xr.DataArray:
-    pairs = _pairs(label, other, len(classes), len(classes)).transpose("phase", "other_phase")
+    pairs = _pairs(label, other, len(classes), len(classes))
     return pairs.assign_coords(phase=classes, other_phase=classes)
 
 
