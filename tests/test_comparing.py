@@ -168,6 +168,35 @@ def test_compare__refuses_other_pixels(pair, change, message):
         xstxm.compare(map_of(pair[0]), change(map_of(pair[1])))
 
 
+@pytest.mark.parametrize("value", [-3, 5])
+def test_compare__refuses_labels_that_nothing_explains(pair, value):
+    one = pair[0].copy()
+    one[3, 5] = value
+    for strange in (map_of(one), labelled(one)):
+        for which, maps in (("one", (strange, map_of(pair[1]))), ("other", (map_of(pair[1]), strange))):
+            message = f"the labels of '{which}' hold {value}, which none of their names belongs to"
+            with pytest.raises(SchemaError, match=message):
+                xstxm.compare(*maps)
+            lazy = xstxm.compare(*(item.chunk(y=7) for item in maps))
+            with pytest.raises(SchemaError, match=message):
+                lazy.compute()
+
+
+def test_compare__reads_labels_as_their_flags_say(pair):
+    """Other numbers for the same words, in another order."""
+    one, other = map_of(pair[0]), map_of(pair[1])
+    values = {"no_sample": -2, "undecided": -1, "alpha": 7, "gamma": 3, "lithiated_beta": 9}
+    place = {-2: -1, -1: -2, 0: 7, 1: 9, 2: 3}
+    renamed = xr.DataArray(
+        np.vectorize(place.get)(pair[1]),
+        dims=("y", "x"),
+        attrs={"flag_values": list(values.values()), "flag_meanings": " ".join(values)},
+    )
+    expected = xstxm.compare(one, other, unlabelled="count")["confusion"]
+    found = xstxm.compare(one["phase_label"], renamed, unlabelled="count")["confusion"]
+    xr.testing.assert_equal(found, expected)
+
+
 def test_compare__needs_labels(pair):
     with pytest.raises(MissingVariableError, match=r"call .stxm.phase_map\(\) first"):
         xstxm.compare(map_of(pair[0]), xr.Dataset())
