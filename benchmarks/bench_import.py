@@ -46,7 +46,9 @@ def measure() -> None:
     with event.install_recorder("numba:compile") as compiled:
         first = fit()
     print(
-        json.dumps({"import": clock[1] - clock[0], "first": first, "next": fit(), "compiled": len(compiled.buffer) // 2})
+        json.dumps(
+            {"import": clock[1] - clock[0], "first": first, "next": fit(), "compiled": len(compiled.buffer) // 2}
+        )
     )
 
 
@@ -66,7 +68,9 @@ def main() -> None:
         return
     print(facts())
     ours, theirs = time_imports(given.rounds)
-    print(f"import xstxm {np.median(ours):.2f} s, {spread(ours / theirs)} times import xarray ({np.median(theirs):.2f} s)")
+    print(
+        f"import xstxm {np.median(ours):.2f} s, {spread(ours / theirs)} times import xarray ({np.median(theirs):.2f} s)"
+    )
     found = first_fit()
     print(f"first fit {found['first']:.2f} s, {found['compiled']} functions compiled; the next {found['next']:.3f} s")
 

@@ -117,7 +117,9 @@ def against_svd_compressed(od: xr.DataArray) -> tuple[Pair, np.ndarray, np.ndarr
 def compare_pca(size: str, rounds: int) -> None:
     od = make_stack((SIDES[size],) * 2)
     pixels = od.values.reshape(N_ENERGIES, -1)
-    print(f"PCA, {size}: {od.shape} {od.dtype}, {N_SCORES} scores; largest relative error of the eigenvalues, xstxm / peer")
+    print(
+        f"PCA, {size}: {od.shape} {od.dtype}, {N_SCORES} scores; largest relative error of the eigenvalues, xstxm / peer"
+    )
     print(HEADER)
     centred, plain = exact_eigenvalues(pixels, center=True), exact_eigenvalues(pixels)
     for name, (pair, found, others), exact in (

@@ -29,10 +29,18 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(*calls: Callable[[], object], rounds: int) -> np.ndarray:
-    """Return the seconds (call, round) of calls that take turns; the first runs once before, so as not to compile."""
+def in_turn(*calls: Callable[[], object], rounds: int, before: Callable[[], object] = lambda: None) -> np.ndarray:
+    """Return the seconds (call, round) of calls that take turns; the first runs once more at the start, to compile.
+
+    `before` precedes each, its time not counted.
+    """
+
+    def timed(call: Callable[[], object]) -> float:
+        before()
+        return seconds(call)
+
     calls[0]()
-    return np.array([[seconds(call) for call in calls] for _ in range(rounds)]).T
+    return np.array([[timed(call) for call in calls] for _ in range(rounds)]).T
 
 
 def spread(ratios: np.ndarray) -> str:
@@ -62,6 +70,17 @@ def peak() -> float:
         return int(line.split()[1]) * 1024 / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def forget(folder: Path) -> None:
+    """Drop the files of a folder from the memory of the system, as those of a stack larger than memory are."""
+    if not hasattr(os, "posix_fadvise"):
+        raise OSError("files cannot be dropped from memory here: os.posix_fadvise is missing, measure on Linux")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def child(script: str, *arguments: object) -> dict[str, float]:
