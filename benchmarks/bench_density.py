@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 from bench_fit import counted, make_case
-from measuring import SIDES, child, facts, in_turn, peak, spread
+from measuring import SIDES, child, facts, in_turn, peak, restart_peak, spread
 
 import xstxm
 
@@ -35,21 +35,16 @@ def measure(size: str) -> None:
     """Print the bytes beyond the result that the optical density needs, in stacks of its size, as JSON."""
     counts, i0 = counted(make_case(size)[0])
     xstxm.optical_density(counts[:, :8, :8], i0)
-    free_peak()
+    restart_peak()
     before = peak()
     found = xstxm.optical_density(counts, i0)
     print(json.dumps({"stacks": (peak() - before) * 1e9 / found.nbytes - 1}))
 
 
-def free_peak() -> None:
-    """Let the peak start again from what is in use."""
-    with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123
-        file.write("5")
-
-
 def memory(size: str) -> float:
     """Return the memory beyond the result, in stacks."""
-    return child("bench_density.py", "--measure", size)["stacks"]
+    # memory that was freed before must not serve again unseen
+    return child("bench_density.py", "--measure", size, MALLOC_MMAP_THRESHOLD_="65536")["stacks"]
 
 
 def main() -> None:

@@ -72,6 +72,11 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
+def restart_peak() -> None:
+    """Let the peak of this process start again from what is in use; Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def forget(folder: Path) -> None:
     """Drop the files of a folder from the memory of the system, as those of a stack larger than memory are."""
     if not hasattr(os, "posix_fadvise"):
@@ -83,12 +88,14 @@ def forget(folder: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def child(script: str, *arguments: object) -> dict[str, float]:
+def child(script: str, *arguments: object, **environment: str) -> dict[str, float]:
     """Run a benchmark in a process of its own, and return the record it prints last."""
     path = Path(__file__).with_name(script)
     one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, str(path), *map(str, arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **one})
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **one, **environment}
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
