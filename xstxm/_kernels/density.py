@@ -1,0 +1,277 @@
+"""Optical densities, their variances and what is wrong with the counts, in one pass over blocks that stay in cache.
+
+A block is a table: an image at each energy, or, where energy is the last dimension, a spectrum of each pixel. Index
+letters: l line of a table, p place in a line.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from xstxm._kernels.chunk_loops import FAST
+from xstxm._kernels.rows import Rows, flat_result, rows_of
+from xstxm._kernels.small_nnls import INNER, JIT
+
+LOST, UNMEASURED, THICK, NOT_BRIGHTER, SATURATED = 1, 2, 4, 8, 16
+"""Bits of a pixel: at some energy counts or I0 have no logarithm, counts are NaN, the density exceeds the limit, the pixel
+is not brighter than I0, the detector is saturated."""
+
+RANGE = 1 << 16
+"""Pixels of one block. Memory gives long runs of an image faster than it gives short ones."""
+
+STACKED = 1 << 13
+"""Pixels of one block where I0 is a stack as well, and what is made of it takes room."""
+
+RUN = 1024
+"""Values that are worked on together and stay in the first cache."""
+
+SERIES = {"f": 5, "d": 12}
+"""Terms of the logarithm's series that the precision asks for."""
+
+
+class CountNoise(NamedTuple):
+    """The variance of counts, ``values * share`` where values are not below `least`, and that of I0."""
+
+    values: np.ndarray
+    share: np.ndarray
+    least: float
+    of_i0: np.ndarray
+
+
+class Densities(NamedTuple):
+    """Optical densities and their variances, of the shape of the counts; bits without the energies."""
+
+    od: np.ndarray
+    variance: np.ndarray | None
+    bits: np.ndarray
+
+
+class Noise(NamedTuple):
+    """`CountNoise` of a block: the relative variance of I0, and all of it as rows."""
+
+    values: Rows
+    share: Rows
+    added: Rows
+    least: Any
+
+
+class Result(NamedTuple):
+    """Where a block goes: flat, lines `row` apart."""
+
+    od: np.ndarray
+    variance: np.ndarray
+    row: int
+    bits: np.ndarray
+
+
+def _make_polynomial(coefficients: list[Any]) -> Any:
+    """Return a function that sums coefficients times powers; a loop over them would keep that over values from vectors."""
+    first, *others = coefficients
+    if not others:
+        return njit(**{**FAST, "cache": False})(lambda _: first)
+    rest = _make_polynomial(others)
+    return njit(**{**FAST, "cache": False})(lambda x: first + x * rest(x))
+
+
+def _make_density(dtype: np.dtype) -> Any:
+    """Return a function that fills a line of densities.
+
+    ``-ln(t)`` for ``t = m 2^k``, m in [2/3, 4/3): the exponent k is cut off by integer arithmetic, and
+    ``-ln(m) = 2 artanh(s)`` with ``s = (1 - m) / (1 + m)`` is a short series, without a branch or a table, which would keep
+    the loop from becoming one over vectors.
+    """
+    number, word = dtype.type, np.dtype(f"i{dtype.itemsize}").type
+    shift = np.finfo(dtype).nmant
+    base, mask = int(np.array(2 / 3, dtype).view(word)), -(1 << shift)
+    minus_ln2 = number(-math.log(2) / 2**shift)
+    tiny, lift, lifted = np.finfo(dtype).tiny, number(2.0**shift), number(shift * math.log(2))
+    series = _make_polynomial([number(2 / (2 * n + 1)) for n in range(SERIES[dtype.char])])
+    one, two, zero, nan, infinite = (number(x) for x in (1, 2, 0, math.nan, math.inf))
+
+    @njit(**{**FAST, "cache": False})
+    def density(counts, dark, inverse, thick, out, seen):
+        words = out.view(word)  # as an argument it might be other memory, and the loop would not be over vectors
+        for p in range(out.size):
+            bright = counts[p] - dark[p]
+            t = bright * inverse[p]
+            usable = (t > zero) & (t < infinite)
+            below = t < tiny
+            out[p] = t * lift if below else t
+            exponent = word(word(words[p] - base) & mask)
+            words[p] = words[p] - exponent
+            rest = one - out[p]
+            s = rest / (two - rest)
+            od = number(exponent) * minus_ln2 + s * series(s * s)
+            od = od + (lifted if below else zero)
+            out[p] = od if usable else nan
+            bits = (THICK if od > thick else 0) | (0 if od < zero else NOT_BRIGHTER)
+            wrong = (LOST if bright == bright else UNMEASURED) | NOT_BRIGHTER
+            seen[p] |= np.uint8(bits if usable else wrong)
+
+    return density
+
+
+@njit(**FAST)
+def _spread(counts, dark, values, share, added, least, od, out):
+    """Fill a line of variances of densities."""
+    nan = out.dtype.type(np.nan)
+    for p in range(out.size):
+        bright = counts[p] - dark[p]
+        variance = values[p] * share[p] / (bright * bright) + added[p]
+        known = (od[p] == od[p]) & (values[p] >= least)
+        out[p] = variance if known else nan
+
+
+@njit(**INNER)
+def _line(rows, line, first, n, room):
+    """Return a part of a line; where that is one number, in the room."""
+    at = line * rows.row
+    if rows.step == 1:
+        return rows.values[at + first : at + first + n]
+    room[:n] = rows.values[at]
+    return room[:n]
+
+
+@njit(**INNER)
+def _union(seen):
+    bits = np.uint8(0)
+    for p in range(seen.size):
+        bits |= seen[p]
+    return bits
+
+
+@functools.cache
+def _filler(char: str, noisy: bool) -> Any:
+    """Return the compiled pass over a block; each has a name of its own, and so an index of its own on disk."""
+    density = _make_density(np.dtype(char))
+
+    def fill(counts, dark, inverse, noise, thick, n_lines, n, spectra, result):
+        room = np.empty((6, RUN), counts.values.dtype)
+        own = np.zeros(RUN, np.uint8)
+        for line in range(n_lines):
+            for first in range(0, n, RUN):
+                m = min(RUN, n - first)
+                at = line * result.row + first
+                seen = own[:m] if spectra else result.bits[first : first + m]
+                bright, level = _line(counts, line, first, m, room[0]), _line(dark, line, first, m, room[1])
+                od = result.od[at : at + m]
+                density(bright, level, _line(inverse, line, first, m, room[2]), thick, od, seen)
+                if noisy:
+                    values = _line(noise.values, line, first, m, room[3])
+                    share = _line(noise.share, line, first, m, room[4])
+                    added = _line(noise.added, line, first, m, room[5])
+                    _spread(bright, level, values, share, added, noise.least, od, result.variance[at : at + m])
+                if spectra:
+                    result.bits[line] |= _union(seen)
+                    own[:] = 0
+
+    fill.__qualname__ = f"fill_{char}_{'noisy' if noisy else 'plain'}"
+    return njit(**JIT)(fill)
+
+
+def optical_densities(
+    counts: np.ndarray,
+    i0: np.ndarray,
+    scale: np.ndarray,
+    dark: np.ndarray,
+    noise: CountNoise | None = None,
+    *,
+    energy: int,
+    dtype: Any,
+    thick: float,
+    saturation: float | None = None,
+    threads: int = 1,
+) -> Densities:
+    """Return ``-ln((counts - dark) / (i0 scale - dark))``, NaN where it has no value, and what is wrong in each pixel.
+
+    Memory is needed for the result and a few blocks.
+
+    Parameters
+    ----------
+    counts
+        Numbers of any dtype and strides.
+    i0, scale, dark, noise
+        Arrays of as many dimensions, of size one where they do not change. The variance is
+        ``var(I) / (I - dark)^2 + scale^2 var(I0) / (i0 scale - dark)^2``.
+    energy
+        The dimension along which bits are gathered.
+    dtype
+        Of the result and the arithmetic, float32 or float64.
+    thick, saturation
+        Limits of the density and of the counts.
+    threads
+        Threads; the result does not depend on their number.
+    """
+    dtype = np.dtype(dtype)
+    od = np.empty(counts.shape, dtype)
+    variance = None if noise is None else np.empty(counts.shape, dtype)
+    bits = np.zeros(counts.shape[:energy] + counts.shape[energy + 1 :], np.uint8)
+
+    def work(at: tuple[slice, ...]) -> None:
+        block = functools.partial(_table, at=at, energy=energy, shape=od[at].shape)
+        pixels = at[:energy] + at[energy + 1 :]
+        level = block(dark).astype(dtype)
+        empty = (block(i0).astype(float) * block(scale)).astype(dtype) - level
+        with np.errstate(divide="ignore", over="ignore"):
+            inverse = np.where(empty > 0, 1 / empty, dtype.type(np.nan))
+        known = None
+        if noise is not None:
+            with np.errstate(over="ignore"):
+                added = block(noise.of_i0) * (block(scale).astype(float) * inverse) ** 2
+            known = Noise(*(rows_of(x, dtype) for x in (block(noise.values), block(noise.share), added)), noise.least)
+        bright = block(counts)
+        spectra = energy == counts.ndim - 1
+        result = _result(block(od), None if variance is None else block(variance), bits[pixels].reshape(-1))
+        rows = (rows_of(table, dtype) for table in (bright, level, inverse))
+        fill = _filler(dtype.char, noise is not None)
+        fill(*rows, known, dtype.type(thick), *bright.shape, spectra, result)
+        if saturation is not None:
+            saturated = (bright >= saturation).any(1 if spectra else 0)
+            result.bits[saturated] |= SATURATED
+
+    stacked = any(n > 1 for axis, n in enumerate(i0.shape) if axis != energy) and i0.shape[energy] > 1
+    blocks = list(_blocks(counts.shape, energy, STACKED if stacked else RANGE))
+    if threads == 1 or len(blocks) == 1:
+        for at in blocks:
+            work(at)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, blocks))
+    return Densities(od, variance, bits)
+
+
+def _blocks(shape: tuple[int, ...], energy: int, room: int) -> Iterator[tuple[slice, ...]]:
+    """Yield parts of an array of a shape: so many pixels that lie one behind the other, at all energies."""
+    steps = list(shape)
+    for axis in reversed(range(len(shape))):
+        if axis == energy:
+            room = room if axis == len(shape) - 1 else 1
+        else:
+            steps[axis] = min(shape[axis], max(room, 1))
+            room = room // shape[axis] if shape[axis] else 0
+    for start in np.ndindex(*(-(-n // step) if step else 0 for n, step in zip(shape, steps, strict=True))):
+        yield tuple(slice(i * step, (i + 1) * step) for i, step in zip(start, steps, strict=True))
+
+
+def _table(array: np.ndarray, *, at: tuple[slice, ...], energy: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a block of an array as a table, one line or place only where it does not change along these."""
+    part = array[tuple(own if n > 1 else slice(None) for n, own in zip(array.shape, at, strict=True))]
+    n_energies = part.shape[energy]
+    whole = (*shape[:energy], n_energies, *shape[energy + 1 :])
+    if part.size > n_energies and part.shape != whole:
+        part = np.broadcast_to(part, whole)
+    if energy == array.ndim - 1:
+        return part.reshape(-1, n_energies)
+    return np.moveaxis(part, energy, 0).reshape(n_energies, -1)
+
+
+def _result(od: np.ndarray, variance: np.ndarray | None, bits: np.ndarray) -> Result:
+    values, row = flat_result(od)
+    return Result(values, values if variance is None else flat_result(variance)[0], row, bits)
