@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -107,6 +108,64 @@ def over_frames(
         meta=np.empty((0,) * len(order), dtype=dtype),
     )
     return placed[0].copy(data=data).transpose(*array.dims)
+
+
+def over_blocks(
+    func: Callable[..., Sequence[np.ndarray]],
+    array: xr.DataArray,
+    *others: xr.DataArray | float,
+    output_dtypes: Sequence[Any],
+) -> tuple[xr.DataArray, ...]:
+    """Apply a function of values and of the bits of pixels, chunk by chunk where any array is lazy, in one pass.
+
+    `func` gets `array` and `others` with the dimensions of `array`, of size one where they lack them. It returns arrays
+    of the shape of `array`, and last bits without energy, which are united over the chunks along energy. The results have
+    the coordinates of `array`, and no attributes.
+    """
+    dims, axis = array.dims, array.get_axis_num(ENERGY)
+    placed = [array.variable, *(_with_dims(item, dims) for item in others)]
+    lazy = any(item.chunks is not None for item in placed)
+    data = [item.data if lazy else np.asarray(item) for item in placed]
+    results = _over_chunks(func, data, axis, output_dtypes) if lazy else func(*data)
+    plain = array.drop_attrs(deep=False)
+    image = plain.isel({ENERGY: 0}, drop=True)
+    return (*(_with_data(plain, values) for values in results[:-1]), _with_data(image, results[-1]))
+
+
+def _with_data(like: xr.DataArray, data: Any) -> xr.DataArray:
+    return xr.DataArray(data, dims=like.dims, coords=like.coords)
+
+
+def _with_dims(item: xr.DataArray | float, dims: tuple[Any, ...]) -> xr.Variable:
+    variable = item.variable if isinstance(item, xr.DataArray) else xr.Variable((), item)
+    return variable.set_dims(dims).transpose(*dims)
+
+
+def _over_chunks(
+    func: Callable[..., Sequence[np.ndarray]], data: Sequence[Any], axis: int, dtypes: Sequence[Any]
+) -> list[Any]:
+    """Return what `func` makes of the chunks of arrays that broadcast to the first: lazy arrays."""
+    import dask.array as da
+
+    index = tuple(range(data[0].ndim))
+    arrays = [item if isinstance(item, da.Array) else da.from_array(item, chunks=-1) for item in data]
+    pairs = (part for item in arrays for part in (item, index))
+    metas = [np.empty((0,) * len(index), dtype) for dtype in dtypes]
+    packed = da.blockwise(
+        functools.partial(_and_bits_with_energy, func), index, *pairs, axis=axis, dtype=dtypes[0], meta=metas[0]
+    )
+    parts = [da.map_blocks(operator.itemgetter(k), packed, dtype=meta.dtype, meta=meta) for k, meta in enumerate(metas)]
+    once = tuple((1,) * len(own) if k == axis else own for k, own in enumerate(packed.chunks))
+    bits = da.map_blocks(operator.itemgetter(-1), packed, dtype=dtypes[-1], meta=metas[-1], chunks=once)
+    unite = np.bitwise_or.reduce
+    return [*parts[:-1], da.reduction(bits, unite, unite, axis=axis, dtype=dtypes[-1], meta=metas[-1].sum(axis))]
+
+
+def _and_bits_with_energy(
+    func: Callable[..., Sequence[np.ndarray]], *blocks: np.ndarray, axis: int
+) -> list[np.ndarray]:
+    *arrays, bits = func(*blocks)
+    return [*arrays, np.expand_dims(bits, axis)]
 
 
 def _by_series(func: Callable[..., np.ndarray], *blocks: np.ndarray, ndim: int) -> np.ndarray:

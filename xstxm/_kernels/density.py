@@ -37,9 +37,9 @@ SERIES = {"f": 5, "d": 12}
 
 
 class CountNoise(NamedTuple):
-    """The variance of counts, ``values * share`` where values are not below `least`, and that of I0."""
+    """The variance of counts, ``source * share`` where the source is not below `least`, and that of I0."""
 
-    values: np.ndarray
+    source: np.ndarray
     share: np.ndarray
     least: float
     of_i0: np.ndarray
@@ -56,7 +56,7 @@ class Densities(NamedTuple):
 class Noise(NamedTuple):
     """`CountNoise` of a block: the relative variance of I0, and all of it as rows."""
 
-    values: Rows
+    source: Rows
     share: Rows
     added: Rows
     least: Any
@@ -119,13 +119,13 @@ def _make_density(dtype: np.dtype) -> Any:
 
 
 @njit(**FAST)
-def _spread(counts, dark, values, share, added, least, od, out):
+def _spread(counts, dark, source, share, added, least, od, out):
     """Fill a line of variances of densities."""
     nan = out.dtype.type(np.nan)
     for p in range(out.size):
         bright = counts[p] - dark[p]
-        variance = values[p] * share[p] / (bright * bright) + added[p]
-        known = (od[p] == od[p]) & (values[p] >= least)
+        variance = source[p] * share[p] / (bright * bright) + added[p]
+        known = (od[p] == od[p]) & (source[p] >= least)
         out[p] = variance if known else nan
 
 
@@ -164,10 +164,10 @@ def _filler(char: str, noisy: bool) -> Any:
                 od = result.od[at : at + m]
                 density(bright, level, _line(inverse, line, first, m, room[2]), thick, od, seen)
                 if noisy:
-                    values = _line(noise.values, line, first, m, room[3])
+                    source = _line(noise.source, line, first, m, room[3])
                     share = _line(noise.share, line, first, m, room[4])
                     added = _line(noise.added, line, first, m, room[5])
-                    _spread(bright, level, values, share, added, noise.least, od, result.variance[at : at + m])
+                    _spread(bright, level, source, share, added, noise.least, od, result.variance[at : at + m])
                 if spectra:
                     result.bits[line] |= _union(seen)
                     own[:] = 0
@@ -225,7 +225,8 @@ def optical_densities(
         if noise is not None:
             with np.errstate(over="ignore"):
                 added = block(noise.of_i0) * (block(scale).astype(float) * inverse) ** 2
-            known = Noise(*(rows_of(x, dtype) for x in (block(noise.values), block(noise.share), added)), noise.least)
+            source, share, of_i0 = (rows_of(x, dtype) for x in (block(noise.source), block(noise.share), added))
+            known = Noise(source, share, of_i0, noise.least)
         bright = block(counts)
         spectra = energy == counts.ndim - 1
         result = _result(block(od), None if variance is None else block(variance), bits[pixels].reshape(-1))
