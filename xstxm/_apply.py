@@ -127,9 +127,8 @@ def over_blocks(
     lazy = any(item.chunks is not None for item in placed)
     data = [item.data if lazy else np.asarray(item) for item in placed]
     results = _over_chunks(func, data, axis, output_dtypes) if lazy else func(*data)
-    plain = array.drop_attrs(deep=False)
-    image = plain.isel({ENERGY: 0}, drop=True)
-    return (*(_with_data(plain, values) for values in results[:-1]), _with_data(image, results[-1]))
+    image = array.isel({ENERGY: 0}, drop=True)
+    return (*(_with_data(array, values) for values in results[:-1]), _with_data(image, results[-1]))
 
 
 def _with_data(like: xr.DataArray, data: Any) -> xr.DataArray:

@@ -26,8 +26,8 @@ is not brighter than I0, the detector is saturated."""
 RANGE = 1 << 16
 """Pixels of one block. Memory gives long runs of an image faster than it gives short ones."""
 
-STACKED = 1 << 13
-"""Pixels of one block where I0 is a stack as well, and what is made of it takes room."""
+CONVERTED = 1 << 13
+"""Pixels of one block where the counts have to be converted, or I0 is a stack, as what is made of them takes room."""
 
 RUN = 1024
 """Values that are worked on together and stay in the first cache."""
@@ -229,7 +229,7 @@ def optical_densities(
             known = Noise(source, share, of_i0, noise.least)
         bright = block(counts)
         spectra = energy == counts.ndim - 1
-        result = _result(block(od), None if variance is None else block(variance), bits[pixels].reshape(-1))
+        result = _result(block(od), None if variance is None else block(variance), bits[(*pixels, ...)].reshape(-1))
         rows = (rows_of(table, dtype) for table in (bright, level, inverse))
         fill = _filler(dtype.char, noise is not None)
         fill(*rows, known, dtype.type(thick), *bright.shape, spectra, result)
@@ -238,7 +238,7 @@ def optical_densities(
             result.bits[saturated] |= SATURATED
 
     stacked = any(n > 1 for axis, n in enumerate(i0.shape) if axis != energy) and i0.shape[energy] > 1
-    blocks = list(_blocks(counts.shape, energy, STACKED if stacked else RANGE))
+    blocks = list(_blocks(counts.shape, energy, CONVERTED if stacked or counts.dtype != dtype else RANGE))
     if threads == 1 or len(blocks) == 1:
         for at in blocks:
             work(at)
