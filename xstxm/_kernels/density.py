@@ -81,41 +81,61 @@ def _make_polynomial(coefficients: list[Any]) -> Any:
 
 
 def _make_density(dtype: np.dtype) -> Any:
-    """Return a function that fills a line of densities.
+    """Return a function that fills a line of densities and raises the highest so far; it tells whether it made some NaN.
 
     ``-ln(t)`` for ``t = m 2^k``, m in [2/3, 4/3): the exponent k is cut off by integer arithmetic, and
     ``-ln(m) = 2 artanh(s)`` with ``s = (1 - m) / (1 + m)`` is a short series, without a branch or a table, which would keep
-    the loop from becoming one over vectors.
+    the loop from becoming one over vectors. Numbers too small for that are left to `_mark`.
     """
     number, word = dtype.type, np.dtype(f"i{dtype.itemsize}").type
     shift = np.finfo(dtype).nmant
     base, mask = int(np.array(2 / 3, dtype).view(word)), -(1 << shift)
     minus_ln2 = number(-math.log(2) / 2**shift)
-    tiny, lift, lifted = np.finfo(dtype).tiny, number(2.0**shift), number(shift * math.log(2))
     series = _make_polynomial([number(2 / (2 * n + 1)) for n in range(SERIES[dtype.char])])
-    one, two, zero, nan, infinite = (number(x) for x in (1, 2, 0, math.nan, math.inf))
+    zero, some = word(0), word(1)
+    one, two, nan, infinite, least = (number(x) for x in (1, 2, math.nan, math.inf, np.finfo(dtype).tiny))
 
     @njit(**{**FAST, "cache": False})
-    def density(counts, dark, inverse, thick, out, seen):
+    def density(counts, dark, inverse, out, highest):
         words = out.view(word)  # as an argument it might be other memory, and the loop would not be over vectors
+        left = word(0)  # of the width of the numbers: a wider one would halve the vectors
         for p in range(out.size):
-            bright = counts[p] - dark[p]
-            t = bright * inverse[p]
-            usable = (t > zero) & (t < infinite)
-            below = t < tiny
-            out[p] = t * lift if below else t
+            t = (counts[p] - dark[p]) * inverse[p]
+            usable = (t >= least) & (t < infinite)
+            out[p] = t
             exponent = word(word(words[p] - base) & mask)
             words[p] = words[p] - exponent
             rest = one - out[p]
             s = rest / (two - rest)
             od = number(exponent) * minus_ln2 + s * series(s * s)
-            od = od + (lifted if below else zero)
             out[p] = od if usable else nan
-            bits = (THICK if od > thick else 0) | (0 if od < zero else NOT_BRIGHTER)
-            wrong = (LOST if bright == bright else UNMEASURED) | NOT_BRIGHTER
-            seen[p] |= np.uint8(bits if usable else wrong)
+            highest[p] = od if usable & (od > highest[p]) else highest[p]
+            left = word(left | (zero if usable else some))
+        return left
 
     return density
+
+
+@njit(**INNER)
+def _mark(counts, dark, inverse, out, highest, seen):
+    """Fill the densities that are left where there are any, and say why there is none elsewhere."""
+    for p in range(out.size):
+        if out[p] == out[p]:
+            continue
+        bright = counts[p] - dark[p]
+        t = bright * inverse[p]
+        if 0 < t < np.inf:
+            out[p] = -np.log(t)
+            highest[p] = max(highest[p], out[p])
+        else:
+            seen[p] |= np.uint8((LOST if bright == bright else UNMEASURED) | NOT_BRIGHTER)
+
+
+@njit(**INNER)
+def _judge(highest, thick, seen):
+    for p in range(seen.size):
+        thicker, bright = highest[p] > thick, highest[p] < 0
+        seen[p] |= np.uint8((THICK if thicker else 0) | (0 if bright else NOT_BRIGHTER))
 
 
 @njit(**FAST)
@@ -140,11 +160,13 @@ def _line(rows, line, first, n, room):
 
 
 @njit(**INNER)
-def _union(seen):
-    bits = np.uint8(0)
+def _judge_spectrum(highest, thick, seen, bits):
+    """Gather what was seen along a part of a spectrum, and forget it."""
+    _judge(highest, thick, seen)
     for p in range(seen.size):
-        bits |= seen[p]
-    return bits
+        bits[0] |= seen[p]
+    seen[:] = 0
+    highest[:] = -np.inf
 
 
 @functools.cache
@@ -154,23 +176,25 @@ def _filler(char: str, noisy: bool) -> Any:
 
     def fill(counts, dark, inverse, noise, thick, n_lines, n, spectra, result):
         room = np.empty((6, RUN), counts.values.dtype)
-        own = np.zeros(RUN, np.uint8)
+        highest, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
         for line in range(n_lines):
             for first in range(0, n, RUN):
                 m = min(RUN, n - first)
                 at = line * result.row + first
-                seen = own[:m] if spectra else result.bits[first : first + m]
+                top, bits = (highest[:m], seen[:m]) if spectra else (highest[first : first + m], result.bits[first : first + m])
                 bright, level = _line(counts, line, first, m, room[0]), _line(dark, line, first, m, room[1])
-                od = result.od[at : at + m]
-                density(bright, level, _line(inverse, line, first, m, room[2]), thick, od, seen)
+                factor, od = _line(inverse, line, first, m, room[2]), result.od[at : at + m]
+                if density(bright, level, factor, od, top):
+                    _mark(bright, level, factor, od, top, bits)
                 if noisy:
                     source = _line(noise.source, line, first, m, room[3])
                     share = _line(noise.share, line, first, m, room[4])
                     added = _line(noise.added, line, first, m, room[5])
                     _spread(bright, level, source, share, added, noise.least, od, result.variance[at : at + m])
                 if spectra:
-                    result.bits[line] |= _union(seen)
-                    own[:] = 0
+                    _judge_spectrum(top, thick, bits, result.bits[line : line + 1])
+        if not spectra:
+            _judge(highest, thick, result.bits)
 
     fill.__qualname__ = f"fill_{char}_{'noisy' if noisy else 'plain'}"
     return njit(**JIT)(fill)
