@@ -71,6 +71,39 @@ class Result(NamedTuple):
     bits: np.ndarray
 
 
+class Places(NamedTuple):
+    """Where a run begins in what it takes and gives."""
+
+    counts: int
+    dark: int
+    inverse: int
+    od: int
+    pixel: int
+
+
+@njit(**INNER)
+def _run(values, at, n):
+    return values[at : at + n]
+
+
+@njit(**INNER)
+def _base(rows, room):
+    """Return where runs are taken from: the table, or the room that `_place` fills with the one number of a line."""
+    return rows.values if rows.step == 1 else room
+
+
+@njit(**INNER)
+def _place(rows, line, first, n, room):
+    at = line * rows.row
+    if rows.step == 1:
+        return at + first
+    if first == 0:
+        value = rows.values[at]
+        for p in range(n):
+            room[p] = value
+    return 0
+
+
 def _make_polynomial(coefficients: list[Any]) -> Any:
     """Return a function that sums coefficients times powers; a loop over them would keep that over values from vectors."""
     first, *others = coefficients
@@ -96,7 +129,9 @@ def _make_density(dtype: np.dtype) -> Any:
     one, two, nan, infinite, least = (number(x) for x in (1, 2, math.nan, math.inf, np.finfo(dtype).tiny))
 
     @njit(**{**FAST, "cache": False})
-    def density(counts, dark, inverse, out, highest):
+    def density(bright, level, factor, result, top, at, n):
+        counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
+        out, highest = _run(result.od, at.od, n), _run(top, at.pixel, n)
         words = out.view(word)  # as an argument it might be other memory, and the loop would not be over vectors
         left = word(0)  # of the width of the numbers: a wider one would halve the vectors
         for p in range(out.size):
@@ -117,18 +152,20 @@ def _make_density(dtype: np.dtype) -> Any:
 
 
 @njit(**INNER)
-def _mark(counts, dark, inverse, out, highest, seen):
+def _mark(bright, level, factor, result, top, bits, at, n):
     """Fill the densities that are left where there are any, and say why there is none elsewhere."""
+    counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
+    out, highest, seen = _run(result.od, at.od, n), _run(top, at.pixel, n), _run(bits, at.pixel, n)
     for p in range(out.size):
         if out[p] == out[p]:
             continue
-        bright = counts[p] - dark[p]
-        t = bright * inverse[p]
+        value = counts[p] - dark[p]
+        t = value * inverse[p]
         if 0 < t < np.inf:
             out[p] = -np.log(t)
             highest[p] = max(highest[p], out[p])
         else:
-            seen[p] |= np.uint8((LOST if bright == bright else UNMEASURED) | NOT_BRIGHTER)
+            seen[p] |= np.uint8((LOST if value == value else UNMEASURED) | NOT_BRIGHTER)
 
 
 @njit(**INNER)
@@ -139,24 +176,19 @@ def _judge(highest, thick, seen):
 
 
 @njit(**FAST)
-def _spread(counts, dark, source, share, added, least, od, out):
-    """Fill a line of variances of densities."""
+def _spread(bright, level, noise, rooms, line, first, result, at, n):
+    """Fill a run of variances of densities."""
+    source = _run(_base(noise.source, rooms[3]), _place(noise.source, line, first, n, rooms[3]), n)
+    share = _run(_base(noise.share, rooms[4]), _place(noise.share, line, first, n, rooms[4]), n)
+    added = _run(_base(noise.added, rooms[5]), _place(noise.added, line, first, n, rooms[5]), n)
+    counts, dark = _run(bright, at.counts, n), _run(level, at.dark, n)
+    od, out = _run(result.od, at.od, n), _run(result.variance, at.od, n)
     nan = out.dtype.type(np.nan)
-    for p in range(out.size):
-        bright = counts[p] - dark[p]
-        variance = source[p] * share[p] / (bright * bright) + added[p]
-        known = (od[p] == od[p]) & (source[p] >= least)
+    for p in range(n):
+        value = counts[p] - dark[p]
+        variance = source[p] * share[p] / (value * value) + added[p]
+        known = (od[p] == od[p]) & (source[p] >= noise.least)
         out[p] = variance if known else nan
-
-
-@njit(**INNER)
-def _line(rows, line, first, n, room):
-    """Return a part of a line; where that is one number, in the room."""
-    at = line * rows.row
-    if rows.step == 1:
-        return rows.values[at + first : at + first + n]
-    room[:n] = rows.values[at]
-    return room[:n]
 
 
 @njit(**INNER)
@@ -175,26 +207,28 @@ def _filler(char: str, noisy: bool) -> Any:
     density = _make_density(np.dtype(char))
 
     def fill(counts, dark, inverse, noise, thick, n_lines, n, spectra, result):
-        room = np.empty((6, RUN), counts.values.dtype)
-        highest, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
+        rooms = np.empty((6, RUN), counts.values.dtype)
+        top, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
+        bits = seen if spectra else result.bits
+        bright, level, factor = _base(counts, rooms[0]), _base(dark, rooms[1]), _base(inverse, rooms[2])
         for line in range(n_lines):
             for first in range(0, n, RUN):
                 m = min(RUN, n - first)
-                at = line * result.row + first
-                top, bits = (highest[:m], seen[:m]) if spectra else (highest[first : first + m], result.bits[first : first + m])
-                bright, level = _line(counts, line, first, m, room[0]), _line(dark, line, first, m, room[1])
-                factor, od = _line(inverse, line, first, m, room[2]), result.od[at : at + m]
-                if density(bright, level, factor, od, top):
-                    _mark(bright, level, factor, od, top, bits)
+                at = Places(
+                    _place(counts, line, first, m, rooms[0]),
+                    _place(dark, line, first, m, rooms[1]),
+                    _place(inverse, line, first, m, rooms[2]),
+                    line * result.row + first,
+                    0 if spectra else first,
+                )
+                if density(bright, level, factor, result, top, at, m):
+                    _mark(bright, level, factor, result, top, bits, at, m)
                 if noisy:
-                    source = _line(noise.source, line, first, m, room[3])
-                    share = _line(noise.share, line, first, m, room[4])
-                    added = _line(noise.added, line, first, m, room[5])
-                    _spread(bright, level, source, share, added, noise.least, od, result.variance[at : at + m])
+                    _spread(bright, level, noise, rooms, line, first, result, at, m)
                 if spectra:
-                    _judge_spectrum(top, thick, bits, result.bits[line : line + 1])
+                    _judge_spectrum(top[:m], thick, seen[:m], result.bits[line : line + 1])
         if not spectra:
-            _judge(highest, thick, result.bits)
+            _judge(top, thick, bits)
 
     fill.__qualname__ = f"fill_{char}_{'noisy' if noisy else 'plain'}"
     return njit(**JIT)(fill)
@@ -240,7 +274,7 @@ def optical_densities(
 
     def work(at: tuple[slice, ...]) -> None:
         block = functools.partial(_table, at=at, energy=energy, shape=od[at].shape)
-        pixels = at[:energy] + at[energy + 1 :]
+        pixels = (*at[:energy], *at[energy + 1 :], ...)
         level = block(dark).astype(dtype)
         empty = (block(i0).astype(float) * block(scale)).astype(dtype) - level
         with np.errstate(divide="ignore", over="ignore"):
@@ -253,7 +287,7 @@ def optical_densities(
             known = Noise(source, share, of_i0, noise.least)
         bright = block(counts)
         spectra = energy == counts.ndim - 1
-        result = _result(block(od), None if variance is None else block(variance), bits[(*pixels, ...)].reshape(-1))
+        result = _result(block(od), None if variance is None else block(variance), bits[pixels].reshape(-1))
         rows = (rows_of(table, dtype) for table in (bright, level, inverse))
         fill = _filler(dtype.char, noise is not None)
         fill(*rows, known, dtype.type(thick), *bright.shape, spectra, result)
