@@ -274,7 +274,7 @@ def optical_densities(
 
     def work(at: tuple[slice, ...]) -> None:
         block = functools.partial(_table, at=at, energy=energy, shape=od[at].shape)
-        pixels = (*at[:energy], *at[energy + 1 :], ...)
+        pixels: Any = (*at[:energy], *at[energy + 1 :], ...)  # a view even where there is but one
         level = block(dark).astype(dtype)
         empty = (block(i0).astype(float) * block(scale)).astype(dtype) - level
         with np.errstate(divide="ignore", over="ignore"):
