@@ -18,6 +18,7 @@ import numpy as np
 from xstxm._kernels.block_fit import fit_range, make_scratch
 from xstxm._kernels.fit_plan import Maps, Plan, make_plan
 from xstxm._kernels.partial_fit import fit_spectra
+from xstxm._kernels.rows import flat
 
 RANGE = 1 << 14
 """Pixels of one task of a thread."""
@@ -86,20 +87,6 @@ def _fit_tasks(tasks: Iterator[int], od: np.ndarray, plan: Plan, known_noise: bo
         for some in np.array_split(left, -(-left.size // SINGLY)) if left.size else ():
             spectra = np.ascontiguousarray(tile[:, some].T, dtype=np.float64)
             _fit_singly(spectra, some + start, plan, known_noise, maps)
-
-
-def flat(tile: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, int]:
-    """Return a flat read-only view and the distance of energies in it, so that one compiled signature serves all."""
-    if (
-        tile.dtype != dtype
-        or tile.strides[1] != dtype.itemsize
-        or tile.strides[0] % dtype.itemsize
-        or tile.strides[0] < 0
-    ):
-        tile = np.ascontiguousarray(tile, dtype=dtype)
-    row = tile.strides[0] // dtype.itemsize
-    size = (tile.shape[0] - 1) * row + tile.shape[1]
-    return np.lib.stride_tricks.as_strided(tile, (size,), (dtype.itemsize,), writeable=False), row
 
 
 def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, known_noise: bool, maps: Maps) -> None:

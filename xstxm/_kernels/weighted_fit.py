@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstxm._kernels.fit_plan import METHODS
-from xstxm._kernels.linear_fit import flat
+from xstxm._kernels.rows import flat
 from xstxm._kernels.subsets import subsets_up_to
 from xstxm._kernels.weighted_block import Choice, fit_range
 from xstxm._kernels.weighted_loops import make_block, make_design
