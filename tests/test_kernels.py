@@ -21,7 +21,7 @@ from numba.core.dispatcher import Dispatcher
 from scipy.optimize import minimize, nnls
 
 from xstxm import _kernels
-from xstxm._kernels import block_fit, fit_plan, lanes
+from xstxm._kernels import block_fit, density, fit_plan, lanes
 from xstxm._kernels.linear_fit import RANGE, fit_pixels
 from xstxm._kernels.small_nnls import solve_many
 
@@ -303,6 +303,8 @@ def test_kernels__have_names_of_their_own():
         importlib.import_module(f"xstxm._kernels.{module.name}")
     for how, weighted in itertools.product(("free", "tables", "exchange"), (False, True)):
         block_fit._range_fitter(how, weighted)
+    for char, noisy in itertools.product("fd", (False, True)):
+        density._filler(char, noisy)
     compiled = [item.py_func for item in gc.get_objects() if isinstance(item, Dispatcher)]
     names = collections.Counter((func.__module__, func.__qualname__) for func in compiled if "xstxm" in func.__module__)
     assert len(names) > 100
