@@ -116,16 +116,16 @@ def _write_amounts(scale, at, m, lost, reduced, small, maps):
 
 
 @njit(**FAST)
-def _write_sums(at, m, block, maps):
-    """Write the sums over energies of the first m pixels of a chunk."""
+def _write_statistics(n_fixed, at, m, block, maps):
+    """Write the statistics of the first m pixels of a chunk, whose fit has as many free numbers as references in use and `n_fixed`."""
     rss, chi2, square = block.sums[:CHUNK], block.sums[CHUNK : 2 * CHUNK], block.sums[2 * CHUNK : 3 * CHUNK]
     number, lost = block.sums[3 * CHUNK :], block.lost
-    n_energy = maps.n_energy[at : at + m]
-    for sums, map_ in ((rss, maps.rss), (chi2, maps.chi2), (square, maps.square)):
-        out = map_[at : at + m]
-        for p in range(m):
-            out[p] = sums[p] + lost[p]
+    rms, r_factor, reduced = maps.rms[at : at + m], maps.r_factor[at : at + m], maps.reduced_chi2[at : at + m]
+    n_energy, n_active = maps.n_energy[at : at + m], maps.n_active[at : at + m]
     for p in range(m):
+        rms[p] = np.sqrt(rss[p] / number[p]) + lost[p]
+        r_factor[p] = rss[p] / square[p] + lost[p]
+        reduced[p] = chi2[p] / (number[p] - number.dtype.type(n_active[p] + n_fixed)) + lost[p]
         n_energy[p] = np.int32(number[p])
 
 
@@ -242,4 +242,4 @@ def fit_range(method, design, choice, wanted, values, value_row, variance, varia
                 m = min(PART, n - part)
                 _fit_part(method, design, choice, wanted, weight, value, at + part, part, m, block, room, maps)
             weigh_each_residual(value, design.basis, block.fitted, weight, block.sums)
-            _write_sums(at, n, block, maps)
+            _write_statistics(design.n_terms - (1 if method == FCLS else 0), at, n, block, maps)
