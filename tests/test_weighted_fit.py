@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from xstxm._kernels import weighted_fit
+from xstxm._kernels.chunk_loops import CHUNK
 from xstxm._kernels.weighted_fit import fit_weighted
-from xstxm._kernels.weighted_problems import PART
 
 
 def problem(n=4, n_terms=1, n_energies=40, n_pixels=60, seed=0, alike=0.0, dtype="float64"):
@@ -116,10 +116,10 @@ def test_fit_weighted__standard_errors_are_those_of_the_support(method):
 
 
 def test_fit_weighted__does_not_depend_on_threads_or_on_the_pixels_beside():
-    spectra, terms, values, variance = problem(5, 1, 40, 6 * PART + 17, dtype="float32")
+    spectra, terms, values, variance = problem(5, 1, 40, 6 * CHUNK + 17, dtype="float32")
     whole = fit_weighted(values, variance, spectra, terms, method="nnls", with_covariance=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weighted_fit, "RANGE", 2 * PART)
+        patch.setattr(weighted_fit, "RANGE", 2 * CHUNK)
         threaded = fit_weighted(values, variance, spectra, terms, method="nnls", with_covariance=True, threads=3)
     some = np.random.default_rng(0).permutation(values.shape[1])[:50]
     apart = fit_weighted(values[:, some], variance[:, some], spectra, terms, method="nnls", with_covariance=True)
@@ -151,6 +151,7 @@ NO_END = """
 import numpy as np
 from test_weighted_fit import problem
 from xstxm._kernels import weighted_fit
+from xstxm._kernels.chunk_loops import CHUNK
 
 def never(method, a):
     a.wrong[:] = 1
