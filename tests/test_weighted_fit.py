@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from xstxm._kernels import weighted_fit
+from xstxm._kernels import weighted_fit, weighted_loops
 from xstxm._kernels.chunk_loops import CHUNK
 from xstxm._kernels.weighted_fit import fit_weighted
 
@@ -147,11 +147,21 @@ def test_fit_weighted__leaves_out_what_cannot_be_used_and_no_more():
         assert maps.n_active[p] == 0
 
 
+@pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
+def test_fit_weighted__pixels_without_result_leave_those_of_later_blocks_alone(method, monkeypatch):
+    spectra, terms, values, variance = problem(9, 1, 37, 2 * CHUNK, dtype="float32")
+    values[:, 5:CHUNK:7] = np.nan
+    monkeypatch.setattr(weighted_loops, "BLOCK_BYTES", 1)  # blocks of one chunk
+    maps = fit_weighted(values, variance, spectra, terms, method=method)
+    second = fit_weighted(values[:, CHUNK:], variance[:, CHUNK:], spectra, terms, method=method)
+    for found, expected in zip(maps, second, strict=True):
+        np.testing.assert_array_equal(found[..., CHUNK:] if found.size else found, expected)
+
+
 NO_END = """
 import numpy as np
 from test_weighted_fit import problem
 from xstxm._kernels import weighted_fit
-from xstxm._kernels.chunk_loops import CHUNK
 
 def never(method, a):
     a.wrong[:] = 1

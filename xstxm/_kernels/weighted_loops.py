@@ -100,6 +100,7 @@ def weigh(values, value_row, variance, variance_row, first, n, n_energies, block
     The energies of the flat arrays lie a row apart.
     """
     one, none = block.weights.dtype.type(1), block.weights.dtype.type(0)
+    block.values[:, n_energies * CHUNK :] = 0  # what pads them is not zero after a fit that is NaN
     for e in range(n_energies):
         for c in range(0, n, CHUNK):
             m = min(CHUNK, n - c)
