@@ -136,7 +136,8 @@ def phase_map(
     the residual, or of the variance where there is one, by the method of Mendell and Elston [1]_. An amount that is not
     allowed below zero draws the others along, one more than the next; `confidence_bias` is what that adds to the confidence
     on average, were all amounts that are zero truly zero. It is not taken off: labels with the constraint are the better
-    ones in most pixels. Over many pixels it does not average out, see `phase_summary`.
+    ones in most pixels. Over many pixels it does not average out, see `phase_summary`. After a `selection`, which leaves out
+    what is small of either sign, it is zero.
 
     References
     ----------
@@ -243,6 +244,8 @@ def _from_fit(
     threshold = sample_threshold(total, min_amount)
     empty = total < threshold
     label, confidence, bias = _judged(amount, covariance, every, membership, empty)
+    if whole is not None:  # a choice leaves out what is small, of either sign
+        bias = confidence.where(confidence.isnull(), 0)
     dims = pixel_dims(total)
     phases = xr.Dataset(
         {

@@ -87,9 +87,11 @@ def released(amount, covariance):
     deviation = np.sqrt(np.maximum(_diagonal(covariance), 0)).astype(float)
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
     correlation = covariance * scale[..., :, None] * scale[..., None, :]
-    among = np.where(held[..., :, None] & held[..., None, :], correlation, np.eye(held.shape[-1]))
-    square = np.where(held, _diagonal(np.linalg.pinv(among, hermitian=True)), 0)
-    drawn = (correlation @ np.sqrt(2 / np.pi * np.maximum(square, 0))[..., None])[..., 0]
+    one = np.eye(held.shape[-1])
+    among = np.where(held[..., :, None] & held[..., None, :], correlation, 0)
+    # what is added to the diagonal keeps rounding from making it singular
+    square = _diagonal(np.linalg.inv(among + np.where(held[..., None], 1e-6, 1) * one))
+    drawn = (correlation @ np.sqrt(2 / np.pi * np.where(held & (deviation > 0), square, 0))[..., None])[..., 0]
     return (amount - deviation * drawn).astype(amount.dtype)
 
 
