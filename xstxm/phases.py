@@ -134,10 +134,10 @@ def phase_map(
 
     The confidence is the probability that the labelled phase is the largest of all, for Gaussian errors of the size of
     the residual, or of the variance where there is one, by the method of Mendell and Elston [1]_. An amount that is not
-    allowed below zero draws the others along, one more than the next; `confidence_bias` is what that adds to the confidence
-    on average, were all amounts that are zero truly zero. It is not taken off: the confidence with it is the
-    better one pixel by pixel. Over many pixels it does not average out, see `phase_summary`. After a `selection`, which leaves out
-    what is small of either sign, it is zero.
+    allowed below zero draws the others along, one more than the next; `confidence_bias` is what that adds to the
+    confidence on average, were all amounts that are zero truly zero. It is not taken off: pixel by pixel the confidence
+    with it is the better one. Over many pixels it does not average out, see `phase_summary`. After a `selection`, which
+    leaves out what is small of either sign, it is zero.
 
     References
     ----------
