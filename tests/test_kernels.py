@@ -288,7 +288,7 @@ from xstxm._kernels.linear_fit import fit_pixels
 case = np.load("case.npz")
 for dtype in sys.argv[2:]:
     maps = fit_pixels(case["od"].astype(dtype), case["a"], case["b"], method="lstsq")
-    np.save(f"{sys.argv[1]} {dtype}.npy", [*maps.amount, maps.rss])
+    np.save(f"{sys.argv[1]} {dtype}.npy", [*maps.amount, maps.rms])
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -301,7 +301,7 @@ for dtype in sys.argv[2:]:
     for time in ("first", "second"):
         for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-12)):
             maps = fit_pixels(od.astype(dtype), a, b, method="lstsq")
-            expected = [*maps.amount, maps.rss]
+            expected = [*maps.amount, maps.rms]
             found = np.load(tmp_path / f"{time} {dtype}.npy")
             assert found.dtype == dtype
             np.testing.assert_allclose(found, expected, atol=tolerance)
