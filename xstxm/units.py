@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import xarray as xr
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pint
 
 EnergyLike: TypeAlias = "float | str | pint.Quantity"
+EnergyMove: TypeAlias = EnergyLike | Literal["fit"]
+"""A difference of energies, or that it is to be found."""
 LengthLike: TypeAlias = "float | str | pint.Quantity"
 XarrayObject = TypeVar("XarrayObject", bound=xr.DataArray | xr.Dataset)
 
@@ -65,6 +67,7 @@ def _parse(units: str) -> pint.Unit:
         ) from error
 
 
+@functools.lru_cache(256)
 def normalize(units: str) -> str:
     """Return the canonical ASCII spelling of a unit string.
 
@@ -104,6 +107,7 @@ def _symbol(name: str) -> str:
     return name
 
 
+@functools.lru_cache(256)
 def derive(left: str, right: str, op: str = "/") -> str:
     """Return the units of a product or a quotient.
 
@@ -128,6 +132,7 @@ def _counts(unit: pint.Unit) -> float:
     return float(unit._units.get("count", 0))  # type: ignore[arg-type]
 
 
+@functools.lru_cache(256)
 def factor(found: str, wanted: str, what: str = "value") -> float:
     """Return the number that converts values in one unit to another.
 
