@@ -50,7 +50,6 @@ from xstxm import noise as counting_noise
 from xstxm import references as reference_sets
 from xstxm import regions as region_summaries
 from xstxm._partition import Choose, ClusterMethod
-from xstxm._references_at import EnergyMove
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import Noise
 from xstxm.alignment import AlignTo, Transform
@@ -73,7 +72,7 @@ from xstxm.regions import Regions
 from xstxm.roi import Region
 from xstxm.shifting import Interpolation
 from xstxm.tables import DensityLike, NearEdge, ThicknessBackground
-from xstxm.units import EnergyLike, LengthLike
+from xstxm.units import EnergyLike, EnergyMove, LengthLike
 from xstxm.unmixing import McrInit, NmfInit, Spectra
 
 
@@ -622,6 +621,9 @@ class StxmAccessor:
         selection: Selection | None = None,
         max_references: int | None = None,
         false_discovery_rate: float = 0.05,
+        energy_shift: EnergyMove | None = None,
+        broadening: EnergyMove | None = None,
+        max_optical_density: float | None = None,
         covariance: bool = False,
         min_confidence: float = 0.95,
         min_amount: float | None = None,
@@ -640,6 +642,9 @@ class StxmAccessor:
             selection=selection,
             max_references=max_references,
             false_discovery_rate=false_discovery_rate,
+            energy_shift=energy_shift,
+            broadening=broadening,
+            max_optical_density=max_optical_density,
             covariance=covariance,
             min_confidence=min_confidence,
             min_amount=min_amount,
