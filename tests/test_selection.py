@@ -90,6 +90,25 @@ def test_fit__bic_finds_the_number_of_phases(middle):
     assert float((plain["n_active"] == (truth > 0).sum(-1)).mean()) < 0.7
 
 
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
+@pytest.mark.parametrize("selection", ["bic", "f-test"])
+def test_fit__chooses_in_float32_as_in_float64_where_there_is_little_noise(method, selection):
+    truth = sparse(32, seed=3)[8:]
+    density = np.einsum("yxr,re->eyx", truth, spectra())
+    density += np.random.default_rng(0).normal(0, 1e-4, density.shape)
+    axes = {"energy": references()["energy"]}
+    od = xr.DataArray(density, axes, dims=("energy", "y", "x"), attrs={"units": "1"})
+    options = {"method": method, "selection": selection}
+    exact, single = (xstxm.fit(od.astype(dtype), references(), **options) for dtype in ("float64", "float32"))
+    assert single["component_map"].dtype == np.float32
+    found = single["component_map"].transpose("y", "x", "reference").values > 0
+    assert (found == (truth > 0)).all(-1).mean() > 0.9
+    same = (single["n_active"] == exact["n_active"]).values
+    assert same.mean() > 0.99
+    for name in ("reduced_chi2", "component_map_stderr"):
+        np.testing.assert_allclose(single[name].values[..., same], exact[name].values[..., same], rtol=0.02)
+
+
 @pytest.mark.parametrize("counts", [2000, 20_000])
 @pytest.mark.parametrize("noise", ["variance", "residual"])
 @pytest.mark.parametrize("rate", [0.01, 0.1])

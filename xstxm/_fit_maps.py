@@ -182,5 +182,5 @@ def _probabilities_block(
 
 
 def _alike(od: np.ndarray) -> np.ndarray:
-    """Return variances of one that take no room."""
-    return np.broadcast_to(np.ones((), od.dtype.newbyteorder("=")), od.shape)
+    """Return variances of one, the same memory for all energies."""
+    return np.broadcast_to(np.ones((*od.shape[:-1], 1), od.dtype.newbyteorder("=")), od.shape)
