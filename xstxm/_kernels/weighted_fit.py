@@ -39,7 +39,7 @@ class WeightedMaps(NamedTuple):
     covariance: np.ndarray
     """(r, r, p) with no bound active; (0, 0, 0) where not asked for."""
     best: np.ndarray
-    """(k, p) chi-square of the best k references; (0, 0) where no choice was asked for."""
+    """(k, p) chi-square of the best k references, infinite where there are none; (0, 0) where no choice was asked for."""
 
 
 def fit_weighted(
