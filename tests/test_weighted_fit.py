@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from xstxm._kernels import weighted_fit
+from xstxm._kernels import weighted_fit, weighted_loops
+from xstxm._kernels.chunk_loops import CHUNK
 from xstxm._kernels.weighted_fit import fit_weighted
-from xstxm._kernels.weighted_problems import PART
 
 
 def problem(n=4, n_terms=1, n_energies=40, n_pixels=60, seed=0, alike=0.0, dtype="float64"):
@@ -116,10 +116,10 @@ def test_fit_weighted__standard_errors_are_those_of_the_support(method):
 
 
 def test_fit_weighted__does_not_depend_on_threads_or_on_the_pixels_beside():
-    spectra, terms, values, variance = problem(5, 1, 40, 6 * PART + 17, dtype="float32")
+    spectra, terms, values, variance = problem(5, 1, 40, 6 * CHUNK + 17, dtype="float32")
     whole = fit_weighted(values, variance, spectra, terms, method="nnls", with_covariance=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weighted_fit, "RANGE", 2 * PART)
+        patch.setattr(weighted_fit, "RANGE", 2 * CHUNK)
         threaded = fit_weighted(values, variance, spectra, terms, method="nnls", with_covariance=True, threads=3)
     some = np.random.default_rng(0).permutation(values.shape[1])[:50]
     apart = fit_weighted(values[:, some], variance[:, some], spectra, terms, method="nnls", with_covariance=True)
@@ -145,6 +145,17 @@ def test_fit_weighted__leaves_out_what_cannot_be_used_and_no_more():
         for name in ("amount", "stderr", "background", "rms", "r_factor", "reduced_chi2", "covariance"):
             assert np.isnan(getattr(maps, name)[..., p]).all(), name
         assert maps.n_active[p] == 0
+
+
+@pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
+def test_fit_weighted__pixels_without_result_leave_those_of_later_blocks_alone(method, monkeypatch):
+    spectra, terms, values, variance = problem(9, 1, 37, 2 * CHUNK, dtype="float32")
+    values[:, 5:CHUNK:7] = np.nan
+    monkeypatch.setattr(weighted_loops, "BLOCK_BYTES", 1)  # blocks of one chunk
+    maps = fit_weighted(values, variance, spectra, terms, method=method)
+    second = fit_weighted(values[:, CHUNK:], variance[:, CHUNK:], spectra, terms, method=method)
+    for found, expected in zip(maps, second, strict=True):
+        np.testing.assert_array_equal(found[..., CHUNK:] if found.size else found, expected)
 
 
 NO_END = """

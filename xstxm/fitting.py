@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -176,7 +177,7 @@ def fit(
     spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)
     require_determined(spectra, terms, method)
-    more = {} if move is None else dict(move.data_vars)
+    more: dict[Hashable, xr.DataArray] = {} if move is None else dict(move.data_vars)
     if max_optical_density is not None:
         limit = require_number("max_optical_density", max_optical_density, "an optical density", above=0)
         od, more["quality"] = without_saturated(od, spectra, terms, limit, quality_of(stack))
@@ -191,7 +192,7 @@ def fit(
     used = "residual" if variance is None else "variance"
     if max_optical_density is not None:
         more["n_energies"] = annotate(maps.n_energies, "n_energies")
-    result = _result(maps, od, spectra, terms, weighted=variance is not None).assign(more)
+    result = _result(maps, od, spectra, terms, more, weighted=variance is not None)
     if variance is not None and not is_lazy(result):
         _compare_noise(result["reduced_chi2"])
     return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
@@ -274,7 +275,13 @@ def _reference_spectra(
 
 
 def _result(
-    maps: FitMaps, od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray, *, weighted: bool
+    maps: FitMaps,
+    od: xr.DataArray,
+    spectra: xr.DataArray,
+    terms: xr.DataArray,
+    more: dict[Hashable, xr.DataArray],
+    *,
+    weighted: bool,
 ) -> xr.Dataset:
     dims = pixel_dims(od)
     density = units.units_of(od, "the optical density")
@@ -294,6 +301,7 @@ def _result(
             "n_active": annotate(maps.n_active, "n_active"),
             "reference_spectra": spectra,
             "background_spectra": terms,
+            **more,
         }
     )
     if maps.covariance is not None:

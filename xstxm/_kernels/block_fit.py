@@ -27,7 +27,7 @@ from xstxm._kernels.fit_plan import FCLS, LANES, LSTSQ, Maps, Plan, aligned
 from xstxm._kernels.lanes import test_support
 from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
 
-BLOCK_BYTES = 2 << 20
+BLOCK_BYTES = 1 << 18
 """Size of a block. Memory gives long runs of an image faster than it gives short ones, which would fit the second cache."""
 
 ALL_AT_ONCE, ONE_BY_ONE = 8, 100

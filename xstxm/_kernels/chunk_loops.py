@@ -26,6 +26,7 @@ FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
 @njit(**FAST)
 def copy(od, row, first, n, n_energies, tiles):
     """Copy n pixels into tiles, a long run of each image at a time."""
+    tiles[:, n_energies * CHUNK :] = 0  # what pads them is not zero after a fit that is NaN
     for e in range(n_energies):
         for c in range(0, n, CHUNK):
             m = min(CHUNK, n - c)
