@@ -29,7 +29,7 @@ TIERS = [
         "regions", "comparing", "_densities",
     },
     {"plot", "io", "testing", "_summary"},
-    {"accessor", "cli", "__init__"},
+    {"accessor", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
 SIDEWAYS = {

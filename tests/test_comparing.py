@@ -127,6 +127,25 @@ def test_compare__refuses_names(pair, phases, error, message):
         xstxm.compare(map_of(pair[0]), map_of(pair[1], ["c1", "c2", "c3"]), phases=phases)
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["as they are", "backwards"])
+def test_compare__keeps_the_classes_in_their_order(maps, turned):
+    """Rows and columns alike, though differences of fractions know the phases only."""
+    _, one, other = maps
+    if turned:
+        one, other = (
+            m.isel(phase=slice(None, None, -1)).assign(
+                phase_label=xr.where(m["phase_label"] < 0, m["phase_label"], m.sizes["phase"] - 1 - m["phase_label"])
+            )
+            for m in (one, other)
+        )
+    found = xstxm.compare(one, one, unlabelled="count")
+    order = [*one["phase"].values, "undecided", "no sample"]
+    assert list(found["phase"].values) == list(found["other_phase"].values) == order
+    assert bool((found["confusion"].values == np.diag(np.diag(found["confusion"].values))).all())
+    assert bool(found["fraction_difference_rms"].sel(phase=["undecided", "no sample"]).isnull().all())
+    assert list(xstxm.compare(one, other, unlabelled="count")["phase"].values) == order
+
+
 def test_compare__assigns_clusters_by_agreement(pair):
     one, _ = pair
     rng = np.random.default_rng(1)
@@ -166,6 +185,35 @@ def test_compare__takes_clusters_as_cluster_gives_them(maps):
 def test_compare__refuses_other_pixels(pair, change, message):
     with pytest.raises(SchemaError, match=message):
         xstxm.compare(map_of(pair[0]), change(map_of(pair[1])))
+
+
+@pytest.mark.parametrize("value", [-3, 5])
+def test_compare__refuses_labels_that_nothing_explains(pair, value):
+    one = pair[0].copy()
+    one[3, 5] = value
+    for strange in (map_of(one), labelled(one)):
+        for which, maps in (("one", (strange, map_of(pair[1]))), ("other", (map_of(pair[1]), strange))):
+            message = f"the labels of '{which}' hold {value}, which none of their names belongs to"
+            with pytest.raises(SchemaError, match=message):
+                xstxm.compare(*maps)
+            lazy = xstxm.compare(*(item.chunk(y=7) for item in maps))
+            with pytest.raises(SchemaError, match=message):
+                lazy.compute()
+
+
+def test_compare__reads_labels_as_their_flags_say(pair):
+    """Other numbers for the same words, in another order."""
+    one, other = map_of(pair[0]), map_of(pair[1])
+    values = {"no_sample": -2, "undecided": -1, "alpha": 7, "gamma": 3, "lithiated_beta": 9}
+    place = {-2: -1, -1: -2, 0: 7, 1: 9, 2: 3}
+    renamed = xr.DataArray(
+        np.vectorize(place.get)(pair[1]),
+        dims=("y", "x"),
+        attrs={"flag_values": list(values.values()), "flag_meanings": " ".join(values)},
+    )
+    expected = xstxm.compare(one, other, unlabelled="count")["confusion"]
+    found = xstxm.compare(one["phase_label"], renamed, unlabelled="count")["confusion"]
+    xr.testing.assert_equal(found, expected)
 
 
 def test_compare__needs_labels(pair):

@@ -420,3 +420,44 @@ def test_estimate_energy_shift__refuses_data_that_say_nothing():
     twice = REFERENCES.isel(energy=np.r_[0, 0 : TABLE.size])
     with pytest.raises(EnergyRangeError, match="an energy twice"):
         xstxm.estimate_energy_shift(od, twice)
+
+
+# ---- what a phase map makes of it
+
+
+@pytest.mark.parametrize("selection", [None, "bic"])
+def test_phase_map__with_a_shift_is_that_of_the_moved_references(selection):
+    stack = simulated(0.3)
+    found = xstxm.phase_map(stack, REFERENCES, energy_shift="fit", selection=selection)
+    moved = xstxm.estimate_energy_shift(stack, REFERENCES)
+    given_number = xstxm.phase_map(
+        stack, REFERENCES, energy_shift=moved["energy_shift"], broadening=0.0, selection=selection
+    )
+    for name in ("energy_shift", "energy_shift_stderr"):
+        xr.testing.assert_equal(found[name], moved[name])
+    for name in ("phase_fraction", "confidence", "phase_label"):
+        xr.testing.assert_equal(found[name], given_number[name])
+    assert_conforms(found, "phase_map")
+    assert float(found["energy_shift"]) == pytest.approx(0.3, abs=0.02)
+    assert "energy_shift" not in xstxm.phase_map(stack, REFERENCES)
+
+
+def test_phase_map__with_a_shift_finds_the_fractions_of_the_unmoved():
+    truth = simulated(0.0)["true_thickness"]
+    share = (truth / truth.sum("reference")).where(truth.sum("reference") > 40).to_numpy()
+
+    def wrong(stack, **options):
+        found = xstxm.phase_map(stack, REFERENCES, **options)["phase_fraction"].to_numpy()
+        return np.abs(np.nanmean(found - share, axis=(1, 2))).max()
+
+    moved = simulated(0.3)
+    assert wrong(moved) > 0.1
+    assert wrong(moved, energy_shift="fit") < wrong(simulated(0.0)) + 0.005
+
+
+def test_phase_map__with_a_given_shift_is_lazy_and_one_that_is_found_reads_the_stack_once():
+    stack = simulated(0.2).chunk(y=30)
+    with raise_if_dask_computes():
+        xstxm.phase_map(stack, REFERENCES, energy_shift="200 meV", min_amount=20, selection="bic")
+    with raise_if_dask_computes(max_computes=1):
+        xstxm.phase_map(stack, REFERENCES, energy_shift="fit", min_amount=20, selection="bic")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import collections
+import gc
+import importlib
 import itertools
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
+from numba.core.dispatcher import Dispatcher
 from scipy.optimize import minimize, nnls
 
-from xstxm._kernels import fit_plan, lanes
+from xstxm import _kernels
+from xstxm._kernels import block_fit, fit_plan, lanes
 from xstxm._kernels.linear_fit import RANGE, fit_pixels
 from xstxm._kernels.small_nnls import solve_many
 
@@ -271,8 +277,8 @@ import numpy as np
 from xstxm._kernels.linear_fit import fit_pixels
 case = np.load("case.npz")
 for dtype in sys.argv[2:]:
-    amount = fit_pixels(case["od"].astype(dtype), case["a"], case["b"], method="lstsq").amount
-    np.save(f"{sys.argv[1]} {dtype}.npy", amount)
+    maps = fit_pixels(case["od"].astype(dtype), case["a"], case["b"], method="lstsq")
+    np.save(f"{sys.argv[1]} {dtype}.npy", [*maps.amount, maps.rss])
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -284,10 +290,23 @@ for dtype in sys.argv[2:]:
     assert start("second", "float32", "float64").wait() == 0
     for time in ("first", "second"):
         for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-12)):
-            expected = fit_pixels(od.astype(dtype), a, b, method="lstsq").amount
+            maps = fit_pixels(od.astype(dtype), a, b, method="lstsq")
+            expected = [*maps.amount, maps.rss]
             found = np.load(tmp_path / f"{time} {dtype}.npy")
             assert found.dtype == dtype
             np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
+def test_kernels__have_names_of_their_own():
+    """Code of one name that two processes cached is told apart by a number that both count from one: it gets mixed up."""
+    for module in pkgutil.iter_modules(_kernels.__path__):
+        importlib.import_module(f"xstxm._kernels.{module.name}")
+    for how, weighted in itertools.product(("free", "tables", "exchange"), (False, True)):
+        block_fit._range_fitter(how, weighted)
+    compiled = [item.py_func for item in gc.get_objects() if isinstance(item, Dispatcher)]
+    names = collections.Counter((func.__module__, func.__qualname__) for func in compiled if "xstxm" in func.__module__)
+    assert len(names) > 100
+    assert [name for name, number in names.items() if number > 1] == []
 
 
 WEIGHTED = [

@@ -340,6 +340,13 @@ def test_stress__refuses(array, options, error, message):
         xstxm.stress(array, STEEL, **options)
 
 
+def test_stress__reads_the_units_of_the_eigenstrain():
+    percent = (100 * SMALL).assign_attrs(units="percent")
+    xr.testing.assert_allclose(xstxm.stress(percent, STEEL).drop_attrs(), xstxm.stress(SMALL, STEEL).drop_attrs())
+    with pytest.raises(IncompatibleUnitsError, match="the eigenstrain"):
+        xstxm.stress(SMALL.assign_attrs(units="um"), STEEL)
+
+
 def test_stress__that_does_not_converge_says_so():
     array = eigen(np.random.default_rng(0).normal(size=(9, 12)) * 0.01)
     with pytest.warns(ConvergenceWarning, match="did not converge in 2 iterations.*larger max_iterations"):

@@ -6,6 +6,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from laziness import raise_if_dask_computes
+from test_fitting import thick_stack
 from test_noise import counted, mixtures
 from test_noise import references as five
 
@@ -403,12 +404,38 @@ def test_phase_map__errors_after_a_choice_are_those_of_all_references(noisy, ref
 
 @pytest.mark.parametrize(
     "options",
-    [{"selection": "bic"}, {"max_references": 2}, {"covariance": True}, {"noise": "residual"}],
+    [
+        {"selection": "bic"},
+        {"max_references": 2},
+        {"energy_shift": "fit"},
+        {"broadening": 0.1},
+        {"max_optical_density": 2},
+        {"covariance": True},
+        {"noise": "residual"},
+    ],
     ids=lambda options: next(iter(options)),
 )
 def test_phase_map__without_references_refuses_options_of_a_fit(simulated, options):
     with pytest.raises(OptionError, match=f"^{next(iter(options))}=.*it belongs to a fit of references"):
         xstxm.phase_map(simulated, **options)
+
+
+@pytest.mark.parametrize("selection", [None, "bic"])
+def test_phase_map__leaves_out_what_is_too_thick_as_the_fit_does(selection):
+    stack, references = thick_stack()
+    stack = stack.assign(
+        quality=xr.full_like(stack["optical_density"][0], QUALITY_FLAGS["not_measured"], dtype="int16")
+    )
+    phases = xstxm.phase_map(stack, references, max_optical_density=1.5, selection=selection)
+    fitted = xstxm.fit(stack, references, max_optical_density=1.5)
+    xr.testing.assert_equal(phases["n_energies"], fitted["n_energies"])
+    for flag in ("too_thick", "poor_fit", "not_measured"):
+        bit = QUALITY_FLAGS[flag]
+        xr.testing.assert_equal(phases["quality"] & bit, fitted["quality"] & bit)
+    lost = phases["n_energies"] == 0
+    assert 0 < int(lost.sum()) < lost.size / 4
+    assert bool((phases["phase_label"] == UNDECIDED).where(lost, True).all())
+    assert "n_energies" not in xstxm.phase_map(stack, references)
 
 
 @pytest.mark.parametrize("options", [{}, {"selection": "bic"}, {"noise": "variance"}], ids=str)

@@ -241,6 +241,27 @@ def test_lattice_verbs__convert_the_units_of_cells():
         xr.testing.assert_allclose(found, expected)
 
 
+def in_percent(array):
+    return (100 * array).assign_attrs(units="percent")
+
+
+def test_lattice_verbs__convert_the_units_of_compositions(draws):
+    phases = phases_of({"a": [0.3], "b": [0.7]}, composition=[0.5], composition_stderr=0.01)
+    percent = phases.assign({name: in_percent(phases[name]) for name in ("composition", "composition_stderr")})
+    od, refs = draws
+    some = refs.drop_vars([name for name in refs.coords if str(name).startswith("cell")])
+    fitted, in_percents = (
+        xstxm.fit(od[:50], r, covariance=True)
+        for r in (some, some.assign_coords(composition=in_percent(some["composition"])))
+    )
+    for verb, options in ((xstxm.strain, {}), (xstxm.concentration, {"formula_units": 2})):
+        for one, other, cells in ((phases, percent, table_of(**TWO_ENDS)), (fitted, in_percents, None)):
+            expected, found = (verb(maps, cells=cells, **options).drop_attrs() for maps in (one, other))
+            xr.testing.assert_allclose(
+                found.drop_vars("composition", errors="ignore"), expected.drop_vars("composition", errors="ignore")
+            )
+
+
 def test_strain__needs_a_composition_where_the_cell_depends_on_it():
     with pytest.raises(MissingVariableError, match="the cell of a phase depends on it"):
         xstxm.strain(phases_of({"a": [1.0]}), cells=table_of(**TWO_ENDS))

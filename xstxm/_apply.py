@@ -302,19 +302,7 @@ def match_energy(
     low, high = grid[0] - limit, grid[-1] + limit
     outside = (target < low) | (target > high)
     if outside.any() and not extrapolate:
-        if outside.all():
-            do = "give one that was measured at these energies"
-        else:
-            do = f"use sel_energy({grid[0]:.10g}, {grid[-1]:.10g}) on the stack first"
-        moved = np.sort(target) - grid if target.size == grid.size else np.arange(2.0)
-        if np.ptp(moved) <= limit and not outside.all():
-            do = (
-                f"the same energies moved by {moved[0]:.6g} {unit}. If the stack was calibrated, calibrate {what} alike, or "
-                f"bring the two together before calibrate_energy; else {do}"
-            )
-        raise EnergyRangeError(
-            f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}: {do}"
-        )
+        raise EnergyRangeError(_not_covered(grid, target, outside, limit, unit, what))
     if outside.any():
         warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)
     held = np.clip(target, grid[0], grid[-1])
@@ -323,6 +311,21 @@ def match_energy(
     plain = ascending.assign_coords({ENERGY: grid})
     moved = plain.interp({ENERGY: held}, method="linear").assign_coords({ENERGY: energy.variable})
     return moved.astype(other.dtype) if other.dtype.kind == "f" else moved
+
+
+def _not_covered(grid: np.ndarray, target: np.ndarray, outside: np.ndarray, limit: float, unit: str, what: str) -> str:
+    """Return what to do about a spectrum on ascending energies that ends before the stack does."""
+    found = f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}"
+    if outside.all():
+        return f"{found}: give one that was measured at these energies"
+    do = f"use sel_energy({grid[0]:.10g}, {grid[-1]:.10g}) on the stack first"
+    moved = np.sort(target) - grid if target.size == grid.size else None
+    if moved is not None and np.ptp(moved) <= limit:
+        return (
+            f"{found}: the same energies moved by {moved[0]:.6g} {unit}. If the stack was calibrated, calibrate {what} "
+            f"alike, or bring the two together before calibrate_energy; else {do}"
+        )
+    return f"{found}: {do}"
 
 
 def _between(ascending: xr.DataArray, grid: np.ndarray, target: np.ndarray) -> xr.DataArray:

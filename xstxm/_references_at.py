@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,9 +15,6 @@ from xstxm.conventions import ENERGY, REFERENCE, annotate, require_energy, requi
 from xstxm.errors import EnergyRangeError, IncompatibleUnitsError, ReferenceSpectrumError, SchemaError, require_number
 from xstxm.options import get_options
 from xstxm.units import EnergyLike
-
-EnergyMove: TypeAlias = EnergyLike | Literal["fit"]
-"""A difference of energies, or that it is to be found."""
 
 
 class Move(NamedTuple):

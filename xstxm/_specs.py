@@ -365,6 +365,14 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Standard deviation over the region.",
     ),
     (
+        "spectrum_variance",
+        (ENERGY,),
+        None,
+        "float",
+        "Variance of the mean spectrum",
+        "Of the mean of independent pixels; what they share, as the noise of I0, does not average out.",
+    ),
+    (
         "normalized_absorption",
         _STACK,
         "1",

@@ -19,6 +19,7 @@ from xstxm import (
     alignment,
     cleaning,
     clustering,
+    comparing,
     contrast,
     conventions,
     corrections,
@@ -50,12 +51,12 @@ from xstxm import noise as counting_noise
 from xstxm import references as reference_sets
 from xstxm import regions as region_summaries
 from xstxm._partition import Choose, ClusterMethod
-from xstxm._references_at import EnergyMove
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import Noise
 from xstxm.alignment import AlignTo, Transform
 from xstxm.cleaning import Fill, SpikeMethod
 from xstxm.clustering import Normalize
+from xstxm.comparing import Match, Unlabelled
 from xstxm.contrast import At
 from xstxm.corrections import LineKind, SlowAxis
 from xstxm.denoising import DenoiseMethod
@@ -73,7 +74,7 @@ from xstxm.regions import Regions
 from xstxm.roi import Region
 from xstxm.shifting import Interpolation
 from xstxm.tables import DensityLike, NearEdge, ThicknessBackground
-from xstxm.units import EnergyLike, LengthLike
+from xstxm.units import EnergyLike, EnergyMove, LengthLike
 from xstxm.unmixing import McrInit, NmfInit, Spectra
 
 
@@ -622,6 +623,9 @@ class StxmAccessor:
         selection: Selection | None = None,
         max_references: int | None = None,
         false_discovery_rate: float = 0.05,
+        energy_shift: EnergyMove | None = None,
+        broadening: EnergyMove | None = None,
+        max_optical_density: float | None = None,
         covariance: bool = False,
         min_confidence: float = 0.95,
         min_amount: float | None = None,
@@ -640,6 +644,9 @@ class StxmAccessor:
             selection=selection,
             max_references=max_references,
             false_discovery_rate=false_discovery_rate,
+            energy_shift=energy_shift,
+            broadening=broadening,
+            max_optical_density=max_optical_density,
             covariance=covariance,
             min_confidence=min_confidence,
             min_amount=min_amount,
@@ -654,6 +661,17 @@ class StxmAccessor:
     ) -> xr.Dataset:
         """Return area fractions and mean compositions with errors, see `xstxm.phase_summary`."""
         return region_summaries.phase_summary(self._obj, regions, noise_correlation=noise_correlation)
+
+    def compare(
+        self,
+        other: xr.Dataset | xr.DataArray,
+        *,
+        phases: Mapping[str, str] | Match = "name",
+        unlabelled: Unlabelled = "leave_out",
+        confidence: float = 0.95,
+    ) -> xr.Dataset:
+        """Return how far another map of the same pixels agrees, see `xstxm.compare`."""
+        return comparing.compare(self._obj, other, phases=phases, unlabelled=unlabelled, confidence=confidence)
 
     # ---- lattice, strain and stress
 

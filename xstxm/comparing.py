@@ -18,7 +18,9 @@ from xstxm.provenance import note, recorded
 Match: TypeAlias = Literal["name", "agreement"]
 Unlabelled: TypeAlias = Literal["leave_out", "count"]
 
-_UNLABELLED = ("undecided", "no sample")
+_UNLABELLED = {"undecided": UNDECIDED, "no sample": NO_SAMPLE}
+_WORDS = {**_UNLABELLED, "unassigned": UNDECIDED, "masked": NO_SAMPLE}
+"""What labels of `phase_map` and `cluster` say of pixels without a phase."""
 
 
 @recorded
@@ -98,20 +100,21 @@ def compare(
     classes = list(dict.fromkeys([*names, *matched]))
     counted = [*classes, *(_UNLABELLED if unlabelled == "count" else ())]
     found = _statistics(_confusion(_classes(plain, names, counted), _classes(plain_other, matched, counted), counted))
-    found |= _differences(one, other, names, matched, confidence)
+    differences = _differences(one, other, names, matched, confidence)
     told = "; ".join(f"{theirs}: {mine}" for theirs, mine in zip(names_other, matched, strict=True))
-    return xr.Dataset(found).assign_attrs(matched=told, unlabelled=unlabelled, confidence=confidence)
+    both = xr.merge([xr.Dataset(found), xr.Dataset(differences)], join="left")  # the classes keep their order
+    return both.assign_attrs(matched=told, unlabelled=unlabelled, confidence=confidence)
 
 
 def _labelled(given: xr.Dataset | xr.DataArray, which: str) -> tuple[xr.DataArray, list[str]]:
-    """Return a label image, 0, 1, ... or undecided or no sample, and the names of the labels."""
+    """Return a label image, 0, 1, ... or undecided or no sample, and the names of the labels. Lazy."""
     if isinstance(given, xr.Dataset):
         if "phase_label" in given and "phase" in given.coords:
-            return given["phase_label"], [str(name) for name in np.asarray(given["phase"])]
-        if "labels" in given and "cluster" in given.coords:
-            shifted = xr.where(given["labels"] > 0, given["labels"] - 1, UNDECIDED)
-            numbers = np.asarray(given["cluster"]).tolist()
-            return shifted.where(given["labels"] >= 0, NO_SAMPLE).astype(np.int16), [f"cluster {k}" for k in numbers]
+            names = [str(name) for name in np.asarray(given["phase"])]
+            places = {k: k for k in (UNDECIDED, NO_SAMPLE, *range(len(names)))}
+            return _renumbered(given["phase_label"], places, which), names
+        if "labels" in given:
+            return _labelled(given["labels"], which)
         raise MissingVariableError("phase_label", given.data_vars, "call .stxm.phase_map() first")
     if not isinstance(given, xr.DataArray) or given.dtype.kind not in "iu" or "flag_meanings" not in given.attrs:
         raise SchemaError(
@@ -119,11 +122,35 @@ def _labelled(given: xr.Dataset | xr.DataArray, which: str) -> tuple[xr.DataArra
             "flag_values and flag_meanings"
         )
     values = np.atleast_1d(given.attrs["flag_values"]).tolist()
-    said = dict(zip(values, str(given.attrs["flag_meanings"]).split(), strict=True))
-    phases = {value: name for value, name in said.items() if value >= 0}
-    if sorted(phases) != list(range(len(phases))):
-        raise SchemaError(f"the labels of {which!r} are {sorted(phases)}, wanted 0, 1, 2, ... of the phases")
-    return given, [phases[k].replace("_", " ") for k in range(len(phases))]
+    words = [word.replace("_", " ") for word in str(given.attrs["flag_meanings"]).split()]
+    said = sorted(zip(values, words, strict=True))
+    names = [word for _, word in said if word not in _WORDS]
+    known = {**_WORDS, **{name: k for k, name in enumerate(names)}}
+    return _renumbered(given, {value: known[word] for value, word in said}, which), names
+
+
+def _renumbered(label: xr.DataArray, places: Mapping[int, int], which: str) -> xr.DataArray:
+    """Return labels as places among the phases, or as undecided or no sample. Lazy."""
+    return xr.apply_ufunc(
+        _looked_up,
+        label,
+        kwargs={"places": places, "which": which},
+        dask="parallelized",
+        output_dtypes=[np.int16],
+        keep_attrs=True,
+    )
+
+
+def _looked_up(label: np.ndarray, *, places: Mapping[int, int], which: str) -> np.ndarray:
+    known = np.array(sorted(places))
+    at = np.searchsorted(known, label).clip(max=len(known) - 1)
+    strange = np.unique(label[known[at] != label])
+    if strange.size:
+        raise SchemaError(
+            f"the labels of {which!r} hold {', '.join(map(str, strange[:5]))}, which none of their names belongs to (named: "
+            f"{', '.join(map(str, known))}): correct the labels, or name these in flag_values and flag_meanings"
+        )
+    return np.array([places[value] for value in known.tolist()], dtype=np.int16)[at]
 
 
 def _matched(
@@ -182,7 +209,7 @@ def _by_agreement(label: xr.DataArray, other: xr.DataArray, names: list[str], na
 
 def _classes(label: xr.DataArray, names: Sequence[str], classes: list[str]) -> xr.DataArray:
     """Return the place of each pixel among the classes, -1 in none. Lazy."""
-    places = [classes.index(name) if name in classes else -1 for name in ("undecided", "no sample", *names)]
+    places = [classes.index(name) if name in classes else -1 for name in (*_UNLABELLED, *names)]
     return xr.apply_ufunc(
         lambda values, table: table[values - UNDECIDED],
         label,
@@ -193,14 +220,16 @@ def _classes(label: xr.DataArray, names: Sequence[str], classes: list[str]) -> x
 
 
 def _pairs(label: xr.DataArray, other: xr.DataArray, n: int, n_other: int) -> xr.DataArray:
-    """Return how many pixels have each pair of labels. Lazy."""
-    marks = label == xr.DataArray(np.arange(n), dims="phase")
-    marks_other = other == xr.DataArray(np.arange(n_other), dims="other_phase")
-    return xr.dot(marks.astype(float), marks_other.astype(float), dim=list(label.dims)).astype(np.int64)
+    """Return how many pixels have each pair of labels, those below zero left out. Lazy."""
+    pair = label.astype(np.int64) * n_other + other.astype(np.int64)
+    left_out = n * n_other
+    place = xr.where((label < 0) | (other < 0), left_out, pair)
+    number = np.bincount(place.data.ravel(), minlength=left_out + 1)[:left_out]
+    return xr.DataArray(number.reshape(n, n_other), dims=("phase", "other_phase"))
 
 
 def _confusion(label: xr.DataArray, other: xr.DataArray, classes: list[str]) -> xr.DataArray:
-    pairs = _pairs(label, other, len(classes), len(classes)).transpose("phase", "other_phase")
+    pairs = _pairs(label, other, len(classes), len(classes))
     return pairs.assign_coords(phase=classes, other_phase=classes)
 
 

@@ -9,7 +9,6 @@ from xstxm import units
 from xstxm._apply import require_single_chunk
 from xstxm._kernels import energy_shift as kernel
 from xstxm._references_at import (
-    EnergyMove,
     Move,
     checked_absorption,
     energy_move,
@@ -34,7 +33,7 @@ from xstxm.decomposition import usable_pixels
 from xstxm.errors import ConvergenceWarning, OptionError, SchemaError, warn
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region
-from xstxm.units import EnergyLike
+from xstxm.units import EnergyLike, EnergyMove
 
 BLOCKS = 24
 """Blocks of pixels whose scatter gives the standard errors."""

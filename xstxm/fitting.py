@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels
 from xstxm._fit_maps import added_probabilities, fit_maps
-from xstxm._references_at import EnergyMove, references_at
+from xstxm._references_at import references_at
 from xstxm._saturation import without_saturated
 from xstxm._selection import significant
 from xstxm._unknowns import TERM, Background, Method, background_spectra, require_determined
@@ -41,6 +41,7 @@ from xstxm.errors import (
 )
 from xstxm.noise import given_variance
 from xstxm.provenance import recorded
+from xstxm.units import EnergyMove
 
 FitNoise: TypeAlias = Literal["residual", "variance"]
 Selection: TypeAlias = Literal["bic", "f-test"]
@@ -207,7 +208,7 @@ def _variance(
 ) -> xr.DataArray | None:
     """Return the variance that values are weighted by, None for alike weights."""
     if isinstance(noise, xr.DataArray):
-        return given_variance(noise, od, whole=False)
+        return given_variance(noise, od)
     if noise is not None:
         check_choice("noise", noise, FitNoise)
     held = None if noise == "residual" else variance_of(stack, signal)
@@ -216,7 +217,7 @@ def _variance(
         raise MissingVariableError(
             f"{signal}_variance", found, "call .stxm.optical_density(noise='poisson') first, or pass noise=<array>"
         )
-    return held if held is None else given_variance(held, od, f"{signal}_variance", whole=False)
+    return held if held is None else given_variance(held, od, f"{signal}_variance")
 
 
 def _choice(selection: Selection | None, max_references: int | None, n: int, method: Method) -> int:

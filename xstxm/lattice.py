@@ -20,6 +20,7 @@ AXES: tuple[LatticeAxis, ...] = ("chain", "rung", "stacking")
 LENGTHS = tuple(f"cell_{axis}" for axis in AXES)
 
 _UNITS = {**dict.fromkeys(LENGTHS, "angstrom"), "cell_volume": "angstrom**3"}
+_COMPOSITIONS = ("composition", "phase_composition", "lowest_composition", "highest_composition")
 _WORDS = ("phase", "framework", "space_group")
 _NUMBERS = ("composition", "lowest_composition", "highest_composition", *_UNITS, "formula_units", "layers")
 _QUANTITIES = (*_WORDS, *_NUMBERS)
@@ -195,7 +196,11 @@ def _cell(table: xr.Dataset | xr.DataArray, dim: Hashable, at: int, formula_unit
     def value(key: str, default: Any) -> Any:
         if key not in held or table[key].dims != (dim,):
             return default
-        column = units.to_units(table[key].astype(float), _UNITS[key]) if key in _UNITS else table[key]
+        column = table[key]
+        if key in _UNITS:
+            column = units.to_units(column.astype(float), _UNITS[key])
+        elif key in _COMPOSITIONS:
+            column = as_number(column)
         return column[at].item()
 
     name = str(value(str(dim), at))
@@ -257,7 +262,13 @@ def _group(result: xr.DataArray, dim: str, at: int, name: str, own: list[Cell], 
     if dim != REFERENCE or not same:
         return same
     held = "composition" in result.coords
-    return [at_composition(same, float(result.coords["composition"][at]) if held else np.nan)]
+    return [at_composition(same, float(as_number(result.coords["composition"])[at]) if held else np.nan)]
+
+
+def as_number(composition: xr.DataArray) -> xr.DataArray:
+    """Return a composition as ions per formula unit, which it is without a unit; 40 percent is 0.4."""
+    given = composition.assign_attrs(units=composition.attrs.get("units", "1"))
+    return units.to_units(given.astype(float) if given.dtype.kind in "iub" else given, "1", "the composition")
 
 
 def at_composition(cells: Sequence[Cell], x: float) -> Cell:

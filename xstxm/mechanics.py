@@ -166,7 +166,7 @@ def stress(
     MissingVariableError, MissingDimensionError, MissingCoordinateError, SchemaError
         No eigenstrain, no y and x, their positions unknown or uneven, or no components.
     IncompatibleUnitsError, MissingUnitsError
-        An elastic constant that is no pressure.
+        An elastic constant that is no pressure, or an eigenstrain that is no number.
     OptionError, ChoiceError
         Constants that are not positive definite, an axis that does not exist or is given twice.
 
@@ -199,6 +199,7 @@ def stress(
     strains = units.dequantify(strains)
     do = "call .stxm.strain() first"
     array = as_float(require_variable(strains, signal, do) if isinstance(strains, xr.Dataset) else strains)
+    array = units.to_units(array, "1", "the eigenstrain")
     require_image(array, "a stress needs an image")
     eigen = _in_image(array.compute(), along_x, along_y, turn)
     solved, iterations, residual = xr.apply_ufunc(

@@ -102,7 +102,8 @@ def variance_of_counts(
 ) -> xr.DataArray:
     """Return the variance of counts, on their pixels and at their energies, without attributes."""
     if isinstance(noise, xr.DataArray):
-        return given_variance(noise, counts)
+        placed = given_variance(noise, counts).drop_attrs(deep=False)
+        return placed.broadcast_like(counts).transpose(*counts.dims)
     check_choice("noise", noise, CountingNoise)
     photons = photons_of_count(stack, counts, gain)
     value = as_float(counts).drop_attrs(deep=False)
@@ -141,12 +142,10 @@ def _warn_not_raw(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> Non
         )
 
 
-def given_variance(
-    variance: xr.DataArray, values: xr.DataArray, what: str = "the variance", *, whole: bool = True
-) -> xr.DataArray:
+def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "the variance") -> xr.DataArray:
     """Return a variance on the pixels and at the energies of what it belongs to, in the square of its units.
 
-    Along all dimensions of the values, or with `whole` False along its own.
+    It keeps its own dimensions, in the order of the values'.
 
     Raises
     ------
@@ -167,8 +166,6 @@ def given_variance(
         least = float(np.asarray(placed.min()))
         if least < 0:
             raise OptionError("noise", f"an array down to {least:g}", "a variance is not below zero")
-    dtype = as_float(values).dtype
-    placed = placed.astype(dtype, copy=False)
-    if whole and {*placed.dims} != {*values.dims}:
-        placed = placed.drop_attrs(deep=False).broadcast_like(values)
-    return placed.transpose(*(dim for dim in values.dims if dim in placed.dims))
+    return placed.astype(as_float(values).dtype, copy=False).transpose(
+        *(dim for dim in values.dims if dim in placed.dims)
+    )

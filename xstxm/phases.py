@@ -36,6 +36,10 @@ from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, StxmW
 from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, recorded
 from xstxm.roi import sample_threshold
+from xstxm.units import EnergyMove
+
+_ON_REQUEST = ("energy_shift", "energy_shift_stderr", "broadening", "broadening_stderr", "n_energies", "quality")
+"""What a fit adds where it is asked to move the references or to leave energies out."""
 
 
 @recorded
@@ -49,6 +53,9 @@ def phase_map(
     selection: Selection | None = None,
     max_references: int | None = None,
     false_discovery_rate: float = 0.05,
+    energy_shift: EnergyMove | None = None,
+    broadening: EnergyMove | None = None,
+    max_optical_density: float | None = None,
     covariance: bool = False,
     min_confidence: float = 0.95,
     min_amount: float | None = None,
@@ -73,8 +80,10 @@ def phase_map(
         Reference set, per formula unit or per length on one scale, as amounts are compared. By default the
         `reference_spectra` of the Dataset; without any, phases are found by SVD and k-means on
         thickness-normalised scores, see `cluster`, and named ``cluster 1`` to ``cluster n``, in the order of area.
-    method, background, noise, selection, max_references, false_discovery_rate
+    method, background, noise
         As in `fit`; without references only the background is used.
+    selection, max_references, false_discovery_rate, energy_shift, broadening, max_optical_density
+        As in `fit`.
     covariance
         Add `phase_fraction_covariance` (phase, other_phase, pixel dims), with which `strain`, `concentration` and
         `phase_summary` have exact errors.
@@ -97,7 +106,8 @@ def phase_map(
         `phase_fraction`, `phase_fraction_stderr` (phase, pixel dims), `phase_label` (pixel dims, int16),
         `confidence`, `total_amount`, `quality` (pixel dims), `min_amount` (a number, the threshold that was
         used; -inf for none), `phase_spectra` (phase, energy); with references `n_active` and `reduced_chi2` (pixel
-        dims) of the fit, and `composition`, `composition_stderr` (pixel dims) where they carry a composition.
+        dims) of the fit, what it adds for `energy_shift`, `broadening` and `max_optical_density`, and `composition`,
+        `composition_stderr` (pixel dims) where the references carry a composition.
         Coordinates `phase` and `color` along phase, and what else the references carry (`phase_composition`,
         `cell_chain`, ...) where all references of a phase agree. Fractions and composition are NaN where there is no
         sample; a pixel that cannot be fitted is NaN, undecided, and ``not_measured`` in `quality`; one outside the
@@ -147,7 +157,15 @@ def phase_map(
     if 0 in array.shape:
         raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
-        _require_no_fit(noise=noise, selection=selection, max_references=max_references, covariance=covariance or None)
+        _require_no_fit(
+            noise=noise,
+            selection=selection,
+            max_references=max_references,
+            energy_shift=energy_shift,
+            broadening=broadening,
+            max_optical_density=max_optical_density,
+            covariance=covariance or None,
+        )
         phases = _from_clusters(
             as_float(density_of(stack, signal)),
             background,
@@ -157,14 +175,25 @@ def phase_map(
             seed=seed,
         )
     else:
-        options: dict[str, Any] = {"method": method, "background": background, "noise": noise, "signal": signal}
-        chosen: dict[str, Any] = {
-            "selection": selection,
-            "max_references": max_references,
-            "false_discovery_rate": false_discovery_rate,
+        options: dict[str, Any] = {
+            "method": method,
+            "background": background,
+            "noise": noise,
+            "max_optical_density": max_optical_density,
+            "covariance": True,
+            "signal": signal,
         }
-        fitted = fit(stack, references, covariance=True, **options, **chosen)
-        whole = None if selection is None else _quiet_fit(stack, references, covariance=True, **options)
+        fitted = fit(
+            stack,
+            references,
+            selection=selection,
+            max_references=max_references,
+            false_discovery_rate=false_discovery_rate,
+            energy_shift=energy_shift,
+            broadening=broadening,
+            **options,
+        )
+        whole = None if selection is None else _quiet_fit(stack, references, **options, **_move_of(fitted))
         phases = _from_fit(fitted, whole, min_amount, covariance)
     undecided = ~(phases["confidence"] >= min_confidence) & (phases["phase_label"] != NO_SAMPLE)
     label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)
@@ -173,7 +202,7 @@ def phase_map(
         label = label.where(stack["mask"], np.int16(NO_SAMPLE))
         failed = failed & stack["mask"]
     phases["phase_label"] = annotate(label, "phase_label", **_label_attrs(phases["phase"]))
-    phases["quality"] = quality_bits({"not_measured": failed}, quality_of(stack))
+    phases["quality"] = quality_bits({"not_measured": failed}, phases.get("quality", quality_of(stack)))
     return phases.assign_attrs(min_confidence=min_confidence)
 
 
@@ -189,6 +218,11 @@ def _quiet_fit(*args: Any, **options: Any) -> xr.Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StxmWarning)
         return fit(*args, **options)
+
+
+def _move_of(fitted: xr.Dataset) -> dict[str, float]:
+    """Return how far the references of a fit were moved, so that another fit need not look for it."""
+    return {name: float(fitted[name]) for name in ("energy_shift", "broadening") if name in fitted}
 
 
 def _from_fit(
@@ -218,6 +252,7 @@ def _from_fit(
             "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
             "n_active": fitted["n_active"].where(determined, 0),
             "reduced_chi2": fitted["reduced_chi2"].where(determined),
+            **{name: fitted[name] for name in _ON_REQUEST if name in fitted},
         }
     )
     phases = phases.drop_vars([name for name in phases.coords if REFERENCE in phases[name].dims])

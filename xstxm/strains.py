@@ -12,7 +12,7 @@ from xstxm import units
 from xstxm._kernels import mixing
 from xstxm.conventions import OTHER_REFERENCE, REFERENCE, annotate, require_variable
 from xstxm.errors import MissingVariableError, ReferenceSpectrumError, SchemaError, require_whole
-from xstxm.lattice import AXES, Cell, Cells, cells_of, reference_cell
+from xstxm.lattice import AXES, Cell, Cells, as_number, cells_of, reference_cell
 from xstxm.provenance import recorded
 
 _AVOGADRO = 6.02214076e23
@@ -177,8 +177,7 @@ def _per_volume(phases: xr.Dataset, cells: Cells) -> tuple[xr.DataArray, xr.Data
         value, stderr = (part.isel(quantity=0) for part in _ratios(phases, ions[None], volumes))
         return value * _MOL_PER_M3, stderr * _MOL_PER_M3
     do = "map phases with references that carry a composition"
-    x, x_stderr = (require_variable(phases, name, do) for name in ("composition", "composition_stderr"))
-    x, x_stderr = (units.to_units(part, "1", "the composition") for part in (x, x_stderr))
+    x, x_stderr = (as_number(require_variable(phases, name, do)) for name in ("composition", "composition_stderr"))
     if "phase_fraction_covariance" in phases:
         grids, of_states = _states(cells, lambda cell: np.array([cell.volume]))
         value, stderr = _over_phases(
@@ -210,8 +209,7 @@ def _compositions(amount: xr.DataArray) -> np.ndarray:
     """Return the composition of every reference."""
     if "composition" not in amount.coords:
         raise MissingVariableError("composition", amount.coords, "give the references one, see xstxm.reference_set")
-    given = amount.coords["composition"]
-    x = np.asarray(given, dtype=float) * units.factor(str(given.attrs.get("units", "1")), "1", "the composition")
+    x = np.asarray(as_number(amount.coords["composition"]))
     without = [str(name) for name in np.asarray(amount[REFERENCE])[np.isnan(x)]]
     if without:
         raise ReferenceSpectrumError(
@@ -241,7 +239,7 @@ def _mixed(phases: xr.Dataset, cells: Cells, values: Callable[[Cell], np.ndarray
     x, x_stderr = none, none
     if any(np.ptp(rows, axis=1).any() for rows in of_states):
         do = "map phases with references that carry a composition: the cell of a phase depends on it"
-        x, x_stderr = (require_variable(phases, name, do) for name in ("composition", "composition_stderr"))
+        x, x_stderr = (as_number(require_variable(phases, name, do)) for name in ("composition", "composition_stderr"))
     exact = "phase_fraction_covariance" in phases
     func = mixing.exact_mixture if exact else mixing.mixture
     return _over_phases(func, phases, x, x_stderr, outputs=["quantity"], grids=grids, values=of_states)
@@ -284,9 +282,8 @@ def _own_compositions(phases: xr.Dataset) -> xr.DataArray:
     """Return the composition of each phase, NaN where its references do not agree on one."""
     if "phase_composition" not in phases.coords:
         return xr.DataArray(np.full(phases.sizes["phase"], np.nan), dims="phase")
-    own = phases["phase_composition"]
-    own = own.drop_vars(list(own.coords)).astype(float)
-    return units.to_units(own, "1", "the composition") if "units" in own.attrs else own
+    own = as_number(phases["phase_composition"])
+    return own.drop_vars(list(own.coords))
 
 
 def _ratios(fitted: xr.Dataset, numerator: np.ndarray, denominator: np.ndarray) -> tuple[xr.DataArray, xr.DataArray]:

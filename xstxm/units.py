@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import xarray as xr
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pint
 
 EnergyLike: TypeAlias = "float | str | pint.Quantity"
+EnergyMove: TypeAlias = EnergyLike | Literal["fit"]
+"""A difference of energies, or that it is to be found."""
 LengthLike: TypeAlias = "float | str | pint.Quantity"
 XarrayObject = TypeVar("XarrayObject", bound=xr.DataArray | xr.Dataset)
 

@@ -82,11 +82,9 @@ def _make_residual(n, out):
     pixels to become vectors. The rest goes back into the tile (""), or its squares are added to the sums: "plain", with
     the weights (e) of energies too, or with those of "each" value (e * p), where a weight of zero leaves the value out.
 
-    They are not cached one by one, only with what calls them: functions of one name and signature share an index on
-    disk, and two processes that compile at once can take one for the other.
+    They are cached on disk with what calls them.
     """
 
-    @njit(**{**FAST, "cache": False})
     def residual(tile, spectra, first, fitted, weights, sums):
         f = fitted[first * CHUNK : (first + n) * CHUNK]
         for e in range(0, spectra.shape[1], 4):
@@ -114,7 +112,17 @@ def _make_residual(n, out):
                 if out == "weighted" or out == "each":
                     sums[CHUNK + p] += (w0 * r0 * r0 + w1 * r1 * r1) + (w2 * r2 * r2 + w3 * r3 * r3)
 
-    return residual
+    return _named(residual, f"residual_{out}_{n}")
+
+
+def _named(func, name):
+    """Return a compiled function under a name of its own.
+
+    The code of functions of one name differs by a number that each process counts from the start: code that two
+    processes cached would call the first of that name and number, whichever variant it is.
+    """
+    func.__qualname__ = name
+    return njit(**{**FAST, "cache": False})(func)
 
 
 _take_out_8 = _make_residual(8, "")
@@ -134,7 +142,6 @@ def _make_sum(out):
     """Return a function that sums the squares of the residual over energies as `out` says; the tile may be lost."""
     two, four, six, eight = (_make_residual(n, out) for n in (2, 4, 6, 8))
 
-    @njit(**{**FAST, "cache": False})
     def sum_squares_of_rest(tile, spectra, fitted, weights, sums):
         first = _take_out_all_but_last(tile, spectra, fitted, weights, sums)
         last = spectra.shape[0] - first
@@ -147,7 +154,7 @@ def _make_sum(out):
         else:
             eight(tile, spectra, first, fitted, weights, sums)
 
-    return sum_squares_of_rest
+    return _named(sum_squares_of_rest, f"sum_squares_of_rest_{out}")
 
 
 sum_residuals, weigh_residuals, weigh_each_residual = (_make_sum(out) for out in ("plain", "weighted", "each"))

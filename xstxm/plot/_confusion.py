@@ -9,7 +9,8 @@ import xarray as xr
 
 from xstxm import units
 from xstxm.conventions import require_variable
-from xstxm.plot._holoviews import holoviews, styled, tidy
+from xstxm.plot._holoviews import holoviews
+from xstxm.plot._squares import numbered_squares
 
 
 def confusion(
@@ -40,6 +41,8 @@ def confusion(
     ------
     MissingVariableError
         `result` holds no `confusion`.
+    OptionError
+        No colour map has that name.
 
     Examples
     --------
@@ -52,34 +55,23 @@ def confusion(
     hv = holoviews()
     result = units.dequantify(result)
     table = require_variable(result, "confusion", "call xstxm.compare(one, other) first")
-    names = [str(name) for name in np.asarray(table["phase"])]
+    names, names_other = ([str(name) for name in np.asarray(table[dim])] for dim in ("phase", "other_phase"))
     number = np.asarray(table.transpose("phase", "other_phase"))
     share = number / np.maximum(number.sum(1, keepdims=True), 1)
     last = len(names) - 1
-    cells = [(k, last - j, int(number[j, k]), float(share[j, k])) for j in range(last + 1) for k in range(last + 1)]
-    corners = [(x - 0.5, y - 0.5, x + 0.5, y + 0.5, part, count) for x, y, count, part in cells]
-    colours: dict[str, Any] = {"cmap": cmap, "clim": (0.0, 1.0), "colorbar": True, "clabel": "Share of the row"}
-    squares = styled(
-        hv.Rectangles(
-            corners, vdims=[hv.Dimension("share", label="Share of the row"), hv.Dimension("pixels", label="Pixels")]
-        ),
-        bokeh={**colours, "color": "share", "line_color": "white", "tools": ["hover"]},
-        matplotlib={**colours, "color": "share", "edgecolor": "white"},
-    )
-    numbers = [
-        styled(
-            hv.Labels([(x, y, str(count)) for x, y, count, part in cells if (part > 0.6) == dark], ["x", "y"], "text"),
-            bokeh={"text_color": ink, "text_font_size": "11pt"},
-            matplotlib={"color": ink, "size": 10},
-        )
-        for ink, dark in (("black", False), ("white", True))
-    ]
-    said = f"agreement {float(result['agreement']):.3g}, kappa {float(result['kappa']):.3g}" if title is None else title
-    ticks = {"xticks": list(enumerate(names)), "yticks": list(enumerate(reversed(names))), "xrotation": 45}
-    shared = {**ticks, "xlabel": "Other map", "ylabel": "One map", "title": said, "padding": 0}
-    overlay = styled(
-        hv.Overlay([squares, *numbers]),
-        bokeh={**shared, "frame_width": size, "frame_height": size, "hooks": [tidy], "toolbar": "above"},
-        matplotlib={**shared, "fig_inches": (size / 80 + 1.8, size / 80 + 1.2), "aspect": 1},
+    places = np.ndindex(number.shape)
+    overlay = numbered_squares(
+        [(k, last - j, str(number[j, k]), float(share[j, k]), int(number[j, k])) for j, k in places],
+        [hv.Dimension("share", label="Share of the row"), hv.Dimension("pixels", label="Pixels")],
+        top=1.0,
+        cmap=cmap,
+        size=size,
+        xticks=list(enumerate(names_other)),
+        yticks=list(enumerate(reversed(names))),
+        xlabel="Other map",
+        ylabel="One map",
+        title=f"agreement {float(result['agreement']):.4g}, kappa {float(result['kappa']):.4g}"
+        if title is None
+        else title,
     )
     return overlay.opts(**opts) if opts else overlay
