@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -103,16 +105,44 @@ def estimate_i0(
         raise SchemaError("a single spectrum has no empty pixels: pass an I0 spectrum instead, see xstxm.read_i0")
     if isinstance(region, str):
         check_choice("region", region, AutoRegion)
-        mask = _brightest(counts, fraction)
+        masks = _brightest(counts, fraction)
     else:
-        mask = used_region(counts, stack, region)
-    inside = counts.where(mask)
-    number = inside.count(dims)
-    i0 = annotate(inside.mean(dims, skipna=True, dtype=float), "i0", units=unit)
-    stderr = annotate(inside.std(dims, skipna=True, dtype=float) / np.sqrt(number), "i0_stderr", units=unit)
-    result = xr.Dataset({"i0": i0, "i0_stderr": stderr, "mask": mask})
+        masks = [used_region(counts, stack, region)]
+    variance = variance_of(stack, signal)
+    found = _interleaved(
+        [
+            _mean_of(_every(len(masks), k, counts), mask, None if variance is None else _every(len(masks), k, variance))
+            for k, mask in enumerate(masks)
+        ]
+    )
+    mask = annotate(functools.reduce(operator.or_, masks), "mask")
+    stamped = {name: annotate(array, name, units=unit) for name, array in found.items()}
     used = {} if is_lazy(mask) else {"n_pixels": int(mask.sum())}
+    result = xr.Dataset({**stamped, "mask": mask})
     return result.assign_attrs(method=region if isinstance(region, str) else "region", **used)
+
+
+def _every(step: int, start: int, array: xr.DataArray) -> xr.DataArray:
+    return array.isel({ENERGY: slice(start, None, step)})
+
+
+def _interleaved(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Return what was found of every so manieth energy in the order of all of them."""
+    joined = xr.concat(parts, ENERGY, coords="minimal", compat="override", join="override")
+    n = joined.sizes[ENERGY]
+    place = np.concatenate([np.arange(k, n, len(parts)) for k in range(len(parts))])
+    return joined.isel({ENERGY: np.argsort(place)})
+
+
+def _mean_of(counts: xr.DataArray, mask: xr.DataArray, variance: xr.DataArray | None) -> xr.Dataset:
+    """Return `i0` and `i0_stderr`, the spread over the square root of n; of one pixel, which has no spread, its own."""
+    inside = counts.where(mask)
+    i0 = inside.mean(mask.dims, skipna=True, dtype=float)
+    if is_lazy(mask) or int(mask.sum()) > 1:
+        spread = inside.std(mask.dims, skipna=True, ddof=1, dtype=float)
+        return xr.Dataset({"i0": i0, "i0_stderr": spread / np.sqrt(inside.count(mask.dims))})
+    alone = xr.full_like(i0, np.nan) if variance is None else variance.where(mask).mean(mask.dims, dtype=float)
+    return xr.Dataset({"i0": i0, "i0_stderr": np.sqrt(alone)})
 
 
 def _counting_units(array: xr.DataArray, what: str) -> str:
@@ -123,14 +153,33 @@ def _counting_units(array: xr.DataArray, what: str) -> str:
     return found
 
 
-def _brightest(counts: xr.DataArray, fraction: float) -> xr.DataArray:
-    """Mask the brightest pixels of the mean image. Eager on that one image."""
-    image = counts.mean(ENERGY, skipna=False).compute()
-    finite = image.where(np.isfinite(image))
-    if not bool(finite.notnull().any()):
+def _brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
+    """Mask the pixels to average at every other energy, and those at the energies between. Eager on two images.
+
+    Each half is that of the brightest pixels of the other: chosen by its own counts, it would be that of the pixels with
+    the luckiest noise. What chooses the pixels of a single energy are their neighbours.
+    """
+    if counts.sizes[ENERGY] == 1:
+        judged = [_beside(counts.isel({ENERGY: 0}, drop=True).compute())]
+    else:
+        means = {str(k): _every(2, 1 - k, counts).mean(ENERGY, skipna=False) for k in (0, 1)}
+        judged = [*xr.Dataset(means).compute().data_vars.values()]
+    usable = functools.reduce(operator.and_, (np.isfinite(image) for image in judged))
+    if not bool(usable.any()):
         raise OptionError("region", "brightest", "no pixel is finite at every energy: give a mask or a box")
-    threshold = finite.quantile(1 - fraction, skipna=True).drop_vars("quantile")
-    return annotate(finite >= threshold, "mask")
+    thresholds = (image.where(usable).quantile(1 - fraction, skipna=True).drop_vars("quantile") for image in judged)
+    return [usable & (image >= least) for image, least in zip(judged, thresholds, strict=True)]
+
+
+def _beside(image: xr.DataArray) -> xr.DataArray:
+    """Return the mean of the pixels next to each one, NaN where it is NaN or alone."""
+    image = image.astype(float)
+    near = dict.fromkeys([dim for dim in ("y", "x") if dim in image.dims] or image.dims[-1:], 3)
+    there = image.notnull()
+    total, number = (
+        item.rolling(near, center=True, min_periods=1).sum() for item in (image.fillna(0.0), there.astype(float))
+    )
+    return ((total - image) / (number - 1).where(number > 1)).where(there)
 
 
 @overload
