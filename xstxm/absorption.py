@@ -159,11 +159,9 @@ def _brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
     Each half is that of the brightest pixels of the other: chosen by its own counts, it would be that of the pixels with
     the luckiest noise. What chooses the pixels of a single energy are their neighbours.
     """
-    if counts.sizes[ENERGY] == 1:
-        judged = [_beside(counts.isel({ENERGY: 0}, drop=True).compute())]
-    else:
-        means = {str(k): _every(2, 1 - k, counts).mean(ENERGY, skipna=False) for k in (0, 1)}
-        judged = [*xr.Dataset(means).compute().data_vars.values()]
+    alone = counts.sizes[ENERGY] == 1
+    means = {str(k): _every(2, k, counts).mean(ENERGY, skipna=False) for k in ([0] if alone else [1, 0])}
+    judged = [_around(image, itself=not alone) for image in xr.Dataset(means).compute().data_vars.values()]
     usable = functools.reduce(operator.and_, (np.isfinite(image) for image in judged))
     if not bool(usable.any()):
         raise OptionError("region", "brightest", "no pixel is finite at every energy: give a mask or a box")
@@ -171,15 +169,19 @@ def _brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
     return [usable & (image >= least) for image, least in zip(judged, thresholds, strict=True)]
 
 
-def _beside(image: xr.DataArray) -> xr.DataArray:
-    """Return the mean of the pixels next to each one, NaN where it is NaN or alone."""
-    image = image.astype(float)
-    near = dict.fromkeys([dim for dim in ("y", "x") if dim in image.dims] or image.dims[-1:], 3)
+def _around(image: xr.DataArray, *, itself: bool) -> xr.DataArray:
+    """Return the mean of each pixel and those next to it, or of those alone; NaN where the pixel is NaN."""
     there = image.notnull()
-    total, number = (
-        item.rolling(near, center=True, min_periods=1).sum() for item in (image.fillna(0.0), there.astype(float))
-    )
-    return ((total - image) / (number - 1).where(number > 1)).where(there)
+    values = image.astype(float).fillna(0.0)
+    total, number = (_sum_around(item) - (0.0 if itself else item) for item in (values, there.astype(float)))
+    return (total / number.where(number > 0)).where(there)
+
+
+def _sum_around(image: xr.DataArray) -> xr.DataArray:
+    """Return the sum of each pixel and those next to it, in the image or along the line."""
+    for dim in [dim for dim in ("y", "x") if dim in image.dims] or image.dims[-1:]:
+        image = image + image.shift({dim: 1}, fill_value=0.0) + image.shift({dim: -1}, fill_value=0.0)
+    return image
 
 
 @overload
