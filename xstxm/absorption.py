@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Hashable
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -135,14 +136,24 @@ def _interleaved(parts: list[xr.Dataset]) -> xr.Dataset:
 
 
 def _mean_of(counts: xr.DataArray, mask: xr.DataArray, variance: xr.DataArray | None) -> xr.Dataset:
-    """Return `i0` and `i0_stderr`, the spread over the square root of n; of one pixel, which has no spread, its own."""
-    inside = counts.where(mask)
-    i0 = inside.mean(mask.dims, skipna=True, dtype=float)
+    """Return `i0` and `i0_stderr`, from the spread; of one pixel, which has none, from its own variance."""
+    inside, dims = _pixels_of(counts, mask)
+    i0 = inside.mean(dims, skipna=True, dtype=float)
     if is_lazy(mask) or int(mask.sum()) > 1:
-        spread = inside.std(mask.dims, skipna=True, ddof=1, dtype=float)
-        return xr.Dataset({"i0": i0, "i0_stderr": spread / np.sqrt(inside.count(mask.dims))})
-    alone = xr.full_like(i0, np.nan) if variance is None else variance.where(mask).mean(mask.dims, dtype=float)
+        freedom = inside.count(dims) - 1
+        spread = inside.std(dims, skipna=True, dtype=float)
+        return xr.Dataset({"i0": i0, "i0_stderr": spread / np.sqrt(freedom.where(freedom > 0))})
+    alone = xr.full_like(i0, np.nan) if variance is None else _pixels_of(variance, mask)[0].mean(dims, dtype=float)
     return xr.Dataset({"i0": i0, "i0_stderr": np.sqrt(alone)})
+
+
+def _pixels_of(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Hashable, ...]]:
+    """Return the pixels of a mask, and the dimensions they lie along; of an array in memory no others."""
+    if is_lazy(array) or is_lazy(mask):
+        return array.where(mask), mask.dims
+    places = np.nonzero(np.asarray(mask))
+    at = {dim: xr.Variable("place", place) for dim, place in zip(mask.dims, places, strict=True)}
+    return array.isel(at).drop_vars(mask.dims, errors="ignore"), ("place",)
 
 
 def _counting_units(array: xr.DataArray, what: str) -> str:
