@@ -39,7 +39,14 @@ from xstxm.errors import (
     require_number,
     warn,
 )
-from xstxm.noise import given_variance, photons_of_count, variance_of_counts
+from xstxm.noise import (
+    check_noise,
+    checked_variance,
+    given_variance,
+    photons_of_count,
+    require_no_gain,
+    variance_of_counts,
+)
 from xstxm.provenance import describe, note, recorded
 from xstxm.roi import Region, used_region
 
@@ -175,7 +182,11 @@ def _brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
     judged = [_around(image, itself=not alone) for image in xr.Dataset(means).compute().data_vars.values()]
     usable = functools.reduce(operator.and_, (np.isfinite(image) for image in judged))
     if not bool(usable.any()):
-        raise OptionError("region", "brightest", "no pixel is finite at every energy: give a mask or a box")
+        raise OptionError(
+            "region",
+            "brightest",
+            "no pixel is finite at every energy, or of one energy has neighbours: give a mask or a box",
+        )
     thresholds = (image.where(usable).quantile(1 - fraction, skipna=True).drop_vars("quantile") for image in judged)
     return [usable & (image >= least) for image, least in zip(judged, thresholds, strict=True)]
 
@@ -361,16 +372,17 @@ def _variance(
     signal: str,
 ) -> CountVariance | None:
     """Return the variance of the counts where there is one."""
+    named = check_noise(noise, Noise, counts)
+    if named != "poisson":
+        require_no_gain(gain)
     if noise is None:
         held = variance_of(stack, signal)
-        return None if held is None else CountVariance(held, 1.0, -np.inf)
-    if isinstance(noise, str):
-        check_choice("noise", noise, Noise)
-        if noise == "residual":
-            return None
+        return None if held is None else CountVariance(*checked_variance(held, counts, f"{signal}_variance"), -np.inf)
+    if named == "residual":
+        return None
     if isinstance(stack, xr.DataArray):
         raise OptionError("noise", describe(noise), "an array has no room for its variance, give a Dataset")
-    if isinstance(noise, str):
+    if not isinstance(noise, xr.DataArray):
         return CountVariance(counts, photons_of_count(stack, counts, gain), 0.0)
     return CountVariance(given_variance(noise, counts), 1.0, -np.inf)
 
@@ -382,13 +394,35 @@ def _incident_variance(
 
     The record tells where there is none, and it is left out.
     """
-    for name, power in (("i0_variance", 1), ("i0_stderr", 2)):
-        if name in source:
-            return _placed(source[name].astype(float), counts[ENERGY], counts) ** power
-    if gain is not None and {*source["i0"].dims} & {*pixel_dims(counts)}:
-        return _placed(variance_of_counts(stack, source["i0"].astype(float), "poisson", gain), counts[ENERGY], counts)
-    note("the variance of I0 is not known and left out")
-    return 0.0
+    i0, held = source["i0"], _held_variance(source)
+    complete = held is not None and not is_lazy(held) and not bool((held.isnull() & i0.notnull()).any())
+    counted = None
+    if gain is not None and not complete and (held is not None or {*i0.dims} & {*pixel_dims(counts)}):
+        counted = variance_of_counts(stack, i0.astype(float), "poisson", gain).rename("i0_variance")
+    if held is None and counted is None:
+        note("the variance of I0 is not known and left out")
+        return 0.0
+    if held is None:
+        variance = counted
+    elif counted is None:
+        variance = held
+        if not complete and not is_lazy(held):
+            _warn_no_spread(held, i0)
+    else:
+        variance = held.fillna(counted)
+        note("where I0 is of one pixel, its variance is that of its counts")
+    return _placed(variance.astype(float), counts[ENERGY], counts)
+
+
+def _held_variance(source: xr.Dataset) -> xr.DataArray | None:
+    """Return the variance of I0 that is held beside it, in the square of its units."""
+    i0 = source["i0"]
+    if "i0_variance" in source:
+        return given_variance(source["i0_variance"], i0, "i0_variance", zero=True)
+    if "i0_stderr" in source:
+        stderr = units.to_units(as_float(source["i0_stderr"]), units.units_of(i0, "I0"), "i0_stderr")
+        return (stderr.astype(float) ** 2).rename("i0_variance")
+    return None
 
 
 def _counting_scale(counts: xr.DataArray, incident: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> Any:
@@ -427,6 +461,16 @@ def _warn_nonpositive(nonpositive: xr.DataArray) -> None:
             f"counts of zero or less in {pixels} pixels became NaN, flagged nonpositive_counts in 'quality'",
             NonPositiveIntensityWarning,
         )
+
+
+def _warn_no_spread(variance: xr.DataArray, i0: xr.DataArray) -> None:
+    unknown = int((variance.isnull() & i0.notnull()).sum())
+    warn(
+        f"the error of I0 is NaN in {unknown} of {variance.size} values, and the variance of the optical density with it: an "
+        "I0 of one pixel shows no spread; estimate it from more pixels, or from stack.stxm.with_variance(), or drop its "
+        "error to take it as known",
+        MetadataWarning,
+    )
 
 
 def _warn_dark_i0(brighter: xr.DataArray) -> None:

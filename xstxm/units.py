@@ -144,11 +144,11 @@ def factor(found: str, wanted: str, what: str = "value") -> float:
     return float(_registry().Quantity(1.0, a).to(b).magnitude)
 
 
-def units_of(array: xr.DataArray, what: str | None = None) -> str:
-    """Return the canonical units of an array, or raise `MissingUnitsError`."""
+def units_of(array: xr.DataArray, what: str | None = None, wanted: str = "count") -> str:
+    """Return the canonical units of an array, or raise `MissingUnitsError`, which tells to set the wanted ones."""
     if "units" not in array.attrs:
         what = what or repr(str(array.name or "the array"))
-        raise MissingUnitsError(what, "set them, e.g. array.attrs['units'] = 'count'")
+        raise MissingUnitsError(what, f"set them, e.g. array.attrs['units'] = {wanted!r}")
     return normalize(str(array.attrs["units"]))
 
 
@@ -229,7 +229,7 @@ def drop_noise(number: float) -> float:
 
 def to_units(array: xr.DataArray, wanted: str, what: str | None = None) -> xr.DataArray:
     """Return an array in the wanted units (lazy, keeps a float's dtype); unchanged when it has them already."""
-    found = units_of(array, what)
+    found = units_of(array, what, normalize(wanted))
     if found == normalize(wanted):
         return array
     scale = factor(found, wanted, what or str(array.name))
