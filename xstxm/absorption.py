@@ -124,7 +124,7 @@ def estimate_i0(
         ]
     )
     mask = annotate(functools.reduce(operator.or_, masks), "mask")
-    stamped = {name: annotate(array, name, units=unit) for name, array in found.items()}
+    stamped = {name: annotate(array, str(name), units=unit) for name, array in found.items()}
     used = {} if is_lazy(mask) else {"n_pixels": int(mask.sum())}
     result = xr.Dataset({**stamped, "mask": mask})
     return result.assign_attrs(method=region if isinstance(region, str) else "region", **used)
@@ -150,8 +150,11 @@ def _mean_of(counts: xr.DataArray, mask: xr.DataArray, variance: xr.DataArray | 
         freedom = inside.count(dims) - 1
         spread = inside.std(dims, skipna=True, dtype=float)
         return xr.Dataset({"i0": i0, "i0_stderr": spread / np.sqrt(freedom.where(freedom > 0))})
-    alone = xr.full_like(i0, np.nan) if variance is None else _pixels_of(variance, mask)[0].mean(dims, dtype=float)
-    return xr.Dataset({"i0": i0, "i0_stderr": np.sqrt(alone)})
+    if variance is None:
+        return xr.Dataset({"i0": i0, "i0_stderr": xr.full_like(i0, np.nan)})
+    held, per_square = checked_variance(variance, counts, str(variance.name))
+    own = _pixels_of(held, mask)[0].mean(dims, dtype=float) / per_square
+    return xr.Dataset({"i0": i0, "i0_stderr": np.sqrt(own)})
 
 
 def _pixels_of(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Hashable, ...]]:
@@ -179,8 +182,10 @@ def _brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
     """
     alone = counts.sizes[ENERGY] == 1
     means = {str(k): _every(2, k, counts).mean(ENERGY, skipna=False) for k in ([0] if alone else [1, 0])}
-    judged = [_around(image, itself=not alone) for image in xr.Dataset(means).compute().data_vars.values()]
-    usable = functools.reduce(operator.and_, (np.isfinite(image) for image in judged))
+    judged: list[xr.DataArray] = [
+        _around(image, itself=not alone) for image in xr.Dataset(means).compute().data_vars.values()
+    ]
+    usable = functools.reduce(operator.and_, [image.notnull() for image in judged])
     if not bool(usable.any()):
         raise OptionError(
             "region",
@@ -193,8 +198,8 @@ def _brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
 
 def _around(image: xr.DataArray, *, itself: bool) -> xr.DataArray:
     """Return the mean of each pixel and those next to it, or of those alone; NaN where the pixel is NaN."""
-    there = image.notnull()
-    values = image.astype(float).fillna(0.0)
+    there = abs(image) < np.inf
+    values = image.astype(float).where(there, 0.0)
     total, number = (_sum_around(item) - (0.0 if itself else item) for item in (values, there.astype(float)))
     return (total / number.where(number > 0)).where(there)
 
@@ -372,7 +377,7 @@ def _variance(
     signal: str,
 ) -> CountVariance | None:
     """Return the variance of the counts where there is one."""
-    named = check_noise(noise, Noise, counts)
+    named = None if noise is None else check_noise(noise, Noise, counts)
     if named != "poisson":
         require_no_gain(gain)
     if noise is None:
@@ -395,23 +400,27 @@ def _incident_variance(
     The record tells where there is none, and it is left out.
     """
     i0, held = source["i0"], _held_variance(source)
-    complete = held is not None and not is_lazy(held) and not bool((held.isnull() & i0.notnull()).any())
-    counted = None
-    if gain is not None and not complete and (held is not None or {*i0.dims} & {*pixel_dims(counts)}):
-        counted = variance_of_counts(stack, i0.astype(float), "poisson", gain).rename("i0_variance")
-    if held is None and counted is None:
+    if held is None and (gain is None or not {*i0.dims} & {*pixel_dims(counts)}):
         note("the variance of I0 is not known and left out")
         return 0.0
-    if held is None:
-        variance = counted
-    elif counted is None:
-        variance = held
-        if not complete and not is_lazy(held):
+    if held is None or is_lazy(held) or bool((held.isnull() & i0.notnull()).any()):
+        held = _completed(held, i0, stack, gain)
+    return _placed(held.astype(float), counts[ENERGY], counts)
+
+
+def _completed(held: xr.DataArray | None, i0: xr.DataArray, stack: xr.Dataset, gain: float | None) -> xr.DataArray:
+    """Return the variance of I0 with that of its counts where none is known; without a gain it stays NaN, and is said."""
+    if held is not None and gain is None:
+        if not is_lazy(held):
             _warn_no_spread(held, i0)
-    else:
-        variance = held.fillna(counted)
-        note("where I0 is of one pixel, its variance is that of its counts")
-    return _placed(variance.astype(float), counts[ENERGY], counts)
+        return held
+    counted = variance_of_counts(stack, i0.astype(float), "poisson", 1.0 if gain is None else gain).rename(
+        "i0_variance"
+    )
+    if held is None:
+        return counted
+    note("where I0 is of one pixel, its variance is that of its counts")
+    return held.fillna(counted)
 
 
 def _held_variance(source: xr.Dataset) -> xr.DataArray | None:

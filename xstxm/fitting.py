@@ -209,7 +209,8 @@ def _variance(
     """Return the variance that values are weighted by, None for alike weights."""
     if isinstance(noise, xr.DataArray):
         return given_variance(noise, od)
-    check_noise(noise, FitNoise, od)
+    if noise is not None:
+        check_noise(noise, FitNoise, od)
     held = None if noise == "residual" else variance_of(stack, signal)
     if noise == "variance" and held is None:
         found = stack.data_vars if isinstance(stack, xr.Dataset) else [stack.name]

@@ -144,8 +144,8 @@ def _warn_not_raw(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> Non
 
 
 def check_noise(noise: object, words: Any, values: xr.DataArray) -> str | None:
-    """Return the word for the noise of values, None for an array or nothing, or raise `OptionError` or `ChoiceError`."""
-    if noise is None or isinstance(noise, xr.DataArray):
+    """Return the word for the noise of values, None for an array, or raise `OptionError` or `ChoiceError`."""
+    if isinstance(noise, xr.DataArray):
         return None
     if not isinstance(noise, str):
         unit = units.derive(units.units_of(values), units.units_of(values), "*")
@@ -211,8 +211,8 @@ def _require_some(variance: xr.DataArray, what: str) -> None:
     """Refuse a variance in memory without a number above zero: it leaves nothing that could be weighed."""
     frames = variance.transpose(ENERGY, ...) if ENERGY in variance.dims else variance.expand_dims(ENERGY)
     if variance.size and not any(bool((frame > 0).any()) for frame in frames):
-        do = "values without a variance are left out, so none would be left"
-        raise OptionError(_option(what), f"{what} without a number above zero", f"{do}: drop it, or give the variance")
+        do = "values without one are left out, which leaves none: give the variance, or none"
+        raise OptionError(_option(what), variance, f"no variance is above zero, and {do}")
 
 
 def _option(what: str) -> str:
