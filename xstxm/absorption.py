@@ -69,8 +69,9 @@ def estimate_i0(
     stack
         Stack, or the array of counts.
     region
-        ``"brightest"``: the `fraction` of the pixels with the highest mean counts; or a mask, a box, a
-        polygon or a point where the beam misses the sample, see `spectrum`.
+        ``"brightest"``: the `fraction` of the pixels with the highest mean counts, of themselves and those next to
+        them, at every other energy; or a mask, a box, a polygon or a point where the beam misses the sample, see
+        `spectrum`.
     fraction
         Share of the pixels that ``"brightest"`` takes, in (0, 1].
     signal
@@ -79,9 +80,10 @@ def estimate_i0(
     Returns
     -------
     Dataset
-        `i0` and `i0_stderr` (energy) in the units of the counts, `mask` (pixel dims) of the empty
-        pixels used, their number and the method in attrs. Eager on one image for ``"brightest"``, which
-        averages the stack over energy; lazy otherwise.
+        `i0` and `i0_stderr` (energy) in the units of the counts, `mask` (pixel dims) of the empty pixels used at some
+        energy, their number and the method in attrs. The standard error is that of the mean, from the scatter of the
+        pixels; one pixel has none, and the square root of the variance of its counts in its place where the Dataset
+        holds it, else NaN. Eager on two images for ``"brightest"``, the means of every other energy; lazy otherwise.
 
     Raises
     ------
@@ -92,9 +94,13 @@ def estimate_i0(
 
     Notes
     -----
-    The brightest pixels are chosen by their mean over energy, so their counting noise raises the
-    estimate by far less than their own standard error as long as the empty area is larger than
-    `fraction`. A stack without empty area has no I0 to estimate: give one.
+    Pixels that were chosen by the counts that are averaged would be those whose noise is highest, and I0 too high by
+    many of its standard errors. So the 1st, 3rd, ... energy are averaged over the pixels that are brightest at the 2nd,
+    4th, ..., and the other way round. What chooses the pixels of a single energy are their neighbours; as they choose each
+    other, the standard error is there some 1.3 times too small. Noise that neighbouring energies share, as in a
+    denoised stack, undoes this, and so does noise that neighbouring pixels share at a single energy.
+
+    The empty area has to be larger than `fraction`. A stack without empty area has no I0 to estimate: give one.
 
     Examples
     --------
@@ -264,7 +270,7 @@ def optical_density(
         array with the variance of the counts; ``"residual"``, none, so that a fit takes it from what it leaves.
         By default the variance that the Dataset holds, e.g. `intensity_variance`, else ``"residual"``.
     gain
-        Photons for one count, see `with_variance`.
+        Photons for one count, see `with_variance`; with ``noise="poisson"`` only.
     signal
         Variable of a Dataset that holds the counts.
     thick
@@ -279,7 +285,8 @@ def optical_density(
         Dataset with `optical_density` and `quality` (pixel dims) added. Counts or I0 of zero or less
         give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. With a variance of the
         counts also `optical_density_variance`, ``var(I) / (I - dark)^2 + var(I0) / (I0 - dark)^2``, with `i0_variance`
-        or the square of `i0_stderr` from where I0 comes from, or, for ``"poisson"`` and an I0 image, ``I0 / gain``.
+        or the square of `i0_stderr` from where I0 comes from, or, for ``"poisson"`` and an I0 image or an I0 of one
+        pixel, whose `i0_stderr` is NaN, ``I0 / gain``.
         Without any of these, and for the dark, nothing is added, and for I0 the history says so. Lazy, unless I0
         has to be estimated first.
 
@@ -290,9 +297,17 @@ def optical_density(
     IncompatibleUnitsError
         I0 is in units of another kind; a rate and counts meet through `dwell_time`.
     OptionError
-        `thick`, `saturation` or `gain` is no number, or an array is to hold a variance.
+        `thick`, `saturation` or `gain` is no number, a gain is of no use, an array is to hold a variance, or a variance is
+        below zero or nowhere above.
     EnergyRangeError
         I0 does not cover the stack.
+
+    Warns
+    -----
+    NonPositiveIntensityWarning
+        Counts or I0 of zero or less, of arrays in memory.
+    MetadataWarning
+        Most pixels are brighter than I0, or the error of I0 is NaN and with it the variance.
 
     Examples
     --------

@@ -51,7 +51,8 @@ def with_variance(
         dimensions.
     gain
         Photons for one count: detectors that count photons have 1. Of n photons the variance is n, so of
-        ``I = n / gain`` it is ``I / gain``; of a rate with the exposure t, ``I / (gain t)`` with `dwell_time`.
+        ``I = n / gain`` it is ``I / gain``; of a rate with the exposure t, ``I / (gain t)`` with `dwell_time`. With
+        ``noise="poisson"`` only.
     signal
         Variable that holds the counts.
 
@@ -68,7 +69,7 @@ def with_variance(
     IncompatibleUnitsError
         ``"poisson"`` for anything but counts and rates, or a variance in other units than the square.
     SchemaError, OptionError
-        A variance of another shape or below zero, a `gain` that is not above zero.
+        A variance of another shape, below zero or nowhere above, a `gain` that is not above zero or of no use.
 
     Warns
     -----
@@ -149,8 +150,9 @@ def check_noise(noise: object, words: Any, values: xr.DataArray) -> str | None:
         return None
     if not isinstance(noise, str):
         unit = units.derive(units.units_of(values), units.units_of(values), "*")
-        dims = values.dims[max(values.ndim - np.ndim(noise), 0) :] if isinstance(noise, np.ndarray) else ()
-        recipe = f"xarray.DataArray({'values' if dims else 'number'}, dims={dims}, attrs={{'units': {unit!r}}})"
+        dims = tuple(map(str, values.dims[-noise.ndim :])) if isinstance(noise, np.ndarray) and noise.ndim else ()
+        what = f"values, coords=[stack[dim] for dim in {dims}]" if dims else "number"
+        recipe = f"xarray.DataArray({what}, attrs={{'units': {unit!r}}})"
         raise OptionError("noise", noise, f"give a variance as an array with units, e.g. {recipe}")
     if noise == "poisson" and noise not in get_args(words):
         do = "call .stxm.with_variance() on them, or .stxm.optical_density(noise='poisson'), first"

@@ -127,7 +127,7 @@ def same_kind(left: str, right: str) -> bool:
 
 def _counts(unit: pint.Unit) -> float:
     """Power of counts in a unit: to pint a count is a mere number, to a spectromicroscopist it is not."""
-    return float(unit._units.get("count", 0))  # type: ignore[arg-type]
+    return math.fsum(float(power) for name, power in unit._units.items() if name.endswith("count"))  # type: ignore[arg-type]
 
 
 def factor(found: str, wanted: str, what: str = "value") -> float:
