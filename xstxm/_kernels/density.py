@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.chunk_loops import FAST
+from xstxm._kernels.chunk_loops import FAST, named
 from xstxm._kernels.rows import Rows, flat_result, rows_of
 from xstxm._kernels.small_nnls import INNER, JIT
 
@@ -107,12 +107,14 @@ def _place(rows, line, first, n, room):
 def _make_polynomial(coefficients: list[Any]) -> Any:
     """Return a function that sums coefficients times powers; a loop over them would keep that over values from vectors."""
     first, *others = coefficients
+    name = f"polynomial_{first.dtype.char}_{len(coefficients)}"
     if not others:
-        return njit(**{**FAST, "cache": False})(lambda _: first)
+        return named(lambda _: first, name)
     rest = _make_polynomial(others)
-    return njit(**{**FAST, "cache": False})(lambda x: first + x * rest(x))
+    return named(lambda x: first + x * rest(x), name)
 
 
+@functools.cache
 def _make_density(dtype: np.dtype) -> Any:
     """Return a function that fills a line of densities and raises the highest so far; it tells whether it made some NaN.
 
@@ -128,7 +130,6 @@ def _make_density(dtype: np.dtype) -> Any:
     zero, some = word(0), word(1)
     one, two, nan, infinite, least = (number(x) for x in (1, 2, math.nan, math.inf, np.finfo(dtype).tiny))
 
-    @njit(**{**FAST, "cache": False})
     def density(bright, level, factor, result, top, at, n):
         counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
         out, highest = _run(result.od, at.od, n), _run(top, at.pixel, n)
@@ -148,7 +149,7 @@ def _make_density(dtype: np.dtype) -> Any:
             left = word(left | (zero if usable else some))
         return left
 
-    return density
+    return named(density, f"density_{dtype.char}")
 
 
 @njit(**INNER)
