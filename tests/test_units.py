@@ -156,3 +156,8 @@ def test_to_magnitude__refuses_what_is_no_energy(value):
 def test_to_magnitude__refuses_pixels_of_a_screen_as_a_length():
     with pytest.raises(UnitsError, match="sigma is '3 px', pixels: give it in um"):
         units.to_magnitude("3 px", "um", "sigma")
+
+
+def test_counts__convert_between_their_multiples_and_to_nothing_else():
+    assert units.factor("kilocount**2", "count**2") == pytest.approx(1e6)
+    assert not units.same_kind("kilocount", "1")

@@ -394,4 +394,6 @@ def _first_difference(source: np.ndarray, target: np.ndarray, limit: float, unit
     else:
         at = int(np.argmax(np.abs(source - target) > limit))
         found = f"{what} and the stack differ first at point {at}: {source[at]:g} and {target[at]:g} {unit}"
-    return f"{found} (tolerance {limit:g} {unit}): pass how='interp' to interpolate"
+    return (
+        f"{found} (tolerance {limit:g} {unit}): bring it onto these energies first, .stxm.interp_energy(stack.energy)"
+    )

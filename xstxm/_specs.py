@@ -53,7 +53,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "count",
         "float",
         "Standard error of I0",
-        "Spread over the I0 pixels / sqrt(n).",
+        "Spread over the I0 pixels / sqrt(n); NaN of one pixel, unless the variance of its counts is known.",
     ),
     ("optical_density", _STACK, "1", "float", "Optical density", "-ln(I / I0), natural logarithm."),
     (
