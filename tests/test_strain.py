@@ -531,6 +531,13 @@ def test_gradient__never_lets_nan_bleed(seed, share):
         np.testing.assert_array_equal(g.notnull(), values.notnull() & beside)
 
 
+def test_gradient__beside_a_hole_is_that_on_the_other_side():
+    """Of x^2 with a hole: central slopes 2 x where both neighbours are there, one-sided beside the hole."""
+    square = image(np.tile(np.arange(8.0) ** 2, (3, 1)), step=(1, 1)).rename("composition")
+    found = xstxm.gradient(square.where(square.x != 3))["gradient_x"].isel(y=1)
+    np.testing.assert_allclose(found, [1, 2, 3, np.nan, 9, 10, 12, 13])
+
+
 def test_gradient__has_the_error_that_repeated_measurements_show():
     """Inside, at an edge, in a corner, where both slopes share the pixel, and beside a hole."""
     rng = np.random.default_rng(2)
@@ -582,6 +589,8 @@ def test_gradient__of_every_axis_of_a_strain():
         pytest.param(plane().drop_vars("x"), MissingCoordinateError, "'x'", id="no positions"),
         pytest.param(plane().drop_attrs(), MissingUnitsError, "the position along 'y' has no units", id="no units"),
         pytest.param(plane().to_dataset(name="od"), MissingVariableError, "signal='composition'", id="no map"),
+        pytest.param(plane().rename("phase_label"), SchemaError, "'phase_label' holds labels", id="labels"),
+        pytest.param(plane() > 1, SchemaError, "is bool, wanted numbers", id="marks"),
     ],
 )
 def test_gradient__refuses(maps, error, message):
@@ -639,17 +648,53 @@ def test_interface_map__is_symmetric_and_knows_no_names_or_axes(seed):
 
 
 def test_interface_map__bridges_undecided_pixels_and_no_empty_ones():
-    def total(between, max_gap):
-        label = np.zeros((10, 9), dtype=int)
+    def found(between, max_gap):
+        label = np.zeros((60, 9), dtype=int)
         label[:, 4 : 4 + len(between)], label[:, 4 + len(between) :] = between, 1
-        return float(labelled(label).stxm.interface_map(max_gap=max_gap)["total_interface_length"])
+        return labelled(label).stxm.interface_map(max_gap=max_gap)
 
+    def total(between, max_gap):
+        return float(found(between, max_gap)["total_interface_length"])
+
+    there = pytest.approx(3.0, rel=0.09)
+    assert total([], 0) == there
     assert total([UNDECIDED], 0) == 0
-    assert total([UNDECIDED], 1) > 0.3
+    assert total([UNDECIDED], 1) == there
     assert total([UNDECIDED] * 2, 1) == 0
-    assert total([UNDECIDED] * 2, 2) > 0.3
+    assert total([UNDECIDED] * 2, 2) == there
     assert total([NO_SAMPLE], 3) == 0
     assert total([UNDECIDED, NO_SAMPLE], 3) == 0
+    marked = found([UNDECIDED] * 2, 2)["interface"]
+    np.testing.assert_array_equal(marked, np.tile((np.arange(9) >= 3) & (np.arange(9) <= 6), (60, 1)))
+
+
+def band(angle, width, shape=(161, 161)):
+    """Two phases that meet at an angle in a disc of radius 75, with undecided pixels between."""
+    y, x = np.mgrid[: shape[0], : shape[1]] - 80.0
+    turn = np.deg2rad(angle)
+    across = -np.sin(turn) * x + np.cos(turn) * y + 0.2
+    label = np.where(np.abs(across) < width / 2, UNDECIDED, across > 0)
+    return labelled(np.where(np.hypot(x, y) < 75, label, NO_SAMPLE))
+
+
+@pytest.mark.parametrize(("width", "max_gap"), [(1, 1), (1.5, 2), (2, 2)])
+@pytest.mark.parametrize("angle", [0, 10, 20, 30, 40, 45, 60, 80, 135])
+def test_interface_map__of_a_slanting_band_of_undecided_pixels_keeps_its_length(angle, width, max_gap):
+    sharp = float(band(angle, 0).stxm.interface_map()["total_interface_length"])
+    found = float(band(angle, width).stxm.interface_map(max_gap=max_gap)["total_interface_length"])
+    assert found == pytest.approx(sharp, rel=0.02)
+    assert found == pytest.approx(7.5, rel=0.075)
+
+
+def test_interface_map__of_a_circle_in_undecided_pixels():
+    y, x = np.mgrid[:100, :100] - 49.7
+    label = np.where(np.abs(np.hypot(x, y) - 35) < 0.5, UNDECIDED, np.hypot(x, y) < 35)
+    found = labelled(label).stxm.interface_map()
+    assert float(found["total_interface_length"]) == pytest.approx(2 * np.pi * 35 * 0.05, rel=0.02)
+
+
+def test_interface_map__of_a_band_that_is_too_wide_is_none():
+    assert float(band(30, 4).stxm.interface_map(max_gap=2)["total_interface_length"]) == 0
 
 
 def test_interface_map__of_a_series_is_that_of_each_image():
@@ -673,6 +718,8 @@ def test_interface_map__refuses(stack):
         xstxm.interface_map(uneven)
     with pytest.raises(MissingDimensionError, match="an interface needs an image"):
         xstxm.interface_map(labelled(np.zeros((3, 4))).isel(y=0))
+    with pytest.raises(MissingVariableError, match=r"'phase' is missing.*it names the phases"):
+        xstxm.interface_map(labelled(np.zeros((3, 4)))[["phase_label"]])
 
 
 # ---- from a phase map that has the covariance
