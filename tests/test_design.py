@@ -385,13 +385,34 @@ def test_target__is_what_gets_better(flawed, criterion):
 
 def test_composition__is_left_out_where_references_lack_it():
     bare = REFERENCES.drop_vars("composition")
+    design = xstxm.design_energies(bare, 7, criterion="a-optimal", counts=1000)
+    assert "composition_stderr" not in design
+    assert "composition_stderr" not in xstxm.distinguishability(bare, counts=1000)
+    with pytest.raises(ReferenceSpectrumError, match="needs a composition for each reference"):
+        xstxm.design_energies(bare, 7, criterion="a-optimal", target="composition")
+
+
+def test_composition__that_one_reference_lacks_is_asked_for():
     partly = REFERENCES.assign_coords(composition=("reference", [0, 0.4, np.nan, 1.0]))
-    for references in (bare, partly):
-        design = xstxm.design_energies(references, 7, criterion="a-optimal", counts=1000)
-        assert "composition_stderr" not in design
-        assert "composition_stderr" not in xstxm.distinguishability(references, counts=1000)
-        with pytest.raises(ReferenceSpectrumError, match="needs a composition for each reference"):
-            xstxm.design_energies(references, 7, criterion="a-optimal", target="composition")
+    message = "no composition for 'delta-LiV2O5': give every reference one"
+    with pytest.raises(ReferenceSpectrumError, match=message):
+        xstxm.distinguishability(partly, counts=1000)
+    with pytest.raises(ReferenceSpectrumError, match=message):
+        xstxm.design_energies(partly, 7, criterion="a-optimal", counts=1000)
+
+
+def test_composition__in_percent_has_its_error_in_percent():
+    percent = REFERENCES.assign_coords(
+        composition=("reference", 100 * REFERENCES.composition.values, {"units": "percent"})
+    )
+    plain = xstxm.distinguishability(REFERENCES, counts=1000).composition_stderr
+    found = xstxm.distinguishability(percent, counts=1000).composition_stderr
+    assert float(found) == pytest.approx(100 * float(plain))
+    assert found.attrs["units"] == "percent"
+    with pytest.raises(IncompatibleUnitsError, match="the composition is in 'nm'"):
+        xstxm.distinguishability(
+            percent.assign_coords(composition=percent.composition.assign_attrs(units="nm")), counts=1000
+        )
 
 
 def test_composition__that_is_the_same_for_all_is_no_target():

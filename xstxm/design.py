@@ -29,7 +29,6 @@ from xstxm.dose import (
     Amounts,
     Counts,
     Model,
-    compositions_of,
     counting_variance,
     counts_at,
     sample_amounts,
@@ -140,7 +139,7 @@ def design_energies(
         n out of range, a spacing that leaves no room for n energies, required energies that are forbidden, a bias-aware
         design without what tells the bias, times without counts.
     ReferenceSpectrumError
-        References that cannot be told apart at the candidates, or by any choice.
+        References that cannot be told apart at the candidates, or by any choice; a composition that is missing for some.
     EnergyRangeError
         Energies that are not candidates, or candidates that the training stack lacks.
 
@@ -258,10 +257,10 @@ def _problem(
 
 
 def _composition_of(model: Model) -> np.ndarray:
-    found = compositions_of(model.spectra)
-    if found is None:
+    if model.composition is None:
         do = "give every reference one, see xstxm.reference_set, or take target='fractions'"
         raise ReferenceSpectrumError(f"target='composition' needs a composition for each reference: {do}", model.names)
+    found = np.asarray(model.composition, dtype=float)
     if np.ptp(found) == 0:
         raise ReferenceSpectrumError("all references have one composition: take target='fractions'", model.names)
     return found
@@ -295,11 +294,10 @@ def _expected(
 ) -> dict[str, xr.DataArray]:
     """Return the expected errors of fractions and composition: of counting noise, of what is not described, of both."""
     problem = problem.exposed(at_chosen(choice.shares * len(choice.at), choice.at, len(problem.basis)))
-    composition = compositions_of(model.spectra)
-    quantities = {
-        "fraction": np.eye(len(sample)),
-        **({} if composition is None else {"composition": composition[None]}),
-    }
+    quantities, unit = {"fraction": np.eye(len(sample))}, None
+    if model.composition is not None:
+        quantities["composition"] = np.asarray(model.composition, dtype=float)[None]
+        unit = model.composition.attrs.get("units", "1")
     result = {}
     for quantity, targets in quantities.items():
         found = {}
@@ -315,8 +313,7 @@ def _expected(
         for kind, errors in found.items():
             name = f"{quantity}_{kind}"
             array = xr.DataArray(errors, dims=REFERENCE) if quantity == "fraction" else xr.DataArray(errors[0])
-            unit = model.spectra["composition"].attrs.get("units", "1") if quantity == "composition" else None
-            result[name] = annotate(array, name, units=unit)
+            result[name] = annotate(array, name, units=unit if quantity == "composition" else None)
     return result
 
 

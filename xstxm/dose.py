@@ -13,7 +13,15 @@ from xstxm import units
 from xstxm._apply import match_energy
 from xstxm._kernels.optimal_design import fraction_slopes
 from xstxm._unknowns import Background, Method, background_spectra, require_determined
-from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE, annotate, require_energy, require_variable
+from xstxm.conventions import (
+    ENERGY,
+    OTHER_REFERENCE,
+    REFERENCE,
+    annotate,
+    require_compositions,
+    require_energy,
+    require_variable,
+)
 from xstxm.energy import given_energies
 from xstxm.errors import (
     EnergyRangeError,
@@ -73,12 +81,14 @@ def distinguishability(
         `amount`, `amount_stderr` (reference) in the unit of amounts, `fraction`, `fraction_stderr` (reference),
         `amount_correlation`, `fraction_correlation` and `pair_stderr` (reference, other_reference), the standard
         error of the difference of two fractions; `condition_number` of the references and the background at
-        unit length; `composition_stderr`, a number, where the references carry a composition. The attribute `worst_pair` names the two references that are hardest to tell apart. Eager.
+        unit length; `composition_stderr`, a number, where the references carry a composition. The attribute `worst_pair` names
+        the two references that are hardest to tell apart. Eager.
 
     Raises
     ------
     ReferenceSpectrumError
-        References that are mixtures of each other or of the background at these energies, or too few energies.
+        References that are mixtures of each other or of the background at these energies, too few energies, or a
+        composition that is missing for some references.
     EnergyRangeError
         Energies beyond the data of the references.
     OptionError, UnitsError
@@ -132,6 +142,8 @@ class Model:
     """Amounts from the unknowns (r, u)."""
     condition: float
     fixed_sum: bool
+    composition: xr.DataArray | None
+    """Composition (reference), None where the references carry none."""
 
     @classmethod
     def of(cls, references: xr.Dataset, energy: xr.DataArray, method: Method, background: Background) -> Model:
@@ -139,6 +151,7 @@ class Model:
         spectra = references_at(references, energy)
         terms = background_spectra(background, energy)
         require_determined(spectra, terms, method)
+        composition = require_compositions(spectra) if "composition" in spectra.coords else None
         n_references, n_terms = spectra.sizes[REFERENCE], len(terms)
         free = np.eye(n_references + n_terms)
         if method == "fcls":  # amounts that add up to zero are all that is free
@@ -148,7 +161,8 @@ class Model:
         design_length = np.linalg.norm(design, axis=0)
         basis, triangle = np.linalg.qr(design / design_length)
         to_amount = np.linalg.solve(triangle.T, (free[:n_references] / design_length).T).T
-        return cls(spectra, terms, basis, to_amount, float(np.linalg.cond(triangle)), method == "fcls")
+        condition = float(np.linalg.cond(triangle))
+        return cls(spectra, terms, basis, to_amount, condition, method == "fcls", composition)
 
     @property
     def energy(self) -> xr.DataArray:
@@ -276,14 +290,6 @@ def fraction_covariance(covariance: np.ndarray, amounts: np.ndarray) -> np.ndarr
     return np.asarray(slopes @ covariance @ slopes.T)
 
 
-def compositions_of(spectra: xr.DataArray) -> np.ndarray | None:
-    """Return the composition of each reference (r), None where they carry none or not all of them do."""
-    if "composition" not in spectra.coords:
-        return None
-    values = np.asarray(spectra["composition"], dtype=float)
-    return values if np.isfinite(values).all() else None
-
-
 def _errors(covariance: np.ndarray, amounts: np.ndarray, model: Model) -> xr.Dataset:
     """Return amounts and fractions of a sample with their errors, from the covariance of the amounts."""
     of_fractions = fraction_covariance(covariance, amounts)
@@ -303,10 +309,10 @@ def _errors(covariance: np.ndarray, amounts: np.ndarray, model: Model) -> xr.Dat
     arrays = {
         name: annotate(xr.DataArray(data, dims=dims), name, units=unit) for name, (dims, data, unit) in rows.items()
     }
-    composition = compositions_of(model.spectra)
-    if composition is not None:
-        error = np.sqrt(max(composition @ of_fractions @ composition, 0))
-        unit = model.spectra["composition"].attrs.get("units", "1")
+    if model.composition is not None:
+        x = np.asarray(model.composition, dtype=float)
+        error = np.sqrt(max(x @ of_fractions @ x, 0))
+        unit = model.composition.attrs.get("units", "1")
         arrays["composition_stderr"] = annotate(xr.DataArray(error), "composition_stderr", units=unit)
     along = {name: coord for name, coord in model.spectra.coords.items() if coord.dims == one}
     names = model.spectra[REFERENCE].data
