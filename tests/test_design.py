@@ -18,6 +18,7 @@ from xstxm._kernels.optimal_design import Problem, Rules
 from xstxm.errors import (
     EnergyRangeError,
     IncompatibleUnitsError,
+    MissingUnitsError,
     OptionError,
     ReferenceSpectrumError,
     SchemaError,
@@ -286,6 +287,14 @@ def test_bias_aware__beats_the_others_on_what_it_was_not_trained_on(flawed):
         assert rms["bias-aware"] < min(rms["d-optimal"], rms["a-optimal"])
 
 
+def test_sample__does_not_depend_on_the_candidates():
+    options = {"criterion": "a-optimal", "counts": 1000, "weighting": "variance"}
+    design = xstxm.design_energies(REFERENCES, 7, candidates=REFERENCES.energy[3::6], **options)
+    told = xstxm.distinguishability(REFERENCES, counts=1000, energies=design.energy)
+    np.testing.assert_allclose(design.fraction_stderr, told.fraction_stderr, rtol=1e-6)
+    assert float(told.amount @ REFERENCES.absorption.max("energy")) > 1  # of the whole range, not of these energies
+
+
 def test_noise__of_a_training_stack_is_no_bias_where_its_variance_is_known():
     stack = xstxm.testing.simulate_stack(shape=(48, 56), counts=3000, seed=1, psf="0 nm")
     variance = stack.intensity.clip(1).assign_attrs(units="count**2")
@@ -296,6 +305,9 @@ def test_noise__of_a_training_stack_is_no_bias_where_its_variance_is_known():
     assert (unknown.fraction_bias > 0.5 * unknown.fraction_stderr).all()
     assert (known.fraction_bias < 0.25 * unknown.fraction_bias).all()
     np.testing.assert_allclose(-known.score, (known.fraction_error**2).mean(), rtol=0.15)
+    said = "no variance of the training stack"
+    assert said in unknown.attrs["history"]
+    assert said not in known.attrs["history"]
 
 
 def test_deviations__are_kept_out_of_the_fractions():
@@ -592,7 +604,7 @@ BAD = {
     "fewer energies than unknowns": (wrong(n=5), OptionError, "from 6 to 121, more than the unknowns"),
     "more energies than candidates": (wrong(n=122), OptionError, "no more than the candidates"),
     "collinear references": (wrong(references=COLLINEAR), ReferenceSpectrumError, "cannot be told apart"),
-    "all-zero references": (wrong(references=ZERO), ReferenceSpectrumError, "constant over energy"),
+    "all-zero references": (wrong(references=ZERO), ReferenceSpectrumError, "zero at all energies"),
     "required within forbidden": (wrong(required=[518.4], forbidden=[(518, 519)]), OptionError, "forbidden too"),
     "required but no candidate": (
         wrong(required=[518.33]),
@@ -615,7 +627,7 @@ BAD = {
     "candidates twice": (wrong(candidates=[514, 514, *range(515, 530)]), EnergyRangeError, "hold 514 eV twice"),
     "candidates beyond the references": (wrong(candidates=range(400, 600)), EnergyRangeError, "references cover"),
     "energies where nothing differs": (
-        wrong(n=6, candidates=[508, 509, 510, 511, 512, 513, 518.4, 530], forbidden=[518.4, 530]),
+        wrong(n=6, candidates=[*range(508, 514), 516, 518.4, 520, 530], forbidden=[516, 518.4, 520, 530]),
         ReferenceSpectrumError,
         "no 6 of the allowed energies tell",
     ),
@@ -637,6 +649,11 @@ BAD = {
     ),
     "deviations of nothing": (wrong(deviations=0 * BUMP.assign_attrs(units="1")), SchemaError, "deviations"),
     "deviations of other energies": (wrong(deviations=BUMP[:50]), EnergyRangeError, "the deviations covers"),
+    "deviations without units": (
+        wrong(deviations=BUMP.drop_attrs()),
+        MissingUnitsError,
+        r"the deviations has no units: .* = '1'$",
+    ),
     "a cube of deviations": (wrong(deviations=EMPTY), SchemaError, "give spectra"),
     "a training stack without sample": (
         wrong(training=EMPTY),

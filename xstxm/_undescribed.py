@@ -120,7 +120,7 @@ def left_by_fit(
 def given_deviations(deviations: xr.DataArray, model: Model) -> np.ndarray:
     """Return spectra (e, p) in optical density that may lie under a sample. Eager."""
     plain = units.dequantify(deviations)
-    found = units.units_of(plain, "the deviations")
+    found = units.units_of(plain, "the deviations", "1")
     if found != "1":
         do = "give optical densities: a spectrum in 1/nm times a thickness"
         raise IncompatibleUnitsError("the deviations", found, "1", do)

@@ -311,7 +311,7 @@ def replace_signal(
 def density_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     """Return the optical density that an analysis reads, NaN where the stack's `mask` says not to use a pixel."""
     density = signal_of(stack, signal)
-    found = units.units_of(density, "the optical density")
+    found = units.units_of(density, "the optical density", "1")
     if found != "1":
         raise IncompatibleUnitsError(
             f"the optical density {str(density.name)!r}", found, "1", "call .stxm.optical_density() on counts first"

@@ -81,7 +81,7 @@ def design_energies(
     references
         Reference set.
     n
-        How many energies, at least one more than there are unknowns.
+        How many energies, a whole number, at least one more than there are unknowns.
     criterion
         What is made as good as possible. ``"bias-aware"`` needs `training` or `deviations`.
     target
@@ -90,7 +90,7 @@ def design_energies(
     training
         A measured stack of the same kind of sample, as optical density or counts. What the fit of all its energies
         leaves is what the references do not describe, noise included; with `counts` that noise is taken off where a
-        Dataset holds its variance, else it counts as bias.
+        Dataset holds its variance, else it counts as bias, which the history says.
     deviations
         Spectra (any dimension, energy) in optical density that may lie under the sample unnoticed: a contamination, a
         reference minus itself moved by 0.1 eV. Their mean square counts.
@@ -110,7 +110,8 @@ def design_energies(
     sharing
         ``"equal"`` exposure of the energies, or the ``"optimal"`` one for the chosen energies at the same total.
     amounts
-        The sample of which the noise is taken, as in `distinguishability`; by default the mean of the training stack.
+        The sample of which the noise is taken, as in `distinguishability`, and with its default; with a training stack by
+        default the mean of that.
     weighting
         How the measurement will be fitted: ``"equal"`` weights, as `fit` does by itself, or ``"variance"``: weights of
         1 / variance.
@@ -126,7 +127,8 @@ def design_energies(
     Dataset
         `exposure_share` (energy), with the chosen energies, ascending; `score`, larger is better: minus the mean over
         references of the squared error of a fraction, minus that of the composition, or minus the log-determinant of
-        the covariance. With `counts`: `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or
+        the covariance of all unknowns, each in the unit that makes their spectra orthonormal over the candidates (a
+        constant apart from that of the amounts, so these scores compare among choices of the same candidates only). With `counts`: `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or
         `deviations`: `fraction_bias` (reference). With either, `fraction_error` (reference). Where the references carry
         a composition, `composition_stderr`, `composition_bias` and `composition_error` too. With `dwell` or `total_time` the coordinate
         `dwell_time` (energy). The attribute `search` says whether all choices were tried (``"exhaustive"``), or the best
@@ -137,7 +139,7 @@ def design_energies(
     ------
     OptionError, UnitsError
         n out of range, a spacing that leaves no room for n energies, required energies that are forbidden, a bias-aware
-        design without what tells the bias, times without counts.
+        design without what tells the bias, a `total_time` for counts that arrive in an unknown time.
     ReferenceSpectrumError
         References that cannot be told apart at the candidates, or by any choice; a composition that is missing for some.
     EnergyRangeError
@@ -176,7 +178,13 @@ def design_energies(
         variance = None if counts is None else variance_of(stack, signal)
         cases = left_by_fit(od, variance, places, references, method, background, min_amount)
         note(f"trained on {cases.weight.size} pixels")
-    sample = cases.amounts @ cases.weight if stack is not None and amounts is None else sample_amounts(amounts, model)
+        if counts is not None and variance is None:
+            note("no variance of the training stack: its noise counts as bias, beside that of the counts")
+    sample = (
+        cases.amounts @ cases.weight
+        if stack is not None and amounts is None
+        else sample_amounts(amounts, model, references)
+    )
     if deviations is not None:
         cases = cases.and_spectra(given_deviations(deviations, model), sample)
     time = Time.of(n, dwell, total_time, counted=counts is not None)

@@ -144,11 +144,12 @@ def factor(found: str, wanted: str, what: str = "value") -> float:
     return float(_registry().Quantity(1.0, a).to(b).magnitude)
 
 
-def units_of(array: xr.DataArray, what: str | None = None) -> str:
-    """Return the canonical units of an array, or raise `MissingUnitsError`."""
+def units_of(array: xr.DataArray, what: str | None = None, wanted: str | None = None) -> str:
+    """Return the canonical units of an array, or raise `MissingUnitsError` that names those wanted."""
     if "units" not in array.attrs:
         what = what or repr(str(array.name or "the array"))
-        raise MissingUnitsError(what, "set them, e.g. array.attrs['units'] = 'count'")
+        example = "'1' for a plain number, 'count' for counts" if wanted is None else repr(wanted)
+        raise MissingUnitsError(what, f"set them, e.g. array.attrs['units'] = {example}")
     return normalize(str(array.attrs["units"]))
 
 
@@ -229,7 +230,7 @@ def drop_noise(number: float) -> float:
 
 def to_units(array: xr.DataArray, wanted: str, what: str | None = None) -> xr.DataArray:
     """Return an array in the wanted units (lazy, keeps a float's dtype); unchanged when it has them already."""
-    found = units_of(array, what)
+    found = units_of(array, what, wanted)
     if found == normalize(wanted):
         return array
     scale = factor(found, wanted, what or str(array.name))
