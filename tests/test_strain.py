@@ -104,6 +104,30 @@ def test_phase_table__takes_own_values_and_says_so():
         pytest.param({"alpha-V2O5": {"cell_rung": "11 eV"}}, IncompatibleUnitsError, "angstrom", id="units"),
         pytest.param({"alpha-V2O5": {"cell_rung": -3}}, OptionError, "a number above 0", id="negative"),
         pytest.param({"alpha-V2O5": {"composition": -1}}, OptionError, "of at least 0", id="composition"),
+        pytest.param(
+            {"epsilon-Li0.4V2O5": {"composition": 5}},
+            OptionError,
+            r"5 lies outside the range from 0\.32 to 0\.8",
+            id="x",
+        ),
+        pytest.param(
+            {"epsilon-Li0.4V2O5": {"lowest_composition": 0.9, "highest_composition": 0.1}},
+            OptionError,
+            r"outside the range from 0\.9 to 0\.1",
+            id="range",
+        ),
+        pytest.param({"alpha-V2O5": {"formula_units": 2.5}}, OptionError, "a whole number of 1 or more", id="units"),
+        pytest.param({"alpha-V2O5": {"layers": 0}}, OptionError, "a whole number of 1 or more", id="layers"),
+        pytest.param(
+            {"epsilon": {"cell_rung": 11.4}},
+            OptionError,
+            r"composition, cell_chain, cell_stacking too \(did you mean 'epsilon-Li0\.4V2O5'\?\)",
+            id="phase for a state",
+        ),
+        pytest.param(
+            {"alpha": {"cell_rung": 11.4}}, OptionError, r"mean 'alpha-V2O5' or 'alpha-Li0\.1V2O5'\?", id="two states"
+        ),
+        pytest.param({"zeta-V205": {"cell_rung": 11.4}}, OptionError, "did you mean 'zeta-V2O5'", id="spelling"),
     ],
 )
 def test_phase_table__refuses(changes, error, message):

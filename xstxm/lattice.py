@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -11,7 +12,14 @@ import xarray as xr
 
 from xstxm import units
 from xstxm.conventions import REFERENCE, composition_number
-from xstxm.errors import ChoiceError, OptionError, ReferenceSpectrumError, SchemaError, require_number
+from xstxm.errors import (
+    ChoiceError,
+    OptionError,
+    ReferenceSpectrumError,
+    SchemaError,
+    require_number,
+    require_whole,
+)
 
 LatticeAxis: TypeAlias = Literal["chain", "rung", "stacking"]
 
@@ -107,7 +115,8 @@ def phase_table(changes: Mapping[str, Mapping[str, Any]] | None = None) -> xr.Da
     ChoiceError
         A quantity that the table does not have.
     OptionError, UnitsError
-        A new state without composition or lengths, a value that is no number above zero, or in another kind of unit.
+        A new state without composition or lengths, a composition outside its range, a value that is no number above zero
+        (of formula units and layers no whole one), or in another kind of unit.
 
     Notes
     -----
@@ -135,10 +144,27 @@ def phase_table(changes: Mapping[str, Mapping[str, Any]] | None = None) -> xr.Da
         row.update(given)
         status.setdefault(name, {}).update(dict.fromkeys(given, "given"))
         sources[name] = f"{sources[name]}; changed by the user" if name in sources else "the user"
-        missing = [key for key in ("composition", *LENGTHS) if key not in row]
-        if missing:
-            raise OptionError("changes", name, f"a new state needs {', '.join(missing)} too")
+        _require_state(name, row, rows)
     return _as_dataset(rows, status, sources)
+
+
+def _require_state(name: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a state that is not whole, or whose composition lies outside its range."""
+    missing = [key for key in ("composition", *LENGTHS) if key not in row]
+    if missing:
+        others = [other for other in rows if other != name]
+        meant = [other for other in others if rows[other]["phase"] == name] or get_close_matches(name, others, n=1)
+        hint = f" (did you mean {' or '.join(map(repr, meant))}?)" if meant else ""
+        raise OptionError("changes", name, f"a new state needs {', '.join(missing)} too{hint}")
+    x = row["composition"]
+    low, high = row.get("lowest_composition", x), row.get("highest_composition", x)
+    if not low <= x <= high:
+        raise OptionError(
+            "changes",
+            name,
+            f"composition {x:g} lies outside the range from {low:g} to {high:g}: give lowest_composition and "
+            "highest_composition on either side of it",
+        )
 
 
 def _checked(key: str, value: Any) -> Any:
@@ -148,6 +174,8 @@ def _checked(key: str, value: Any) -> Any:
         value = units.to_magnitude(value, _UNITS[key], key, spectroscopy=False)
     if "composition" in key:
         return require_number(key, value, "a composition", least=0)
+    if key in ("formula_units", "layers"):
+        return float(require_whole(key, value))
     return require_number(key, value, "a number", above=0)
 
 
