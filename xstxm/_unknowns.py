@@ -20,7 +20,7 @@ MAX_REFERENCES = 60
 INDEPENDENT = 1e-10
 """Part of a unit-length spectrum outside the span of the others, below which it is one of their mixtures."""
 DISTINCT = 1e-4
-"""That part below which no realistic measurement sees it: the noise of 10^8 counts in a pixel is 10^-4 of its absorption."""
+"""That part below which no realistic measurement sees it: the noise of 10^8 counts in a pixel is 10^-4 of what it absorbs."""
 
 
 def background_spectra(background: Background, energy: xr.DataArray) -> xr.DataArray:
@@ -98,7 +98,7 @@ def _require_independent(spectra: xr.DataArray, terms: xr.DataArray, method: Met
     norm = np.linalg.norm(design, axis=1, keepdims=True)
     unit = design / np.where(norm > 0, norm, 1)
     singular, directions = np.linalg.svd(unit.T, full_matrices=False)[1:]
-    if singular[-1] > DISTINCT * singular[0]:
+    if singular[-1] > DISTINCT:
         return
     alike = singular[-1] > INDEPENDENT * singular[0]
     part = np.abs(directions[-1])
