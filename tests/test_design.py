@@ -648,7 +648,11 @@ BAD = {
         "optical densities",
     ),
     "deviations of nothing": (wrong(deviations=0 * BUMP.assign_attrs(units="1")), SchemaError, "deviations"),
-    "deviations of other energies": (wrong(deviations=BUMP[:50]), EnergyRangeError, "the deviations covers"),
+    "deviations of other energies": (
+        wrong(deviations=BUMP[:50]),
+        EnergyRangeError,
+        "the deviations covers .*, the candidates .*: give",
+    ),
     "deviations without units": (
         wrong(deviations=BUMP.drop_attrs()),
         MissingUnitsError,

@@ -313,6 +313,11 @@ BAD = {
         OptionError,
         "counts above zero at every energy",
     ),
+    "counts of some energies": (
+        wrong(counts=xr.DataArray([9.0, 9.0], coords={"energy": REFERENCES.energy[:2]}, attrs={"units": "count"})),
+        EnergyRangeError,
+        "counts covers 508-509 eV, the energies 508-560 eV: give counts over the whole range",
+    ),
     "an amount of no reference": (wrong(amounts={"iron": 1}), OptionError, "one amount for each reference"),
     "amounts without names": (
         wrong(amounts=[60, 40, 0, 0]),

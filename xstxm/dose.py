@@ -282,7 +282,7 @@ def counts_at(counts: Counts, energy: xr.DataArray, option: str) -> np.ndarray:
             raise OptionError(
                 option, plain.dims, "give a number, or counts along energy: average over the pixels first"
             )
-        plain = match_energy(plain, energy, what=option) if plain.dims else plain
+        plain = match_energy(plain, energy, what=option, whose="the energies") if plain.dims else plain
         values = np.broadcast_to(np.asarray(plain), energy.shape)
     else:
         number = require_number(option, counts, "a number of counts, or an array along energy,", above=0)
