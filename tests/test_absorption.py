@@ -290,6 +290,28 @@ def test_spectrum__of_a_polygon_a_point_and_a_mask(stack, i0, density):
     np.testing.assert_allclose(point["spectrum"], density.isel(y=2, x=4), atol=2e-6)
 
 
+def test_spectrum__has_the_variance_of_its_mean(stack, i0):
+    """Against the scatter over repeated measurements of a region, some of whose values are missing."""
+    references = xstxm.testing.simulate_references()
+    expected = xstxm.testing.simulate_stack(shape=(6, 8), seed=0, noise=False, counts=2000, psf="0 nm")
+    region = {"x": (0, 10), "y": (0, 10)}
+
+    def measured(seed):
+        counts = np.random.default_rng(seed).poisson(expected["intensity"]).astype("float32")
+        counts[3, :2] = np.nan
+        counted = expected.assign(intensity=expected["intensity"].copy(data=counts)).stxm.with_variance()
+        return xstxm.optical_density(counted, expected["true_i0"].rename("i0")).stxm.spectrum(region)
+
+    drawn = [measured(seed) for seed in range(200)]
+    mean, variance = (xr.concat([d[name] for d in drawn], "draw") for name in ("spectrum", "spectrum_variance"))
+    assert float((mean.var("draw") / variance.mean("draw")).mean()) == pytest.approx(1, abs=0.05)
+    assert variance.attrs["units"] == "1"
+    fitted = xstxm.fit(drawn[0], references, signal="spectrum")
+    assert fitted.attrs["noise"] == "variance"
+    assert 0.6 < float(fitted["reduced_chi2"]) < 1.5
+    assert "spectrum_variance" not in xstxm.spectrum(stack, region, signal="intensity")
+
+
 def test_spectrum__polygon_agrees_with_an_independent_fill(stack):
     from matplotlib.path import Path as Outline
 

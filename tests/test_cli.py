@@ -55,6 +55,23 @@ def test_map__gives_what_the_demo_gave(demo, tmp_path):
     assert "--overwrite" in str(again.exception)
 
 
+def test_map__passes_on_what_the_fit_can_do(demo, tmp_path):
+    folder, _ = demo
+    arguments = ["map", str(folder / "lixv2o5.hdf5"), "-r", str(folder / "lixv2o5-references.csv"), "-o", str(tmp_path)]
+    options = ["--noise", "poisson", "--selection", "bic", "--energy-shift", "0.1 eV", "--min-confidence", "0.8"]
+    result = RUN.invoke(
+        cli.app, [*arguments, *options, "--max-optical-density", "2.5", "--energies", "509 eV", "559 eV"]
+    )
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "maps.nc") as mapped:
+        assert float(mapped["energy_shift"]) == pytest.approx(0.1)
+        assert mapped.attrs["min_confidence"] == 0.8
+        assert "n_energies" in mapped
+        history = mapped.attrs["history"]
+    assert "noise=poisson" in history
+    assert "selection=bic" in history
+
+
 def test_map__unknown_composition(demo, tmp_path):
     folder, _ = demo
     arguments = ["map", str(folder / "lixv2o5.hdf5"), "-r", str(folder / "lixv2o5-references.csv"), "-o", str(tmp_path)]

@@ -127,6 +127,25 @@ def test_compare__refuses_names(pair, phases, error, message):
         xstxm.compare(map_of(pair[0]), map_of(pair[1], ["c1", "c2", "c3"]), phases=phases)
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["as they are", "backwards"])
+def test_compare__keeps_the_classes_in_their_order(maps, turned):
+    """Rows and columns alike, though differences of fractions know the phases only."""
+    _, one, other = maps
+    if turned:
+        one, other = (
+            m.isel(phase=slice(None, None, -1)).assign(
+                phase_label=xr.where(m["phase_label"] < 0, m["phase_label"], m.sizes["phase"] - 1 - m["phase_label"])
+            )
+            for m in (one, other)
+        )
+    found = xstxm.compare(one, one, unlabelled="count")
+    order = [*one["phase"].values, "undecided", "no sample"]
+    assert list(found["phase"].values) == list(found["other_phase"].values) == order
+    assert bool((found["confusion"].values == np.diag(np.diag(found["confusion"].values))).all())
+    assert bool(found["fraction_difference_rms"].sel(phase=["undecided", "no sample"]).isnull().all())
+    assert list(xstxm.compare(one, other, unlabelled="count")["phase"].values) == order
+
+
 def test_compare__assigns_clusters_by_agreement(pair):
     one, _ = pair
     rng = np.random.default_rng(1)

@@ -43,7 +43,7 @@ def test_axes__name_the_phases_the_first_at_the_top(result):
     overlay = xstxm.plot.confusion(result)
     assert [name for _, name in options(overlay)["xticks"]] == ["alpha", "beta", "gamma"]
     assert [name for _, name in options(overlay)["yticks"]] == ["gamma", "beta", "alpha"]
-    assert options(overlay)["title"].startswith(f"agreement {float(result['agreement']):.3g}, kappa")
+    assert options(overlay)["title"].startswith(f"agreement {float(result['agreement']):.4g}, kappa")
     assert options(xstxm.plot.confusion(result, title="mine", show_grid=True))["show_grid"] is True
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from xstxm._kernels import weighted_fit
+from xstxm._kernels import weighted_fit, weighted_loops
+from xstxm._kernels.chunk_loops import CHUNK
 from xstxm._kernels.weighted_fit import fit_weighted
-from xstxm._kernels.weighted_problems import PART
 
 
 def problem(n=4, n_terms=1, n_energies=40, n_pixels=60, seed=0, alike=0.0, dtype="float64"):
@@ -50,6 +50,11 @@ def solved(method, spectra, terms, values, variance):
     return background, x, float(np.sum((target - design @ x - free @ background) ** 2))
 
 
+def chi2_of(maps, terms, method="nnls"):
+    """Weighted sums of squares of the residual."""
+    return maps.reduced_chi2.astype(float) * (maps.n_energy - maps.n_active - len(terms) + (method == "fcls"))
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     method=st.sampled_from(["lstsq", "nnls", "fcls"]),
@@ -63,11 +68,12 @@ def test_fit_weighted__is_the_optimum_of_scipy(method, n, n_terms, alike, seed):
     maps = fit_weighted(values, variance, spectra, terms, method=method)
     for p in range(values.shape[1]):
         _, amounts, chi2 = solved(method, spectra, terms, values[:, p], variance[:, p])
-        np.testing.assert_allclose(maps.chi2[p], chi2, rtol=1e-8)
+        np.testing.assert_allclose(chi2_of(maps, terms, method)[p], chi2, rtol=1e-8)
         np.testing.assert_allclose(maps.amount[:, p], amounts, atol=1e-5 if alike else 1e-8)
         model = spectra.T @ maps.amount[:, p] + terms.T @ maps.background[:, p]
         left = values[:, p] - model
-        np.testing.assert_allclose([maps.rss[p], maps.square[p]], [left @ left, values[:, p] @ values[:, p]], rtol=1e-9)
+        rms, r_factor = np.sqrt(left @ left / left.size), left @ left / (values[:, p] @ values[:, p])
+        np.testing.assert_allclose([maps.rms[p], maps.r_factor[p]], [rms, r_factor], rtol=1e-9)
         if method != "lstsq":
             assert (maps.amount[:, p] >= 0).all()
         if method == "fcls":
@@ -83,7 +89,7 @@ def test_fit_weighted__of_float32_has_an_objective_within_a_millionth(method):
         chi2 = solved(method, spectra, terms, values[:, p].astype(float), variance[:, p].astype(float))[2]
         left = values[:, p].astype(float) - spectra.T @ maps.amount[:, p] - terms.T @ maps.background[:, p]
         assert np.sum(left**2 / variance[:, p]) < chi2 * (1 + 1e-6)
-        np.testing.assert_allclose(maps.chi2[p], chi2, rtol=2e-5)
+        np.testing.assert_allclose(chi2_of(maps, terms, method)[p], chi2, rtol=2e-5)
 
 
 @pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
@@ -110,10 +116,10 @@ def test_fit_weighted__standard_errors_are_those_of_the_support(method):
 
 
 def test_fit_weighted__does_not_depend_on_threads_or_on_the_pixels_beside():
-    spectra, terms, values, variance = problem(5, 1, 40, 6 * PART + 17, dtype="float32")
+    spectra, terms, values, variance = problem(5, 1, 40, 6 * CHUNK + 17, dtype="float32")
     whole = fit_weighted(values, variance, spectra, terms, method="nnls", with_covariance=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weighted_fit, "RANGE", 2 * PART)
+        patch.setattr(weighted_fit, "RANGE", 2 * CHUNK)
         threaded = fit_weighted(values, variance, spectra, terms, method="nnls", with_covariance=True, threads=3)
     some = np.random.default_rng(0).permutation(values.shape[1])[:50]
     apart = fit_weighted(values[:, some], variance[:, some], spectra, terms, method="nnls", with_covariance=True)
@@ -133,12 +139,23 @@ def test_fit_weighted__leaves_out_what_cannot_be_used_and_no_more():
         used = np.isfinite(broken[:, p]) & (doubtful[:, p] > 0) & np.isfinite(doubtful[:, p])
         _, amounts, chi2 = solved("nnls", spectra[:, used], terms[:, used], values[used, p], variance[used, p])
         np.testing.assert_allclose(maps.amount[:, p], amounts, atol=1e-10)
-        np.testing.assert_allclose(maps.chi2[p], chi2, rtol=1e-9)
+        np.testing.assert_allclose(chi2_of(maps, terms)[p], chi2, rtol=1e-9)
         assert maps.n_energy[p] == used.sum()
     for p in (6, 7):  # no more energies than unknowns, none at all
-        for array in (maps.amount, maps.stderr, maps.background, maps.chi2, maps.rss, maps.covariance):
-            assert np.isnan(array[..., p]).all()
+        for name in ("amount", "stderr", "background", "rms", "r_factor", "reduced_chi2", "covariance"):
+            assert np.isnan(getattr(maps, name)[..., p]).all(), name
         assert maps.n_active[p] == 0
+
+
+@pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
+def test_fit_weighted__pixels_without_result_leave_those_of_later_blocks_alone(method, monkeypatch):
+    spectra, terms, values, variance = problem(9, 1, 37, 2 * CHUNK, dtype="float32")
+    values[:, 5:CHUNK:7] = np.nan
+    monkeypatch.setattr(weighted_loops, "BLOCK_BYTES", 1)  # blocks of one chunk
+    maps = fit_weighted(values, variance, spectra, terms, method=method)
+    second = fit_weighted(values[:, CHUNK:], variance[:, CHUNK:], spectra, terms, method=method)
+    for found, expected in zip(maps, second, strict=True):
+        np.testing.assert_array_equal(found[..., CHUNK:] if found.size else found, expected)
 
 
 NO_END = """

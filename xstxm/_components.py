@@ -163,17 +163,15 @@ def component_dataset(
 def _maps(od: xr.DataArray, spectra: np.ndarray, method: Method, density: str, unit: str) -> xr.Dataset:
     energy = od.sizes[ENERGY]
     none = xr.DataArray(np.empty((0, energy)), dims=(TERM, ENERGY))
-    amount, stderr, _, rms, r_factor, *_ = fit_maps(
-        od, xr.DataArray(spectra, dims=(REFERENCE, ENERGY)), none, method, False
-    )
+    maps = fit_maps(od, xr.DataArray(spectra, dims=(REFERENCE, ENERGY)), none, method, False)
     dims = ("component", *pixel_dims(od))
-    amount, stderr = (array.rename({REFERENCE: "component"}).transpose(*dims) for array in (amount, stderr))
+    amount, stderr = (array.rename({REFERENCE: "component"}).transpose(*dims) for array in (maps.amount, maps.stderr))
     return xr.Dataset(
         {
             "component_amount": annotate(amount, "component_amount", units=unit),
             "component_amount_stderr": annotate(stderr, "component_amount_stderr", units=unit),
-            "residual_rms": annotate(rms, "residual_rms", units=density),
-            "r_factor": annotate(r_factor, "r_factor"),
+            "residual_rms": annotate(maps.rms, "residual_rms", units=density),
+            "r_factor": annotate(maps.r_factor, "r_factor"),
         }
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,23 @@ from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE
 from xstxm.options import get_options
 
 
+class FitMaps(NamedTuple):
+    """What a fit says of every pixel; with further dimensions before or after those of the pixels."""
+
+    amount: xr.DataArray
+    """(reference)"""
+    stderr: xr.DataArray
+    background: xr.DataArray
+    """(term)"""
+    rms: xr.DataArray
+    r_factor: xr.DataArray
+    reduced_chi2: xr.DataArray
+    n_active: xr.DataArray
+    n_energies: xr.DataArray
+    covariance: xr.DataArray | None = None
+    """(reference, other_reference)"""
+
+
 def fit_maps(
     od: xr.DataArray,
     spectra: xr.DataArray,
@@ -24,8 +41,8 @@ def fit_maps(
     variance: xr.DataArray | None = None,
     most: int = 0,
     wanted: xr.DataArray | None = None,
-) -> tuple[xr.DataArray, ...]:
-    """Return amounts, stderr, background, RMS, R-factor, chi-square and references in use of every pixel. Lazy.
+) -> FitMaps:
+    """Fit every pixel. Lazy.
 
     A variance that is the same in all pixels makes weights of the energies, which cost nothing.
     """
@@ -33,8 +50,8 @@ def fit_maps(
     whole = None if variance is None or weights is not None else variance.broadcast_like(od).transpose(*od.dims)
     n_references = spectra.sizes[REFERENCE]
     native = od.dtype.newbyteorder("=")
-    dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], [], [], [], []]
-    dtypes = [*[native] * 6, np.dtype("int16")]
+    dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], [], [], [], [], []]
+    dtypes = [*[native] * 6, np.dtype("int16"), np.dtype("int32")]
     sizes = {REFERENCE: n_references, TERM: terms.sizes[TERM]}
     if covariance:
         dims, dtypes, sizes = (
@@ -42,7 +59,7 @@ def fit_maps(
             [*dtypes, native],
             {**sizes, OTHER_REFERENCE: n_references},
         )
-    return over_energy(
+    maps = over_energy(
         _fit_block,
         *(item for item in (od, whole, wanted) if item is not None),
         verb="fit",
@@ -61,6 +78,7 @@ def fit_maps(
             "threads": 1 if is_lazy(od) else get_options().num_threads,
         },
     )
+    return FitMaps(*maps)
 
 
 def _fit_block(
@@ -87,23 +105,15 @@ def _fit_block(
         wanted = others[-1].ravel() if len(others) > weighted else None
         data = pixels_last(od), pixels_last(variance)
         maps = fit_weighted(*data, references, terms, most=most, known=weighted, wanted=wanted, **options)
-        chi2 = maps.chi2
     else:
         options = {**options, "weights": weights, "known_noise": weights is not None}
         maps = fit_pixels(pixels_last(od), references, terms, **options)
-        chi2 = maps.chi2
-    n_free = maps.n_active + (len(terms) - (method == "fcls"))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistics = (
-            np.sqrt(maps.rss / maps.n_energy.astype(maps.rss.dtype)),
-            maps.rss / maps.square,
-            chi2 / (maps.n_energy - n_free).astype(chi2.dtype),
-        )
     if most and not weighted:  # the variance is that of the residual
-        maps.stderr[:] *= np.sqrt(statistics[-1])
+        maps.stderr[:] *= np.sqrt(maps.reduced_chi2)
         if covariance:
-            maps.covariance[:] *= statistics[-1]
-    arrays = [maps.amount, maps.stderr, maps.background, *statistics, maps.n_active]
+            maps.covariance[:] *= maps.reduced_chi2
+    statistics = maps.rms, maps.r_factor, maps.reduced_chi2, maps.n_active, maps.n_energy
+    arrays = [maps.amount, maps.stderr, maps.background, *statistics]
     arrays += [maps.covariance] if covariance else []
     return tuple(_pixels_first(array, shape) for array in arrays)
 

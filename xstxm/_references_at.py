@@ -223,10 +223,9 @@ def spectra_of(absorption: xr.DataArray, energy: xr.DataArray) -> Spectra:
 
 def _interpolated(absorption: xr.DataArray, energy: xr.DataArray, extrapolate: bool) -> xr.DataArray:
     plain, finite = absorption.reset_coords(drop=True), np.isfinite(np.asarray(absorption))
-    kept = [(slice(None), np.arange(plain.sizes[ENERGY]))]
+    parts = [plain]
     if not finite.all():  # each on its own range
-        kept = [(slice(k, k + 1), np.flatnonzero(row)) for k, row in enumerate(finite)]
-    parts = [plain.isel({REFERENCE: rows, ENERGY: columns}) for rows, columns in kept]
+        parts = [plain.isel({REFERENCE: [k], ENERGY: np.flatnonzero(row)}) for k, row in enumerate(finite)]
     matched = [match_energy(part, energy, what="the references", extrapolate=extrapolate) for part in parts]
     return matched[0] if len(matched) == 1 else xr.concat(matched, dim=REFERENCE)
 
@@ -234,7 +233,7 @@ def _interpolated(absorption: xr.DataArray, energy: xr.DataArray, extrapolate: b
 def _as_spectra(plain: xr.DataArray, absorption: xr.DataArray, energy: xr.DataArray) -> xr.DataArray:
     """Return values under the coordinates of the references and the name of spectra of a stack."""
     along = {name: coord for name, coord in absorption.coords.items() if coord.dims == (REFERENCE,)}
-    spectra = plain.assign_coords({**along, ENERGY: energy.variable})
+    spectra = xr.DataArray(plain.data, dims=(REFERENCE, ENERGY), coords={**along, ENERGY: energy.variable})
     spectra = annotate(spectra, "reference_spectra", units=units.units_of(absorption, "the reference set", "1/nm"))
     require_varying(spectra)
     return spectra

@@ -6,13 +6,13 @@ import numpy as np
 import xarray as xr
 
 from xstxm._apply import over_energy, pixels_last
-from xstxm.conventions import ENERGY, annotate, quality_bits
+from xstxm.conventions import ENERGY, quality_bits
 
 
 def without_saturated(
     od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray, limit: float, before: xr.DataArray | None
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Return the optical density with NaN above a limit, how many energies of a pixel remain, and its quality. Lazy.
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the optical density with NaN above a limit, and the quality of its pixels. Lazy.
 
     `too_thick` are pixels of which energies were left out, `poor_fit` those of which none remains.
     """
@@ -29,7 +29,7 @@ def without_saturated(
     )
     kept = kept.assign_coords({ENERGY: od[ENERGY].variable}).transpose(*od.dims)
     flags = {"too_thick": left_out > 0, "poor_fit": (left_out > 0) & (remain == 0)}
-    return kept, annotate(remain, "n_energies"), quality_bits(flags, before)
+    return kept, quality_bits(flags, before)
 
 
 def _without_saturated(od: np.ndarray, *, design: np.ndarray, limit: float) -> tuple[np.ndarray, ...]:

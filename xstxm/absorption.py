@@ -9,6 +9,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels
+from xstxm._densities import CountVariance, densities
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -35,7 +36,7 @@ from xstxm.errors import (
     require_number,
     warn,
 )
-from xstxm.noise import variance_of_counts
+from xstxm.noise import given_variance, photons_of_count, variance_of_counts
 from xstxm.provenance import describe, note, recorded
 from xstxm.roi import Region, used_region
 
@@ -232,32 +233,21 @@ def optical_density(
     energy = require_energy(counts)
     source = _incident(stack, counts, i0, signal)
     incident = _at_energies(source["i0"], energy, counts)
-    bright, scale = as_float(counts), _counting_scale(counts, incident, stack)
-    empty = (incident.astype(float) * scale).astype(bright.dtype)
-    bright, empty = _without_dark(bright, empty, placed_dark(dark, counts))
-    od = annotate(_minus_log(bright, empty).transpose(*counts.dims), "optical_density")
-    measured = bright.count(ENERGY)
-    lost = od.count(ENERGY) < measured
-    flags = {
-        "nonpositive_counts": lost,
-        "not_measured": measured < counts.sizes[ENERGY],
-        "too_thick": (od > thick).any(ENERGY),
-        **({} if saturation is None else {"saturated": (counts >= saturation).any(ENERGY)}),
-    }
+    of_i0: xr.DataArray | float = 0.0
+    if variance is not None and isinstance(stack, xr.Dataset):
+        of_i0 = _incident_variance(source, stack, counts, gain if isinstance(noise, str) else None)
+    scale, level = _counting_scale(counts, incident, stack), placed_dark(dark, counts)
+    found = densities(counts, incident, scale, level, variance, of_i0, thick=thick, saturation=saturation)
     if not is_lazy(counts):
-        _warn_nonpositive(lost)
-        _warn_dark_i0(od)
+        _warn_nonpositive(found.flags["nonpositive_counts"])
+        _warn_dark_i0(found.brighter)
+    od = annotate(found.od, "optical_density")
     if isinstance(stack, xr.DataArray):
         return od
-    if variance is not None:
-        of_i0 = _incident_variance(source, stack, counts, gain if isinstance(noise, str) else None)
-        variance = _relative_variance(bright, variance)
-        variance = variance if of_i0 is None else variance + _relative_variance(empty, of_i0 * scale**2)
-        variance = variance.where(od.notnull()).transpose(*counts.dims).astype(od.dtype, copy=False)
-        variance = annotate(variance, "optical_density_variance")
-    quality = quality_bits(flags, quality_of(stack), lasting=())
+    of_od = None if found.variance is None else annotate(found.variance, "optical_density_variance")
+    quality = quality_bits(found.flags, quality_of(stack), lasting=())
     before = stack.drop_vars("optical_density_variance", errors="ignore")
-    return replace_signal(before, "optical_density", od, variance, quality=quality)
+    return replace_signal(before, "optical_density", od, of_od, quality=quality)
 
 
 def _incident(
@@ -307,25 +297,28 @@ def _variance(
     noise: Noise | xr.DataArray | None,
     gain: float,
     signal: str,
-) -> xr.DataArray | None:
+) -> CountVariance | None:
     """Return the variance of the counts where there is one."""
     if noise is None:
-        return variance_of(stack, signal)
+        held = variance_of(stack, signal)
+        return None if held is None else CountVariance(held, 1.0, -np.inf)
     if isinstance(noise, str):
         check_choice("noise", noise, Noise)
         if noise == "residual":
             return None
     if isinstance(stack, xr.DataArray):
         raise OptionError("noise", describe(noise), "an array has no room for its variance, give a Dataset")
-    return variance_of_counts(stack, counts, noise, gain)
+    if isinstance(noise, str):
+        return CountVariance(counts, photons_of_count(stack, counts, gain), 0.0)
+    return CountVariance(given_variance(noise, counts), 1.0, -np.inf)
 
 
 def _incident_variance(
     source: xr.Dataset, stack: xr.Dataset, counts: xr.DataArray, gain: float | None
-) -> xr.DataArray | None:
+) -> xr.DataArray | float:
     """Return the variance of I0 in its own units, where what holds it knows one or, with a gain, counts every pixel.
 
-    The record tells where there is none.
+    The record tells where there is none, and it is left out.
     """
     for name, power in (("i0_variance", 1), ("i0_stderr", 2)):
         if name in source:
@@ -333,11 +326,7 @@ def _incident_variance(
     if gain is not None and {*source["i0"].dims} & {*pixel_dims(counts)}:
         return _placed(variance_of_counts(stack, source["i0"].astype(float), "poisson", gain), counts[ENERGY], counts)
     note("the variance of I0 is not known and left out")
-    return None
-
-
-def _relative_variance(value: xr.DataArray, variance: xr.DataArray) -> xr.DataArray:
-    return variance.astype(value.dtype, copy=False) / value.where(value > 0) ** 2
+    return 0.0
 
 
 def _counting_scale(counts: xr.DataArray, incident: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> Any:
@@ -369,36 +358,6 @@ def placed_dark(dark: float | str | xr.DataArray | None, counts: xr.DataArray) -
     return units.to_units(placed, units.units_of(counts), "dark") if "units" in dark.attrs else placed
 
 
-def _without_dark(
-    bright: xr.DataArray, empty: xr.DataArray, dark: xr.DataArray | float | None
-) -> tuple[xr.DataArray, xr.DataArray]:
-    if dark is None:
-        return bright, empty
-    return (bright - dark).astype(bright.dtype), (empty - dark).astype(empty.dtype)
-
-
-def _minus_log(bright: xr.DataArray, empty: xr.DataArray) -> xr.DataArray:
-    """Return -ln(bright / empty), NaN where either is not above zero."""
-    return xr.apply_ufunc(
-        _minus_log_ratio,
-        bright,
-        (1 / empty.where(empty > 0)).astype(bright.dtype),
-        dask="parallelized",
-        output_dtypes=[bright.dtype],
-        keep_attrs=True,
-    )
-
-
-def _minus_log_ratio(bright: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """-ln(I * (1 / I0)) with one temporary; I / I0 first, because log(I0) - log(I) rounds five times worse."""
-    ratio = np.multiply(bright, inverse)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        np.log(ratio, out=ratio)
-    np.negative(ratio, out=ratio)
-    ratio[np.isinf(ratio)] = np.nan
-    return ratio
-
-
 def _warn_nonpositive(nonpositive: xr.DataArray) -> None:
     pixels = int(nonpositive.sum())
     if pixels:
@@ -408,9 +367,9 @@ def _warn_nonpositive(nonpositive: xr.DataArray) -> None:
         )
 
 
-def _warn_dark_i0(od: xr.DataArray) -> None:
+def _warn_dark_i0(brighter: xr.DataArray) -> None:
     """Warn where most pixels are brighter than I0 at every energy, which no sample is."""
-    if float((od < 0).all(ENERGY).mean()) > 0.5:
+    if float(brighter.mean()) > 0.5:
         warn(
             "more than half of the pixels are brighter than I0 at every energy: check the units of I0, the dwell time "
             "and where I0 was taken",

@@ -67,11 +67,21 @@ def map_stack(
     composition: Annotated[
         list[str] | None, typer.Option(help="Composition of a reference, e.g. V2O5=0; repeat for each.")
     ] = None,
+    energies: Annotated[
+        tuple[str, str] | None, typer.Option(help='Lowest and highest energy to use, e.g. "510 eV" "545 eV".')
+    ] = None,
     i0: Annotated[Path | None, typer.Option(help="I0 spectrum; else the brightest tenth of the pixels.")] = None,
     i0_units: Annotated[str | None, typer.Option(help="Units of the I0 spectrum: count or count/ms.")] = None,
     method: Annotated[str, typer.Option(help="lstsq, nnls or fcls.")] = "nnls",
     background: Annotated[str, typer.Option(help="none, constant or linear.")] = "constant",
+    noise: Annotated[
+        str | None, typer.Option(help="poisson: of counted photons; else from what the fit leaves.", show_default=False)
+    ] = None,
+    selection: Annotated[str | None, typer.Option(help="bic or f-test: as few references as a pixel needs.")] = None,
+    energy_shift: Annotated[str | None, typer.Option(help='Of the stack to its references: fit, or "200 meV".')] = None,
+    max_optical_density: Annotated[float | None, typer.Option(help="Leave out energies that are thicker.")] = None,
     min_amount: Annotated[float | None, typer.Option(help="Least amount that counts as sample.")] = None,
+    min_confidence: Annotated[float, typer.Option(help="Labels less sure than this are undecided.")] = 0.95,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps that are there.")] = False,
 ) -> None:
     """Map the chemical phases of a stack and write the maps (netCDF, PNG)."""
@@ -79,10 +89,23 @@ def map_stack(
     if i0 is not None and i0_units is None:
         raise OptionError("i0", str(i0), "say what its numbers are: add --i0-units count or --i0-units count/ms")
     stack = xstxm.open_stack(file)
-    if i0 is not None:
-        stack = xstxm.optical_density(stack, xstxm.read_i0(i0, units=i0_units))
+    if energies is not None:
+        stack = xstxm.sel_energy(stack, *energies)
+    if i0 is not None or noise is not None:
+        given = None if i0 is None else xstxm.read_i0(i0, units=i0_units)
+        stack = xstxm.optical_density(stack, given, noise=noise)  # type: ignore[arg-type]
     known = _read_references(references, _compositions(composition), reference_units) if references else None
-    phases = _compute(stack, known, method=method, background=background, min_amount=min_amount)
+    phases = _compute(
+        stack,
+        known,
+        method=method,
+        background=background,
+        selection=selection,
+        energy_shift=energy_shift,
+        max_optical_density=max_optical_density,
+        min_amount=min_amount,
+        min_confidence=min_confidence,
+    )
     _report(phases, output)
 
 
@@ -229,7 +252,9 @@ def _report(phases: xr.Dataset, output: Path) -> None:
         markup=False,
         soft_wrap=True,
     )
-    console.print(_table(xstxm.phase_summary(phases)), "errors are statistical, from the residual of the fit", sep="\n")
+    console.print(
+        _table(xstxm.phase_summary(phases)), "errors: noise, and the largest bias of amounts kept above zero", sep="\n"
+    )
     written = [write_maps(phases, output / "maps.nc"), *_pictures(phases, output)]
     console.print("wrote " + ", ".join(str(path) for path in written), markup=False, highlight=False, soft_wrap=True)
 
@@ -242,7 +267,8 @@ def _table(summary: xr.Dataset) -> Table:
         row = summary.sel(phase=name)
         cells = [str(name), f"{float(row['area_fraction']):.3f} ± {float(row['area_fraction_stderr']):.3f}"]
         if measured:
-            cells.append(f"{float(row['mean_composition']):.4f} ± {float(row['mean_composition_stderr']):.4f}")
+            error = np.hypot(row["mean_composition_stderr"], row["mean_composition_bias"])
+            cells.append(f"{float(row['mean_composition']):.4f} ± {float(error):.4f}")
         table.add_row(*cells)
     table.add_row("of these undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else []))
     return table

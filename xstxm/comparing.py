@@ -100,9 +100,10 @@ def compare(
     classes = list(dict.fromkeys([*names, *matched]))
     counted = [*classes, *(_UNLABELLED if unlabelled == "count" else ())]
     found = _statistics(_confusion(_classes(plain, names, counted), _classes(plain_other, matched, counted), counted))
-    found |= _differences(one, other, names, matched, confidence)
+    differences = _differences(one, other, names, matched, confidence)
     told = "; ".join(f"{theirs}: {mine}" for theirs, mine in zip(names_other, matched, strict=True))
-    return xr.Dataset(found).assign_attrs(matched=told, unlabelled=unlabelled, confidence=confidence)
+    both = xr.merge([xr.Dataset(found), xr.Dataset(differences)], join="left")  # the classes keep their order
+    return both.assign_attrs(matched=told, unlabelled=unlabelled, confidence=confidence)
 
 
 def _labelled(given: xr.Dataset | xr.DataArray, which: str) -> tuple[xr.DataArray, list[str]]:

@@ -253,11 +253,16 @@ def signal_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
 
 def as_float(array: xr.DataArray) -> xr.DataArray:
     """Return floats in native byte order, integers and half precision as float32. Lazy."""
+    dtype = float_dtype(array)
+    return array if array.dtype == dtype else array.astype(dtype)
+
+
+def float_dtype(array: xr.DataArray) -> np.dtype:
+    """Return the dtype of `as_float`."""
     if array.dtype.kind not in "fiu":
         raise SchemaError(f"{str(array.name)!r} is {array.dtype}, wanted numbers")
     wide = array.dtype.kind == "f" and array.dtype.itemsize >= 4
-    native = array.dtype.newbyteorder("=") if wide else np.dtype("float32")
-    return array if array.dtype == native else array.astype(native)
+    return array.dtype.newbyteorder("=") if wide else np.dtype("float32")
 
 
 def variance_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray | None:

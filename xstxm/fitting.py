@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels
-from xstxm._fit_maps import added_probabilities, fit_maps
+from xstxm._fit_maps import FitMaps, added_probabilities, fit_maps
 from xstxm._references_at import references_at
 from xstxm._saturation import without_saturated
 from xstxm._selection import significant
@@ -119,10 +120,10 @@ def fit(
         (pixel dims), `n_active` (pixel dims), `reference_spectra` (reference, energy) and
         `background_spectra` (term, energy) as used. With `energy_shift` or `broadening` both of these numbers and their
         standard errors, NaN where they were given. With `max_optical_density` also `n_energies` and `quality` (pixel
-        dims): `too_thick` where energies were left out, `poor_fit` where those left do not tell the references apart and the
-        pixel is NaN. Float maps have the dtype of the stack. Lazy, but for the
-        warning, which an array in memory gives at once, and for ``"fit"``, which reads the stack once before. ``"f-test"`` needs a pass over the image before that of the fit:
-        dask may hold the optical density of a lazy stack in memory between the two.
+        dims): `too_thick` where energies were left out, `poor_fit` where those left do not tell the references apart
+        and the pixel is NaN. Float maps have the dtype of the stack. Lazy, but for the warning, which an array in
+        memory gives at once, and for ``"fit"``, which reads the stack once before. ``"f-test"`` needs a pass over the
+        image before that of the fit: dask may hold the optical density of a lazy stack in memory between the two.
 
     Raises
     ------
@@ -174,13 +175,11 @@ def fit(
     spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)
     require_determined(spectra, terms, method)
-    more = {} if move is None else dict(move.data_vars)
+    more: dict[Hashable, xr.DataArray] = {} if move is None else dict(move.data_vars)
     if max_optical_density is not None:
         limit = require_number("max_optical_density", max_optical_density, "an optical density")
-        od, more["n_energies"], more["quality"] = without_saturated(od, spectra, terms, limit, quality_of(stack))
+        od, more["quality"] = without_saturated(od, spectra, terms, limit, quality_of(stack))
     variance = _variance(stack, od, noise, signal)
-    if max_optical_density is not None and variance is not None:
-        more["n_energies"] = annotate(od.where(variance > 0).count(ENERGY), "n_energies")
     choice = _choice(selection, max_references, spectra.sizes[REFERENCE], method)
     wanted = None
     if selection == "f-test":
@@ -189,7 +188,9 @@ def fit(
     maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"
-    result = _result(maps, od, spectra, terms, weighted=variance is not None).assign(more)
+    if max_optical_density is not None:
+        more["n_energies"] = annotate(maps.n_energies, "n_energies")
+    result = _result(maps, od, spectra, terms, more, weighted=variance is not None)
     if variance is not None and not is_lazy(result):
         _compare_noise(result["reduced_chi2"])
     return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
@@ -272,32 +273,38 @@ def _reference_spectra(
 
 
 def _result(
-    maps: tuple[xr.DataArray, ...], od: xr.DataArray, spectra: xr.DataArray, terms: xr.DataArray, *, weighted: bool
+    maps: FitMaps,
+    od: xr.DataArray,
+    spectra: xr.DataArray,
+    terms: xr.DataArray,
+    more: dict[Hashable, xr.DataArray],
+    *,
+    weighted: bool,
 ) -> xr.Dataset:
-    amount, stderr, background, residual_rms, r_factor, reduced_chi2, n_active, *cov = maps
     dims = pixel_dims(od)
     density = units.units_of(od, "the optical density")
     unit = units.derive(density, spectra.attrs["units"])
     result = xr.Dataset(
         {
-            "component_map": annotate(amount.transpose(REFERENCE, *dims), "component_map", units=unit),
-            "component_map_stderr": annotate(stderr.transpose(REFERENCE, *dims), "component_map_stderr", units=unit),
-            "background": annotate(background.transpose(TERM, *dims), "background", units=density),
-            "residual_rms": annotate(residual_rms, "residual_rms", units=density),
-            "r_factor": annotate(r_factor, "r_factor"),
-            "reduced_chi2": annotate(
-                reduced_chi2, "reduced_chi2", units="1" if weighted else units.derive(density, density, "*")
+            "component_map": annotate(maps.amount.transpose(REFERENCE, *dims), "component_map", units=unit),
+            "component_map_stderr": annotate(
+                maps.stderr.transpose(REFERENCE, *dims), "component_map_stderr", units=unit
             ),
-            "n_active": annotate(n_active, "n_active"),
+            "background": annotate(maps.background.transpose(TERM, *dims), "background", units=density),
+            "residual_rms": annotate(maps.rms, "residual_rms", units=density),
+            "r_factor": annotate(maps.r_factor, "r_factor"),
+            "reduced_chi2": annotate(
+                maps.reduced_chi2, "reduced_chi2", units="1" if weighted else units.derive(density, density, "*")
+            ),
+            "n_active": annotate(maps.n_active, "n_active"),
             "reference_spectra": spectra,
             "background_spectra": terms,
+            **more,
         }
     )
-    if cov:
-        matrix = (
-            cov[0]
-            .transpose(REFERENCE, OTHER_REFERENCE, *dims)
-            .assign_coords({OTHER_REFERENCE: (OTHER_REFERENCE, spectra[REFERENCE].data)})
+    if maps.covariance is not None:
+        matrix = maps.covariance.transpose(REFERENCE, OTHER_REFERENCE, *dims).assign_coords(
+            {OTHER_REFERENCE: (OTHER_REFERENCE, spectra[REFERENCE].data)}
         )
         squared = units.derive(unit, unit, "*")
         result["component_map_covariance"] = annotate(matrix, "component_map_covariance", units=squared)

@@ -105,6 +105,13 @@ def variance_of_counts(
         placed = given_variance(noise, counts).drop_attrs(deep=False)
         return placed.broadcast_like(counts).transpose(*counts.dims)
     check_choice("noise", noise, CountingNoise)
+    photons = photons_of_count(stack, counts, gain)
+    value = as_float(counts).drop_attrs(deep=False)
+    return (value.where(value >= 0) / photons).astype(value.dtype).transpose(*counts.dims)
+
+
+def photons_of_count(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray, gain: float) -> Any:
+    """Return how many photons one unit of the counts stands for, where they are counted one by one."""
     per_count = require_number("gain", gain, "photons for one count", above=0)
     measure = measure_of(counts)
     if measure not in ("counts", "rate"):
@@ -113,11 +120,7 @@ def variance_of_counts(
             "the intensity", found, "count", "Poisson noise is that of counts or rates, pass the variance as an array"
         )
     _warn_not_raw(stack, counts)
-    value = as_float(counts).drop_attrs(deep=False)
-    exposure: Any = per_count
-    if measure == "rate":
-        exposure = per_count * _exposure(stack, counts)
-    return (value.where(value >= 0) / exposure).astype(value.dtype).transpose(*counts.dims)
+    return per_count * _exposure(stack, counts) if measure == "rate" else per_count
 
 
 def _exposure(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> xr.DataArray:

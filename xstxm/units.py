@@ -67,6 +67,7 @@ def _parse(units: str) -> pint.Unit:
         ) from error
 
 
+@functools.lru_cache(256)
 def normalize(units: str) -> str:
     """Return the canonical ASCII spelling of a unit string.
 
@@ -106,6 +107,7 @@ def _symbol(name: str) -> str:
     return name
 
 
+@functools.lru_cache(256)
 def derive(left: str, right: str, op: str = "/") -> str:
     """Return the units of a product or a quotient.
 
@@ -130,6 +132,7 @@ def _counts(unit: pint.Unit) -> float:
     return float(unit._units.get("count", 0))  # type: ignore[arg-type]
 
 
+@functools.lru_cache(256)
 def factor(found: str, wanted: str, what: str = "value") -> float:
     """Return the number that converts values in one unit to another.
 

@@ -27,7 +27,7 @@ from xstxm._kernels.fit_plan import FCLS, LANES, LSTSQ, Maps, Plan, aligned
 from xstxm._kernels.lanes import test_support
 from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
 
-BLOCK_BYTES = 2 << 20
+BLOCK_BYTES = 1 << 18
 """Size of a block. Memory gives long runs of an image faster than it gives short ones, which would fit the second cache."""
 
 ALL_AT_ONCE, ONE_BY_ONE = 8, 100
@@ -229,7 +229,7 @@ def _add_squares(plan, block, square):
 
 @njit(**FAST)
 def _write_statistics(plan, known_noise, at, n, block, maps):
-    """Write sums and counts of a chunk, and fill the noise of its pixels."""
+    """Write statistics and counts of a chunk, and fill the noise of its pixels."""
     rss, weighted, square = block.sums[:CHUNK], block.sums[CHUNK : 2 * CHUNK], block.sums[2 * CHUNK : 3 * CHUNK]
     active, sigma = block.sums[3 * CHUNK : 4 * CHUNK], block.sums[4 * CHUNK :]
     chi2 = weighted if plan.weights.size > 0 else rss
@@ -241,18 +241,16 @@ def _write_statistics(plan, known_noise, at, n, block, maps):
             for p in range(CHUNK):
                 active[p] += one if x[p] > 0 else 0 * one
     freedom = one * (plan.n_energies - plan.n_terms + (1 if plan.method == FCLS else 0))
-    for p in range(CHUNK):
-        sigma[p] = np.sqrt(chi2[p] / (freedom - active[p]))
-    if known_noise:
-        sigma[:] = 1
+    rms, r_factor, reduced = maps.rms[at : at + n], maps.r_factor[at : at + n], maps.reduced_chi2[at : at + n]
+    n_energy, n_active = maps.n_energy[at : at + n], maps.n_active[at : at + n]
     for p in range(n):
-        maps.rss[at + p] = rss[p]
-        maps.square[at + p] = square[p]
-        maps.n_energy[at + p] = plan.n_energies
-        maps.n_active[at + p] = active[p] if np.isfinite(rss[p]) else UNDONE
-    if plan.weights.size > 0:
-        for p in range(n):
-            maps.chi2[at + p] = chi2[p]
+        rms[p] = np.sqrt(rss[p] / (one * plan.n_energies))
+        r_factor[p] = rss[p] / square[p]
+        reduced[p] = chi2[p] / (freedom - active[p])
+        n_energy[p] = plan.n_energies
+    for p in range(n):
+        n_active[p] = active[p] if np.isfinite(rss[p]) else UNDONE
+        sigma[p] = one if known_noise else np.sqrt(reduced[p])
 
 
 @njit(**FAST)

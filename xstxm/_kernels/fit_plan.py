@@ -65,12 +65,12 @@ class Maps(NamedTuple):
     amount: np.ndarray
     stderr: np.ndarray
     background: np.ndarray
-    rss: np.ndarray
-    """Sum of squares of the residual."""
-    chi2: np.ndarray
-    """The same, each square times the weight of its energy; `rss` itself without weights."""
-    square: np.ndarray
-    """Sum of squares of the data, over the energies in use."""
+    rms: np.ndarray
+    """Root of the mean square of the residual, over the energies in use."""
+    r_factor: np.ndarray
+    """Sum of squares of the residual over that of the data."""
+    reduced_chi2: np.ndarray
+    """Sum of squares of the residual, times the weights where there are any, over the degrees of freedom."""
     n_energy: np.ndarray
     """Energies in use."""
     n_active: np.ndarray

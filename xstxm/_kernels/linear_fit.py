@@ -18,6 +18,7 @@ import numpy as np
 from xstxm._kernels.block_fit import fit_range, make_scratch
 from xstxm._kernels.fit_plan import Maps, Plan, make_plan
 from xstxm._kernels.partial_fit import fit_spectra
+from xstxm._kernels.rows import flat
 
 RANGE = 1 << 14
 """Pixels of one task of a thread."""
@@ -54,7 +55,7 @@ def fit_pixels(
         (energy), positive and finite: minimises sum w (od - fit)^2. All alike by default.
     known_noise
         The weights are one over the variances of the data, so that the standard errors follow from them alone.
-        By default they are scaled by the residual of each pixel: chi2 over the degrees of freedom.
+        By default they are scaled by the residual of each pixel, `Maps.reduced_chi2`.
     with_covariance
         Return the covariance of the amounts too.
     threads
@@ -88,25 +89,11 @@ def _fit_tasks(tasks: Iterator[int], od: np.ndarray, plan: Plan, known_noise: bo
             _fit_singly(spectra, some + start, plan, known_noise, maps)
 
 
-def flat(tile: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, int]:
-    """Return a flat read-only view and the distance of energies in it, so that one compiled signature serves all."""
-    if (
-        tile.dtype != dtype
-        or tile.strides[1] != dtype.itemsize
-        or tile.strides[0] % dtype.itemsize
-        or tile.strides[0] < 0
-    ):
-        tile = np.ascontiguousarray(tile, dtype=dtype)
-    row = tile.strides[0] // dtype.itemsize
-    size = (tile.shape[0] - 1) * row + tile.shape[1]
-    return np.lib.stride_tricks.as_strided(tile, (size,), (dtype.itemsize,), writeable=False), row
-
-
 def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, known_noise: bool, maps: Maps) -> None:
     """Fit spectra (pixel, energy) one by one and put the results into the maps."""
     count, n = pixels.size, plan.scale.size
     amount, error, background = np.empty((count, n)), np.empty((count, n)), np.empty((count, plan.n_terms))
-    sums, counts, full = np.empty((count, 3)), np.empty((count, 2), np.int64), np.empty((count, n, n))
+    statistics, counts, full = np.empty((count, 3)), np.empty((count, 2), np.int64), np.empty((count, n, n))
     root = np.sqrt(plan.weights.astype(np.float64)) if plan.weights.size else np.ones(plan.n_energies)
     fit_spectra(
         plan.method,
@@ -118,16 +105,14 @@ def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, known_noise
         amount,
         error,
         background,
-        sums,
+        statistics,
         counts,
         full,
     )
     maps.amount[:, pixels] = amount.T
     maps.stderr[:, pixels] = error.T
     maps.background[:, pixels] = background.T
-    maps.rss[pixels], maps.square[pixels] = sums[:, 0], sums[:, 2]
-    if plan.weights.size:
-        maps.chi2[pixels] = sums[:, 1]
+    maps.rms[pixels], maps.r_factor[pixels], maps.reduced_chi2[pixels] = statistics.T
     maps.n_energy[pixels], maps.n_active[pixels] = counts.T
     if maps.covariance.size:
         maps.covariance[:, :, pixels] = full.transpose(1, 2, 0)
@@ -135,14 +120,13 @@ def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, known_noise
 
 def _empty_maps(plan: Plan, n_pixels: int, dtype: np.dtype, with_covariance: bool) -> Maps:
     n = plan.scale.size
-    rss = np.empty(n_pixels, dtype)
     return Maps(
         amount=np.empty((n, n_pixels), dtype),
         stderr=np.empty((n, n_pixels), dtype),
         background=np.empty((plan.n_terms, n_pixels), dtype),
-        rss=rss,
-        chi2=np.empty(n_pixels, dtype) if plan.weights.size else rss,
-        square=np.empty(n_pixels, dtype),
+        rms=np.empty(n_pixels, dtype),
+        r_factor=np.empty(n_pixels, dtype),
+        reduced_chi2=np.empty(n_pixels, dtype),
         n_energy=np.empty(n_pixels, np.int32),
         n_active=np.empty(n_pixels, np.int16),
         covariance=np.empty((n, n, n_pixels) if with_covariance else (0, 0, 0), dtype),

@@ -131,18 +131,21 @@ def _sum_squares(spectrum, root, partial, c, sums):
 
 
 @njit(**JIT)
-def fit_spectra(method, n_terms, design, root, known_noise, spectra, amount, error, background, sums, counts, full):
+def fit_spectra(
+    method, n_terms, design, root, known_noise, spectra, amount, error, background, statistics, counts, full
+):
     """Fit spectra (p, e) one by one; pixels that cannot be fitted give NaN and 0 references in use.
 
     `root` (e) holds the roots of the weights, by which the design is multiplied already. Fills amount, error (p, r),
-    background (p, t), sums (p, 3: squares of the residual, the same weighted, squares of the data), counts (p, 2: energies and references in use) and full (p, r, r), the covariance with no bound active.
+    background (p, t), statistics (p, 3: `Maps.rms`, `r_factor`, `reduced_chi2`), counts (p, 2: energies and references in
+    use) and full (p, r, r), the covariance with no bound active.
     """
     n_unknowns, n_energies = design.shape
     n_references = n_unknowns - n_terms
     work = workspace(n_references)
     partial = _partial(n_unknowns, n_energies, n_references)
     cov = np.empty((n_references, n_references))
-    c = np.empty(n_unknowns)
+    c, sums = np.empty(n_unknowns), np.empty(3)
     for p in range(spectra.shape[0]):
         same = True
         in_use = 0
@@ -160,7 +163,7 @@ def fit_spectra(method, n_terms, design, root, known_noise, spectra, amount, err
             amount[p, :] = np.nan
             error[p, :] = np.nan
             background[p, :] = np.nan
-            sums[p, :] = np.nan
+            statistics[p, :] = np.nan
             full[p, :, :] = np.nan
             continue
         for u in range(n_unknowns):
@@ -174,7 +177,7 @@ def fit_spectra(method, n_terms, design, root, known_noise, spectra, amount, err
             c[n_terms + j] = 0.0
             for r in range(n_references):
                 c[n_terms + j] += partial.columns[r, j] * x[r]
-        _sum_squares(spectra[p], root, partial, c, sums[p])
+        _sum_squares(spectra[p], root, partial, c, sums)
         active = 0
         for r in range(n_references):
             active += (support >> r) & 1
@@ -184,7 +187,9 @@ def fit_spectra(method, n_terms, design, root, known_noise, spectra, amount, err
             background[p, t] = c[t]
         counts[p, 1] = active
         freedom = in_use - n_terms - active + (1 if method == FCLS else 0)
-        variance = 1.0 if known_noise else sums[p, 1] / freedom
+        statistics[p, 0], statistics[p, 1] = np.sqrt(sums[0] / in_use), sums[0] / sums[2]
+        statistics[p, 2] = sums[1] / freedom
+        variance = 1.0 if known_noise else statistics[p, 2]
         covariance(method, partial.columns, support, work, cov)
         for r in range(n_references):
             error[p, r] = np.sqrt(cov[r, r] * variance) / partial.scale[r]

@@ -17,7 +17,6 @@ from xstxm._kernels.small_nnls import INNER, JIT, covariance
 from xstxm._kernels.subsets import choose, find_best
 from xstxm._kernels.weighted_loops import sum_chunk, weigh, weighted_square
 from xstxm._kernels.weighted_problems import (
-    PART,
     copy_triangle,
     factorise_sums,
     guess,
@@ -39,16 +38,16 @@ class Choice(NamedTuple):
 
 
 @njit(**INNER)
-def _choose(method, n_terms, choice, wanted, weights, values, number, first, room):
-    """Set the supports of a part of a chunk to the best subsets, and solve them."""
+def _choose(method, n_terms, choice, wanted, weights, values, number, room):
+    """Set the supports of a chunk to the best subsets, and solve them."""
     reduced, small, total = room.reduced, room.small, room.reduced.total
-    weighted_square(weights, values, first, total)
+    weighted_square(weights, values, total)
     for t in range(n_terms):
-        for p in range(PART):
+        for p in range(CHUNK):
             total[p] -= reduced.target[t, p] * reduced.leading[t, p]
     find_best(method, choice.subsets, small, room.found)
     choose(total, number, wanted, choice.known, small, room.found)
-    solve_supports(small, method == FCLS, PART)
+    solve_supports(small, method == FCLS, CHUNK)
     small.wrong[:] = 0
 
 
@@ -59,42 +58,42 @@ def _complete(method, triangle, lost, reduced, small):
     for r in range(n_unknowns - n_terms):
         x, mask = small.amount[r], small.mask[r]
         if method != LSTSQ:
-            for p in range(PART):
+            for p in range(CHUNK):
                 mask[p] = mask[p] if x[p] > 0 else 0.0
                 x[p] = x[p] if mask[p] > 0 else 0.0
-        for p in range(PART):
+        for p in range(CHUNK):
             x[p] += lost[p]
     for t in range(n_terms - 1, -1, -1):
         total, z = reduced.background[t], reduced.leading[t]
-        for p in range(PART):
+        for p in range(CHUNK):
             total[p] = z[p]
         for v in range(t + 1, n_unknowns):
             f, x = reduced.triangle[t, v], small.amount[v - n_terms] if v >= n_terms else reduced.background[v]
-            for p in range(PART):
+            for p in range(CHUNK):
                 total[p] -= f[p] * x[p]
         f = 1 / triangle[t, t]
-        for p in range(PART):
+        for p in range(CHUNK):
             total[p] *= f
 
 
 @njit(**FAST)
-def _express(triangle, first, reduced, small, block):
+def _express(triangle, reduced, small, block):
     """Fill the fit in terms of the orthonormal spectra."""
     n_unknowns, n_terms, total = triangle.shape[0], reduced.background.shape[0], reduced.total
     for u in range(n_unknowns):
         total[:] = 0.0
         for v in range(u, n_unknowns):
             f, x = triangle[u, v], small.amount[v - n_terms] if v >= n_terms else reduced.background[v]
-            for p in range(PART):
+            for p in range(CHUNK):
                 total[p] += f * x[p]
-        fitted = block.fitted[u * CHUNK + first : u * CHUNK + first + PART]
-        for p in range(PART):
+        fitted = block.fitted[u * CHUNK : (u + 1) * CHUNK]
+        for p in range(CHUNK):
             fitted[p] = total[p]
 
 
 @njit(**FAST)
 def _write_amounts(scale, at, m, lost, reduced, small, maps):
-    """Write what is known of the first m pixels of a part without their residual."""
+    """Write what is known of the first m pixels of a chunk without their residual."""
     active = reduced.total
     active[:] = 0.0
     for r in range(scale.size):
@@ -104,7 +103,7 @@ def _write_amounts(scale, at, m, lost, reduced, small, maps):
             amount[p] = x[p] * factor
         for p in range(m):
             stderr[p] = np.sqrt(stderr.dtype.type(mask[p] * variance[p] * factor * factor)) + lost[p]
-        for p in range(PART):
+        for p in range(CHUNK):
             active[p] += mask[p]
     for t in range(reduced.background.shape[0]):
         source, out = reduced.background[t], maps.background[t, at : at + m]
@@ -116,16 +115,16 @@ def _write_amounts(scale, at, m, lost, reduced, small, maps):
 
 
 @njit(**FAST)
-def _write_sums(at, m, block, maps):
-    """Write the sums over energies of the first m pixels of a chunk."""
+def _write_statistics(n_others, at, m, block, maps):
+    """Write the statistics of the first m pixels of a chunk; `n_others` numbers are free beside the references in use."""
     rss, chi2, square = block.sums[:CHUNK], block.sums[CHUNK : 2 * CHUNK], block.sums[2 * CHUNK : 3 * CHUNK]
     number, lost = block.sums[3 * CHUNK :], block.lost
-    n_energy = maps.n_energy[at : at + m]
-    for sums, map_ in ((rss, maps.rss), (chi2, maps.chi2), (square, maps.square)):
-        out = map_[at : at + m]
-        for p in range(m):
-            out[p] = sums[p] + lost[p]
+    rms, r_factor, reduced = maps.rms[at : at + m], maps.r_factor[at : at + m], maps.reduced_chi2[at : at + m]
+    n_energy, n_active = maps.n_energy[at : at + m], maps.n_active[at : at + m]
     for p in range(m):
+        rms[p] = np.sqrt(rss[p] / number[p]) + lost[p]
+        r_factor[p] = rss[p] / square[p] + lost[p]
+        reduced[p] = chi2[p] / (number[p] - number.dtype.type(n_active[p] + n_others)) + lost[p]
         n_energy[p] = np.int32(number[p])
 
 
@@ -140,16 +139,16 @@ def _invert(n_terms, triangle, reduced):
             row[:] = 0.0
             for k in range(r + 1, s + 1):
                 f, below = reduced.triangle[n_terms + r, n_terms + k], reduced.inverse[k, s]
-                for p in range(PART):
+                for p in range(CHUNK):
                     row[p] -= f[p] * below[p]
             f = 1 / triangle[n_terms + r, n_terms + r]
-            for p in range(PART):
+            for p in range(CHUNK):
                 row[p] *= f
 
 
 @njit(**FAST)
 def _write_covariance(fixed_sum, design, at, m, lost, reduced, small, maps):
-    """Write the covariance with no bound active of the first m pixels of a part, V D^-1 V' with V the inverse triangle.
+    """Write the covariance with no bound active of the first m pixels of a chunk, V D^-1 V' with V the inverse triangle.
 
     With C that matrix and q its product with ones, a fixed sum takes q q' / sum(q) off.
     """
@@ -164,10 +163,10 @@ def _write_covariance(fixed_sum, design, at, m, lost, reduced, small, maps):
             for k in range(r, n):
                 f, g = reduced.inverse[r, k], reduced.inverse[s, k]
                 inverse = reduced.factor[n_terms + k, n_terms + k]
-                for p in range(PART):
+                for p in range(CHUNK):
                     out[p] += f[p] * g[p] * inverse[p]
             twice = 1.0 if r == s else 2.0
-            for p in range(PART):
+            for p in range(CHUNK):
                 total[p] += twice * out[p]
                 small.slope[r, p] += out[p]
                 if r != s:
@@ -195,16 +194,16 @@ def _write_covariance_singly(method, design, at, m, lost, room, maps):
 
 
 @njit(**INNER)
-def _fit_part(method, design, choice, wanted, weights, values, at, first, m, block, room, maps):
-    """Fit m pixels of a chunk, from `first` on, whose results start at `at`."""
+def _fit_chunk(method, design, choice, wanted, weights, values, at, m, block, room, maps):
+    """Fit the first m pixels of a chunk, whose results start at `at`."""
     reduced, small, n_terms = room.reduced, room.small, design.n_terms
-    lost = block.lost[first : first + PART]
-    factorise_sums(len(design.triangle) - (1 if method == FCLS else 0), block, first, reduced)
+    lost = block.lost
+    factorise_sums(len(design.triangle) - (1 if method == FCLS else 0), block, reduced)
     reduce(design.triangle, reduced)
     pose(n_terms, reduced, small)
     if choice.subsets.size > 0:
-        number = block.sums[3 * CHUNK + first :]
-        _choose(method, n_terms, choice, wanted[at : at + m], weights, values, number, first, room)
+        number = block.sums[3 * CHUNK :]
+        _choose(method, n_terms, choice, wanted[at : at + m], weights, values, number, room)
         for k in range(choice.most + 1):
             for p in range(m):
                 maps.best[k, at + p] = reduced.total[p] - room.found.gain[k, p]
@@ -217,7 +216,7 @@ def _fit_part(method, design, choice, wanted, weights, values, at, first, m, blo
         if (small.wrong[p] > 0 or not design.certain) and lost[p] == 0:
             solve_singly(method, n_terms, p, reduced, small, room.single)
     _complete(method, design.triangle, lost, reduced, small)
-    _express(design.triangle, first, reduced, small, block)
+    _express(design.triangle, reduced, small, block)
     _write_amounts(design.scale, at, m, lost, reduced, small, maps)
     if maps.covariance.size > 0:
         if design.certain:
@@ -238,8 +237,6 @@ def fit_range(method, design, choice, wanted, values, value_row, variance, varia
             n, at = min(CHUNK, in_block - c), start + first + c
             weight, value = block.weights[c // CHUNK], block.values[c // CHUNK]
             sum_chunk(design, weight, value, block)
-            for part in range(0, n, PART):
-                m = min(PART, n - part)
-                _fit_part(method, design, choice, wanted, weight, value, at + part, part, m, block, room, maps)
+            _fit_chunk(method, design, choice, wanted, weight, value, at, n, block, room, maps)
             weigh_each_residual(value, design.basis, block.fitted, weight, block.sums)
-            _write_sums(at, n, block, maps)
+            _write_statistics(design.n_terms - (1 if method == FCLS else 0), at, n, block, maps)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstxm._kernels.fit_plan import METHODS
-from xstxm._kernels.linear_fit import flat
+from xstxm._kernels.rows import flat
 from xstxm._kernels.subsets import subsets_up_to
 from xstxm._kernels.weighted_block import Choice, fit_range
 from xstxm._kernels.weighted_loops import make_block, make_design
@@ -30,11 +30,10 @@ class WeightedMaps(NamedTuple):
     stderr: np.ndarray
     """From the variances, of the references in use; those at their bound have 0."""
     background: np.ndarray
-    chi2: np.ndarray
-    """Sum of squares of the residual over the variance."""
-    rss: np.ndarray
-    """Plain sum of squares of the residual, and of the data, over the energies in use."""
-    square: np.ndarray
+    rms: np.ndarray
+    r_factor: np.ndarray
+    reduced_chi2: np.ndarray
+    """As in `fit_plan.Maps`, the weights being one over the variance."""
     n_energy: np.ndarray
     n_active: np.ndarray
     covariance: np.ndarray
@@ -88,7 +87,7 @@ def fit_weighted(
         for start in tasks:
             part = slice(start, start + RANGE)
             data = (*flat(values[:, part], dtype), *flat(variance[:, part], dtype))
-            fit_range(METHODS[method], design, choice, sizes, *data, maps.rss[part].size, start, block, maps)
+            fit_range(METHODS[method], design, choice, sizes, *data, maps.rms[part].size, start, block, maps)
 
     if threads == 1:
         work()
@@ -104,9 +103,9 @@ def _empty_maps(n: int, n_terms: int, n_pixels: int, most: int, dtype: np.dtype,
         amount=np.empty((n, n_pixels), dtype),
         stderr=np.empty((n, n_pixels), dtype),
         background=np.empty((n_terms, n_pixels), dtype),
-        chi2=np.empty(n_pixels, dtype),
-        rss=np.empty(n_pixels, dtype),
-        square=np.empty(n_pixels, dtype),
+        rms=np.empty(n_pixels, dtype),
+        r_factor=np.empty(n_pixels, dtype),
+        reduced_chi2=np.empty(n_pixels, dtype),
         n_energy=np.empty(n_pixels, np.int32),
         n_active=np.empty(n_pixels, np.int16),
         covariance=np.empty((n, n, n_pixels) if with_covariance else (0, 0, 0), dtype),

@@ -100,6 +100,7 @@ def weigh(values, value_row, variance, variance_row, first, n, n_energies, block
     The energies of the flat arrays lie a row apart.
     """
     one, none = block.weights.dtype.type(1), block.weights.dtype.type(0)
+    block.values[:, n_energies * CHUNK :] = 0  # what pads them is not zero after a fit that is NaN
     for e in range(n_energies):
         for c in range(0, n, CHUNK):
             m = min(CHUNK, n - c)
@@ -140,11 +141,11 @@ def sum_chunk(design, weights, values, block):
 
 
 @njit(**FAST)
-def weighted_square(weights, values, first, total):
-    """Fill the weighted sum of squares of as many pixels of a chunk as `total` has, in float64."""
+def weighted_square(weights, values, total):
+    """Fill the weighted sum of squares of the pixels of a chunk, in float64."""
     total[:] = 0.0
-    for at in range(first, values.size, CHUNK):
-        value, weight = values[at : at + total.size], weights[at : at + total.size]
-        for p in range(total.size):
+    for at in range(0, values.size, CHUNK):
+        value, weight = values[at : at + CHUNK], weights[at : at + CHUNK]
+        for p in range(CHUNK):
             y = np.float64(value[p])
             total[p] += np.float64(weight[p]) * y * y

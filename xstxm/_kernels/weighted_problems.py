@@ -20,12 +20,9 @@ from xstxm._kernels.chunk_loops import CHUNK, FAST
 from xstxm._kernels.small_nnls import INNER, JIT, Work, constrained, covariance, workspace
 from xstxm._kernels.subsets import Search, search
 
-PART = 128
-"""Pixels whose small problems are solved together."""
-
 
 class Reduced(NamedTuple):
-    """The small problems of a part of a chunk, float64, pixels last; references are over `Design.scale`."""
+    """The small problems of a chunk, float64, pixels last; references are over `Design.scale`."""
 
     factor: np.ndarray
     """(u, v) of Q'WQ, as in `batched_nnls`: the diagonal holds one over D."""
@@ -66,45 +63,45 @@ def make_room(n_terms, n, most):
     """Return room for n references."""
     n_unknowns = n_terms + n
     reduced = Reduced(
-        np.zeros((n_unknowns, n_unknowns, PART)),
-        np.zeros((n_unknowns, PART)),
-        np.zeros((n_unknowns, PART)),
-        np.zeros((n_unknowns, n_unknowns, PART)),
-        np.zeros((n_unknowns, n_unknowns, PART)),
-        np.zeros((n_terms, PART)),
-        np.zeros(PART),
-        np.zeros((n, n, PART)),
+        np.zeros((n_unknowns, n_unknowns, CHUNK)),
+        np.zeros((n_unknowns, CHUNK)),
+        np.zeros((n_unknowns, CHUNK)),
+        np.zeros((n_unknowns, n_unknowns, CHUNK)),
+        np.zeros((n_unknowns, n_unknowns, CHUNK)),
+        np.zeros((n_terms, CHUNK)),
+        np.zeros(CHUNK),
+        np.zeros((n, n, CHUNK)),
     )
     single = Single(np.zeros((n, n)), np.zeros(n), np.zeros((n, n)), workspace(n))
-    return Room(reduced, problems(n, PART), problems(n, GATHERED), search(most, PART), single)
+    return Room(reduced, problems(n, CHUNK), problems(n, GATHERED), search(most, CHUNK), single)
 
 
 @njit(**FAST)
-def factorise_sums(n_free, block, first, out):
+def factorise_sums(n_free, block, out):
     """Fill the factor of Q'WQ and the targets, and mark the pixels whose energies do not determine the unknowns."""
     n = out.target.shape[0]
-    lost, number, doubt = block.lost[first : first + PART], block.sums[3 * CHUNK + first :], out.total
-    at = first
+    lost, number, doubt = block.lost, block.sums[3 * CHUNK :], out.total
+    at = 0
     for u in range(n):
         for v in range(u, n):
-            gram, element = block.gram[at : at + PART], out.factor[v, u]
-            for p in range(PART):
+            gram, element = block.gram[at : at + CHUNK], out.factor[v, u]
+            for p in range(CHUNK):
                 element[p] = gram[p]
             at += CHUNK
     doubt[:] = 0.0
-    factorise(out.factor, float(np.finfo(lost.dtype).eps), out.target[0], doubt, PART)
-    for p in range(PART):
+    factorise(out.factor, float(np.finfo(lost.dtype).eps), out.target[0], doubt, CHUNK)
+    for p in range(CHUNK):
         lost[p] = np.nan if doubt[p] > 0 or number[p] <= n_free else 0.0
     for u in range(n):
         target, leading, inverse = out.target[u], out.leading[u], out.factor[u, u]
-        projected = block.projected[u * CHUNK + first : u * CHUNK + first + PART]
-        for p in range(PART):
+        projected = block.projected[u * CHUNK : (u + 1) * CHUNK]
+        for p in range(CHUNK):
             target[p] = projected[p]
         for k in range(u):
             f, before = out.factor[u, k], out.target[k]
-            for p in range(PART):
+            for p in range(CHUNK):
                 target[p] -= f[p] * before[p]
-        for p in range(PART):
+        for p in range(CHUNK):
             leading[p] = target[p] * inverse[p]
 
 
@@ -114,16 +111,16 @@ def reduce(triangle, out):
     n = triangle.shape[0]
     for u in range(n):
         inverse, diagonal = out.factor[u, u], out.total
-        for p in range(PART):
+        for p in range(CHUNK):
             diagonal[p] = 1 / inverse[p]
         for v in range(u, n):
             row, weighted = out.triangle[u, v], out.weighted[u, v]
             row[:] = triangle[u, v]
             for k in range(u + 1, v + 1):
                 f, g = triangle[k, v], out.factor[k, u]
-                for p in range(PART):
+                for p in range(CHUNK):
                     row[p] += f * g[p]
-            for p in range(PART):
+            for p in range(CHUNK):
                 weighted[p] = row[p] * diagonal[p]
 
 
@@ -135,14 +132,14 @@ def pose(n_terms, reduced, small):
         right[:] = 0.0
         for j in range(r + 1):
             f, z = reduced.triangle[n_terms + j, n_terms + r], reduced.target[n_terms + j]
-            for p in range(PART):
+            for p in range(CHUNK):
                 right[p] += f[p] * z[p]
         for s in range(r + 1):
             full = small.matrix[r, s]
             full[:] = 0.0
             for j in range(s + 1):
                 f, g = reduced.weighted[n_terms + j, n_terms + r], reduced.triangle[n_terms + j, n_terms + s]
-                for p in range(PART):
+                for p in range(CHUNK):
                     full[p] += f[p] * g[p]
 
 
@@ -152,14 +149,14 @@ def guess(n_terms, triangle, reduced, small):
     n = small.mask.shape[0]
     for r in range(n - 1, -1, -1):
         x, mask, z = small.amount[r], small.mask[r], reduced.leading[n_terms + r]
-        for p in range(PART):
+        for p in range(CHUNK):
             x[p] = z[p]
         for s in range(r + 1, n):
             f, other = reduced.triangle[n_terms + r, n_terms + s], small.amount[s]
-            for p in range(PART):
+            for p in range(CHUNK):
                 x[p] -= f[p] * other[p]
         f = 1 / triangle[n_terms + r, n_terms + r]
-        for p in range(PART):
+        for p in range(CHUNK):
             x[p] *= f
             mask[p] = 1.0 if x[p] > 0 else 0.0
 

@@ -55,22 +55,22 @@ def confusion(
     hv = holoviews()
     result = units.dequantify(result)
     table = require_variable(result, "confusion", "call xstxm.compare(one, other) first")
-    names = [str(name) for name in np.asarray(table["phase"])]
+    names, names_other = ([str(name) for name in np.asarray(table[dim])] for dim in ("phase", "other_phase"))
     number = np.asarray(table.transpose("phase", "other_phase"))
     share = number / np.maximum(number.sum(1, keepdims=True), 1)
     last = len(names) - 1
-    places = [(j, k) for j in range(last + 1) for k in range(last + 1)]
+    places = np.ndindex(number.shape)
     overlay = numbered_squares(
         [(k, last - j, str(number[j, k]), float(share[j, k]), int(number[j, k])) for j, k in places],
         [hv.Dimension("share", label="Share of the row"), hv.Dimension("pixels", label="Pixels")],
         top=1.0,
         cmap=cmap,
         size=size,
-        xticks=list(enumerate(names)),
+        xticks=list(enumerate(names_other)),
         yticks=list(enumerate(reversed(names))),
         xlabel="Other map",
         ylabel="One map",
-        title=f"agreement {float(result['agreement']):.3g}, kappa {float(result['kappa']):.3g}"
+        title=f"agreement {float(result['agreement']):.4g}, kappa {float(result['kappa']):.4g}"
         if title is None
         else title,
     )

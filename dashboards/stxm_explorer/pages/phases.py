@@ -76,7 +76,8 @@ def _table(summary: xr.Dataset) -> pn.viewable.Viewable:
         row = summary.sel(phase=name)
         cells = [str(name), f"{float(row['area_fraction']):.3f} ± {float(row['area_fraction_stderr']):.3f}"]
         if measured:
-            cells.append(f"{float(row['mean_composition']):.4f} ± {float(row['mean_composition_stderr']):.4f}")
+            error = np.hypot(row["mean_composition_stderr"], row["mean_composition_bias"])
+            cells.append(f"{float(row['mean_composition']):.4f} ± {float(error):.4f}")
         rows.append(cells)
     rows.append(["of these undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else [])])
     lines = [head, ["---"] * len(head), *rows]
