@@ -1,7 +1,7 @@
 """X-ray spectromicroscopy stacks to quantitative phase and composition maps."""
 
 from xstxm import accessor, conventions, errors, mechanics, plot, provenance, regions, roi, tables, testing, units
-from xstxm.absorption import estimate_i0, optical_density
+from xstxm.absorption import optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
 from xstxm.clustering import cluster
@@ -19,6 +19,7 @@ from xstxm.evaluation import evaluate_energies
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
 from xstxm.frames import flag_frames
+from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 from xstxm.io.scan_list import write_scan_list

@@ -12,21 +12,11 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import equal_within
 from xstxm._kernels.optimal_design import Rules
-from xstxm.absorption import optical_density
-from xstxm.conventions import ENERGY, require_variable
+from xstxm.conventions import ENERGY
 from xstxm.dose import energy_axis
 from xstxm.energy import Window, given_energies, window_at
 from xstxm.errors import EnergyRangeError, OptionError
 from xstxm.units import EnergyLike
-
-
-def with_density(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray | xr.Dataset:
-    """Return a stack that holds optical density, made from counts where it is missing. Lazy."""
-    stack = units.dequantify(stack)
-    if isinstance(stack, xr.Dataset) and signal == "optical_density" and signal not in stack:
-        require_variable(stack, "intensity", "give optical density, or the counts to make it from as 'intensity'")
-        return optical_density(stack)
-    return stack
 
 
 def candidate_axis(

@@ -951,6 +951,8 @@ SCHEMAS: Mapping[str, tuple[str, ...]] = {
         "r_factor",
         "reduced_chi2",
         "n_active",
+        "n_energies",
+        "quality",
         "reference_spectra",
         "background_spectra",
     ),

@@ -34,6 +34,7 @@ from xstxm import (
     features,
     fitting,
     frames,
+    incident,
     interfaces,
     mechanics,
     phases,
@@ -378,7 +379,7 @@ class StxmAccessor:
         signal: str = "intensity",
     ) -> xr.Dataset:
         """Estimate the incident intensity from empty pixels, see `xstxm.estimate_i0`."""
-        return absorption.estimate_i0(self._obj, region, fraction=fraction, signal=signal)
+        return incident.estimate_i0(self._obj, region, fraction=fraction, signal=signal)
 
     def optical_density(
         self,

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._components import density_to_unmix
-from xstxm._design_options import Time, candidate_axis, places_of, rules_of, with_density
+from xstxm._design_options import Time, candidate_axis, places_of, rules_of
 from xstxm._kernels.optimal_design import (
     Problem,
     Rules,
@@ -24,6 +24,7 @@ from xstxm._kernels.optimal_design import (
 )
 from xstxm._undescribed import Cases, given_deviations, left_by_fit
 from xstxm._unknowns import Background, Method
+from xstxm.absorption import with_density
 from xstxm.conventions import ENERGY, REFERENCE, annotate, variance_of
 from xstxm.dose import (
     Amounts,

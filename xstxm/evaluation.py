@@ -10,8 +10,9 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import equal_within
-from xstxm._design_options import places_of, with_density
+from xstxm._design_options import places_of
 from xstxm._unknowns import Background, Method
+from xstxm.absorption import with_density
 from xstxm.conventions import ENERGY, annotate, require_energy, require_variable
 from xstxm.energy import given_energies
 from xstxm.phases import phase_map

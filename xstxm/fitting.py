@@ -23,6 +23,7 @@ from xstxm.conventions import (
     annotate,
     density_of,
     pixel_dims,
+    quality_bits,
     quality_of,
     require_energy,
     require_variable,
@@ -51,6 +52,8 @@ MAX_SUBSETS = 5000
 """Subsets of references that are tried in every pixel."""
 DISAGREES = 2.0
 """Median reduced chi-square, or one over it, from which a variance is not that of the data."""
+DESCRIBED = 0.5
+"""R-factor below which the references describe more of a pixel than the noise does."""
 
 
 @recorded
@@ -118,12 +121,12 @@ def fit(
     Dataset
         `component_map`, `component_map_stderr` (reference, pixel dims) in units of the optical density over
         those of the references, `background` (term, pixel dims), `residual_rms`, `r_factor`, `reduced_chi2`
-        (pixel dims), `n_active` (pixel dims), `reference_spectra` (reference, energy) and
-        `background_spectra` (term, energy) as used. With `energy_shift` or `broadening` both of these numbers and their
-        standard errors, NaN where they were given. With `max_optical_density` also `n_energies` and `quality` (pixel
-        dims): `too_thick` where energies were left out, `poor_fit` where those left do not tell the references apart
-        and the pixel is NaN. Float maps have the dtype of the stack. Lazy, but for the warning, which an array in
-        memory gives at once, and for ``"fit"``, which reads the stack once before. ``"f-test"`` needs a pass over the
+        (pixel dims), `n_active`, `n_energies` (pixel dims), `reference_spectra` (reference, energy) and
+        `background_spectra` (term, energy) as used, and `quality` (pixel dims): that of the stack, and `not_measured`
+        where a pixel cannot be fitted. With `max_optical_density` also `too_thick` where energies were left out,
+        `poor_fit` where those left do not tell the references apart and the pixel is NaN. With `energy_shift` or
+        `broadening` both of these numbers and their standard errors, NaN where they were given. Float maps have the
+        dtype of the stack. Lazy, but for the warning, which an array in memory gives at once, and for ``"fit"``, which reads the stack once before. ``"f-test"`` needs a pass over the
         image before that of the fit: dask may hold the optical density of a lazy stack in memory between the two.
 
     Raises
@@ -148,7 +151,7 @@ def fit(
     Warns
     -----
     NoiseWarning
-        The median `reduced_chi2` says that the variance is not that of the data.
+        The median `reduced_chi2` of the pixels that the references describe says that the variance is not that of the data.
     ConvergenceWarning
         An energy shift or broadening that is fitted ends at the limit of the search.
 
@@ -177,10 +180,10 @@ def fit(
     spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)
     require_determined(spectra, terms, method)
-    more: dict[Hashable, xr.DataArray] = {} if move is None else dict(move.data_vars)
+    quality = quality_of(stack)
     if max_optical_density is not None:
         limit = require_number("max_optical_density", max_optical_density, "an optical density", above=0)
-        od, more["quality"] = without_saturated(od, spectra, terms, limit, quality_of(stack))
+        od, quality = without_saturated(od, spectra, terms, limit, quality)
     variance = _variance(stack, od, noise, signal)
     choice = _choice(selection, max_references, spectra.sizes[REFERENCE], method)
     wanted = None
@@ -190,11 +193,11 @@ def fit(
     maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"
-    if max_optical_density is not None:
-        more["n_energies"] = annotate(maps.n_energies, "n_energies")
+    more: dict[Hashable, xr.DataArray] = {} if move is None else dict(move.data_vars)
+    more["quality"] = quality_bits({"not_measured": maps.reduced_chi2.isnull()}, quality)
     result = _result(maps, od, spectra, terms, more, weighted=variance is not None)
     if variance is not None and not is_lazy(result):
-        _compare_noise(result["reduced_chi2"])
+        _compare_noise(result["reduced_chi2"], result["r_factor"])
     return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
 
 
@@ -241,17 +244,22 @@ def _choice(selection: Selection | None, max_references: int | None, n: int, met
     return most
 
 
-def _compare_noise(reduced_chi2: xr.DataArray) -> None:
-    """Warn where the residual is not what the variance says. Eager on a map in memory."""
-    values = np.asarray(reduced_chi2).ravel()
-    values = values[:: 1 + values.size // 100_000]  # enough for a median
-    values = values[np.isfinite(values)]
+def _compare_noise(reduced_chi2: xr.DataArray, r_factor: xr.DataArray) -> None:
+    """Warn where the residual is not what the variance says. Eager on maps in memory.
+
+    Pixels that the references describe are asked, so that empty ones cannot outvote them; all where there are none.
+    """
+    step = slice(None, None, 1 + reduced_chi2.size // 100_000)  # enough for a median
+    values, r = np.asarray(reduced_chi2).ravel()[step], np.asarray(r_factor).ravel()[step]
+    described = values[(r < DESCRIBED) & np.isfinite(values)]
+    values = described if described.size else values[np.isfinite(values)]
     ratio = float(np.median(values)) if values.size else 1.0
     if not 1 / DISAGREES <= ratio <= DISAGREES:
         less = "more" if ratio > 1 else "less"
+        where = "with sample" if described.size else "without sample"
         warn(
             f"the fit leaves {ratio:.3g} times the variance that was given, {less} than noise would (median over "
-            f"{values.size} pixels): the counts are not of that noise, or the references do not describe the sample; "
+            f"{values.size} pixels {where}): the counts are not of that noise, or the references do not describe the sample; "
             "noise='residual' takes the errors from what the fit leaves",
             NoiseWarning,
         )
@@ -299,6 +307,7 @@ def _result(
                 maps.reduced_chi2, "reduced_chi2", units="1" if weighted else units.derive(density, density, "*")
             ),
             "n_active": annotate(maps.n_active, "n_active"),
+            "n_energies": annotate(maps.n_energies, "n_energies"),
             "reference_spectra": spectra,
             "background_spectra": terms,
             **more,

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xstxm import units
-from xstxm._kernels import propagation
+from xstxm._fitted_phases import phases_of_fit
 from xstxm._unknowns import Background, Method
-from xstxm.absorption import optical_density
+from xstxm.absorption import with_density
 from xstxm.clustering import spectral_clusters
 from xstxm.conventions import (
     ENERGY,
     NO_SAMPLE,
-    OTHER_REFERENCE,
     PALETTE,
-    REFERENCE,
     UNDECIDED,
     annotate,
     as_float,
     density_of,
     flag_attrs,
-    pixel_dims,
     quality_bits,
     quality_of,
     require_energy,
-    require_variable,
     signal_of,
 )
-from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, StxmWarning, require_number
+from xstxm.errors import OptionError, SchemaError, StxmWarning, require_number
 from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, recorded
-from xstxm.roi import sample_threshold
 from xstxm.units import EnergyMove
-
-_ON_REQUEST = ("energy_shift", "energy_shift_stderr", "broadening", "broadening_stderr", "n_energies", "quality")
-"""What a fit adds where it is asked to move the references or to leave energies out."""
 
 
 @recorded
@@ -152,253 +142,66 @@ def phase_map(
     ('phase', 'y', 'x')
     """
     min_confidence = require_number("min_confidence", min_confidence, "a probability", least=0, most=1)
-    stack = units.dequantify(stack)
+    stack = with_density(stack, signal)
     require_energy(stack)
-    if isinstance(stack, xr.Dataset) and signal == "optical_density" and signal not in stack:
-        require_variable(stack, "intensity", "give optical density, or the counts to make it from as 'intensity'")
-        stack = optical_density(stack)
     array = signal_of(stack, signal)
     if 0 in array.shape:
         raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
+    chosen = {"selection": selection, "max_references": max_references, "false_discovery_rate": false_discovery_rate}
+    moved = {"energy_shift": energy_shift, "broadening": broadening}
+    options = {"method": method, "background": background, "noise": noise, "max_optical_density": max_optical_density}
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
-        _require_no_fit(
-            noise=noise,
-            selection=selection,
-            max_references=max_references,
-            energy_shift=energy_shift,
-            broadening=broadening,
-            max_optical_density=max_optical_density,
-            covariance=covariance or None,
-        )
-        phases = _from_clusters(
-            as_float(density_of(stack, signal)),
-            background,
-            min_amount,
-            n_clusters=n_phases,
-            n_components=n_components,
-            seed=seed,
-        )
+        asked = {**chosen, **moved, "noise": noise, "max_optical_density": max_optical_density}
+        del asked["false_discovery_rate"]
+        _refuse("it belongs to a fit of references: pass references too", **asked, covariance=covariance or None)
+        found = {"n_clusters": n_phases, "n_components": n_components, "seed": seed}
+        phases = _from_clusters(stack, signal, background, min_amount, **found)
     else:
-        options: dict[str, Any] = {
-            "method": method,
-            "background": background,
-            "noise": noise,
-            "max_optical_density": max_optical_density,
-            "covariance": True,
-            "signal": signal,
-        }
-        fitted = fit(
-            stack,
-            references,
-            selection=selection,
-            max_references=max_references,
-            false_discovery_rate=false_discovery_rate,
-            energy_shift=energy_shift,
-            broadening=broadening,
-            **options,
-        )
-        whole = None if selection is None else _quiet_fit(stack, references, **options, **_move_of(fitted))
-        phases = _from_fit(fitted, whole, min_amount, covariance)
+        _refuse("phases are those of the references: leave it out", n_phases=n_phases, n_components=n_components)
+        fitted, whole = _fits(stack, references, chosen, moved, {**options, "covariance": True, "signal": signal})
+        phases = phases_of_fit(fitted, whole, min_amount, covariance)
+    return _labelled(phases, stack, min_confidence)
+
+
+def _refuse(do: str, **options: Any) -> None:
+    """Refuse options that say nothing here."""
+    for name, value in options.items():
+        if value is not None:
+            raise OptionError(name, describe(value), do)
+
+
+def _fits(
+    stack: xr.DataArray | xr.Dataset,
+    references: xr.Dataset | None,
+    chosen: dict[str, Any],
+    moved: dict[str, Any],
+    options: dict[str, Any],
+) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Return the fit, and where it chooses among the references that of all of them, without its warnings again."""
+    fitted = fit(stack, references, **chosen, **moved, **options)
+    if chosen["selection"] is None:
+        return fitted, None
+    found: dict[str, Any] = {name: float(fitted[name]) for name in moved if name in fitted}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StxmWarning)
+        return fitted, fit(stack, references, **found, **options)
+
+
+def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confidence: float) -> xr.Dataset:
+    """Return phases whose labels say where they are not sure, and where there is no sample."""
     undecided = ~(phases["confidence"] >= min_confidence) & (phases["phase_label"] != NO_SAMPLE)
     label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)
-    failed = phases["total_amount"].isnull()
     if isinstance(stack, xr.Dataset) and "mask" in stack:
         label = label.where(stack["mask"], np.int16(NO_SAMPLE))
-        failed = failed & stack["mask"]
     phases["phase_label"] = annotate(label, "phase_label", **_label_attrs(phases["phase"]))
-    phases["quality"] = quality_bits({"not_measured": failed}, phases.get("quality", quality_of(stack)))
     return phases.assign_attrs(min_confidence=min_confidence)
 
 
-def _require_no_fit(**options: Any) -> None:
-    """Refuse options of a fit where there are no references to fit."""
-    for name, value in options.items():
-        if value is not None:
-            raise OptionError(name, describe(value), "it belongs to a fit of references: pass references too")
-
-
-def _quiet_fit(*args: Any, **options: Any) -> xr.Dataset:
-    """Fit once more, without the warnings that were given before."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StxmWarning)
-        return fit(*args, **options)
-
-
-def _move_of(fitted: xr.Dataset) -> dict[str, float]:
-    """Return how far the references of a fit were moved, so that another fit need not look for it."""
-    return {name: float(fitted[name]) for name in ("energy_shift", "broadening") if name in fitted}
-
-
-def _from_fit(
-    fitted: xr.Dataset, whole: xr.Dataset | None, min_amount: float | None, with_covariance: bool
+def _from_clusters(
+    stack: xr.DataArray | xr.Dataset, signal: str, background: Background, min_amount: float | None, **options: Any
 ) -> xr.Dataset:
-    """Return the phases of a fit; `whole` is that of all references, where some were chosen."""
-    every = fitted if whole is None else whole
-    determined = every["reduced_chi2"].notnull()
-    amount, covariance = fitted["component_map"].where(determined), fitted["component_map_covariance"]
-    names, membership = _membership(amount)
-    total_units = amount.attrs["units"]
-    fraction, stderr, total = _per_pixel(
-        propagation.phase_fractions, amount, covariance, [["phase"], ["phase"], []], {"membership": membership}
-    )
-    threshold = sample_threshold(total, min_amount)
-    empty = total < threshold
-    label, confidence, bias = _judged(amount, covariance, every, membership, empty)
-    if whole is not None:  # a choice leaves out what is small, of either sign
-        bias = confidence.where(confidence.isnull(), 0)
-    dims = pixel_dims(total)
-    phases = xr.Dataset(
-        {
-            "phase_fraction": annotate(fraction.where(~empty).transpose("phase", *dims), "phase_fraction"),
-            "phase_fraction_stderr": annotate(stderr.where(~empty).transpose("phase", *dims), "phase_fraction_stderr"),
-            "phase_label": label,
-            "confidence": annotate(confidence, "confidence"),
-            "confidence_bias": annotate(bias, "confidence_bias"),
-            "total_amount": annotate(total, "total_amount", units=total_units),
-            "min_amount": annotate(threshold, "min_amount", units=total_units),
-            "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
-            "n_active": fitted["n_active"].where(determined, 0),
-            "reduced_chi2": fitted["reduced_chi2"].where(determined),
-            **{name: fitted[name] for name in _ON_REQUEST if name in fitted},
-        }
-    )
-    phases = phases.drop_vars([name for name in phases.coords if REFERENCE in phases[name].dims])
-    if with_covariance:
-        phases["phase_fraction_covariance"] = _covariance(amount, covariance, names, membership, empty)
-    if "composition" in amount.coords:
-        _require_compositions(amount)
-        phases = phases.assign(_composition(amount, covariance, empty))
-    return phases.assign_coords(_phase_coords(names, amount))
-
-
-def _judged(
-    amount: xr.DataArray, covariance: xr.DataArray, every: xr.Dataset, membership: np.ndarray, empty: xr.DataArray
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Return the largest phase of each pixel, the probability that the fit of every reference gives it, and its bias."""
-    options = {"membership": membership}
-    (largest,) = _per_pixel(propagation.phase_label, amount, covariance, [[]], options, dtypes=[np.int16])
-    label = largest.where(~empty, NO_SAMPLE).drop_attrs()
-    judged, spread = every["component_map"], every["component_map_covariance"]
-    (confidence,) = _per_pixel(propagation.chance_of_label, judged, spread, [[]], options, others=[label])
-    about = [label, confidence]
-    (bias,) = _per_pixel(propagation.bias_of_chance, judged, spread, [[]], options, others=about)
-    return label, confidence, bias
-
-
-def _covariance(
-    amount: xr.DataArray, covariance: xr.DataArray, names: list[str], membership: np.ndarray, empty: xr.DataArray
-) -> xr.DataArray:
-    pair = ["phase", "other_phase"]
-    (found,) = _per_pixel(propagation.fraction_covariance, amount, covariance, [pair], {"membership": membership})
-    named = found.where(~empty).transpose(*pair, *pixel_dims(empty)).assign_coords(other_phase=names)
-    return annotate(named, "phase_fraction_covariance")
-
-
-def _per_pixel(
-    func: Any,
-    amount: xr.DataArray,
-    covariance: xr.DataArray,
-    outputs: list[list[str]],
-    kwargs: dict[str, Any],
-    *,
-    dtypes: list[Any] | None = None,
-    others: Sequence[xr.DataArray] = (),
-) -> tuple[xr.DataArray, ...]:
-    plain = amount.drop_vars([name for name, coord in amount.coords.items() if REFERENCE in coord.dims])
-    other = covariance.drop_vars(
-        [name for name, coord in covariance.coords.items() if {REFERENCE, OTHER_REFERENCE} & {*coord.dims}]
-    )
-    found = xr.apply_ufunc(
-        func,
-        plain,
-        other,
-        *others,
-        input_core_dims=[[REFERENCE], [REFERENCE, OTHER_REFERENCE], *[[]] * len(others)],
-        output_core_dims=outputs,
-        dask="parallelized",
-        output_dtypes=dtypes or [amount.dtype] * len(outputs),
-        dask_gufunc_kwargs={"output_sizes": {dim: len(kwargs["membership"]) for dims in outputs for dim in dims}},
-        kwargs=kwargs,
-        keep_attrs=True,
-    )
-    return found if isinstance(found, tuple) else (found,)
-
-
-def _require_compositions(amount: xr.DataArray) -> None:
-    """Refuse a composition that only some references have: every pixel's would be NaN."""
-    without = [
-        str(name) for name, x in zip(amount[REFERENCE].data, amount["composition"].data, strict=True) if np.isnan(x)
-    ]
-    if without:
-        raise ReferenceSpectrumError(
-            f"no composition for {', '.join(map(repr, without))}: give every reference one, or drop_vars('composition')",
-            without,
-        )
-
-
-def _composition(amount: xr.DataArray, covariance: xr.DataArray, empty: xr.DataArray) -> dict[str, xr.DataArray]:
-    value = amount.coords["composition"]
-    mean, stderr = _per_pixel(
-        propagation.composition, amount, covariance, [[], []], {"value": np.asarray(value, dtype=float)}
-    )
-    unit = str(value.attrs.get("units", "1"))
-    label = str(value.attrs.get("long_name", "Composition"))
-    return {
-        "composition": annotate(mean.where(~empty), "composition", units=unit, long_name=label),
-        "composition_stderr": annotate(
-            stderr.where(~empty), "composition_stderr", units=unit, long_name=f"Standard error of {label}"
-        ),
-    }
-
-
-def _membership(amount: xr.DataArray) -> tuple[list[str], np.ndarray]:
-    """Return the phases, and which references belong to each: references that share a `phase` are added up."""
-    labels = _phase_labels(amount)
-    names = list(dict.fromkeys(labels))
-    return names, np.array([[label == name for label in labels] for name in names], dtype=float)
-
-
-def _phase_labels(array: xr.DataArray) -> list[str]:
-    """Return the phase of each reference, which is its own where none is given."""
-    names = [str(name) for name in np.asarray(array[REFERENCE])]
-    given = [str(name) for name in np.asarray(array.coords["phase"])] if "phase" in array.coords else names
-    return [label or name for label, name in zip(given, names, strict=True)]
-
-
-def _phase_coords(names: list[str], amount: xr.DataArray) -> dict[str, Any]:
-    """Return the coordinates along phase: name, colour, and what all references of a phase agree on."""
-    labels = _phase_labels(amount)
-    given = [str(color) for color in np.asarray(amount.coords["color"])] if "color" in amount.coords else []
-    chosen = dict(zip(reversed(labels), reversed(given), strict=False)) if given else {}
-    colors = [chosen.get(name) or PALETTE[k % len(PALETTE)] for k, name in enumerate(names)]
-    carried: dict[Any, Any] = {
-        "phase_composition" if name == "composition" else name: ("phase", _agreed(coord, labels, names), coord.attrs)
-        for name, coord in amount.coords.items()
-        if coord.dims == (REFERENCE,) and name not in (REFERENCE, "phase", "color")
-    }
-    return {**carried, "phase": ("phase", names), "color": ("phase", colors)}
-
-
-def _agreed(coord: xr.DataArray, labels: list[str], names: list[str]) -> np.ndarray:
-    """Return the value that all references of each phase share; NaN, or no word, where they differ."""
-    values = np.asarray(coord)
-    values = values.astype(float) if values.dtype.kind in "iufb" else values.astype(str)
-    nothing = np.nan if values.dtype.kind == "f" else ""
-    rows = [values[[label == name for label in labels]] for name in names]
-    return np.array([row[0] if (row == row[0]).all() else nothing for row in rows])
-
-
-def _phase_spectra(spectra: xr.DataArray, names: list[str]) -> xr.DataArray:
-    """Return the reference of each phase; the mean where several share it."""
-    plain = spectra.drop_vars([name for name, coord in spectra.coords.items() if REFERENCE in coord.dims])
-    labels = _phase_labels(spectra)
-    rows = [plain.isel({REFERENCE: [k for k, label in enumerate(labels) if label == name]}) for name in names]
-    joined = xr.concat([row.mean(REFERENCE) for row in rows], dim="phase")
-    return annotate(joined, "phase_spectra", units=spectra.attrs["units"])
-
-
-def _from_clusters(od: xr.DataArray, background: Background, min_amount: float | None, **options: Any) -> xr.Dataset:
     """Eager on the scores."""
+    od = as_float(density_of(stack, signal))
     if od.sizes[ENERGY] < 2:
         raise SchemaError("a single energy has no spectra to group: give references or a stack of more energies")
     usable = xr.ones_like(od.isel({ENERGY: 0}, drop=True), dtype=bool).drop_attrs(deep=False)
@@ -413,6 +216,7 @@ def _from_clusters(od: xr.DataArray, background: Background, min_amount: float |
             "phase_fraction_stderr": annotate(xr.full_like(fraction, np.nan), "phase_fraction_stderr"),
             "phase_label": (label - 1).where(label > 0, UNDECIDED).where(~(total < threshold), NO_SAMPLE),
             "confidence": annotate(found["confidence"], "confidence"),
+            "quality": quality_bits({"not_measured": total.isnull()}, quality_of(stack)),
             "total_amount": total,
             "min_amount": threshold,
             "phase_spectra": annotate(
