@@ -26,9 +26,7 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/bench_fit.py
-	$(BIN)/python benchmarks/bench_structure.py
-	$(BIN)/python benchmarks/bench_alignment.py
+	$(BIN)/python benchmarks/bench_table.py --size S
 
 clean:
 	rm -rf .venv demo-output docs/_build

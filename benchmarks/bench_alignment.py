@@ -17,16 +17,19 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import scipy.ndimage
-from bench_fit import facts
+import skimage
 from drifting_stacks import Drifting, drifting_stack, error
+from measuring import N_ENERGIES, SIDES, facts, in_turn, spread
+from skimage.registration import phase_cross_correlation
 
 import xstxm
 
-SIDES = {"S": 256, "M": 1024}
 DOSES = {"high": 4000.0, "low": 200.0}
 PEERS = {
     "pystackreg": """
@@ -63,7 +66,20 @@ print(json.dumps([found.tolist(), time.perf_counter() - start]))
 """
 
 
-def ours(reference: str) -> Callable[[Drifting, np.ndarray], tuple[np.ndarray, float]]:
+Method: TypeAlias = Callable[[Drifting, np.ndarray], tuple[np.ndarray, float]]
+"""Takes a stack and its optical density, gives pixels (frame, axis) and seconds."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Error of the shifts in pixels, and seconds for the whole stack."""
+
+    rms: float
+    largest: float
+    seconds: float
+
+
+def ours(reference: str) -> Method:
     def run(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
         with warnings.catch_warnings(), xstxm.set_options(num_threads=1):
             warnings.simplefilter("ignore")
@@ -76,16 +92,14 @@ def ours(reference: str) -> Callable[[Drifting, np.ndarray], tuple[np.ndarray, f
     return run
 
 
-def skimage(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
-    from skimage.registration import phase_cross_correlation
-
+def scikit_image(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
     at = len(od) // 2
     start = time.perf_counter()
     found = [phase_cross_correlation(od[at], frame, upsample_factor=20, normalization=None)[0] for frame in od]
     return -np.array(found), time.perf_counter() - start
 
 
-def peer(code: str, python: str) -> Callable[[Drifting, np.ndarray], tuple[np.ndarray, float]]:
+def peer(code: str, python: str) -> Method:
     def run(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "od.npz"
@@ -97,43 +111,52 @@ def peer(code: str, python: str) -> Callable[[Drifting, np.ndarray], tuple[np.nd
     return run
 
 
+def find(method: Method, made: Drifting, thin: int = 1, signs: tuple[int, ...] = (1,)) -> Found:
+    """Run a method on every `thin`th frame, its time scaled up; a peer may count shifts with either sign."""
+    brightest = np.quantile(made.intensity[:, ::4, ::4], 0.999, axis=(1, 2))[:, None, None]
+    od = np.log(brightest / np.maximum(made.intensity.values, 1)).astype(np.float32)[::thin]
+    found, seconds = method(made, od)
+    rms, largest = min(error(sign * found, made.displacement[::thin]) for sign in signs)
+    return Found(rms, largest, seconds * thin)
+
+
+def peers(size: str, every: int, python: str | None) -> dict[str, tuple[Method, int]]:
+    """Return the peers by name, with the step between the frames they see."""
+    step = every if size == "M" else 1
+    others = {name: peer(code, python) for name, code in PEERS.items()} if python else {}
+    return {name: (method, step) for name, method in {"scikit-image, no normalisation": scikit_image, **others}.items()}
+
+
 def compare(size: str, seeds: list[int], every: int, python: str | None) -> None:
     methods = {f"xstxm {name}": (ours(name), 1) for name in ("model", "neighbours", "previous", "first", "mean")}
-    step = every if size == "M" else 1
-    methods["scikit-image, no normalisation"] = (skimage, step)
-    methods |= {name: (peer(code, python), step) for name, code in PEERS.items()} if python else {}
-    rows: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
+    rows: dict[str, dict[str, list[Found]]] = {}
     for seed in seeds:
         for dose, counts in DOSES.items():
             made = drifting_stack(SIDES[size], counts=counts, seed=seed)
-            rows.setdefault("Cramer-Rao bound", {}).setdefault(dose, []).append((made.bound, np.nan, np.nan))
-            brightest = np.quantile(made.intensity[:, ::4, ::4], 0.999, axis=(1, 2))[:, None, None]
-            od = np.log(brightest / np.maximum(made.intensity.values, 1)).astype(np.float32)
-            for name, (method, thin) in methods.items():
-                some = np.arange(0, len(od), thin)
+            rows.setdefault("Cramer-Rao bound", {}).setdefault(dose, []).append(Found(made.bound, np.nan, np.nan))
+            for name, (method, thin) in (methods | peers(size, every, python)).items():
                 try:
-                    found, seconds = method(made, od[some])
-                except (subprocess.CalledProcessError, ImportError) as problem:
+                    found = find(method, made, thin, (1,) if name in methods else (1, -1))
+                except subprocess.CalledProcessError as problem:
                     print(f"{name}: not run ({type(problem).__name__})", file=sys.stderr)
                     continue
-                signs = [error(sign * found, made.displacement[some]) for sign in (1, -1)]
-                rms, most = signs[0] if name.startswith("xstxm") else min(signs)
-                rows.setdefault(name, {}).setdefault(dose, []).append((rms, most, seconds * thin))
+                rows.setdefault(name, {}).setdefault(dose, []).append(found)
     print(
-        f"\n{size}: 120 x {SIDES[size]} x {SIDES[size]}, {len(seeds)} seed(s); error in pixels: rms / largest; seconds"
+        f"\n{size}: {N_ENERGIES} x {SIDES[size]} x {SIDES[size]}, {len(seeds)} seed(s); error in pixels: rms / largest; seconds"
     )
     print(f"{'':34}" + "".join(f"{dose + f', I0 = {counts:g}':>30}" for dose, counts in DOSES.items()))
     for name, doses in rows.items():
-        cells = []
-        for found in doses.values():
-            rms, seconds = np.sqrt(np.mean([f[0] ** 2 for f in found])), np.median([f[2] for f in found])
-            rest = "" if np.isnan(seconds) else f" / {max(f[1] for f in found):.3f} {seconds:8.2f} s"
-            cells.append(f"{rms:.4f}{rest}")
-        print(f"{name:34}" + "".join(f"{cell:>30}" for cell in cells))
+        print(f"{name:34}" + "".join(f"{cell(found):>30}" for found in doses.values()))
 
 
-def apply(size: str, rounds: int) -> None:
-    """Time moving a stack against `scipy.ndimage.shift`, which moves a sample of the frames, in turn."""
+def cell(seeds: list[Found]) -> str:
+    rms, seconds = np.sqrt(np.mean([found.rms**2 for found in seeds])), np.median([found.seconds for found in seeds])
+    rest = "" if np.isnan(seconds) else f" / {max(found.largest for found in seeds):.3f} {seconds:8.2f} s"
+    return f"{rms:.4f}{rest}"
+
+
+def time_apply(size: str, rounds: int) -> np.ndarray:
+    """Return seconds a frame (xstxm or `scipy.ndimage.shift`, round), in turn; scipy moves a sample of the frames."""
     made = drifting_stack(SIDES[size], counts=4000.0, seed=0, n_energies=24)
     shifts = xstxm.estimate_shifts(made.intensity)
     frames = made.intensity.values[:4]
@@ -146,19 +169,19 @@ def apply(size: str, rounds: int) -> None:
         with xstxm.set_options(num_threads=1):
             xstxm.apply_shifts(made.intensity, shifts)
 
-    move()
-    pairs = []
-    for _ in range(rounds):
-        for call, scale in ((move, len(made.intensity)), (scipy_shift, len(frames))):
-            start = time.perf_counter()
-            call()
-            pairs.append((time.perf_counter() - start) / scale)
-    ours, theirs = np.array(pairs).reshape(-1, 2).T
-    ratio = theirs / ours
+    return in_turn(move, scipy_shift, rounds=rounds) / [[len(made.intensity)], [len(frames)]]
+
+
+def apply(size: str, rounds: int) -> None:
+    ours, theirs = time_apply(size, rounds)
     print(
         f"apply_shifts, cubic, one thread: {np.median(ours) * 1e3:.2f} ms a frame, ndimage.shift order 3 {np.median(theirs) * 1e3:.1f} ms, "
-        f"ratio {np.median(ratio):.0f} ({ratio.min():.0f}-{ratio.max():.0f})"
+        f"ratio {spread(theirs / ours)}"
     )
+
+
+def warm_up() -> None:
+    xstxm.estimate_shifts(drifting_stack(64, counts=4000.0, seed=0, n_energies=12).intensity)
 
 
 def main() -> None:
@@ -169,9 +192,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", help="an interpreter that has pystackreg, HyperSpy, MANTiS")
     given = parser.parse_args()
-    print(facts())
+    print(facts(scipy, skimage))
+    warm_up()
     for size in given.size:
-        xstxm.estimate_shifts(drifting_stack(64, counts=4000.0, seed=0, n_energies=12).intensity)
         compare(size, given.seeds, given.every, given.peers)
         apply(size, given.rounds)
 

@@ -9,30 +9,61 @@ the pixels and is scaled up. With `--weights` every value has a variance, and th
 from __future__ import annotations
 
 import argparse
-import functools
-import os
-import platform
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-import numba
 import numpy as np
 import scipy
 import xarray as xr
+from measuring import N_ENERGIES, SIDES, facts, in_turn, read_once, spread
 from scipy.optimize import nnls
 
 import xstxm
 
-SIZES = {"S": (120, 256, 256), "M": (120, 1024, 1024)}
 SAMPLE = 2048
+NOISE = 0.016
 CASES = [("nnls", "none"), ("nnls", "constant"), ("fcls", "constant"), ("lstsq", "constant")]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A fit, what it reads, and a loop over the sample that solves the same for scipy."""
+
+    method: str
+    background: str
+    source: str
+    fit: Callable[[], object] = field(repr=False)
+    loop: Callable[[], None] = field(repr=False)
+    arrays: list[xr.DataArray] = field(repr=False)
+
+    def time(self, rounds: int, threads: int) -> Times:
+        """Time the fit, a read and the loop in turn."""
+
+        def read() -> None:
+            for array in self.arrays:
+                read_once(array.values.reshape(-1))
+
+        read()
+        with xstxm.set_options(num_threads=threads):
+            ours, once, theirs = in_turn(self.fit, read, self.loop, rounds=rounds)
+        n_pixels = self.arrays[0][0].size
+        return Times(ours / n_pixels, once / n_pixels, theirs / min(SAMPLE, n_pixels) / threads)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds a pixel of a fit, of one read and of scipy (round); the loop is shared out over the threads."""
+
+    fit: np.ndarray
+    read: np.ndarray
+    loop: np.ndarray
 
 
 def make_case(
     size: str, *, n_references: int = 5, dtype: str = "float32", seed: int = 0
 ) -> tuple[xr.DataArray, xr.Dataset]:
     """Return optical density (energy, y, x), four of ten amounts zero, noise of about 4000 counts, and its references."""
-    n_energies, *shape = SIZES[size]
+    n_energies, shape = N_ENERGIES, (SIDES[size],) * 2
     rng = np.random.default_rng(seed)
     energy = np.linspace(505, 545, n_energies)
     edge = 1 / (1 + np.exp(-(energy - 514) / 1.5))
@@ -41,7 +72,7 @@ def make_case(
     amounts = rng.exponential(0.3, (n_references, *shape)) * (rng.random((n_references, *shape)) < 0.6)
     od = np.tensordot(spectra.T, amounts, 1).astype(dtype)
     for image in od:
-        image += (rng.standard_normal(shape, dtype=np.float32) * 0.016).astype(dtype)
+        image += (rng.standard_normal(shape, dtype=np.float32) * NOISE).astype(dtype)
     axis = ("energy", energy, {"units": "eV"})
     names = [f"phase {k + 1}" for k in range(n_references)]
     references = xr.Dataset(
@@ -75,89 +106,84 @@ def scipy_loop(
 
 
 def sample_of(stack: xr.DataArray) -> np.ndarray:
-    """Return some spectra (pixel, energy), float64."""
-    flat = stack.values.reshape(stack.sizes["energy"], -1)
+    """Return some pixels (pixel, energy or reference), float64."""
+    flat = stack.values.reshape(len(stack), -1)
     return flat[:, :: max(1, flat.shape[1] // SAMPLE)][:, :SAMPLE].T.astype(float).copy()
 
 
-@numba.njit(fastmath=True)
-def read_once(flat: np.ndarray) -> float:
-    """Add up an array: the least that anything which looks at every value can cost."""
-    total = flat[0]
-    for p in range(1, flat.size):
-        total += flat[p]
-    return total
+def counted(od: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return counts and I0 of an optical density."""
+    i0 = xr.full_like(od.energy, 4000.0).rename("i0").assign_attrs(units="count")
+    return (4000 * np.exp(-od)).rename("intensity").assign_attrs(units="count"), i0
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def plain(size: str, n_references: int = 5) -> Iterator[Comparison]:
+    """Yield the fits in which all values weigh alike; that of counts makes the optical density first."""
+    od, references = make_case(size, n_references=n_references)
+    counts, i0 = counted(od)
+    for method, background in CASES:
+        loop = scipy_loop(od, references, background)
+        options = {"method": method, "background": background}
+
+        def fit(options: dict[str, str] = options) -> xr.Dataset:
+            return xstxm.fit(od, references, **options)
+
+        def fit_counts(options: dict[str, str] = options) -> xr.Dataset:
+            return xstxm.fit(xstxm.optical_density(counts, i0), references, **options)
+
+        yield Comparison(method, background, "OD", fit, loop, [od])
+        if (method, background) == CASES[0]:
+            yield Comparison(method, background, "counts", fit_counts, loop, [counts])
+
+
+def weighted(size: str, n_references: int = 5) -> Iterator[Comparison]:
+    """Yield the fits with a variance, of each value and of the energies."""
+    od, references = make_case(size, n_references=n_references)
+    variance = (NOISE**2 * np.exp(0.5 * (od - od.mean()))).assign_attrs(units="1")
+    stack = xr.Dataset({"optical_density": od, "optical_density_variance": variance})
+    of_energies = variance.mean(("y", "x")).assign_attrs(units="1")
+    loop = scipy_loop(od, references, "constant", variance)
+    for source, noise, arrays in (("each", None, [od, variance]), ("energies", of_energies, [od])):
+
+        def fit(noise: xr.DataArray | None = noise) -> xr.Dataset:
+            return xstxm.fit(stack, references, noise=noise)
+
+        yield Comparison("nnls", "constant", source, fit, loop, arrays)
+
+
+def objective_above(od: xr.DataArray, references: xr.Dataset) -> float:
+    """Return how far, relatively, the worst pixel of the sample lies above the objective that scipy reaches."""
+    design = references["absorption"].values.T
+    found = sample_of(xstxm.fit(od, references, background="none")["component_map"])
+    spectra = sample_of(od)
+    reached = ((spectra - found @ design.T) ** 2).sum(1)
+    lowest = np.array([nnls(design, spectrum)[1] ** 2 for spectrum in spectra])
+    return float((reached / lowest - 1).max())
+
+
+def same_bits(od: xr.DataArray, references: xr.Dataset) -> bool:
+    """Whether one thread, two threads and chunks give the same maps, bit by bit."""
+    chunks = {"y": od.sizes["y"] // 3, "x": od.sizes["x"] // 2}
+    with xstxm.set_options(num_threads=1):
+        one = xstxm.fit(od, references)
+        chunked = xstxm.fit(od.chunk(chunks), references).compute()
+    with xstxm.set_options(num_threads=2):
+        two = xstxm.fit(od, references)
+    return one.equals(two) and one.equals(chunked)
 
 
 def compare(size: str, rounds: int, threads: int, n_references: int, weights: bool) -> None:
-    od, references = make_case(size, n_references=n_references)
-    n_pixels = od.size // od.sizes["energy"]
-    counts = (4000 * np.exp(-od)).assign_attrs(units="count")
-    i0 = xr.full_like(od.energy, 4000.0).rename("i0").assign_attrs(units="count")
+    shape = f"{N_ENERGIES} x {SIDES[size]} x {SIDES[size]}"
     print(
-        f"{size}: {' x '.join(map(str, od.shape))} {od.dtype}, {n_references} references, {threads} thread(s)\n"
-        f"{'method':8}{'background':12}{'from':9}{'fit s':>8}{'ns/pixel':>10}{'reads':>8}{'scipy us/pixel':>16}{'ratio':>8}"
-        f"{'lowest':>8}{'highest':>9}"
+        f"{size}: {shape} float32, {n_references} references, {threads} thread(s)\n"
+        f"{'method':8}{'background':12}{'from':10}{'ns/pixel':>9}{'reads':>8}{'scipy us/pixel':>16}  ratio (lowest-highest)"
     )
-    with xstxm.set_options(num_threads=threads):
-        for method, background in CASES:
-            loop = scipy_loop(od, references, background)
-            options = {"method": method, "background": background}
-            calls = {"OD": lambda options=options: xstxm.fit(od, references, **options)}
-            if (method, background) == CASES[0]:
-                calls["counts"] = lambda options=options: xstxm.fit(
-                    xstxm.optical_density(counts, i0), references, **options
-                )
-            for source, call in calls.items():
-                report(method, background, source, call, loop, [od], rounds, threads, n_pixels)
-        if weights:
-            variance = (0.016**2 * np.exp(0.5 * (od - od.mean()))).assign_attrs(units="1")
-            stack = xr.Dataset({"optical_density": od, "optical_density_variance": variance})
-            of_energies = variance.mean(("y", "x")).assign_attrs(units="1")
-            loop = scipy_loop(od, references, "constant", variance)
-            for source, noise, arrays in (("each", None, [od, variance]), ("energies", of_energies, [od])):
-                fit = functools.partial(xstxm.fit, stack, references, noise=noise)
-                report("nnls", "constant", source, fit, loop, arrays, rounds, threads, n_pixels)
-
-
-def report(
-    method: str,
-    background: str,
-    source: str,
-    call: Callable[[], object],
-    loop: Callable[[], None],
-    arrays: list[xr.DataArray],
-    rounds: int,
-    threads: int,
-    n_pixels: int,
-) -> None:
-    """Time a call, the loop and a read of the arrays in turn, and print a line."""
-
-    def read() -> None:
-        for array in arrays:
-            read_once(array.values.reshape(-1))
-
-    call(), read()
-    times = [(seconds(call), seconds(read), seconds(loop)) for _ in range(rounds)]
-    ours, read, theirs = np.array(times).T
-    ratios = theirs * n_pixels / SAMPLE / threads / ours
-    print(
-        f"{method:8}{background:12}{source:9}{np.median(ours):8.3f}{np.median(ours) / n_pixels * 1e9:10.0f}"
-        f"{np.median(ours / read):8.1f}{np.median(theirs) / SAMPLE * 1e6:16.2f}{np.median(ratios):8.0f}"
-        f"{ratios.min():8.0f}{ratios.max():9.0f}"
-    )
-
-
-def facts() -> str:
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    packages = ", ".join(f"{module.__name__} {module.__version__}" for module in (xstxm, np, scipy, numba, xr))
-    return f"{packages}; Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs{load}"
+    for comparison in [*plain(size, n_references), *(weighted(size, n_references) if weights else [])]:
+        times = comparison.time(rounds, threads)
+        print(
+            f"{comparison.method:8}{comparison.background:12}{comparison.source:10}{np.median(times.fit) * 1e9:9.0f}"
+            f"{np.median(times.fit / times.read):8.1f}{np.median(times.loop) * 1e6:16.2f}  {spread(times.loop / times.fit)}"
+        )
 
 
 class Fit:
@@ -196,13 +222,13 @@ class References:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, default="S")
+    parser.add_argument("--size", choices=SIDES, default="S")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--weights", action="store_true")
     parser.add_argument("--references", type=int, nargs="+", default=[5])
     given = parser.parse_args()
-    print(facts())
+    print(facts(scipy, xr))
     for n_references in given.references:
         compare(given.size, given.rounds, given.threads, n_references, given.weights)
 

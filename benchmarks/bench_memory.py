@@ -1,44 +1,132 @@
-"""Peak memory of a phase map of a stack larger than the limit: generated lazily, mapped, reduced.
+"""Stacks larger than the limit: peak memory of a phase map, and maps of counts on zarr against a bare read.
 
-python benchmarks/bench_memory.py [--gigabytes 3] [--threads 2]
+    python benchmarks/bench_memory.py [--gigabytes 3] [--threads 2] [--rounds 3] [--folder /tmp]
+
+Each is a process of its own. The first stack is generated chunk by chunk as it is mapped; the second is written to `--folder`
+and removed afterwards, and read and mapped in turn, with the same threads: from the disk first, dropped from memory before
+each run, then from memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import time
+import json
+import tempfile
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import dask
 import numpy as np
+import xarray as xr
+import zarr
+from bench_fit import counted
+from bench_structure import make_stack, references
+from measuring import CHUNK, N_ENERGIES, child, facts, forget, in_turn, peak, seconds, side_of, spread
 
 import xstxm
 
 
+def generated(gigabytes: float, threads: int) -> dict[str, float]:
+    """Map a stack that is made chunk by chunk."""
+    found = xstxm.testing.simulate_references()
+    side = side_of(gigabytes)
+    stack = xstxm.testing.simulate_stack(shape=(side, side), chunks={"y": CHUNK, "x": CHUNK}, seed=0)
+    before = peak()
+    maps = xr.Dataset()
+
+    def map_phases() -> None:
+        nonlocal maps
+        od = xstxm.optical_density(stack[["intensity"]], stack["true_i0"])
+        maps = xstxm.phase_map(od, found).compute()
+
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        taken = seconds(map_phases)
+    sizes = {"stack": stack["intensity"].nbytes / 1e9, "result": maps.nbytes / 1e9}
+    return {**sizes, "seconds": taken, "before": before, "peak": peak()}
+
+
+def write(path: Path, gigabytes: float, threads: int) -> None:
+    """Write counts (energy, y, x) and I0, uncompressed, all energies of 256 x 256 pixels in a chunk."""
+    side = side_of(gigabytes)
+    counts, i0 = counted(make_stack((side, side), CHUNK))
+    with dask.config.set(scheduler="threads", num_workers=threads), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata")
+        xr.Dataset({"intensity": counts, "i0": i0}).to_zarr(path, encoding={"intensity": {"compressors": None}})
+
+
+def from_zarr(path: Path, threads: int, rounds: int) -> dict[str, object]:
+    """Read all chunks, and go from counts to all maps of a fit, in turn."""
+    stored = zarr.open_group(path, mode="r")["intensity"]
+    corners = np.ndindex(*(n // CHUNK for n in stored.shape[1:]))
+    tiles = [tuple(slice(CHUNK * k, CHUNK * (k + 1)) for k in corner) for corner in corners]
+    n_bytes = 0
+
+    def read_tile(tile: tuple[slice, ...]) -> None:
+        stored[:, *tile]
+
+    def read() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(read_tile, tiles))
+
+    def fit() -> None:
+        nonlocal n_bytes
+        stack = xr.open_zarr(path)
+        n_bytes = xstxm.fit(xstxm.optical_density(stack), references()).compute().nbytes
+
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        disk = in_turn(fit, read, rounds=rounds, before=lambda: forget(path))
+        memory = in_turn(fit, read, rounds=rounds)
+    sizes = {"stack": stored.nbytes / 1e9, "result": n_bytes / 1e9, "peak": peak()}
+    return {**sizes, "disk": disk.tolist(), "memory": memory.tolist()}
+
+
+def maps_from_zarr(gigabytes: float, threads: int, rounds: int, folder: str | None = None) -> dict[str, object]:
+    """Return what `from_zarr` finds in a process of its own, the stack written for it."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        path = Path(place) / "counts.zarr"
+        write(path, gigabytes, threads)
+        found = child("bench_memory.py", "--measure", path, "--threads", threads, "--rounds", rounds)
+    return found | {source: np.array(found[source]) for source in ("disk", "memory")}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-
-    references = xstxm.testing.simulate_references()
-    side = int(np.sqrt(arguments.gigabytes * 1e9 / 4 / references.sizes["energy"]) // 256 + 1) * 256
-    stack = xstxm.testing.simulate_stack(shape=(side, side), chunks={"y": 256, "x": 256}, seed=0)
-    before = _peak()
-    start = time.perf_counter()
-    with dask.config.set(scheduler="threads", num_workers=arguments.threads):
-        od = xstxm.optical_density(stack[["intensity"]], stack["true_i0"])
-        phases = xstxm.phase_map(od, references).compute()
-    seconds = time.perf_counter() - start
-    print(
-        f"stack {stack['intensity'].nbytes / 1e9:.2f} GB, {stack['intensity'].shape}, float32, in chunks of 256 x 256"
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", help="where the stack is written; by default that of temporary files")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure:
+        path = given.measure
+        made = path == "generated"
+        print(
+            json.dumps(
+                generated(given.gigabytes, given.threads)
+                if made
+                else from_zarr(Path(path), given.threads, given.rounds)
+            )
+        )
+        return
+    print(facts(dask, zarr, xr))
+    found = child(
+        "bench_memory.py", "--measure", "generated", "--gigabytes", given.gigabytes, "--threads", given.threads
     )
-    print(f"phase map {phases.nbytes / 1e6:.0f} MB in {seconds:.0f} s, generating the stack included")
-    print(f"peak resident memory {_peak():.2f} GB ({before:.2f} GB before)")
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(
+        f"phase map of {found['stack']:.2f} GB, generated: {found['result'] * 1e3:.0f} MB in {found['seconds']:.0f} s, the generation "
+        f"included; peak resident memory {found['peak']:.2f} GB ({found['before']:.2f} GB before)"
+    )
+    found = maps_from_zarr(given.gigabytes, given.threads, given.rounds, given.folder)
+    print(
+        f"maps of {found['stack']:.2f} GB of counts on zarr, {N_ENERGIES} energies: result {found['result'] * 1e3:.0f} MB, "
+        f"peak resident memory {found['peak']:.2f} GB"
+    )
+    for source in ("disk", "memory"):
+        fit, read = found[source]
+        print(
+            f"from {source}: {np.median(fit):.1f} s, {spread(fit / read)} times a bare read ({np.median(read):.1f} s)"
+        )
 
 
 if __name__ == "__main__":

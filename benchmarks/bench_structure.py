@@ -9,19 +9,17 @@ a process of its own. Threads are those of the BLAS library: set OMP_NUM_THREADS
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import resource
-import subprocess
-import sys
+import json
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 import dask
 import dask.array as da
 import numpy as np
 import sklearn
 import xarray as xr
+from measuring import CHUNK, N_ENERGIES, SIDES, child, facts, in_turn, peak, side_of, spread
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
@@ -29,23 +27,22 @@ import xstxm
 from xstxm._partition import kmeans_centres
 from xstxm.decomposition import eigenspectra, scores, second_moment
 
-SIZES = {"S": (256, 256), "M": (1024, 1024)}
-N_ENERGIES, N_SIGNALS, N_SCORES, N_CLUSTERS = 120, 5, 8, 6
-CHUNK = 256
+N_SIGNALS, N_SCORES, N_CLUSTERS = 5, 8, 6
+ENERGY = np.linspace(510, 545, N_ENERGIES)
+SPECTRA = 0.3 + np.exp(-(((ENERGY - np.linspace(516, 538, N_SIGNALS)[:, None]) / 4) ** 2))
+Pair: TypeAlias = tuple[Callable[[], object], Callable[[], object]]
+"""A call of xstxm and that of a peer."""
 
 
 def make_stack(shape: tuple[int, int], chunks: int | None = None) -> xr.DataArray:
     """Return a synthetic optical density (energy, y, x), float32: five spectra, patches, noise of about 4000 counts."""
-    energy = np.linspace(510, 545, N_ENERGIES)
-    centres = np.linspace(516, 538, N_SIGNALS)
-    spectra = 0.3 + np.exp(-(((energy - centres[:, None]) / 4) ** 2))
 
     def block(start: tuple[int, ...], size: tuple[int, ...]) -> np.ndarray:
         rng = np.random.default_rng(start)
         y, x = (np.arange(a, a + n) for a, n in zip(start, size, strict=True))
         waves = [np.sin(x / (9 + 4 * k) + k) + np.sin(y[:, None] / (11 + 3 * k) - k) for k in range(N_SIGNALS)]
         amounts = np.maximum(np.stack(waves), 0) * 0.25
-        od = np.tensordot(spectra.T, amounts, 1).astype("float32")
+        od = np.tensordot(SPECTRA.T, amounts, 1).astype("float32")
         return od + 0.016 * rng.standard_normal(od.shape, dtype="float32")
 
     if chunks is None:
@@ -60,71 +57,88 @@ def make_stack(shape: tuple[int, int], chunks: int | None = None) -> xr.DataArra
             dtype="float32",
             meta=np.empty((0, 0, 0), "float32"),
         )
-    axis = ("energy", energy, {"units": "eV"})
+    axis = ("energy", ENERGY, {"units": "eV"})
     return xr.DataArray(data, dims=("energy", "y", "x"), coords={"energy": axis}, attrs={"units": "1"}, name="od")
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def references() -> xr.Dataset:
+    """Return the spectra of `make_stack` as a reference set."""
+    coords = {"reference": [f"phase {k + 1}" for k in range(N_SIGNALS)], "energy": ("energy", ENERGY, {"units": "eV"})}
+    return xr.Dataset({"absorption": (("reference", "energy"), SPECTRA, {"units": "1"})}, coords)
 
 
-def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> np.ndarray:
-    """Return the seconds of both (round, 2)."""
-    return np.array([(seconds(ours), seconds(theirs)) for _ in range(rounds)])
+def row(name: str, pair: Pair, rounds: int, note: str = "") -> None:
+    ours, theirs = in_turn(*pair, rounds=rounds)
+    print(f"  {name:48}{np.median(ours):8.3f}{np.median(theirs):9.3f}  {spread(theirs / ours):16} {note}")
 
 
-def row(name: str, pairs: np.ndarray, note: str = "") -> None:
-    ratio = pairs[:, 1] / pairs[:, 0]
-    ours, theirs = np.median(pairs, axis=0)
-    print(f"  {name:44}{ours:8.3f}{theirs:9.3f}{np.median(ratio):8.2f} ({ratio.min():.2f}-{ratio.max():.2f})  {note}")
+HEADER = f"  {'peer':48}{'xstxm s':>8}{'peer s':>9}  ratio"
+
+
+def exact_eigenvalues(pixels: np.ndarray, center: bool = False) -> np.ndarray:
+    """Return all eigenvalues in float64, the largest first, of pixels (energy, pixel)."""
+    pixels = pixels.astype(float)
+    moment = np.cov(pixels) if center else pixels @ pixels.T / pixels.shape[1]
+    return np.linalg.eigvalsh(moment)[::-1]
+
+
+def eigenvalue_error(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.abs(np.asarray(found) / exact[: len(found)] - 1).max())
+
+
+def against_covariance(od: xr.DataArray, dtype: str) -> tuple[Pair, np.ndarray, np.ndarray]:
+    """Return centred scores by xstxm and by scikit-learn, and the eigenvalues of both."""
+    pixels = od.values.reshape(N_ENERGIES, -1)
+
+    def theirs() -> np.ndarray:
+        return PCA(N_SCORES, svd_solver="covariance_eigh").fit_transform(pixels.T.astype(dtype, copy=False))
+
+    def ours() -> xr.Dataset:
+        return xstxm.pca(od, N_SCORES, center=True)
+
+    full = PCA(svd_solver="covariance_eigh").fit(pixels.T.astype(dtype, copy=False)).explained_variance_
+    return (ours, theirs), ours()["scree"].values, full
+
+
+def against_svd_compressed(od: xr.DataArray) -> tuple[Pair, np.ndarray, np.ndarray]:
+    """Return lazy scores by xstxm and by dask, and the eigenvalues of both."""
+    lazy, n_pixels = od.chunk(y=CHUNK, x=CHUNK), od[0].size
+    flat = da.from_array(od.values.reshape(N_ENERGIES, -1), chunks=(N_ENERGIES, CHUNK * CHUNK))
+
+    def theirs() -> np.ndarray:
+        return np.asarray(dask.compute(*da.linalg.svd_compressed(flat, N_SCORES, n_power_iter=2, seed=0))[1])
+
+    def ours() -> xr.Dataset:
+        return xstxm.pca(lazy, N_SCORES).compute()
+
+    return (ours, theirs), ours()["scree"].values, theirs() ** 2 / n_pixels
 
 
 def compare_pca(size: str, rounds: int) -> None:
-    od = make_stack(SIZES[size])
+    od = make_stack((SIDES[size],) * 2)
     pixels = od.values.reshape(N_ENERGIES, -1)
-    exact = np.linalg.eigvalsh(pixels.astype(float) @ pixels.T.astype(float))[::-1] / pixels.shape[1]
-    print(f"PCA, {size}: {od.shape} {od.dtype}, {N_SCORES} scores; eigenvalues against float64 over all {N_ENERGIES}")
-    print(f"  {'peer':44}{'xstxm s':>8}{'peer s':>9}{'ratio':>8}")
-    found = xstxm.pca(od, N_SCORES)
-
-    def apart(values: np.ndarray, from_: np.ndarray = exact) -> str:
-        return f"largest relative error {np.abs(values / from_[: len(values)] - 1).max():.0e}"
-
-    print(f"  xstxm: {apart(found['scree'].values)}")
-    centred = np.linalg.eigvalsh(np.cov(pixels.astype(float)))[::-1]
-    for dtype in ("float32", "float64"):
-
-        def peer(dtype: str = dtype) -> PCA:
-            return PCA(N_SCORES, svd_solver="covariance_eigh").fit(pixels.T.astype(dtype, copy=False))
-
-        def transformed(dtype: str = dtype) -> np.ndarray:
-            return PCA(N_SCORES, svd_solver="covariance_eigh").fit_transform(pixels.T.astype(dtype, copy=False))
-
-        full = PCA(svd_solver="covariance_eigh").fit(pixels.T.astype(dtype, copy=False)).explained_variance_
-        row(
-            f"scikit-learn covariance_eigh, {dtype}",
-            in_turn(lambda: xstxm.pca(od, N_SCORES, center=True), transformed, rounds),
-            apart(full, centred),
-        )
+    print(
+        f"PCA, {size}: {od.shape} {od.dtype}, {N_SCORES} scores; largest relative error of the eigenvalues, xstxm / peer"
+    )
+    print(HEADER)
+    centred, plain = exact_eigenvalues(pixels, center=True), exact_eigenvalues(pixels)
+    for name, (pair, found, others), exact in (
+        ("scikit-learn covariance_eigh, float32", against_covariance(od, "float32"), centred),
+        ("scikit-learn covariance_eigh, float64", against_covariance(od, "float64"), centred),
+        ("dask svd_compressed, 2 power iterations", against_svd_compressed(od), plain),
+    ):
+        row(name, pair, rounds, f"{eigenvalue_error(found, exact):.0e} / {eigenvalue_error(others, exact):.0e}")
     randomized = PCA(N_SCORES, svd_solver="randomized", random_state=0)
     row(
         "scikit-learn randomized",
-        in_turn(lambda: xstxm.pca(od, N_SCORES), lambda: randomized.fit_transform(pixels.T), rounds),
+        (lambda: xstxm.pca(od, N_SCORES), lambda: randomized.fit_transform(pixels.T)),
+        rounds,
     )
-    lazy = od.chunk(y=CHUNK, x=CHUNK)
-    flat = da.from_array(pixels, chunks=(N_ENERGIES, CHUNK * CHUNK))
 
-    def compressed() -> np.ndarray:
-        return np.asarray(dask.compute(*da.linalg.svd_compressed(flat, N_SCORES, n_power_iter=2, seed=0))[1])
 
-    values = compressed() ** 2 / pixels.shape[1]
-    row(
-        "dask svd_compressed, 2 power iterations",
-        in_turn(lambda: xstxm.pca(lazy, N_SCORES).compute(), compressed, rounds),
-        apart(values),
-    )
+def simulated(size: str, seed: int) -> xr.DataArray:
+    stack = xstxm.testing.simulate_stack(shape=(SIDES[size],) * 2, seed=seed)
+    return xstxm.optical_density(stack, stack["true_i0"])["optical_density"]
 
 
 def inertia(points: np.ndarray, weight: np.ndarray, centres: np.ndarray) -> float:
@@ -132,50 +146,66 @@ def inertia(points: np.ndarray, weight: np.ndarray, centres: np.ndarray) -> floa
     return float(weight @ squares)
 
 
-def compare_clusters(size: str, rounds: int, seed: int) -> None:
-    stack = xstxm.testing.simulate_stack(shape=SIZES[size], seed=seed)
-    od = xstxm.optical_density(stack, stack["true_i0"])["optical_density"]
+def plain_scores(od: xr.DataArray) -> np.ndarray:
+    """Return scores (pixel, component) by numpy, without centring."""
+    pixels = od.values.reshape(len(od), -1)
+    return pixels.T @ np.linalg.eigh(pixels @ pixels.T)[1][:, -N_SIGNALS:]
+
+
+def whole_clusters(od: xr.DataArray) -> tuple[Pair, float]:
+    """Return `xstxm.cluster` of plain spectra, all pixels, and numpy with scikit-learn; and the inertia of the first over the second."""
+
+    def ours() -> np.ndarray:
+        options = {"normalize": "none", "background": "none", "min_amount": 0}
+        return xstxm.cluster(od, N_CLUSTERS, n_components=N_SIGNALS, **options)["labels"].values.ravel()
+
+    def theirs() -> np.ndarray:
+        return KMeans(N_CLUSTERS, n_init=10, random_state=0).fit_predict(plain_scores(od))
+
+    points = plain_scores(od).astype(float)
+
+    def within(labels: np.ndarray) -> float:
+        return sum(((part - part.mean(0)) ** 2).sum() for part in (points[labels == k] for k in np.unique(labels)))
+
+    return (ours, theirs), within(ours()) / within(theirs())
+
+
+def compare_kmeans(od: xr.DataArray, rounds: int) -> None:
     usable = xr.DataArray(np.ones(od.shape[1:], dtype=bool), dims=("y", "x"))
     basis = eigenspectra(second_moment(od, usable), usable.size, N_SIGNALS)
     values = np.asarray(scores(od, basis)[0]).reshape(N_SIGNALS, -1).T
     length = np.linalg.norm(values, axis=1)
-    print(f"k-means, {size}, stack {seed}: {len(values)} pixels, {N_SIGNALS} scores, {N_CLUSTERS} clusters")
-    print(f"  {'peer':44}{'xstxm s':>8}{'peer s':>9}{'ratio':>8}")
     for name, points, weight in (
         ("by thickness", values / length[:, None], length**2),
         ("plain scores", values, np.ones_like(length)),
     ):
         rows = np.ascontiguousarray(points)
 
-        def peer(rows: np.ndarray = rows, weight: np.ndarray = weight) -> np.ndarray:
+        def theirs(rows: np.ndarray = rows, weight: np.ndarray = weight) -> np.ndarray:
             return KMeans(N_CLUSTERS, n_init=10, random_state=0).fit(rows, sample_weight=weight).cluster_centers_
 
         def ours(points: np.ndarray = points, weight: np.ndarray = weight, seed: int = 0) -> np.ndarray:
             return kmeans_centres(points, weight, N_CLUSTERS, seed)
 
-        other = inertia(points, weight, peer())
+        other = inertia(points, weight, theirs())
         reached = [inertia(points, weight, ours(seed=start)) / other - 1 for start in range(5)]
-        row(
-            f"scikit-learn n_init=10, {name}",
-            in_turn(ours, peer, rounds),
-            f"inertia 1 {min(reached):+.1e} to 1 {max(reached):+.1e} of theirs, seeds 0-4",
-        )
+        note = f"inertia 1 {min(reached):+.1e} to 1 {max(reached):+.1e} of theirs, seeds 0-4"
+        row(f"scikit-learn n_init=10, {name}", (ours, theirs), rounds, note)
 
-    def pipeline() -> np.ndarray:
-        pixels = od.values.reshape(od.sizes["energy"], -1).T
-        values = PCA(N_SIGNALS, svd_solver="covariance_eigh").fit_transform(pixels)
-        return KMeans(N_CLUSTERS, n_init=10, random_state=0).fit_predict(values)
 
-    row(
-        "scikit-learn PCA, then n_init=10; xstxm.cluster",
-        in_turn(lambda: xstxm.cluster(od, N_CLUSTERS, n_components=N_SIGNALS, min_amount=0), pipeline, rounds),
-        "labels only; xstxm: memberships, spectra, silhouettes, stability",
-    )
+def compare_clusters(size: str, rounds: int, seed: int) -> None:
+    od = simulated(size, seed)
+    print(f"clusters, {size}, stack {seed}: {od[0].size} pixels, {N_SIGNALS} scores, {N_CLUSTERS} clusters")
+    print(HEADER)
+    compare_kmeans(od, rounds)
+    pair, relative = whole_clusters(od)
+    note = f"inertia 1 {relative - 1:+.1e} of theirs; xstxm: also memberships, spectra, silhouettes, stability"
+    row("whole: xstxm.cluster; scores, then n_init=10", pair, rounds, note)
 
 
 def measure(what: str, gigabytes: float) -> None:
-    """Decompose a lazy stack that is made chunk by chunk, and print seconds and peak memory of this process."""
-    side = int(np.sqrt(gigabytes * 1e9 / 4 / N_ENERGIES) // CHUNK + 1) * CHUNK
+    """Decompose a lazy stack that is made chunk by chunk, and print seconds and peak memory of this process as JSON."""
+    side = side_of(gigabytes)
     lazy = make_stack((side, side), CHUNK)
     before = peak()
     start = time.perf_counter()
@@ -188,27 +218,20 @@ def measure(what: str, gigabytes: float) -> None:
         else:
             flat = lazy.data.reshape(N_ENERGIES, -1)
             dask.compute(*da.linalg.svd_compressed(flat, N_SCORES, n_power_iter=2, seed=0)[:2])
-    print(
-        f"  {what:18}{lazy.nbytes / 1e9:6.1f} GB lazily, chunks of {CHUNK} x {CHUNK}: {time.perf_counter() - start:6.0f} s, "
-        f"peak {peak():.2f} GB ({before:.2f} before)"
-    )
+    record = {"gigabytes": lazy.nbytes / 1e9, "seconds": time.perf_counter() - start, "peak": peak(), "before": before}
+    print(json.dumps(record))
 
 
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def facts() -> str:
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    packages = ", ".join(f"{module.__name__} {module.__version__}" for module in (xstxm, np, sklearn, dask, xr))
-    return f"{packages}; Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs{load}"
+def lazily(what: str, gigabytes: float) -> dict[str, float]:
+    """Return what `measure` finds in a process of its own."""
+    return child("bench_structure.py", "--measure", what, "--gigabytes", gigabytes)
 
 
 class Structure:
     """For asv: seconds of the decomposition and of clusters."""
 
     def setup(self) -> None:
-        self.od = make_stack(SIZES["S"])
+        self.od = make_stack((SIDES["S"],) * 2)
 
     def time_pca(self) -> None:
         xstxm.pca(self.od, N_SCORES)
@@ -222,7 +245,7 @@ class Structure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, nargs="+", default=["S"])
+    parser.add_argument("--size", choices=SIDES, nargs="+", default=["S"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stacks", type=int, default=3, help="synthetic stacks to cluster")
     parser.add_argument("--gigabytes", type=float, default=1.0)
@@ -234,11 +257,14 @@ def main() -> None:
     if given.measure:
         measure(given.measure, given.gigabytes)
         return
-    print(facts())
-    # first: a child starts with the peak of its parent
-    print("memory", flush=True)
+    print(facts(sklearn, dask, xr))
     for what in ["pca", "cluster", *(["svd_compressed"] if given.peers else [])]:
-        subprocess.run([sys.executable, __file__, "--measure", what, "--gigabytes", str(given.gigabytes)], check=True)
+        found = lazily(what, given.gigabytes)
+        print(
+            f"{what:18}{found['gigabytes']:6.1f} GB lazily, chunks of {CHUNK} x {CHUNK}: {found['seconds']:6.0f} s, "
+            f"peak {found['peak']:.2f} GB ({found['before']:.2f} before)",
+            flush=True,
+        )
     for size in given.size:
         compare_pca(size, given.rounds)
         for seed in range(given.stacks):

@@ -54,7 +54,7 @@ def test_estimate_i0__mask(stack, i0):
     np.testing.assert_allclose(xstxm.estimate_i0(stack, mask)["i0"], i0, rtol=1e-6)
 
 
-def test_estimate_i0__is_lazy_for_a_region_and_computes_one_image_for_the_brightest(stack):
+def test_estimate_i0__is_lazy_for_a_region_and_computes_once_for_the_brightest(stack):
     lazy = stack.chunk(y=3)
     with raise_if_dask_computes():
         xstxm.estimate_i0(lazy, EMPTY)
@@ -68,6 +68,119 @@ def test_estimate_i0__standard_error_is_that_of_the_mean(stack):
     found = xstxm.estimate_i0(noisy, EMPTY)
     expected = np.sqrt(noisy["intensity"][:, :, :2].mean(("y", "x")) / 12)
     np.testing.assert_allclose(found["i0_stderr"].mean(), expected.mean(), rtol=0.15)
+
+
+@pytest.mark.parametrize("n_energies", [121, 21])
+@pytest.mark.parametrize("chunks", [pytest.param(None, id="numpy"), pytest.param({"y": 128, "x": 128}, id="dask")])
+def test_estimate_i0__brightest_pixels_are_not_those_of_luckiest_noise(n_energies, chunks):
+    every = xstxm.testing.simulate_references().energy
+    energies = every[np.linspace(0, every.size - 1, n_energies).astype(int)]
+    off = []
+    for seed in range(2):
+        stack = xstxm.testing.simulate_stack(energies=energies, counts=1000, psf="0 nm", seed=seed, chunks=chunks)
+        found = xstxm.estimate_i0(stack)
+        off.append((found["i0"] - stack["true_i0"]) / found["i0_stderr"])
+    assert abs(float(xr.concat(off, "seed").mean())) < 3 / np.sqrt(2 * n_energies)
+    assert 0.5 < float((xr.concat(off, "seed") ** 2).mean()) < 1.6
+
+
+@pytest.mark.parametrize("n_energies", [1, 2, 3])
+@pytest.mark.parametrize("shape", [pytest.param((60, 80), id="image"), pytest.param((4800,), id="line")])
+def test_estimate_i0__brightest_pixels_of_few_energies(n_energies, shape):
+    dims = ("energy", "y", "x")[: len(shape) + 1]
+    expected = np.where(np.arange(shape[0]) < shape[0] // 2, 400.0, 250.0).reshape(-1, *(1,) * (len(shape) - 1))
+    off = []
+    for seed in range(1000, 1040):
+        counts = np.random.default_rng(seed).poisson(np.broadcast_to(expected, (n_energies, *shape))).astype("float32")
+        energy = ("energy", 510.0 + np.arange(n_energies), {"units": "eV"})
+        found = xstxm.estimate_i0(xr.DataArray(counts, dims=dims, coords={"energy": energy}, attrs={"units": "count"}))
+        off += [*((found["i0"] - 400) / found["i0_stderr"]).values]
+    assert abs(np.mean(off)) < 4 / np.sqrt(len(off))
+    assert np.std(off) < 1.5
+
+
+def test_estimate_i0__of_the_brightest_leaves_out_what_is_not_finite(stack, i0):
+    broken = stack.copy(deep=True)
+    broken["intensity"][4, 0, 0] = np.nan
+    broken["intensity"][5, 1, 1] = np.inf
+    for n_energies in (42, 1):
+        some = broken.isel(energy=slice(4, 4 + n_energies))
+        found = xstxm.estimate_i0(some if n_energies == 1 else broken, fraction=0.1)
+        np.testing.assert_allclose(found["i0"], i0.sel(energy=found["energy"]), rtol=1e-6)
+        assert not bool(found["mask"][0, 0])
+
+
+def test_estimate_i0__of_one_pixel_has_the_error_of_its_counts_or_none(stack, i0):
+    pixel = {"x": 0.05, "y": 0.05}
+    assert bool(xstxm.estimate_i0(stack, pixel)["i0_stderr"].isnull().all())
+    counted = xstxm.with_variance(stack)
+    known = xstxm.estimate_i0(counted, pixel)
+    np.testing.assert_allclose(known["i0_stderr"], np.sqrt(known["i0"]), rtol=1e-6)
+    other = counted.assign(intensity_variance=(counted["intensity_variance"] / 1e6).assign_attrs(units="kilocount**2"))
+    np.testing.assert_allclose(xstxm.estimate_i0(other, pixel)["i0_stderr"], known["i0_stderr"], rtol=1e-6)
+    with raise_if_dask_computes():
+        lazy = xstxm.estimate_i0(counted.chunk(y=3), pixel)
+    np.testing.assert_allclose(lazy["i0_stderr"], known["i0_stderr"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 3}])
+def test_optical_density__of_an_i0_of_one_pixel_counts_its_noise(stack, chunks):
+    counts = stack.chunk(chunks) if chunks else stack
+    pixel = {"x": 0.05, "y": 0.05}
+    alone = xstxm.estimate_i0(counts, pixel)
+    for od in (
+        xstxm.optical_density(counts, alone, noise="poisson"),
+        xstxm.optical_density(xstxm.with_variance(counts), xstxm.estimate_i0(xstxm.with_variance(counts), pixel)),
+    ):
+        expected = 1 / stack["intensity"] + 1 / alone["i0"]
+        np.testing.assert_allclose(od["optical_density_variance"], expected.transpose("energy", "y", "x"), rtol=1e-5)
+
+
+def test_optical_density__says_that_an_i0_of_one_pixel_has_no_error(stack):
+    alone = xstxm.estimate_i0(stack, {"x": 0.05, "y": 0.05})
+    with pytest.warns(MetadataWarning, match=r"error of I0 is NaN in 42 of 42 .* one pixel shows no spread"):
+        od = xstxm.optical_density(xstxm.with_variance(stack), alone)
+    assert bool(od["optical_density_variance"].isnull().all())
+
+
+def test_optical_density__reads_the_units_of_the_errors_of_i0(stack, i0):
+    held = with_variance(stack, i0).drop_vars(["i0", "i0_stderr"])
+    i0 = i0.assign_attrs(units="count")
+    variance, stderr = i0 * 4, 2 * np.sqrt(i0)
+
+    def found(**errors):
+        return xstxm.optical_density(held, xr.Dataset({"i0": i0, **errors}))["optical_density_variance"]
+
+    expected = held["intensity_variance"] / stack["intensity"] ** 2 + 4 / i0
+    for errors in (
+        {"i0_variance": (variance / 1e6).assign_attrs(units="kilocount**2")},
+        {"i0_stderr": (stderr / 1e3).assign_attrs(units="kilocount")},
+    ):
+        np.testing.assert_allclose(found(**errors), expected.transpose("energy", "y", "x"), rtol=1e-5)
+    with pytest.raises(IncompatibleUnitsError, match=r"^i0_stderr is in 'eV'"):
+        found(i0_stderr=stderr.assign_attrs(units="eV"))
+    with pytest.raises(MissingUnitsError, match=r"^i0_variance has no units: .* = 'count\*\*2'"):
+        found(i0_variance=variance.drop_attrs())
+    with pytest.raises(OptionError, match=r"^i0_variance=.*a variance is not below zero"):
+        found(i0_variance=(-variance).assign_attrs(units="count**2"))
+
+
+def test_optical_density__reads_the_units_of_the_variance_of_counts(stack, i0):
+    held = with_variance(stack, i0)
+    kilo = held.assign(intensity_variance=(held["intensity_variance"] / 1e6).assign_attrs(units="kilocount**2"))
+    expected = xstxm.optical_density(held)["optical_density_variance"]
+    np.testing.assert_allclose(xstxm.optical_density(kilo)["optical_density_variance"], expected, rtol=1e-5)
+    with pytest.raises(IncompatibleUnitsError, match=r"^intensity_variance is in 'count'"):
+        xstxm.optical_density(held.assign(intensity_variance=held["intensity"]))
+    with pytest.raises(OptionError, match=r"^intensity_variance=<DataArray .*: no variance is above zero"):
+        xstxm.optical_density(held.assign(intensity_variance=(held["intensity"] * 0).assign_attrs(units="count**2")))
+
+
+@pytest.mark.parametrize("noise", [None, "residual", "array"])
+def test_optical_density__refuses_a_gain_that_nothing_uses(stack, i0, noise):
+    variance = stack["intensity"].assign_attrs(units="count**2")
+    with pytest.raises(OptionError, match=r"^gain=5: .*noise='poisson' only: pass both"):
+        xstxm.optical_density(stack, i0, noise=variance if noise == "array" else noise, gain=5)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +401,28 @@ def test_spectrum__of_a_polygon_a_point_and_a_mask(stack, i0, density):
     assert int(found["n_pixels"][0]) == int(mask.sum())
     point = xstxm.spectrum(od, {"x": 0.21, "y": "98 nm"})
     np.testing.assert_allclose(point["spectrum"], density.isel(y=2, x=4), atol=2e-6)
+
+
+def test_spectrum__has_the_variance_of_its_mean(stack, i0):
+    """Against the scatter over repeated measurements of a region, some of whose values are missing."""
+    references = xstxm.testing.simulate_references()
+    expected = xstxm.testing.simulate_stack(shape=(6, 8), seed=0, noise=False, counts=2000, psf="0 nm")
+    region = {"x": (0, 10), "y": (0, 10)}
+
+    def measured(seed):
+        counts = np.random.default_rng(seed).poisson(expected["intensity"]).astype("float32")
+        counts[3, :2] = np.nan
+        counted = expected.assign(intensity=expected["intensity"].copy(data=counts)).stxm.with_variance()
+        return xstxm.optical_density(counted, expected["true_i0"].rename("i0")).stxm.spectrum(region)
+
+    drawn = [measured(seed) for seed in range(200)]
+    mean, variance = (xr.concat([d[name] for d in drawn], "draw") for name in ("spectrum", "spectrum_variance"))
+    assert float((mean.var("draw") / variance.mean("draw")).mean()) == pytest.approx(1, abs=0.05)
+    assert variance.attrs["units"] == "1"
+    fitted = xstxm.fit(drawn[0], references, signal="spectrum")
+    assert fitted.attrs["noise"] == "variance"
+    assert 0.6 < float(fitted["reduced_chi2"]) < 1.5
+    assert "spectrum_variance" not in xstxm.spectrum(stack, region, signal="intensity")
 
 
 def test_spectrum__polygon_agrees_with_an_independent_fill(stack):

@@ -54,7 +54,9 @@ def test_match_energy__converts_units():
 
 
 def test_match_energy__exact_names_the_first_difference():
-    with pytest.raises(EnergyRangeError, match=r"differ first at point 1: 515.5 and 515 eV .* pass how='interp'"):
+    with pytest.raises(
+        EnergyRangeError, match=r"differ first at point 1: 515.5 and 515 eV .* bring it onto these energies first"
+    ):
         _apply.match_energy(spectrum([510, 515.5, 520]), axis([510, 515, 520]), how="exact")
 
 

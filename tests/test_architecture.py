@@ -26,10 +26,10 @@ TIERS = [
         "lattice", "strains", "interfaces", "mechanics", "tables",
         "dose", "design", "evaluation", "_undescribed", "_design_options", "_selection", "_fit_maps",
         "_references_at", "energy_shift", "_saturation",
-        "regions", "comparing",
+        "regions", "comparing", "_densities",
     },
     {"plot", "io", "testing", "_summary"},
-    {"accessor", "cli", "__init__"},
+    {"accessor", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
 SIDEWAYS = {
@@ -37,6 +37,7 @@ SIDEWAYS = {
     ("phases", "clustering"),
     ("phases", "absorption"),
     ("absorption", "noise"),
+    ("absorption", "_densities"),
     ("fitting", "noise"),
     ("fitting", "_selection"),
     ("fitting", "_fit_maps"),
@@ -81,7 +82,7 @@ SIDEWAYS = {
     ("mechanics", "lattice"),
     ("mechanics", "interfaces"),
     ("dose", "energy"),
-    ("dose", "references"),
+    ("dose", "_references_at"),
     ("_undescribed", "_components"),
     ("_undescribed", "dose"),
     ("_undescribed", "fitting"),

@@ -56,6 +56,7 @@ VERBS = {
     "cluster": lambda s: xstxm.cluster(s, 2, n_components=2),
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
+    "compare": lambda s: xstxm.compare(s, given("strain")),
     "strain": xstxm.strain,
     "concentration": xstxm.concentration,
     "gradient": xstxm.gradient,
@@ -100,7 +101,7 @@ def given(verb: str) -> xr.Dataset:
         return fitted()
     if verb == "reconstruct":
         return xstxm.pca(density(), 2)
-    if verb in ("phase_summary", "strain", "concentration", "gradient", "interface_map"):
+    if verb in ("phase_summary", "compare", "strain", "concentration", "gradient", "interface_map"):
         return xstxm.phase_map(density(), REFERENCES)
     if verb == "stress":
         return xstxm.strain(given("strain"))

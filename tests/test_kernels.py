@@ -21,7 +21,7 @@ from numba.core.dispatcher import Dispatcher
 from scipy.optimize import minimize, nnls
 
 from xstxm import _kernels
-from xstxm._kernels import block_fit, fit_plan, lanes
+from xstxm._kernels import block_fit, density, fit_plan, lanes
 from xstxm._kernels.linear_fit import fit_pixels
 from xstxm._kernels.pixel_ranges import RANGE
 from xstxm._kernels.small_nnls import solve_amounts_only
@@ -289,7 +289,7 @@ from xstxm._kernels.linear_fit import fit_pixels
 case = np.load("case.npz")
 for dtype in sys.argv[2:]:
     maps = fit_pixels(case["od"].astype(dtype), case["a"], case["b"], method="lstsq")
-    np.save(f"{sys.argv[1]} {dtype}.npy", [*maps.amount, maps.rss])
+    np.save(f"{sys.argv[1]} {dtype}.npy", [*maps.amount, maps.rms])
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -302,7 +302,7 @@ for dtype in sys.argv[2:]:
     for time in ("first", "second"):
         for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-12)):
             maps = fit_pixels(od.astype(dtype), a, b, method="lstsq")
-            expected = [*maps.amount, maps.rss]
+            expected = [*maps.amount, maps.rms]
             found = np.load(tmp_path / f"{time} {dtype}.npy")
             assert found.dtype == dtype
             np.testing.assert_allclose(found, expected, atol=tolerance)
@@ -314,6 +314,8 @@ def test_kernels__have_names_of_their_own():
         importlib.import_module(f"xstxm._kernels.{module.name}")
     for how, weighted in itertools.product(("free", "tables", "exchange"), (False, True)):
         block_fit._range_fitter(how, weighted)
+    for char, noisy in itertools.product("fd", (False, True)):
+        density._filler(char, noisy)
     compiled = [item.py_func for item in gc.get_objects() if isinstance(item, Dispatcher)]
     names = collections.Counter((func.__module__, func.__qualname__) for func in compiled if "xstxm" in func.__module__)
     assert len(names) > 100

@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 import xstxm
 from xstxm.errors import (
     ChoiceError,
+    EnergyRangeError,
     IncompatibleUnitsError,
     MetadataWarning,
     MissingCoordinateError,
@@ -134,6 +135,55 @@ def test_with_variance__says_where_counts_are_not_raw(stack):
         xstxm.with_variance(stack.assign(intensity=stack["intensity"].assign_attrs(units="mA")))
     with pytest.raises(SchemaError, match="to_dataset"):
         xstxm.with_variance(stack["intensity"])
+
+
+def test_with_variance__of_an_array_has_no_gain(stack):
+    variance = stack["intensity"].assign_attrs(units="count**2")
+    with pytest.raises(OptionError, match=r"^gain=2: .*noise='poisson' only"):
+        xstxm.with_variance(stack, variance, gain=2)
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        pytest.param(lambda od: 0.01, r"^noise=0.01: give a variance as an array with units, e.g. xarray.DataArray\(number, attrs=\{'units': '1'\}\)$", id="number"),
+        pytest.param(lambda od: od.values, r"^noise=<ndarray .*DataArray\(values, coords=\[stack\[dim\] for dim in \('energy', 'y', 'x'\)\], attrs=\{'units': '1'\}\)$", id="numpy"),
+        pytest.param(lambda od: "poisson", r"^noise='poisson': .* call .stxm.with_variance\(\) on them, or .stxm.optical_density\(noise='poisson'\), first", id="poisson"),
+        pytest.param(lambda od: od * 0, r"^noise=<DataArray .*: no variance is above zero", id="zero everywhere"),
+    ],
+)  # fmt: skip
+def test_fit__noise_that_cannot_be_taken_says_how_to_give_it(stack, noise, message):
+    od = xstxm.optical_density(stack)
+    with pytest.raises(OptionError, match=message):
+        xstxm.fit(od, references(), noise=noise(od["optical_density"]))
+
+
+def test_fit__takes_the_noise_as_its_message_says(stack):
+    od = xstxm.optical_density(stack)["optical_density"]
+    one, many = xr.DataArray(2e-3, attrs={"units": "1"}), np.full(od.shape, 2e-3, od.dtype)
+    alike = xr.DataArray(many, coords=[od[dim] for dim in ("energy", "y", "x")], attrs={"units": "1"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoiseWarning)
+        found = [xstxm.fit(od, references(), noise=noise)["component_map_stderr"] for noise in (one, alike)]
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+def test_fit__noise_of_other_energies_or_without_units_says_what_to_do(stack):
+    od = xstxm.optical_density(stack)
+    variance = xr.ones_like(od["optical_density"])
+    with pytest.raises(EnergyRangeError, match=r"interp_energy\(stack.energy\)$") as raised:
+        xstxm.fit(od, references(), noise=variance[::2])
+    assert "how=" not in str(raised.value)
+    with pytest.raises(MissingUnitsError, match=r"^the variance has no units: .*\['units'\] = '1'$"):
+        xstxm.fit(od, references(), noise=variance.drop_attrs())
+
+
+def test_phase_map__of_counts_says_where_their_noise_is_given(stack):
+    with pytest.raises(OptionError, match=r"^noise='poisson': .*with_variance\(\)"):
+        xstxm.phase_map(stack, references(), noise="poisson")
+    counted = xstxm.phase_map(stack.stxm.with_variance(), references())
+    at_once = xstxm.phase_map(stack.stxm.optical_density(noise="poisson"), references())
+    xr.testing.assert_allclose(counted["confidence"], at_once["confidence"])
 
 
 # ---- of the optical density

@@ -250,6 +250,57 @@ def test_propagation__confidence_of_no_noise_and_of_many_pixels():
     np.testing.assert_array_equal(confidence[-3:], last)
 
 
+def held_at_zero(amount, covariance):
+    """The constrained amounts (p, 3) of free ones, of which only the last can be below zero."""
+    below = np.minimum(amount[:, 2:], 0)
+    return amount - below * covariance[:, 2] / covariance[2, 2]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_propagation__released_amounts_are_right_on_average_where_the_constraint_makes_others_wrong(seed):
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(3, 3))
+    covariance = root @ root.T / 100
+    true = np.array([3, 2, 0.0])
+    amount = held_at_zero(rng.multivariate_normal(true, covariance, 40_000), covariance)
+    amount[:, 2][np.abs(amount[:, 2]) < 1e-12] = 0
+    free = propagation.released(amount, np.broadcast_to(covariance, (len(amount), 3, 3)))
+    error = amount.std(0) / np.sqrt(len(amount))
+    assert np.abs((amount.mean(0) - true) / error).max() > 10
+    assert np.abs((free.mean(0) - true) / error).max() < 4
+
+
+def test_propagation__released_amounts_without_an_error_are_as_they_were():
+    amount = np.array([[1, 0, 0], [1, 2, 0.0]])
+    np.testing.assert_array_equal(propagation.released(amount, np.zeros((2, 3, 3))), amount)
+    same = np.ones((2, 3, 3)) * [1, 1, 0] * np.array([1, 1, 0])[:, None]
+    assert np.isfinite(propagation.released(amount[:, [1, 2, 0]], same)).all()
+
+
+def test_propagation__bias_of_chance_is_what_the_constraint_adds():
+    """Two phases are equal in truth; the third is absent and, held at zero, favours the first."""
+    covariance = np.array([[1, 0, -0.8], [0, 1, 0.3], [-0.8, 0.3, 1]]) / 100
+    amount = np.random.default_rng(0).multivariate_normal([1, 1, 0.0], covariance, 20_000)
+    amount = held_at_zero(amount, covariance)
+    amount[:, 2][np.abs(amount[:, 2]) < 1e-12] = 0
+    many, label = np.broadcast_to(covariance, (len(amount), 3, 3)), np.zeros(len(amount), int)
+    chance = propagation.chance_of_label(amount, many, label, np.eye(3))
+    bias = propagation.bias_of_chance(amount, many, label, chance, np.eye(3))
+    assert chance.mean() < 0.45
+    assert (chance - bias).mean() == pytest.approx(0.5, abs=0.01)
+    assert not bias[amount[:, 2] > 0].any()
+
+
+def test_phase_map__bias_of_the_confidence_is_that_of_the_constraint(simulated, simulated_references, simulated_phases):
+    found, label = simulated_phases["confidence_bias"], simulated_phases["phase_label"]
+    np.testing.assert_array_equal(found.isnull(), simulated_phases["confidence"].isnull())
+    held = (simulated_phases["phase_fraction"] == 0).any("phase")
+    assert not found.where(~held & (label >= 0), 0).any()
+    assert 0.05 < float(np.abs(found).max()) < 0.6
+    free = xstxm.phase_map(simulated, simulated_references, method="lstsq")
+    assert not free["confidence_bias"].fillna(0).any()
+
+
 def test_propagation__a_pure_pixel_still_has_an_error():
     covariance = np.array([[0.01, -0.009], [-0.009, 0.01]])
     fraction, stderr, _ = propagation.phase_fractions(np.array([1.0, 0.0]), covariance, np.eye(2))

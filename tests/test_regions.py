@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from laziness import raise_if_dask_computes
-from test_noise import counted, references
+from test_noise import counted, mixtures, references
 
 import xstxm
 from xstxm._kernels import region_means
@@ -229,6 +229,44 @@ def test_stderr__of_an_area_fraction_covers_the_truth_of_the_field(sharpness, co
     assert 0.88 < np.std(area) < 1.1
 
 
+def area_scores(truth, od, references, **options):
+    """Area fraction minus that of the truth (y, x, phase), over what its error is said to be, of phases that cover 1 %."""
+    phases = xstxm.phase_map(od, references, **options)
+    found = xstxm.phase_summary(phases)
+    sample = (phases["phase_label"] != NO_SAMPLE).values
+    share = np.eye(truth.shape[-1])[truth[sample].argmax(-1)].mean(0)
+    off = found["area_fraction"].values - share
+    return (off / found["area_fraction_stderr"].values)[share > 0.01]
+
+
+@pytest.mark.parametrize("counts", [2000, 10_000, 50_000])
+def test_stderr__of_an_area_fraction_covers_the_truth_of_simulated_particles(counts):
+    """Amounts that are not allowed below zero favour some phases: sixteen truths, each measured once."""
+    references, found = xstxm.testing.simulate_references(), []
+    for seed in range(16):
+        stack = xstxm.testing.simulate_stack(psf="0 nm", counts=counts, seed=seed)
+        truth = stack["true_thickness"].transpose("y", "x", "reference").values
+        od = xstxm.optical_density(stack, stack["true_i0"].rename("i0"))
+        found.append(area_scores(truth, od, references, min_amount=56))
+    found = np.concatenate(found)
+    assert (np.abs(found) < 1.96).mean() >= 0.88
+    assert 0.6 < np.sqrt((found**2).mean()) < 1.2
+
+
+@pytest.mark.parametrize("counts", [1000, 10_000, 100_000])
+@pytest.mark.parametrize("covariance", [False, True])
+def test_stderr__of_an_area_fraction_covers_the_truth_where_pixels_are_much_alike(counts, covariance):
+    """Up to two thirds of the labels are wrong; the wrong ones do not cancel."""
+    found = []
+    for concentration in (8.0, 4.0, 2.0, 1.0):
+        truth = mixtures(64, 1, concentration)
+        for seed in range(3):
+            od = xstxm.optical_density(counted(counts, truth, seed=seed))
+            options = {"min_amount": -np.inf, "covariance": covariance}
+            found.append(area_scores(truth, od, references(), **options))
+    assert (np.abs(found) < 1.96).mean() >= 0.92
+
+
 @pytest.mark.parametrize("counts", [20_000, 100_000])
 def test_stderr__of_a_mean_covers_the_truth_of_the_field(counts):
     """One truth, measured a thousand times."""
@@ -264,6 +302,17 @@ def test_bias__of_wrong_labels_is_estimated():
     off = (found["area_fraction"] - true).mean("region")
     left = (found["area_fraction"] - found["area_fraction_bias"] - true).mean("region")
     assert np.linalg.norm(off) > 2.5 * np.linalg.norm(left)
+
+
+def test_bias__of_an_area_fraction_is_what_bounds_at_zero_bring_about():
+    """Two of five phases, in mixtures that vary slowly; where these two are equal the absent ones decide the label."""
+    share = np.clip(0.5 + 0.1 * waves(np.random.default_rng(3), 1, (64, 64), 5)[0], 0, 1)
+    truth = np.stack([share, 0 * share, 1 - share, 0 * share, 0 * share], -1)
+    true = np.array([(share > 0.5).mean(), 0, (share <= 0.5).mean(), 0, 0])
+    bound, free = (measured(truth, 5000, 0, 10, method=method).mean("region") for method in ("nnls", "lstsq"))
+    off = bound["area_fraction"].values - true
+    assert np.abs(off).max() > 2 * np.abs(free["area_fraction"].values - true).max()
+    np.testing.assert_allclose(bound["area_fraction_bias"], off, atol=0.4 * np.abs(off).max())
 
 
 # ---- noise that neighbours share

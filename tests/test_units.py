@@ -101,6 +101,8 @@ def test_to_units__keeps_dtype_and_scales():
 def test_units_of__says_how_to_set_them():
     with pytest.raises(MissingUnitsError, match=r"'i0' has no units: set them"):
         units.units_of(xr.DataArray([1.0], name="i0"))
+    with pytest.raises(MissingUnitsError, match=r"'cell_chain' has no units: .*attrs\['units'\] = 'angstrom'$"):
+        units.to_units(xr.DataArray([1.0], name="cell_chain"), "angstrom")
 
 
 def test_dequantify__takes_objects_of_pint_xarray(stack):
@@ -156,3 +158,8 @@ def test_to_magnitude__refuses_what_is_no_energy(value):
 def test_to_magnitude__refuses_pixels_of_a_screen_as_a_length():
     with pytest.raises(UnitsError, match="sigma is '3 px', pixels: give it in um"):
         units.to_magnitude("3 px", "um", "sigma")
+
+
+def test_counts__convert_between_their_multiples_and_to_nothing_else():
+    assert units.factor("kilocount**2", "count**2") == pytest.approx(1e6)
+    assert not units.same_kind("kilocount", "1")

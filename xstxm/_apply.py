@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -33,9 +34,14 @@ def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
 
 def require_single_chunk(array: xr.DataArray, verb: str, dim: str = ENERGY) -> xr.DataArray:
     """Return the array with a dimension in one chunk, or raise `ChunkingError` where that is not cheap."""
+    return array.chunk({dim: -1}) if _has_chunks(array, verb, dim) else array
+
+
+def _has_chunks(array: xr.DataArray, verb: str, dim: str = ENERGY) -> bool:
+    """Tell whether chunks along a dimension have to be merged, with a warning; `ChunkingError` where that is not cheap."""
     chunks = array.variable.chunksizes.get(dim, ())
     if len(chunks) <= 1:
-        return array
+        return False
     limit = get_options().rechunk_limit
     if array.nbytes > limit:
         from dask.utils import format_bytes
@@ -46,7 +52,7 @@ def require_single_chunk(array: xr.DataArray, verb: str, dim: str = ENERGY) -> x
         "reads the stack once only",
         PerformanceWarning,
     )
-    return array.chunk({dim: -1})
+    return True
 
 
 def over_energy(
@@ -59,24 +65,80 @@ def over_energy(
     output_dtypes: Sequence[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Apply a function of whole spectra to every pixel, lazily where the array is lazy.
+    """Apply a function of whole spectra to every pixel, lazily where any array is lazy.
 
     `func` gets `array` and `others` with energy last, shape (..., energy) or without one (...), and returns one array per
-    entry of `output_dims`, new dimensions last. The results still carry the attributes of `array`: stamp them.
+    entry of `output_dims`, new dimensions last. In memory, energy keeps the place that it has in the arrays: what
+    `func` gets are views. The results still carry the attributes of `array`: stamp them.
     """
-    arrays = [require_single_chunk(item, verb) if ENERGY in item.dims else item for item in (array, *others)]
-    result = xr.apply_ufunc(
-        func,
+    arrays = [array, *others]
+    for item in arrays:
+        _has_chunks(item, verb)
+    whole = [ENERGY in item.dims for item in arrays]
+    call = functools.partial(func, **(kwargs or {}))
+    if any(is_lazy(item) for item in arrays):
+        known: dict[Any, int] = {**array.sizes, **(output_sizes or {})}
+        sizes = [tuple(known[dim] for dim in dims) for dims in output_dims]
+        dtypes = list(output_dtypes or [array.dtype] * len(output_dims))
+        call = functools.partial(_over_pixel_chunks, call, whole=whole, sizes=sizes, dtypes=dtypes)
+    return xr.apply_ufunc(
+        call,
         *arrays,
-        input_core_dims=[[ENERGY] if ENERGY in item.dims else [] for item in arrays],
+        input_core_dims=[[ENERGY] if there else [] for there in whole],
         output_core_dims=[list(dims) for dims in output_dims],
-        dask="parallelized",
-        output_dtypes=list(output_dtypes or [array.dtype] * len(output_dims)),
-        dask_gufunc_kwargs={"output_sizes": dict(output_sizes or {})},
-        kwargs=dict(kwargs or {}),
+        dask="allowed",
         keep_attrs=True,
     )
-    return result
+
+
+def _over_pixel_chunks(
+    func: Callable[..., Any],
+    *data: Any,
+    whole: Sequence[bool],
+    sizes: Sequence[tuple[int, ...]],
+    dtypes: Sequence[Any],
+) -> Any:
+    """Return what `func` makes of the pixels of each chunk, those along energy merged: lazy arrays.
+
+    dask's own way, `apply_gufunc`, copies every chunk with energy innermost, even where there is one, and slows kernels
+    that take images.
+    """
+    import dask.array as da
+
+    arrays = [item if isinstance(item, da.Array) else da.from_array(np.asarray(item), chunks=-1) for item in data]
+    n_dims = max(item.ndim - there for item, there in zip(arrays, whole, strict=True))
+    pairs: list[Any] = []
+    for item, there in zip(arrays, whole, strict=True):
+        own = tuple(range(n_dims))[n_dims - (item.ndim - there) :]
+        pairs += [item, (*own, n_dims) if there else own]
+    pixels, metas = (
+        tuple(range(n_dims)),
+        [np.empty((0,) * (n_dims + len(size)), dtype) for size, dtype in zip(sizes, dtypes, strict=True)],
+    )
+    first = np.empty((0,) * n_dims, dtypes[0])
+    packed = da.blockwise(functools.partial(_call_whole, func), pixels, *pairs, concatenate=False, meta=first)
+    results = [
+        da.map_blocks(
+            functools.partial(_take, k, len(metas)),
+            packed,
+            dtype=meta.dtype,
+            meta=meta,
+            chunks=(*packed.chunks, *((n,) for n in size)),
+            new_axis=list(range(n_dims, n_dims + len(size))) or None,
+        )
+        for k, (size, meta) in enumerate(zip(sizes, metas, strict=True))
+    ]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _call_whole(func: Callable[..., Any], *blocks: Any) -> Any:
+    """Call a function of blocks, those that come in pieces along energy, their last dimension, put together."""
+    whole = (np.concatenate(block, -1) if len(block) > 1 else block[0] for block in blocks if isinstance(block, list))
+    return func(*(next(whole) if isinstance(block, list) else block for block in blocks))
+
+
+def _take(k: int, n: int, results: Any) -> np.ndarray:
+    return results if n == 1 else results[k]
 
 
 def over_frames(
@@ -109,6 +171,63 @@ def over_frames(
     return placed[0].copy(data=data).transpose(*array.dims)
 
 
+def over_blocks(
+    func: Callable[..., Sequence[np.ndarray]],
+    array: xr.DataArray,
+    *others: xr.DataArray | float,
+    output_dtypes: Sequence[Any],
+) -> tuple[xr.DataArray, ...]:
+    """Apply a function of values and of the bits of pixels, chunk by chunk where any array is lazy, in one pass.
+
+    `func` gets `array` and `others` with the dimensions of `array`, of size one where they lack them. It returns arrays
+    of the shape of `array`, and last bits without energy, which are united over the chunks along energy. The results have
+    the coordinates of `array`, and no attributes.
+    """
+    dims, axis = array.dims, array.get_axis_num(ENERGY)
+    placed = [array.variable, *(_with_dims(item, dims) for item in others)]
+    lazy = any(item.chunks is not None for item in placed)
+    data = [item.data if lazy else np.asarray(item) for item in placed]
+    results = _over_chunks(func, data, axis, output_dtypes) if lazy else func(*data)
+    image = array.isel({ENERGY: 0}, drop=True)
+    return (*(_with_data(array, values) for values in results[:-1]), _with_data(image, results[-1]))
+
+
+def _with_data(like: xr.DataArray, data: Any) -> xr.DataArray:
+    return xr.DataArray(data, dims=like.dims, coords=like.coords)
+
+
+def _with_dims(item: xr.DataArray | float, dims: tuple[Any, ...]) -> xr.Variable:
+    variable = item.variable if isinstance(item, xr.DataArray) else xr.Variable((), item)
+    return variable.set_dims(dims).transpose(*dims)
+
+
+def _over_chunks(
+    func: Callable[..., Sequence[np.ndarray]], data: Sequence[Any], axis: int, dtypes: Sequence[Any]
+) -> list[Any]:
+    """Return what `func` makes of the chunks of arrays that broadcast to the first: lazy arrays."""
+    import dask.array as da
+
+    index = tuple(range(data[0].ndim))
+    arrays = [item if isinstance(item, da.Array) else da.from_array(item, chunks=-1) for item in data]
+    pairs = (part for item in arrays for part in (item, index))
+    metas = [np.empty((0,) * len(index), dtype) for dtype in dtypes]
+    packed = da.blockwise(
+        functools.partial(_and_bits_with_energy, func), index, *pairs, axis=axis, dtype=dtypes[0], meta=metas[0]
+    )
+    parts = [da.map_blocks(operator.itemgetter(k), packed, dtype=meta.dtype, meta=meta) for k, meta in enumerate(metas)]
+    once = tuple((1,) * len(own) if k == axis else own for k, own in enumerate(packed.chunks))
+    bits = da.map_blocks(operator.itemgetter(-1), packed, dtype=dtypes[-1], meta=metas[-1], chunks=once)
+    unite = np.bitwise_or.reduce
+    return [*parts[:-1], da.reduction(bits, unite, unite, axis=axis, dtype=dtypes[-1], meta=metas[-1].sum(axis))]
+
+
+def _and_bits_with_energy(
+    func: Callable[..., Sequence[np.ndarray]], *blocks: np.ndarray, axis: int
+) -> list[np.ndarray]:
+    *arrays, bits = func(*blocks)
+    return [*arrays, np.expand_dims(bits, axis)]
+
+
 def _by_series(func: Callable[..., np.ndarray], *blocks: np.ndarray, ndim: int) -> np.ndarray:
     """Call a function of arrays of `ndim` dimensions for each index of the dimensions before."""
     if blocks[0].ndim <= ndim:
@@ -135,6 +254,7 @@ def match_energy(
     how: MatchHow = "interp",
     tolerance: float | str | None = None,
     what: str = "the spectrum",
+    whose: str = "the stack",
     extrapolate: bool = False,
 ) -> xr.DataArray:
     """Return `other` on the stack's energies: the one place where two energy axes meet.
@@ -156,6 +276,8 @@ def match_energy(
         Largest difference of equal energies, ``"10 meV"`` by default (option `energy_tolerance`).
     what
         Name of `other` for messages.
+    whose
+        What has the energies, for messages.
     extrapolate
         Hold the end values beyond the data, with a warning, where refusing is the default.
 
@@ -184,7 +306,7 @@ def match_energy(
     low, high = grid[0] - limit, grid[-1] + limit
     outside = (target < low) | (target > high)
     if outside.any() and not extrapolate:
-        raise EnergyRangeError(_not_covered(grid, target, outside, limit, unit, what))
+        raise EnergyRangeError(_not_covered(grid, target, outside, limit, unit, what, whose))
     if outside.any():
         warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)
     held = np.clip(target, grid[0], grid[-1])
@@ -195,11 +317,15 @@ def match_energy(
     return moved.astype(other.dtype) if other.dtype.kind == "f" else moved
 
 
-def _not_covered(grid: np.ndarray, target: np.ndarray, outside: np.ndarray, limit: float, unit: str, what: str) -> str:
+def _not_covered(
+    grid: np.ndarray, target: np.ndarray, outside: np.ndarray, limit: float, unit: str, what: str, whose: str
+) -> str:
     """Return what to do about a spectrum on ascending energies that ends before the stack does."""
-    found = f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}"
+    found = f"{what} covers {format_range(grid, unit)}, {whose} {format_range(target, unit)}"
     if outside.all():
         return f"{found}: give one that was measured at these energies"
+    if whose != "the stack":
+        return f"{found}: give {what} over the whole range, or energies from {grid[0]:.10g} to {grid[-1]:.10g} {unit}"
     do = f"use sel_energy({grid[0]:.10g}, {grid[-1]:.10g}) on the stack first"
     moved = np.sort(target) - grid if target.size == grid.size else None
     if moved is not None and np.ptp(moved) <= limit:
@@ -275,4 +401,6 @@ def _first_difference(source: np.ndarray, target: np.ndarray, limit: float, unit
     else:
         at = int(np.argmax(np.abs(source - target) > limit))
         found = f"{what} and the stack differ first at point {at}: {source[at]:g} and {target[at]:g} {unit}"
-    return f"{found} (tolerance {limit:g} {unit}): pass how='interp' to interpolate"
+    return (
+        f"{found} (tolerance {limit:g} {unit}): bring it onto these energies first, .stxm.interp_energy(stack.energy)"
+    )

@@ -53,7 +53,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "count",
         "float",
         "Standard error of I0",
-        "Spread over the I0 pixels / sqrt(n).",
+        "Spread over the I0 pixels / sqrt(n); NaN of one pixel, unless the variance of its counts is known.",
     ),
     ("optical_density", _STACK, "1", "float", "Optical density", "-ln(I / I0), natural logarithm."),
     (
@@ -211,6 +211,14 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Confidence of the label",
         "Probability that the phase of the label is the largest of all, for Gaussian errors.",
     ),
+    (
+        "confidence_bias",
+        (PIXEL,),
+        "1",
+        "float",
+        "Bias of the confidence",
+        "What amounts that are not allowed below zero add to the confidence on average.",
+    ),
     ("total_amount", (PIXEL,), None, "float", "Total amount", "sum(c) over the references."),
     ("min_amount", (), None, "float", "Least amount of a sample pixel", "Total amount below which a pixel is empty."),
     ("composition", (PIXEL,), None, "float", "Composition", "sum(f_k x_k) over the phases."),
@@ -261,7 +269,7 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "1",
         "float",
         "Estimated bias of the area fraction",
-        "Wrong labels that do not cancel: what the same noise once more would add.",
+        "Wrong labels that do not cancel: what the same noise once more would add, and what bounds at zero add.",
     ),
     (
         "area_fraction_sampling_stderr",
@@ -363,6 +371,14 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "float",
         "Spread of the spectrum",
         "Standard deviation over the region.",
+    ),
+    (
+        "spectrum_variance",
+        (ENERGY,),
+        None,
+        "float",
+        "Variance of the mean spectrum",
+        "Of the mean of independent pixels; what they share, as the noise of I0, does not average out.",
     ),
     (
         "normalized_absorption",

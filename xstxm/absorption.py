@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Hashable
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -9,6 +12,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels
+from xstxm._densities import CountVariance, densities
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -35,7 +39,14 @@ from xstxm.errors import (
     require_number,
     warn,
 )
-from xstxm.noise import variance_of_counts
+from xstxm.noise import (
+    check_noise,
+    checked_variance,
+    given_variance,
+    photons_of_count,
+    require_no_gain,
+    variance_of_counts,
+)
 from xstxm.provenance import describe, note, recorded
 from xstxm.roi import Region, used_region
 
@@ -58,8 +69,9 @@ def estimate_i0(
     stack
         Stack, or the array of counts.
     region
-        ``"brightest"``: the `fraction` of the pixels with the highest mean counts; or a mask, a box, a
-        polygon or a point where the beam misses the sample, see `spectrum`.
+        ``"brightest"``: the `fraction` of the pixels with the highest mean counts, of themselves and those next to
+        them, at every other energy; or a mask, a box, a polygon or a point where the beam misses the sample, see
+        `spectrum`.
     fraction
         Share of the pixels that ``"brightest"`` takes, in (0, 1].
     signal
@@ -68,9 +80,10 @@ def estimate_i0(
     Returns
     -------
     Dataset
-        `i0` and `i0_stderr` (energy) in the units of the counts, `mask` (pixel dims) of the empty
-        pixels used, their number and the method in attrs. Eager on one image for ``"brightest"``, which
-        averages the stack over energy; lazy otherwise.
+        `i0` and `i0_stderr` (energy) in the units of the counts, `mask` (pixel dims) of the empty pixels used at some
+        energy, their number and the method in attrs. The standard error is that of the mean, from the scatter of the
+        pixels; one pixel has none, and the square root of the variance of its counts in its place where the Dataset
+        holds it, else NaN. Eager on two images for ``"brightest"``, the means of every other energy; lazy otherwise.
 
     Raises
     ------
@@ -81,9 +94,13 @@ def estimate_i0(
 
     Notes
     -----
-    The brightest pixels are chosen by their mean over energy, so their counting noise raises the
-    estimate by far less than their own standard error as long as the empty area is larger than
-    `fraction`. A stack without empty area has no I0 to estimate: give one.
+    Pixels that were chosen by the counts that are averaged would be those whose noise is highest, and I0 too high by
+    many of its standard errors. So the 1st, 3rd, ... energy are averaged over the pixels that are brightest at the 2nd,
+    4th, ..., and the other way round. What chooses the pixels of a single energy are their neighbours; as they choose each
+    other, the standard error is there some 1.3 times too small. Noise that neighbouring energies share, as in a
+    denoised stack, undoes this, and so does noise that neighbouring pixels share at a single energy.
+
+    The empty area has to be larger than `fraction`. A stack without empty area has no I0 to estimate: give one.
 
     Examples
     --------
@@ -102,16 +119,57 @@ def estimate_i0(
         raise SchemaError("a single spectrum has no empty pixels: pass an I0 spectrum instead, see xstxm.read_i0")
     if isinstance(region, str):
         check_choice("region", region, AutoRegion)
-        mask = _brightest(counts, fraction)
+        masks = _brightest(counts, fraction)
     else:
-        mask = used_region(counts, stack, region)
-    inside = counts.where(mask)
-    number = inside.count(dims)
-    i0 = annotate(inside.mean(dims, skipna=True, dtype=float), "i0", units=unit)
-    stderr = annotate(inside.std(dims, skipna=True, dtype=float) / np.sqrt(number), "i0_stderr", units=unit)
-    result = xr.Dataset({"i0": i0, "i0_stderr": stderr, "mask": mask})
+        masks = [used_region(counts, stack, region)]
+    variance = variance_of(stack, signal)
+    found = _interleaved(
+        [
+            _mean_of(_every(len(masks), k, counts), mask, None if variance is None else _every(len(masks), k, variance))
+            for k, mask in enumerate(masks)
+        ]
+    )
+    mask = annotate(functools.reduce(operator.or_, masks), "mask")
+    stamped = {name: annotate(array, str(name), units=unit) for name, array in found.items()}
     used = {} if is_lazy(mask) else {"n_pixels": int(mask.sum())}
+    result = xr.Dataset({**stamped, "mask": mask})
     return result.assign_attrs(method=region if isinstance(region, str) else "region", **used)
+
+
+def _every(step: int, start: int, array: xr.DataArray) -> xr.DataArray:
+    return array.isel({ENERGY: slice(start, None, step)})
+
+
+def _interleaved(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Return what was found of every so manieth energy in the order of all of them."""
+    joined = xr.concat(parts, ENERGY, coords="minimal", compat="override", join="override")
+    n = joined.sizes[ENERGY]
+    place = np.concatenate([np.arange(k, n, len(parts)) for k in range(len(parts))])
+    return joined.isel({ENERGY: np.argsort(place)})
+
+
+def _mean_of(counts: xr.DataArray, mask: xr.DataArray, variance: xr.DataArray | None) -> xr.Dataset:
+    """Return `i0` and `i0_stderr`, from the spread; of one pixel, which has none, from its own variance."""
+    inside, dims = _pixels_of(counts, mask)
+    i0 = inside.mean(dims, skipna=True, dtype=float)
+    if is_lazy(mask) or int(mask.sum()) > 1:
+        freedom = inside.count(dims) - 1
+        spread = inside.std(dims, skipna=True, dtype=float)
+        return xr.Dataset({"i0": i0, "i0_stderr": spread / np.sqrt(freedom.where(freedom > 0))})
+    if variance is None:
+        return xr.Dataset({"i0": i0, "i0_stderr": xr.full_like(i0, np.nan)})
+    held, per_square = checked_variance(variance, counts, str(variance.name))
+    own = _pixels_of(held, mask)[0].mean(dims, dtype=float) / per_square
+    return xr.Dataset({"i0": i0, "i0_stderr": np.sqrt(own)})
+
+
+def _pixels_of(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Hashable, ...]]:
+    """Return the pixels of a mask, and the dimensions they lie along; of an array in memory no others."""
+    if is_lazy(array) or is_lazy(mask):
+        return array.where(mask), mask.dims
+    places = np.nonzero(np.asarray(mask))
+    at = {dim: xr.Variable("place", place) for dim, place in zip(mask.dims, places, strict=True)}
+    return array.isel(at).drop_vars(mask.dims, errors="ignore"), ("place",)
 
 
 def _counting_units(array: xr.DataArray, what: str) -> str:
@@ -122,14 +180,41 @@ def _counting_units(array: xr.DataArray, what: str) -> str:
     return found
 
 
-def _brightest(counts: xr.DataArray, fraction: float) -> xr.DataArray:
-    """Mask the brightest pixels of the mean image. Eager on that one image."""
-    image = counts.mean(ENERGY, skipna=False).compute()
-    finite = image.where(np.isfinite(image))
-    if not bool(finite.notnull().any()):
-        raise OptionError("region", "brightest", "no pixel is finite at every energy: give a mask or a box")
-    threshold = finite.quantile(1 - fraction, skipna=True).drop_vars("quantile")
-    return annotate(finite >= threshold, "mask")
+def _brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
+    """Mask the pixels to average at every other energy, and those at the energies between. Eager on two images.
+
+    Each half is that of the brightest pixels of the other: chosen by its own counts, it would be that of the pixels with
+    the luckiest noise. What chooses the pixels of a single energy are their neighbours.
+    """
+    alone = counts.sizes[ENERGY] == 1
+    means = {str(k): _every(2, k, counts).mean(ENERGY, skipna=False) for k in ([0] if alone else [1, 0])}
+    judged: list[xr.DataArray] = [
+        _around(image, itself=not alone) for image in xr.Dataset(means).compute().data_vars.values()
+    ]
+    usable = functools.reduce(operator.and_, [image.notnull() for image in judged])
+    if not bool(usable.any()):
+        raise OptionError(
+            "region",
+            "brightest",
+            "no pixel is finite at every energy, or of one energy has neighbours: give a mask or a box",
+        )
+    thresholds = (image.where(usable).quantile(1 - fraction, skipna=True).drop_vars("quantile") for image in judged)
+    return [usable & (image >= least) for image, least in zip(judged, thresholds, strict=True)]
+
+
+def _around(image: xr.DataArray, *, itself: bool) -> xr.DataArray:
+    """Return the mean of each pixel and those next to it, or of those alone; NaN where the pixel is NaN."""
+    there = abs(image) < np.inf
+    values = image.astype(float).where(there, 0.0)
+    total, number = (_sum_around(item) - (0.0 if itself else item) for item in (values, there.astype(float)))
+    return (total / number.where(number > 0)).where(there)
+
+
+def _sum_around(image: xr.DataArray) -> xr.DataArray:
+    """Return the sum of each pixel and those next to it, in the image or along the line."""
+    for dim in [dim for dim in ("y", "x") if dim in image.dims] or image.dims[-1:]:
+        image = image + image.shift({dim: 1}, fill_value=0.0) + image.shift({dim: -1}, fill_value=0.0)
+    return image
 
 
 @overload
@@ -185,7 +270,7 @@ def optical_density(
         array with the variance of the counts; ``"residual"``, none, so that a fit takes it from what it leaves.
         By default the variance that the Dataset holds, e.g. `intensity_variance`, else ``"residual"``.
     gain
-        Photons for one count, see `with_variance`.
+        Photons for one count, see `with_variance`; with ``noise="poisson"`` only.
     signal
         Variable of a Dataset that holds the counts.
     thick
@@ -200,7 +285,8 @@ def optical_density(
         Dataset with `optical_density` and `quality` (pixel dims) added. Counts or I0 of zero or less
         give NaN and the flag `nonpositive_counts`, counts that are NaN the flag `not_measured`. With a variance of the
         counts also `optical_density_variance`, ``var(I) / (I - dark)^2 + var(I0) / (I0 - dark)^2``, with `i0_variance`
-        or the square of `i0_stderr` from where I0 comes from, or, for ``"poisson"`` and an I0 image, ``I0 / gain``.
+        or the square of `i0_stderr` from where I0 comes from, or, for ``"poisson"`` and an I0 image or an I0 of one
+        pixel, whose `i0_stderr` is NaN, ``I0 / gain``.
         Without any of these, and for the dark, nothing is added, and for I0 the history says so. Lazy, unless I0
         has to be estimated first.
 
@@ -211,9 +297,17 @@ def optical_density(
     IncompatibleUnitsError
         I0 is in units of another kind; a rate and counts meet through `dwell_time`.
     OptionError
-        `thick`, `saturation` or `gain` is no number, or an array is to hold a variance.
+        `thick`, `saturation` or `gain` is no number, a gain is of no use, an array is to hold a variance, or a variance is
+        below zero or nowhere above.
     EnergyRangeError
         I0 does not cover the stack.
+
+    Warns
+    -----
+    NonPositiveIntensityWarning
+        Counts or I0 of zero or less, of arrays in memory.
+    MetadataWarning
+        Most pixels are brighter than I0, or the error of I0 is NaN and with it the variance.
 
     Examples
     --------
@@ -232,32 +326,21 @@ def optical_density(
     energy = require_energy(counts)
     source = _incident(stack, counts, i0, signal)
     incident = _at_energies(source["i0"], energy, counts)
-    bright, scale = as_float(counts), _counting_scale(counts, incident, stack)
-    empty = (incident.astype(float) * scale).astype(bright.dtype)
-    bright, empty = _without_dark(bright, empty, placed_dark(dark, counts))
-    od = annotate(_minus_log(bright, empty).transpose(*counts.dims), "optical_density")
-    measured = bright.count(ENERGY)
-    lost = od.count(ENERGY) < measured
-    flags = {
-        "nonpositive_counts": lost,
-        "not_measured": measured < counts.sizes[ENERGY],
-        "too_thick": (od > thick).any(ENERGY),
-        **({} if saturation is None else {"saturated": (counts >= saturation).any(ENERGY)}),
-    }
+    of_i0: xr.DataArray | float = 0.0
+    if variance is not None and isinstance(stack, xr.Dataset):
+        of_i0 = _incident_variance(source, stack, counts, gain if isinstance(noise, str) else None)
+    scale, level = _counting_scale(counts, incident, stack), placed_dark(dark, counts)
+    found = densities(counts, incident, scale, level, variance, of_i0, thick=thick, saturation=saturation)
     if not is_lazy(counts):
-        _warn_nonpositive(lost)
-        _warn_dark_i0(od)
+        _warn_nonpositive(found.flags["nonpositive_counts"])
+        _warn_dark_i0(found.brighter)
+    od = annotate(found.od, "optical_density")
     if isinstance(stack, xr.DataArray):
         return od
-    if variance is not None:
-        of_i0 = _incident_variance(source, stack, counts, gain if isinstance(noise, str) else None)
-        variance = _relative_variance(bright, variance)
-        variance = variance if of_i0 is None else variance + _relative_variance(empty, of_i0 * scale**2)
-        variance = variance.where(od.notnull()).transpose(*counts.dims).astype(od.dtype, copy=False)
-        variance = annotate(variance, "optical_density_variance")
-    quality = quality_bits(flags, quality_of(stack), lasting=())
+    of_od = None if found.variance is None else annotate(found.variance, "optical_density_variance")
+    quality = quality_bits(found.flags, quality_of(stack), lasting=())
     before = stack.drop_vars("optical_density_variance", errors="ignore")
-    return replace_signal(before, "optical_density", od, variance, quality=quality)
+    return replace_signal(before, "optical_density", od, of_od, quality=quality)
 
 
 def _incident(
@@ -307,37 +390,63 @@ def _variance(
     noise: Noise | xr.DataArray | None,
     gain: float,
     signal: str,
-) -> xr.DataArray | None:
+) -> CountVariance | None:
     """Return the variance of the counts where there is one."""
+    named = None if noise is None else check_noise(noise, Noise, counts)
+    if named != "poisson":
+        require_no_gain(gain)
     if noise is None:
-        return variance_of(stack, signal)
-    if isinstance(noise, str):
-        check_choice("noise", noise, Noise)
-        if noise == "residual":
-            return None
+        held = variance_of(stack, signal)
+        return None if held is None else CountVariance(*checked_variance(held, counts, f"{signal}_variance"), -np.inf)
+    if named == "residual":
+        return None
     if isinstance(stack, xr.DataArray):
         raise OptionError("noise", describe(noise), "an array has no room for its variance, give a Dataset")
-    return variance_of_counts(stack, counts, noise, gain)
+    if not isinstance(noise, xr.DataArray):
+        return CountVariance(counts, photons_of_count(stack, counts, gain), 0.0)
+    return CountVariance(given_variance(noise, counts), 1.0, -np.inf)
 
 
 def _incident_variance(
     source: xr.Dataset, stack: xr.Dataset, counts: xr.DataArray, gain: float | None
-) -> xr.DataArray | None:
+) -> xr.DataArray | float:
     """Return the variance of I0 in its own units, where what holds it knows one or, with a gain, counts every pixel.
 
-    The record tells where there is none.
+    The record tells where there is none, and it is left out.
     """
-    for name, power in (("i0_variance", 1), ("i0_stderr", 2)):
-        if name in source:
-            return _placed(source[name].astype(float), counts[ENERGY], counts) ** power
-    if gain is not None and {*source["i0"].dims} & {*pixel_dims(counts)}:
-        return _placed(variance_of_counts(stack, source["i0"].astype(float), "poisson", gain), counts[ENERGY], counts)
-    note("the variance of I0 is not known and left out")
+    i0, held = source["i0"], _held_variance(source)
+    if held is None and (gain is None or not {*i0.dims} & {*pixel_dims(counts)}):
+        note("the variance of I0 is not known and left out")
+        return 0.0
+    if held is None or is_lazy(held) or bool((held.isnull() & i0.notnull()).any()):
+        held = _completed(held, i0, stack, gain)
+    return _placed(held.astype(float), counts[ENERGY], counts)
+
+
+def _completed(held: xr.DataArray | None, i0: xr.DataArray, stack: xr.Dataset, gain: float | None) -> xr.DataArray:
+    """Return the variance of I0 with that of its counts where none is known; without a gain it stays NaN, and is said."""
+    if held is not None and gain is None:
+        if not is_lazy(held):
+            _warn_no_spread(held, i0)
+        return held
+    counted = variance_of_counts(stack, i0.astype(float), "poisson", 1.0 if gain is None else gain).rename(
+        "i0_variance"
+    )
+    if held is None:
+        return counted
+    note("where I0 is of one pixel, its variance is that of its counts")
+    return held.fillna(counted)
+
+
+def _held_variance(source: xr.Dataset) -> xr.DataArray | None:
+    """Return the variance of I0 that is held beside it, in the square of its units."""
+    i0 = source["i0"]
+    if "i0_variance" in source:
+        return given_variance(source["i0_variance"], i0, "i0_variance", zero=True)
+    if "i0_stderr" in source:
+        stderr = units.to_units(as_float(source["i0_stderr"]), units.units_of(i0, "I0"), "i0_stderr")
+        return (stderr.astype(float) ** 2).rename("i0_variance")
     return None
-
-
-def _relative_variance(value: xr.DataArray, variance: xr.DataArray) -> xr.DataArray:
-    return variance.astype(value.dtype, copy=False) / value.where(value > 0) ** 2
 
 
 def _counting_scale(counts: xr.DataArray, incident: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> Any:
@@ -369,36 +478,6 @@ def placed_dark(dark: float | str | xr.DataArray | None, counts: xr.DataArray) -
     return units.to_units(placed, units.units_of(counts), "dark") if "units" in dark.attrs else placed
 
 
-def _without_dark(
-    bright: xr.DataArray, empty: xr.DataArray, dark: xr.DataArray | float | None
-) -> tuple[xr.DataArray, xr.DataArray]:
-    if dark is None:
-        return bright, empty
-    return (bright - dark).astype(bright.dtype), (empty - dark).astype(empty.dtype)
-
-
-def _minus_log(bright: xr.DataArray, empty: xr.DataArray) -> xr.DataArray:
-    """Return -ln(bright / empty), NaN where either is not above zero."""
-    return xr.apply_ufunc(
-        _minus_log_ratio,
-        bright,
-        (1 / empty.where(empty > 0)).astype(bright.dtype),
-        dask="parallelized",
-        output_dtypes=[bright.dtype],
-        keep_attrs=True,
-    )
-
-
-def _minus_log_ratio(bright: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """-ln(I * (1 / I0)) with one temporary; I / I0 first, because log(I0) - log(I) rounds five times worse."""
-    ratio = np.multiply(bright, inverse)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        np.log(ratio, out=ratio)
-    np.negative(ratio, out=ratio)
-    ratio[np.isinf(ratio)] = np.nan
-    return ratio
-
-
 def _warn_nonpositive(nonpositive: xr.DataArray) -> None:
     pixels = int(nonpositive.sum())
     if pixels:
@@ -408,9 +487,19 @@ def _warn_nonpositive(nonpositive: xr.DataArray) -> None:
         )
 
 
-def _warn_dark_i0(od: xr.DataArray) -> None:
+def _warn_no_spread(variance: xr.DataArray, i0: xr.DataArray) -> None:
+    unknown = int((variance.isnull() & i0.notnull()).sum())
+    warn(
+        f"the error of I0 is NaN in {unknown} of {variance.size} values, and the variance of the optical density with it: an "
+        "I0 of one pixel shows no spread; estimate it from more pixels, or from stack.stxm.with_variance(), or drop its "
+        "error to take it as known",
+        MetadataWarning,
+    )
+
+
+def _warn_dark_i0(brighter: xr.DataArray) -> None:
     """Warn where most pixels are brighter than I0 at every energy, which no sample is."""
-    if float((od < 0).all(ENERGY).mean()) > 0.5:
+    if float(brighter.mean()) > 0.5:
         warn(
             "more than half of the pixels are brighter than I0 at every energy: check the units of I0, the dwell time "
             "and where I0 was taken",

@@ -19,6 +19,7 @@ from xstxm import (
     alignment,
     cleaning,
     clustering,
+    comparing,
     contrast,
     conventions,
     corrections,
@@ -55,6 +56,7 @@ from xstxm.absorption import Noise
 from xstxm.alignment import AlignTo, Transform
 from xstxm.cleaning import Fill, SpikeMethod
 from xstxm.clustering import Normalize
+from xstxm.comparing import Match, Unlabelled
 from xstxm.contrast import At
 from xstxm.corrections import LineKind, SlowAxis
 from xstxm.denoising import DenoiseMethod
@@ -659,6 +661,17 @@ class StxmAccessor:
     ) -> xr.Dataset:
         """Return area fractions and mean compositions with errors, see `xstxm.phase_summary`."""
         return region_summaries.phase_summary(self._obj, regions, noise_correlation=noise_correlation)
+
+    def compare(
+        self,
+        other: xr.Dataset | xr.DataArray,
+        *,
+        phases: Mapping[str, str] | Match = "name",
+        unlabelled: Unlabelled = "leave_out",
+        confidence: float = 0.95,
+    ) -> xr.Dataset:
+        """Return how far another map of the same pixels agrees, see `xstxm.compare`."""
+        return comparing.compare(self._obj, other, phases=phases, unlabelled=unlabelled, confidence=confidence)
 
     # ---- lattice, strain and stress
 

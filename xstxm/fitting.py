@@ -40,7 +40,7 @@ from xstxm.errors import (
     require_whole,
     warn,
 )
-from xstxm.noise import given_variance
+from xstxm.noise import check_noise, given_variance
 from xstxm.provenance import recorded
 from xstxm.units import EnergyMove
 
@@ -213,7 +213,7 @@ def _variance(
     if isinstance(noise, xr.DataArray):
         return given_variance(noise, od)
     if noise is not None:
-        check_choice("noise", noise, FitNoise)
+        check_noise(noise, FitNoise, od)
     held = None if noise == "residual" else variance_of(stack, signal)
     if noise == "variance" and held is None:
         found = stack.data_vars if isinstance(stack, xr.Dataset) else [stack.name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import xarray as xr
@@ -51,7 +51,8 @@ def with_variance(
         dimensions.
     gain
         Photons for one count: detectors that count photons have 1. Of n photons the variance is n, so of
-        ``I = n / gain`` it is ``I / gain``; of a rate with the exposure t, ``I / (gain t)`` with `dwell_time`.
+        ``I = n / gain`` it is ``I / gain``; of a rate with the exposure t, ``I / (gain t)`` with `dwell_time`. With
+        ``noise="poisson"`` only.
     signal
         Variable that holds the counts.
 
@@ -68,7 +69,7 @@ def with_variance(
     IncompatibleUnitsError
         ``"poisson"`` for anything but counts and rates, or a variance in other units than the square.
     SchemaError, OptionError
-        A variance of another shape or below zero, a `gain` that is not above zero.
+        A variance of another shape, below zero or nowhere above, a `gain` that is not above zero or of no use.
 
     Warns
     -----
@@ -102,9 +103,17 @@ def variance_of_counts(
 ) -> xr.DataArray:
     """Return the variance of counts, on their pixels and at their energies, without attributes."""
     if isinstance(noise, xr.DataArray):
+        require_no_gain(gain)
         placed = given_variance(noise, counts).drop_attrs(deep=False)
         return placed.broadcast_like(counts).transpose(*counts.dims)
-    check_choice("noise", noise, CountingNoise)
+    check_noise(noise, CountingNoise, counts)
+    photons = photons_of_count(stack, counts, gain)
+    value = as_float(counts).drop_attrs(deep=False)
+    return (value.where(value >= 0) / photons).astype(value.dtype).transpose(*counts.dims)
+
+
+def photons_of_count(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray, gain: float) -> Any:
+    """Return how many photons one unit of the counts stands for, where they are counted one by one."""
     per_count = require_number("gain", gain, "photons for one count", above=0)
     measure = measure_of(counts)
     if measure not in ("counts", "rate"):
@@ -113,11 +122,7 @@ def variance_of_counts(
             "the intensity", found, "count", "Poisson noise is that of counts or rates, pass the variance as an array"
         )
     _warn_not_raw(stack, counts)
-    value = as_float(counts).drop_attrs(deep=False)
-    exposure: Any = per_count
-    if measure == "rate":
-        exposure = per_count * _exposure(stack, counts)
-    return (value.where(value >= 0) / exposure).astype(value.dtype).transpose(*counts.dims)
+    return per_count * _exposure(stack, counts) if measure == "rate" else per_count
 
 
 def _exposure(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> xr.DataArray:
@@ -139,10 +144,35 @@ def _warn_not_raw(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray) -> Non
         )
 
 
-def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "the variance") -> xr.DataArray:
+def check_noise(noise: object, words: Any, values: xr.DataArray) -> str | None:
+    """Return the word for the noise of values, None for an array, or raise `OptionError` or `ChoiceError`."""
+    if isinstance(noise, xr.DataArray):
+        return None
+    if not isinstance(noise, str):
+        unit = units.derive(units.units_of(values), units.units_of(values), "*")
+        dims = tuple(map(str, values.dims[-noise.ndim :])) if isinstance(noise, np.ndarray) and noise.ndim else ()
+        what = f"values, coords=[stack[dim] for dim in {dims}]" if dims else "number"
+        recipe = f"xarray.DataArray({what}, attrs={{'units': {unit!r}}})"
+        raise OptionError("noise", noise, f"give a variance as an array with units, e.g. {recipe}")
+    if noise == "poisson" and noise not in get_args(words):
+        do = "call .stxm.with_variance() on them, or .stxm.optical_density(noise='poisson'), first"
+        raise OptionError("noise", noise, f"it is that of counts: {do}; then their variance is used by itself")
+    check_choice("noise", noise, words)
+    return noise
+
+
+def require_no_gain(gain: object) -> None:
+    """Refuse photons for one count where these are not counted."""
+    if gain != 1:
+        raise OptionError("gain", gain, "photons for one count make a variance with noise='poisson' only: pass both")
+
+
+def given_variance(
+    variance: xr.DataArray, values: xr.DataArray, what: str = "the variance", *, zero: bool = False
+) -> xr.DataArray:
     """Return a variance on the pixels and at the energies of what it belongs to, in the square of its units.
 
-    It keeps its own dimensions, in the order of the values'.
+    It keeps its own dimensions, in the order of the values'. With `zero` it may be zero everywhere.
 
     Raises
     ------
@@ -151,7 +181,7 @@ def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "th
     UnitsError
         Other units than the square.
     OptionError
-        Numbers below zero.
+        Numbers below zero, or none above.
     """
     variance = units.dequantify(variance)
     unit = units.units_of(values)
@@ -162,7 +192,31 @@ def given_variance(variance: xr.DataArray, values: xr.DataArray, what: str = "th
     if not is_lazy(placed):
         least = float(np.asarray(placed.min()))
         if least < 0:
-            raise OptionError("noise", f"an array down to {least:g}", "a variance is not below zero")
+            raise OptionError(_option(what), f"an array down to {least:g}", "a variance is not below zero")
+        if not zero:
+            _require_some(placed, what)
     return placed.astype(as_float(values).dtype, copy=False).transpose(
         *(dim for dim in values.dims if dim in placed.dims)
     )
+
+
+def checked_variance(held: xr.DataArray, values: xr.DataArray, what: str) -> tuple[xr.DataArray, float]:
+    """Return a variance that is held beside values, and how many of its units make one of theirs squared."""
+    unit = units.units_of(values)
+    squared = units.derive(unit, unit, "*")
+    if not is_lazy(held):
+        _require_some(held, what)
+    return held, 1 / units.factor(units.units_of(held, what, squared), squared, what)
+
+
+def _require_some(variance: xr.DataArray, what: str) -> None:
+    """Refuse a variance in memory without a number above zero: it leaves nothing that could be weighed."""
+    frames = variance.transpose(ENERGY, ...) if ENERGY in variance.dims else variance.expand_dims(ENERGY)
+    if variance.size and not any(bool((frame > 0).any()) for frame in frames):
+        do = "values without one are left out, which leaves none: give the variance, or none"
+        raise OptionError(_option(what), variance, f"no variance is above zero, and {do}")
+
+
+def _option(what: str) -> str:
+    """Return the option or the variable that holds a variance."""
+    return "noise" if what == "the variance" else what

@@ -19,7 +19,7 @@ class Options:
     rechunk_limit: float = 1e9
     """Largest stack (bytes) whose energy chunks are merged unasked."""
     num_threads: int = os.cpu_count() or 1
-    """Threads of an in-memory fit; dask brings its own."""
+    """Threads of a fit or an optical density in memory; dask brings its own."""
 
     def __post_init__(self) -> None:
         require_number("energy_tolerance", self.energy_tolerance, least=0)
@@ -45,7 +45,7 @@ class set_options:
     rechunk_limit
         Largest stack (bytes) whose energy chunks are merged unasked.
     num_threads
-        Threads of an in-memory fit.
+        Threads of a fit or an optical density in memory.
 
     Raises
     ------

@@ -105,8 +105,8 @@ def phase_map(
     Dataset
         `phase_fraction`, `phase_fraction_stderr` (phase, pixel dims), `phase_label` (pixel dims, int16),
         `confidence`, `total_amount`, `quality` (pixel dims), `min_amount` (a number, the threshold that was
-        used; -inf for none), `phase_spectra` (phase, energy); with references `n_active` and `reduced_chi2` (pixel
-        dims) of the fit, what it adds for `energy_shift`, `broadening` and `max_optical_density`, and `composition`,
+        used; -inf for none), `phase_spectra` (phase, energy); with references `confidence_bias`, `n_active` and
+        `reduced_chi2` (pixel dims) of the fit, what it adds for `energy_shift`, `broadening` and `max_optical_density`, and `composition`,
         `composition_stderr` (pixel dims) where the references carry a composition.
         Coordinates `phase` and `color` along phase, and what else the references carry (`phase_composition`,
         `cell_chain`, ...) where all references of a phase agree. Fractions and composition are NaN where there is no
@@ -133,7 +133,11 @@ def phase_map(
     `mask` variable in the Dataset.
 
     The confidence is the probability that the labelled phase is the largest of all, for Gaussian errors of the size of
-    the residual, or of the variance where there is one, by the method of Mendell and Elston [1]_.
+    the residual, or of the variance where there is one, by the method of Mendell and Elston [1]_. An amount that is not
+    allowed below zero draws the others along, one more than the next; `confidence_bias` is what that adds to the
+    confidence on average, were all amounts that are zero truly zero. It is not taken off: pixel by pixel the confidence
+    with it is the better one. Over many pixels it does not average out, see `phase_summary`. After a `selection`, which
+    leaves out what is small of either sign, it is zero.
 
     References
     ----------
@@ -239,7 +243,9 @@ def _from_fit(
     )
     threshold = sample_threshold(total, min_amount)
     empty = total < threshold
-    label, confidence = _judged(amount, covariance, every, membership, empty)
+    label, confidence, bias = _judged(amount, covariance, every, membership, empty)
+    if whole is not None:  # a choice leaves out what is small, of either sign
+        bias = confidence.where(confidence.isnull(), 0)
     dims = pixel_dims(total)
     phases = xr.Dataset(
         {
@@ -247,6 +253,7 @@ def _from_fit(
             "phase_fraction_stderr": annotate(stderr.where(~empty).transpose("phase", *dims), "phase_fraction_stderr"),
             "phase_label": label,
             "confidence": annotate(confidence, "confidence"),
+            "confidence_bias": annotate(bias, "confidence_bias"),
             "total_amount": annotate(total, "total_amount", units=total_units),
             "min_amount": annotate(threshold, "min_amount", units=total_units),
             "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
@@ -266,14 +273,16 @@ def _from_fit(
 
 def _judged(
     amount: xr.DataArray, covariance: xr.DataArray, every: xr.Dataset, membership: np.ndarray, empty: xr.DataArray
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the largest phase of each pixel, and the probability that the fit of every reference gives it."""
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Return the largest phase of each pixel, the probability that the fit of every reference gives it, and its bias."""
     options = {"membership": membership}
     (largest,) = _per_pixel(propagation.phase_label, amount, covariance, [[]], options, dtypes=[np.int16])
     label = largest.where(~empty, NO_SAMPLE).drop_attrs()
     judged, spread = every["component_map"], every["component_map_covariance"]
     (confidence,) = _per_pixel(propagation.chance_of_label, judged, spread, [[]], options, others=[label])
-    return label, confidence
+    about = [label, confidence]
+    (bias,) = _per_pixel(propagation.bias_of_chance, judged, spread, [[]], options, others=about)
+    return label, confidence, bias
 
 
 def _covariance(

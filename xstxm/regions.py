@@ -33,6 +33,13 @@ BIAS_NOISE = 0.27
 """Variance of the estimated bias of an area fraction over that of the area fraction, where there is no bias."""
 
 
+_OF_PHASES: dict[str, Any] = {
+    "output_core_dims": [["phase"]],
+    "dask": "parallelized",
+    "dask_gufunc_kwargs": {"allow_rechunk": True},
+}
+
+
 @recorded
 def phase_summary(
     phases: xr.Dataset, regions: Regions | None = None, *, noise_correlation: xr.DataArray | None = None
@@ -85,10 +92,12 @@ def phase_summary(
     In a pixel of probability P for a phase, the label is wrong with 1 - P, or with P where it says another phase; the
     variance of the number of pixels is the sum of that. Mistakes go both ways and cancel where fractions vary evenly around
     the boundary between two phases, as across an interface; where many pixels are alike and near it, they do not.
-    `area_fraction_bias` is an estimate of what is left, sum(P) minus the number of pixels: what the same noise once more
-    would do. `area_fraction_stderr` has it in quadrature, as far as it exceeds its own noise. The probabilities come from
-    `phase_fraction_covariance` where the map has it; else a pixel is what its label says or the phase of the second
-    largest fraction.
+    `area_fraction_bias` is an estimate of what is left: sum(P) minus the number of pixels, which is what the same noise
+    once more would do, and the sum of `confidence_bias`, what bounds at zero add to the labels. `area_fraction_stderr` has
+    both in quadrature, the first as far as it exceeds its own noise. Both suppose that the map is much like the truth. So
+    the share w of the pixels of a phase that are wrong, in w times the number of these, is in quadrature too: little where
+    few are wrong, most of the error where many are. The probabilities come from `phase_fraction_covariance` where the map
+    has it; else a pixel is what its label says or the phase of the second largest fraction.
 
     A fraction that is not allowed below zero is too large on average, by up to 0.8 (the root of 2 / pi) of its standard
     error, and others are too small, which does not average out. ``*_bias`` of fractions and composition is the largest that
@@ -134,24 +143,29 @@ def phase_summary(
 def _shares(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
     fraction, sample = phases["phase_fraction"], _sample(phases)
     error = phases["phase_fraction_stderr"]
-    member = _index(phases) == label
-    largest = (fraction.fillna(-np.inf).argmax("phase") == _index(phases)).astype(fraction.dtype).where(sample)
-    chance, number = _chances(phases), space.count(sample)
-    wrong = (chance * (1 - chance) + (largest - chance) ** 2) ** 0.5
-    area = _pixel_area(label)
-    covered, bias = space.means("area_fraction", largest, wrong, hard=True), space.mean(chance - largest)
-    random = covered["area_fraction_stderr"] ** 2
-    covered["area_fraction_stderr"] = (random + (bias**2 - BIAS_NOISE * random).clip(0)) ** 0.5
+    member, number, area = _index(phases) == label, space.count(sample), _pixel_area(label)
     return {
         "n_pixels": space.count(member & sample),
         "n_sample": number,
         **({} if area is None else {"area": number * area}),
         "undecided_fraction": space.count(sample & (label == UNDECIDED)) / number,
-        **covered,
-        "area_fraction_bias": bias,
+        **_areas(phases, sample, space),
         **space.means("mean_fraction", fraction.where(sample), error),
         "mean_fraction_bias": space.mean(_bias(phases, error).where(sample)),
     }
+
+
+def _areas(phases: xr.Dataset, sample: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
+    fraction, chance = phases["phase_fraction"], _chances(phases)
+    largest = (fraction.fillna(-np.inf).argmax("phase") == _index(phases)).astype(fraction.dtype).where(sample)
+    wrong = (chance * (1 - chance) + (largest - chance) ** 2) ** 0.5
+    found = space.means("area_fraction", largest, wrong, hard=True)
+    random = found["area_fraction_stderr"] ** 2
+    noise, bounds = space.mean(chance - largest), space.mean(_drawn(phases).where(sample))
+    doubt = space.mean(wrong**2)
+    unknown = doubt * (doubt / space.mean(largest + chance)).where(doubt != 0, 0)
+    square = random + (noise**2 - BIAS_NOISE * random).clip(0) + bounds**2 + unknown**2
+    return {**found, "area_fraction_stderr": square**0.5, "area_fraction_bias": noise + bounds}
 
 
 def _compositions(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
@@ -189,12 +203,26 @@ def _chances(phases: xr.Dataset) -> xr.DataArray:
         fraction,
         phases["confidence"] if full is None else full.drop_vars("other_phase", errors="ignore"),
         input_core_dims=[["phase"], [] if full is None else ["phase", "other_phase"]],
-        output_core_dims=[["phase"]],
-        dask="parallelized",
+        **_OF_PHASES,
         output_dtypes=[fraction.dtype],
-        dask_gufunc_kwargs={"allow_rechunk": True},
     )
     return chance.where(phases["phase_fraction_stderr"].notnull())
+
+
+def _drawn(phases: xr.Dataset) -> xr.DataArray:
+    """Return what the constraint adds to the probability of each phase, on average: the two largest share it."""
+    fraction = phases["phase_fraction"]
+    if "confidence_bias" not in phases:
+        return xr.zeros_like(fraction)
+    return xr.apply_ufunc(
+        propagation.two_largest,
+        fraction,
+        phases["confidence_bias"],
+        -phases["confidence_bias"],
+        input_core_dims=[["phase"], [], []],
+        **_OF_PHASES,
+        output_dtypes=[fraction.dtype],
+    )
 
 
 @dataclass(frozen=True)

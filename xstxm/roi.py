@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import is_lazy, match_pixels
 from xstxm._kernels import threshold
-from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of, used_pixels
+from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of, used_pixels, variance_of
 from xstxm.errors import ChoiceError, MissingDimensionError, OptionError, SchemaError, require_number
 from xstxm.provenance import recorded
 from xstxm.units import LengthLike
@@ -212,7 +212,8 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     -------
     Dataset
         `spectrum`, `spectrum_std` and `n_pixels` (energy): mean, standard deviation and number of the
-        finite pixels. Lazy where the stack is.
+        finite pixels; where the Dataset holds the variance of `signal`, also `spectrum_variance`, that of the mean of
+        independent pixels, with which ``fit(..., signal="spectrum")`` weighs. Lazy where the stack is.
 
     Raises
     ------
@@ -237,7 +238,14 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     mean = annotate(inside.mean(dims, skipna=True), "spectrum", units=unit)
     spread = annotate(inside.std(dims, skipna=True), "spectrum_std", units=unit)
     count = annotate(inside.count(dims), "n_pixels")
-    return xr.Dataset({"spectrum": mean, "spectrum_std": spread, "n_pixels": count})
+    result = xr.Dataset({"spectrum": mean, "spectrum_std": spread, "n_pixels": count})
+    held = variance_of(stack, signal)
+    if held is not None:
+        squares, _ = _cropped(held.where(array.notnull()), mask)
+        variance = squares.sum(dims) / count.drop_attrs() ** 2
+        squared = None if unit is None else units.derive(unit, unit, "*")
+        result["spectrum_variance"] = annotate(variance.astype(held.dtype), "spectrum_variance", units=squared)
+    return result
 
 
 def _cropped(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:

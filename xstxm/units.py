@@ -129,7 +129,7 @@ def same_kind(left: str, right: str) -> bool:
 
 def _counts(unit: pint.Unit) -> float:
     """Power of counts in a unit: to pint a count is a mere number, to a spectromicroscopist it is not."""
-    return float(unit._units.get("count", 0))  # type: ignore[arg-type]
+    return math.fsum(float(power) for name, power in unit._units.items() if name.endswith("count"))  # type: ignore[arg-type]
 
 
 @functools.lru_cache(256)
@@ -147,11 +147,12 @@ def factor(found: str, wanted: str, what: str = "value") -> float:
     return float(_registry().Quantity(1.0, a).to(b).magnitude)
 
 
-def units_of(array: xr.DataArray, what: str | None = None) -> str:
-    """Return the canonical units of an array, or raise `MissingUnitsError`."""
+def units_of(array: xr.DataArray, what: str | None = None, wanted: str | None = None) -> str:
+    """Return the canonical units of an array, or raise `MissingUnitsError` that names those wanted."""
     if "units" not in array.attrs:
         what = what or repr(str(array.name or "the array"))
-        raise MissingUnitsError(what, "set them, e.g. array.attrs['units'] = 'count'")
+        example = "'1' for a plain number, 'count' for counts" if wanted is None else repr(wanted)
+        raise MissingUnitsError(what, f"set them, e.g. array.attrs['units'] = {example}")
     return normalize(str(array.attrs["units"]))
 
 
@@ -232,7 +233,7 @@ def drop_noise(number: float) -> float:
 
 def to_units(array: xr.DataArray, wanted: str, what: str | None = None) -> xr.DataArray:
     """Return an array in the wanted units (lazy, keeps a float's dtype); unchanged when it has them already."""
-    found = units_of(array, what)
+    found = units_of(array, what, normalize(wanted))
     if found == normalize(wanted):
         return array
     scale = factor(found, wanted, what or str(array.name))

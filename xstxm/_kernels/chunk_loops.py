@@ -76,6 +76,16 @@ def project(plan, tile, projected, od, row, after, n_after, step):
         step += 1
 
 
+def named(func, name):
+    """Return a compiled function under a name of its own.
+
+    The code of functions of one name differs by a number that each process counts from the start: code that two
+    processes cached would call the first of that name and number, whichever variant it is.
+    """
+    func.__qualname__ = name
+    return njit(**{**FAST, "cache": False})(func)
+
+
 def _make_residual(n, out):
     """Return a function that takes n unknowns of a fit from the data, and does with the rest what `out` says.
 
@@ -113,17 +123,7 @@ def _make_residual(n, out):
                 if out == "weighted" or out == "each":
                     sums[CHUNK + p] += (w0 * r0 * r0 + w1 * r1 * r1) + (w2 * r2 * r2 + w3 * r3 * r3)
 
-    return _named(residual, f"residual_{out}_{n}")
-
-
-def _named(func, name):
-    """Return a compiled function under a name of its own.
-
-    The code of functions of one name differs by a number that each process counts from the start: code that two
-    processes cached would call the first of that name and number, whichever variant it is.
-    """
-    func.__qualname__ = name
-    return njit(**{**FAST, "cache": False})(func)
+    return named(residual, f"residual_{out}_{n}")
 
 
 _take_out_8 = _make_residual(8, "")
@@ -155,7 +155,7 @@ def _make_sum(out):
         else:
             eight(tile, spectra, first, fitted, weights, sums)
 
-    return _named(sum_squares_of_rest, f"sum_squares_of_rest_{out}")
+    return named(sum_squares_of_rest, f"sum_squares_of_rest_{out}")
 
 
 sum_residuals, weigh_residuals, weigh_each_residual = (_make_sum(out) for out in ("plain", "weighted", "each"))

@@ -16,8 +16,9 @@ import numpy as np
 
 from xstxm._kernels.block_fit import fit_range, make_scratch
 from xstxm._kernels.fit_plan import Maps, Plan, empty_maps, make_plan
-from xstxm._kernels.partial_fit import fit_spectra, make_rows
-from xstxm._kernels.pixel_ranges import flat, in_ranges
+from xstxm._kernels.partial_fit import fit_spectra, make_results
+from xstxm._kernels.pixel_ranges import in_ranges
+from xstxm._kernels.rows import flat
 
 SINGLY = 1024
 """Pixels that are fitted one by one in one call."""
@@ -81,12 +82,12 @@ def _fit_ranges(od: np.ndarray, plan: Plan, known_noise: bool, maps: Maps, range
 def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, known_noise: bool, maps: Maps) -> None:
     """Fit spectra (pixel, energy) one by one and put the results into the maps."""
     root = np.sqrt(plan.weights.astype(np.float64)) if plan.weights.size else np.ones(plan.n_energies)
-    rows = make_rows(pixels.size, plan.scale.size, plan.n_terms)
-    fit_spectra(plan.method, plan.n_terms, plan.design, root, known_noise, spectra, rows)
-    maps.amount[:, pixels] = rows.amount.T
-    maps.stderr[:, pixels] = rows.error.T
-    maps.background[:, pixels] = rows.background.T
-    maps.rms[pixels], maps.r_factor[pixels], maps.reduced_chi2[pixels] = rows.statistics.T
-    maps.n_energy[pixels], maps.n_active[pixels] = rows.counts.T
+    results = make_results(pixels.size, plan.scale.size, plan.n_terms)
+    fit_spectra(plan.method, plan.n_terms, plan.design, root, known_noise, spectra, results)
+    maps.amount[:, pixels] = results.amount.T
+    maps.stderr[:, pixels] = results.error.T
+    maps.background[:, pixels] = results.background.T
+    maps.rms[pixels], maps.r_factor[pixels], maps.reduced_chi2[pixels] = results.statistics.T
+    maps.n_energy[pixels], maps.n_active[pixels] = results.counts.T
     if maps.covariance.size:
-        maps.covariance[:, :, pixels] = rows.covariance.transpose(1, 2, 0)
+        maps.covariance[:, :, pixels] = results.covariance.transpose(1, 2, 0)

@@ -32,7 +32,7 @@ class Partial(NamedTuple):
     """Energies in use; 0 where they do not determine the unknowns."""
 
 
-class Rows(NamedTuple):
+class Results(NamedTuple):
     """The results of single pixels, float64, pixels first."""
 
     amount: np.ndarray
@@ -48,10 +48,10 @@ class Rows(NamedTuple):
     """(p, r, r) with no bound active."""
 
 
-def make_rows(n_pixels: int, n: int, n_terms: int) -> Rows:
+def make_results(n_pixels: int, n: int, n_terms: int) -> Results:
     """Return room for the results of n references."""
     each = (n_pixels, n)
-    return Rows(
+    return Results(
         amount=np.empty(each),
         error=np.empty(each),
         background=np.empty((n_pixels, n_terms)),
@@ -76,7 +76,7 @@ def _partial(n_unknowns, n_energies, n_references):
 
 @njit(**INNER)
 def _orthogonalise(v, u, q, r):
-    """Take the earlier rows of q out of v, twice, for q to be orthonormal to rounding; return the norm left."""
+    """Take the earlier results of q out of v, twice, for q to be orthonormal to rounding; return the norm left."""
     for _ in range(2):
         for i in range(u):
             d = 0.0
@@ -193,13 +193,13 @@ def _express(columns, x, c):
 
 
 @njit(**INNER)
-def _write_lost(p, rows):
-    rows.counts[p, 1] = 0
-    rows.amount[p, :] = np.nan
-    rows.error[p, :] = np.nan
-    rows.background[p, :] = np.nan
-    rows.statistics[p, :] = np.nan
-    rows.covariance[p, :, :] = np.nan
+def _write_lost(p, results):
+    results.counts[p, 1] = 0
+    results.amount[p, :] = np.nan
+    results.error[p, :] = np.nan
+    results.background[p, :] = np.nan
+    results.statistics[p, :] = np.nan
+    results.covariance[p, :, :] = np.nan
 
 
 @njit(**INNER)
@@ -219,7 +219,7 @@ def _write_errors(variance, scale, of_support, of_all, error, full):
 
 
 @njit(**JIT)
-def fit_spectra(method, n_terms, design, root, known_noise, spectra, rows):
+def fit_spectra(method, n_terms, design, root, known_noise, spectra, results):
     """Fit spectra (p, e) one by one; pixels that cannot be fitted give NaN and 0 references in use.
 
     `root` (e) holds the roots of the weights, by which the design is multiplied already.
@@ -229,12 +229,12 @@ def fit_spectra(method, n_terms, design, root, known_noise, spectra, rows):
     work, partial = workspace(n), _partial(n_unknowns, n_energies, n)
     used, q, cov, c, sums = partial.used, partial.q, np.empty((n, n)), np.empty(n_unknowns), np.empty(3)
     for p in range(spectra.shape[0]):
-        spectrum, x, statistics = spectra[p], rows.amount[p], rows.statistics[p]
-        rows.counts[p, 0], same = _note_used(spectrum, used)
+        spectrum, x, statistics = spectra[p], results.amount[p], results.statistics[p]
+        results.counts[p, 0], same = _note_used(spectrum, used)
         if not same:
             _factorise(method, n_terms, design, partial, work)
         if partial.in_use[0] == 0:
-            _write_lost(p, rows)
+            _write_lost(p, results)
             continue
         _project(spectrum, root, used, q, c)
         support = constrained(method, partial.columns, c[n_terms:], (1 << n) - 1, x, work)
@@ -246,9 +246,9 @@ def fit_spectra(method, n_terms, design, root, known_noise, spectra, rows):
             x[r] /= partial.scale[r]
         _back_substitute(partial, n_terms, c, x)
         for t in range(n_terms):
-            rows.background[p, t] = c[t]
-        rows.counts[p, 1] = active
+            results.background[p, t] = c[t]
+        results.counts[p, 1] = active
         _write_statistics(sums, partial.in_use[0], n_terms + active - (1 if method == FCLS else 0), statistics)
         covariance(method, partial.columns, support, work, cov)
         variance = 1.0 if known_noise else statistics[2]
-        _write_errors(variance, partial.scale, cov, partial.covariance, rows.error[p], rows.covariance[p])
+        _write_errors(variance, partial.scale, cov, partial.covariance, results.error[p], results.covariance[p])

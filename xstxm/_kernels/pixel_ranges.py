@@ -1,11 +1,9 @@
-"""Ranges of pixels that threads fit one after the other, and their data as compiled code takes them."""
+"""Ranges of pixels that threads take one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
 
 RANGE = 1 << 14
 """Pixels of one task of a thread."""
@@ -20,17 +18,3 @@ def in_ranges(work: Callable[[Iterator[slice]], None], n_pixels: int, threads: i
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work, ranges) for _ in range(threads)]:
             done.result()
-
-
-def flat(tile: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, int]:
-    """Return a flat read-only view and the distance of energies in it, so that one compiled signature serves all."""
-    if (
-        tile.dtype != dtype
-        or tile.strides[1] != dtype.itemsize
-        or tile.strides[0] % dtype.itemsize
-        or tile.strides[0] < 0
-    ):
-        tile = np.ascontiguousarray(tile, dtype=dtype)
-    row = tile.strides[0] // dtype.itemsize
-    size = (tile.shape[0] - 1) * row + tile.shape[1]
-    return np.lib.stride_tricks.as_strided(tile, (size,), (dtype.itemsize,), writeable=False), row

@@ -68,6 +68,33 @@ def chance_of_largest(amount, covariance, at):
     return out.reshape(shape)
 
 
+def bias_of_chance(amount, covariance, label, chance, membership):
+    """Return what bounds at zero add, on average, to the probability `chance` (p) that the phase `label` (p) is the largest."""
+    bias = np.where(np.isnan(chance), np.nan, 0).astype(amount.dtype)
+    open_ = (amount == 0).any(-1) & (1 - chance > SURE)
+    c, cov = released(amount[open_], covariance[open_]), covariance[open_]
+    bias[open_] = chance[open_] - chance_of_label(c, cov, label[open_], membership)
+    return bias
+
+
+def released(amount, covariance):
+    """Return amounts (p, r) as they would be on average without bounds, were those that are zero truly zero.
+
+    The amounts H held at zero draw the others along, c = c_free + C_.H m with multipliers m > 0 of covariance
+    (C_HH)^-1. The mean of each, as if it were alone, is the root of 2 / pi times its standard deviation.
+    """
+    held = amount == 0
+    deviation = np.sqrt(np.maximum(_diagonal(covariance), 0)).astype(float)
+    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    correlation = covariance * scale[..., :, None] * scale[..., None, :]
+    one = np.eye(held.shape[-1])
+    among = np.where(held[..., :, None] & held[..., None, :], correlation, 0)
+    # what is added to the diagonal keeps rounding from making it singular
+    square = _diagonal(np.linalg.inv(among + np.where(held[..., None], 1e-6, 1) * one))
+    drawn = (correlation @ np.sqrt(2 / np.pi * np.where(held & (deviation > 0), square, 0))[..., None])[..., 0]
+    return (amount - deviation * drawn).astype(amount.dtype)
+
+
 def chances(fraction, covariance):
     """Return the probability of each phase to be the largest (p, k)."""
     shape, n = fraction.shape[:-1], fraction.shape[-1]
@@ -78,12 +105,17 @@ def chances(fraction, covariance):
 
 def two_chances(fraction, confidence):
     """Return the same where only that of the largest fraction is known: the rest goes to the second largest."""
+    return two_largest(fraction, confidence, 1 - confidence)
+
+
+def two_largest(fraction, first, second):
+    """Return maps (p, k) of `first` (p) at the largest fraction, of `second` (p) at the second largest, and of zero."""
     order = np.argsort(-np.nan_to_num(fraction, nan=-np.inf), axis=-1, kind="stable")
-    chance = np.zeros_like(fraction)
-    np.put_along_axis(chance, order[..., :1], confidence[..., None], axis=-1)
+    found = np.zeros_like(fraction)
+    np.put_along_axis(found, order[..., :1], first[..., None], axis=-1)
     if fraction.shape[-1] > 1:
-        np.put_along_axis(chance, order[..., 1:2], 1 - confidence[..., None], axis=-1)
-    return chance
+        np.put_along_axis(found, order[..., 1:2], second[..., None], axis=-1)
+    return found
 
 
 def _chance_of_largest(amount, covariance, at):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.fft
 
 LEAST_INDEPENDENT = 5.0
 """Independent patches of a region below which nothing is said about the material around it."""
@@ -92,14 +91,18 @@ def _of_the_material(deviation, inside, step):
 
 def pair_shape(shape):
     """Return the size of the transform in which no lag meets another."""
-    return tuple(scipy.fft.next_fast_len(2 * size - 1, real=True) for size in shape)
+    from scipy import fft
+
+    return tuple(fft.next_fast_len(2 * size - 1, real=True) for size in shape)
 
 
 def pair_sums(field):
     """Return sum_p f_p f_(p + d) for all lags d, those below zero at the end, as of a Fourier transform."""
+    from scipy import fft
+
     shape = pair_shape(field.shape)
-    power = np.abs(scipy.fft.rfftn(field, shape)) ** 2
-    return scipy.fft.irfftn(power, shape)
+    power = np.abs(fft.rfftn(field, shape)) ** 2
+    return fft.irfftn(power, shape)
 
 
 def _distances(shape, step):

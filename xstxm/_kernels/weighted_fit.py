@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from xstxm._kernels.fit_plan import METHODS, Maps, empty_maps
-from xstxm._kernels.pixel_ranges import flat, in_ranges
+from xstxm._kernels.pixel_ranges import in_ranges
+from xstxm._kernels.rows import flat
 from xstxm._kernels.subsets import subsets_up_to
 from xstxm._kernels.weighted_block import Choice, fit_range
 from xstxm._kernels.weighted_loops import make_block, make_design

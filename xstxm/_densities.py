@@ -1,0 +1,90 @@
+"""Optical densities of labelled counts, in one pass with their variances and flags."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from xstxm._apply import is_lazy, over_blocks
+from xstxm.conventions import ENERGY, float_dtype
+from xstxm.options import get_options
+
+
+class CountVariance(NamedTuple):
+    """The variance of counts: a source over the photons that one of it stands for, NaN below `least`."""
+
+    source: xr.DataArray
+    photons: Any
+    least: float
+
+
+class Densities(NamedTuple):
+    """Optical density, its variance where there is one, and flags (pixel dims). Lazy where the counts or I0 are."""
+
+    od: xr.DataArray
+    variance: xr.DataArray | None
+    flags: dict[str, xr.DataArray]
+    brighter: xr.DataArray
+    """Pixels that are brighter than I0 at every energy."""
+
+
+def densities(
+    counts: xr.DataArray,
+    i0: xr.DataArray,
+    scale: xr.DataArray | float,
+    dark: xr.DataArray | float | None,
+    variance: CountVariance | None,
+    i0_variance: xr.DataArray | float,
+    *,
+    thick: float,
+    saturation: float | None,
+) -> Densities:
+    """Return ``-ln((counts - dark) / (i0 * scale - dark))`` and what belongs to it; all placed on the counts."""
+    from xstxm._kernels import density as bits
+
+    dtype = float_dtype(counts)
+    noise = () if variance is None else (variance.source, 1 / variance.photons, i0_variance)
+    others = (i0, scale, 0.0 if dark is None else dark, *noise)
+    lazy = any(isinstance(item, xr.DataArray) and is_lazy(item) for item in (counts, *others))
+    block = functools.partial(
+        _densities_block,
+        dtype=dtype,
+        energy=counts.get_axis_num(ENERGY),
+        thick=thick,
+        saturation=saturation,
+        least=None if variance is None else variance.least,
+        threads=1 if lazy else get_options().num_threads,
+    )
+    dtypes = [dtype] * (1 if variance is None else 2) + [np.dtype(np.uint8)]
+    od, *more, seen = over_blocks(block, counts, *others, output_dtypes=dtypes)
+    named = {"nonpositive_counts": bits.LOST, "not_measured": bits.UNMEASURED, "too_thick": bits.THICK}
+    if saturation is not None:
+        named["saturated"] = bits.SATURATED
+    flags = {name: (seen & bit) > 0 for name, bit in named.items()}
+    return Densities(od, more[0] if more else None, flags, (seen & bits.NOT_BRIGHTER) == 0)
+
+
+def _densities_block(
+    counts: np.ndarray,
+    i0: np.ndarray,
+    scale: np.ndarray,
+    dark: np.ndarray,
+    *noise: np.ndarray,
+    dtype: np.dtype,
+    least: float | None,
+    **options: Any,
+) -> list[np.ndarray]:
+    """Return densities, variances where there is noise, and bits of an array."""
+    from xstxm._kernels.density import CountNoise, optical_densities
+
+    known = None
+    if least is not None:
+        source, share, of_i0 = noise
+        known = CountNoise(source, share, least, of_i0)
+    computed = np.dtype("float32" if dtype.itemsize == 4 else "float64")
+    od, variance, bits = optical_densities(counts, i0, scale, dark, known, dtype=computed, **options)
+    arrays = [od] if variance is None else [od, variance]
+    return [*(array.astype(dtype, copy=False) for array in arrays), bits]

@@ -1,0 +1,337 @@
+"""Optical densities, their variances and what is wrong with the counts, in one pass over blocks that stay in cache.
+
+A block is a table: an image at each energy, or, where energy is the last dimension, a spectrum of each pixel. Index
+letters: l line of a table, p place in a line.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from xstxm._kernels.chunk_loops import FAST, named
+from xstxm._kernels.rows import Rows, flat_result, rows_of
+from xstxm._kernels.small_nnls import INNER, JIT
+
+LOST, UNMEASURED, THICK, NOT_BRIGHTER, SATURATED = 1, 2, 4, 8, 16
+"""Bits of a pixel: at some energy counts or I0 have no logarithm, counts are NaN, the density exceeds the limit, the pixel
+is not brighter than I0, the detector is saturated."""
+
+RANGE = 1 << 16
+"""Pixels of one block. Memory gives long runs of an image faster than it gives short ones."""
+
+CONVERTED = 1 << 13
+"""Pixels of one block where the counts have to be converted, or I0 is a stack, as what is made of them takes room."""
+
+RUN = 1024
+"""Values that are worked on together and stay in the first cache."""
+
+SERIES = {"f": 5, "d": 12}
+"""Terms of the logarithm's series that the precision asks for."""
+
+
+class CountNoise(NamedTuple):
+    """The variance of counts, ``source * share`` where the source is not below `least`, and that of I0."""
+
+    source: np.ndarray
+    share: np.ndarray
+    least: float
+    of_i0: np.ndarray
+
+
+class Densities(NamedTuple):
+    """Optical densities and their variances, of the shape of the counts; bits without the energies."""
+
+    od: np.ndarray
+    variance: np.ndarray | None
+    bits: np.ndarray
+
+
+class Noise(NamedTuple):
+    """`CountNoise` of a block: the relative variance of I0, and all of it as rows."""
+
+    source: Rows
+    share: Rows
+    added: Rows
+    least: Any
+
+
+class Result(NamedTuple):
+    """Where a block goes: flat, lines `row` apart."""
+
+    od: np.ndarray
+    variance: np.ndarray
+    row: int
+    bits: np.ndarray
+
+
+class Places(NamedTuple):
+    """Where a run begins in what it takes and gives."""
+
+    counts: int
+    dark: int
+    inverse: int
+    od: int
+    pixel: int
+
+
+@njit(**INNER)
+def _run(values, at, n):
+    return values[at : at + n]
+
+
+@njit(**INNER)
+def _base(rows, room):
+    """Return where runs are taken from: the table, or the room that `_place` fills with the one number of a line."""
+    return rows.values if rows.step == 1 else room
+
+
+@njit(**INNER)
+def _place(rows, line, first, n, room):
+    at = line * rows.row
+    if rows.step == 1:
+        return at + first
+    if first == 0:
+        value = rows.values[at]
+        for p in range(n):
+            room[p] = value
+    return 0
+
+
+def _make_polynomial(coefficients: list[Any]) -> Any:
+    """Return a function that sums coefficients times powers; a loop over them would keep that over values from vectors."""
+    first, *others = coefficients
+    name = f"polynomial_{first.dtype.char}_{len(coefficients)}"
+    if not others:
+        return named(lambda _: first, name)
+    rest = _make_polynomial(others)
+    return named(lambda x: first + x * rest(x), name)
+
+
+@functools.cache
+def _make_density(dtype: np.dtype) -> Any:
+    """Return a function that fills a line of densities and raises the highest so far; it tells whether it made some NaN.
+
+    ``-ln(t)`` for ``t = m 2^k``, m in [2/3, 4/3): the exponent k is cut off by integer arithmetic, and
+    ``-ln(m) = 2 artanh(s)`` with ``s = (1 - m) / (1 + m)`` is a short series, without a branch or a table, which would keep
+    the loop from becoming one over vectors. Numbers too small for that are left to `_mark`.
+    """
+    number, word = dtype.type, np.dtype(f"i{dtype.itemsize}").type
+    shift = np.finfo(dtype).nmant
+    base, mask = int(np.array(2 / 3, dtype).view(word)), -(1 << shift)
+    minus_ln2 = number(-math.log(2) / 2**shift)
+    series = _make_polynomial([number(2 / (2 * n + 1)) for n in range(SERIES[dtype.char])])
+    zero, some = word(0), word(1)
+    one, two, nan, infinite, least = (number(x) for x in (1, 2, math.nan, math.inf, np.finfo(dtype).tiny))
+
+    def density(bright, level, factor, result, top, at, n):
+        counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
+        out, highest = _run(result.od, at.od, n), _run(top, at.pixel, n)
+        words = out.view(word)  # as an argument it might be other memory, and the loop would not be over vectors
+        left = word(0)  # of the width of the numbers: a wider one would halve the vectors
+        for p in range(out.size):
+            t = (counts[p] - dark[p]) * inverse[p]
+            usable = (t >= least) & (t < infinite)
+            out[p] = t
+            exponent = word(word(words[p] - base) & mask)
+            words[p] = words[p] - exponent
+            rest = one - out[p]
+            s = rest / (two - rest)
+            od = number(exponent) * minus_ln2 + s * series(s * s)
+            out[p] = od if usable else nan
+            highest[p] = od if usable & (od > highest[p]) else highest[p]
+            left = word(left | (zero if usable else some))
+        return left
+
+    return named(density, f"density_{dtype.char}")
+
+
+@njit(**INNER)
+def _mark(bright, level, factor, result, top, bits, at, n):
+    """Fill the densities that are left where there are any, and say why there is none elsewhere."""
+    counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
+    out, highest, seen = _run(result.od, at.od, n), _run(top, at.pixel, n), _run(bits, at.pixel, n)
+    for p in range(out.size):
+        if out[p] == out[p]:
+            continue
+        value = counts[p] - dark[p]
+        t = value * inverse[p]
+        if 0 < t < np.inf:
+            out[p] = -np.log(t)
+            highest[p] = max(highest[p], out[p])
+        else:
+            seen[p] |= np.uint8((LOST if value == value else UNMEASURED) | NOT_BRIGHTER)
+
+
+@njit(**INNER)
+def _judge(highest, thick, seen):
+    for p in range(seen.size):
+        thicker, bright = highest[p] > thick, highest[p] < 0
+        seen[p] |= np.uint8((THICK if thicker else 0) | (0 if bright else NOT_BRIGHTER))
+
+
+@njit(**FAST)
+def _spread(bright, level, noise, rooms, line, first, result, at, n):
+    """Fill a run of variances of densities."""
+    source = _run(_base(noise.source, rooms[3]), _place(noise.source, line, first, n, rooms[3]), n)
+    share = _run(_base(noise.share, rooms[4]), _place(noise.share, line, first, n, rooms[4]), n)
+    added = _run(_base(noise.added, rooms[5]), _place(noise.added, line, first, n, rooms[5]), n)
+    counts, dark = _run(bright, at.counts, n), _run(level, at.dark, n)
+    od, out = _run(result.od, at.od, n), _run(result.variance, at.od, n)
+    nan = out.dtype.type(np.nan)
+    for p in range(n):
+        value = counts[p] - dark[p]
+        variance = source[p] * share[p] / (value * value) + added[p]
+        known = (od[p] == od[p]) & (source[p] >= noise.least)
+        out[p] = variance if known else nan
+
+
+@njit(**INNER)
+def _judge_spectrum(highest, thick, seen, bits):
+    """Gather what was seen along a part of a spectrum, and forget it."""
+    _judge(highest, thick, seen)
+    for p in range(seen.size):
+        bits[0] |= seen[p]
+    seen[:] = 0
+    highest[:] = -np.inf
+
+
+@functools.cache
+def _filler(char: str, noisy: bool) -> Any:
+    """Return the compiled pass over a block; each has a name of its own, and so an index of its own on disk."""
+    density = _make_density(np.dtype(char))
+
+    def fill(counts, dark, inverse, noise, thick, n_lines, n, spectra, result):
+        rooms = np.empty((6, RUN), counts.values.dtype)
+        top, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
+        bits = seen if spectra else result.bits
+        bright, level, factor = _base(counts, rooms[0]), _base(dark, rooms[1]), _base(inverse, rooms[2])
+        for line in range(n_lines):
+            for first in range(0, n, RUN):
+                m = min(RUN, n - first)
+                at = Places(
+                    _place(counts, line, first, m, rooms[0]),
+                    _place(dark, line, first, m, rooms[1]),
+                    _place(inverse, line, first, m, rooms[2]),
+                    line * result.row + first,
+                    0 if spectra else first,
+                )
+                if density(bright, level, factor, result, top, at, m):
+                    _mark(bright, level, factor, result, top, bits, at, m)
+                if noisy:
+                    _spread(bright, level, noise, rooms, line, first, result, at, m)
+                if spectra:
+                    _judge_spectrum(top[:m], thick, seen[:m], result.bits[line : line + 1])
+        if not spectra:
+            _judge(top, thick, bits)
+
+    fill.__qualname__ = f"fill_{char}_{'noisy' if noisy else 'plain'}"
+    return njit(**JIT)(fill)
+
+
+def optical_densities(
+    counts: np.ndarray,
+    i0: np.ndarray,
+    scale: np.ndarray,
+    dark: np.ndarray,
+    noise: CountNoise | None = None,
+    *,
+    energy: int,
+    dtype: Any,
+    thick: float,
+    saturation: float | None = None,
+    threads: int = 1,
+) -> Densities:
+    """Return ``-ln((counts - dark) / (i0 scale - dark))``, NaN where it has no value, and what is wrong in each pixel.
+
+    Memory is needed for the result and a few blocks.
+
+    Parameters
+    ----------
+    counts
+        Numbers of any dtype and strides.
+    i0, scale, dark, noise
+        Arrays of as many dimensions, of size one where they do not change. The variance is
+        ``var(I) / (I - dark)^2 + scale^2 var(I0) / (i0 scale - dark)^2``.
+    energy
+        The dimension along which bits are gathered.
+    dtype
+        Of the result and the arithmetic, float32 or float64.
+    thick, saturation
+        Limits of the density and of the counts.
+    threads
+        Threads; the result does not depend on their number.
+    """
+    dtype = np.dtype(dtype)
+    od = np.empty(counts.shape, dtype)
+    variance = None if noise is None else np.empty(counts.shape, dtype)
+    bits = np.zeros(counts.shape[:energy] + counts.shape[energy + 1 :], np.uint8)
+
+    def work(at: tuple[slice, ...]) -> None:
+        block = functools.partial(_table, at=at, energy=energy, shape=od[at].shape)
+        pixels: Any = (*at[:energy], *at[energy + 1 :], ...)  # a view even where there is but one
+        level = block(dark).astype(dtype)
+        empty = (block(i0).astype(float) * block(scale)).astype(dtype) - level
+        with np.errstate(divide="ignore", over="ignore"):
+            inverse = np.where(empty > 0, 1 / empty, dtype.type(np.nan))
+        known = None
+        if noise is not None:
+            with np.errstate(over="ignore"):
+                added = block(noise.of_i0) * (block(scale).astype(float) * inverse) ** 2
+            source, share, of_i0 = (rows_of(x, dtype) for x in (block(noise.source), block(noise.share), added))
+            known = Noise(source, share, of_i0, noise.least)
+        bright = block(counts)
+        spectra = energy == counts.ndim - 1
+        result = _result(block(od), None if variance is None else block(variance), bits[pixels].reshape(-1))
+        rows = (rows_of(table, dtype) for table in (bright, level, inverse))
+        fill = _filler(dtype.char, noise is not None)
+        fill(*rows, known, dtype.type(thick), *bright.shape, spectra, result)
+        if saturation is not None:
+            saturated = (bright >= saturation).any(1 if spectra else 0)
+            result.bits[saturated] |= SATURATED
+
+    stacked = any(n > 1 for axis, n in enumerate(i0.shape) if axis != energy) and i0.shape[energy] > 1
+    blocks = list(_blocks(counts.shape, energy, CONVERTED if stacked or counts.dtype != dtype else RANGE))
+    if threads == 1 or len(blocks) == 1:
+        for at in blocks:
+            work(at)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, blocks))
+    return Densities(od, variance, bits)
+
+
+def _blocks(shape: tuple[int, ...], energy: int, room: int) -> Iterator[tuple[slice, ...]]:
+    """Yield parts of an array of a shape: so many pixels that lie one behind the other, at all energies."""
+    steps = list(shape)
+    for axis in reversed(range(len(shape))):
+        if axis == energy:
+            room = room if axis == len(shape) - 1 else 1
+        else:
+            steps[axis] = min(shape[axis], max(room, 1))
+            room = room // shape[axis] if shape[axis] else 0
+    for start in np.ndindex(*(-(-n // step) if step else 0 for n, step in zip(shape, steps, strict=True))):
+        yield tuple(slice(i * step, (i + 1) * step) for i, step in zip(start, steps, strict=True))
+
+
+def _table(array: np.ndarray, *, at: tuple[slice, ...], energy: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a block of an array as a table, one line or place only where it does not change along these."""
+    part = array[tuple(own if n > 1 else slice(None) for n, own in zip(array.shape, at, strict=True))]
+    n_energies = part.shape[energy]
+    whole = (*shape[:energy], n_energies, *shape[energy + 1 :])
+    if part.size > n_energies and part.shape != whole:
+        part = np.broadcast_to(part, whole)
+    if energy == array.ndim - 1:
+        return part.reshape(-1, n_energies)
+    return np.moveaxis(part, energy, 0).reshape(n_energies, -1)
+
+
+def _result(od: np.ndarray, variance: np.ndarray | None, bits: np.ndarray) -> Result:
+    values, row = flat_result(od)
+    return Result(values, values if variance is None else flat_result(variance)[0], row, bits)
