@@ -76,7 +76,7 @@ def _partial(n_unknowns, n_energies, n_references):
 
 @njit(**INNER)
 def _orthogonalise(v, u, q, r):
-    """Take the earlier results of q out of v, twice, for q to be orthonormal to rounding; return the norm left."""
+    """Take the earlier rows of q out of v, twice, for q to be orthonormal to rounding; return the norm left."""
     for _ in range(2):
         for i in range(u):
             d = 0.0
