@@ -22,7 +22,8 @@ from scipy.optimize import minimize, nnls
 
 from xstxm import _kernels
 from xstxm._kernels import block_fit, density, fit_plan, lanes
-from xstxm._kernels.linear_fit import RANGE, fit_pixels
+from xstxm._kernels.linear_fit import fit_pixels
+from xstxm._kernels.pixel_ranges import RANGE
 from xstxm._kernels.small_nnls import solve_amounts_only
 
 BACKGROUNDS = {"none": 0, "constant": 1, "linear": 2}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from xstxm._kernels import weighted_fit, weighted_loops
+from xstxm._kernels import pixel_ranges, weighted_loops
 from xstxm._kernels.chunk_loops import CHUNK
 from xstxm._kernels.weighted_fit import fit_weighted
 
@@ -119,7 +119,7 @@ def test_fit_weighted__does_not_depend_on_threads_or_on_the_pixels_beside():
     spectra, terms, values, variance = problem(5, 1, 40, 6 * CHUNK + 17, dtype="float32")
     whole = fit_weighted(values, variance, spectra, terms, method="nnls", with_covariance=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weighted_fit, "RANGE", 2 * CHUNK)
+        patch.setattr(pixel_ranges, "RANGE", 2 * CHUNK)
         threaded = fit_weighted(values, variance, spectra, terms, method="nnls", with_covariance=True, threads=3)
     some = np.random.default_rng(0).permutation(values.shape[1])[:50]
     apart = fit_weighted(values[:, some], variance[:, some], spectra, terms, method="nnls", with_covariance=True)
@@ -161,15 +161,15 @@ def test_fit_weighted__pixels_without_result_leave_those_of_later_blocks_alone(m
 NO_END = """
 import numpy as np
 from test_weighted_fit import problem
-from xstxm._kernels import weighted_fit
+from xstxm._kernels import weighted_block, weighted_fit
 
-def never(method, a):
+def never(method, a, smaller_room):
     a.wrong[:] = 1
 
 spectra, terms, values, variance = problem(4, 1, 12, 6)
 options = {"method": "METHOD", "with_covariance": True}
 expected = weighted_fit.fit_weighted(values, variance, spectra, terms, **options)
-weighted_fit.solve_block = never
+weighted_block.solve_block = never
 found = weighted_fit.fit_weighted(values, variance, spectra, terms, **options)
 for one, other in zip(expected, found, strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-12)

@@ -99,7 +99,6 @@ def _fit_block(
 
     shape = od.shape[:-1]
     options: dict[str, Any] = {"method": method, "with_covariance": covariance, "threads": threads}
-    maps: Any
     if weighted or most:
         variance = others[0] if weighted else _alike(od)
         wanted = others[-1].ravel() if len(others) > weighted else None

@@ -77,6 +77,26 @@ class Maps(NamedTuple):
     """References above zero."""
     covariance: np.ndarray
     """(r, r, p) with no bound active; (0, 0, 0) where not asked for."""
+    best: np.ndarray
+    """(k, p) chi-square of the best k references in float64, infinite where there are none; (0, 0) where none are chosen."""
+
+
+def empty_maps(
+    n: int, n_terms: int, n_pixels: int, dtype: np.dtype, *, with_covariance: bool = False, most: int = 0
+) -> Maps:
+    """Return room for the maps of n references, of which up to `most` are chosen."""
+    return Maps(
+        amount=np.empty((n, n_pixels), dtype),
+        stderr=np.empty((n, n_pixels), dtype),
+        background=np.empty((n_terms, n_pixels), dtype),
+        rms=np.empty(n_pixels, dtype),
+        r_factor=np.empty(n_pixels, dtype),
+        reduced_chi2=np.empty(n_pixels, dtype),
+        n_energy=np.empty(n_pixels, np.int32),
+        n_active=np.empty(n_pixels, np.int16),
+        covariance=np.empty((n, n, n_pixels) if with_covariance else (0, 0, 0), dtype),
+        best=np.empty((most + 1, n_pixels) if most else (0, 0)),
+    )
 
 
 def make_plan(

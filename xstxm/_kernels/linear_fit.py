@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from xstxm._kernels.block_fit import fit_range, make_scratch
-from xstxm._kernels.fit_plan import Maps, Plan, make_plan
-from xstxm._kernels.partial_fit import fit_spectra
+from xstxm._kernels.fit_plan import Maps, Plan, empty_maps, make_plan
+from xstxm._kernels.partial_fit import fit_spectra, make_results
+from xstxm._kernels.pixel_ranges import in_ranges
 from xstxm._kernels.rows import flat
-
-RANGE = 1 << 14
-"""Pixels of one task of a thread."""
 
 SINGLY = 1024
 """Pixels that are fitted one by one in one call."""
@@ -65,69 +62,32 @@ def fit_pixels(
     if weights is not None and not (np.isfinite(weights) & (np.asarray(weights) > 0)).all():
         raise ValueError("weights must be positive and finite: leave out the energies that should not count")
     plan = make_plan(references, terms, method, native, weights)
-    maps = _empty_maps(plan, od.shape[1], native, with_covariance)
-    tasks = iter(range(0, od.shape[1], RANGE))  # shared by the threads, each of which takes the next
-    work = functools.partial(_fit_tasks, tasks, od, plan, known_noise, maps)
-    if threads == 1:
-        work()
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(work) for _ in range(threads)]:
-                done.result()
+    maps = empty_maps(len(references), len(terms), od.shape[1], native, with_covariance=with_covariance)
+    in_ranges(functools.partial(_fit_ranges, od, plan, known_noise, maps), od.shape[1], threads)
     return maps
 
 
-def _fit_tasks(tasks: Iterator[int], od: np.ndarray, plan: Plan, known_noise: bool, maps: Maps) -> None:
-    scratch = make_scratch(plan, min(RANGE, od.shape[1]))
-    for start in tasks:
-        tile = od[:, start : start + RANGE]
+def _fit_ranges(od: np.ndarray, plan: Plan, known_noise: bool, maps: Maps, ranges: Iterator[slice]) -> None:
+    scratch = make_scratch(plan, od.shape[1])
+    for part in ranges:
+        tile = od[:, part]
         data, row = flat(tile, plan.basis.dtype)
-        fit_range(data, row, tile.shape[1], start, plan, known_noise, scratch, maps)
-        left = np.flatnonzero(maps.n_active[start : start + RANGE] < 0)
+        fit_range(data, row, tile.shape[1], part.start, plan, known_noise, scratch, maps)
+        left = np.flatnonzero(maps.n_active[part] < 0)
         for some in np.array_split(left, -(-left.size // SINGLY)) if left.size else ():
             spectra = np.ascontiguousarray(tile[:, some].T, dtype=np.float64)
-            _fit_singly(spectra, some + start, plan, known_noise, maps)
+            _fit_singly(spectra, some + part.start, plan, known_noise, maps)
 
 
 def _fit_singly(spectra: np.ndarray, pixels: np.ndarray, plan: Plan, known_noise: bool, maps: Maps) -> None:
     """Fit spectra (pixel, energy) one by one and put the results into the maps."""
-    count, n = pixels.size, plan.scale.size
-    amount, error, background = np.empty((count, n)), np.empty((count, n)), np.empty((count, plan.n_terms))
-    statistics, counts, full = np.empty((count, 3)), np.empty((count, 2), np.int64), np.empty((count, n, n))
     root = np.sqrt(plan.weights.astype(np.float64)) if plan.weights.size else np.ones(plan.n_energies)
-    fit_spectra(
-        plan.method,
-        plan.n_terms,
-        plan.design,
-        root,
-        known_noise,
-        spectra,
-        amount,
-        error,
-        background,
-        statistics,
-        counts,
-        full,
-    )
-    maps.amount[:, pixels] = amount.T
-    maps.stderr[:, pixels] = error.T
-    maps.background[:, pixels] = background.T
-    maps.rms[pixels], maps.r_factor[pixels], maps.reduced_chi2[pixels] = statistics.T
-    maps.n_energy[pixels], maps.n_active[pixels] = counts.T
+    results = make_results(pixels.size, plan.scale.size, plan.n_terms)
+    fit_spectra(plan.method, plan.n_terms, plan.design, root, known_noise, spectra, results)
+    maps.amount[:, pixels] = results.amount.T
+    maps.stderr[:, pixels] = results.error.T
+    maps.background[:, pixels] = results.background.T
+    maps.rms[pixels], maps.r_factor[pixels], maps.reduced_chi2[pixels] = results.statistics.T
+    maps.n_energy[pixels], maps.n_active[pixels] = results.counts.T
     if maps.covariance.size:
-        maps.covariance[:, :, pixels] = full.transpose(1, 2, 0)
-
-
-def _empty_maps(plan: Plan, n_pixels: int, dtype: np.dtype, with_covariance: bool) -> Maps:
-    n = plan.scale.size
-    return Maps(
-        amount=np.empty((n, n_pixels), dtype),
-        stderr=np.empty((n, n_pixels), dtype),
-        background=np.empty((plan.n_terms, n_pixels), dtype),
-        rms=np.empty(n_pixels, dtype),
-        r_factor=np.empty(n_pixels, dtype),
-        reduced_chi2=np.empty(n_pixels, dtype),
-        n_energy=np.empty(n_pixels, np.int32),
-        n_active=np.empty(n_pixels, np.int16),
-        covariance=np.empty((n, n, n_pixels) if with_covariance else (0, 0, 0), dtype),
-    )
+        maps.covariance[:, :, pixels] = results.covariance.transpose(1, 2, 0)

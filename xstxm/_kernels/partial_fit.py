@@ -32,6 +32,35 @@ class Partial(NamedTuple):
     """Energies in use; 0 where they do not determine the unknowns."""
 
 
+class Results(NamedTuple):
+    """The results of single pixels, float64, pixels first."""
+
+    amount: np.ndarray
+    error: np.ndarray
+    """(p, r)"""
+    background: np.ndarray
+    """(p, t)"""
+    statistics: np.ndarray
+    """(p, 3) `Maps.rms`, `r_factor`, `reduced_chi2`."""
+    counts: np.ndarray
+    """(p, 2) energies and references in use."""
+    covariance: np.ndarray
+    """(p, r, r) with no bound active."""
+
+
+def make_results(n_pixels: int, n: int, n_terms: int) -> Results:
+    """Return room for the results of n references."""
+    each = (n_pixels, n)
+    return Results(
+        amount=np.empty(each),
+        error=np.empty(each),
+        background=np.empty((n_pixels, n_terms)),
+        statistics=np.empty((n_pixels, 3)),
+        counts=np.empty((n_pixels, 2), np.int64),
+        covariance=np.empty((*each, n)),
+    )
+
+
 @njit(**INNER)
 def _partial(n_unknowns, n_energies, n_references):
     return Partial(
@@ -116,82 +145,110 @@ def _back_substitute(partial, n_terms, c, x):
 
 
 @njit(**INNER)
-def _sum_squares(spectrum, root, partial, c, sums):
+def _sum_squares(spectrum, root, used, q, c, sums):
     """Sum the squares of what the projections c of a fit leave of a spectrum, plain and weighted, and of the data."""
-    sums[:] = 0.0
+    rss, chi2, square = 0.0, 0.0, 0.0
     for e in range(spectrum.size):
-        if partial.used[e]:
+        if used[e]:
             d = spectrum[e]
-            sums[2] += d * d
+            square += d * d
             d *= root[e]
             for u in range(c.size):
-                d -= partial.q[u, e] * c[u]
-            sums[1] += d * d
-            sums[0] += (d / root[e]) ** 2
+                d -= q[u, e] * c[u]
+            chi2 += d * d
+            rss += (d / root[e]) ** 2
+    sums[0], sums[1], sums[2] = rss, chi2, square
+
+
+@njit(**INNER)
+def _note_used(spectrum, used):
+    """Set the energies where a spectrum is finite; return their number and whether they are those of the one before."""
+    in_use, same = 0, True
+    for e in range(spectrum.size):
+        usable = np.isfinite(spectrum[e])
+        same = same and usable == used[e]
+        used[e] = usable
+        in_use += 1 if usable else 0
+    return in_use, same
+
+
+@njit(**INNER)
+def _project(spectrum, root, used, q, c):
+    """Fill the projections of a weighted spectrum."""
+    c[:] = 0.0
+    for e in range(spectrum.size):
+        if used[e]:
+            value = root[e] * spectrum[e]
+            for u in range(c.size):
+                c[u] += q[u, e] * value
+
+
+@njit(**INNER)
+def _express(columns, x, c):
+    """Fill the projections c of the references from their amounts."""
+    for j in range(x.size):
+        c[j] = 0.0
+        for r in range(x.size):
+            c[j] += columns[r, j] * x[r]
+
+
+@njit(**INNER)
+def _write_lost(p, results):
+    results.counts[p, 1] = 0
+    results.amount[p, :] = np.nan
+    results.error[p, :] = np.nan
+    results.background[p, :] = np.nan
+    results.statistics[p, :] = np.nan
+    results.covariance[p, :, :] = np.nan
+
+
+@njit(**INNER)
+def _write_statistics(sums, in_use, n_free, statistics):
+    statistics[0] = np.sqrt(sums[0] / in_use)
+    statistics[1] = sums[0] / sums[2]
+    statistics[2] = sums[1] / (in_use - n_free)
+
+
+@njit(**INNER)
+def _write_errors(variance, scale, of_support, of_all, error, full):
+    """Write standard errors and the covariance with no bound active; those given are for unit noise."""
+    for r in range(scale.size):
+        error[r] = np.sqrt(of_support[r, r] * variance) / scale[r]
+        for j in range(scale.size):
+            full[r, j] = of_all[r, j] / (scale[r] * scale[j]) * variance
 
 
 @njit(**JIT)
-def fit_spectra(
-    method, n_terms, design, root, known_noise, spectra, amount, error, background, statistics, counts, full
-):
+def fit_spectra(method, n_terms, design, root, known_noise, spectra, results):
     """Fit spectra (p, e) one by one; pixels that cannot be fitted give NaN and 0 references in use.
 
-    `root` (e) holds the roots of the weights, by which the design is multiplied already. Fills amount, error (p, r),
-    background (p, t), statistics (p, 3: `Maps.rms`, `r_factor`, `reduced_chi2`), counts (p, 2: energies and references in
-    use) and full (p, r, r), the covariance with no bound active.
+    `root` (e) holds the roots of the weights, by which the design is multiplied already.
     """
     n_unknowns, n_energies = design.shape
-    n_references = n_unknowns - n_terms
-    work = workspace(n_references)
-    partial = _partial(n_unknowns, n_energies, n_references)
-    cov = np.empty((n_references, n_references))
-    c, sums = np.empty(n_unknowns), np.empty(3)
+    n = n_unknowns - n_terms
+    work, partial = workspace(n), _partial(n_unknowns, n_energies, n)
+    used, q, cov, c, sums = partial.used, partial.q, np.empty((n, n)), np.empty(n_unknowns), np.empty(3)
     for p in range(spectra.shape[0]):
-        same = True
-        in_use = 0
-        for e in range(n_energies):
-            usable = np.isfinite(spectra[p, e])
-            same = same and usable == partial.used[e]
-            partial.used[e] = usable
-            if usable:
-                in_use += 1
+        spectrum, x, statistics = spectra[p], results.amount[p], results.statistics[p]
+        results.counts[p, 0], same = _note_used(spectrum, used)
         if not same:
             _factorise(method, n_terms, design, partial, work)
-        counts[p, 0] = in_use
         if partial.in_use[0] == 0:
-            counts[p, 1] = 0
-            amount[p, :] = np.nan
-            error[p, :] = np.nan
-            background[p, :] = np.nan
-            statistics[p, :] = np.nan
-            full[p, :, :] = np.nan
+            _write_lost(p, results)
             continue
-        for u in range(n_unknowns):
-            c[u] = 0.0
-            for e in range(n_energies):
-                if partial.used[e]:
-                    c[u] += partial.q[u, e] * (root[e] * spectra[p, e])
-        x = amount[p]
-        support = constrained(method, partial.columns, c[n_terms:], (1 << n_references) - 1, x, work)
-        for j in range(n_references):
-            c[n_terms + j] = 0.0
-            for r in range(n_references):
-                c[n_terms + j] += partial.columns[r, j] * x[r]
-        _sum_squares(spectra[p], root, partial, c, sums)
+        _project(spectrum, root, used, q, c)
+        support = constrained(method, partial.columns, c[n_terms:], (1 << n) - 1, x, work)
+        _express(partial.columns, x, c[n_terms:])
+        _sum_squares(spectrum, root, used, q, c, sums)
         active = 0
-        for r in range(n_references):
+        for r in range(n):
             active += (support >> r) & 1
             x[r] /= partial.scale[r]
         _back_substitute(partial, n_terms, c, x)
         for t in range(n_terms):
-            background[p, t] = c[t]
-        counts[p, 1] = active
-        freedom = in_use - n_terms - active + (1 if method == FCLS else 0)
-        statistics[p, 0], statistics[p, 1] = np.sqrt(sums[0] / in_use), sums[0] / sums[2]
-        statistics[p, 2] = sums[1] / freedom
-        variance = 1.0 if known_noise else statistics[p, 2]
+            results.background[p, t] = c[t]
+        results.counts[p, 1] = active
+        _write_statistics(sums, partial.in_use[0], n_terms + active - (1 if method == FCLS else 0), statistics)
         covariance(method, partial.columns, support, work, cov)
-        for r in range(n_references):
-            error[p, r] = np.sqrt(cov[r, r] * variance) / partial.scale[r]
-            for j in range(n_references):
-                full[p, r, j] = partial.covariance[r, j] / (partial.scale[r] * partial.scale[j]) * variance
+        variance = 1.0 if known_noise else statistics[2]
+        _write_errors(variance, partial.scale, cov, partial.covariance, results.error[p], results.covariance[p])
