@@ -77,7 +77,8 @@ def over_energy(
     whole = [ENERGY in item.dims for item in arrays]
     call = functools.partial(func, **(kwargs or {}))
     if any(is_lazy(item) for item in arrays):
-        sizes = [tuple((output_sizes or {})[dim] for dim in dims) for dims in output_dims]
+        known = {**array.sizes, **(output_sizes or {})}
+        sizes = [tuple(known[dim] for dim in dims) for dims in output_dims]
         dtypes = list(output_dtypes or [array.dtype] * len(output_dims))
         call = functools.partial(_over_pixel_chunks, call, whole=whole, sizes=sizes, dtypes=dtypes)
     return xr.apply_ufunc(
