@@ -82,7 +82,7 @@ SIDEWAYS = {
     ("mechanics", "lattice"),
     ("mechanics", "interfaces"),
     ("dose", "energy"),
-    ("dose", "references"),
+    ("dose", "_references_at"),
     ("_undescribed", "_components"),
     ("_undescribed", "dose"),
     ("_undescribed", "fitting"),

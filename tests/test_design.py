@@ -18,6 +18,7 @@ from xstxm._kernels.optimal_design import Problem, Rules
 from xstxm.errors import (
     EnergyRangeError,
     IncompatibleUnitsError,
+    MissingUnitsError,
     OptionError,
     ReferenceSpectrumError,
     SchemaError,
@@ -286,6 +287,17 @@ def test_bias_aware__beats_the_others_on_what_it_was_not_trained_on(flawed):
         assert rms["bias-aware"] < min(rms["d-optimal"], rms["a-optimal"])
 
 
+def test_sample__does_not_depend_on_the_candidates():
+    """Candidates beside the peaks, where an equal mixture of the whole range absorbs less than its largest density."""
+    sample = xstxm.distinguishability(REFERENCES, counts=1000).amount
+    density = sample @ REFERENCES.absorption
+    beside = REFERENCES.energy[(density < 0.8).values]
+    options = {"criterion": "a-optimal", "counts": 1000, "candidates": beside}
+    default = xstxm.design_energies(REFERENCES, 7, **options)
+    given = xstxm.design_energies(REFERENCES, 7, amounts=sample.reset_coords(drop=True), **options)
+    np.testing.assert_allclose(default.fraction_stderr, given.fraction_stderr)
+
+
 def test_noise__of_a_training_stack_is_no_bias_where_its_variance_is_known():
     stack = xstxm.testing.simulate_stack(shape=(48, 56), counts=3000, seed=1, psf="0 nm")
     variance = stack.intensity.clip(1).assign_attrs(units="count**2")
@@ -296,6 +308,9 @@ def test_noise__of_a_training_stack_is_no_bias_where_its_variance_is_known():
     assert (unknown.fraction_bias > 0.5 * unknown.fraction_stderr).all()
     assert (known.fraction_bias < 0.25 * unknown.fraction_bias).all()
     np.testing.assert_allclose(-known.score, (known.fraction_error**2).mean(), rtol=0.15)
+    said = "no variance of the training stack"
+    assert said in unknown.attrs["history"]
+    assert said not in known.attrs["history"]
 
 
 def test_deviations__are_kept_out_of_the_fractions():
@@ -385,13 +400,34 @@ def test_target__is_what_gets_better(flawed, criterion):
 
 def test_composition__is_left_out_where_references_lack_it():
     bare = REFERENCES.drop_vars("composition")
+    design = xstxm.design_energies(bare, 7, criterion="a-optimal", counts=1000)
+    assert "composition_stderr" not in design
+    assert "composition_stderr" not in xstxm.distinguishability(bare, counts=1000)
+    with pytest.raises(ReferenceSpectrumError, match="needs a composition for each reference"):
+        xstxm.design_energies(bare, 7, criterion="a-optimal", target="composition")
+
+
+def test_composition__that_one_reference_lacks_is_asked_for():
     partly = REFERENCES.assign_coords(composition=("reference", [0, 0.4, np.nan, 1.0]))
-    for references in (bare, partly):
-        design = xstxm.design_energies(references, 7, criterion="a-optimal", counts=1000)
-        assert "composition_stderr" not in design
-        assert "composition_stderr" not in xstxm.distinguishability(references, counts=1000)
-        with pytest.raises(ReferenceSpectrumError, match="needs a composition for each reference"):
-            xstxm.design_energies(references, 7, criterion="a-optimal", target="composition")
+    message = "no composition for 'delta-LiV2O5': give every reference one"
+    with pytest.raises(ReferenceSpectrumError, match=message):
+        xstxm.distinguishability(partly, counts=1000)
+    with pytest.raises(ReferenceSpectrumError, match=message):
+        xstxm.design_energies(partly, 7, criterion="a-optimal", counts=1000)
+
+
+def test_composition__in_percent_has_its_error_in_percent():
+    percent = REFERENCES.assign_coords(
+        composition=("reference", 100 * REFERENCES.composition.values, {"units": "percent"})
+    )
+    plain = xstxm.distinguishability(REFERENCES, counts=1000).composition_stderr
+    found = xstxm.distinguishability(percent, counts=1000).composition_stderr
+    assert float(found) == pytest.approx(100 * float(plain))
+    assert found.attrs["units"] == "percent"
+    with pytest.raises(IncompatibleUnitsError, match="the composition is in 'nm'"):
+        xstxm.distinguishability(
+            percent.assign_coords(composition=percent.composition.assign_attrs(units="nm")), counts=1000
+        )
 
 
 def test_composition__that_is_the_same_for_all_is_no_target():
@@ -571,7 +607,7 @@ BAD = {
     "fewer energies than unknowns": (wrong(n=5), OptionError, "from 6 to 121, more than the unknowns"),
     "more energies than candidates": (wrong(n=122), OptionError, "no more than the candidates"),
     "collinear references": (wrong(references=COLLINEAR), ReferenceSpectrumError, "cannot be told apart"),
-    "all-zero references": (wrong(references=ZERO), ReferenceSpectrumError, "constant over energy"),
+    "all-zero references": (wrong(references=ZERO), ReferenceSpectrumError, "zero at all energies"),
     "required within forbidden": (wrong(required=[518.4], forbidden=[(518, 519)]), OptionError, "forbidden too"),
     "required but no candidate": (
         wrong(required=[518.33]),
@@ -594,7 +630,7 @@ BAD = {
     "candidates twice": (wrong(candidates=[514, 514, *range(515, 530)]), EnergyRangeError, "hold 514 eV twice"),
     "candidates beyond the references": (wrong(candidates=range(400, 600)), EnergyRangeError, "references cover"),
     "energies where nothing differs": (
-        wrong(n=6, candidates=[508, 509, 510, 511, 512, 513, 518.4, 530], forbidden=[518.4, 530]),
+        wrong(n=6, candidates=[*range(508, 514), 516, 518.4, 520, 530], forbidden=[516, 518.4, 520, 530]),
         ReferenceSpectrumError,
         "no 6 of the allowed energies tell",
     ),
@@ -615,7 +651,16 @@ BAD = {
         "optical densities",
     ),
     "deviations of nothing": (wrong(deviations=0 * BUMP.assign_attrs(units="1")), SchemaError, "deviations"),
-    "deviations of other energies": (wrong(deviations=BUMP[:50]), EnergyRangeError, "the deviations covers"),
+    "deviations of other energies": (
+        wrong(deviations=BUMP[:50]),
+        EnergyRangeError,
+        "the deviations covers .*, the candidates .*: give",
+    ),
+    "deviations without units": (
+        wrong(deviations=BUMP.drop_attrs()),
+        MissingUnitsError,
+        r"the deviations has no units: .* = '1'$",
+    ),
     "a cube of deviations": (wrong(deviations=EMPTY), SchemaError, "give spectra"),
     "a training stack without sample": (
         wrong(training=EMPTY),

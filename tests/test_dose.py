@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import xstxm
 from xstxm.errors import (
+    CollinearityWarning,
     EnergyRangeError,
     IncompatibleUnitsError,
     MissingVariableError,
@@ -171,6 +172,32 @@ def test_sample__is_an_equal_mixture_of_optical_density_one_by_default():
     assert density.max() == pytest.approx(1)
 
 
+def test_sample__does_not_depend_on_the_energies():
+    whole = xstxm.distinguishability(REFERENCES, counts=1000)
+    for energies in (REFERENCES.energy[::20], [509, 512, 515, 517, 518.4, 520, 524, 530]):
+        some = xstxm.distinguishability(REFERENCES, counts=1000, energies=energies)
+        np.testing.assert_allclose(some.amount, whole.amount)
+
+
+def nearly(step: float) -> xr.Dataset:
+    """Return two references that differ by a small ripple."""
+    energy = np.linspace(508, 530, 60)
+    first = 0.1 + np.exp(-(((energy - 518) / 3) ** 2))
+    return xstxm.reference_set({"a": (energy, first), "n": (energy, first * (1 + step * np.sin(2 * energy)))})
+
+
+def test_references__that_no_dose_tells_apart_are_warned_of():
+    with pytest.warns(
+        CollinearityWarning, match=r"'a' and 'n' are so nearly .*\(condition number \de\+06\).*: leave out 'n'"
+    ):
+        xstxm.distinguishability(nearly(1e-6), counts=1000)
+    od = nearly(1e-6).absorption.isel(reference=0, drop=True).expand_dims(y=2, x=3).astype("float32")
+    with pytest.warns(CollinearityWarning, match="no realistic number of counts"):
+        xstxm.fit(od.transpose("energy", "y", "x"), nearly(1e-6))
+    near = xstxm.distinguishability(nearly(1e-3), counts=1000)  # without a warning
+    assert 3e3 < float(near.condition_number) < 1e4
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_counts__simulated_and_fitted_with_their_weights_spread_as_expected(seed):
     energies = REFERENCES.energy.values[10:100:4]
@@ -249,16 +276,24 @@ BAD = {
     "fewer energies than unknowns": (
         wrong(energies=[515, 518, 520]),
         ReferenceSpectrumError,
-        "needs at least 6 energies",
+        "needs at least 6 energies, there are 3: ",
     ),
-    "all-zero references": (wrong(changed(0 * ABSORPTION)), ReferenceSpectrumError, "constant over energy"),
+    "all-zero references": (
+        wrong(changed(0 * ABSORPTION)),
+        ReferenceSpectrumError,
+        "zero at all energies from 508-560 eV",
+    ),
     "references that absorb nothing": (
         wrong(changed(-ABSORPTION)),
         ReferenceSpectrumError,
         "give the sample as amounts=",
     ),
     "units of no absorption": (wrong(changed(ABSORPTION, units="nm")), IncompatibleUnitsError, "references are in '1'"),
-    "energies beyond the references": (wrong(energies=[400, *range(515, 525)]), EnergyRangeError, "references cover"),
+    "energies beyond the references": (
+        wrong(energies=[400, *range(515, 525)]),
+        EnergyRangeError,
+        "the energies 400-524 eV: take those from 508 to 560 eV",
+    ),
     "energies in another unit": (wrong(energies=["3 nm", "5 um"] * 4), EnergyRangeError, "references cover"),
     "a wavelength that is a length": (wrong(energies=["5 kg"] * 8), IncompatibleUnitsError, "'kg'"),
     "energies that are a word": (wrong(energies="515 eV"), OptionError, "give a list of energies"),
@@ -278,7 +313,18 @@ BAD = {
         OptionError,
         "counts above zero at every energy",
     ),
+    "counts of some energies": (
+        wrong(counts=xr.DataArray([9.0, 9.0], coords={"energy": REFERENCES.energy[:2]}, attrs={"units": "count"})),
+        EnergyRangeError,
+        "counts covers 508-509 eV, the energies 508-560 eV: give counts over the whole range",
+    ),
     "an amount of no reference": (wrong(amounts={"iron": 1}), OptionError, "one amount for each reference"),
+    "amounts without names": (
+        wrong(amounts=[60, 40, 0, 0]),
+        OptionError,
+        r"by its name, \{'alpha-V2O5': ..., 'epsilon-Li0.4V2O5': ...",
+    ),
+    "no amount": (wrong(amounts=dict.fromkeys(NAMES, 0)), OptionError, "one is above zero"),
     "a negative amount": (wrong(amounts=dict.fromkeys(NAMES, -1)), OptionError, "amounts are not negative"),
     "an amount in other units": (wrong(amounts=dict.fromkeys(NAMES, "1 eV")), IncompatibleUnitsError, "'eV'"),
     "amounts beyond the sum": (

@@ -23,7 +23,7 @@ from scipy.optimize import minimize, nnls
 from xstxm import _kernels
 from xstxm._kernels import block_fit, density, fit_plan, lanes
 from xstxm._kernels.linear_fit import RANGE, fit_pixels
-from xstxm._kernels.small_nnls import solve_many
+from xstxm._kernels.small_nnls import solve_amounts_only
 
 BACKGROUNDS = {"none": 0, "constant": 1, "linear": 2}
 
@@ -288,7 +288,7 @@ from xstxm._kernels.linear_fit import fit_pixels
 case = np.load("case.npz")
 for dtype in sys.argv[2:]:
     maps = fit_pixels(case["od"].astype(dtype), case["a"], case["b"], method="lstsq")
-    np.save(f"{sys.argv[1]} {dtype}.npy", [*maps.amount, maps.rss])
+    np.save(f"{sys.argv[1]} {dtype}.npy", [*maps.amount, maps.rms])
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -301,7 +301,7 @@ for dtype in sys.argv[2:]:
     for time in ("first", "second"):
         for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-12)):
             maps = fit_pixels(od.astype(dtype), a, b, method="lstsq")
-            expected = [*maps.amount, maps.rss]
+            expected = [*maps.amount, maps.rms]
             found = np.load(tmp_path / f"{time} {dtype}.npy")
             assert found.dtype == dtype
             np.testing.assert_allclose(found, expected, atol=tolerance)
@@ -456,10 +456,10 @@ def test_small_nnls__always_ends_at_the_optimum(n, seed, degenerate):
         system[:, rng.integers(n)] = system[:, 0]
     columns = np.ascontiguousarray((system / np.maximum(np.linalg.norm(system, axis=0), 1e-9)).T)
     targets = np.round(rng.normal(size=(5, n)) * 2) if degenerate else rng.normal(size=(5, n))
-    guesses = rng.integers(0, 2**n, 5)
-    amounts, spreads = np.empty((5, n)), np.empty((5, n))
-    solve_many(fit_plan.NNLS, columns, targets, guesses, amounts, spreads)
+    supports, amounts = rng.integers(0, 2**n, 5), np.empty((5, n))
+    solve_amounts_only(fit_plan.NNLS, columns, targets, supports, amounts)
     assert (amounts >= 0).all()
+    np.testing.assert_array_equal((supports[:, None] >> np.arange(n)) & 1, amounts > 0)
     for x, target in zip(amounts, targets, strict=True):
         best = nnls(columns.T, target, maxiter=1000)[1] ** 2
         assert objective(columns.T, x, target) <= best + 1e-10

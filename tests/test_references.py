@@ -111,6 +111,19 @@ def test_references_at__constant_where_the_stack_looks(stack):
         references_at(refs, stack["energy"])
 
 
+def test_references_at__zero_where_the_stack_looks(stack):
+    wide = np.linspace(400, 600, 201)
+    refs = xstxm.reference_set({"a": (wide, np.where(wide < 560, 0.0, 2.0)), "b": (wide, wide)})
+    with pytest.raises(ReferenceSpectrumError, match="'a' are zero at all energies from 505-530 eV: leave them out"):
+        references_at(refs, stack["energy"])
+
+
+def test_reference_set__takes_equal_spectra_that_a_fit_refuses(stack):
+    twins = xstxm.reference_set({"a": (E, A), "b": (E, A)})
+    with pytest.raises(ReferenceSpectrumError, match="'a' and 'b' cannot be told apart"):
+        xstxm.distinguishability(twins, counts=1000)
+
+
 def test_references_at__names_given_twice(stack, references):
     with pytest.raises(ReferenceSpectrumError, match="names given twice: 'A'"):
         references_at(references.assign_coords(reference=["A", "A", "C"]), stack["energy"])

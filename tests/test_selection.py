@@ -10,6 +10,7 @@ from laziness import raise_if_dask_computes
 from test_noise import ENERGY, counted, references, spectra
 
 import xstxm
+from xstxm._fit_maps import added_probabilities
 from xstxm._selection import significant, step_probabilities
 from xstxm.errors import ChoiceError, OptionError
 
@@ -30,41 +31,50 @@ def sparse(n=40, seed=0, most=3):
 def middle():
     """A stack at a middle dose, with its truth."""
     truth = sparse()
-    return xstxm.optical_density(counted(20_000, truth, seed=1).astype("float64"), noise="poisson"), truth
+    stack = counted(20_000, truth, seed=1, thickness=1.0).astype("float64")
+    return xstxm.optical_density(stack, noise="poisson"), truth
 
 
-def brute(density, variance, most):
+def brute(density, variance, most, method="nnls"):
     """Chi-square of the best subset of each size, and its members, by least squares over all subsets."""
     best = {}
     root = 1 / np.sqrt(variance)
     for k in range(most + 1):
         for chosen in itertools.combinations(range(5), k):
-            design = np.vstack([np.ones(ENERGY.size), spectra()[list(chosen)]]).T * root[:, None]
-            x = np.linalg.lstsq(design, density * root, rcond=None)[0]
-            chi2 = float(np.sum((density * root - design @ x) ** 2))
-            if (x[1:] > 0).all() and chi2 < best.get(k, (np.inf, ()))[0]:
+            some, target = spectra()[list(chosen)], density
+            if method == "fcls":  # the first amount is one minus the others
+                if k == 0:
+                    continue
+                some, target = some[1:] - some[0], density - some[0]
+            design = np.vstack([np.ones(ENERGY.size), some]).T * root[:, None]
+            x = np.linalg.lstsq(design, target * root, rcond=None)[0]
+            amounts = x[1:] if method == "nnls" else np.r_[1 - x[1:].sum(), x[1:]]
+            chi2 = float(np.sum((target * root - design @ x) ** 2))
+            if (amounts > 0).all() and chi2 < best.get(k, (np.inf, ()))[0]:
                 best[k] = (chi2, chosen)
     return best
 
 
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
 @pytest.mark.parametrize("noise", ["variance", "residual"])
 @pytest.mark.parametrize("most", [2, 5])
-def test_fit__bic_takes_the_best_of_all_subsets(middle, noise, most):
+def test_fit__bic_takes_the_best_of_all_subsets(middle, noise, most, method):
     od, _ = middle
-    od = od.isel(y=slice(4, 9), x=slice(4, 9))
-    fit = xstxm.fit(od, references(), noise=noise, selection="bic", max_references=most)
+    od = od.isel(y=slice(8, 13), x=slice(4, 9))
+    fit = xstxm.fit(od, references(), method=method, noise=noise, selection="bic", max_references=most)
     assert fit.attrs["selection"] == "bic"
     for y, x in np.ndindex(5, 5):
         density = od["optical_density"][:, y, x].values
         variance = od["optical_density_variance"][:, y, x].values if noise == "variance" else np.ones(ENERGY.size)
-        best = brute(density, variance, most)
+        best = brute(density, variance, most, method)
         n = ENERGY.size
         cost = {k: (c if noise == "variance" else n * np.log(c)) + k * np.log(n) for k, (c, _) in best.items()}
         k = min(cost, key=cost.get)
         assert int(fit["n_active"][y, x]) == k
         found = tuple(np.flatnonzero(fit["component_map"][:, y, x].values))
         assert found == best[k][1]
-        np.testing.assert_allclose(fit["reduced_chi2"][y, x] * (n - 1 - k), best[k][0], rtol=1e-8)
+        freedom = n - 1 - k + (method == "fcls")
+        np.testing.assert_allclose(fit["reduced_chi2"][y, x] * freedom, best[k][0], rtol=1e-8)
 
 
 def test_fit__chosen_references_have_the_errors_of_a_fit_of_these_alone(middle):
@@ -90,20 +100,63 @@ def test_fit__bic_finds_the_number_of_phases(middle):
     assert float((plain["n_active"] == (truth > 0).sum(-1)).mean()) < 0.7
 
 
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
+@pytest.mark.parametrize("selection", ["bic", "f-test"])
+def test_fit__chooses_in_float32_as_in_float64_where_there_is_little_noise(method, selection):
+    truth = sparse(32, seed=3)[8:]
+    density = np.einsum("yxr,re->eyx", truth, spectra())
+    density += np.random.default_rng(0).normal(0, 1e-4, density.shape)
+    axes = {"energy": references()["energy"]}
+    od = xr.DataArray(density, axes, dims=("energy", "y", "x"), attrs={"units": "1"})
+    options = {"method": method, "selection": selection}
+    exact, single = (xstxm.fit(od.astype(dtype), references(), **options) for dtype in ("float64", "float32"))
+    assert single["component_map"].dtype == np.float32
+    found = single["component_map"].transpose("y", "x", "reference").values > 0
+    assert (found == (truth > 0)).all(-1).mean() > 0.9
+    same = (single["n_active"] == exact["n_active"]).values
+    assert same.mean() > 0.99
+    for name in ("reduced_chi2", "component_map_stderr"):
+        np.testing.assert_allclose(single[name].values[..., same], exact[name].values[..., same], rtol=0.02)
+
+
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
 @pytest.mark.parametrize("counts", [2000, 20_000])
 @pytest.mark.parametrize("noise", ["variance", "residual"])
 @pytest.mark.parametrize("rate", [0.01, 0.1])
-def test_fit__f_test_keeps_the_rate_of_false_discoveries(counts, noise, rate):
-    truth = sparse(60, seed=counts)
-    truth[:20] = 0  # a third of the image is empty
-    od = xstxm.optical_density(counted(counts, truth, seed=counts), noise="poisson")
-    fit = xstxm.fit(od, references(), noise=noise, selection="f-test", false_discovery_rate=rate)
+def test_fit__f_test_keeps_the_rate_of_false_discoveries(counts, noise, rate, method):
+    truth = sparse(60, seed=counts)[8:]
+    if method == "nnls":
+        truth[:20] = 0  # a good third of the image is empty
+    stack = counted(counts, truth, seed=counts, thickness=0.9 if method == "nnls" else 1.0)
+    od = xstxm.optical_density(stack, noise="poisson")
+    fit = xstxm.fit(od, references(), method=method, noise=noise, selection="f-test", false_discovery_rate=rate)
     found = fit["component_map"].transpose("y", "x", "reference").values > 0
     number = (truth > 0).sum(-1)
     too_many = np.maximum(found.sum(-1) - number, 0).sum()
-    assert too_many <= 1.3 * rate * found.sum()
+    discoveries = found.sum() - (number.size if method == "fcls" else 0)
+    assert too_many <= 1.3 * rate * discoveries
     if counts > 10_000:
         assert (found.sum(-1) == number).mean() > 0.9
+
+
+@pytest.mark.parametrize("noise", ["variance", "residual"])
+def test_fit__f_test_finds_no_second_reference_in_pure_pixels(noise):
+    truth = np.eye(5)[np.random.default_rng(0).integers(0, 5, (60, 60))]
+    od = xstxm.optical_density(counted(2000, truth, seed=1, thickness=1.0), noise="poisson")
+    fit = xstxm.fit(od, references(), method="fcls", noise=noise, selection="f-test", max_references=2)
+    assert int((fit["n_active"] > 1).sum()) <= 1
+    np.testing.assert_array_equal(fit["component_map"].argmax("reference"), truth.argmax(-1))
+
+
+@pytest.mark.parametrize("chunks", [{}, {"y": 4}], ids=["in memory", "dask"])
+def test_fit__f_test_of_one_reference_of_a_fixed_sum_has_nothing_to_test(middle, chunks):
+    od, _ = middle
+    od = od.isel(y=slice(8, 16), x=slice(8))
+    options = {"method": "fcls", "noise": "residual", "max_references": 1}
+    fit = xstxm.fit(od.chunk(chunks) if chunks else od, references(), selection="f-test", **options)
+    assert (fit["n_active"] == 1).all()
+    best = xstxm.fit(od, references(), selection="bic", **options)
+    np.testing.assert_array_equal(fit["component_map"], best["component_map"])
 
 
 @pytest.mark.parametrize("selection", ["bic", "f-test"])
@@ -141,6 +194,31 @@ def test_step_probabilities__are_those_of_the_tests():
     np.testing.assert_allclose(unknown, expected, rtol=1e-9)
 
 
+def test_step_probabilities__of_a_fixed_sum_start_at_the_second_reference():
+    best = np.array([[np.inf, 80.0, 60.0, 59.0]])
+    n = np.array([60.0])
+    known = step_probabilities(best, n, 4, 1, True, fixed_sum=True)[0]
+    expected = [0.5 * scipy.stats.chi2.sf(20, 1) * 3, 0.5 * scipy.stats.chi2.sf(1, 1) * 2]
+    np.testing.assert_allclose(known, expected, rtol=1e-9)
+    unknown = step_probabilities(best, n, 4, 1, False, fixed_sum=True)[0]
+    expected = [
+        0.5 * scipy.stats.f.sf(20 / (60 / 58), 1, 58) * 3,
+        0.5 * scipy.stats.f.sf(1 / (59 / 57), 1, 57) * 2,
+    ]
+    np.testing.assert_allclose(unknown, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["nnls", "fcls"])
+def test_added_probabilities__of_a_pixel_that_is_not_fitted_are_none(middle, method):
+    od = middle[0]["optical_density"].isel(y=slice(10, 12), x=slice(2)).copy(deep=True)
+    od[6:, 0, 0] = np.nan  # as many energies left as unknowns
+    terms = xr.DataArray(np.ones((1, ENERGY.size)), dims=("term", "energy"))
+    found = added_probabilities(od, references()["absorption"], terms, method, None, 3)
+    fitted = found.notnull().values
+    assert not fitted[0, 0].any()
+    assert fitted.any(-1).sum() == fitted.all(-1).sum() == 3
+
+
 @pytest.mark.parametrize("rate", [0.01, 0.2])
 def test_significant__is_the_procedure_of_benjamini_and_hochberg(rate):
     rng = np.random.default_rng(0)
@@ -162,6 +240,9 @@ def test_significant__is_the_procedure_of_benjamini_and_hochberg(rate):
         pytest.param({"selection": "bic", "max_references": 9}, OptionError, "whole number from 1 to 5", id="too many"),
         pytest.param({"selection": "bic", "method": "lstsq"}, OptionError, "use method='nnls'", id="lstsq"),
         pytest.param({"selection": "f-test", "false_discovery_rate": 1.5}, OptionError, "a share above 0 and below 1", id="rate"),
+        pytest.param({"false_discovery_rate": 7}, OptionError, "a share above 0 and below 1", id="rate of no test"),
+        pytest.param({"max_optical_density": 0}, OptionError, "an optical density above 0", id="no density allowed"),
+        pytest.param({"max_optical_density": -5}, OptionError, "an optical density above 0", id="density below zero"),
     ],
 )  # fmt: skip
 def test_fit__refuses_a_selection_that_makes_no_sense(middle, options, error, message):

@@ -101,6 +101,8 @@ def test_to_units__keeps_dtype_and_scales():
 def test_units_of__says_how_to_set_them():
     with pytest.raises(MissingUnitsError, match=r"'i0' has no units: set them"):
         units.units_of(xr.DataArray([1.0], name="i0"))
+    with pytest.raises(MissingUnitsError, match=r"'cell_chain' has no units: .*attrs\['units'\] = 'angstrom'$"):
+        units.to_units(xr.DataArray([1.0], name="cell_chain"), "angstrom")
 
 
 def test_dequantify__takes_objects_of_pint_xarray(stack):

@@ -77,7 +77,7 @@ def over_energy(
     whole = [ENERGY in item.dims for item in arrays]
     call = functools.partial(func, **(kwargs or {}))
     if any(is_lazy(item) for item in arrays):
-        known = {**array.sizes, **(output_sizes or {})}
+        known: dict[Any, int] = {**array.sizes, **(output_sizes or {})}
         sizes = [tuple(known[dim] for dim in dims) for dims in output_dims]
         dtypes = list(output_dtypes or [array.dtype] * len(output_dims))
         call = functools.partial(_over_pixel_chunks, call, whole=whole, sizes=sizes, dtypes=dtypes)
@@ -254,6 +254,7 @@ def match_energy(
     how: MatchHow = "interp",
     tolerance: float | str | None = None,
     what: str = "the spectrum",
+    whose: str = "the stack",
     extrapolate: bool = False,
 ) -> xr.DataArray:
     """Return `other` on the stack's energies: the one place where two energy axes meet.
@@ -275,6 +276,8 @@ def match_energy(
         Largest difference of equal energies, ``"10 meV"`` by default (option `energy_tolerance`).
     what
         Name of `other` for messages.
+    whose
+        What has the energies, for messages.
     extrapolate
         Hold the end values beyond the data, with a warning, where refusing is the default.
 
@@ -303,7 +306,7 @@ def match_energy(
     low, high = grid[0] - limit, grid[-1] + limit
     outside = (target < low) | (target > high)
     if outside.any() and not extrapolate:
-        raise EnergyRangeError(_not_covered(grid, target, outside, limit, unit, what))
+        raise EnergyRangeError(_not_covered(grid, target, outside, limit, unit, what, whose))
     if outside.any():
         warn(f"{what} is held constant at {int(outside.sum())} energies beyond its data", ExtrapolationWarning)
     held = np.clip(target, grid[0], grid[-1])
@@ -314,11 +317,15 @@ def match_energy(
     return moved.astype(other.dtype) if other.dtype.kind == "f" else moved
 
 
-def _not_covered(grid: np.ndarray, target: np.ndarray, outside: np.ndarray, limit: float, unit: str, what: str) -> str:
+def _not_covered(
+    grid: np.ndarray, target: np.ndarray, outside: np.ndarray, limit: float, unit: str, what: str, whose: str
+) -> str:
     """Return what to do about a spectrum on ascending energies that ends before the stack does."""
-    found = f"{what} covers {format_range(grid, unit)}, the stack {format_range(target, unit)}"
+    found = f"{what} covers {format_range(grid, unit)}, {whose} {format_range(target, unit)}"
     if outside.all():
         return f"{found}: give one that was measured at these energies"
+    if whose != "the stack":
+        return f"{found}: give {what} over the whole range, or energies from {grid[0]:.10g} to {grid[-1]:.10g} {unit}"
     do = f"use sel_energy({grid[0]:.10g}, {grid[-1]:.10g}) on the stack first"
     moved = np.sort(target) - grid if target.size == grid.size else None
     if moved is not None and np.ptp(moved) <= limit:

@@ -144,13 +144,16 @@ def added_probabilities(
     variance: xr.DataArray | None,
     most: int,
 ) -> xr.DataArray:
-    """Return the probability that the k-th reference of a pixel only fits noise, k along `reference`. Lazy."""
+    """Return the probability that the k-th reference of a pixel only fits noise, k along `reference`. Lazy.
+
+    k starts at 1, and at 2 where the sum of the amounts is fixed.
+    """
     found = over_energy(
         _probabilities_block,
         *([od] if variance is None else [od, variance.broadcast_like(od).transpose(*od.dims)]),
         verb="fit",
         output_dims=[[REFERENCE]],
-        output_sizes={REFERENCE: most},
+        output_sizes={REFERENCE: most - (method == "fcls")},
         output_dtypes=[np.dtype(float)],
         kwargs={
             "references": np.asarray(spectra),
@@ -169,6 +172,7 @@ def _probabilities_block(
     *,
     references: np.ndarray,
     terms: np.ndarray,
+    method: Method,
     **options: Any,
 ) -> np.ndarray:
     """Return the probabilities of an array with energy last."""
@@ -176,11 +180,12 @@ def _probabilities_block(
 
     known = variance is not None
     data = pixels_last(od), pixels_last(variance if variance is not None else _alike(od))
-    maps = fit_weighted(*data, references, terms, known=known, **options)
-    found = step_probabilities(maps.best.T, maps.n_energy.astype(float), len(references), len(terms), known)
+    maps = fit_weighted(*data, references, terms, method=method, known=known, **options)
+    counts = maps.n_energy.astype(float), len(references), len(terms)
+    found = step_probabilities(maps.best.T, *counts, known, fixed_sum=method == "fcls")
     return found.reshape(*od.shape[:-1], -1)
 
 
 def _alike(od: np.ndarray) -> np.ndarray:
-    """Return variances of one that take no room."""
-    return np.broadcast_to(np.ones((), od.dtype.newbyteorder("=")), od.shape)
+    """Return variances of one, the same memory for all energies."""
+    return np.broadcast_to(np.ones((*od.shape[:-1], 1), od.dtype.newbyteorder("=")), od.shape)

@@ -34,6 +34,7 @@ def references_at(
     extrapolate: bool = False,
     energy_shift: EnergyLike | None = None,
     broadening: EnergyLike | None = None,
+    what: str = "the stack",
 ) -> xr.DataArray:
     """Return the references at the energies of a stack, interpolated linearly, never beyond their data.
 
@@ -48,6 +49,8 @@ def references_at(
     energy_shift, broadening
         Move the references by so much, and broaden them with a Gaussian of that full width at half maximum, see
         `estimate_energy_shift`; either of them makes the interpolation that of a cubic spline.
+    what
+        What has these energies, for messages.
 
     Returns
     -------
@@ -72,10 +75,10 @@ def references_at(
     absorption = checked_absorption(references)
     if energy_shift is None and broadening is None:
         if not extrapolate:
-            require_coverage(absorption, energy)
+            require_coverage(absorption, energy, what=what)
         return _as_spectra(_interpolated(absorption, energy, extrapolate), absorption, energy)
     shift, width = moves(energy_shift, broadening, energy)
-    require_coverage(absorption, energy, Move(shift, shift, width))
+    require_coverage(absorption, energy, Move(shift, shift, width), what=what)
     values = moved(spectra_of(absorption, energy), np.asarray(energy, dtype=float), shift, width)
     plain = xr.DataArray(values, dims=(REFERENCE, ENERGY))
     return _as_spectra(plain, absorption, energy)
@@ -110,7 +113,7 @@ def checked_absorption(references: xr.Dataset) -> xr.DataArray:
     names = _names(absorption)
     require_unique(names)
     require_energy(absorption)
-    require_absorption(units.units_of(absorption, "the reference set"))
+    require_absorption(units.units_of(absorption, "the reference set", "1/nm"))
     values = np.asarray(absorption)
     broken = [name for name, row in zip(names, values, strict=True) if np.isinf(row).any()]
     if broken:
@@ -150,17 +153,25 @@ def require_varying(absorption: xr.DataArray) -> None:
         return
     values = np.asarray(absorption.transpose(REFERENCE, ENERGY))
     spread = np.fmax.reduce(values, axis=1) - np.fmin.reduce(values, axis=1)
-    flat = [str(name) for name in np.asarray(absorption[REFERENCE])[spread == 0]]
-    if flat:
+    names = np.asarray(absorption[REFERENCE])
+    flat = [str(name) for name in names[spread == 0]]
+    if not flat:
+        return
+    who = f"references {', '.join(map(repr, flat))} are"
+    if not np.nan_to_num(values[spread == 0]).any():
+        window = format_range(np.asarray(absorption[ENERGY], dtype=float), units.units_of(absorption[ENERGY]))
         raise ReferenceSpectrumError(
-            f"references {', '.join(map(repr, flat))} are constant over energy: a constant belongs in "
-            "background='constant', not among the references",
-            flat,
+            f"{who} zero at all energies from {window}: leave them out, or take energies at which they absorb", flat
         )
+    raise ReferenceSpectrumError(
+        f"{who} constant over energy: a constant belongs in background='constant', not among the references", flat
+    )
 
 
-def require_coverage(absorption: xr.DataArray, energy: xr.DataArray, move: Move | None = None) -> None:
-    """Raise one error for all references that end before the stack does, or before what a move of them needs."""
+def require_coverage(
+    absorption: xr.DataArray, energy: xr.DataArray, move: Move | None = None, *, what: str = "the stack"
+) -> None:
+    """Raise one error for all references that end before some energies do, or before what a move of them needs."""
     unit = units.units_of(energy)
     stack = np.asarray(energy, dtype=float)
     slack = get_options().energy_tolerance * units.factor("eV", unit)
@@ -179,10 +190,12 @@ def require_coverage(absorption: xr.DataArray, energy: xr.DataArray, move: Move 
     covered = ", ".join(f"{name!r} {format_range(np.array(limits), unit)}" for name, limits in short.items())
     if low > stack.max() or high < stack.min() or low >= high:
         do = "no energy is common to all: check the energy units, or take references measured there"
-    else:
+    elif what == "the stack":
         do = f'use sel_energy("{low:.7g} {unit}", "{high:.7g} {unit}") first'
+    else:
+        do = f"take those from {low:.7g} to {high:.7g} {unit}"
     why = "" if move is None else f"; {_said(move, unit)} needs them to reach further"
-    raise EnergyRangeError(f"references cover {covered}, the stack {format_range(stack, unit)}{why}: {do}")
+    raise EnergyRangeError(f"references cover {covered}, {what} {format_range(stack, unit)}{why}: {do}")
 
 
 def _margins(stack: np.ndarray, move: Move) -> tuple[float, float]:
@@ -221,6 +234,6 @@ def _as_spectra(plain: xr.DataArray, absorption: xr.DataArray, energy: xr.DataAr
     """Return values under the coordinates of the references and the name of spectra of a stack."""
     along = {name: coord for name, coord in absorption.coords.items() if coord.dims == (REFERENCE,)}
     spectra = xr.DataArray(plain.data, dims=(REFERENCE, ENERGY), coords={**along, ENERGY: energy.variable})
-    spectra = annotate(spectra, "reference_spectra", units=units.units_of(absorption, "the reference set"))
+    spectra = annotate(spectra, "reference_spectra", units=units.units_of(absorption, "the reference set", "1/nm"))
     require_varying(spectra)
     return spectra

@@ -15,27 +15,29 @@ EDGES = np.geomspace(LEAST, 1.0, 30_001)
 
 
 def step_probabilities(
-    best: np.ndarray, n_energy: np.ndarray, n_references: int, n_terms: int, known: bool
+    best: np.ndarray, n_energy: np.ndarray, n_references: int, n_terms: int, known: bool, fixed_sum: bool = False
 ) -> np.ndarray:
     """Return for k = 1, 2, ... the probability that the k-th reference only fits noise, (..., k).
 
     best (..., k) is the chi-square of the best 0, 1, 2, ... references, infinite where there is no such subset. The
     k-th is the best of `n_references - k + 1`, which the probability is multiplied by, and noise asks for an amount
-    above zero only every other time. A reference counts only with those before it.
+    above zero only every other time. A reference counts only with those before it. With a fixed sum there always is a
+    first, whose amount follows from the others: nothing tests it, and k starts at 2.
     """
     from scipy.special import chdtrc, fdtrc
 
-    most = best.shape[-1] - 1
-    k = np.arange(1, most + 1)
+    sure = int(fixed_sum)
+    k = np.arange(1 + sure, best.shape[-1])
+    with_fewer, with_it = best[..., sure:-1], best[..., 1 + sure :]
     with np.errstate(invalid="ignore", divide="ignore"):
-        less = np.maximum(best[..., :-1] - best[..., 1:], 0)
+        less = np.maximum(with_fewer - with_it, 0)
         if known:
             tail = chdtrc(1, less)
         else:
-            freedom = np.maximum(n_energy[..., None] - n_terms - k, 1)
-            tail = fdtrc(1, freedom, less / (best[..., 1:] / freedom))
+            freedom = np.maximum(n_energy[..., None] - n_terms - k + sure, 1)
+            tail = fdtrc(1, freedom, less / (with_it / freedom))
     probability = np.minimum(0.5 * tail * (n_references - k + 1), 1)
-    probability = np.where(np.isfinite(best[..., 1:]), probability, 1.0)
+    probability = np.where(np.isfinite(with_it), probability, 1.0)
     probability = np.where(np.isnan(best[..., :1]), np.nan, probability)
     return np.maximum.accumulate(np.maximum(probability, LEAST), axis=-1)
 

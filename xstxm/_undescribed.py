@@ -120,13 +120,13 @@ def left_by_fit(
 def given_deviations(deviations: xr.DataArray, model: Model) -> np.ndarray:
     """Return spectra (e, p) in optical density that may lie under a sample. Eager."""
     plain = units.dequantify(deviations)
-    found = units.units_of(plain, "the deviations")
+    found = units.units_of(plain, "the deviations", "1")
     if found != "1":
         do = "give optical densities: a spectrum in 1/nm times a thickness"
         raise IncompatibleUnitsError("the deviations", found, "1", do)
     if ENERGY not in plain.dims or plain.ndim > 2:
         raise SchemaError(f"the deviations have dims {plain.dims}: give spectra (any dimension, energy)")
-    rows = match_energy(plain.astype(float), model.energy, what="the deviations")
+    rows = match_energy(plain.astype(float), model.energy, what="the deviations", whose="the candidates")
     values = np.asarray(rows.transpose(ENERGY, ...)).reshape(model.energy.size, -1)
     if not np.isfinite(values).all() or not values.any():
         raise SchemaError("the deviations hold values that are not finite, or nothing but zeros")

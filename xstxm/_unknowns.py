@@ -9,7 +9,7 @@ import xarray as xr
 
 from xstxm._apply import match_energy
 from xstxm.conventions import ENERGY, REFERENCE, annotate
-from xstxm.errors import ReferenceSpectrumError, SchemaError, check_choice
+from xstxm.errors import CollinearityWarning, ReferenceSpectrumError, SchemaError, check_choice, warn
 
 Method: TypeAlias = Literal["lstsq", "nnls", "fcls"]
 BackgroundName: TypeAlias = Literal["none", "constant", "linear"]
@@ -19,6 +19,8 @@ TERM = "term"
 MAX_REFERENCES = 60
 INDEPENDENT = 1e-10
 """Part of a unit-length spectrum outside the span of the others, below which it is one of their mixtures."""
+DISTINCT = 1e-4
+"""That part below which no realistic measurement sees it: the noise of 10^8 counts in a pixel is 10^-4 of what it absorbs."""
 
 
 def background_spectra(background: Background, energy: xr.DataArray) -> xr.DataArray:
@@ -59,13 +61,18 @@ def _labels(spectra: xr.DataArray, terms: xr.DataArray) -> tuple[list[str], list
     return references, [f"the {name} background" for name in np.asarray(terms[TERM]).tolist()]
 
 
-def require_determined(spectra: xr.DataArray, terms: xr.DataArray, method: Method) -> None:
-    """Raise `ReferenceSpectrumError` where a fit of references and background terms has no unique solution."""
-    _require_enough_energies(spectra, terms, method)
+def require_determined(
+    spectra: xr.DataArray, terms: xr.DataArray, method: Method, *, there: str = "the stack has"
+) -> None:
+    """Raise `ReferenceSpectrumError` where a fit of references and background terms has no unique solution.
+
+    Warn where it has one that only data without noise would find. `there` introduces the number of energies.
+    """
+    _require_enough_energies(spectra, terms, method, there)
     _require_independent(spectra, terms, method)
 
 
-def _require_enough_energies(spectra: xr.DataArray, terms: xr.DataArray, method: Method) -> None:
+def _require_enough_energies(spectra: xr.DataArray, terms: xr.DataArray, method: Method, there: str) -> None:
     references, backgrounds = _labels(spectra, terms)
     needed = len(references) + len(backgrounds) + (0 if method == "fcls" else 1)
     if len(references) > MAX_REFERENCES:
@@ -75,13 +82,13 @@ def _require_enough_energies(spectra: xr.DataArray, terms: xr.DataArray, method:
     found = spectra.sizes[ENERGY]
     if found < needed:
         raise ReferenceSpectrumError(
-            f"a fit of {', '.join(references + backgrounds)} needs at least {needed} energies, the stack has {found}: "
+            f"a fit of {', '.join(references + backgrounds)} needs at least {needed} energies, {there} {found}: "
             "take fewer references" + (", or background='none'" if backgrounds else "")
         )
 
 
 def _require_independent(spectra: xr.DataArray, terms: xr.DataArray, method: Method) -> None:
-    """Raise an error that names the references and background terms that are mixtures of each other."""
+    """Raise an error that names the references and background terms that are mixtures of each other, or warn of them."""
     references, backgrounds = _labels(spectra, terms)
     design = np.concatenate([np.asarray(terms, dtype=float), np.asarray(spectra, dtype=float)])
     if method == "fcls":
@@ -91,16 +98,25 @@ def _require_independent(spectra: xr.DataArray, terms: xr.DataArray, method: Met
     norm = np.linalg.norm(design, axis=1, keepdims=True)
     unit = design / np.where(norm > 0, norm, 1)
     singular, directions = np.linalg.svd(unit.T, full_matrices=False)[1:]
-    if singular[-1] > INDEPENDENT * singular[0]:
+    if singular[-1] > DISTINCT:
         return
-    involved = np.abs(directions[-1]) > 1e-3
+    alike = singular[-1] > INDEPENDENT * singular[0]
+    part = np.abs(directions[-1])
+    involved = part > (0.1 * part.max() if alike else 1e-3)
     terms_involved, references_involved = involved[: len(backgrounds)], involved[len(backgrounds) :]
     culprits = [name for name, part in zip(references, references_involved, strict=True) if part]
     others = [name for name, part in zip(backgrounds, terms_involved, strict=True) if part]
     condition = singular[0] / max(singular[-1], np.finfo(float).eps * singular[0])
+    who, remedy = _who(culprits, others), _remedy(culprits, others)
+    if alike:
+        warn(
+            f"{who} are so nearly mixtures of each other at these energies (condition number {condition:.0e}) that no "
+            f"realistic number of counts tells them apart: {remedy}",
+            CollinearityWarning,
+        )
+        return
     raise ReferenceSpectrumError(
-        f"{_who(culprits, others)} cannot be told apart at these energies (condition number {condition:.0e}): "
-        + _remedy(culprits, others),
+        f"{who} cannot be told apart at these energies (condition number {condition:.0e}): {remedy}",
         [name.strip("'") for name in culprits],
     )
 

@@ -22,6 +22,7 @@ from xstxm.errors import (
     MissingUnitsError,
     MissingVariableError,
     OptionError,
+    ReferenceSpectrumError,
     SchemaError,
     warn,
 )
@@ -217,6 +218,28 @@ def require_variable(stack: xr.Dataset, name: str, do: str) -> xr.DataArray:
     return stack[name]
 
 
+def require_compositions(of_references: xr.DataArray) -> xr.DataArray:
+    """Return the composition of every reference in its own unit, or say which of them have none."""
+    if "composition" not in of_references.coords:
+        do = "give the references one, see xstxm.reference_set"
+        raise MissingVariableError("composition", of_references.coords, do)
+    composition = of_references.coords["composition"]
+    numbers = np.asarray(composition_number(composition))
+    without = [str(name) for name in np.asarray(of_references[REFERENCE])[np.isnan(numbers)]]
+    if without:
+        raise ReferenceSpectrumError(
+            f"no composition for {', '.join(map(repr, without))}: give every reference one, or drop_vars('composition')",
+            without,
+        )
+    return composition
+
+
+def composition_number(composition: xr.DataArray) -> xr.DataArray:
+    """Return a composition as ions per formula unit, which it is without a unit; 40 percent is 0.4."""
+    given = composition.assign_attrs(units=composition.attrs.get("units", "1"))
+    return units.to_units(given.astype(float) if given.dtype.kind in "iub" else given, "1", "the composition")
+
+
 def signal_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     """Return the array that an analysis reads: the DataArray itself, or a variable of the Dataset."""
     if isinstance(stack, xr.DataArray):
@@ -293,7 +316,7 @@ def replace_signal(
 def density_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     """Return the optical density that an analysis reads, NaN where the stack's `mask` says not to use a pixel."""
     density = signal_of(stack, signal)
-    found = units.units_of(density, "the optical density")
+    found = units.units_of(density, "the optical density", "1")
     if found != "1":
         raise IncompatibleUnitsError(
             f"the optical density {str(density.name)!r}", found, "1", "call .stxm.optical_density() on counts first"

@@ -29,7 +29,6 @@ from xstxm.dose import (
     Amounts,
     Counts,
     Model,
-    compositions_of,
     counting_variance,
     counts_at,
     sample_amounts,
@@ -82,7 +81,7 @@ def design_energies(
     references
         Reference set.
     n
-        How many energies, at least one more than there are unknowns.
+        How many energies, a whole number, at least one more than there are unknowns.
     criterion
         What is made as good as possible. ``"bias-aware"`` needs `training` or `deviations`.
     target
@@ -91,7 +90,7 @@ def design_energies(
     training
         A measured stack of the same kind of sample, as optical density or counts. What the fit of all its energies
         leaves is what the references do not describe, noise included; with `counts` that noise is taken off where a
-        Dataset holds its variance, else it counts as bias.
+        Dataset holds its variance, else it counts as bias, which the history says.
     deviations
         Spectra (any dimension, energy) in optical density that may lie under the sample unnoticed: a contamination, a
         reference minus itself moved by 0.1 eV. Their mean square counts.
@@ -111,7 +110,8 @@ def design_energies(
     sharing
         ``"equal"`` exposure of the energies, or the ``"optimal"`` one for the chosen energies at the same total.
     amounts
-        The sample of which the noise is taken, as in `distinguishability`; by default the mean of the training stack.
+        The sample of which the noise is taken, as in `distinguishability`, and with its default; with a training stack by
+        default the mean of that.
     weighting
         How the measurement will be fitted: ``"equal"`` weights, as `fit` does by itself, or ``"variance"``: weights of
         1 / variance.
@@ -127,7 +127,8 @@ def design_energies(
     Dataset
         `exposure_share` (energy), with the chosen energies, ascending; `score`, larger is better: minus the mean over
         references of the squared error of a fraction, minus that of the composition, or minus the log-determinant of
-        the covariance. With `counts`: `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or
+        the covariance of all unknowns, each in the unit that makes their spectra orthonormal over the candidates (a
+        constant apart from that of the amounts, so these scores compare among choices of the same candidates only). With `counts`: `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or
         `deviations`: `fraction_bias` (reference). With either, `fraction_error` (reference). Where the references carry
         a composition, `composition_stderr`, `composition_bias` and `composition_error` too. With `dwell` or `total_time` the coordinate
         `dwell_time` (energy). The attribute `search` says whether all choices were tried (``"exhaustive"``), or the best
@@ -138,9 +139,9 @@ def design_energies(
     ------
     OptionError, UnitsError
         n out of range, a spacing that leaves no room for n energies, required energies that are forbidden, a bias-aware
-        design without what tells the bias, times without counts.
+        design without what tells the bias, a `total_time` for counts that arrive in an unknown time.
     ReferenceSpectrumError
-        References that cannot be told apart at the candidates, or by any choice.
+        References that cannot be told apart at the candidates, or by any choice; a composition that is missing for some.
     EnergyRangeError
         Energies that are not candidates, or candidates that the training stack lacks.
 
@@ -177,7 +178,13 @@ def design_energies(
         variance = None if counts is None else variance_of(stack, signal)
         cases = left_by_fit(od, variance, places, references, method, background, min_amount)
         note(f"trained on {cases.weight.size} pixels")
-    sample = cases.amounts @ cases.weight if stack is not None and amounts is None else sample_amounts(amounts, model)
+        if counts is not None and variance is None:
+            note("no variance of the training stack: its noise counts as bias, beside that of the counts")
+    sample = (
+        cases.amounts @ cases.weight
+        if stack is not None and amounts is None
+        else sample_amounts(amounts, model, references)
+    )
     if deviations is not None:
         cases = cases.and_spectra(given_deviations(deviations, model), sample)
     time = Time.of(n, dwell, total_time, counted=counts is not None)
@@ -258,10 +265,10 @@ def _problem(
 
 
 def _composition_of(model: Model) -> np.ndarray:
-    found = compositions_of(model.spectra)
-    if found is None:
+    if model.composition is None:
         do = "give every reference one, see xstxm.reference_set, or take target='fractions'"
         raise ReferenceSpectrumError(f"target='composition' needs a composition for each reference: {do}", model.names)
+    found = np.asarray(model.composition, dtype=float)
     if np.ptp(found) == 0:
         raise ReferenceSpectrumError("all references have one composition: take target='fractions'", model.names)
     return found
@@ -295,11 +302,10 @@ def _expected(
 ) -> dict[str, xr.DataArray]:
     """Return the expected errors of fractions and composition: of counting noise, of what is not described, of both."""
     problem = problem.exposed(at_chosen(choice.shares * len(choice.at), choice.at, len(problem.basis)))
-    composition = compositions_of(model.spectra)
-    quantities = {
-        "fraction": np.eye(len(sample)),
-        **({} if composition is None else {"composition": composition[None]}),
-    }
+    quantities, unit = {"fraction": np.eye(len(sample))}, None
+    if model.composition is not None:
+        quantities["composition"] = np.asarray(model.composition, dtype=float)[None]
+        unit = model.composition.attrs.get("units", "1")
     result = {}
     for quantity, targets in quantities.items():
         found = {}
@@ -315,8 +321,7 @@ def _expected(
         for kind, errors in found.items():
             name = f"{quantity}_{kind}"
             array = xr.DataArray(errors, dims=REFERENCE) if quantity == "fraction" else xr.DataArray(errors[0])
-            unit = model.spectra["composition"].attrs.get("units", "1") if quantity == "composition" else None
-            result[name] = annotate(array, name, units=unit)
+            result[name] = annotate(array, name, units=unit if quantity == "composition" else None)
     return result
 
 

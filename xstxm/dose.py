@@ -12,19 +12,25 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import match_energy
 from xstxm._kernels.optimal_design import fraction_slopes
+from xstxm._references_at import checked_absorption, references_at
 from xstxm._unknowns import Background, Method, background_spectra, require_determined
-from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE, annotate, require_energy, require_variable
+from xstxm.conventions import (
+    ENERGY,
+    OTHER_REFERENCE,
+    REFERENCE,
+    annotate,
+    require_compositions,
+    require_energy,
+)
 from xstxm.energy import given_energies
 from xstxm.errors import (
     EnergyRangeError,
     OptionError,
     ReferenceSpectrumError,
-    SchemaError,
     check_choice,
     require_number,
 )
 from xstxm.provenance import note, recorded
-from xstxm.references import references_at
 from xstxm.units import EnergyLike
 
 Amounts: TypeAlias = "Mapping[str, float | str] | xr.DataArray"
@@ -58,9 +64,10 @@ def distinguishability(
         The energies to measure, in any order; one that is given twice is measured twice. By default those of
         the references between which all of them have data.
     amounts
-        The sample: an amount for each reference, a number in the unit of amounts or a string as ``"60 nm"``. By default
-        an equal mixture of the references whose largest optical density is 1 (with ``method="fcls"`` whose amounts
-        add up to one).
+        The sample: the name of each reference to its amount, a number in the unit of amounts or a string as ``"60 nm"``.
+        By default an equal mixture whose largest optical density is 1 at the energies of the references, between which all
+        of them have data; it does not depend on `energies`, so that choices of them compare. With ``method="fcls"`` an
+        equal mixture whose amounts add up to one.
     i0_counts
         Counts behind I0 at each energy, where it is measured; its noise is left out by default.
     method, background
@@ -73,16 +80,23 @@ def distinguishability(
         `amount`, `amount_stderr` (reference) in the unit of amounts, `fraction`, `fraction_stderr` (reference),
         `amount_correlation`, `fraction_correlation` and `pair_stderr` (reference, other_reference), the standard
         error of the difference of two fractions; `condition_number` of the references and the background at
-        unit length; `composition_stderr`, a number, where the references carry a composition. The attribute `worst_pair` names the two references that are hardest to tell apart. Eager.
+        unit length; `composition_stderr`, a number, where the references carry a composition. The attribute `worst_pair` names
+        the two references that are hardest to tell apart. Eager.
 
     Raises
     ------
     ReferenceSpectrumError
-        References that are mixtures of each other or of the background at these energies, or too few energies.
+        References that are mixtures of each other or of the background at these energies, too few energies, or a
+        composition that is missing for some references.
     EnergyRangeError
         Energies beyond the data of the references.
     OptionError, UnitsError
         Counts or amounts that make no sense.
+
+    Warns
+    -----
+    CollinearityWarning
+        References that are so nearly mixtures of each other that no realistic dose tells them apart.
 
     References
     ----------
@@ -106,7 +120,7 @@ def distinguishability(
     check_choice("method", method, Method)
     references = units.dequantify(references)
     model = Model.of(references, energy_axis(references, energies), method, background)
-    sample = sample_amounts(amounts, model)
+    sample = sample_amounts(amounts, model, references)
     variance = counting_variance(model, sample, counts, i0_counts)
     basis, to_amount = model.basis, model.to_amount
     covariance = to_amount @ np.linalg.inv((basis.T / variance) @ basis) @ to_amount.T
@@ -132,13 +146,16 @@ class Model:
     """Amounts from the unknowns (r, u)."""
     condition: float
     fixed_sum: bool
+    composition: xr.DataArray | None
+    """Composition (reference), None where the references carry none."""
 
     @classmethod
     def of(cls, references: xr.Dataset, energy: xr.DataArray, method: Method, background: Background) -> Model:
         """Return references and background at energies; refuse what has no unique solution there."""
-        spectra = references_at(references, energy)
+        spectra = references_at(references, energy, what="the energies")
         terms = background_spectra(background, energy)
-        require_determined(spectra, terms, method)
+        require_determined(spectra, terms, method, there="there are")
+        composition = require_compositions(spectra) if "composition" in spectra.coords else None
         n_references, n_terms = spectra.sizes[REFERENCE], len(terms)
         free = np.eye(n_references + n_terms)
         if method == "fcls":  # amounts that add up to zero are all that is free
@@ -148,7 +165,8 @@ class Model:
         design_length = np.linalg.norm(design, axis=0)
         basis, triangle = np.linalg.qr(design / design_length)
         to_amount = np.linalg.solve(triangle.T, (free[:n_references] / design_length).T).T
-        return cls(spectra, terms, basis, to_amount, float(np.linalg.cond(triangle)), method == "fcls")
+        condition = float(np.linalg.cond(triangle))
+        return cls(spectra, terms, basis, to_amount, condition, method == "fcls", composition)
 
     @property
     def energy(self) -> xr.DataArray:
@@ -183,46 +201,49 @@ class Model:
 
 def energy_axis(references: xr.Dataset, energies: Sequence[EnergyLike] | xr.DataArray | None) -> xr.DataArray:
     """Return given energies as a coordinate, by default the references' own between the ends that all of them reach."""
-    if not isinstance(references, xr.Dataset):
-        raise SchemaError(
-            f"the references are a {type(references).__name__}: pass a reference set, see xstxm.read_references"
-        )
-    do = "build the set with xstxm.reference_set or xstxm.read_references"
-    absorption = require_variable(references, "absorption", do)
+    absorption = checked_absorption(references)
     own = require_energy(absorption)
     if energies is not None:
         axis = units.dequantify(energies) if isinstance(energies, xr.DataArray) else energies
         return _coordinate(given_energies(axis, own), own)
-    finite = np.isfinite(np.asarray(absorption.transpose(REFERENCE, ENERGY)))
-    values = np.asarray(own, dtype=float)
-    low = max((values[row].min() for row in finite if row.any()), default=-np.inf)
-    high = min((values[row].max() for row in finite if row.any()), default=np.inf)
+    inside = _between_ends(absorption)
+    if inside.size < own.size:
+        ends = f"{inside.min():g} to {inside.max():g} {units.units_of(own)}"
+        note(f"energies from {ends}, where all references have data")
+    return _coordinate(inside, own)
+
+
+def _between_ends(absorption: xr.DataArray) -> np.ndarray:
+    """Return the energies of references between which all of them have data."""
+    finite = np.isfinite(np.asarray(absorption))
+    values = np.asarray(absorption[ENERGY], dtype=float)
+    low, high = max(values[row].min() for row in finite), min(values[row].max() for row in finite)
     inside = values[(values >= low) & (values <= high)]
     if not inside.size:
         raise EnergyRangeError("no energy is common to all references: check the energy units, or give energies=")
-    if inside.size < values.size:
-        note(f"energies from {low:g} to {high:g} {units.units_of(own)}, where all references have data")
-    return _coordinate(inside, own)
+    return np.asarray(inside)
 
 
 def _coordinate(values: np.ndarray, like: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(values, dims=ENERGY, coords={ENERGY: (ENERGY, values, like.attrs)})[ENERGY]
 
 
-def sample_amounts(amounts: Amounts | None, model: Model) -> np.ndarray:
-    """Return the amounts (r) of the sample, by default an equal mixture of the stated thickness."""
+def sample_amounts(amounts: Amounts | None, model: Model, references: xr.Dataset) -> np.ndarray:
+    """Return the amounts (r) of the sample, by default an equal mixture of the stated thickness, whatever the energies."""
     if amounts is not None:
         values = _given_amounts(amounts, model.names, model.amount_unit)
         if model.fixed_sum and not np.isclose(values.sum(), 1):
             raise OptionError("amounts", values.tolist(), "with method='fcls' the amounts add up to one")
         return values
     equal = np.full(len(model.names), 1 / len(model.names))
-    thickest = float(model.density(equal).max())
     if model.fixed_sum:
         return equal
+    absorption = checked_absorption(references)
+    whole = references_at(references, _coordinate(_between_ends(absorption), absorption[ENERGY]))
+    thickest = float((equal @ np.asarray(whole)).max())
     if not thickest > 0:
         raise ReferenceSpectrumError(
-            "an equal mixture of the references absorbs nothing at these energies: give the sample as amounts=",
+            "an equal mixture of the references absorbs nothing: give the sample as amounts=",
             model.names,
         )
     return equal / thickest
@@ -239,7 +260,8 @@ def _given_amounts(amounts: Amounts, names: list[str], unit: str) -> np.ndarray:
         )
     if not isinstance(amounts, Mapping) or set(amounts) != set(names):
         found = sorted(map(str, amounts)) if isinstance(amounts, Mapping) else amounts
-        raise OptionError("amounts", found, f"give one amount for each reference: {', '.join(map(repr, names))}")
+        wanted = ", ".join(f"{name!r}: ..." for name in names)
+        raise OptionError("amounts", found, f"give one amount for each reference by its name, {{{wanted}}}")
     values = np.array([units.to_magnitude(amounts[name], unit, f"amount of {name!r}") for name in names])
     if not ((values >= 0).all() and values.sum() > 0):
         raise OptionError("amounts", values.tolist(), "amounts are not negative, and one is above zero")
@@ -260,7 +282,7 @@ def counts_at(counts: Counts, energy: xr.DataArray, option: str) -> np.ndarray:
             raise OptionError(
                 option, plain.dims, "give a number, or counts along energy: average over the pixels first"
             )
-        plain = match_energy(plain, energy, what=option) if plain.dims else plain
+        plain = match_energy(plain, energy, what=option, whose="the energies") if plain.dims else plain
         values = np.broadcast_to(np.asarray(plain), energy.shape)
     else:
         number = require_number(option, counts, "a number of counts, or an array along energy,", above=0)
@@ -274,14 +296,6 @@ def fraction_covariance(covariance: np.ndarray, amounts: np.ndarray) -> np.ndarr
     """Return the covariance of the fractions (r, s), to first order, from that of the amounts."""
     slopes = fraction_slopes(amounts[:, None])[..., 0]
     return np.asarray(slopes @ covariance @ slopes.T)
-
-
-def compositions_of(spectra: xr.DataArray) -> np.ndarray | None:
-    """Return the composition of each reference (r), None where they carry none or not all of them do."""
-    if "composition" not in spectra.coords:
-        return None
-    values = np.asarray(spectra["composition"], dtype=float)
-    return values if np.isfinite(values).all() else None
 
 
 def _errors(covariance: np.ndarray, amounts: np.ndarray, model: Model) -> xr.Dataset:
@@ -303,10 +317,10 @@ def _errors(covariance: np.ndarray, amounts: np.ndarray, model: Model) -> xr.Dat
     arrays = {
         name: annotate(xr.DataArray(data, dims=dims), name, units=unit) for name, (dims, data, unit) in rows.items()
     }
-    composition = compositions_of(model.spectra)
-    if composition is not None:
-        error = np.sqrt(max(composition @ of_fractions @ composition, 0))
-        unit = model.spectra["composition"].attrs.get("units", "1")
+    if model.composition is not None:
+        x = np.asarray(model.composition, dtype=float)
+        error = np.sqrt(max(x @ of_fractions @ x, 0))
+        unit = model.composition.attrs.get("units", "1")
         arrays["composition_stderr"] = annotate(xr.DataArray(error), "composition_stderr", units=unit)
     along = {name: coord for name, coord in model.spectra.coords.items() if coord.dims == one}
     names = model.spectra[REFERENCE].data

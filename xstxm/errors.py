@@ -280,6 +280,10 @@ class AlignmentWarning(StxmWarning):
     """Frames whose shift could not be found or may be less certain than it says, or stacks that do not lie on each other."""
 
 
+class CollinearityWarning(StxmWarning):
+    """Reference spectra that are so nearly mixtures of each other that no realistic measurement tells them apart."""
+
+
 class NoiseWarning(StxmWarning):
     """What a fit leaves is much more, or much less, than the noise that was given."""
 

@@ -98,7 +98,8 @@ def fit(
     max_references
         Most references of a pixel, with `selection`; by default all.
     false_discovery_rate
-        Share of the references found by ``"f-test"`` that are not there (Benjamini and Hochberg).
+        Share of the references found by ``"f-test"`` that are not there (Benjamini and Hochberg). With ``"fcls"`` the first
+        of a pixel needs no finding, and is not counted.
     energy_shift, broadening
         Move the references by so much, and broaden them with a Gaussian of that full width at half maximum; ``"fit"``
         finds one number for the whole stack first, as `estimate_energy_shift` does with its defaults. The references have
@@ -138,7 +139,7 @@ def fit(
         Unknown method or background.
     SchemaError, OptionError
         Optical density that is not float32 or float64, a background without its dimensions, a variance of other
-        pixels or below zero, or a selection among too many subsets.
+        pixels or below zero, a selection among too many subsets, or a number out of its range.
     MissingUnitsError, IncompatibleUnitsError
         Optical density without units, or counts in its place.
     ChunkingError
@@ -168,6 +169,7 @@ def fit(
     (('reference', 'y', 'x'), 'nm')
     """
     check_choice("method", method, Method)
+    rate = require_number("false_discovery_rate", false_discovery_rate, "a share", above=0, below=1)
     stack = units.dequantify(stack)
     od = _floating(density_of(stack, signal), signal)
     energy = require_energy(od)
@@ -177,14 +179,14 @@ def fit(
     require_determined(spectra, terms, method)
     more: dict[Hashable, xr.DataArray] = {} if move is None else dict(move.data_vars)
     if max_optical_density is not None:
-        limit = require_number("max_optical_density", max_optical_density, "an optical density")
+        limit = require_number("max_optical_density", max_optical_density, "an optical density", above=0)
         od, more["quality"] = without_saturated(od, spectra, terms, limit, quality_of(stack))
     variance = _variance(stack, od, noise, signal)
     choice = _choice(selection, max_references, spectra.sizes[REFERENCE], method)
     wanted = None
     if selection == "f-test":
-        rate = require_number("false_discovery_rate", false_discovery_rate, "a share", above=0, below=1)
-        wanted = significant(added_probabilities(od, spectra, terms, method, variance, choice), rate)
+        added = significant(added_probabilities(od, spectra, terms, method, variance, choice), rate)
+        wanted = added + (method == "fcls")  # a sum has a first reference, which is none of those added
     maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"

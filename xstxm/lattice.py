@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm.conventions import REFERENCE
-from xstxm.errors import ChoiceError, OptionError, ReferenceSpectrumError, SchemaError, require_number
+from xstxm.conventions import REFERENCE, composition_number
+from xstxm.errors import (
+    ChoiceError,
+    OptionError,
+    ReferenceSpectrumError,
+    SchemaError,
+    require_number,
+    require_whole,
+)
 
 LatticeAxis: TypeAlias = Literal["chain", "rung", "stacking"]
 
@@ -63,10 +71,23 @@ class Cell:
     range: tuple[float, float]
     lengths: np.ndarray
     volume: float
-    """Volume of one formula unit in angstrom**3, NaN where their number is not known."""
+    """Volume of one layer of the cell in angstrom**3."""
+    formula_units: float
+    """Formula units in one layer, NaN where their number is not known."""
     framework: str = ""
-    status: str = "given"
+    status: Mapping[str, str] = field(default_factory=dict)
+    """Status of the quantities that a phase table knows of this cell."""
     source: str = ""
+
+    @property
+    def formula_volume(self) -> float:
+        """Volume of one formula unit in angstrom**3."""
+        return self.volume / self.formula_units
+
+    def trust(self, quantities: Iterable[str]) -> str:
+        """Return the status of some quantities together, e.g. ``given/recalled``."""
+        said = {word for key in quantities for word in self.status.get(key, "").split("/")} - {""}
+        return "/".join(sorted(said)) or "given"
 
 
 def phase_table(changes: Mapping[str, Mapping[str, Any]] | None = None) -> xr.Dataset:
@@ -94,7 +115,8 @@ def phase_table(changes: Mapping[str, Mapping[str, Any]] | None = None) -> xr.Da
     ChoiceError
         A quantity that the table does not have.
     OptionError, UnitsError
-        A new state without composition or lengths, a value that is no number above zero, or in another kind of unit.
+        A new state without composition or lengths, a composition outside its range, a value that is no number above zero
+        (of formula units and layers no whole one), or in another kind of unit.
 
     Notes
     -----
@@ -122,10 +144,27 @@ def phase_table(changes: Mapping[str, Mapping[str, Any]] | None = None) -> xr.Da
         row.update(given)
         status.setdefault(name, {}).update(dict.fromkeys(given, "given"))
         sources[name] = f"{sources[name]}; changed by the user" if name in sources else "the user"
-        missing = [key for key in ("composition", *LENGTHS) if key not in row]
-        if missing:
-            raise OptionError("changes", name, f"a new state needs {', '.join(missing)} too")
+        _require_state(name, row, rows)
     return _as_dataset(rows, status, sources)
+
+
+def _require_state(name: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a state that is not whole, or whose composition lies outside its range."""
+    missing = [key for key in ("composition", *LENGTHS) if key not in row]
+    if missing:
+        others = [other for other in rows if other != name]
+        meant = [other for other in others if rows[other]["phase"] == name] or get_close_matches(name, others, n=1)
+        hint = f" (did you mean {' or '.join(map(repr, meant))}?)" if meant else ""
+        raise OptionError("changes", name, f"a new state needs {', '.join(missing)} too{hint}")
+    x = row["composition"]
+    low, high = row.get("lowest_composition", x), row.get("highest_composition", x)
+    if not low <= x <= high:
+        raise OptionError(
+            "changes",
+            name,
+            f"composition {x:g} lies outside the range from {low:g} to {high:g}: give lowest_composition and "
+            "highest_composition on either side of it",
+        )
 
 
 def _checked(key: str, value: Any) -> Any:
@@ -135,6 +174,8 @@ def _checked(key: str, value: Any) -> Any:
         value = units.to_magnitude(value, _UNITS[key], key, spectroscopy=False)
     if "composition" in key:
         return require_number(key, value, "a composition", least=0)
+    if key in ("formula_units", "layers"):
+        return float(require_whole(key, value))
     return require_number(key, value, "a number", above=0)
 
 
@@ -200,7 +241,7 @@ def _cell(table: xr.Dataset | xr.DataArray, dim: Hashable, at: int, formula_unit
         if key in _UNITS:
             column = units.to_units(column.astype(float), _UNITS[key])
         elif key in _COMPOSITIONS:
-            column = as_number(column)
+            column = composition_number(column)
         return column[at].item()
 
     name = str(value(str(dim), at))
@@ -208,22 +249,31 @@ def _cell(table: xr.Dataset | xr.DataArray, dim: Hashable, at: int, formula_unit
     lengths = np.array([value(key, np.nan) for key in LENGTHS])
     if (lengths <= 0).any():
         raise SchemaError(f"the cell of {name!r} has lengths of zero or less: {lengths.tolist()} angstrom")
-    volume = float(value("cell_volume", np.nan))
-    volume = np.prod(lengths) if np.isnan(volume) else volume
-    cell = Cell(
+    layers, volume = float(value("layers", 1.0)), float(value("cell_volume", np.nan))
+    per_cell = float(value("formula_units", np.nan)) if formula_units is None else formula_units
+    status = _status(table, dim, name)
+    if formula_units is not None:
+        status["formula_units"] = "given"
+    return Cell(
         name=name,
         phase=str(value("phase", "") or name),
         composition=x,
         range=(float(value("lowest_composition", x)), float(value("highest_composition", x))),
-        lengths=lengths / [1, 1, float(value("layers", 1.0))],
-        volume=float(volume / (value("formula_units", np.nan) if formula_units is None else formula_units)),
+        lengths=lengths / [1, 1, layers],
+        volume=float(np.prod(lengths) if np.isnan(volume) else volume) / layers,
+        formula_units=per_cell / layers,
         framework=str(value("framework", "")),
+        status=status,
         source=str(value("source", "")),
     )
-    if "status" in held and "quantity" in table["status"].dims:
-        said = {str(word) for word in np.asarray(table["status"].sel({dim: name, "quantity": [*LENGTHS]}))} - {""}
-        cell = replace(cell, status="/".join(sorted(said)) or "given")
-    return cell
+
+
+def _status(table: xr.Dataset | xr.DataArray, dim: Hashable, name: str) -> dict[str, str]:
+    held = table.variables if isinstance(table, xr.Dataset) else table.coords
+    if "status" not in held or "quantity" not in table["status"].dims:
+        return {}
+    words = table["status"].sel({dim: name})
+    return dict(zip(map(str, np.asarray(words["quantity"])), map(str, np.asarray(words)), strict=True))
 
 
 def cells_of(
@@ -262,13 +312,7 @@ def _group(result: xr.DataArray, dim: str, at: int, name: str, own: list[Cell], 
     if dim != REFERENCE or not same:
         return same
     held = "composition" in result.coords
-    return [at_composition(same, float(as_number(result.coords["composition"])[at]) if held else np.nan)]
-
-
-def as_number(composition: xr.DataArray) -> xr.DataArray:
-    """Return a composition as ions per formula unit, which it is without a unit; 40 percent is 0.4."""
-    given = composition.assign_attrs(units=composition.attrs.get("units", "1"))
-    return units.to_units(given.astype(float) if given.dtype.kind in "iub" else given, "1", "the composition")
+    return [at_composition(same, float(composition_number(result.coords["composition"])[at]) if held else np.nan)]
 
 
 def at_composition(cells: Sequence[Cell], x: float) -> Cell:
@@ -289,9 +333,17 @@ def at_composition(cells: Sequence[Cell], x: float) -> Cell:
         )
     grid = [cell.composition for cell in cells]
     lengths = np.array([np.interp(x, grid, row) for row in np.array([cell.lengths for cell in cells]).T])
+    volume, formula_units = (
+        float(np.interp(x, grid, [getattr(cell, name) for cell in cells])) for name in ("volume", "formula_units")
+    )
     nearest = min(cells, key=lambda cell: abs(cell.composition - x))
-    volume = float(np.interp(x, grid, [cell.volume for cell in cells]))
-    return replace(nearest, composition=x, lengths=lengths, volume=volume)
+    made_of = [cell for cell in cells if cell.composition == x] or [
+        *[cell for cell in cells if cell.composition < x][-1:],
+        *[cell for cell in cells if cell.composition > x][:1],
+    ]
+    keys = {key for cell in made_of for key in cell.status}
+    status = {key: "/".join({cell.trust([key]) for cell in made_of if cell.status.get(key)}) for key in keys}
+    return replace(nearest, composition=x, lengths=lengths, volume=volume, formula_units=formula_units, status=status)
 
 
 def reference_cell(cells: Cells, relative_to: str | float | None) -> Cell:

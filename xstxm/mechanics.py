@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
@@ -30,6 +31,9 @@ Boundary: TypeAlias = Literal["free", "periodic"]
 TENSOR = ("xx", "yy", "xy")
 """Components of a plane tensor; xy is the tensor's own, half of the engineering shear strain."""
 
+_STIFFEST = 1e4
+"""GPa; several times the largest constant of any solid, that of diamond: a plain number above it is meant in another unit."""
+
 
 @dataclass(frozen=True)
 class Isotropic:
@@ -41,15 +45,26 @@ class Isotropic:
         Young's modulus, in GPa or with a unit.
     poisson
         Poisson's ratio, between -1 and 1/2.
+
+    Raises
+    ------
+    OptionError, UnitsError
+        Constants of no stable solid, a unit that is no pressure, or a plain number that can only be one of pascals.
     """
 
     young: PressureLike
     poisson: float
 
+    def __post_init__(self) -> None:
+        self._checked()
+
+    def _checked(self) -> tuple[float, float]:
+        young = require_number("young", _in_gpa("young", self.young), "a Young's modulus in GPa", above=0)
+        return young, require_number("poisson", self.poisson, "Poisson's ratio,", above=-1, below=0.5)
+
     def stiffness(self, first: LatticeAxis, second: LatticeAxis) -> np.ndarray:
         """Return the stiffness (3, 3) in GPa for plane stress in the plane of two axes."""
-        young = require_number("young", _in_gpa("young", self.young), "a Young's modulus in GPa", above=0)
-        poisson = require_number("poisson", self.poisson, "Poisson's ratio,", above=-1, below=0.5)
+        young, poisson = self._checked()
         shear = (1 - poisson) / 2
         return young / (1 - poisson**2) * np.array([[1, poisson, 0], [poisson, 1, 0], [0, 0, shear]])
 
@@ -66,6 +81,12 @@ class Orthotropic:
         C_ij between two axes.
     shear_chain_rung, shear_chain_stacking, shear_rung_stacking
         Shear modulus in the plane of two axes. Only that of the image plane is needed.
+
+    Raises
+    ------
+    OptionError, UnitsError
+        Constants that are not positive definite, a unit that is no pressure, or a plain number that can only be one of
+        pascals.
     """
 
     chain: PressureLike
@@ -78,25 +99,36 @@ class Orthotropic:
     shear_chain_stacking: PressureLike | None = None
     shear_rung_stacking: PressureLike | None = None
 
-    def stiffness(self, first: LatticeAxis, second: LatticeAxis) -> np.ndarray:
-        """Return the stiffness (3, 3) in GPa for plane stress in the plane of two axes: none across it."""
-        order = [first, second, *(axis for axis in AXES if axis not in (first, second))]
-        c = np.array([[_in_gpa(name, getattr(self, name)) for name in row] for row in _normal(order)])
+    def __post_init__(self) -> None:
+        c = self._constants(AXES)
         eigenvalues = np.linalg.eigvalsh(c)
         if eigenvalues[0] <= 0:
             raise OptionError(
                 "stiffness",
                 c.round(6).tolist(),
-                f"the stiffness of ({', '.join(order)}) has the eigenvalue {eigenvalues[0]:.4g} GPa and is not positive "
+                f"the stiffness of ({', '.join(AXES)}) has the eigenvalue {eigenvalues[0]:.4g} GPa and is not positive "
                 "definite: check the constants and their axes",
             )
+        for name in (field.name for field in fields(self) if field.name.startswith("shear")):
+            if getattr(self, name) is not None:
+                self._shear(name)
+
+    def _constants(self, order: Sequence[LatticeAxis]) -> np.ndarray:
+        """Return the constants C_ij (3, 3) of three axes in GPa."""
+        return np.array([[_in_gpa(name, getattr(self, name)) for name in row] for row in _normal(order)])
+
+    def _shear(self, name: str) -> float:
+        return require_number(name, _in_gpa(name, getattr(self, name)), "a shear modulus in GPa", above=0)
+
+    def stiffness(self, first: LatticeAxis, second: LatticeAxis) -> np.ndarray:
+        """Return the stiffness (3, 3) in GPa for plane stress in the plane of two axes: none across it."""
+        c = self._constants([first, second, *(axis for axis in AXES if axis not in (first, second))])
         name = f"shear_{_pair(first, second)}"
         if getattr(self, name) is None:
             raise OptionError(name, None, f"give the shear modulus in the plane of the image ({first}, {second})")
-        shear = require_number(name, _in_gpa(name, getattr(self, name)), "a shear modulus in GPa", above=0)
         plane = np.zeros((3, 3))
         plane[:2, :2] = c[:2, :2] - np.outer(c[:2, 2], c[2, :2]) / c[2, 2]
-        plane[2, 2] = shear
+        plane[2, 2] = self._shear(name)
         return plane
 
 
@@ -107,13 +139,20 @@ def _pair(first: str, second: str) -> str:
     return "_".join(sorted((first, second)))
 
 
-def _normal(order: list[Any]) -> list[list[str]]:
+def _normal(order: Sequence[str]) -> list[list[str]]:
     """Return the names of the constants C_ij of three axes."""
     return [[a if a == b else _pair(a, b) for b in order] for a in order]
 
 
 def _in_gpa(name: str, value: Any) -> float:
-    return units.to_magnitude(value, "GPa", name, spectroscopy=False)
+    found = units.to_magnitude(value, "GPa", name, spectroscopy=False)
+    if abs(found) > _STIFFEST and not isinstance(value, str) and not units.is_quantity(value):
+        raise OptionError(
+            name,
+            value,
+            f"a plain number is in GPa, and no solid is that stiff: write '{found:g} Pa' if it is in pascals",
+        )
+    return found
 
 
 @recorded
@@ -166,9 +205,9 @@ def stress(
     MissingVariableError, MissingDimensionError, MissingCoordinateError, SchemaError
         No eigenstrain, no y and x, their positions unknown or uneven, or no components.
     IncompatibleUnitsError, MissingUnitsError
-        An elastic constant that is no pressure, or an eigenstrain that is no number.
+        An eigenstrain that is no number.
     OptionError, ChoiceError
-        Constants that are not positive definite, an axis that does not exist or is given twice.
+        A shear modulus that is missing in the plane of the image, an axis that does not exist or is given twice.
 
     Notes
     -----

@@ -59,8 +59,8 @@ def reference_set(
     Raises
     ------
     ReferenceSpectrumError
-        No spectrum, an empty, constant or repeated one, an energy given twice, or a name in
-        `composition`, `phase`, `color` that is not a reference.
+        No spectrum, an empty or constant one, a name or an energy given twice, or a name in `composition`, `phase`,
+        `color` that is not a reference. Equal spectra of different names are taken; a fit of both refuses them.
 
     Examples
     --------

@@ -10,9 +10,16 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._kernels import mixing
-from xstxm.conventions import OTHER_REFERENCE, REFERENCE, annotate, require_variable
-from xstxm.errors import MissingVariableError, ReferenceSpectrumError, SchemaError, require_whole
-from xstxm.lattice import AXES, Cell, Cells, as_number, cells_of, reference_cell
+from xstxm.conventions import (
+    OTHER_REFERENCE,
+    REFERENCE,
+    annotate,
+    composition_number,
+    require_compositions,
+    require_variable,
+)
+from xstxm.errors import MissingVariableError, SchemaError, require_whole
+from xstxm.lattice import AXES, LENGTHS, Cell, Cells, cells_of, reference_cell
 from xstxm.provenance import recorded
 
 _AVOGADRO = 6.02214076e23
@@ -27,7 +34,8 @@ def strain(
     """Map the eigenstrain: how far the lattice of a free pixel of this composition differs from a chosen state.
 
     Along each axis ``e_k = cell_k / cell_ref - 1`` for phase k, ``e = sum_k f_k e_k`` for the pixel, and
-    ``V_k / V_ref - 1`` likewise for the volume.
+    ``V_k / V_ref - 1`` likewise for the volume of one layer: its `cell_volume` where the cell has one, else the product of
+    the lengths.
 
     Parameters
     ----------
@@ -35,7 +43,7 @@ def strain(
         A result of `phase_map`, or of `fit`; with ``covariance=True`` errors are exact.
     cells
         Cells of the phases, as `phase_table` returns them: `phase`, `composition`, `cell_chain`, `cell_rung`,
-        `cell_stacking` along one dimension; a reference set with these coordinates serves too. By default the
+        `cell_stacking` along one dimension, and `cell_volume` where the axes are not at right angles; a reference set with these coordinates serves too. By default the
         coordinates that the references brought along, for the rest `phase_table`: in a phase map the cell of a phase
         whose references have different cells too.
     relative_to
@@ -47,13 +55,14 @@ def strain(
     Dataset
         `eigenstrain` and `eigenstrain_stderr` (lattice_axis, pixel dims) in 1, along ``chain``, ``rung`` and
         ``stacking`` (one layer), `volumetric_strain` and `volumetric_strain_stderr` (pixel dims). NaN where there
-        is no fraction. Attributes say what the strain is relative to, and for each cell its status, ``verified``,
-        ``recalled`` or ``given``, and its source. Lazy.
+        is no fraction. Attributes say what the strain is relative to, and for each cell its source and the status of what
+        was used of it, ``verified``, ``recalled`` or ``given``. Lazy.
 
     Raises
     ------
     MissingVariableError
-        Neither fractions, nor amounts with their covariance.
+        Neither fractions, nor amounts with their covariance; or no composition, where the cell of a phase depends on it,
+        as that of alpha in `phase_table`.
     SchemaError
         A phase without a cell, cells without the three lengths, or cells of different frameworks.
     ReferenceSpectrumError
@@ -87,7 +96,7 @@ def strain(
 
     def strained(cell: Cell) -> np.ndarray:
         stretch = cell.lengths / origin.lengths
-        return np.append(stretch - 1, np.prod(stretch) - 1)
+        return np.append(stretch - 1, cell.volume / origin.volume - 1)
 
     value, stderr = _mixed(phases, found, strained)
     axes = xr.DataArray(list(AXES), dims="lattice_axis")
@@ -99,7 +108,7 @@ def strain(
             "volumetric_strain_stderr": annotate(stderr.isel(quantity=3), "volumetric_strain_stderr"),
         }
     )
-    return result.assign_attrs(relative_to=origin.name, **_trust([*found.used, origin]))
+    return result.assign_attrs(relative_to=origin.name, **_trust([*found.groups, [origin]], _of_strain))
 
 
 @recorded
@@ -123,8 +132,8 @@ def concentration(
     Returns
     -------
     Dataset
-        `concentration` and `concentration_stderr` (pixel dims) in mol/m**3; the status and the source of the
-        cells in the attributes. Lazy.
+        `concentration` and `concentration_stderr` (pixel dims) in mol/m**3; the source of the cells and the status of
+        what was used of them in the attributes. Lazy.
 
     Raises
     ------
@@ -153,7 +162,7 @@ def concentration(
     if formula_units is not None:
         formula_units = require_whole("formula_units", formula_units, what="as many as a cell holds")
     found = _cells(phases, cells, formula_units)
-    unknown = list(dict.fromkeys(cell.name for cell in found.used if np.isnan(cell.volume)))
+    unknown = list(dict.fromkeys(cell.name for cell in found.used if np.isnan(cell.formula_units)))
     if unknown:
         raise SchemaError(
             f"no number of formula units in the cell of {', '.join(map(repr, unknown))}: pass formula_units=..., or cells "
@@ -166,25 +175,27 @@ def concentration(
             "concentration_stderr": annotate(stderr, "concentration_stderr"),
         }
     )
-    return result.assign_attrs(_trust(found.used))
+    return result.assign_attrs(_trust(found.groups, _of_volume))
 
 
 def _per_volume(phases: xr.Dataset, cells: Cells) -> tuple[xr.DataArray, xr.DataArray]:
     """Return composition over volume of a formula unit, and its error, in mol/m**3."""
     if "phase_fraction" not in phases:
-        ions = _compositions(phases["component_map"])
-        volumes = np.array([group[0].volume for group in cells.groups])
+        ions = np.asarray(composition_number(require_compositions(phases["component_map"])))
+        volumes = np.array([group[0].formula_volume for group in cells.groups])
         value, stderr = (part.isel(quantity=0) for part in _ratios(phases, ions[None], volumes))
         return value * _MOL_PER_M3, stderr * _MOL_PER_M3
     do = "map phases with references that carry a composition"
-    x, x_stderr = (as_number(require_variable(phases, name, do)) for name in ("composition", "composition_stderr"))
+    x, x_stderr = (
+        composition_number(require_variable(phases, name, do)) for name in ("composition", "composition_stderr")
+    )
     if "phase_fraction_covariance" in phases:
-        grids, of_states = _states(cells, lambda cell: np.array([cell.volume]))
+        grids, of_states = _states(cells, lambda cell: np.array([cell.formula_volume]))
         value, stderr = _over_phases(
             mixing.exact_density, phases, x, x_stderr, outputs=[], grids=grids, values=of_states
         )
         return value * _MOL_PER_M3, stderr * _MOL_PER_M3
-    mixed = _mixed(phases, cells, lambda cell: np.array([cell.volume]))
+    mixed = _mixed(phases, cells, lambda cell: np.array([cell.formula_volume]))
     volume, volume_stderr = (part.isel(quantity=0) for part in mixed)
     value = x / volume
     stderr = (x_stderr + abs(value) * volume_stderr) / volume
@@ -203,19 +214,6 @@ def _cells(phases: xr.Dataset, cells: xr.Dataset | None, formula_units: int | No
         raise MissingVariableError("phase_fraction", phases.data_vars, "call .stxm.phase_map() first")
     require_variable(phases, "component_map_covariance", "call .stxm.fit(references, covariance=True)")
     return cells_of(phases["component_map"], "reference", cells, formula_units)
-
-
-def _compositions(amount: xr.DataArray) -> np.ndarray:
-    """Return the composition of every reference."""
-    if "composition" not in amount.coords:
-        raise MissingVariableError("composition", amount.coords, "give the references one, see xstxm.reference_set")
-    x = np.asarray(as_number(amount.coords["composition"]))
-    without = [str(name) for name in np.asarray(amount[REFERENCE])[np.isnan(x)]]
-    if without:
-        raise ReferenceSpectrumError(
-            f"no composition for {', '.join(map(repr, without))}: give every reference one", without
-        )
-    return x
 
 
 def _require_one_framework(cells: list[Cell]) -> None:
@@ -237,9 +235,17 @@ def _mixed(phases: xr.Dataset, cells: Cells, values: Callable[[Cell], np.ndarray
     grids, of_states = _states(cells, values)
     none = xr.zeros_like(fraction.isel(phase=0, drop=True)).drop_attrs(deep=False)
     x, x_stderr = none, none
-    if any(np.ptp(rows, axis=1).any() for rows in of_states):
-        do = "map phases with references that carry a composition: the cell of a phase depends on it"
-        x, x_stderr = (as_number(require_variable(phases, name, do)) for name in ("composition", "composition_stderr"))
+    several = [
+        repr(group[0].phase) for group, rows in zip(cells.groups, of_states, strict=True) if np.ptp(rows, axis=1).any()
+    ]
+    if several:
+        do = (
+            f"map phases with references that carry a composition: the cell of {', '.join(several)} depends on it, or pass "
+            "cells=... with one state for each phase"
+        )
+        x, x_stderr = (
+            composition_number(require_variable(phases, name, do)) for name in ("composition", "composition_stderr")
+        )
     exact = "phase_fraction_covariance" in phases
     func = mixing.exact_mixture if exact else mixing.mixture
     return _over_phases(func, phases, x, x_stderr, outputs=["quantity"], grids=grids, values=of_states)
@@ -282,7 +288,7 @@ def _own_compositions(phases: xr.Dataset) -> xr.DataArray:
     """Return the composition of each phase, NaN where its references do not agree on one."""
     if "phase_composition" not in phases.coords:
         return xr.DataArray(np.full(phases.sizes["phase"], np.nan), dims="phase")
-    own = as_number(phases["phase_composition"])
+    own = composition_number(phases["phase_composition"])
     return own.drop_vars(list(own.coords))
 
 
@@ -315,10 +321,24 @@ def _along_axes(array: xr.DataArray, axes: xr.DataArray, name: str) -> xr.DataAr
     return annotate(three.transpose("lattice_axis", ...), name)
 
 
-def _trust(cells: list[Cell]) -> dict[str, Any]:
-    """Return what is said about the cells that were used."""
-    named = {cell.name: cell for cell in cells}
+def _of_strain(cell: Cell) -> list[str]:
+    """Return the quantities that make a strain."""
+    return [*LENGTHS, "cell_volume", "layers"]
+
+
+def _of_volume(cell: Cell) -> list[str]:
+    """Return the quantities that make the volume of a formula unit."""
+    return [*(["cell_volume"] if cell.status.get("cell_volume") else LENGTHS), "formula_units"]
+
+
+def _trust(groups: list[list[Cell]], used: Callable[[Cell], list[str]]) -> dict[str, Any]:
+    """Return what is said about the cells, from the quantities of them that were used."""
+    named = {
+        cell.name: (cell.trust([*used(cell), *(["composition"] if len(group) > 1 else [])]), cell.source)
+        for group in groups
+        for cell in group
+    }
     return {
-        "cell_status": "; ".join(f"{name}: {cell.status}" for name, cell in named.items()),
-        "cell_source": "; ".join(f"{name}: {cell.source}" for name, cell in named.items() if cell.source),
+        "cell_status": "; ".join(f"{name}: {status}" for name, (status, _) in named.items()),
+        "cell_source": "; ".join(f"{name}: {source}" for name, (_, source) in named.items() if source),
     }

@@ -147,11 +147,12 @@ def factor(found: str, wanted: str, what: str = "value") -> float:
     return float(_registry().Quantity(1.0, a).to(b).magnitude)
 
 
-def units_of(array: xr.DataArray, what: str | None = None, wanted: str = "count") -> str:
-    """Return the canonical units of an array, or raise `MissingUnitsError`, which tells to set the wanted ones."""
+def units_of(array: xr.DataArray, what: str | None = None, wanted: str | None = None) -> str:
+    """Return the canonical units of an array, or raise `MissingUnitsError` that names those wanted."""
     if "units" not in array.attrs:
         what = what or repr(str(array.name or "the array"))
-        raise MissingUnitsError(what, f"set them, e.g. array.attrs['units'] = {wanted!r}")
+        example = "'1' for a plain number, 'count' for counts" if wanted is None else repr(wanted)
+        raise MissingUnitsError(what, f"set them, e.g. array.attrs['units'] = {example}")
     return normalize(str(array.attrs["units"]))
 
 

@@ -310,22 +310,6 @@ def _invert_triangle(count, work):
 
 
 @njit(**JIT)
-def solve_many(method, columns, targets, supports, amounts, spreads):
-    """Solve a small system for many targets (p, r), from a guess of each support.
-
-    Fills amounts (p, r) and spreads (p, r), their standard deviations for unit noise.
-    """
-    n = columns.shape[0]
-    work = workspace(n)
-    cov = np.empty((n, n))
-    for p in range(targets.shape[0]):
-        support = constrained(method, columns, targets[p], supports[p], amounts[p], work)
-        covariance(method, columns, support, work, cov)
-        for r in range(n):
-            spreads[p, r] = np.sqrt(cov[r, r])
-
-
-@njit(**JIT)
 def solve_amounts_only(method, columns, targets, supports, amounts):
     """Fill amounts (p, r) for targets (p, m), and supports (p) with what was found in place of the guesses."""
     work = workspace(columns.shape[0])

@@ -36,7 +36,7 @@ class Solution:
     residual: float
 
 
-def solve(eigenstrain, stiffness, spacing, *, periodic=False, tolerance=1e-6, max_iterations=500):
+def solve(eigenstrain, stiffness, spacing, *, periodic, tolerance, max_iterations):
     """Return stress and strain (v, y, x) of an eigenstrain (v, y, x), NaN in vacuum, for a stiffness Q (v, v).
 
     `spacing` (y, x) may be negative, as of an axis that runs down. A free sample gets a frame of vacuum around it;

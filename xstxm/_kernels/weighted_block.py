@@ -206,7 +206,7 @@ def _fit_chunk(method, design, choice, wanted, weights, values, at, m, block, ro
         _choose(method, n_terms, choice, wanted[at : at + m], weights, values, number, room)
         for k in range(choice.most + 1):
             for p in range(m):
-                maps.best[k, at + p] = reduced.total[p] - room.found.gain[k, p]
+                maps.best[k, at + p] = reduced.total[p] - room.found.gain[k, p] + lost[p]
     else:
         if method == NNLS:
             guess(n_terms, design.triangle, reduced, small)

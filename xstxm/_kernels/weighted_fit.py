@@ -39,7 +39,7 @@ class WeightedMaps(NamedTuple):
     covariance: np.ndarray
     """(r, r, p) with no bound active; (0, 0, 0) where not asked for."""
     best: np.ndarray
-    """(k, p) chi-square of the best k references; (0, 0) where no choice was asked for."""
+    """(k, p) chi-square of the best k references, infinite where there are none; (0, 0) where no choice was asked for."""
 
 
 def fit_weighted(
@@ -74,7 +74,9 @@ def fit_weighted(
     """
     n_pixels, n, n_terms = values.shape[1], len(references), len(terms)
     dtype = values.dtype.newbyteorder("=")
-    design = make_design(references, terms, dtype, method == "fcls")
+    # a ratio of chi-squares needs what little the best subset leaves, which sums in float32 would round away
+    summed = np.dtype(float) if most and not known else dtype
+    design = make_design(references, terms, summed, method == "fcls")
     maps = _empty_maps(n, n_terms, n_pixels, most, dtype, with_covariance)
     choice = Choice(subsets_up_to(n, most) if most else np.zeros(0, np.int64), most, known)
     sizes = np.full(n_pixels if most else 0, -1, np.int64)

@@ -20,7 +20,7 @@ BLOCK_BYTES = 2 << 20
 
 
 class Design(NamedTuple):
-    """The factorised design, Q R = [background, references]; two arrays in the data's dtype, zeros where padded."""
+    """The factorised design, Q R = [background, references]; two arrays in the dtype of the sums, zeros where padded."""
 
     n_terms: int
     n_energies: int
@@ -37,7 +37,7 @@ class Design(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Room of one thread, in the data's dtype."""
+    """Room of one thread, in the dtype of the sums: that of the data, or float64."""
 
     weights: np.ndarray
     """(chunk, e * p) one over the variance, 0 where a value is not to be used."""
