@@ -62,6 +62,13 @@ def test_estimate_i0__is_lazy_for_a_region_and_computes_once_for_the_brightest(s
         xstxm.estimate_i0(lazy)
 
 
+@pytest.mark.parametrize("region", ["brightest", EMPTY])
+@pytest.mark.parametrize("size", [42, 10])
+def test_estimate_i0__has_the_chunks_of_the_counts_along_energy(stack, region, size):
+    lazy = stack.chunk(y=3, energy=size)
+    assert xstxm.estimate_i0(lazy, region)["i0"].chunks == (lazy["intensity"].chunksizes["energy"],)
+
+
 def test_estimate_i0__standard_error_is_that_of_the_mean(stack):
     rng = np.random.default_rng(0)
     noisy = stack.copy(data={"intensity": rng.poisson(stack["intensity"]).astype("float32")})

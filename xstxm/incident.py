@@ -108,10 +108,11 @@ def estimate_i0(
         masks = [used_region(counts, stack, region)]
     variance = variance_of(stack, signal)
     found = _interleaved(
+        counts,
         [
             _mean_of(_every(len(masks), k, counts), mask, None if variance is None else _every(len(masks), k, variance))
             for k, mask in enumerate(masks)
-        ]
+        ],
     )
     mask = annotate(functools.reduce(operator.or_, masks), "mask")
     stamped = {name: annotate(array, str(name), units=unit) for name, array in found.items()}
@@ -124,12 +125,13 @@ def _every(step: int, start: int, array: xr.DataArray) -> xr.DataArray:
     return array.isel({ENERGY: slice(start, None, step)})
 
 
-def _interleaved(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Return what was found of every so manieth energy in the order of all of them."""
+def _interleaved(counts: xr.DataArray, parts: list[xr.Dataset]) -> xr.Dataset:
+    """Return what was found of every so manieth energy in the order of all of them, and in chunks as the counts are."""
     joined = xr.concat(parts, ENERGY, coords="minimal", compat="override", join="override")
     n = joined.sizes[ENERGY]
     place = np.concatenate([np.arange(k, n, len(parts)) for k in range(len(parts))])
-    return joined.isel({ENERGY: np.argsort(place)})
+    ordered = joined.isel({ENERGY: np.argsort(place)})
+    return ordered.chunk({ENERGY: counts.chunksizes[ENERGY]}) if is_lazy(counts) else ordered
 
 
 def _mean_of(counts: xr.DataArray, mask: xr.DataArray, variance: xr.DataArray | None) -> xr.Dataset:
