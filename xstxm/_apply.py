@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -77,8 +77,8 @@ def over_energy(
     whole = [ENERGY in item.dims for item in arrays]
     call = functools.partial(func, **(kwargs or {}))
     if any(is_lazy(item) for item in arrays):
-        known: dict[Hashable, int] = {**array.sizes, **(output_sizes or {})}
-        sizes = [tuple(known[dim] for dim in dims) for dims in output_dims]
+        given = output_sizes or {}
+        sizes = [tuple(given[dim] if dim in given else array.sizes[dim] for dim in dims) for dims in output_dims]
         dtypes = list(output_dtypes or [array.dtype] * len(output_dims))
         call = functools.partial(_over_pixel_chunks, call, whole=whole, sizes=sizes, dtypes=dtypes)
     return xr.apply_ufunc(
