@@ -591,7 +591,19 @@ def test_fit__tells_which_pixels_have_saturated_energies():
     assert bool((((flags & 16) > 0) == lost).all())
     assert bool((((flags & 4) > 0) == (n_energies < 121)).all())
     assert fitted["n_energies"].dtype.kind == "i"
-    assert "n_energies" not in xstxm.fit(stack, references)
+    assert int(xstxm.fit(stack, references)["n_energies"].min()) == 121
+
+
+def test_fit__flags_what_it_cannot_fit_and_touches_no_other(noisy, references):
+    whole = xstxm.fit(noisy, references)
+    assert not whole["quality"].any()
+    holes = noisy.copy(deep=True)
+    holes[:, 2, 3] = np.nan
+    found = xstxm.fit(holes, references)
+    lost = found["component_map"].isnull().any("reference")
+    assert int(lost.sum()) == 1
+    assert bool((((found["quality"] & 32) > 0) == lost).all())
+    assert bool((found["component_map"] == whole["component_map"]).where(~lost, True).all())
 
 
 def test_fit__below_the_limit_is_bitwise_that_without_one(noisy, references):
@@ -627,6 +639,7 @@ def test_fit__saturated_energies_of_a_lazy_stack(chunks, options):
     xr.testing.assert_allclose(lazy.compute(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::xstxm.errors.NoiseWarning")  # stray light is no noise
 def test_fit__without_saturated_energies_and_with_a_variance():
     stack, references = thick_stack(shape=(12, 20))
     plain = xstxm.fit(stack, references, max_optical_density=1.8)

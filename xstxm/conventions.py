@@ -324,8 +324,8 @@ def density_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     return used_pixels(density, stack)
 
 
-def used_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Return the array with NaN where the `mask` of the stack is False; as it is without a mask."""
+def used_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, other: float = np.nan) -> xr.DataArray:
+    """Return the array with NaN, or another value, where the `mask` of the stack is False; as it is without a mask."""
     if not isinstance(stack, xr.Dataset) or "mask" not in stack:
         return array
     mask = stack["mask"]
@@ -333,7 +333,7 @@ def used_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.Dat
         raise SchemaError(f"'mask' is {mask.dtype}, wanted bool: True where a pixel is used")
     if mask.__dask_graph__() is None and not bool(mask.any()):
         raise SchemaError("'mask' is False everywhere: no pixel is left to use")
-    return array.where(mask)
+    return array.where(mask, other)
 
 
 def nothing_usable(array: xr.DataArray, inside: xr.DataArray) -> SchemaError:

@@ -28,6 +28,7 @@ from xstxm.conventions import (
     require_energy,
     require_variable,
     signal_of,
+    used_pixels,
     variance_of,
 )
 from xstxm.energy_shift import move_asked_for
@@ -194,7 +195,7 @@ def fit(
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"
     more: dict[Hashable, xr.DataArray] = {} if move is None else dict(move.data_vars)
-    more["quality"] = quality_bits({"not_measured": maps.reduced_chi2.isnull()}, quality)
+    more["quality"] = quality_bits({"not_measured": used_pixels(maps.reduced_chi2.isnull(), stack, False)}, quality)
     result = _result(maps, od, spectra, terms, more, weighted=variance is not None)
     if variance is not None and not is_lazy(result):
         _compare_noise(result["reduced_chi2"], result["r_factor"])
