@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
+from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 from scipy.optimize import minimize, nnls
 
@@ -316,10 +317,15 @@ def test_kernels__have_names_of_their_own():
         block_fit._range_fitter(how, weighted)
     for char, noisy in itertools.product("fd", (False, True)):
         density._filler(char, noisy)
-    compiled = [item.py_func for item in gc.get_objects() if isinstance(item, Dispatcher)]
-    names = collections.Counter((func.__module__, func.__qualname__) for func in compiled if "xstxm" in func.__module__)
+    compiled = [
+        item for item in gc.get_objects() if isinstance(item, Dispatcher) and "xstxm" in item.py_func.__module__
+    ]
+    names = collections.Counter((item.py_func.__module__, item.py_func.__qualname__) for item in compiled)
     assert len(names) > 100
     assert [name for name, number in names.items() if number > 1] == []
+    for item in compiled:  # or its code on disk would never be found again
+        held = [cell.cell_contents for cell in item.py_func.__closure__ or ()]
+        assert isinstance(item._cache, NullCache) or not any(isinstance(what, Dispatcher) for what in held), item
 
 
 WEIGHTED = [

@@ -114,7 +114,6 @@ def _make_polynomial(coefficients: list[Any]) -> Any:
     return named(lambda x: first + x * rest(x), name)
 
 
-@functools.cache
 def _make_density(dtype: np.dtype) -> Any:
     """Return a function that fills a line of densities and raises the highest so far; it tells whether it made some NaN.
 
@@ -150,6 +149,9 @@ def _make_density(dtype: np.dtype) -> Any:
         return left
 
     return named(density, f"density_{dtype.char}")
+
+
+_density_f, _density_d = (_make_density(np.dtype(char)) for char in SERIES)
 
 
 @njit(**INNER)
@@ -204,8 +206,10 @@ def _judge_spectrum(highest, thick, seen, bits):
 
 @functools.cache
 def _filler(char: str, noisy: bool) -> Any:
-    """Return the compiled pass over a block; each has a name of its own, and so an index of its own on disk."""
-    density = _make_density(np.dtype(char))
+    """Return the compiled pass over a block; each has a name of its own, and so an index of its own on disk.
+
+    What it calls are global functions: with one of its own, its code on disk would never be found again.
+    """
 
     def fill(counts, dark, inverse, noise, thick, n_lines, n, spectra, result):
         rooms = np.empty((6, RUN), counts.values.dtype)
@@ -222,7 +226,11 @@ def _filler(char: str, noisy: bool) -> Any:
                     line * result.row + first,
                     0 if spectra else first,
                 )
-                if density(bright, level, factor, result, top, at, m):
+                if char == "f":
+                    left = _density_f(bright, level, factor, result, top, at, m)
+                else:
+                    left = _density_d(bright, level, factor, result, top, at, m)
+                if left:
                     _mark(bright, level, factor, result, top, bits, at, m)
                 if noisy:
                     _spread(bright, level, noise, rooms, line, first, result, at, m)
