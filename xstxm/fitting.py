@@ -153,6 +153,8 @@ def fit(
     -----
     NoiseWarning
         The median `reduced_chi2` of the pixels that the references describe says that the variance is not that of the data.
+    CollinearityWarning
+        References so nearly mixtures of each other that no realistic number of counts tells them apart.
     ConvergenceWarning
         An energy shift or broadening that is fitted ends at the limit of the search.
 
