@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from laziness import raise_if_dask_computes
+from scipy import ndimage
 from test_noise import counted, mixtures, references
 
 import xstxm
 from xstxm._kernels import region_means
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
-from xstxm.errors import MissingDimensionError, MissingVariableError, OptionError, SchemaError
+from xstxm.errors import MissingDimensionError, MissingVariableError, NoiseWarning, OptionError, SchemaError
+from xstxm.regions import BIAS_NOISE
 
 X = np.linspace(0, 1, 5)
 """Composition of the five references."""
@@ -114,7 +116,7 @@ def test_phase_summary__is_lazy_and_equal_to_the_one_in_memory(simulated):
         eager = xstxm.phase_summary(simulated, regions, noise_correlation=lag)
         with raise_if_dask_computes():
             lazy = xstxm.phase_summary(simulated.chunk(y=17, x=30, phase=2), regions, noise_correlation=lag)
-        assert all(array.chunks is not None for name, array in lazy.data_vars.items())
+        assert all(array.chunks is not None for name, array in lazy.data_vars.items() if name != "min_amount")
         xr.testing.assert_allclose(lazy.compute(), eager)
 
 
@@ -163,6 +165,46 @@ def test_phase_summary__of_clusters_knows_no_errors():
     assert np.isfinite(found["area_fraction_sampling_stderr"]).all()
 
 
+def test_phase_summary__tells_what_lies_below_the_least_amount(simulated):
+    found = xstxm.phase_summary(simulated)
+    total, label = simulated["total_amount"], simulated["phase_label"]
+    assert float(found["min_amount"]) == float(simulated["min_amount"])
+    expected = float(total.where(label == NO_SAMPLE, 0).sum() / total.sum())
+    assert 0.01 < expected < 0.5
+    assert float(found["amount_left_out"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_phase_summary__takes_an_image_of_regions_that_became_floats(simulated):
+    image = (xr.zeros_like(simulated["phase_label"], dtype=int) + (simulated["x"] > 1)).drop_attrs()
+    floats = image.where(image > 0)
+    xr.testing.assert_identical(
+        xstxm.phase_summary(simulated, floats).drop_attrs(), xstxm.phase_summary(simulated, image).drop_attrs()
+    )
+
+
+def test_phase_summary__of_a_volume_has_no_area(simulated):
+    volume = xr.concat([simulated, simulated], "z")
+    assert "area" not in xstxm.phase_summary(volume)
+
+
+@pytest.mark.parametrize("name", ["confidence", "phase_fraction", "phase_fraction_stderr"])
+def test_phase_summary__needs_the_whole_map(simulated, name):
+    with pytest.raises(MissingVariableError, match="pass the whole result"):
+        xstxm.phase_summary(simulated.drop_vars(name))
+
+
+def test_bias_noise__is_that_of_fractions_spread_evenly_around_a_boundary():
+    from scipy.stats import norm
+
+    grid, noise = np.linspace(-8, 8, 1601), np.linspace(-8, 8, 801)
+    weight = norm.pdf(noise) / norm.pdf(noise).sum()
+    added = norm.cdf(grid[:, None] + noise) - (grid[:, None] + noise > 0)
+    of_bias = (added**2 @ weight - (added @ weight) ** 2).sum()
+    chance = norm.cdf(grid)
+    of_share = (chance * (1 - chance) + (chance - (grid > 0)) ** 2).sum()
+    assert of_bias / of_share == pytest.approx(BIAS_NOISE, rel=2e-3)
+
+
 def test_phase_summary__a_map_of_nothing_has_no_numbers():
     empty = two(np.full((4, 5), np.nan), label=np.full((4, 5), NO_SAMPLE), confidence=np.nan)
     found = xstxm.phase_summary(empty)
@@ -176,7 +218,7 @@ def test_phase_summary__a_map_of_nothing_has_no_numbers():
         pytest.param(lambda m: xr.zeros_like(m, dtype=int), OptionError, "regions=.*no number in it is above zero", id="empty"),
         pytest.param(lambda m: m.astype(int).isel(y=slice(3)), SchemaError, "the image of regions has 3 pixels along 'y'", id="size"),
         pytest.param(lambda m: xr.ones_like(m, dtype=int).assign_coords(x=m["x"] + 1), SchemaError, "differ along 'x'", id="places"),
-        pytest.param(lambda m: m * 0.5, SchemaError, "a mask is boolean, found float64", id="float"),
+        pytest.param(lambda m: (m + 1.5) * 0.5, SchemaError, "the image of regions holds numbers that are not whole", id="float"),
         pytest.param(lambda m: {"x": (7, 8)}, OptionError, "region=.*it holds no pixel", id="box"),
     ],
 )  # fmt: skip
@@ -346,6 +388,20 @@ def test_noise_correlation__is_that_of_the_kernel_that_smoothed():
     with raise_if_dask_computes():
         lazy = xstxm.regions.noise_correlation(left.chunk(energy=10, y=20), max_lag=4)
     np.testing.assert_allclose(lazy.compute(), found)
+
+
+def test_noise_correlation__warns_where_it_goes_on():
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.normal(size=(8, 60, 70)), (0, 3, 3))
+    left = xr.DataArray(
+        noise, dims=("energy", "y", "x"), coords={"energy": ("energy", np.arange(8.0), {"units": "eV"})}
+    )
+    with pytest.warns(NoiseWarning, match="pixels 2 apart is still correlated, by 0"):
+        xstxm.regions.noise_correlation(left, max_lag=2)
+    one = xr.zeros_like(left[0], dtype=bool).drop_vars("energy")
+    one[4, 5] = True
+    with pytest.raises(OptionError, match="no two pixels at every lag"):
+        xstxm.regions.noise_correlation(left, one, max_lag=2)
 
 
 def test_noise_correlation__refuses():

@@ -264,6 +264,14 @@ SPECS: Mapping[str, VariableSpec] = _specs(
         "Of this field: from the noise of its pixels.",
     ),
     (
+        "amount_left_out",
+        (PIXEL,),
+        "1",
+        "float",
+        "Share of the amount left out",
+        "Of the total amount, in pixels below the least amount of a sample pixel.",
+    ),
+    (
         "area_fraction_bias",
         ("phase", PIXEL),
         "1",

@@ -21,17 +21,20 @@ from xstxm.conventions import (
     require_energy,
     require_variable,
 )
-from xstxm.errors import MissingDimensionError, OptionError, SchemaError, require_whole
+from xstxm.errors import MissingDimensionError, NoiseWarning, OptionError, SchemaError, require_whole, warn
 from xstxm.provenance import recorded
 from xstxm.roi import Region, region_mask
 
 Regions: TypeAlias = "Region | xr.DataArray"
 
+_NEEDED = ("phase_label", "phase_fraction", "phase_fraction_stderr", "confidence")
 SPATIAL = ("z", "y", "x", "position")
 """Dimensions along which pixels are neighbours; a map is summarised for each value of the others."""
-BIAS_NOISE = 0.27
-"""Variance of the estimated bias of an area fraction over that of the area fraction, where there is no bias."""
-
+BIAS_NOISE = 2 - 3**0.5
+"""Variance of the estimated bias of an area fraction over that of the area fraction, where there is no bias: fractions of
+two phases that lie evenly around their boundary, with Gaussian noise."""
+CORRELATED = 0.1
+"""Correlation of the noise at the largest lag that is not small."""
 
 _OF_PHASES: dict[str, Any] = {
     "output_core_dims": [["phase"]],
@@ -65,7 +68,8 @@ def phase_summary(
     Returns
     -------
     Dataset
-        Of the sample pixels that were measured, `n_sample` of them on an `area` in um^2 (where the pixels have positions):
+        Of the sample pixels that were measured, `n_sample` of them on an `area` in um^2 (of an image whose pixels have
+        positions), with at least `min_amount`; `amount_left_out` is the share of the total amount in pixels below that.
         `area_fraction` (phase), the share in which the phase is the largest, undecided pixels included, and
         `mean_fraction` (phase), the mean of `phase_fraction`; `undecided_fraction`, and `n_pixels` (phase) that are
         labelled. With a composition, `sample_composition` of all of them and `mean_composition` (phase) of those that are
@@ -122,7 +126,7 @@ def phase_summary(
     ('phase',)
     """
     phases = units.dequantify(phases)
-    label = require_variable(phases, "phase_label", "call .stxm.phase_map() first")
+    label, *_ = (require_variable(phases, name, "pass the whole result of .stxm.phase_map()") for name in _NEEDED)
     space = _Space.of(label, regions, noise_correlation)
     found, unit = _shares(phases, label, space), None
     if "composition" in phases:
@@ -148,11 +152,21 @@ def _shares(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str,
         "n_pixels": space.count(member & sample),
         "n_sample": number,
         **({} if area is None else {"area": number * area}),
+        **_left_out(phases, label, space),
         "undecided_fraction": space.count(sample & (label == UNDECIDED)) / number,
         **_areas(phases, sample, space),
         **space.means("mean_fraction", fraction.where(sample), error),
         "mean_fraction_bias": space.mean(_bias(phases, error).where(sample)),
     }
+
+
+def _left_out(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
+    """Return the least amount of a sample pixel, and how much of all there is lies in pixels that have less."""
+    if "total_amount" not in phases or "min_amount" not in phases:
+        return {}
+    total = phases["total_amount"]
+    share = space.mean(total.where(label == NO_SAMPLE, 0).where(total.notnull())) / space.mean(total)
+    return {"min_amount": phases["min_amount"], "amount_left_out": share}
 
 
 def _areas(phases: xr.Dataset, sample: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
@@ -295,6 +309,8 @@ def _groups(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray,
     plain = label.drop_vars(list(label.coords))
     if regions is None:
         return xr.ones_like(plain, dtype=np.int32), None
+    if isinstance(regions, xr.DataArray) and regions.dtype.kind == "f":
+        regions = _whole_numbers(regions)
     if not isinstance(regions, xr.DataArray) or regions.dtype.kind not in "iu":
         return region_mask(label, regions).drop_vars(list(label.coords), errors="ignore").astype(np.int32), None
     image = match_pixels(regions, label, "the image of regions")
@@ -305,6 +321,14 @@ def _groups(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray,
         raise OptionError("regions", regions, "no number in it is above zero: 1, 2, ... are regions, 0 is none")
     numbered = np.where(values > 0, np.searchsorted(names, values) + 1, 0).astype(np.int32)
     return image.copy(data=numbered).broadcast_like(plain).transpose(*label.dims), names
+
+
+def _whole_numbers(image: xr.DataArray) -> xr.DataArray:
+    """Return an image of regions that came as floats, as from a file or `where`: NaN is in none. Eager."""
+    values = np.asarray(image)
+    if not np.array_equal(np.nan_to_num(values), np.round(np.nan_to_num(values))):
+        raise SchemaError("the image of regions holds numbers that are not whole: 1, 2, ... are regions, 0 is none")
+    return image.copy(data=np.nan_to_num(values).astype(np.int64))
 
 
 def _steps(label: xr.DataArray, dims: tuple[Hashable, ...]) -> tuple[float, ...]:
@@ -325,8 +349,9 @@ def _step(label: xr.DataArray, dim: Hashable) -> float | None:
 
 
 def _pixel_area(label: xr.DataArray) -> float | None:
-    """Return the area of a pixel of an image in um^2, None where it is not known."""
-    steps = [_step(label, dim) for dim in ("y", "x")] if {"y", "x"} <= {*label.dims} else [None]
+    """Return the area of a pixel of an image in um^2, None where it is not known, or of a volume."""
+    image = {*label.dims} & {*SPATIAL} == {"y", "x"}
+    steps = [_step(label, dim) for dim in ("y", "x")] if image else [None]
     return None if None in steps else float(np.prod(np.array(steps, dtype=float)))
 
 
@@ -360,9 +385,10 @@ def noise_correlation(residual: xr.DataArray, region: Region | None = None, *, m
     residual
         Optical density minus fit, see `residual`, or any array of noise over energy and the pixels.
     region
-        Pixels to use, see `roi.region_mask`; all by default.
+        Pixels to use, see `roi.region_mask`; all by default. The noise of the sample, ``phases.phase_label != -1``, is what
+        matters, and what references do not describe is only there.
     max_lag
-        Largest lag in pixels along each dimension.
+        Largest lag in pixels along each dimension: as far as the noise is correlated.
 
     Returns
     -------
@@ -376,7 +402,12 @@ def noise_correlation(residual: xr.DataArray, region: Region | None = None, *, m
     MissingDimensionError, SchemaError
         No energy, or no pixels in space.
     OptionError
-        `max_lag` is no whole number, or the image is not larger.
+        `max_lag` is no whole number, the image is not larger, or the region has no two pixels.
+
+    Warns
+    -----
+    NoiseWarning
+        The noise is still correlated at the largest lag (arrays in memory only).
 
     Examples
     --------
@@ -414,4 +445,26 @@ def noise_correlation(residual: xr.DataArray, region: Region | None = None, *, m
     scale = mean.isel(dict.fromkeys(lags, max_lag))
     along = np.arange(-max_lag, max_lag + 1)
     named = (mean / scale).assign_coords({lag: (lag, along, {"units": "pixel"}) for lag in lags})
+    if not is_lazy(named):
+        _require_short(np.asarray(named), max_lag)
     return annotate(named, "noise_correlation")
+
+
+def _require_short(correlation: np.ndarray, max_lag: int) -> None:
+    """Refuse a correlation of nothing, and warn of one that goes on beyond the largest lag."""
+    if not np.isfinite(correlation).all():
+        raise OptionError(
+            "region", max_lag, "it has no two pixels at every lag: take a larger one, or a smaller max_lag"
+        )
+    if max_lag == 0:
+        return
+    around = tuple(slice(1, -1) for _ in range(correlation.ndim))
+    edge = np.ones(correlation.shape, dtype=bool)
+    edge[around] = False
+    last = float(correlation[edge].max())
+    if last > CORRELATED:
+        warn(
+            f"the noise of pixels {max_lag} apart is still correlated, by {last:.2f}: pass a larger max_lag, or look at the "
+            "residual for what the references do not describe",
+            NoiseWarning,
+        )

@@ -156,7 +156,10 @@ def _polygon(stack: xr.DataArray | xr.Dataset, region: Sequence[Any] | np.ndarra
     except (TypeError, ValueError):
         vertices = np.empty(0)
     if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < 3:
-        do = "give a mask (a bool array over the pixels), a box {'x': (low, high), 'y': (low, high)}, or 3 or more (x, y)"
+        do = (
+            "give a mask (a bool array over the pixels), a box {'x': (low, high), 'y': (low, high)}, a point {'x': 1.2, "
+            "'y': 0.4}, or 3 or more (x, y)"
+        )
         raise OptionError("region", region, do)
     for dim in ("y", "x"):
         if dim not in stack.dims:
