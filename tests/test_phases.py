@@ -579,3 +579,12 @@ def test_confidence__after_a_choice_is_that_of_all_references(selection):
     """A reference that was left out may be there: choosing makes no label more certain."""
     said, found = reliability(mixtures(80, 1, 1.0), 10_000, selection=selection, max_references=4).T
     np.testing.assert_allclose(found, said, atol=0.06)
+
+
+def test_phase_map__least_amount_with_a_unit(simulated, simulated_references, simulated_phases):
+    expected = xstxm.phase_map(simulated, simulated_references, min_amount=60.0)
+    found = xstxm.phase_map(simulated, simulated_references, min_amount="0.06 um")
+    assert float(found["min_amount"]) == pytest.approx(60, rel=1e-6)
+    xr.testing.assert_equal(found["phase_label"], expected["phase_label"])
+    with pytest.raises(IncompatibleUnitsError, match="min_amount"):
+        xstxm.phase_map(simulated, simulated_references, min_amount="5 eV")

@@ -12,13 +12,14 @@ from xstxm._kernels import propagation
 from xstxm.conventions import NO_SAMPLE, OTHER_REFERENCE, PALETTE, REFERENCE, annotate, pixel_dims
 from xstxm.errors import ReferenceSpectrumError
 from xstxm.roi import sample_threshold
+from xstxm.units import AmountLike
 
 _CARRIED = ("n_energies", "quality", "energy_shift", "energy_shift_stderr", "broadening", "broadening_stderr")
 """What a phase map takes from the fit as it is, where there is one."""
 
 
 def phases_of_fit(
-    fitted: xr.Dataset, whole: xr.Dataset | None, min_amount: float | None, with_covariance: bool
+    fitted: xr.Dataset, whole: xr.Dataset | None, min_amount: AmountLike | None, with_covariance: bool
 ) -> xr.Dataset:
     """Return the phases of a fit; `whole` is that of all references, where some were chosen."""
     every = fitted if whole is None else whole

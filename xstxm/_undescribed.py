@@ -25,6 +25,7 @@ from xstxm.dose import Model
 from xstxm.errors import IncompatibleUnitsError, SchemaError
 from xstxm.fitting import fit
 from xstxm.roi import sample_threshold
+from xstxm.units import AmountLike
 
 MAX_PIXELS = 20_000
 """Pixels of a training stack that are fitted."""
@@ -91,7 +92,7 @@ def left_by_fit(
     references: xr.Dataset,
     method: Method,
     background: Background,
-    min_amount: float | None,
+    min_amount: AmountLike | None,
 ) -> Cases:
     """Return what a fit of all energies of a stack leaves at some places of its axis, for pixels that hold sample.
 
@@ -106,7 +107,7 @@ def left_by_fit(
     pixels = xr.DataArray(data, dims=(ENERGY, "pixel"), coords={ENERGY: od[ENERGY].variable}, attrs={"units": "1"})
     fitted = fit(pixels, references, method=method, background=background)
     amounts = np.asarray(fitted["component_map"])
-    total = fitted["component_map"].sum(REFERENCE)
+    total = fitted["component_map"].sum(REFERENCE, keep_attrs=True)
     held = np.asarray((total >= sample_threshold(total, min_amount)) & (total > 0))
     if not held.any():
         raise SchemaError("no pixel of the training stack holds sample: lower min_amount, or check the references")

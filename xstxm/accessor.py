@@ -75,7 +75,7 @@ from xstxm.regions import Regions
 from xstxm.roi import Region
 from xstxm.shifting import Interpolation
 from xstxm.tables import DensityLike, NearEdge, ThicknessBackground
-from xstxm.units import EnergyLike, EnergyMove, LengthLike
+from xstxm.units import AmountLike, EnergyLike, EnergyMove, LengthLike
 from xstxm.unmixing import McrInit, NmfInit, Spectra
 
 
@@ -591,7 +591,7 @@ class StxmAccessor:
         background: Background = "constant",
         choose: Choose = "silhouette",
         max_clusters: int = 6,
-        min_amount: float | None = None,
+        min_amount: AmountLike | None = None,
         region: Region | None = None,
         seed: int = 0,
         signal: str = "optical_density",
@@ -629,7 +629,7 @@ class StxmAccessor:
         max_optical_density: float | None = None,
         covariance: bool = False,
         min_confidence: float = 0.95,
-        min_amount: float | None = None,
+        min_amount: AmountLike | None = None,
         n_phases: int | None = None,
         n_components: int | None = None,
         seed: int = 0,
@@ -775,7 +775,7 @@ class StxmAccessor:
         weighting: Weighting = "equal",
         method: Method = "nnls",
         background: Background = "constant",
-        min_amount: float | None = None,
+        min_amount: AmountLike | None = None,
         signal: str = "optical_density",
     ) -> xr.Dataset:
         """Choose the energies that give the best fractions, see `xstxm.design_energies`."""
@@ -810,7 +810,7 @@ class StxmAccessor:
         *,
         method: Method = "nnls",
         background: Background = "constant",
-        min_amount: float | None = None,
+        min_amount: AmountLike | None = None,
         signal: str = "optical_density",
     ) -> xr.Dataset:
         """Return what some energies of a stack would have given, see `xstxm.evaluate_energies`."""

@@ -18,6 +18,7 @@ from xstxm.decomposition import COMPONENT, eigenspectra, floating, scores, secon
 from xstxm.errors import OptionError, SchemaError, check_choice, require_whole
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, sample_threshold
+from xstxm.units import AmountLike
 
 Normalize: TypeAlias = Literal["thickness", "angle", "none"]
 
@@ -40,7 +41,7 @@ def cluster(
     background: Background = "constant",
     choose: Choose = "silhouette",
     max_clusters: int = 6,
-    min_amount: float | None = None,
+    min_amount: AmountLike | None = None,
     region: Region | None = None,
     seed: int = 0,
     signal: str = "optical_density",
@@ -169,7 +170,7 @@ def spectral_clusters(
     background: Background = "constant",
     choose: Choose = "silhouette",
     max_clusters: int = 6,
-    min_amount: float | None = None,
+    min_amount: AmountLike | None = None,
     seed: int = 0,
     called: str = "n_clusters",
 ) -> xr.Dataset:
@@ -267,7 +268,7 @@ def _amount(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
 
 
 def _sample_points(
-    projected: xr.DataArray, amount: xr.DataArray, min_amount: float | None, normalize: str
+    projected: xr.DataArray, amount: xr.DataArray, min_amount: AmountLike | None, normalize: str
 ) -> tuple[np.ndarray, np.ndarray, xr.DataArray, int]:
     """Return points (p, c), their lengths (p), the threshold of the sample, and how many pixels are finite. Eager on the scores."""
     scores, total = in_memory(projected, amount)

@@ -37,7 +37,7 @@ from xstxm.dose import (
 from xstxm.energy import Window
 from xstxm.errors import OptionError, ReferenceSpectrumError, check_choice, require_whole
 from xstxm.provenance import note, recorded
-from xstxm.units import EnergyLike
+from xstxm.units import AmountLike, EnergyLike
 
 Criterion: TypeAlias = Literal["bias-aware", "a-optimal", "d-optimal"]
 Sharing: TypeAlias = Literal["equal", "optimal"]
@@ -67,7 +67,7 @@ def design_energies(
     weighting: Weighting = "equal",
     method: Method = "nnls",
     background: Background = "constant",
-    min_amount: float | None = None,
+    min_amount: AmountLike | None = None,
     signal: str = "optical_density",
 ) -> xr.Dataset:
     """Choose the n energies that give the best fractions, or the best composition.

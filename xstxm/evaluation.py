@@ -17,7 +17,7 @@ from xstxm.conventions import ENERGY, annotate, require_energy, require_variable
 from xstxm.energy import given_energies
 from xstxm.phases import phase_map
 from xstxm.provenance import recorded
-from xstxm.units import EnergyLike
+from xstxm.units import AmountLike, EnergyLike
 
 
 @recorded
@@ -28,7 +28,7 @@ def evaluate_energies(
     *,
     method: Method = "nnls",
     background: Background = "constant",
-    min_amount: float | None = None,
+    min_amount: AmountLike | None = None,
     signal: str = "optical_density",
 ) -> xr.Dataset:
     """Return what some energies of a measured stack would have given, against all of them.

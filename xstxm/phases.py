@@ -29,7 +29,7 @@ from xstxm.conventions import (
 from xstxm.errors import OptionError, SchemaError, StxmWarning, require_number
 from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, recorded
-from xstxm.units import EnergyMove
+from xstxm.units import AmountLike, EnergyMove
 
 
 @recorded
@@ -48,7 +48,7 @@ def phase_map(
     max_optical_density: float | None = None,
     covariance: bool = False,
     min_confidence: float = 0.95,
-    min_amount: float | None = None,
+    min_amount: AmountLike | None = None,
     n_phases: int | None = None,
     n_components: int | None = None,
     seed: int = 0,
@@ -80,7 +80,7 @@ def phase_map(
     min_confidence
         Labels below this confidence become `undecided` (-2).
     min_amount
-        Pixels with a smaller total amount hold no sample (-1), in units of the amount (without references: the
+        Pixels with a smaller total amount hold no sample (-1), in units of the amount or with a unit (without references: the
         root mean square over energy of the optical density, background removed); by default Otsu's
         threshold of the map, or none where the map has no empty area: where the pixels below the threshold
         hold more than a quarter of what those above it hold.
@@ -198,7 +198,7 @@ def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confiden
 
 
 def _from_clusters(
-    stack: xr.DataArray | xr.Dataset, signal: str, background: Background, min_amount: float | None, **options: Any
+    stack: xr.DataArray | xr.Dataset, signal: str, background: Background, min_amount: AmountLike | None, **options: Any
 ) -> xr.Dataset:
     """Eager on the scores."""
     od = as_float(density_of(stack, signal))

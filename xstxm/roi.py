@@ -14,7 +14,7 @@ from xstxm._kernels import threshold
 from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of, used_pixels, variance_of
 from xstxm.errors import ChoiceError, MissingDimensionError, OptionError, SchemaError, require_number
 from xstxm.provenance import recorded
-from xstxm.units import LengthLike
+from xstxm.units import AmountLike, LengthLike
 
 Region: TypeAlias = (
     "xr.DataArray | Mapping[str, LengthLike | tuple[LengthLike, LengthLike]] | Sequence[Any] | np.ndarray"
@@ -182,9 +182,11 @@ def _even_odd(y: np.ndarray, x: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     return inside
 
 
-def sample_threshold(total: xr.DataArray, min_amount: float | None, n_bins: int = 256) -> xr.DataArray:
+def sample_threshold(total: xr.DataArray, min_amount: AmountLike | None, n_bins: int = 256) -> xr.DataArray:
     """Return the total amount below which a pixel is empty, a number. Lazy."""
     if min_amount is not None:
+        if isinstance(min_amount, str) or units.is_quantity(min_amount):
+            min_amount = units.to_magnitude(min_amount, total.attrs.get("units", "1"), "min_amount", spectroscopy=False)
         least = require_number("min_amount", min_amount, "a number in units of the amount", finite=False)
         return xr.DataArray(np.asarray(least, dtype=total.dtype))
     found = xr.apply_ufunc(

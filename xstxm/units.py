@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pint
 
 EnergyLike: TypeAlias = "float | str | pint.Quantity"
+AmountLike: TypeAlias = "float | str | pint.Quantity"
 EnergyMove: TypeAlias = EnergyLike | Literal["fit"]
 """A difference of energies, or that it is to be found."""
 LengthLike: TypeAlias = "float | str | pint.Quantity"
