@@ -359,6 +359,13 @@ def test_fit__says_when_the_noise_is_another_one(stack):
     assert xstxm.fit(od, references(), noise="residual").attrs["noise"] == "residual"
 
 
+def test_optical_density__refuses_a_held_variance_below_zero():
+    stack = xstxm.testing.simulate_stack(shape=(6, 8), seed=0).stxm.with_variance()
+    stack["intensity_variance"][0, 0, 0] = -100
+    with pytest.raises(OptionError, match="a variance is not below zero"):
+        xstxm.optical_density(stack, stack["true_i0"].rename("i0"))
+
+
 def test_fit__of_the_measured_stack_is_told_not_to_be_poisson(real_data):
     folder = real_data / "fe-l-edge-stack"
     measured = xstxm.open_stack(folder / "71214078.hdr").load()

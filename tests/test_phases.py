@@ -529,6 +529,12 @@ def test_phase_map__pixel_whose_energies_do_not_tell_the_references_apart_is_fla
     assert (int(phases["n_active"][2, 4]), int(phases["phase_label"][2, 4])) == (0, UNDECIDED)
 
 
+def test_phase_map__clusters_do_not_flag_pixels_outside_the_mask(simulated):
+    od = xstxm.optical_density(simulated)
+    mask = od["x"] < float(od["x"].median())
+    assert not od.assign(mask=mask.broadcast_like(od["quality"])).stxm.phase_map(n_phases=2)["quality"].any()
+
+
 def test_phase_map__pixels_outside_the_mask_are_not_flagged(noisy, references, i0):
     mask = xr.DataArray(np.ones((6, 9), dtype=bool), dims=("y", "x"))
     mask[:, 5:] = False

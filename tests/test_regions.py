@@ -400,7 +400,7 @@ def test_noise_correlation__warns_where_it_goes_on():
         xstxm.regions.noise_correlation(left, max_lag=2)
     one = xr.zeros_like(left[0], dtype=bool).drop_vars("energy")
     one[4, 5] = True
-    with pytest.raises(OptionError, match="no two pixels at every lag"):
+    with pytest.raises(OptionError, match="max_lag=2: the pixels hold no two at every lag"):
         xstxm.regions.noise_correlation(left, one, max_lag=2)
 
 

@@ -266,7 +266,7 @@ def _completed(held: xr.DataArray | None, i0: xr.DataArray, stack: xr.Dataset, g
     )
     if held is None:
         return counted
-    note("where I0 is of one pixel, its variance is that of its counts")
+    note("where the variance of I0 is not known, it is that of its counts")
     return held.fillna(counted)
 
 

@@ -80,7 +80,9 @@ def map_stack(
     selection: Annotated[str | None, typer.Option(help="bic or f-test: as few references as a pixel needs.")] = None,
     energy_shift: Annotated[str | None, typer.Option(help='Of the stack to its references: fit, or "200 meV".')] = None,
     max_optical_density: Annotated[float | None, typer.Option(help="Leave out energies that are thicker.")] = None,
-    min_amount: Annotated[float | None, typer.Option(help="Least amount that counts as sample.")] = None,
+    min_amount: Annotated[
+        str | None, typer.Option(help='Least amount that counts as sample, e.g. 60 or "60 nm".')
+    ] = None,
     min_confidence: Annotated[float, typer.Option(help="Labels less sure than this are undecided.")] = 0.95,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps that are there.")] = False,
 ) -> None:
@@ -103,7 +105,7 @@ def map_stack(
         selection=selection,
         energy_shift=energy_shift,
         max_optical_density=max_optical_density,
-        min_amount=min_amount,
+        min_amount=_number_or_text(min_amount),
         min_confidence=min_confidence,
     )
     _report(phases, output)
@@ -205,6 +207,14 @@ def _compositions(given: list[str] | None) -> dict[str, float] | None:
         raise OptionError("composition", given, "write each as NAME=NUMBER, e.g. V2O5=0") from error
 
 
+def _number_or_text(given: str | None) -> float | str | None:
+    """Return a number without a unit as a number."""
+    try:
+        return None if given is None else float(given)
+    except ValueError:
+        return given
+
+
 def _read_references(paths: list[Path], composition: dict[str, float] | None, units: str | None) -> xr.Dataset:
     if len(paths) == 1:
         return xstxm.read_references(paths[0], composition=composition, units=units)
@@ -239,14 +249,18 @@ def _require_free(output: Path, overwrite: bool) -> None:
 def _report(phases: xr.Dataset, output: Path) -> None:
     """Print what was decided and the table, write the maps."""
     sample, threshold = int((phases["phase_label"] != NO_SAMPLE).sum()), phases["min_amount"]
-    unit = threshold.attrs.get("units", "")
+    unit = "" if threshold.attrs.get("units", "1") == "1" else threshold.attrs["units"]
     if not sample:
         largest = float(phases["total_amount"].max())
         raise OptionError(
             "min_amount", float(threshold), f"no pixel holds as much, the largest is {largest:.4g} {unit}"
         )
     notes = xstxm.history(phases)["notes"].iloc[-1]
-    amount = f"amount of {float(threshold):.4g} {unit} or more" if np.isfinite(threshold) else "no empty area found"
+    amount = (
+        f"amount of {float(threshold):.4g} {unit}".rstrip() + " or more"
+        if np.isfinite(threshold)
+        else "no empty area found"
+    )
     console.print(
         f"{sample} of {phases['phase_label'].size} pixels are sample ({amount}){'; ' + notes if notes else ''}",
         markup=False,

@@ -127,8 +127,9 @@ def fit(
         where a pixel cannot be fitted. With `max_optical_density` also `too_thick` where energies were left out,
         `poor_fit` where those left do not tell the references apart and the pixel is NaN. With `energy_shift` or
         `broadening` both of these numbers and their standard errors, NaN where they were given. Float maps have the
-        dtype of the stack. Lazy, but for the warning, which an array in memory gives at once, and for ``"fit"``, which reads the stack once before. ``"f-test"`` needs a pass over the
-        image before that of the fit: dask may hold the optical density of a lazy stack in memory between the two.
+        dtype of the stack. Lazy, but for the warning, which an array in memory gives at once, and for ``"fit"``, which
+        reads the stack once before. ``"f-test"`` needs a pass over the image before that of the fit: dask may hold the
+        optical density of a lazy stack in memory between the two.
 
     Raises
     ------

@@ -72,6 +72,8 @@ class Cell:
     lengths: np.ndarray
     volume: float
     """Volume of one layer of the cell in angstrom**3."""
+    stated: bool
+    """The volume was stated; else it is the product of the lengths."""
     formula_units: float
     """Formula units in one layer, NaN where their number is not known."""
     framework: str = ""
@@ -250,10 +252,9 @@ def _cell(table: xr.Dataset | xr.DataArray, dim: Hashable, at: int, formula_unit
     if (lengths <= 0).any():
         raise SchemaError(f"the cell of {name!r} has lengths of zero or less: {lengths.tolist()} angstrom")
     layers, volume = float(value("layers", 1.0)), float(value("cell_volume", np.nan))
-    per_cell = float(value("formula_units", np.nan)) if formula_units is None else formula_units
-    status = _status(table, dim, name)
-    if formula_units is not None:
-        status["formula_units"] = "given"
+    per_cell, status = float(value("formula_units", np.nan)), _status(table, dim, name)
+    if np.isnan(per_cell) and formula_units is not None:
+        per_cell, status["formula_units"] = formula_units, "given"
     return Cell(
         name=name,
         phase=str(value("phase", "") or name),
@@ -261,6 +262,7 @@ def _cell(table: xr.Dataset | xr.DataArray, dim: Hashable, at: int, formula_unit
         range=(float(value("lowest_composition", x)), float(value("highest_composition", x))),
         lengths=lengths / [1, 1, layers],
         volume=float(np.prod(lengths) if np.isnan(volume) else volume) / layers,
+        stated=not np.isnan(volume),
         formula_units=per_cell / layers,
         framework=str(value("framework", "")),
         status=status,
@@ -343,7 +345,9 @@ def at_composition(cells: Sequence[Cell], x: float) -> Cell:
     ]
     keys = {key for cell in made_of for key in cell.status}
     status = {key: "/".join({cell.trust([key]) for cell in made_of if cell.status.get(key)}) for key in keys}
-    return replace(nearest, composition=x, lengths=lengths, volume=volume, formula_units=formula_units, status=status)
+    stated = all(cell.stated for cell in cells)
+    made = replace(nearest, composition=x, lengths=lengths, volume=volume, stated=stated, status=status)
+    return replace(made, formula_units=formula_units)
 
 
 def reference_cell(cells: Cells, relative_to: str | float | None) -> Cell:

@@ -190,9 +190,7 @@ def given_variance(
     if ENERGY in placed.dims:
         placed = match_energy(placed, require_energy(values), how="exact", what=what)
     if not is_lazy(placed):
-        least = float(np.asarray(placed.min()))
-        if least < 0:
-            raise OptionError(_option(what), f"an array down to {least:g}", "a variance is not below zero")
+        _require_none_below(placed, what)
         if not zero:
             _require_some(placed, what)
     return placed.astype(as_float(values).dtype, copy=False).transpose(
@@ -206,6 +204,7 @@ def checked_variance(held: xr.DataArray, values: xr.DataArray, what: str) -> tup
     squared = units.derive(unit, unit, "*")
     if not is_lazy(held):
         _require_some(held, what)
+        _require_none_below(held, what)
     return held, 1 / units.factor(units.units_of(held, what, squared), squared, what)
 
 
@@ -215,6 +214,13 @@ def _require_some(variance: xr.DataArray, what: str) -> None:
     if variance.size and not any(bool((frame > 0).any()) for frame in frames):
         do = "values without one are left out, which leaves none: give the variance, or none"
         raise OptionError(_option(what), variance, f"no variance is above zero, and {do}")
+
+
+def _require_none_below(variance: xr.DataArray, what: str) -> None:
+    """Refuse a variance in memory with a number below zero."""
+    least = float(np.asarray(variance.min()))
+    if least < 0:
+        raise OptionError(_option(what), f"an array down to {least:g}", "a variance is not below zero")
 
 
 def _option(what: str) -> str:

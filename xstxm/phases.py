@@ -25,6 +25,7 @@ from xstxm.conventions import (
     quality_of,
     require_energy,
     signal_of,
+    used_pixels,
 )
 from xstxm.errors import OptionError, SchemaError, StxmWarning, require_number
 from xstxm.fitting import FitNoise, Selection, fit
@@ -95,9 +96,9 @@ def phase_map(
     Dataset
         `phase_fraction`, `phase_fraction_stderr` (phase, pixel dims), `phase_label` (pixel dims, int16),
         `confidence`, `total_amount`, `quality` (pixel dims), `min_amount` (a number, the threshold that was
-        used; -inf for none), `phase_spectra` (phase, energy); with references `confidence_bias`, `n_active` and
-        `reduced_chi2` (pixel dims) of the fit, what it adds for `energy_shift`, `broadening` and `max_optical_density`, and `composition`,
-        `composition_stderr` (pixel dims) where the references carry a composition.
+        used; -inf for none), `phase_spectra` (phase, energy); with references `confidence_bias`, and of the fit
+        `n_active`, `n_energies`, `reduced_chi2` (pixel dims) and what it adds for `energy_shift` and `broadening`;
+        `composition`, `composition_stderr` (pixel dims) where the references carry a composition.
         Coordinates `phase` and `color` along phase, and what else the references carry (`phase_composition`,
         `cell_chain`, ...) where all references of a phase agree. Fractions and composition are NaN where there is no
         sample; a pixel that cannot be fitted is NaN, undecided, and ``not_measured`` in `quality`; one outside the
@@ -216,7 +217,7 @@ def _from_clusters(
             "phase_fraction_stderr": annotate(xr.full_like(fraction, np.nan), "phase_fraction_stderr"),
             "phase_label": (label - 1).where(label > 0, UNDECIDED).where(~(total < threshold), NO_SAMPLE),
             "confidence": annotate(found["confidence"], "confidence"),
-            "quality": quality_bits({"not_measured": total.isnull()}, quality_of(stack)),
+            "quality": quality_bits({"not_measured": used_pixels(total.isnull(), stack, False)}, quality_of(stack)),
             "total_amount": total,
             "min_amount": threshold,
             "phase_spectra": annotate(

@@ -31,8 +31,8 @@ _NEEDED = ("phase_label", "phase_fraction", "phase_fraction_stderr", "confidence
 SPATIAL = ("z", "y", "x", "position")
 """Dimensions along which pixels are neighbours; a map is summarised for each value of the others."""
 BIAS_NOISE = 2 - 3**0.5
-"""Variance of the estimated bias of an area fraction over that of the area fraction, where there is no bias: fractions of
-two phases that lie evenly around their boundary, with Gaussian noise."""
+"""Variance of the estimated bias of an area fraction over that estimated for the area fraction, where there is no bias:
+fractions of two phases that lie evenly around their boundary, with Gaussian noise."""
 CORRELATED = 0.1
 """Correlation of the noise at the largest lag that is not small."""
 
@@ -446,15 +446,15 @@ def noise_correlation(residual: xr.DataArray, region: Region | None = None, *, m
     along = np.arange(-max_lag, max_lag + 1)
     named = (mean / scale).assign_coords({lag: (lag, along, {"units": "pixel"}) for lag in lags})
     if not is_lazy(named):
-        _require_short(np.asarray(named), max_lag)
+        _require_short(np.asarray(named), float(sums.isel(what=1).min()), max_lag)
     return annotate(named, "noise_correlation")
 
 
-def _require_short(correlation: np.ndarray, max_lag: int) -> None:
-    """Refuse a correlation of nothing, and warn of one that goes on beyond the largest lag."""
+def _require_short(correlation: np.ndarray, n_pairs: float, max_lag: int) -> None:
+    """Refuse a correlation of nothing, and warn of one that goes on beyond the largest lag, by more than its own noise."""
     if not np.isfinite(correlation).all():
         raise OptionError(
-            "region", max_lag, "it has no two pixels at every lag: take a larger one, or a smaller max_lag"
+            "max_lag", max_lag, "the pixels hold no two at every lag: take a smaller one, or a larger region"
         )
     if max_lag == 0:
         return
@@ -462,7 +462,7 @@ def _require_short(correlation: np.ndarray, max_lag: int) -> None:
     edge = np.ones(correlation.shape, dtype=bool)
     edge[around] = False
     last = float(correlation[edge].max())
-    if last > CORRELATED:
+    if last > max(CORRELATED, 4 / max(n_pairs, 1) ** 0.5):
         warn(
             f"the noise of pixels {max_lag} apart is still correlated, by {last:.2f}: pass a larger max_lag, or look at the "
             "residual for what the references do not describe",

@@ -34,7 +34,7 @@ def strain(
     """Map the eigenstrain: how far the lattice of a free pixel of this composition differs from a chosen state.
 
     Along each axis ``e_k = cell_k / cell_ref - 1`` for phase k, ``e = sum_k f_k e_k`` for the pixel, and
-    ``V_k / V_ref - 1`` likewise for the volume of one layer: its `cell_volume` where the cell has one, else the product of
+    ``V_k / V_ref - 1`` likewise for the volume of one layer: `cell_volume` where both cells have one, else the product of
     the lengths.
 
     Parameters
@@ -43,8 +43,8 @@ def strain(
         A result of `phase_map`, or of `fit`; with ``covariance=True`` errors are exact.
     cells
         Cells of the phases, as `phase_table` returns them: `phase`, `composition`, `cell_chain`, `cell_rung`,
-        `cell_stacking` along one dimension, and `cell_volume` where the axes are not at right angles; a reference set with these coordinates serves too. By default the
-        coordinates that the references brought along, for the rest `phase_table`: in a phase map the cell of a phase
+        `cell_stacking` along one dimension, and `cell_volume` where the axes are not at right angles; a reference set with
+        these coordinates serves too. By default the coordinates that the references brought along, for the rest `phase_table`: in a phase map the cell of a phase
         whose references have different cells too.
     relative_to
         State of no strain: a phase (its lowest composition), a state of the table, or a composition within
@@ -96,7 +96,8 @@ def strain(
 
     def strained(cell: Cell) -> np.ndarray:
         stretch = cell.lengths / origin.lengths
-        return np.append(stretch - 1, cell.volume / origin.volume - 1)
+        of_volume = cell.volume / origin.volume if cell.stated and origin.stated else np.prod(stretch)
+        return np.append(stretch - 1, of_volume - 1)
 
     value, stderr = _mixed(phases, found, strained)
     axes = xr.DataArray(list(AXES), dims="lattice_axis")
