@@ -430,6 +430,10 @@ def test_spectrum__has_the_variance_of_its_mean(stack, i0):
     assert fitted.attrs["noise"] == "variance"
     assert 0.6 < float(fitted["reduced_chi2"]) < 1.5
     assert "spectrum_variance" not in xstxm.spectrum(stack, region, signal="intensity")
+    hole = xstxm.optical_density(expected.stxm.with_variance(), expected["true_i0"].rename("i0"))
+    hole["optical_density_variance"][5, 2, 3] = np.nan
+    unknown = hole.stxm.spectrum(region)["spectrum_variance"].isnull()
+    assert list(np.flatnonzero(unknown)) == [5]
 
 
 def test_spectrum__polygon_agrees_with_an_independent_fill(stack):

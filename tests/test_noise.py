@@ -359,6 +359,26 @@ def test_fit__says_when_the_noise_is_another_one(stack):
     assert xstxm.fit(od, references(), noise="residual").attrs["noise"] == "residual"
 
 
+@pytest.mark.parametrize("off", [0.97, 1.0, 1.03], ids=lambda off: f"I0 x {off}")
+@pytest.mark.filterwarnings("ignore::xstxm.errors.MetadataWarning")  # of an I0 that is too low
+def test_fit__the_noise_is_judged_where_there_is_sample(off):
+    """Light that passes by a thick particle, in a field that is mostly empty, whatever is wrong with I0."""
+    references = xstxm.testing.simulate_references()
+    truth = xr.zeros_like(references["absorption"].isel(reference=0, drop=True)).expand_dims(x=400).copy()
+    truth[:100] = 330 * references["absorption"].isel(reference=[0, 1]).mean("reference").values
+    light = 20_000 * (0.97 * np.exp(-truth) + 0.03)
+    counts = truth.copy(data=np.random.default_rng(0).poisson(light).astype(float)).rename("intensity")
+    stack = counts.transpose("energy", "x").assign_attrs(units="count").to_dataset().stxm.with_variance()
+    i0 = xr.full_like(stack["energy"], 20_000.0 * off, dtype=float).assign_attrs(units="count").rename("i0")
+    with pytest.warns(NoiseWarning, match="pixels with sample"):
+        xstxm.fit(xstxm.optical_density(stack, i0), references)
+
+
+def test_optical_density__of_no_pixels_has_no_variance_to_refuse():
+    stack = xstxm.testing.simulate_stack(shape=(6, 8), seed=0).stxm.with_variance()
+    assert xstxm.optical_density(stack.isel(y=slice(0)), stack["true_i0"].rename("i0")).sizes["y"] == 0
+
+
 def test_optical_density__refuses_a_held_variance_below_zero():
     stack = xstxm.testing.simulate_stack(shape=(6, 8), seed=0).stxm.with_variance()
     stack["intensity_variance"][0, 0, 0] = -100

@@ -219,6 +219,7 @@ def test_phase_summary__a_map_of_nothing_has_no_numbers():
         pytest.param(lambda m: m.astype(int).isel(y=slice(3)), SchemaError, "the image of regions has 3 pixels along 'y'", id="size"),
         pytest.param(lambda m: xr.ones_like(m, dtype=int).assign_coords(x=m["x"] + 1), SchemaError, "differ along 'x'", id="places"),
         pytest.param(lambda m: (m + 1.5) * 0.5, SchemaError, "the image of regions holds numbers that are not whole", id="float"),
+        pytest.param(lambda m: m * np.inf, SchemaError, "the image of regions holds numbers that are not whole", id="infinite"),
         pytest.param(lambda m: {"x": (7, 8)}, OptionError, "region=.*it holds no pixel", id="box"),
     ],
 )  # fmt: skip

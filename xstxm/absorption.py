@@ -331,7 +331,7 @@ def _warn_no_spread(variance: xr.DataArray, i0: xr.DataArray) -> None:
 
 def _warn_dark_i0(brighter: xr.DataArray) -> None:
     """Warn where most pixels are brighter than I0 at every energy, which no sample is."""
-    if float(brighter.mean()) > 0.5:
+    if brighter.size and float(brighter.mean()) > 0.5:
         warn(
             "more than half of the pixels are brighter than I0 at every energy: check the units of I0, the dwell time "
             "and where I0 was taken",

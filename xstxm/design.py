@@ -129,7 +129,8 @@ def design_energies(
         `exposure_share` (energy), with the chosen energies, ascending; `score`, larger is better: minus the mean over
         references of the squared error of a fraction, minus that of the composition, or minus the log-determinant of
         the covariance of all unknowns, each in the unit that makes their spectra orthonormal over the candidates (a
-        constant apart from that of the amounts, so these scores compare among choices of the same candidates only). With `counts`: `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or
+        constant apart from that of the amounts, so these scores compare among choices of the same candidates only).
+        With `counts`: `incident_counts` (energy) and `fraction_stderr` (reference). With `training` or
         `deviations`: `fraction_bias` (reference). With either, `fraction_error` (reference). Where the references carry
         a composition, `composition_stderr`, `composition_bias` and `composition_error` too. With `dwell` or `total_time` the coordinate
         `dwell_time` (energy). The attribute `search` says whether all choices were tried (``"exhaustive"``), or the best

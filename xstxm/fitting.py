@@ -53,8 +53,8 @@ MAX_SUBSETS = 5000
 """Subsets of references that are tried in every pixel."""
 DISAGREES = 2.0
 """Median reduced chi-square, or one over it, from which a variance is not that of the data."""
-DESCRIBED = 0.5
-"""R-factor below which the references describe more of a pixel than the noise does."""
+CERTAIN = 5.0
+"""Standard errors by which an amount is above zero beyond doubt."""
 
 
 @recorded
@@ -153,7 +153,7 @@ def fit(
     Warns
     -----
     NoiseWarning
-        The median `reduced_chi2` of the pixels that the references describe says that the variance is not that of the data.
+        The median `reduced_chi2`, of the pixels with sample, says that the variance is not that of the data.
     CollinearityWarning
         References so nearly mixtures of each other that no realistic number of counts tells them apart.
     ConvergenceWarning
@@ -201,7 +201,7 @@ def fit(
     more["quality"] = quality_bits({"not_measured": used_pixels(maps.reduced_chi2.isnull(), stack, False)}, quality)
     result = _result(maps, od, spectra, terms, more, weighted=variance is not None)
     if variance is not None and not is_lazy(result):
-        _compare_noise(result["reduced_chi2"], result["r_factor"])
+        _compare_noise(result)
     return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
 
 
@@ -248,19 +248,24 @@ def _choice(selection: Selection | None, max_references: int | None, n: int, met
     return most
 
 
-def _compare_noise(reduced_chi2: xr.DataArray, r_factor: xr.DataArray) -> None:
+def _compare_noise(fitted: xr.Dataset) -> None:
     """Warn where the residual is not what the variance says. Eager on maps in memory.
 
-    Pixels that the references describe are asked, so that empty ones cannot outvote them; all where there are none.
+    Pixels in which a reference is found beyond doubt are asked, so that empty ones cannot outvote them; all where there
+    are none.
     """
-    step = slice(None, None, 1 + reduced_chi2.size // 100_000)  # enough for a median
-    values, r = np.asarray(reduced_chi2).ravel()[step], np.asarray(r_factor).ravel()[step]
-    described = values[(r < DESCRIBED) & np.isfinite(values)]
-    values = described if described.size else values[np.isfinite(values)]
+    chi2 = np.asarray(fitted["reduced_chi2"]).ravel()
+    step = slice(None, None, 1 + chi2.size // 100_000)  # enough for a median
+    amount, stderr = (
+        np.asarray(fitted[name]).reshape(-1, chi2.size)[:, step] for name in ("component_map", "component_map_stderr")
+    )
+    values = chi2[step]
+    found = values[(amount > CERTAIN * stderr).any(0) & np.isfinite(values)]
+    values = found if found.size else values[np.isfinite(values)]
     ratio = float(np.median(values)) if values.size else 1.0
     if not 1 / DISAGREES <= ratio <= DISAGREES:
         less = "more" if ratio > 1 else "less"
-        where = "with sample" if described.size else "without sample"
+        where = "with sample" if found.size else "without sample"
         warn(
             f"the fit leaves {ratio:.3g} times the variance that was given, {less} than noise would (median over "
             f"{values.size} pixels {where}): the counts are not of that noise, or the references do not describe the sample; "

@@ -218,7 +218,7 @@ def _require_some(variance: xr.DataArray, what: str) -> None:
 
 def _require_none_below(variance: xr.DataArray, what: str) -> None:
     """Refuse a variance in memory with a number below zero."""
-    least = float(np.asarray(variance.min()))
+    least = float(np.asarray(variance.min())) if variance.size else 0.0
     if least < 0:
         raise OptionError(_option(what), f"an array down to {least:g}", "a variance is not below zero")
 

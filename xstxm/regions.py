@@ -325,10 +325,10 @@ def _groups(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray,
 
 def _whole_numbers(image: xr.DataArray) -> xr.DataArray:
     """Return an image of regions that came as floats, as from a file or `where`: NaN is in none. Eager."""
-    values = np.asarray(image)
-    if not np.array_equal(np.nan_to_num(values), np.round(np.nan_to_num(values))):
+    values = np.where(np.isnan(image), 0, image)
+    if not (np.abs(values) < 2**31).all() or not np.array_equal(values, np.round(values)):
         raise SchemaError("the image of regions holds numbers that are not whole: 1, 2, ... are regions, 0 is none")
-    return image.copy(data=np.nan_to_num(values).astype(np.int64))
+    return image.copy(data=values.astype(np.int64))
 
 
 def _steps(label: xr.DataArray, dims: tuple[Hashable, ...]) -> tuple[float, ...]:

@@ -246,8 +246,9 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     result = xr.Dataset({"spectrum": mean, "spectrum_std": spread, "n_pixels": count})
     held = variance_of(stack, signal)
     if held is not None:
-        squares, _ = _cropped(held.where(array.notnull()), mask)
-        variance = squares.sum(dims) / count.drop_attrs() ** 2
+        squares, _ = _cropped(held.where(array.notnull(), 0), mask)
+        unknown = (inside.notnull() & squares.isnull()).any(dims)
+        variance = squares.sum(dims).where(~unknown) / count.drop_attrs() ** 2
         squared = None if unit is None else units.derive(unit, unit, "*")
         result["spectrum_variance"] = annotate(variance.astype(held.dtype), "spectrum_variance", units=squared)
     return result
