@@ -349,6 +349,7 @@ def test_composition__has_its_end_points_and_its_units(spectra):
     np.testing.assert_allclose(phases["composition"], 1850 + share * (7260 - 1850), rtol=1e-9)
     assert phases["composition"].attrs["units"] == "mol/m**3"
     assert phases["composition"].attrs["long_name"] == "Li concentration"
+    assert xstxm.distinguishability(refs, counts=1000)["composition_stderr"].attrs["units"] == "mol/m**3"
 
 
 # ---- what users ask for

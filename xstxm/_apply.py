@@ -107,14 +107,12 @@ def _over_pixel_chunks(
 
     arrays = [item if isinstance(item, da.Array) else da.from_array(np.asarray(item), chunks=-1) for item in data]
     n_dims = max(item.ndim - there for item, there in zip(arrays, whole, strict=True))
+    pixels = tuple(range(n_dims))
     pairs: list[Any] = []
     for item, there in zip(arrays, whole, strict=True):
-        own = tuple(range(n_dims))[n_dims - (item.ndim - there) :]
+        own = pixels[n_dims - (item.ndim - there) :]
         pairs += [item, (*own, n_dims) if there else own]
-    pixels, metas = (
-        tuple(range(n_dims)),
-        [np.empty((0,) * (n_dims + len(size)), dtype) for size, dtype in zip(sizes, dtypes, strict=True)],
-    )
+    metas = [np.empty((0,) * (n_dims + len(size)), dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
     first = np.empty((0,) * n_dims, dtypes[0])
     packed = da.blockwise(functools.partial(_call_whole, func), pixels, *pairs, concatenate=False, meta=first)
     results = [

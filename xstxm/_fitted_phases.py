@@ -9,8 +9,16 @@ import numpy as np
 import xarray as xr
 
 from xstxm._kernels import propagation
-from xstxm.conventions import NO_SAMPLE, OTHER_REFERENCE, PALETTE, REFERENCE, annotate, pixel_dims
-from xstxm.errors import ReferenceSpectrumError
+from xstxm.conventions import (
+    NO_SAMPLE,
+    OTHER_REFERENCE,
+    PALETTE,
+    REFERENCE,
+    annotate,
+    pixel_dims,
+    require_compositions,
+    without_coords,
+)
 from xstxm.roi import sample_threshold
 from xstxm.units import AmountLike
 
@@ -55,7 +63,7 @@ def phases_of_fit(
     if with_covariance:
         phases["phase_fraction_covariance"] = _covariance(amount, covariance, names, membership, empty)
     if "composition" in amount.coords:
-        _require_compositions(amount)
+        require_compositions(amount)
         phases = phases.assign(_composition(amount, covariance, empty))
     return phases.assign_coords(_phase_coords(names, amount))
 
@@ -93,14 +101,10 @@ def _per_pixel(
     dtypes: list[Any] | None = None,
     others: Sequence[xr.DataArray] = (),
 ) -> tuple[xr.DataArray, ...]:
-    plain = amount.drop_vars([name for name, coord in amount.coords.items() if REFERENCE in coord.dims])
-    other = covariance.drop_vars(
-        [name for name, coord in covariance.coords.items() if {REFERENCE, OTHER_REFERENCE} & {*coord.dims}]
-    )
     found = xr.apply_ufunc(
         func,
-        plain,
-        other,
+        without_coords(amount, REFERENCE),
+        without_coords(covariance, REFERENCE, OTHER_REFERENCE),
         *others,
         input_core_dims=[[REFERENCE], [REFERENCE, OTHER_REFERENCE], *[[]] * len(others)],
         output_core_dims=outputs,
@@ -111,18 +115,6 @@ def _per_pixel(
         keep_attrs=True,
     )
     return found if isinstance(found, tuple) else (found,)
-
-
-def _require_compositions(amount: xr.DataArray) -> None:
-    """Refuse a composition that only some references have: every pixel's would be NaN."""
-    without = [
-        str(name) for name, x in zip(amount[REFERENCE].data, amount["composition"].data, strict=True) if np.isnan(x)
-    ]
-    if without:
-        raise ReferenceSpectrumError(
-            f"no composition for {', '.join(map(repr, without))}: give every reference one, or drop_vars('composition')",
-            without,
-        )
 
 
 def _composition(amount: xr.DataArray, covariance: xr.DataArray, empty: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -179,7 +171,7 @@ def _agreed(coord: xr.DataArray, labels: list[str], names: list[str]) -> np.ndar
 
 def _phase_spectra(spectra: xr.DataArray, names: list[str]) -> xr.DataArray:
     """Return the reference of each phase; the mean where several share it."""
-    plain = spectra.drop_vars([name for name, coord in spectra.coords.items() if REFERENCE in coord.dims])
+    plain = without_coords(spectra, REFERENCE)
     labels = _phase_labels(spectra)
     rows = [plain.isel({REFERENCE: [k for k, label in enumerate(labels) if label == name]}) for name in names]
     joined = xr.concat([row.mean(REFERENCE) for row in rows], dim="phase")

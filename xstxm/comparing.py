@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import match_pixels
 from xstxm._kernels import agreement
-from xstxm.conventions import NO_SAMPLE, UNDECIDED, annotate
+from xstxm.conventions import NO_SAMPLE, UNDECIDED, annotate, without_coords
 from xstxm.errors import ChoiceError, MissingVariableError, OptionError, SchemaError, check_choice, require_number
 from xstxm.provenance import note, recorded
 
@@ -283,7 +283,7 @@ def _in_order(array: xr.DataArray, names: list[str], matched: list[str], *, sing
 
     Errors of a sum are not known (`single`): NaN.
     """
-    plain = array.drop_vars([name for name, coord in array.coords.items() if "phase" in coord.dims])
+    plain = without_coords(array, "phase")
     sample = plain.isel(phase=0).notnull()
     rows = []
     for name in names:

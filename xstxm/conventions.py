@@ -218,13 +218,18 @@ def require_variable(stack: xr.Dataset, name: str, do: str) -> xr.DataArray:
     return stack[name]
 
 
+def without_coords(array: xr.DataArray, *dims: Hashable) -> xr.DataArray:
+    """Return an array without the coordinates along some of its dimensions."""
+    return array.drop_vars([name for name, coord in array.coords.items() if {*dims} & {*coord.dims}])
+
+
 def require_compositions(of_references: xr.DataArray) -> xr.DataArray:
     """Return the composition of every reference in its own unit, or say which of them have none."""
     if "composition" not in of_references.coords:
         do = "give the references one, see xstxm.reference_set"
         raise MissingVariableError("composition", of_references.coords, do)
     composition = of_references.coords["composition"]
-    numbers = np.asarray(composition_number(composition))
+    numbers = np.asarray(composition, dtype=float)
     without = [str(name) for name in np.asarray(of_references[REFERENCE])[np.isnan(numbers)]]
     if without:
         raise ReferenceSpectrumError(

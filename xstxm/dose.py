@@ -19,6 +19,7 @@ from xstxm.conventions import (
     OTHER_REFERENCE,
     REFERENCE,
     annotate,
+    composition_number,
     require_compositions,
     require_energy,
 )
@@ -132,6 +133,14 @@ def distinguishability(
     return result.assign_attrs({**told, **({"worst_pair": pair} if pair else {})})
 
 
+def _composition(spectra: xr.DataArray) -> xr.DataArray:
+    """Return the composition of every reference: ions per formula unit, or a concentration."""
+    composition = require_compositions(spectra)
+    if not units.same_kind(composition.attrs.get("units", "1"), "mol/m**3"):
+        composition_number(composition)  # or raises
+    return composition
+
+
 @dataclass(frozen=True)
 class Model:
     """What is fitted, at energies that may be measured."""
@@ -155,7 +164,7 @@ class Model:
         spectra = references_at(references, energy, what="the energies")
         terms = background_spectra(background, energy)
         require_determined(spectra, terms, method, there="there are")
-        composition = require_compositions(spectra) if "composition" in spectra.coords else None
+        composition = _composition(spectra) if "composition" in spectra.coords else None
         n_references, n_terms = spectra.sizes[REFERENCE], len(terms)
         free = np.eye(n_references + n_terms)
         if method == "fcls":  # amounts that add up to zero are all that is free

@@ -190,9 +190,7 @@ def given_variance(
     if ENERGY in placed.dims:
         placed = match_energy(placed, require_energy(values), how="exact", what=what)
     if not is_lazy(placed):
-        _require_none_below(placed, what)
-        if not zero:
-            _require_some(placed, what)
+        _require_values(placed, what, zero=zero)
     return placed.astype(as_float(values).dtype, copy=False).transpose(
         *(dim for dim in values.dims if dim in placed.dims)
     )
@@ -203,24 +201,21 @@ def checked_variance(held: xr.DataArray, values: xr.DataArray, what: str) -> tup
     unit = units.units_of(values)
     squared = units.derive(unit, unit, "*")
     if not is_lazy(held):
-        _require_some(held, what)
-        _require_none_below(held, what)
+        _require_values(held, what)
     return held, 1 / units.factor(units.units_of(held, what, squared), squared, what)
 
 
-def _require_some(variance: xr.DataArray, what: str) -> None:
-    """Refuse a variance in memory without a number above zero: it leaves nothing that could be weighed."""
-    frames = variance.transpose(ENERGY, ...) if ENERGY in variance.dims else variance.expand_dims(ENERGY)
-    if variance.size and not any(bool((frame > 0).any()) for frame in frames):
-        do = "values without one are left out, which leaves none: give the variance, or none"
-        raise OptionError(_option(what), variance, f"no variance is above zero, and {do}")
-
-
-def _require_none_below(variance: xr.DataArray, what: str) -> None:
-    """Refuse a variance in memory with a number below zero."""
-    least = float(np.asarray(variance.min())) if variance.size else 0.0
+def _require_values(variance: xr.DataArray, what: str, *, zero: bool = False) -> None:
+    """Refuse a variance in memory with a number below zero, or with none above: nothing could be weighed by it."""
+    if not variance.size:
+        return
+    least = float(np.asarray(variance.min()))
     if least < 0:
         raise OptionError(_option(what), f"an array down to {least:g}", "a variance is not below zero")
+    frames = variance.transpose(ENERGY, ...) if ENERGY in variance.dims else variance.expand_dims(ENERGY)
+    if not zero and not any(bool((frame > 0).any()) for frame in frames):
+        do = "values without one are left out, which leaves none: give the variance, or none"
+        raise OptionError(_option(what), variance, f"no variance is above zero, and {do}")
 
 
 def _option(what: str) -> str:

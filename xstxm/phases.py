@@ -148,17 +148,17 @@ def phase_map(
     array = signal_of(stack, signal)
     if 0 in array.shape:
         raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
-    chosen = {"selection": selection, "max_references": max_references, "false_discovery_rate": false_discovery_rate}
+    chosen = {"selection": selection, "max_references": max_references}
     moved = {"energy_shift": energy_shift, "broadening": broadening}
-    options = {"method": method, "background": background, "noise": noise, "max_optical_density": max_optical_density}
+    of_data = {"noise": noise, "max_optical_density": max_optical_density}
     if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
-        asked = {**chosen, **moved, "noise": noise, "max_optical_density": max_optical_density}
-        del asked["false_discovery_rate"]
-        _refuse("it belongs to a fit of references: pass references too", **asked, covariance=covariance or None)
+        asked = {**chosen, **moved, **of_data, "covariance": covariance or None}
+        _refuse("it belongs to a fit of references: pass references too", **asked)
         found = {"n_clusters": n_phases, "n_components": n_components, "seed": seed}
         phases = _from_clusters(stack, signal, background, min_amount, **found)
     else:
         _refuse("phases are those of the references: leave it out", n_phases=n_phases, n_components=n_components)
+        options = {"method": method, "background": background, "false_discovery_rate": false_discovery_rate, **of_data}
         fitted, whole = _fits(stack, references, chosen, moved, {**options, "covariance": True, "signal": signal})
         phases = phases_of_fit(fitted, whole, min_amount, covariance)
     return _labelled(phases, stack, min_confidence)

@@ -17,6 +17,7 @@ from xstxm.conventions import (
     composition_number,
     require_compositions,
     require_variable,
+    without_coords,
 )
 from xstxm.errors import MissingVariableError, SchemaError, require_whole
 from xstxm.lattice import AXES, LENGTHS, Cell, Cells, cells_of, reference_cell
@@ -34,8 +35,8 @@ def strain(
     """Map the eigenstrain: how far the lattice of a free pixel of this composition differs from a chosen state.
 
     Along each axis ``e_k = cell_k / cell_ref - 1`` for phase k, ``e = sum_k f_k e_k`` for the pixel, and
-    ``V_k / V_ref - 1`` likewise for the volume of one layer: `cell_volume` where both cells have one, else the product of
-    the lengths.
+    ``V_k / V_ref - 1`` likewise for the volume of one layer: `cell_volume` where all cells that are used have one, else
+    the product of the lengths.
 
     Parameters
     ----------
@@ -61,8 +62,7 @@ def strain(
     Raises
     ------
     MissingVariableError
-        Neither fractions, nor amounts with their covariance; or no composition, where the cell of a phase depends on it,
-        as that of alpha in `phase_table`.
+        Neither fractions, nor amounts with their covariance; or no composition, where the cell of a phase depends on it.
     SchemaError
         A phase without a cell, cells without the three lengths, or cells of different frameworks.
     ReferenceSpectrumError
@@ -94,13 +94,15 @@ def strain(
     origin = reference_cell(found, relative_to)
     _require_one_framework([*found.used, origin])
 
+    stated = all(cell.stated for cell in [*found.used, origin])
+
     def strained(cell: Cell) -> np.ndarray:
         stretch = cell.lengths / origin.lengths
-        of_volume = cell.volume / origin.volume if cell.stated and origin.stated else np.prod(stretch)
-        return np.append(stretch - 1, of_volume - 1)
+        return np.append(stretch - 1, (cell.volume / origin.volume if stated else np.prod(stretch)) - 1)
 
     value, stderr = _mixed(phases, found, strained)
     axes = xr.DataArray(list(AXES), dims="lattice_axis")
+    used = [*LENGTHS, "layers", *(["cell_volume"] if stated else [])]
     result = xr.Dataset(
         {
             "eigenstrain": _along_axes(value, axes, "eigenstrain"),
@@ -109,7 +111,7 @@ def strain(
             "volumetric_strain_stderr": annotate(stderr.isel(quantity=3), "volumetric_strain_stderr"),
         }
     )
-    return result.assign_attrs(relative_to=origin.name, **_trust([*found.groups, [origin]], _of_strain))
+    return result.assign_attrs(relative_to=origin.name, **_trust([*found.groups, [origin]], lambda _: used))
 
 
 @recorded
@@ -232,7 +234,7 @@ def _mixed(phases: xr.Dataset, cells: Cells, values: Callable[[Cell], np.ndarray
     if "component_map" in phases and "phase_fraction" not in phases:
         rows = np.array([values(group[0]) for group in cells.groups]).T
         return _ratios(phases, rows, np.ones(rows.shape[1]))
-    fraction = _plain(phases["phase_fraction"], "phase")
+    fraction = without_coords(phases["phase_fraction"], "phase")
     grids, of_states = _states(cells, values)
     none = xr.zeros_like(fraction.isel(phase=0, drop=True)).drop_attrs(deep=False)
     x, x_stderr = none, none
@@ -265,10 +267,10 @@ def _over_phases(
 
     The errors are the covariance and the composition of each phase, where the map has a covariance.
     """
-    fraction = _plain(phases["phase_fraction"], "phase")
-    errors = [(_plain(phases["phase_fraction_stderr"], "phase"), ["phase"])]
+    fraction = without_coords(phases["phase_fraction"], "phase")
+    errors = [(without_coords(phases["phase_fraction_stderr"], "phase"), ["phase"])]
     if "phase_fraction_covariance" in phases:
-        covariance = _plain(_plain(phases["phase_fraction_covariance"], "phase"), "other_phase")
+        covariance = without_coords(phases["phase_fraction_covariance"], "phase", "other_phase")
         errors = [(covariance, ["phase", "other_phase"]), (_own_compositions(phases), ["phase"])]
     value, error = xr.apply_ufunc(
         func,
@@ -295,8 +297,8 @@ def _own_compositions(phases: xr.Dataset) -> xr.DataArray:
 
 def _ratios(fitted: xr.Dataset, numerator: np.ndarray, denominator: np.ndarray) -> tuple[xr.DataArray, xr.DataArray]:
     """Return ratios of sums over the references and their errors along `quantity`, from the full covariance."""
-    amount = _plain(fitted["component_map"], REFERENCE)
-    covariance = _plain(_plain(fitted["component_map_covariance"], REFERENCE), OTHER_REFERENCE)
+    amount = without_coords(fitted["component_map"], REFERENCE)
+    covariance = without_coords(fitted["component_map_covariance"], REFERENCE, OTHER_REFERENCE)
     value, error = xr.apply_ufunc(
         mixing.ratio,
         amount,
@@ -311,20 +313,10 @@ def _ratios(fitted: xr.Dataset, numerator: np.ndarray, denominator: np.ndarray) 
     return value, error
 
 
-def _plain(array: xr.DataArray, dim: str) -> xr.DataArray:
-    """Return an array without the coordinates along a dimension."""
-    return array.drop_vars([name for name, coord in array.coords.items() if dim in coord.dims])
-
-
 def _along_axes(array: xr.DataArray, axes: xr.DataArray, name: str) -> xr.DataArray:
     """Return the first three quantities along the axes of the lattice, named."""
     three = array.isel(quantity=slice(3)).rename(quantity="lattice_axis").assign_coords(lattice_axis=axes.data)
     return annotate(three.transpose("lattice_axis", ...), name)
-
-
-def _of_strain(cell: Cell) -> list[str]:
-    """Return the quantities that make a strain."""
-    return [*LENGTHS, "cell_volume", "layers"]
 
 
 def _of_volume(cell: Cell) -> list[str]:
