@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from xstxm import conventions, units
-from xstxm._specs import _specs
+from xstxm._specs._spec import specs
 from xstxm.errors import MissingCoordinateError, MissingDimensionError, MissingUnitsError, SchemaError
 
 
@@ -96,7 +96,7 @@ def test_require_energy__of_an_average_does_not_advise_to_rename_a_position(stac
 def test_specs__that_describe_a_variable_twice_are_refused():
     row = ("mine", ("energy",), None, "float", "Mine", "Once.")
     with pytest.raises(ValueError, match="described twice"):
-        _specs(row, row)
+        specs(row, row)
 
 
 @pytest.mark.parametrize(

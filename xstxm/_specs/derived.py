@@ -1,0 +1,107 @@
+"""What follows from phases and from tables: strain, interfaces, stress, thickness."""
+
+from __future__ import annotations
+
+from xstxm._specs._spec import ENERGY, PIXEL, specs
+
+SPECS = specs(
+    ("eigenstrain", ("lattice_axis", PIXEL), "1", "float", "Eigenstrain", "cell / cell of the chosen state - 1."),
+    (
+        "eigenstrain_stderr",
+        ("lattice_axis", PIXEL),
+        "1",
+        "float",
+        "Standard error of the eigenstrain",
+        "From the errors of the fractions; the cells taken as known.",
+    ),
+    ("volumetric_strain", (PIXEL,), "1", "float", "Volumetric strain", "Volume / volume of the chosen state - 1."),
+    (
+        "volumetric_strain_stderr",
+        (PIXEL,),
+        "1",
+        "float",
+        "Standard error of the volumetric strain",
+        "From the errors of the fractions; the cells taken as known.",
+    ),
+    ("concentration", (PIXEL,), "mol/m**3", "float", "Concentration", "Inserted ions per volume of the crystal."),
+    (
+        "concentration_stderr",
+        (PIXEL,),
+        "mol/m**3",
+        "float",
+        "Standard error of the concentration",
+        "From the errors of composition and fractions; the cells taken as known.",
+    ),
+    ("gradient", (PIXEL,), None, "float", "Gradient", "Length of the gradient of a map, per um."),
+    ("gradient_stderr", (PIXEL,), None, "float", "Standard error of the gradient", "Pixels taken as independent."),
+    ("gradient_y", (PIXEL,), None, "float", "Gradient along y", "Slope of a map along y, per um."),
+    ("gradient_y_stderr", (PIXEL,), None, "float", "Standard error of the gradient along y", "Pixels independent."),
+    ("gradient_x", (PIXEL,), None, "float", "Gradient along x", "Slope of a map along x, per um."),
+    ("gradient_x_stderr", (PIXEL,), None, "float", "Standard error of the gradient along x", "Pixels independent."),
+    ("interface", (PIXEL,), None, "bool", "Interface", "True where the phase changes between decided pixels."),
+    (
+        "interface_length",
+        ("phase", "other_phase", PIXEL),
+        "um",
+        "float",
+        "Interface length",
+        "Of the interfaces between two phases in the image.",
+    ),
+    ("total_interface_length", (PIXEL,), "um", "float", "Total interface length", "Sum over the pairs of phases."),
+    ("stress", ("tensor_component", PIXEL), "GPa", "float", "Stress", "C : (total strain - eigenstrain)."),
+    (
+        "total_strain",
+        ("tensor_component", PIXEL),
+        "1",
+        "float",
+        "Total strain",
+        "Of the coherent lattice against the chosen state; xy is half of the engineering shear strain.",
+    ),
+    ("von_mises", (PIXEL,), "GPa", "float", "Von Mises stress", "sqrt(xx^2 - xx yy + yy^2 + 3 xy^2)."),
+    (
+        "strain_energy_density",
+        (PIXEL,),
+        "MJ/m**3",
+        "float",
+        "Strain energy density",
+        "Half of stress times elastic strain.",
+    ),
+    ("linear_absorption", (ENERGY,), "1/nm", "float", "Linear absorption", "Tabulated, of free atoms."),
+    ("near_edge", (ENERGY,), None, "bool", "Near an edge", "True where tables must not be used for a scale."),
+    (
+        "table_disagreement",
+        (ENERGY,),
+        "1",
+        "float",
+        "Disagreement of tables",
+        "Absorption in another table, over that in the one used, minus one.",
+    ),
+    ("thickness", (PIXEL,), "nm", "float", "Thickness", "From tabulated absorption away from the edges."),
+    (
+        "thickness_stderr",
+        (PIXEL,),
+        "nm",
+        "float",
+        "Standard error of the thickness",
+        "From the variance or residual; the table taken as known.",
+    ),
+    ("areal_mass", (PIXEL,), "ug/cm**2", "float", "Areal mass", "Thickness times density."),
+    (
+        "areal_mass_stderr",
+        (PIXEL,),
+        "ug/cm**2",
+        "float",
+        "Standard error of the areal mass",
+        "From the variance or residual; the table taken as known.",
+    ),
+)
+
+SCHEMAS: dict[str, tuple[str, ...]] = {
+    "strain": ("eigenstrain", "eigenstrain_stderr", "volumetric_strain", "volumetric_strain_stderr"),
+    "concentration": ("concentration", "concentration_stderr"),
+    "gradient": ("gradient", "gradient_y", "gradient_x"),
+    "interface_map": ("interface", "interface_length", "total_interface_length"),
+    "stress": ("stress", "total_strain", "von_mises", "strain_energy_density"),
+    "tabulated_absorption": ("linear_absorption", "near_edge", "table_disagreement"),
+    "thickness": ("thickness", "thickness_stderr", "areal_mass", "areal_mass_stderr", "quality"),
+}
