@@ -29,7 +29,8 @@ def segmented(
     kept = order[: int((size >= least).sum())]
     number = np.zeros(size.size, dtype=np.int32)
     number[kept] = np.arange(1, kept.size + 1)
-    return number[label], size[order[kept.size :]]
+    dropped = size[order[kept.size :]]
+    return number[label], dropped[dropped > 0]
 
 
 def _specks(mask: np.ndarray, least: int) -> np.ndarray:
@@ -53,7 +54,7 @@ def _parted(mask: np.ndarray, spacing: tuple[float, float], max_neck: float, lea
     from skimage.morphology import local_maxima
     from skimage.segmentation import watershed
 
-    if mask.all():
+    if mask.all() or not mask.any():
         return mask.astype(np.int32)
     depth = ndimage.distance_transform_edt(mask, sampling=spacing).astype(np.float32)
     tops, n_basins = ndimage.label(local_maxima(depth, connectivity=1) & mask)

@@ -12,8 +12,8 @@ from xstxm._kernels.interfaces import interfaces, line_weights
 
 def unlike_neighbours(image):
     """Return the flat indices of pixels and of their next ones, along y and along x, that hold another number."""
-    down, right = (np.flatnonzero(image[:-1] != image[1:]), np.nonzero(image[:, :-1] != image[:, 1:]))
-    right = np.ravel_multi_index(right, image.shape)
+    down = np.flatnonzero(image[:-1] != image[1:])
+    right = np.ravel_multi_index(np.nonzero(image[:, :-1] != image[:, 1:]), image.shape)
     return np.concatenate([down, right]), np.concatenate([down + image.shape[1], right + 1])
 
 
@@ -22,12 +22,16 @@ def boundaries(label, spacing):
 
     From the changes of label along rows, columns and diagonals, by Cauchy and Crofton's formula.
     """
-    steps = ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]))
-    steps += ((np.s_[:-1, :-1], np.s_[1:, 1:]), (np.s_[:-1, 1:], np.s_[1:, :-1]))
     down, along, slanting = line_weights(spacing)
+    steps = (
+        (np.s_[:-1, :], np.s_[1:, :], down),
+        (np.s_[:, :-1], np.s_[:, 1:], along),
+        (np.s_[:-1, :-1], np.s_[1:, 1:], slanting),
+        (np.s_[:-1, 1:], np.s_[1:, :-1], slanting),
+    )
     base = int(label.max(initial=0)) + 1
     pairs, lengths = [], []
-    for (before, after), weight in zip(steps, (down, along, slanting, slanting), strict=True):
+    for before, after, weight in steps:
         changed = label[before] != label[after]
         pair, count = np.unique(pair_keys(label[before][changed], label[after][changed], base), return_counts=True)
         pairs.append(pair)
