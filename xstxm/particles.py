@@ -178,8 +178,8 @@ def particles(
         step = _profile_step(profile_step, size)
         columns |= _map_columns(members, maps, signal, surface, step)
         coords["distance"] = _distance(columns["n_profile_pixels"].sizes["distance"], step)
-    columns["particle_label"] = annotate(xr.DataArray(label, dims=("y", "x")), "particle_label")
-    return xr.Dataset(columns, coords).assign_attrs(signal=signal, **facts)
+    image = annotate(xr.DataArray(label, dims=("y", "x")), "particle_label")
+    return xr.Dataset({"particle_label": image, **columns}, coords).assign_attrs(signal=signal, **facts)
 
 
 def _maps_of(phases: xr.Dataset, signal: str, amount: str | None) -> xr.Dataset:
@@ -355,6 +355,7 @@ def join_particles(tables: Mapping[str, xr.Dataset]) -> xr.Dataset:
         join="outer",
         compat="override",
         combine_attrs="drop_conflicts",
+        fill_value={"n_profile_pixels": 0},
     )
     contacts = xr.concat([piece[of_contacts].drop_vars("particle", errors="ignore") for piece in pieces], "contact")
     return rows.assign(contacts.data_vars)
