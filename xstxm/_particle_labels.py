@@ -73,7 +73,7 @@ def found_particles(
 
 
 def given_particles(image: xr.DataArray | np.ndarray, maps: xr.Dataset) -> np.ndarray:
-    """Return an image of particles that is given, int32 (y, x)."""
+    """Return an image of particles that is given, int32 (y, x). Eager."""
     array = image if isinstance(image, xr.DataArray) else xr.DataArray(image, dims=("y", "x")[: np.ndim(image)])
     array = array.compute()
     require_image(array, "the particles are numbered in an image")
