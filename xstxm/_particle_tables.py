@@ -25,12 +25,18 @@ class Members:
 
     label: np.ndarray
     """Row of the particle of each pixel (y, x), from 1; 0 in none."""
-    n: int
+    numbers: np.ndarray
+    """What the particles are called, ascending."""
     y: np.ndarray
     """Positions in um."""
     x: np.ndarray
     spacing: tuple[float, float]
     correlation: np.ndarray | None
+
+    @property
+    def n(self) -> int:
+        """Number of particles."""
+        return self.numbers.size
 
     def noise_squares(
         self, field: np.ndarray, group: np.ndarray, n: int | None = None, *, power: int = 1
@@ -78,8 +84,8 @@ def _contacts(members: Members) -> Columns:
         "perimeter": _column(of_each(length, np.ones_like(touch))),
         "n_neighbours": _column(of_each(None, touch)),
         "contact_length": _column(of_each(length, touch)),
-        "contact_particle": xr.DataArray(one[touch], dims="contact"),
-        "contact_other": xr.DataArray(other[touch], dims="contact"),
+        "contact_particle": xr.DataArray(members.numbers[one[touch] - 1], dims="contact"),
+        "contact_other": xr.DataArray(members.numbers[other[touch] - 1], dims="contact"),
         "contact_pair_length": xr.DataArray(length[touch], dims="contact"),
     }
 

@@ -165,7 +165,7 @@ def particles(
     numbers = np.unique(label[label > 0])
     members = Members(
         label=np.searchsorted(numbers, label, side="right").astype(np.int32),
-        n=numbers.size,
+        numbers=numbers,
         y=np.asarray(positions(maps["y"], "y")),
         x=np.asarray(positions(maps["x"], "x")),
         spacing=size,
