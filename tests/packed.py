@@ -25,7 +25,7 @@ def touching(seed: int, size: int = 400, radius: float = 20, most: int = 3, over
     """Numbers of particles (y, x) in groups of up to `most`, each of which touches the one before."""
     rng = np.random.default_rng(seed)
     truth = np.zeros((size, size), dtype=int)
-    for _ in range(500):
+    for _ in range(200):
         group = _group(rng, radius, rng.integers(1, most + 1), overlap)
         rows, columns = (slice(at, at + side) for at, side in zip(rng.integers(0, size, 2), group.shape, strict=True))
         place = truth[rows, columns]
@@ -39,7 +39,7 @@ def touching(seed: int, size: int = 400, radius: float = 20, most: int = 3, over
 
 def _group(rng, radius, number, overlap):
     """Numbers of touching particles (y, x) in an image that is just large enough."""
-    side = int(8 * radius)
+    side = int(7 * radius)
     y, x = np.mgrid[:side, :side]
     found = np.zeros((side, side), dtype=int)
     centre, own, reach = np.array([side / 2, side / 2]), None, 0.0

@@ -76,14 +76,14 @@ def _contacts(members: Members) -> Columns:
     one, other, length = kernel.boundaries(members.label, members.spacing)
     touch = one > 0
 
-    def of_each(weights: np.ndarray | None, pairs: np.ndarray) -> np.ndarray:
-        twice = None if weights is None else np.tile(weights[pairs], 2)
-        return np.bincount(np.concatenate([one[pairs], other[pairs]]), twice, members.n + 1)[1:]
+    def of_each(weights: np.ndarray) -> np.ndarray:
+        found = np.bincount(np.concatenate([one, other]), np.tile(weights, 2), members.n + 1)[1:]
+        return found.astype(weights.dtype)  # whole numbers, and those of nothing, are counted in another
 
     return {
-        "perimeter": _column(of_each(length, np.ones_like(touch))),
-        "n_neighbours": _column(of_each(None, touch)),
-        "contact_length": _column(of_each(length, touch)),
+        "perimeter": _column(of_each(length)),
+        "n_neighbours": _column(of_each(touch.astype(np.int64))),
+        "contact_length": _column(of_each(length * touch)),
         "contact_particle": xr.DataArray(members.numbers[one[touch] - 1], dims="contact"),
         "contact_other": xr.DataArray(members.numbers[other[touch] - 1], dims="contact"),
         "contact_pair_length": xr.DataArray(length[touch], dims="contact"),
