@@ -315,8 +315,8 @@ def _coords(
     exposure = require_number("dwell", _units.to_magnitude(dwell, "ms", "dwell", spectroscopy=False), above=0)
     return {
         ENERGY: energy[ENERGY],
-        "y": ("y", scene.positions(0, scene.shape[0]), _attrs("y")),
-        "x": ("x", scene.positions(0, scene.shape[1]), _attrs("x")),
+        "y": ("y", scene.positions(0, 0, scene.shape[0]), _attrs("y")),
+        "x": ("x", scene.positions(1, 0, scene.shape[1]), _attrs("x")),
         "dwell_time": (ENERGY, np.full(energy.size, exposure), _attrs("dwell_time")),
         "ring_current": (ENERGY, current, _attrs("ring_current")),
         REFERENCE: (REFERENCE, np.asarray(spectra[REFERENCE])),
