@@ -102,8 +102,8 @@ class Scene:
         from scipy import ndimage
 
         margin, parts = self._margin(), self.samples
-        around = ((start - margin, stop + margin) for start, stop in (rows, columns))
-        thickness = self.thickness(*around, parts)
+        around, beside = ((start - margin, stop + margin) for start, stop in (rows, columns))
+        thickness = self.thickness(around, beside, parts)
         moves = bool(self.shifts.any())
         if moves:
             thickness = np.stack([ndimage.spline_filter(image, output=np.float32) for image in thickness])
