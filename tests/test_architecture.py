@@ -16,7 +16,7 @@ TIERS = [
     {"errors"},
     {"units", "options", "_kernels", "_specs", "_partition"},
     {"conventions"},
-    {"_apply", "provenance", "_sums", "_unknowns"},
+    {"_apply", "_nodes", "provenance", "_sums", "_unknowns"},
     {
         "references", "energy", "noise", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
         "edges", "features", "contrast", "polarization",
@@ -28,8 +28,8 @@ TIERS = [
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
     },
-    {"plot", "io", "testing", "_summary"},
-    {"accessor", "cli", "__init__", "__main__"},
+    {"plot", "io", "testing", "_summary", "trees"},
+    {"accessor", "tree_accessor", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
 SIDEWAYS = {

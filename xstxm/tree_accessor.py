@@ -1,0 +1,139 @@
+"""The `.stxm` accessor of a tree of stacks: the verbs of one stack at every node, and those of all nodes together."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec
+
+import xarray as xr
+
+from xstxm import (
+    _nodes,
+    absorption,
+    alignment,
+    cleaning,
+    comparing,
+    contrast,
+    corrections,
+    decomposition,
+    denoising,
+    edges,
+    energy,
+    energy_shift,
+    evaluation,
+    features,
+    fitting,
+    frames,
+    incident,
+    interfaces,
+    mechanics,
+    noise,
+    polarization,
+    references,
+    regions,
+    roi,
+    shaping,
+    shifting,
+    strains,
+    tables,
+    trees,
+    unmixing,
+)
+
+P = ParamSpec("P")
+
+
+def _over_stacks(verb: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenate[StxmTreeAccessor, P], xr.DataTree]:
+    """Return the method that applies a verb of one stack to every stack of a tree, with the options of the verb."""
+
+    @functools.wraps(verb)
+    def method(self: StxmTreeAccessor, *args: P.args, **kwargs: P.kwargs) -> xr.DataTree:
+        return trees.map_stacks(self._tree, verb, *args, kwargs=kwargs)
+
+    return _described(method, verb)
+
+
+def _described(method: Any, verb: Callable[..., Any]) -> Any:
+    """Return a method of a tree that shows the options of a verb of one stack, and says where they are described."""
+    _, *options = inspect.signature(verb).parameters.values()
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    method.__signature__ = inspect.Signature([own, *options], return_annotation="xr.DataTree")
+    method.__doc__ = (
+        f"Apply `xstxm.{verb.__name__}` to every stack.\n\n{(verb.__doc__ or '').splitlines()[0]} The options are those of "
+        "the function; one that is a DataTree is taken node by node, see `xstxm.trees.map_stacks`."
+    )
+    return method
+
+
+@xr.register_datatree_accessor("stxm")
+class StxmTreeAccessor:
+    """X-ray spectromicroscopy on a tree of stacks."""
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    @property
+    def stacks(self) -> dict[str, xr.Dataset]:
+        """The nodes that hold data, by path, see `xstxm.trees.stacks`."""
+        return _nodes.stacks(self._tree)
+
+    def map(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        errors: _nodes.OnError = "leave_out",
+    ) -> xr.DataTree:
+        """Apply a function of one stack to every stack, see `xstxm.trees.map_stacks`."""
+        return trees.map_stacks(self._tree, func, *args, kwargs=kwargs, errors=errors)
+
+    def compute(self) -> xr.DataTree:
+        """Return the tree in memory, node after node, see `xstxm.trees.compute`."""
+        return trees.compute(self._tree)
+
+    # ---- verbs of one stack
+
+    align = _over_stacks(shifting.align)
+    apply_shifts = _over_stacks(shifting.apply_shifts)
+    bin_pixels = _over_stacks(shaping.bin_pixels)
+    calibrate_energy = _over_stacks(energy.calibrate_energy)
+    compare = _over_stacks(comparing.compare)
+    concentration = _over_stacks(strains.concentration)
+    crop = _over_stacks(shaping.crop)
+    denoise = _over_stacks(denoising.denoise)
+    despike = _over_stacks(cleaning.despike)
+    dichroism = _over_stacks(polarization.dichroism)
+    difference_map = _over_stacks(contrast.difference_map)
+    edge_map = _over_stacks(features.edge_map)
+    estimate_energy_shift = _over_stacks(energy_shift.estimate_energy_shift)
+    estimate_i0 = _over_stacks(incident.estimate_i0)
+    estimate_shifts = _over_stacks(alignment.estimate_shifts)
+    evaluate_energies = _over_stacks(evaluation.evaluate_energies)
+    fit = _over_stacks(fitting.fit)
+    flag_frames = _over_stacks(frames.flag_frames)
+    gradient = _over_stacks(interfaces.gradient)
+    interface_map = _over_stacks(interfaces.interface_map)
+    interp_energy = _over_stacks(energy.interp_energy)
+    level_lines = _over_stacks(corrections.level_lines)
+    mcr = _over_stacks(unmixing.mcr)
+    nmf = _over_stacks(unmixing.nmf)
+    normalize_current = _over_stacks(corrections.normalize_current)
+    normalize_edge = _over_stacks(edges.normalize_edge)
+    optical_density = _over_stacks(absorption.optical_density)
+    peak_map = _over_stacks(features.peak_map)
+    phase_summary = _over_stacks(regions.phase_summary)
+    predict = _over_stacks(fitting.predict)
+    ratio_map = _over_stacks(contrast.ratio_map)
+    reconstruct = _over_stacks(decomposition.reconstruct)
+    repair_pixels = _over_stacks(cleaning.repair_pixels)
+    residual = _over_stacks(fitting.residual)
+    sel_energy = _over_stacks(energy.sel_energy)
+    spectrum = _over_stacks(roi.spectrum)
+    strain = _over_stacks(strains.strain)
+    stress = _over_stacks(mechanics.stress)
+    subtract_dark = _over_stacks(corrections.subtract_dark)
+    thickness = _over_stacks(tables.thickness)
+    with_references = _over_stacks(references.with_references)
+    with_variance = _over_stacks(noise.with_variance)
