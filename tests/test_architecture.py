@@ -28,7 +28,7 @@ TIERS = [
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
     },
-    {"plot", "io", "testing", "_summary", "trees"},
+    {"plot", "io", "testing", "_summary", "trees", "_tree_energies"},
     {"accessor", "tree_accessor", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
@@ -102,6 +102,7 @@ SIDEWAYS = {
     ("evaluation", "_design_options"),
     ("evaluation", "energy"),
     ("evaluation", "phases"),
+    ("trees", "_tree_energies"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -308,8 +308,8 @@ class LeftOutWarning(StxmWarning):
 def left_out_warning(reasons: Mapping[str, str], of: int) -> str:
     """Return what is said of the nodes of a tree that are left out."""
     return (
-        f"{len(reasons)} of {of} nodes {'is' if len(reasons) == 1 else 'are'} left out: {_by_reason(reasons)}. They "
-        "are empty and say so in their attribute left_out"
+        f"{len(reasons)} of {of} nodes {'is' if len(reasons) == 1 else 'are'} left out: {_by_reason(reasons)}. "
+        "A node that is left out is empty and says why in its attribute left_out"
     )
 
 

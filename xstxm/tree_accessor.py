@@ -41,6 +41,7 @@ from xstxm import (
     trees,
     unmixing,
 )
+from xstxm._tree_energies import Energies, MatchNodes
 
 P = ParamSpec("P")
 
@@ -92,6 +93,18 @@ class StxmTreeAccessor:
     def compute(self) -> xr.DataTree:
         """Return the tree in memory, node after node, see `xstxm.trees.compute`."""
         return trees.compute(self._tree)
+
+    # ---- all nodes together
+
+    def match_energies(
+        self,
+        energies: Energies | None = None,
+        *,
+        how: MatchNodes = "exact",
+        tolerance: float | str | None = None,
+    ) -> xr.DataTree:
+        """Bring all stacks onto one energy axis, see `xstxm.trees.match_energies`."""
+        return trees.match_energies(self._tree, energies, how=how, tolerance=tolerance)
 
     # ---- verbs of one stack
 

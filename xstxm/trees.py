@@ -12,10 +12,11 @@ from typing import Any
 import xarray as xr
 
 from xstxm._nodes import OnError, attempt, per_node, require_stacks, stacks, tree_of
+from xstxm._tree_energies import match_energies
 from xstxm.errors import OptionError, check_choice
 from xstxm.provenance import HISTORY, RECORD
 
-__all__ = ["compute", "map_stacks", "stacks"]
+__all__ = ["compute", "map_stacks", "match_energies", "stacks"]
 
 
 def map_stacks(
