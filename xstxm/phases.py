@@ -11,15 +11,13 @@ import xarray as xr
 from xstxm._fitted_phases import phases_of_fit
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import with_density
-from xstxm.clustering import spectral_clusters
+from xstxm.clustering import density_field, spectral_clusters
 from xstxm.conventions import (
     ENERGY,
     NO_SAMPLE,
     PALETTE,
     UNDECIDED,
     annotate,
-    as_float,
-    density_of,
     flag_attrs,
     quality_bits,
     quality_of,
@@ -155,7 +153,7 @@ def phase_map(
         asked = {**chosen, **moved, **of_data, "covariance": covariance or None}
         _refuse("it belongs to a fit of references: pass references too", **asked)
         found = {"n_clusters": n_phases, "n_components": n_components, "seed": seed}
-        phases = _from_clusters(stack, signal, background, min_amount, **found)
+        phases = _from_clusters(_clusters(stack, signal, background, min_amount, **found), stack)
     else:
         _refuse("phases are those of the references: leave it out", n_phases=n_phases, n_components=n_components)
         options = {"method": method, "background": background, "false_discovery_rate": false_discovery_rate, **of_data}
@@ -198,19 +196,22 @@ def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confiden
     return phases.assign_attrs(min_confidence=min_confidence)
 
 
-def _from_clusters(
+def _clusters(
     stack: xr.DataArray | xr.Dataset, signal: str, background: Background, min_amount: AmountLike | None, **options: Any
 ) -> xr.Dataset:
     """Eager on the scores."""
-    od = as_float(density_of(stack, signal))
-    if od.sizes[ENERGY] < 2:
+    field = density_field(stack, signal)
+    if field.array.sizes[ENERGY] < 2:
         raise SchemaError("a single energy has no spectra to group: give references or a stack of more energies")
-    usable = xr.ones_like(od.isel({ENERGY: 0}, drop=True), dtype=bool).drop_attrs(deep=False)
-    found = spectral_clusters(od, usable, background=background, min_amount=min_amount, called="n_phases", **options)
+    least = {"": min_amount}
+    return spectral_clusters({"": field}, background=background, min_amount=least, called="n_phases", **options)[""]
+
+
+def _from_clusters(found: xr.Dataset, stack: xr.DataArray | xr.Dataset) -> xr.Dataset:
     label, total, threshold = found["labels"], found["total_amount"], found["min_amount"]
     names = [f"cluster {k + 1}" for k in range(found.sizes["cluster"])]
     member = xr.concat([label == k + 1 for k in range(len(names))], dim="phase")
-    fraction = member.astype(od.dtype).where(label > 0)
+    fraction = member.astype(total.dtype).where(label > 0)
     return xr.Dataset(
         {
             "phase_fraction": annotate(fraction, "phase_fraction"),
@@ -223,7 +224,7 @@ def _from_clusters(
             "phase_spectra": annotate(
                 found["cluster_spectra"].drop_vars("cluster").rename(cluster="phase"),
                 "phase_spectra",
-                units=od.attrs.get("units", "1"),
+                units=found["cluster_spectra"].attrs["units"],
             ),
         },
         coords={"phase": ("phase", names), "color": ("phase", [PALETTE[k % len(PALETTE)] for k in range(len(names))])},

@@ -147,7 +147,7 @@ def phase_summary(
 def _shares(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
     fraction, sample = phases["phase_fraction"], _sample(phases)
     error = phases["phase_fraction_stderr"]
-    member, number, area = _index(phases) == label, space.count(sample), _pixel_area(label)
+    member, number, area = _index(phases) == label, space.count(sample), pixel_area(label)
     return {
         "n_pixels": space.count(member & sample),
         "n_sample": number,
@@ -348,7 +348,7 @@ def _step(label: xr.DataArray, dim: Hashable) -> float | None:
     return step if step > 0 else None
 
 
-def _pixel_area(label: xr.DataArray) -> float | None:
+def pixel_area(label: xr.DataArray) -> float | None:
     """Return the area of a pixel of an image in um^2, None where it is not known, or of a volume."""
     image = {*label.dims} & {*SPATIAL} == {"y", "x"}
     steps = [_step(label, dim) for dim in ("y", "x")] if image else [None]

@@ -41,7 +41,13 @@ from xstxm import (
     trees,
     unmixing,
 )
+from xstxm._partition import Choose, ClusterMethod
+from xstxm._tree_basis import JointEnergies, NodeWeights
 from xstxm._tree_energies import Energies, MatchNodes
+from xstxm._unknowns import Background
+from xstxm.clustering import Normalize
+from xstxm.roi import Region
+from xstxm.units import AmountLike
 
 P = ParamSpec("P")
 
@@ -91,7 +97,7 @@ class StxmTreeAccessor:
         return trees.map_stacks(self._tree, func, *args, kwargs=kwargs, errors=errors)
 
     def compute(self) -> xr.DataTree:
-        """Return the tree in memory, node after node, see `xstxm.trees.compute`."""
+        """Return the tree in memory, node after node, see `xstxm.trees.compute`. Eager."""
         return trees.compute(self._tree)
 
     # ---- all nodes together
@@ -105,6 +111,62 @@ class StxmTreeAccessor:
     ) -> xr.DataTree:
         """Bring all stacks onto one energy axis, see `xstxm.trees.match_energies`."""
         return trees.match_energies(self._tree, energies, how=how, tolerance=tolerance)
+
+    def pca(
+        self,
+        n_components: int | None = None,
+        *,
+        center: bool = False,
+        weights: NodeWeights = "equal",
+        energies: JointEnergies = "exact",
+        region: Region | xr.DataTree | None = None,
+        signal: str = "optical_density",
+    ) -> xr.DataTree:
+        """Decompose all stacks on one set of eigenspectra, see `xstxm.trees.pca`."""
+        return trees.pca(
+            self._tree,
+            n_components,
+            center=center,
+            weights=weights,
+            energies=energies,
+            region=region,
+            signal=signal,
+        )
+
+    def cluster(
+        self,
+        n_clusters: int | None = None,
+        *,
+        n_components: int | None = None,
+        method: ClusterMethod = "kmeans",
+        normalize: Normalize = "thickness",
+        background: Background = "constant",
+        choose: Choose = "silhouette",
+        max_clusters: int = 6,
+        min_amount: AmountLike | xr.DataTree | None = None,
+        weights: NodeWeights = "equal",
+        energies: JointEnergies = "exact",
+        region: Region | xr.DataTree | None = None,
+        seed: int = 0,
+        signal: str = "optical_density",
+    ) -> xr.DataTree:
+        """Group the pixels of all stacks by the shape of their spectra, see `xstxm.trees.cluster`."""
+        return trees.cluster(
+            self._tree,
+            n_clusters,
+            n_components=n_components,
+            method=method,
+            normalize=normalize,
+            background=background,
+            choose=choose,
+            max_clusters=max_clusters,
+            min_amount=min_amount,
+            weights=weights,
+            energies=energies,
+            region=region,
+            seed=seed,
+            signal=signal,
+        )
 
     # ---- verbs of one stack
 

@@ -12,11 +12,12 @@ from typing import Any
 import xarray as xr
 
 from xstxm._nodes import OnError, attempt, per_node, require_stacks, stacks, tree_of
+from xstxm._tree_basis import cluster, pca
 from xstxm._tree_energies import match_energies
 from xstxm.errors import OptionError, check_choice
 from xstxm.provenance import HISTORY, RECORD
 
-__all__ = ["compute", "map_stacks", "match_energies", "stacks"]
+__all__ = ["cluster", "compute", "map_stacks", "match_energies", "pca", "stacks"]
 
 
 def map_stacks(
@@ -70,8 +71,8 @@ def map_stacks(
     >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
     >>> tree = xr.DataTree.from_dict({"electrode": stack, "particle": stack.isel(x=slice(3))})
     >>> cut = xstxm.trees.map_stacks(tree, xstxm.sel_energy, "515 eV", "520 eV")
-    >>> {path: dict(one.sizes) for path, one in xstxm.trees.stacks(cut).items()}
-    {'electrode': {'energy': 21, 'y': 8, 'x': 6}, 'particle': {'energy': 21, 'y': 8, 'x': 3}}
+    >>> {path: one.sizes["energy"] for path, one in xstxm.trees.stacks(cut).items()}
+    {'electrode': 26, 'particle': 26}
     """
     check_choice("errors", errors, OnError)
     name, call = _name(func), per_node(func, args, kwargs or {})
