@@ -28,7 +28,7 @@ TIERS = [
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities", "_shape_scores",
     },
-    {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies"},
+    {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
     {"accessor", "tree_accessor", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
@@ -107,7 +107,9 @@ SIDEWAYS = {
     ("evaluation", "phases"),
     ("trees", "_tree_basis"),
     ("trees", "_tree_energies"),
+    ("trees", "_tree_tables"),
     ("_tree_basis", "_tree_energies"),
+    ("_tree_tables", "_summary"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -91,7 +91,8 @@ def tree_of(tree: xr.DataTree, done: Mapping[str, xr.Dataset], reasons: Mapping[
     nodes: dict[str, xr.Dataset] = {}
     for path, node in tree.subtree_with_keys:
         empty = node.to_dataset(inherit=False)
-        empty = empty.drop_vars([*empty.data_vars]).drop_dims([*empty.dims])
+        empty = empty.drop_dims([*empty.dims])
+        empty = empty.drop_vars([*empty.data_vars])
         nodes[path] = done.get(path, empty.assign_attrs({LEFT_OUT: reasons[path]} if path in reasons else {}))
     try:
         result = xr.DataTree.from_dict(nodes, name=tree.name)

@@ -100,7 +100,7 @@ def pca(
         return field_of(stack, signal, at_node(region, path, "region", of_dataset=False))
 
     reasons: dict[str, str] = {}
-    read = _read(tree, field, reasons, "pca", weights, energies, signal)
+    read = _read(require_stacks(tree), field, reasons, "pca", weights, energies, signal)
     if not read:
         return tree_of(tree, {}, reasons)
     fields, sums = {path: one.field for path, one in read.items()}, {path: one.sums for path, one in read.items()}
@@ -177,20 +177,15 @@ def cluster(
     True
     """
     check_cluster_options(method, normalize, choose)
-    least: dict[str, Any] = {}
-
-    def field(path: str, stack: xr.Dataset) -> Field:
-        least[path] = at_node(min_amount, path, "min_amount", of_dataset=False)
-        return density_field(stack, signal, at_node(region, path, "region", of_dataset=False))
-
     reasons: dict[str, str] = {}
-    read = _read(tree, field, reasons, "cluster", weights, energies, signal)
-    if not read:
-        return tree_of(tree, {}, reasons)
-    found = spectral_clusters(
-        {path: one.field for path, one in read.items()},
-        {path: one.sums for path, one in read.items()},
-        _weights(read, weights),
+    found = joint_clusters(
+        require_stacks(tree),
+        reasons,
+        min_amount=min_amount,
+        weights=weights,
+        energies=energies,
+        region=region,
+        signal=signal,
         n_clusters=n_clusters,
         n_components=n_components,
         method=method,
@@ -198,10 +193,38 @@ def cluster(
         background=background,
         choose=choose,
         max_clusters=max_clusters,
-        min_amount=least,
         seed=seed,
     )
-    return tree_of(tree, {path: _said(one, weights) for path, one in found.items()}, reasons)
+    return tree_of(tree, found, reasons)
+
+
+def joint_clusters(
+    stacks: Mapping[str, xr.Dataset],
+    reasons: dict[str, str],
+    *,
+    min_amount: AmountLike | xr.DataTree | None = None,
+    weights: NodeWeights = "equal",
+    energies: JointEnergies = "exact",
+    region: Region | xr.DataTree | None = None,
+    signal: str = "optical_density",
+    **options: Any,
+) -> dict[str, xr.Dataset]:
+    """Return what `cluster` does for each stack, `reasons` taking those that cannot be used; options of `spectral_clusters`.
+
+    Eager on the scores.
+    """
+    least: dict[str, Any] = {}
+
+    def field(path: str, stack: xr.Dataset) -> Field:
+        least[path] = at_node(min_amount, path, "min_amount", of_dataset=False)
+        return density_field(stack, signal, at_node(region, path, "region", of_dataset=False))
+
+    read = _read(stacks, field, reasons, "cluster", weights, energies, signal)
+    if not read:
+        return {}
+    fields, sums = {path: one.field for path, one in read.items()}, {path: one.sums for path, one in read.items()}
+    found = spectral_clusters(fields, sums, _weights(read, weights), min_amount=least, **options)
+    return {path: _said(one, weights) for path, one in found.items()}
 
 
 class _Read(NamedTuple):
@@ -213,7 +236,7 @@ class _Read(NamedTuple):
 
 
 def _read(
-    tree: xr.DataTree,
+    stacks: Mapping[str, xr.Dataset],
     field: Callable[[str, xr.Dataset], Field],
     reasons: dict[str, str],
     what: str,
@@ -223,7 +246,6 @@ def _read(
 ) -> dict[str, _Read]:
     """Return what is read of each stack, on one energy axis and in one unit. Eager: one pass over each stack."""
     check_choice("energies", energies, JointEnergies)
-    stacks = require_stacks(tree)
     if isinstance(weights, Mapping):
         _require_numbers(weights, stacks)
     else:

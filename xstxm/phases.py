@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xstxm import provenance
+from xstxm._apply import match_pixels
 from xstxm._fitted_phases import phases_of_fit
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import with_density
@@ -24,10 +27,11 @@ from xstxm.conventions import (
     require_energy,
     signal_of,
     used_pixels,
+    validate,
 )
 from xstxm.errors import OptionError, SchemaError, StxmWarning, require_number
 from xstxm.fitting import FitNoise, Selection, fit
-from xstxm.provenance import describe, recorded
+from xstxm.provenance import describe, note, recorded
 from xstxm.units import AmountLike, EnergyMove
 
 
@@ -48,6 +52,7 @@ def phase_map(
     covariance: bool = False,
     min_confidence: float = 0.95,
     min_amount: AmountLike | None = None,
+    clusters: xr.Dataset | None = None,
     n_phases: int | None = None,
     n_components: int | None = None,
     seed: int = 0,
@@ -83,8 +88,10 @@ def phase_map(
         root mean square over energy of the optical density, background removed); by default Otsu's
         threshold of the map, or none where the map has no empty area: where the pixels below the threshold
         hold more than a quarter of what those above it hold.
+    clusters
+        In place of references: a result of `cluster` for these pixels, whose clusters are the phases.
     n_phases, n_components, seed
-        Without references: number of clusters and of eigenspectra, chosen from the data by default, and
+        Without references or clusters: number of clusters and of eigenspectra, chosen from the data by default, and
         the seed of the k-means starts.
     signal
         Variable of a Dataset that is fitted.
@@ -149,11 +156,16 @@ def phase_map(
     chosen = {"selection": selection, "max_references": max_references}
     moved = {"energy_shift": energy_shift, "broadening": broadening}
     of_data = {"noise": noise, "max_optical_density": max_optical_density}
-    if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
+    referenced = references is not None or (isinstance(stack, xr.Dataset) and "reference_spectra" in stack)
+    if clusters is not None or not referenced:
         asked = {**chosen, **moved, **of_data, "covariance": covariance or None}
         _refuse("it belongs to a fit of references: pass references too", **asked)
-        found = {"n_clusters": n_phases, "n_components": n_components, "seed": seed}
-        phases = _from_clusters(_clusters(stack, signal, background, min_amount, **found), stack)
+        found: dict[str, Any] = {"n_phases": n_phases, "min_amount": min_amount, "n_components": n_components}
+        if clusters is not None:
+            _refuse("phases are those of the clusters: leave it out", references=references, **found)
+            phases = _from_clusters(_given(clusters, array), stack)
+        else:
+            phases = _from_clusters(_clusters(stack, signal, background=background, seed=seed, **found), stack)
     else:
         _refuse("phases are those of the references: leave it out", n_phases=n_phases, n_components=n_components)
         options = {"method": method, "background": background, "false_discovery_rate": false_discovery_rate, **of_data}
@@ -197,14 +209,28 @@ def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confiden
 
 
 def _clusters(
-    stack: xr.DataArray | xr.Dataset, signal: str, background: Background, min_amount: AmountLike | None, **options: Any
+    stack: xr.DataArray | xr.Dataset,
+    signal: str,
+    n_phases: int | None,
+    min_amount: AmountLike | None,
+    **options: Any,
 ) -> xr.Dataset:
     """Eager on the scores."""
     field = density_field(stack, signal)
     if field.array.sizes[ENERGY] < 2:
         raise SchemaError("a single energy has no spectra to group: give references or a stack of more energies")
-    least = {"": min_amount}
-    return spectral_clusters({"": field}, background=background, min_amount=least, called="n_phases", **options)[""]
+    counted: dict[str, Any] = {"n_clusters": n_phases, "min_amount": {"": min_amount}, "called": "n_phases"}
+    return spectral_clusters({"": field}, **counted, **options)[""]
+
+
+def _given(clusters: xr.Dataset, array: xr.DataArray) -> xr.Dataset:
+    """Return clusters of the pixels of an array, or say why they are none."""
+    validate(clusters, "cluster")
+    match_pixels(clusters["labels"], array, "the image of clusters")
+    for entry in provenance.entries(clusters)[-1:]:
+        if entry["operation"] == "cluster":
+            note(f"clusters by {json.dumps(entry['parameters'])}")
+    return clusters
 
 
 def _from_clusters(found: xr.Dataset, stack: xr.DataArray | xr.Dataset) -> xr.Dataset:

@@ -34,7 +34,7 @@ _notes: ContextVar[list[str] | None] = ContextVar("notes of the recorded verb th
 def note(text: str) -> None:
     """Add to the record of the verb that is running what it decided by itself."""
     notes = _notes.get()
-    if notes is not None:
+    if notes is not None and text not in notes:
         notes.append(text)
 
 

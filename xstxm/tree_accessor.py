@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstxm import (
     _nodes,
+    _tree_tables,
     absorption,
     alignment,
     cleaning,
@@ -30,6 +31,7 @@ from xstxm import (
     interfaces,
     mechanics,
     noise,
+    phases,
     polarization,
     references,
     regions,
@@ -54,19 +56,22 @@ P = ParamSpec("P")
 
 def _over_stacks(verb: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenate[StxmTreeAccessor, P], xr.DataTree]:
     """Return the method that applies a verb of one stack to every stack of a tree, with the options of the verb."""
+    return _method(verb, lambda tree, *args, **kwargs: trees.map_stacks(tree, verb, *args, kwargs=kwargs))
+
+
+def _method(
+    verb: Callable[Concatenate[Any, P], Any], of_tree: Callable[..., xr.DataTree]
+) -> Callable[Concatenate[StxmTreeAccessor, P], xr.DataTree]:
+    """Return a function of a tree as a method that shows the options of a verb of one stack."""
 
     @functools.wraps(verb)
     def method(self: StxmTreeAccessor, *args: P.args, **kwargs: P.kwargs) -> xr.DataTree:
-        return trees.map_stacks(self._tree, verb, *args, kwargs=kwargs)
+        return of_tree(self._tree, *args, **kwargs)
 
-    return _described(method, verb)
-
-
-def _described(method: Any, verb: Callable[..., Any]) -> Any:
-    """Return a method of a tree that shows the options of a verb of one stack, and says where they are described."""
     _, *options = inspect.signature(verb).parameters.values()
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    method.__signature__ = inspect.Signature([own, *options], return_annotation="xr.DataTree")
+    signature = inspect.Signature([own, *options], return_annotation="xr.DataTree")
+    method.__signature__ = signature  # type: ignore[attr-defined]
     method.__doc__ = (
         f"Apply `xstxm.{verb.__name__}` to every stack.\n\n{(verb.__doc__ or '').splitlines()[0]} The options are those of "
         "the function; one that is a DataTree is taken node by node, see `xstxm.trees.map_stacks`."
@@ -80,6 +85,9 @@ class StxmTreeAccessor:
 
     def __init__(self, tree: xr.DataTree) -> None:
         self._tree = tree
+
+    def __repr__(self) -> str:
+        return _tree_tables.as_text(self._tree)
 
     @property
     def stacks(self) -> dict[str, xr.Dataset]:
@@ -99,6 +107,10 @@ class StxmTreeAccessor:
     def compute(self) -> xr.DataTree:
         """Return the tree in memory, node after node, see `xstxm.trees.compute`. Eager."""
         return trees.compute(self._tree)
+
+    def summary(self) -> xr.Dataset:
+        """Return a table over the nodes, see `xstxm.trees.summary`."""
+        return trees.summary(self._tree)
 
     # ---- all nodes together
 
@@ -198,6 +210,7 @@ class StxmTreeAccessor:
     normalize_edge = _over_stacks(edges.normalize_edge)
     optical_density = _over_stacks(absorption.optical_density)
     peak_map = _over_stacks(features.peak_map)
+    phase_map = _method(phases.phase_map, trees.phase_map)
     phase_summary = _over_stacks(regions.phase_summary)
     predict = _over_stacks(fitting.predict)
     ratio_map = _over_stacks(contrast.ratio_map)

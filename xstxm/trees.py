@@ -6,18 +6,23 @@ nodes below each other share coordinates.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import xarray as xr
 
+from xstxm import phases
 from xstxm._nodes import OnError, attempt, per_node, require_stacks, stacks, tree_of
-from xstxm._tree_basis import cluster, pca
+from xstxm._tree_basis import cluster, joint_clusters, pca
 from xstxm._tree_energies import match_energies
+from xstxm._tree_tables import summary
+from xstxm.absorption import with_density
+from xstxm.conventions import require_variable
 from xstxm.errors import OptionError, check_choice
-from xstxm.provenance import HISTORY, RECORD
+from xstxm.provenance import HISTORY, RECORD, recorded
 
-__all__ = ["cluster", "compute", "map_stacks", "match_energies", "pca", "stacks"]
+__all__ = ["cluster", "compute", "map_stacks", "match_energies", "pca", "phase_map", "stacks", "summary"]
 
 
 def map_stacks(
@@ -125,3 +130,77 @@ def compute(tree: xr.DataTree) -> xr.DataTree:
     True
     """
     return map_stacks(tree, xr.Dataset.compute, errors="raise")
+
+
+def phase_map(tree: xr.DataTree, references: xr.Dataset | xr.DataTree | None = None, **options: Any) -> xr.DataTree:
+    """Map the chemical phases of every stack; without references they are joint clusters, the same in all stacks.
+
+    Parameters
+    ----------
+    tree
+        Stacks of counts or of optical density.
+    references
+        As in `xstxm.phase_map`, or a tree of them. By default the `reference_spectra` of the stacks; where none has any, the
+        phases are clusters of all stacks together, see `cluster`, each stack counting the same, on the energies of the first.
+    **options
+        Those of `xstxm.phase_map`, for all stacks, or a tree for one by one.
+
+    Returns
+    -------
+    DataTree
+        At each node what `xstxm.phase_map` returns. Lazy with references; eager on the scores without.
+
+    Raises
+    ------
+    NoStacksError
+        No stack can be used.
+
+    Warns
+    -----
+    LeftOutWarning
+        Stacks that cannot be used, each with the reason; also those without `reference_spectra` where others have them.
+
+    Examples
+    --------
+    >>> import xarray as xr, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> tree = xr.DataTree.from_dict({"all": stack, "corner": stack.isel(x=slice(12), y=slice(12))})
+    >>> maps = xstxm.trees.phase_map(tree, xstxm.testing.simulate_references())
+    >>> list(maps["corner"].phase.values)
+    ['alpha-V2O5', 'epsilon-LixV2O5', 'delta-LiV2O5', 'gamma-LiV2O5']
+    """
+    given = require_stacks(tree).values()
+    if references is None and "clusters" not in options:
+        if not any("reference_spectra" in stack for stack in given):
+            return _of_joint_clusters(tree, **options)
+        return map_stacks(tree, _phase_map_of_held, kwargs=options)
+    return map_stacks(tree, phases.phase_map, references, kwargs=options)
+
+
+@functools.wraps(phases.phase_map)
+def _phase_map_of_held(stack: xr.Dataset, **options: Any) -> xr.Dataset:
+    require_variable(stack, "reference_spectra", "call .stxm.with_references() first, as for the other stacks")
+    return phases.phase_map(stack, **options)
+
+
+_CLUSTERED = ("n_components", "background", "min_amount", "seed", "signal")
+"""Options of a phase map that say how clusters are made."""
+
+
+@recorded
+@functools.wraps(phases.phase_map)
+def _of_joint_clusters(tree: xr.DataTree, *, n_phases: int | None = None, **options: Any) -> xr.DataTree:
+    """Eager on the scores."""
+    reasons: dict[str, str] = {}
+    signal = options.get("signal", "optical_density")
+    stacks: dict[str, Any] = attempt(
+        require_stacks(tree), lambda _, stack: with_density(stack, signal), reasons, "optical density"
+    )
+    of_clusters = {name: options.pop(name) for name in _CLUSTERED if name in options}
+    clusters = joint_clusters(stacks, reasons, n_clusters=n_phases, called="n_phases", **of_clusters)
+    call = {
+        path: per_node(phases.phase_map, (), {**options, "signal": signal, "clusters": one})
+        for path, one in clusters.items()
+    }
+    maps = attempt(call, lambda path, of: of(path, stacks[path]), reasons, "phase_map")
+    return tree_of(tree, maps, reasons)
