@@ -1,6 +1,20 @@
 """X-ray spectromicroscopy stacks to quantitative phase and composition maps."""
 
-from xstxm import accessor, conventions, errors, mechanics, plot, provenance, regions, roi, tables, testing, units
+from xstxm import (
+    accessor,
+    conventions,
+    errors,
+    mechanics,
+    plot,
+    provenance,
+    regions,
+    roi,
+    tables,
+    testing,
+    tree_accessor,
+    trees,
+    units,
+)
 from xstxm.absorption import optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
@@ -108,6 +122,8 @@ __all__ = [
     "tabulated_absorption",
     "testing",
     "thickness",
+    "tree_accessor",
+    "trees",
     "units",
     "with_references",
     "with_variance",
