@@ -109,10 +109,14 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
 def _fields(given: Mapping[str, xr.Dataset | None]) -> dict[str, list[Any]]:
     """Return how large each field and its pixels are; one that was left out has none."""
     areas = [None if stack is None else pixel_area(stack) for stack in given.values()]
-    sizes = [None if stack is None else {dim: stack.sizes[dim] for dim in pixel_dims(stack)} for stack in given.values()]
+    sizes = [
+        None if stack is None else {dim: stack.sizes[dim] for dim in pixel_dims(stack)} for stack in given.values()
+    ]
     return {
         "pixel_size": [np.nan if area is None else area**0.5 for area in areas],
-        "field_area": [own["y"] * own["x"] * area if own and area else np.nan for own, area in zip(sizes, areas, strict=True)],
+        "field_area": [
+            own["y"] * own["x"] * area if own and area else np.nan for own, area in zip(sizes, areas, strict=True)
+        ],
         "pixel_count": [0 if own is None else math.prod(own.values()) for own in sizes],
     }
 
