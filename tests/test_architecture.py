@@ -27,6 +27,7 @@ TIERS = [
         "dose", "design", "evaluation", "_undescribed", "_design_options", "_selection", "_fit_maps",
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
+        "_noisy_maps", "lengthscales",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__", "__main__"},
@@ -102,6 +103,9 @@ SIDEWAYS = {
     ("evaluation", "_design_options"),
     ("evaluation", "energy"),
     ("evaluation", "phases"),
+    ("_noisy_maps", "interfaces"),
+    ("_noisy_maps", "regions"),
+    ("lengthscales", "_noisy_maps"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

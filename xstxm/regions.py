@@ -258,8 +258,8 @@ class _Space:
         if label.dims and not dims:
             do = "rename the dimension along which the pixels lie to 'position'"
             raise MissingDimensionError("y", label.dims, do)
-        lags = None if correlation is None else _lags(correlation, dims)
-        return cls(dims, *_groups(label, regions), _steps(label, dims), lags)
+        lags = None if correlation is None else lags_of(correlation, dims)
+        return cls(dims, *numbered_regions(label, regions), _steps(label, dims), lags)
 
     def count(self, marks: xr.DataArray) -> xr.DataArray:
         """Return how many pixels of each region are marked."""
@@ -304,7 +304,7 @@ class _Space:
         return ordered.isel(region=0) if self.names is None else ordered.assign_coords(region=self.names)
 
 
-def _groups(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray, np.ndarray | None]:
+def numbered_regions(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray, np.ndarray | None]:
     """Return the number of the region of each pixel, and the numbers in an image of regions. Eager on such an image."""
     plain = label.drop_vars(list(label.coords))
     if regions is None:
@@ -355,7 +355,7 @@ def _pixel_area(label: xr.DataArray) -> float | None:
     return None if None in steps else float(np.prod(np.array(steps, dtype=float)))
 
 
-def _lags(correlation: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
+def lags_of(correlation: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
     """Return the correlation of the noise with lag 0 in the middle. Eager."""
     wanted = [f"lag_{dim}" for dim in dims]
     given = {*correlation.dims} if isinstance(correlation, xr.DataArray) else set()
