@@ -57,6 +57,7 @@ VERBS = {
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
     "compare": lambda s: xstxm.compare(s, given("strain")),
+    "coarse_grain": xstxm.coarse_grain,
     "heterogeneity": lambda s: xstxm.heterogeneity(s, halves(s)),
     "strain": xstxm.strain,
     "concentration": xstxm.concentration,
@@ -72,7 +73,7 @@ VERBS = {
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
 COUNTS |= {"optical_density", "with_variance", "estimate_shifts", "align", "apply_shifts"}
 """Verbs that read counts; the others read an optical density, or a result."""
-LENGTHS = ("heterogeneity",)
+LENGTHS = ("coarse_grain", "heterogeneity")
 """Verbs that tell at which lengths a map varies."""
 
 

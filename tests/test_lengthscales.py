@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import xarray as xr
-from electrodes import field, map_of, shared_variance, squares, waves
+from electrodes import PIXEL, correlation, field, map_of, shared_variance, squares, waves
 from hypothesis import given, settings
 
 import xstxm
@@ -275,6 +275,180 @@ def test_heterogeneity__reads_lazy_maps():
     maps = electrode(0, n=2)
     lazy = {name: one.chunk(y=10) for name, one in maps.items()}
     xr.testing.assert_equal(xstxm.heterogeneity(lazy), xstxm.heterogeneity(maps))
+
+
+# ---- coarse_grain
+
+
+def block_truth(side, length, kind):
+    """Variance of the means of square blocks of a field of unit variance."""
+    lag = np.arange(1 - side, side)
+    weight = (side - np.abs(lag)) / side**2
+    return weight @ correlation(np.hypot(lag[:, None], lag), length, kind) @ weight
+
+
+def sides(found):
+    return np.rint(found["length"].values / PIXEL).astype(int)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "exponential"])
+def test_coarse_grain__finds_the_curve_of_a_random_field(kind):
+    disc = np.hypot(*(np.indices((56, 64)) - np.array([28, 32])[:, None, None])) < 30
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        value = np.where(disc, 0.5 + 0.1 * waves(rng, disc.shape, 2.0, kind), np.nan)
+        found.append(xstxm.coarse_grain(map_of(value + 0.05 * rng.normal(size=disc.shape), 0.05)))
+    xstxm.testing.assert_conforms(found[0], "coarse_grain")
+    truth = np.array([0.01 * block_truth(side, 2.0, kind) for side in sides(found[0])])
+    variance = np.array([one["variance"] for one in found])
+    error = variance.std(axis=0, ddof=1) / len(found) ** 0.5
+    assert (np.abs(variance.mean(axis=0) - truth) < 3.5 * error).all()
+    covered = [(one["variance_lower"] <= truth) & (truth <= one["variance_upper"]) for one in found]
+    assert (np.sum(covered, axis=0) >= 17).all()
+    assert np.sum(covered) >= 0.92 * np.size(covered)
+    np.testing.assert_allclose(found[0]["noise_variance"] * sides(found[0]) ** 2, 0.05**2, rtol=0.1)
+
+
+def test_coarse_grain__of_independent_pixels_falls_as_their_number():
+    value = np.random.default_rng(0).normal(size=(200, 240))
+    found = xstxm.coarse_grain(map_of(value, 0.0))
+    np.testing.assert_allclose(found["mixed_variance"] * sides(found) ** 2, value.var(ddof=1), rtol=1e-9)
+    assert (
+        (found["variance_lower"] <= found["mixed_variance"]) & (found["mixed_variance"] <= found["variance_upper"])
+    ).all()
+    assert float(found["variance"][0]) == pytest.approx(value.var(ddof=1))
+
+
+def test_coarse_grain__of_a_checkerboard_vanishes_in_even_blocks():
+    value = (-1.0) ** np.indices((40, 48)).sum(axis=0)
+    found = xstxm.coarse_grain(map_of(value, 0.0), np.arange(1, 11) * PIXEL)
+    side = np.arange(1, 11)
+    np.testing.assert_allclose(found["variance"], np.where(side % 2, side**-4.0, 0) + 1 / (value.size - 1))
+    np.testing.assert_allclose(found["n_blocks"], value.size / side**2)
+
+
+def test_coarse_grain__is_the_variance_of_all_blocks_that_are_covered():
+    rng = np.random.default_rng(0)
+    value, weight = rng.normal(size=(17, 20)), rng.uniform(0.2, 1, (17, 20))
+    value[rng.random(value.shape) < 0.4] = np.nan
+    maps = map_of(value, 0.1).assign(total_amount=(("y", "x"), weight))
+    found = xstxm.coarse_grain(maps, [3 * PIXEL], weight="total_amount", min_coverage=0.6)
+    inside = np.isfinite(value)
+    mean = np.average(value[inside], weights=weight[inside])
+    means, weights, noise = [], [], []
+    for y in range(15):
+        for x in range(18):
+            near = np.s_[y : y + 3, x : x + 3]
+            if inside[near].sum() >= 0.6 * 9:
+                w = weight[near][inside[near]]
+                means.append(np.average(value[near][inside[near]], weights=w))
+                weights.append(w.sum())
+                noise.append(0.1**2 * (w**2).sum() / w.sum() ** 2)
+    added = xstxm.coarse_grain(maps, [PIXEL], weight="total_amount")
+    around = np.average((value[inside] - mean) ** 2, weights=weight[inside]) - 0.1**2
+    added = float(added["variance"][0]) - around
+    expected = np.average((np.array(means) - mean) ** 2, weights=weights) + added - np.average(noise, weights=weights)
+    assert float(found["variance"][0]) == pytest.approx(expected, rel=1e-9)
+    assert float(found["noise_variance"][0]) == pytest.approx(np.average(noise, weights=weights))
+
+
+@pytest.mark.parametrize("signal", [0, 1], ids=["noise alone", "a random field"])
+def test_coarse_grain__errors_are_those_of_the_noise(signal):
+    rng = np.random.default_rng(0)
+    still = 0.1 * signal * waves(rng, (40, 40), 3.0)
+    found = [xstxm.coarse_grain(map_of(still + 0.1 * rng.normal(size=still.shape), 0.1)) for _ in range(60)]
+    variance = np.array([one["variance"] for one in found])
+    error = np.mean([one["variance_stderr"] for one in found], axis=0)
+    scatter = variance.std(axis=0)
+    assert (np.abs(np.log(scatter / error)) < np.log(1.4)).all()
+    if not signal:
+        assert (np.abs(variance.mean(axis=0)) < 3.5 * scatter / len(found) ** 0.5).all()
+        assert ((variance < 0).mean(axis=0) > 0.2).all()
+        assert (np.array([one["variance_lower"] for one in found]) == 0).mean() > 0.9
+
+
+def test_coarse_grain__knows_noise_that_neighbours_share():
+    weight = np.array([0.25, 0.5, 0.25])
+    shared = np.outer(*2 * [np.convolve(weight, weight)])
+    shared /= shared.max()
+    rng = np.random.default_rng(0)
+    found, plain = [], []
+    for _ in range(30):
+        white = np.fft.fft2(rng.normal(size=(64, 64))) * np.fft.fft2(np.outer(weight, weight), (64, 64))
+        noise = np.fft.ifft2(white).real
+        one = map_of(noise / (weight @ weight), 1.0)
+        found.append(xstxm.coarse_grain(one, noise_correlation=lags(shared)))
+        plain.append(xstxm.coarse_grain(one))
+    variance = np.array([one["variance"] for one in found])
+    assert (np.abs(variance.mean(axis=0)) < 3.5 * variance.std(axis=0) / 30**0.5).all()
+    assert (np.mean([one["variance"] for one in plain], axis=0)[2:6] > 5 * variance.std(axis=0)[2:6] / 30**0.5).all()
+    error = np.mean([one["variance_stderr"] for one in found], axis=0)
+    assert (np.abs(np.log(variance.std(axis=0) / error)) < np.log(1.6)).all()
+
+
+@given(
+    shift=st.floats(-3, 3), scale=st.floats(0.1, 10), flip=st.booleans(), turn=st.booleans(), margin=st.integers(0, 6)
+)
+@settings(max_examples=20)
+def test_coarse_grain__does_not_mind_shift_scale_flips_and_margins(shift, scale, flip, turn, margin):
+    rng = np.random.default_rng(0)
+    value = 0.1 * waves(rng, (40, 40), 2.0)
+    value[np.hypot(*(np.indices((40, 40)) - 20)) > 19] = np.nan
+    lengths = np.array([1, 2, 4, 7]) * PIXEL
+    expected = xstxm.coarse_grain(map_of(value, 0.03), lengths)
+    changed = np.pad(value * scale + shift, margin, constant_values=np.nan)
+    changed = changed[::-1] if flip else changed
+    found = xstxm.coarse_grain(map_of(changed.T if turn else changed, 0.03 * scale), lengths)
+    for name in ("variance", "variance_stderr", "variance_upper", "noise_variance", "mixed_variance"):
+        np.testing.assert_allclose(found[name], scale**2 * expected[name], rtol=1e-5, atol=1e-10 * scale**2)
+
+
+def test_coarse_grain__takes_lengths_in_any_unit_and_pixels_that_are_not_square():
+    value = waves(np.random.default_rng(0), (40, 60), 2.0)
+    maps = map_of(value, 0.0).assign_coords(x=("x", 20.0 * np.arange(60), {"units": "nm"}))
+    found = xstxm.coarse_grain(maps, ["80 nm", 0.16, "0.161 um"])
+    np.testing.assert_allclose(found["length"], [0.08, 0.16])
+    assert found["length"].attrs["units"] == "um"
+    means = np.lib.stride_tricks.sliding_window_view(value, (2, 4)).mean(axis=(2, 3))
+    assert float(found["variance"][0]) == pytest.approx(((means - value.mean()) ** 2).mean(), rel=0.02)
+    with pytest.raises(OptionError, match=r"lengths='0\.001, 7': give lengths from the pixel, 0\.02 um, to .* 1\.2 um"):
+        xstxm.coarse_grain(maps, ["1 nm", 7, 0.1])
+
+
+def test_coarse_grain__of_several_fields_has_a_curve_for_each():
+    rng = np.random.default_rng(0)
+    fine, coarse = (
+        map_of(waves(rng, (40, 40), 3.0), 0.0, pixel=0.02),
+        map_of(waves(rng, (40, 40), 3.0), 0.0, pixel=0.08),
+    )
+    found = xstxm.coarse_grain(xr.DataTree.from_dict({"fine": fine, "group/coarse": coarse}))
+    assert found["variance"].dims == ("length", "node")
+    assert list(found["node"].values) == ["fine", "group/coarse"]
+    xstxm.testing.assert_conforms(found, "coarse_grain")
+    for name, one in (("fine", fine), ("group/coarse", coarse)):
+        alone = xstxm.coarse_grain(one)
+        kept = found.sel(node=name, drop=True).dropna("length", subset=["variance"])
+        xr.testing.assert_allclose(kept.drop_attrs(), alone.drop_attrs())
+    given_lengths = xstxm.coarse_grain({"fine": fine, "coarse": coarse}, [0.04, 0.16, 1.6])
+    assert given_lengths["variance"].notnull().sum("length").values.tolist() == [2, 2]
+
+
+def test_coarse_grain__of_a_field_too_small_to_tell_says_nothing_of_the_material():
+    found = xstxm.coarse_grain(map_of(np.add.outer(np.arange(24.0), np.arange(30)), 0.0))
+    assert np.isfinite(found["variance"]).all()
+    assert np.isnan(found["variance_lower"]).all()
+    assert np.isnan(found["variance_upper"]).all()
+
+
+def test_coarse_grain__leaves_blocks_without_enough_sample_nan():
+    value = np.full((32, 32), np.nan)
+    value[::4] = np.random.default_rng(0).normal(size=(8, 32))
+    found = xstxm.coarse_grain(map_of(value, 0.0), [PIXEL, 4 * PIXEL, 8 * PIXEL])
+    np.testing.assert_array_equal(found["variance"].isnull(), [False, True, True])
+    np.testing.assert_array_equal(found["n_blocks"][1:], 0)
+    with pytest.raises(SchemaError, match="'amount' is not above zero in 256 pixels"):
+        xstxm.coarse_grain(map_of(value, 0.0).assign(amount=(("y", "x"), value * 0)), weight="amount")
 
 
 def test_waves__have_the_variance_they_say():

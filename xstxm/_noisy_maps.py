@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -34,6 +34,8 @@ class NoisyMap:
     """(y, x), numbers of the particles from 1, 0 outside; None where they were not asked for."""
     step: tuple[float, float]
     """Distance of two pixels along y and x, um."""
+    weight: np.ndarray | float = 1.0
+    """(y, x), above zero where there is sample."""
 
     @property
     def inside(self) -> np.ndarray:
@@ -64,7 +66,7 @@ def noisy_maps(
     found = fields_of(maps, signal)
     array = next(iter(found.values()))[signal]
     unit = str(array.attrs.get("units", "1"))
-    read = [_read(name, field, signal, unit, _particles_of(particles, name, field)) for name, field in found.items()]
+    read = [_read(name, field, signal, unit, particles, weight) for name, field in found.items()]
     unknown = [field.name or "the map" for field in read if field.stderr is None]
     if unknown:
         warn(
@@ -109,7 +111,9 @@ def _particles_of(particles: Particles | None, name: str, field: xr.Dataset) -> 
     return particles
 
 
-def _read(name: str, field: xr.Dataset, signal: str, unit: str, particles: xr.DataArray | None) -> NoisyMap:
+def _read(
+    name: str, field: xr.Dataset, signal: str, unit: str, particles: Particles | None, weight: str | None
+) -> NoisyMap:
     """Eager."""
     array = field[signal]
     called = f"{signal!r} of {name!r}" if name else repr(signal)
@@ -127,9 +131,36 @@ def _read(name: str, field: xr.Dataset, signal: str, unit: str, particles: xr.Da
     if not np.isfinite(value).any():
         raise SchemaError(f"{called} holds no sample, all of it is NaN: check the least amount of a sample pixel")
     stderr = field.get(f"{signal}_stderr")
-    label = None if particles is None else _labels(particles, array, called)
-    step = abs(spacing(array, "y")), abs(spacing(array, "x"))
-    return NoisyMap(name, value, None if stderr is None else _noise(stderr, value, scale, called), label, step)
+    given = _particles_of(particles, name, field)
+    return NoisyMap(
+        name,
+        value,
+        stderr=None if stderr is None else _noise(stderr, value, scale, called),
+        particle=None if given is None else _labels(given, array, called),
+        step=(abs(spacing(array, "y")), abs(spacing(array, "x"))),
+        weight=1.0 if weight is None else _weight(field, weight, value, called),
+    )
+
+
+def _weight(field: xr.Dataset, weight: str, value: np.ndarray, called: str) -> np.ndarray:
+    """Return the weights of pixels (y, x). Eager."""
+    given = require_variable(field, weight, "name a variable of the map as weight=, e.g. 'total_amount', or none")
+    found = np.asarray(given.transpose("y", "x"), dtype=float)
+    lacking = int((np.isfinite(value) & ~(found > 0)).sum())
+    if lacking:
+        raise SchemaError(
+            f"{weight!r} is not above zero in {lacking} pixels of {called}: leave these out with .where()"
+        )
+    return found
+
+
+def over_fields(fields: list[NoisyMap], func: Callable[[NoisyMap], xr.Dataset]) -> xr.Dataset:
+    """Return what a function makes of the only map, or of each of several along `node`, last. Eager."""
+    found = [func(field) for field in fields]
+    if not fields[0].name:
+        return found[0]
+    nodes = xr.DataArray([field.name for field in fields], dims="node", name="node")
+    return xr.concat(found, nodes, join="outer", combine_attrs="drop_conflicts").transpose(..., "node")
 
 
 def _noise(stderr: xr.DataArray, value: np.ndarray, scale: float, called: str) -> np.ndarray | None:

@@ -702,6 +702,27 @@ class StxmAccessor:
             seed=seed,
         )
 
+    def coarse_grain(
+        self,
+        lengths: Sequence[LengthLike] | None = None,
+        *,
+        signal: str = "composition",
+        weight: str | None = None,
+        min_coverage: float = 0.5,
+        noise_correlation: xr.DataArray | None = None,
+        confidence_level: float = 0.95,
+    ) -> xr.Dataset:
+        """Return the variance of blocks of a map by their length, see `xstxm.coarse_grain`."""
+        return lengthscales.coarse_grain(
+            self._obj,
+            lengths,
+            signal=signal,
+            weight=weight,
+            min_coverage=min_coverage,
+            noise_correlation=noise_correlation,
+            confidence_level=confidence_level,
+        )
+
     # ---- lattice, strain and stress
 
     def strain(self, *, cells: xr.Dataset | None = None, relative_to: str | float | None = None) -> xr.Dataset:

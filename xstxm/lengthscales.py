@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
+from xstxm._kernels import blocks
 from xstxm._kernels import nested_variances as nested
-from xstxm._noisy_maps import Maps, NoisyMap, Particles, noise_lags, noisy_maps
-from xstxm.conventions import annotate
-from xstxm.errors import check_choice, require_number, require_whole
+from xstxm._noisy_maps import Maps, NoisyMap, Particles, noise_lags, noisy_maps, over_fields
+from xstxm.conventions import SCHEMAS, annotate
+from xstxm.errors import OptionError, check_choice, require_number, require_whole
 from xstxm.provenance import note, recorded
+from xstxm.units import LengthLike
 
 Weights: TypeAlias = Literal["area", "particle"]
 
@@ -161,10 +164,8 @@ def _split(scales: tuple[nested.Split, ...], numbers: list[int], unit: str, leve
         name: annotate(xr.DataArray(values, dims="scale"), name, own.get(name, squared))
         for name, values in found.items()
     }
-    for name in ("variance_lower", "variance_upper"):
-        made[name].attrs["confidence_level"] = level
     made["total_variance"] = annotate(xr.DataArray(total), "total_variance", squared)
-    return xr.Dataset(made, coords={"scale": list(SCALES)})
+    return xr.Dataset(_with_level(made, level), coords={"scale": list(SCALES)})
 
 
 def _undetermined(numbers: list[int], freedom: float) -> dict[str, str]:
@@ -177,3 +178,157 @@ def _undetermined(numbers: list[int], freedom: float) -> dict[str, str]:
     for reason in reasons:
         note(f"not determined {reason}")
     return {"undetermined": reasons[0]} if reasons else {}
+
+
+@recorded
+def coarse_grain(
+    maps: Maps,
+    lengths: Sequence[LengthLike] | None = None,
+    *,
+    signal: str = "composition",
+    weight: str | None = None,
+    min_coverage: float = 0.5,
+    noise_correlation: xr.DataArray | None = None,
+    confidence_level: float = 0.95,
+) -> xr.Dataset:
+    """Return the variance of a map seen with larger and larger pixels: of the means of its blocks, noise taken off.
+
+    ``V(L) = E[(mean of q in a block of side L - mean of q)^2]``. It falls where the length of the block passes the lengths
+    over which the map varies.
+
+    Parameters
+    ----------
+    maps
+        A result that holds the map, as of `phase_map`; or several, in a DataTree or a dict.
+    lengths
+        Sides of the blocks in um, or with a unit, each rounded to whole pixels of the map, once if two give the same. By
+        default from the pixel to a quarter of the field, each the root of two longer.
+    signal
+        Variable that holds the map. Its noise is read from ``<signal>_stderr``.
+    weight
+        Variable by which pixels count in the mean of a block: "total_amount" gives the composition that an instrument with
+        such pixels would see. By default areas count alike.
+    min_coverage
+        Least share of a block that is sample.
+    noise_correlation
+        Of the noise of two pixels against their lag, as for `phase_summary`. By default the pixels are independent.
+    confidence_level
+        Of the intervals.
+
+    Returns
+    -------
+    Dataset
+        Over `length`, the side of a block in um: `variance` in the units of the map squared, `variance_stderr`, of this
+        field, by the noise of its pixels, `variance_lower` and `variance_upper`, of the material. `noise_variance`, which was
+        taken off, is that of a map of nothing but this noise; `mixed_variance` that of the same pixels, without noise, mixed at
+        random. `n_blocks`, side by side. Fields of several add `node`; lengths that one does not have are NaN there. Eager.
+
+        NaN where no block is covered; ends of intervals where the field holds less than five independent patches. An
+        estimate may be below zero by chance, it is not clipped; an interval ends at zero.
+
+    Raises
+    ------
+    MissingVariableError, SchemaError
+        No map in a field, no sample, labels instead of numbers, several images, weights that are not above zero.
+    OptionError
+        Lengths below the pixel or beyond the field of every map.
+    MissingDimensionError, MissingCoordinateError, UnitsError
+        No image, no positions or units, or units that do not convert.
+
+    Warns
+    -----
+    NoiseWarning
+        A field without standard errors: its noise stays in.
+
+    Notes
+    -----
+    Blocks are taken at every position, which is the mean over all grids of them, and weigh as much as they hold of the
+    sample. The mean that is subtracted is that of the same field; its own variance, which `phase_summary` finds from
+    the autocovariance, is added, so that curves of fields of different size agree. Where the field is too small to tell that
+    variance, the curve is that within the field.
+
+    The interval is that of a chi-square distribution with the degrees of freedom of a Gaussian field of the
+    autocovariance that is seen [1]_, or fewer where the squared deviations scatter more. It is
+    too narrow where the map varies over lengths of more than a tenth of the field.
+
+    References
+    ----------
+    .. [1] C. Lantuejoul, Geostatistical Simulation (Springer, 2002), chapter 4, https://doi.org/10.1007/978-3-662-04808-5
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> xstxm.coarse_grain(phases, ["60 nm", 0.12]).length.values.tolist()
+    [0.06, 0.12]
+    """
+    level = require_number("confidence_level", confidence_level, "a probability", above=0, below=1)
+    min_coverage = require_number("min_coverage", min_coverage, "a share", above=0, most=1)
+    fields, unit = noisy_maps(maps, signal, weight=weight)
+    lags = noise_lags(noise_correlation)
+    asked = None if lengths is None else _asked(lengths, fields)
+
+    def curve(field: NoisyMap) -> xr.Dataset:
+        sample = blocks.Sample.of(field.value, field.noise, field.weight, lags, field.step)
+        sides = _sides(field, asked)
+        found = [blocks.block_variance(sample, (height, width), min_coverage) for height, width in sides]
+        made = _curve([_block_row(one, level) for one in found], unit, level)
+        made["variance_stderr"] = made["variance_stderr"].where(field.stderr is not None)
+        length = np.round(np.sqrt(sides.prod(axis=1) * np.prod(field.step)), 9)
+        return made.assign_coords(length=("length", length, {"units": "um", "long_name": "Side of a block"}))
+
+    return over_fields(fields, curve).assign_attrs(signal=signal, weight=weight or "area", min_coverage=min_coverage)
+
+
+def _asked(lengths: Sequence[LengthLike], fields: list[NoisyMap]) -> np.ndarray:
+    """Return lengths in um, each of which at least one field has."""
+    asked = np.array([units.to_magnitude(length, "um", "a length") for length in lengths])
+    low = min(min(field.step) for field in fields)
+    high = max(min(np.multiply(field.value.shape, field.step)) for field in fields)
+    outside = [f"{length:g}" for length in asked if not low * 0.999 <= length <= high * 1.001]
+    if outside or not asked.size:
+        expected = f"give lengths from the pixel, {low:.4g} um, to the shorter side of the field, {high:.4g} um"
+        raise OptionError("lengths", ", ".join(outside), expected)
+    return asked
+
+
+def _sides(field: NoisyMap, asked: np.ndarray | None) -> np.ndarray:
+    """Return the sides of blocks (length, 2) in whole pixels that a field has, each once."""
+    pixel = max(field.step)
+    side = min(np.multiply(field.value.shape, field.step))
+    if asked is None:
+        number = int(np.log2(max(side / 4 / pixel, 1)) * 2 + 1e-6) + 1
+        asked = pixel * 2 ** (np.arange(number) / 2)
+    fits = asked[(asked >= pixel * 0.999) & (asked <= side * 1.001)]
+    return np.unique(np.maximum(np.rint(fits[:, None] / field.step).astype(int), 1), axis=0)
+
+
+def _block_row(found: blocks.BlockVariance | None, level: float) -> dict[str, float]:
+    if found is None:
+        return {"variance": np.nan, "n_blocks": 0.0}
+    low, high = nested.chi_square_interval(found.raw, found.noise, found.freedom, level)
+    return {
+        "variance": found.raw - found.noise,
+        "variance_stderr": found.error**0.5,
+        "variance_lower": max(low, 0),
+        "variance_upper": max(high, 0),
+        "noise_variance": found.noise,
+        "mixed_variance": found.mixed,
+        "n_blocks": found.n_blocks,
+    }
+
+
+def _curve(rows: list[dict[str, float]], unit: str, level: float) -> xr.Dataset:
+    squared = units.derive(unit, unit, "*")
+    made = {}
+    for name in SCHEMAS["coarse_grain"]:
+        values = xr.DataArray([row.get(name, np.nan) for row in rows], dims="length")
+        made[name] = annotate(values, name, None if name == "n_blocks" else squared)
+    return xr.Dataset(_with_level(made, level))
+
+
+def _with_level(made: dict[str, xr.DataArray], level: float) -> dict[str, xr.DataArray]:
+    """Return variables of which the ends of intervals say how sure they are."""
+    ends = {name for name in made if name.endswith(("_lower", "_upper"))}
+    return {name: array.assign_attrs(confidence_level=level) if name in ends else array for name, array in made.items()}

@@ -13,16 +13,23 @@ KURTOSIS_OF = 30.0
 """Degrees of freedom at which the kurtosis of the particle means is believed by half, and that of a Gaussian by half."""
 
 
+def lags_of(correlation, shape):
+    """Yield lag, weight and the two ends of all pairs of pixels that are correlated, lags of either sign as one."""
+    reach = [size // 2 for size in correlation.shape]
+    for place in np.argwhere(correlation != 0):
+        lag = tuple(place - reach)
+        if lag >= (0, 0):
+            here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(lag, shape, strict=True))
+            there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip(lag, shape, strict=True))
+            yield lag, correlation[tuple(place)] * (1 if lag == (0, 0) else 2), here, there
+
+
 def lagged_sums(field, label, n_labels, correlation):
     """Return sum_pq rho_pq f_p f_q over the pixels p and q of each particle 1 to n (i); field and label are (y, x)."""
     total = np.zeros(n_labels + 1)
-    reach = [size // 2 for size in correlation.shape]
-    for lag in np.argwhere(correlation != 0) - reach:
-        here = tuple(slice(max(0, -d), min(n, n - d)) for d, n in zip(lag, field.shape, strict=True))
-        there = tuple(slice(max(0, d), min(n, n + d)) for d, n in zip(lag, field.shape, strict=True))
+    for _, weight, here, there in lags_of(correlation, field.shape):
         same = np.where(label[here] == label[there], label[here], 0)
-        products = field[here] * field[there]
-        total += correlation[tuple(lag + reach)] * np.bincount(same.ravel(), products.ravel(), n_labels + 1)
+        total += weight * np.bincount(same.ravel(), (field[here] * field[there]).ravel(), n_labels + 1)
     return total[1:]
 
 
@@ -61,12 +68,12 @@ def particles(value, noise, label, correlation, number):
         mean=mean,
         spread=spread,
         spread_noise=error / count - mean_noise,
-        spread_error=_by_noise(linear, square),
+        spread_error=by_noise(linear, square),
         mean_noise=mean_noise,
     )
 
 
-def _by_noise(linear, square):
+def by_noise(linear, square):
     """Return the variance of a sum of squares by noise, from its linear part and that of the noise squared.
 
     The linear part holds the deviations that are seen, whose own noise counts twice in it.
@@ -160,7 +167,7 @@ def between_particles(found, weight, level):
     raw = means.weight @ means.deviation**2 / free
     noise = means.free @ found.mean_noise / free
     linear = 4 * ((means.weight * means.deviation) ** 2 @ found.mean_noise) / free**2
-    error = _by_noise(linear, 2 * (means.free**2 @ found.mean_noise**2) / free**2)
+    error = by_noise(linear, 2 * (means.free**2 @ found.mean_noise**2) / free**2)
     if raw <= 0:
         return Split(raw, noise, error=error), np.nan
     gaussian = means.gaussian_variance()
@@ -169,13 +176,15 @@ def between_particles(found, weight, level):
     seen = scatter @ scatter / free**2 * len(weight) / n_free / raw**2
     trust = 1 / (1 + KURTOSIS_OF * gaussian / 2)
     freedom = 2 / (trust * seen + (1 - trust) * gaussian)
-    return Split(raw, noise, error=error, interval=_chi_square(raw, noise, freedom, level)), freedom
+    return Split(raw, noise, error=error, interval=chi_square_interval(raw, noise, freedom, level)), freedom
 
 
-def _chi_square(raw, noise, freedom, level):
+def chi_square_interval(raw, noise, freedom, level):
     """Return the interval of raw - noise where freedom * raw / truth has a chi-square distribution."""
     from scipy.stats import chi2
 
+    if np.isnan(freedom):
+        return np.nan, np.nan
     low, high = freedom * raw / chi2.ppf([(1 + level) / 2, (1 - level) / 2], freedom)
     return low - noise, high - noise
 
@@ -193,7 +202,7 @@ def between_fields(found, weight, particles_split, freedom, level, n_resamples, 
     free = share * (1 - share)
     deviation = mean - share @ mean
     linear = 4 * ((share * deviation) ** 2 @ noise) / free.sum() ** 2
-    error = _by_noise(linear, 2 * (free**2 @ noise**2) / free.sum() ** 2)
+    error = by_noise(linear, 2 * (free**2 @ noise**2) / free.sum() ** 2)
     taken = free @ finite / free.sum()
     rng = np.random.default_rng(seed)
     drawn = particles_split.raw * freedom / rng.chisquare(freedom, n_resamples) - particles_split.noise
