@@ -28,6 +28,7 @@ TIERS = [
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities", "_shape_scores",
         "particles", "_particle_labels", "_particle_tables", "_segmentation",
+        "_noisy_maps", "lengthscales",
     },
     {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
     {"accessor", "tree_accessor", "cli", "__init__", "__main__"},
@@ -118,6 +119,9 @@ SIDEWAYS = {
     ("trees", "_tree_tables"),
     ("_tree_basis", "_tree_energies"),
     ("_tree_tables", "_summary"),
+    ("_noisy_maps", "interfaces"),
+    ("_noisy_maps", "regions"),
+    ("lengthscales", "_noisy_maps"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -259,7 +259,7 @@ class _Space:
             do = "rename the dimension along which the pixels lie to 'position'"
             raise MissingDimensionError("y", label.dims, do)
         lags = None if correlation is None else lags_of(correlation, dims)
-        return cls(dims, *_groups(label, regions), _steps(label, dims), lags)
+        return cls(dims, *numbered_regions(label, regions), _steps(label, dims), lags)
 
     def count(self, marks: xr.DataArray) -> xr.DataArray:
         """Return how many pixels of each region are marked."""
@@ -304,7 +304,7 @@ class _Space:
         return ordered.isel(region=0) if self.names is None else ordered.assign_coords(region=self.names)
 
 
-def _groups(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray, np.ndarray | None]:
+def numbered_regions(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray, np.ndarray | None]:
     """Return the number of the region of each pixel, and the numbers in an image of regions. Eager on such an image."""
     plain = label.drop_vars(list(label.coords))
     if regions is None:
