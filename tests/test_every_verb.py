@@ -58,6 +58,8 @@ VERBS = {
     "phase_summary": xstxm.phase_summary,
     "particles": xstxm.particles,
     "compare": lambda s: xstxm.compare(s, given("strain")),
+    "coarse_grain": xstxm.coarse_grain,
+    "heterogeneity": lambda s: xstxm.heterogeneity(s, halves(s)),
     "strain": xstxm.strain,
     "concentration": xstxm.concentration,
     "gradient": xstxm.gradient,
@@ -72,6 +74,10 @@ VERBS = {
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
 COUNTS |= {"optical_density", "with_variance", "estimate_shifts", "align", "apply_shifts"}
 """Verbs that read counts; the others read an optical density, or a result."""
+LENGTHS = ("coarse_grain", "heterogeneity")
+"""Verbs that tell at which lengths a map varies."""
+OF_PHASES = {"phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS}
+"""Verbs that read a phase map."""
 
 
 @functools.cache
@@ -96,13 +102,18 @@ def shifts(stack: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({"shift_y": moved, "shift_x": moved})
 
 
+def halves(maps: xr.Dataset) -> xr.DataArray:
+    """Return two particles, left and right."""
+    return xr.DataArray(np.where(np.arange(28) < 14, 1, 2)[None].repeat(24, 0), dims=("y", "x"))
+
+
 def given(verb: str) -> xr.Dataset:
     """Return what a verb is called with."""
     if verb == "predict":
         return fitted()
     if verb == "reconstruct":
         return xstxm.pca(density(), 2)
-    if verb in ("phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map"):
+    if verb in OF_PHASES:
         return xstxm.phase_map(density(), REFERENCES)
     if verb == "stress":
         return xstxm.strain(given("strain"))

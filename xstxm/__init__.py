@@ -1,6 +1,20 @@
 """X-ray spectromicroscopy stacks to quantitative phase and composition maps."""
 
-from xstxm import accessor, conventions, errors, mechanics, plot, provenance, regions, roi, tables, testing, units
+from xstxm import (
+    accessor,
+    conventions,
+    errors,
+    mechanics,
+    plot,
+    provenance,
+    regions,
+    roi,
+    tables,
+    testing,
+    tree_accessor,
+    trees,
+    units,
+)
 from xstxm.absorption import optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
@@ -24,6 +38,7 @@ from xstxm.interfaces import gradient, interface_map
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 from xstxm.io.scan_list import write_scan_list
 from xstxm.lattice import phase_table
+from xstxm.lengthscales import coarse_grain, heterogeneity
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
@@ -50,6 +65,7 @@ __all__ = [
     "bin_pixels",
     "calibrate_energy",
     "cluster",
+    "coarse_grain",
     "compare",
     "concentration",
     "conventions",
@@ -69,6 +85,7 @@ __all__ = [
     "fit",
     "flag_frames",
     "gradient",
+    "heterogeneity",
     "history",
     "interface_map",
     "interp_energy",
@@ -112,6 +129,8 @@ __all__ = [
     "tabulated_absorption",
     "testing",
     "thickness",
+    "tree_accessor",
+    "trees",
     "units",
     "with_references",
     "with_variance",

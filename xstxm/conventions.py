@@ -36,6 +36,7 @@ CONVENTIONS = "xstxm-1"
 
 _RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "cluster", "rank", "iteration", "start"}
 _RESULT_DIMS |= {"lattice_axis", "tensor_component", "other_phase", "particle", "contact", "distance"}
+_RESULT_DIMS |= {"scale", "length", "lag"}
 
 REFERENCE_COORDS = ("phase", "composition", "color", "source", "cell_chain", "cell_rung", "cell_stacking")
 """Coordinates that a reference set may carry along `reference`."""
@@ -375,7 +376,7 @@ def validate(obj: xr.Dataset, schema: str) -> None:
         raise SchemaError(f"not a {schema}: " + "; ".join(problems))
 
 
-_KINDS = {"float": "f", "int": "iu", "bool": "b"}
+_KINDS = {"float": "f", "int": "iu", "bool": "b", "text": "OUT"}
 
 
 def _departures(array: xr.DataArray, spec: VariableSpec) -> list[str]:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xstxm._specs import comparing, contrast, derived, design, fit, frames, particles, phases, stack, structure
+from xstxm._specs import (
+    comparing,
+    contrast,
+    derived,
+    design,
+    fit,
+    frames,
+    lengthscales,
+    particles,
+    phases,
+    stack,
+    structure,
+    trees,
+)
 from xstxm._specs._spec import ENERGY, OTHER_REFERENCE, PIXEL, REFERENCE, VariableSpec, joined
 
-_TOPICS = (stack, fit, phases, particles, contrast, frames, structure, derived, design, comparing)
+_TOPICS = (stack, fit, phases, contrast, frames, structure, derived, design, comparing, trees, particles, lengthscales)
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
 SCHEMAS: Mapping[str, tuple[str, ...]] = joined(*(topic.SCHEMAS for topic in _TOPICS))
