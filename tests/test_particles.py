@@ -695,6 +695,37 @@ def test_units__positions_in_nm_and_offsets_of_the_stage_change_nothing(simulate
 # ---- how it is called
 
 
+def test_particles__keeps_what_is_said_of_the_image():
+    made = maps(disc(1.0), 0.5).expand_dims(time=xr.DataArray([3.0, 4.0], dims="time", attrs={"units": "s"}))
+    assert float(xstxm.particles(made.isel(time=1)).time) == 4
+
+
+def test_particles__another_amount_tells_sample_by_its_own_threshold(simulated):
+    _, phases = simulated
+    thick = phases.assign(thickness=phases.total_amount.where(phases.x > 1.5, 0))
+    found = xstxm.particles(thick, amount="thickness")
+    assert float(found.centroid_x.min()) > 1.5 > float(xstxm.particles(phases).centroid_x.min())
+    assert found.attrs["min_amount"] != float(phases.min_amount)
+
+
+def test_particles__of_a_measured_map(real_data):
+    """Marine particles at the Fe L edge: an oxidised grain in the middle, a reduced one in the corner."""
+    folder = real_data / "fe-l-edge-stack"
+    stack = xr.open_dataset(folder / "71214078.hdr", engine="stxm").load()
+    spectra = {"oxidized": folder / "oxidized.t", "reduced": folder / "reduced.t"}
+    references = xstxm.read_references(spectra, composition={"oxidized": 0, "reduced": 1})
+    od = xstxm.optical_density(stack, xstxm.read_i0(folder / "i0.xsp", units="count/ms"))
+    found = xstxm.particles(xstxm.phase_map(od, references, background="linear"))
+    middle, corner = (int(found.particle_label[at]) for at in ((25, 67), (5, 12)))
+    grain, reduced = (found.sel(particle=number) for number in (middle, corner))
+    assert float(grain.particle_area) == pytest.approx(2.9, abs=0.3)
+    assert not grain.touches_edge
+    assert float(grain.orientation) == pytest.approx(14, abs=10)
+    assert float(grain.particle_composition) < 0.2 < 0.6 < float(reduced.particle_composition)
+    assert float(grain.composition_spread) < 0.1 < float(reduced.composition_spread)
+    assert float(reduced.particle_interface_length) > float(grain.particle_interface_length) == 0
+
+
 def test_particles__computes_a_lazy_map_once(simulated):
     _, phases = simulated
     wanted = xstxm.particles(phases)

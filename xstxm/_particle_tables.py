@@ -257,4 +257,4 @@ class _Layers:
         middle = np.nansum(weight * mean, axis=1)
         of_noise = np.nansum(weight * square, axis=1) - np.nansum(weight**2 * square, axis=1)
         explained = np.nansum(weight * (mean - middle[:, None]) ** 2, axis=1) - of_noise
-        return np.where(self.number.any(axis=1), explained, np.nan)
+        return np.where((self.number > 0).sum(axis=1) > 1, explained, np.nan)
