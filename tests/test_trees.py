@@ -124,7 +124,9 @@ def test_map__leaves_out_what_fails_with_one_warning_that_names_all(tree):
 
 
 def test_map__a_missing_i0_and_a_missing_node_are_of_the_node(tree, dense):
-    with pytest.warns(LeftOutWarning, match=r"'line': i0 has no stack at node 'line' \(found: fields/big, fields/small\)"):
+    with pytest.warns(
+        LeftOutWarning, match=r"'line': i0 has no stack at node 'line' \(found: fields/big, fields/small\)"
+    ):
         found = tree.stxm.optical_density(tree.drop_nodes("line").stxm.estimate_i0())
     assert list(found.stxm.stacks) == ["fields/big", "fields/small"]
     nothing = tree.assign({"line": xr.DataTree(tree["line"].to_dataset().rename(intensity="counts"))})
@@ -168,7 +170,11 @@ def test_map__says_what_nodes_below_each_other_need(big):
 def test_map__keeps_float32_and_computes_nothing(tree):
     lazy = tree.chunk(y=5)
     with raise_if_dask_computes():
-        dense = lazy.stxm.map(lambda stack: xstxm.optical_density(stack, stack["intensity"].max(["x", "y"]) if "y" in stack.dims else stack["intensity"].max("x")))
+        dense = lazy.stxm.map(
+            lambda stack: xstxm.optical_density(
+                stack, stack["intensity"].max(["x", "y"]) if "y" in stack.dims else stack["intensity"].max("x")
+            )
+        )
         maps = dense.stxm.phase_map(REFERENCES)
         maps.stxm.summary()
         repr(maps.stxm)
@@ -256,7 +262,9 @@ def test_match_energies__exactly_leaves_out_with_the_first_energies_that_differ(
     tree = xr.DataTree.from_dict({"a": big, "b": moved(small, 0.02), "c": small.isel(energy=slice(1, None))})
     with pytest.warns(LeftOutWarning, match="2 of 3 nodes are left out"):
         found = tree.stxm.match_energies()
-    assert "node 'b' and node 'a' differ first at point 0: 508.02 and 508 eV (tolerance 0.01 eV)" in left_out(found)["b"]
+    assert (
+        "node 'b' and node 'a' differ first at point 0: 508.02 and 508 eV (tolerance 0.01 eV)" in left_out(found)["b"]
+    )
     assert "node 'c' has 120 energies, node 'a' 121" in left_out(found)["c"]
     assert not left_out(tree.drop_nodes("c").stxm.match_energies(tolerance="30 meV"))
 
@@ -304,12 +312,15 @@ def test_match_energies__holds_the_last_energy_within_the_tolerance(big, small):
 
 
 def test_match_energies__refuses_nonsense(tree):
-    with pytest.raises(OptionError, match="energies='nobody': give a list of energies, or one of the nodes line, fields/big"):
+    with pytest.raises(
+        OptionError, match="energies='nobody': give a list of energies, or one of the nodes line, fields/big"
+    ):
         tree.stxm.match_energies("nobody")
     with pytest.raises(ChoiceError, match="unknown how 'outer'"):
         tree.stxm.match_energies(how="outer")
     with pytest.raises(OptionError, match="two energies of a stack are as near"):
-        tree.stxm.match_energies(how="common", tolerance="2 eV")
+        few = tree["line"].to_dataset().isel(energy=slice(None, None, 5))
+        tree.assign({"few": xr.DataTree(few)}).stxm.match_energies("line", how="common", tolerance="2 eV")
 
 
 @given(st.lists(st.sets(st.integers(0, 12), min_size=1), min_size=1, max_size=4), st.data())
@@ -384,7 +395,10 @@ def rare_and_common() -> xr.DataTree:
 
 def test_pca__weights_decide_what_is_seen():
     tree = rare_and_common()
-    second = {w: float(tree.stxm.pca(3, weights=w)["large"]["explained_variance_ratio"][1]) for w in ("equal", "pixel", "area")}
+    second = {
+        w: float(tree.stxm.pca(3, weights=w)["large"]["explained_variance_ratio"][1])
+        for w in ("equal", "pixel", "area")
+    }
     assert second["equal"] == pytest.approx(0.5, abs=0.05)
     assert second["pixel"] == pytest.approx(72 / 4272, rel=0.25)
     assert second["area"] < second["pixel"] / 3
@@ -397,7 +411,9 @@ def test_pca__noise_weighs_each_pixel_by_its_inverse(variance):
     tree = rare_and_common()
     rng = np.random.default_rng(1)
     loud = tree["detail"]["optical_density"]
-    tree["detail"] = xr.DataTree((loud + rng.normal(0, 0.1, loud.shape)).assign_attrs(loud.attrs).to_dataset(name="optical_density"))
+    tree["detail"] = xr.DataTree(
+        (loud + rng.normal(0, 0.1, loud.shape)).assign_attrs(loud.attrs).to_dataset(name="optical_density")
+    )
     if variance:
         for path, size in (("large", 0.01**2), ("detail", 0.01**2 + 0.1**2)):
             held = tree[path]["optical_density"]
@@ -421,7 +437,11 @@ def test_pca__leaves_out_what_weights_cannot_be_said_of(dense):
     [
         ({"weights": "size"}, ChoiceError, "unknown weights 'size': use 'equal', 'pixel', 'area' or 'noise'"),
         ({"weights": {"line": 1}}, OptionError, r"give a number for each stack .* \(see fields/big, fields/small\)"),
-        ({"weights": {"line": -1, "fields/big": 1, "fields/small": 1}}, OptionError, r"weights\['line'\]=-1: give a weight"),
+        (
+            {"weights": {"line": -1, "fields/big": 1, "fields/small": 1}},
+            OptionError,
+            r"weights\['line'\]=-1: give a weight",
+        ),
         ({"weights": {"line": 0, "fields/big": 0, "fields/small": 0}}, OptionError, "all zero"),
         ({"energies": "interp"}, ChoiceError, "unknown energies 'interp': use 'exact' or 'common'"),
         ({"n_components": 500}, OptionError, "n_components=500: give a whole number from 1 to 121"),
@@ -452,7 +472,9 @@ def test_pca__converts_the_unit_of_the_signal(dense):
     percent = dense["line"].to_dataset()
     percent["optical_density"] = (percent["optical_density"] * 100).assign_attrs(units="percent")
     tree = dense.assign({"line": xr.DataTree(percent)})
-    np.testing.assert_allclose(tree.stxm.pca(3)["line"]["scree"], dense.stxm.pca(3)["line"]["scree"], rtol=1e-5)
+    found = tree.stxm.pca(3)["fields/big"]
+    assert (found["eigenimages"].attrs["units"], found["scree"].attrs["units"]) == ("percent", "percent**2")
+    np.testing.assert_allclose(found["scree"], 1e4 * dense.stxm.pca(3)["line"]["scree"], rtol=1e-5)
 
 
 def test_pca__reads_each_stack_once_and_leaves_the_images_lazy(dense):
@@ -460,7 +482,9 @@ def test_pca__reads_each_stack_once_and_leaves_the_images_lazy(dense):
     with raise_if_dask_computes(max_computes=3):
         found = lazy.stxm.pca(3)
     assert found["fields/big"]["eigenimages"].chunks is not None
-    xr.testing.assert_allclose(found.compute()["fields/big"].to_dataset(), dense.stxm.pca(3)["fields/big"].to_dataset(), atol=1e-5)
+    xr.testing.assert_allclose(
+        found.compute()["fields/big"].to_dataset(), dense.stxm.pca(3)["fields/big"].to_dataset(), atol=1e-5
+    )
 
 
 def test_cluster__of_equal_pixels_is_that_of_all_pixels_in_one_stack(dense):
@@ -483,7 +507,7 @@ def test_cluster__numbers_are_the_same_everywhere_and_ordered_as_the_stacks_coun
     tree["large"] = xr.DataTree(tree["large"].to_dataset().isel(y=slice(1, None)))
     for weights, first in (("pixel", "large"), ({"large": 1, "detail": 3}, "detail")):
         found = tree.stxm.cluster(2, min_amount=0.05, weights=weights, background="none")
-        own = {path: int(stack["n_pixels"].argmax()) + 1 for path, stack in found.stxm.stacks.items()}
+        own = {path: int(stack["n_pixels"].values.argmax()) + 1 for path, stack in found.stxm.stacks.items()}
         assert own == {"large": 1 if first == "large" else 2, "detail": 1 if first == "detail" else 2}
         assert set(np.unique(found["detail"]["labels"])) == {own["detail"]}
         xr.testing.assert_equal(found["large"]["cluster_spectra"], found["detail"]["cluster_spectra"])
@@ -493,7 +517,9 @@ def test_cluster__numbers_are_the_same_everywhere_and_ordered_as_the_stacks_coun
 def test_cluster__works_with_every_method(method):
     tree = rare_and_common()
     number = None if method == "hdbscan" else 2
-    found = tree.stxm.cluster(number, method=method, min_amount=0.05, weights={"large": 1, "detail": 2}, background="none")
+    found = tree.stxm.cluster(
+        number, method=method, min_amount=0.05, weights={"large": 1, "detail": 2}, background="none"
+    )
     assert np.unique(found["detail"]["labels"]).size == 1
     assert int(found["detail"]["labels"][0, 0]) != int(found["large"]["labels"][30, 30])
 
@@ -526,13 +552,13 @@ def test_phase_map__has_the_same_clusters_in_all_nodes(tree, dense):
     maps = tree.stxm.phase_map(n_phases=2)
     clusters = dense.stxm.cluster(2)
     for path, stack in maps.stxm.stacks.items():
-        xr.testing.assert_equal(stack["phase_spectra"], maps["line"]["phase_spectra"])
+        np.testing.assert_array_equal(stack["phase_spectra"], maps["line"]["phase_spectra"])
         assert list(stack["phase"].values) == ["cluster 1", "cluster 2"]
         wanted = clusters[path]["labels"] - 1
         sure = (stack["phase_label"] >= 0).values
         assert sure.any()
         np.testing.assert_array_equal(stack["phase_label"].values[sure], wanted.values[sure])
-        xstxm.testing.assert_conforms(stack.assign(phase_fraction=stack["phase_fraction"]), "phase_map")
+        xstxm.testing.assert_conforms(stack, "phase_map")
     assert "phase_map(n_phases=2); i0 estimated" in maps["line"].attrs["history"]
     assert "pixels in clusters" in maps["line"].attrs["history"]
 
@@ -580,7 +606,9 @@ def test_phase_map__with_references_is_that_of_each_node(tree):
 
 def test_phase_map__makes_no_clusters_of_its_own_where_others_have_references(tree):
     some = tree.assign({"line": xr.DataTree(xstxm.with_references(tree["line"].to_dataset(), REFERENCES))})
-    with pytest.warns(LeftOutWarning, match=r"'fields/big' and 'fields/small': 'reference_spectra' is missing .*with_refer"):
+    with pytest.warns(
+        LeftOutWarning, match=r"'fields/big' and 'fields/small': 'reference_spectra' is missing .*with_refer"
+    ):
         maps = some.stxm.phase_map()
     assert list(maps.stxm.stacks) == ["line"]
 
@@ -642,7 +670,9 @@ def test_summary__converts_compositions_and_leaves_out_other_quantities(tree):
     heavy = line.assign({name: line[name].assign_attrs({**line[name].attrs, "units": "mol/m**3"}) for name in scaled})
     nodes = {"percent": line.assign(scaled), "other": other, "heavy": heavy}
     table = maps.assign({name: xr.DataTree(stack) for name, stack in nodes.items()}).stxm.summary()
-    np.testing.assert_allclose(table["mean_composition"].sel(node="percent"), table["mean_composition"].sel(node="line"), rtol=1e-5)
+    np.testing.assert_allclose(
+        table["mean_composition"].sel(node="percent"), table["mean_composition"].sel(node="line"), rtol=1e-5
+    )
     assert str(table["left_out"].sel(node="other").values).startswith("its composition is 'Fe(III) / Fe'")
     assert "'mol/m**3', which does not convert to '1'" in str(table["left_out"].sel(node="heavy").values)
     assert bool(table["area_fraction"].sel(node=["other", "heavy"]).isnull().all())

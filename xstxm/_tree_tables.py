@@ -97,7 +97,7 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
     if not rows:
         raise NoStacksError(reasons)
     names = [path for path, _ in tree.subtree_with_keys if path in given or path in reasons]
-    table = xr.concat(list(rows.values()), pd.Index([*rows], name=NODE), data_vars="all", join="exact")
+    table = xr.concat(list(rows.values()), pd.Index([*rows], name=NODE), data_vars="all", coords="minimal", compat="override", join="exact")
     table = table.reindex({NODE: names}, fill_value={"energy_count": 0})
     of_nodes = _fields({path: given.get(path) for path in names}) | {
         "left_out": [reasons.get(path, "") for path in names]
@@ -109,17 +109,21 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
 def _fields(given: Mapping[str, xr.Dataset | None]) -> dict[str, list[Any]]:
     """Return how large each field and its pixels are; one that was left out has none."""
     areas = [None if stack is None else pixel_area(stack) for stack in given.values()]
-    sizes = [None if stack is None else {dim: stack.sizes[dim] for dim in pixel_dims(stack)} for stack in given.values()]
+    sizes = [
+        None if stack is None else {dim: stack.sizes[dim] for dim in pixel_dims(stack)} for stack in given.values()
+    ]
     return {
         "pixel_size": [np.nan if area is None else area**0.5 for area in areas],
-        "field_area": [own["y"] * own["x"] * area if own and area else np.nan for own, area in zip(sizes, areas, strict=True)],
+        "field_area": [
+            own["y"] * own["x"] * area if own and area else np.nan for own, area in zip(sizes, areas, strict=True)
+        ],
         "pixel_count": [0 if own is None else math.prod(own.values()) for own in sizes],
     }
 
 
 def _energies(stack: xr.Dataset) -> xr.Dataset:
     energy = require_energy(stack)
-    numbers = units.to_units(energy.astype(float), "eV").drop_vars(ENERGY)
+    numbers = units.to_units(energy.astype(float), "eV").reset_coords(drop=True)
     found = {"energy_count": energy.size, "energy_min": numbers.min(), "energy_max": numbers.max()}
     return xr.Dataset({name: annotate(xr.DataArray(value), name) for name, value in found.items()})
 
