@@ -42,6 +42,7 @@ from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
 from xstxm.options import set_options
+from xstxm.particles import join_particles, particle_table, particles
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
@@ -85,6 +86,7 @@ __all__ = [
     "history",
     "interface_map",
     "interp_energy",
+    "join_particles",
     "level_lines",
     "mcr",
     "mechanics",
@@ -94,6 +96,8 @@ __all__ = [
     "normalize_edge",
     "open_stack",
     "optical_density",
+    "particle_table",
+    "particles",
     "pca",
     "peak_map",
     "phase_map",

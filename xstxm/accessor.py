@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -69,6 +70,7 @@ from xstxm.fitting import FitNoise, Selection
 from xstxm.lattice import LatticeAxis
 from xstxm.mechanics import Boundary, Elastic
 from xstxm.noise import CountingNoise
+from xstxm.particles import AreaLike, Surface, particles
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.regions import Regions
@@ -664,6 +666,35 @@ class StxmAccessor:
     ) -> xr.Dataset:
         """Return area fractions and mean compositions with errors, see `xstxm.phase_summary`."""
         return region_summaries.phase_summary(self._obj, regions, noise_correlation=noise_correlation)
+
+    def particles(
+        self,
+        *,
+        particle_label: xr.DataArray | np.ndarray | None = None,
+        signal: str = "composition",
+        amount: str = "total_amount",
+        min_amount: AmountLike | None = None,
+        min_area: AreaLike | None = None,
+        max_neck: float = 0.75,
+        fill_holes: bool = True,
+        surface: Surface = "outline",
+        profile_step: LengthLike | None = None,
+        noise_correlation: xr.DataArray | None = None,
+    ) -> xr.Dataset:
+        """Return a table of the particles of a map, see `xstxm.particles`."""
+        return particles(
+            self._obj,
+            particle_label=particle_label,
+            signal=signal,
+            amount=amount,
+            min_amount=min_amount,
+            min_area=min_area,
+            max_neck=max_neck,
+            fill_holes=fill_holes,
+            surface=surface,
+            profile_step=profile_step,
+            noise_correlation=noise_correlation,
+        )
 
     def compare(
         self,

@@ -297,6 +297,10 @@ class NoiseWarning(StxmWarning):
     """What a fit leaves is much more, or much less, than the noise that was given."""
 
 
+class SegmentationWarning(StxmWarning):
+    """An image in which no particle was found."""
+
+
 class PerformanceWarning(StxmWarning):
     """Something works, but slower or larger than it could."""
 

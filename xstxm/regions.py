@@ -258,7 +258,7 @@ class _Space:
         if label.dims and not dims:
             do = "rename the dimension along which the pixels lie to 'position'"
             raise MissingDimensionError("y", label.dims, do)
-        lags = None if correlation is None else _lags(correlation, dims)
+        lags = None if correlation is None else lags_of(correlation, dims)
         return cls(dims, *_groups(label, regions), _steps(label, dims), lags)
 
     def count(self, marks: xr.DataArray) -> xr.DataArray:
@@ -310,7 +310,7 @@ def _groups(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray,
     if regions is None:
         return xr.ones_like(plain, dtype=np.int32), None
     if isinstance(regions, xr.DataArray) and regions.dtype.kind == "f":
-        regions = _whole_numbers(regions)
+        regions = whole_numbers(regions)
     if not isinstance(regions, xr.DataArray) or regions.dtype.kind not in "iu":
         return region_mask(label, regions).drop_vars(list(label.coords), errors="ignore").astype(np.int32), None
     image = match_pixels(regions, label, "the image of regions")
@@ -323,7 +323,7 @@ def _groups(label: xr.DataArray, regions: Regions | None) -> tuple[xr.DataArray,
     return image.copy(data=numbered).broadcast_like(plain).transpose(*label.dims), names
 
 
-def _whole_numbers(image: xr.DataArray) -> xr.DataArray:
+def whole_numbers(image: xr.DataArray) -> xr.DataArray:
     """Return an image of regions that came as floats, as from a file or `where`: NaN is in none. Eager."""
     values = np.where(np.isnan(image), 0, image)
     if not (np.abs(values) < 2**31).all() or not np.array_equal(values, np.round(values)):
@@ -355,7 +355,7 @@ def pixel_area(label: xr.DataArray | xr.Dataset) -> float | None:
     return None if None in steps else float(np.prod(np.array(steps, dtype=float)))
 
 
-def _lags(correlation: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
+def lags_of(correlation: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
     """Return the correlation of the noise with lag 0 in the middle. Eager."""
     wanted = [f"lag_{dim}" for dim in dims]
     given = {*correlation.dims} if isinstance(correlation, xr.DataArray) else set()
