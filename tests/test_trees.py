@@ -623,6 +623,17 @@ def test_phase_map__of_clusters_warns_once(tree):
     assert left_out(maps).keys() == {"far", "names"}
 
 
+def test_particles__are_found_in_each_map_and_join_with_their_node(tree):
+    maps = tree.drop_nodes("line").stxm.phase_map(REFERENCES)
+    tables = maps.stxm.particles()
+    joined = xstxm.join_particles(tables.stxm.stacks)
+    number = {path: table.sizes["particle"] for path, table in tables.stxm.stacks.items()}
+    assert {path: int((joined["node"] == path).sum()) for path in number} == number
+    labels = tables.stxm.map(lambda table: table["particle_label"])
+    for path, row in maps.stxm.phase_summary(labels).stxm.stacks.items():
+        np.testing.assert_array_equal(row["region"], tables[path]["particle"])
+
+
 # ---- the table
 
 
