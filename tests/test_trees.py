@@ -535,6 +535,13 @@ def test_cluster__has_a_threshold_for_each_node_unless_given(dense):
         np.testing.assert_array_equal(stack["labels"], found[path]["labels"])
 
 
+def test_cluster__needs_sample_where_the_weight_is(dense):
+    least = {"line": 0.05, "fields/big": 0.05, "fields/small": 9.0}
+    each = xr.DataTree.from_dict({path: xr.Dataset({"least": value}) for path, value in least.items()})
+    with pytest.raises(SchemaError, match="the stacks that have a weight hold no pixel that counts"):
+        dense.stxm.cluster(2, min_amount=each, weights={"line": 0, "fields/big": 0, "fields/small": 1})
+
+
 def test_cluster__is_the_same_lazily_in_three_passes(dense):
     lazy = dense.chunk(y=6)
     with raise_if_dask_computes(max_computes=9):
