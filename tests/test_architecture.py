@@ -27,7 +27,7 @@ TIERS = [
         "dose", "design", "evaluation", "_undescribed", "_design_options", "_selection", "_fit_maps",
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
-        "_noisy_maps", "lengthscales",
+        "_noisy_maps", "lengthscales", "correlations", "patterns",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__", "__main__"},
@@ -106,6 +106,9 @@ SIDEWAYS = {
     ("_noisy_maps", "interfaces"),
     ("_noisy_maps", "regions"),
     ("lengthscales", "_noisy_maps"),
+    ("correlations", "_noisy_maps"),
+    ("patterns", "interfaces"),
+    ("patterns", "regions"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -8,6 +8,7 @@ from xstxm.clustering import cluster
 from xstxm.comparing import compare
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
+from xstxm.correlations import correlation_length
 from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.design import design_energies
@@ -29,6 +30,7 @@ from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
 from xstxm.options import set_options
+from xstxm.patterns import interface_density, two_point_correlation
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
@@ -54,6 +56,7 @@ __all__ = [
     "compare",
     "concentration",
     "conventions",
+    "correlation_length",
     "crop",
     "denoise",
     "design_energies",
@@ -72,6 +75,7 @@ __all__ = [
     "gradient",
     "heterogeneity",
     "history",
+    "interface_density",
     "interface_map",
     "interp_energy",
     "level_lines",
@@ -111,6 +115,7 @@ __all__ = [
     "tabulated_absorption",
     "testing",
     "thickness",
+    "two_point_correlation",
     "units",
     "with_references",
     "with_variance",

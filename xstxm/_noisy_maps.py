@@ -58,6 +58,23 @@ class NoisyMap:
         """Return the standard errors, zero where they are not known."""
         return np.zeros_like(self.value) if self.stderr is None else self.stderr
 
+    def drawn_noise(self, lags: np.ndarray, seed: int) -> Callable[[], np.ndarray]:
+        """Return a function that draws noise of this map (y, x), correlated as at the lags."""
+        rng = np.random.default_rng(seed)
+        shape = self.value.shape
+        grid = tuple(n + k for n, k in zip(shape, lags.shape, strict=True))
+        around = np.zeros(grid)
+        around[: lags.shape[0], : lags.shape[1]] = lags
+        centred = np.roll(around, [-(k // 2) for k in lags.shape], axis=(0, 1))
+        amplitude = np.sqrt(np.maximum(np.fft.rfft2(centred).real, 0))
+
+        def draw() -> np.ndarray:
+            white = rng.normal(size=grid)
+            field = np.fft.irfft2(np.fft.rfft2(white) * amplitude, grid) if lags.size > 1 else white
+            return self.noise * field[: shape[0], : shape[1]]
+
+        return draw
+
 
 def noisy_maps(
     maps: Maps, signal: str, *, particles: Particles | None = None, weight: str | None = None
@@ -188,3 +205,9 @@ def _labels(particles: xr.DataArray, array: xr.DataArray, called: str) -> np.nda
 def noise_lags(correlation: xr.DataArray | None) -> np.ndarray:
     """Return the correlation of the noise (lag_y, lag_x), lag 0 in the middle. Eager."""
     return np.ones((1, 1)) if correlation is None else lags_of(correlation, ("y", "x"))
+
+
+def with_level(made: dict[str, xr.DataArray], level: float) -> dict[str, xr.DataArray]:
+    """Return variables of which the ends of intervals say how sure they are."""
+    ends = {name for name in made if name.endswith(("_lower", "_upper"))}
+    return {name: array.assign_attrs(confidence_level=level) if name in ends else array for name, array in made.items()}
