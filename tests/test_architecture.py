@@ -107,7 +107,7 @@ SIDEWAYS = {
     ("_noisy_maps", "regions"),
     ("lengthscales", "_noisy_maps"),
     ("correlations", "_noisy_maps"),
-    ("patterns", "interfaces"),
+    ("patterns", "_noisy_maps"),
     ("patterns", "regions"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}

@@ -9,9 +9,19 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._kernels import autocovariance as kernel
-from xstxm._noisy_maps import Maps, NoisyMap, Particles, noise_lags, noisy_maps, over_fields, with_level
+from xstxm._noisy_maps import (
+    Maps,
+    NoisyMap,
+    Particles,
+    lag_axis,
+    noise_lags,
+    noisy_maps,
+    over_fields,
+    require_lag,
+    with_level,
+)
 from xstxm.conventions import annotate
-from xstxm.errors import OptionError, require_number, require_whole
+from xstxm.errors import require_number, require_whole
 from xstxm.provenance import recorded
 from xstxm.units import LengthLike
 
@@ -109,7 +119,7 @@ def correlation_length(
     n_resamples = require_whole("n_resamples", n_resamples, 4)
     fields, unit = noisy_maps(maps, signal, particles=particles)
     lags = noise_lags(noise_correlation)
-    longest = None if max_lag is None else _asked(max_lag, fields)
+    longest = None if max_lag is None else require_lag(max_lag, [(field.value.shape, field.step) for field in fields])
 
     def curve(field: NoisyMap) -> xr.Dataset:
         found = _Correlations.of(field, lags, longest)
@@ -120,18 +130,6 @@ def correlation_length(
         return _stamped(found, numbers, error, unit, level)
 
     return over_fields(fields, curve).assign_attrs(signal=signal)
-
-
-def _asked(max_lag: LengthLike, fields: list[NoisyMap]) -> float:
-    """Return the largest distance in um, which at least one field has."""
-    asked = units.to_magnitude(max_lag, "um", "max_lag")
-    low = min(min(field.step) for field in fields)
-    high = max(float(np.hypot(*np.multiply(field.value.shape, field.step))) for field in fields)
-    if not low <= asked <= high:
-        raise OptionError(
-            "max_lag", max_lag, f"give a length from the pixel, {low:.4g} um, to that of the field, {high:.4g} um"
-        )
-    return asked
 
 
 @dataclass(frozen=True)
@@ -215,6 +213,4 @@ def _stamped(found: _Correlations, numbers: np.ndarray, error: np.ndarray, unit:
     curves["correlation_length_lower"] = annotate(xr.DataArray(low), "correlation_length_lower")
     curves["correlation_length_upper"] = annotate(xr.DataArray(high), "correlation_length_upper")
     curves["integral_range_sampling_stderr"] = annotate(xr.DataArray(sampling[1]), "integral_range_sampling_stderr")
-    lag = np.round(min(found.field.step) * np.arange(found.n_lags), 9)
-    axis = ("lag", lag, {"units": "um", "long_name": "Distance of two pixels"})
-    return xr.Dataset(with_level(curves, level)).assign_coords(lag=axis)
+    return xr.Dataset(with_level(curves, level)).assign_coords(lag=lag_axis(found.n_lags, found.field.step))

@@ -8,9 +8,9 @@ import xarray as xr
 from xstxm import units
 from xstxm._kernels import autocovariance as kernel
 from xstxm._kernels import interfaces as lines
-from xstxm.conventions import NO_SAMPLE, SCHEMAS, UNDECIDED, annotate, require_image, require_variable
-from xstxm.errors import MissingVariableError, OptionError, SchemaError, require_whole
-from xstxm.interfaces import spacing
+from xstxm._noisy_maps import Step, lag_axis, require_lag, step_of
+from xstxm.conventions import NO_SAMPLE, SCHEMAS, UNDECIDED, annotate, require_variable
+from xstxm.errors import MissingVariableError, SchemaError, require_whole
 from xstxm.provenance import recorded
 from xstxm.regions import Regions, numbered_regions
 from xstxm.units import LengthLike
@@ -68,6 +68,7 @@ def two_point_correlation(phases: xr.Dataset, *, max_lag: LengthLike | None = No
     >>> float(found.two_point_probability.sum(("phase", "other_phase"))[3].round(6))
     1.0
     """
+    phases = units.dequantify(phases)
     label, step = _one_image(phases)
     fraction = require_variable(phases, "phase_fraction", "pass the whole result of phase_map")
     values = np.asarray(fraction.transpose("phase", "y", "x"), dtype=float)
@@ -76,7 +77,9 @@ def two_point_correlation(phases: xr.Dataset, *, max_lag: LengthLike | None = No
         raise SchemaError("the map holds no sample: check the least amount of a sample pixel")
     largest = np.where(inside, np.argmax(np.where(inside, values, 0), axis=0), -1)
     number = kernel.pairs_of_classes(largest == np.arange(len(values))[:, None, None], step)
-    n_lags = _n_lags(max_lag, inside.shape, step)
+    half = min(np.multiply(inside.shape, step)) / 2
+    longest = half if max_lag is None else require_lag(max_lag, [(inside.shape, step)])
+    n_lags = int(longest / min(step) * 1.000001) + 1
     every = number.sum(axis=(1, 2), keepdims=True)
     found, error = (
         array[..., :n_lags] for array in kernel.jackknifed_share(number, np.broadcast_to(every, number.shape))
@@ -86,7 +89,6 @@ def two_point_correlation(phases: xr.Dataset, *, max_lag: LengthLike | None = No
     area = np.diagonal(found[..., 0])
     dims = ("phase", "other_phase", "lag")
     names = np.asarray(phases["phase"])
-    lag = np.round(min(step) * np.arange(n_lags), 9)
     return xr.Dataset(
         {
             "two_point_probability": annotate(xr.DataArray(found, dims=dims), "two_point_probability"),
@@ -96,36 +98,17 @@ def two_point_correlation(phases: xr.Dataset, *, max_lag: LengthLike | None = No
             "two_point_limit": annotate(xr.DataArray(np.multiply.outer(area, area), dims=dims[:2]), "two_point_limit"),
             "n_pairs": annotate(xr.DataArray(n_pairs, dims="lag"), "n_pairs"),
         },
-        coords={
-            "phase": names,
-            "other_phase": names,
-            "lag": ("lag", lag, {"units": "um", "long_name": "Distance of two pixels"}),
-        },
+        coords={"phase": names, "other_phase": names, "lag": lag_axis(n_lags, step)},
     )
 
 
-def _one_image(phases: xr.Dataset) -> tuple[xr.DataArray, tuple[float, float]]:
+def _one_image(phases: xr.Dataset) -> tuple[xr.DataArray, Step]:
     """Return the labels (y, x) of a phase map, and the distance of two pixels along y and x in um."""
-    phases = units.dequantify(phases)
     label = require_variable(phases, "phase_label", "call .stxm.phase_map() first")
-    require_image(label, "a distance needs an image")
-    others = [str(dim) for dim in label.dims if dim not in ("y", "x")]
-    if others:
-        raise SchemaError(f"the map has dims {label.dims}: select one image first, e.g. .isel({others[0]}=0)")
+    step = step_of(label, "the phase map")
     if "phase" not in phases.coords:
         raise MissingVariableError("phase", phases.variables, "pass the whole result of phase_map, it names the phases")
-    return label.transpose("y", "x"), (abs(spacing(label, "y")), abs(spacing(label, "x")))
-
-
-def _n_lags(max_lag: LengthLike | None, shape: tuple[int, ...], step: tuple[float, float]) -> int:
-    """Return how many lags there are up to the largest, lag 0 too."""
-    low, high = min(step), float(np.hypot(*np.multiply(shape, step)))
-    asked = min(np.multiply(shape, step)) / 2 if max_lag is None else units.to_magnitude(max_lag, "um", "max_lag")
-    if max_lag is not None and not low <= asked <= high:
-        raise OptionError(
-            "max_lag", max_lag, f"give a length from the pixel, {low:.4g} um, to that of the field, {high:.4g} um"
-        )
-    return int(asked / low * 1.000001) + 1
+    return label.transpose("y", "x"), step
 
 
 @recorded
@@ -176,14 +159,18 @@ def interface_density(phases: xr.Dataset, regions: Regions | None = None, *, max
     >>> xstxm.interface_density(phases).total_interface_density.attrs["units"]
     '1/um'
     """
+    from scipy.ndimage import find_objects
+
     max_gap = require_whole("max_gap", max_gap, 0)
+    phases = units.dequantify(phases)
     label, step = _one_image(phases)
     group, numbers = numbered_regions(label, regions)
-    image, group = np.asarray(label), np.asarray(group)
-    n_phases = phases.sizes["phase"]
+    image, number = np.asarray(label), np.asarray(group)
+    n_regions = 1 if numbers is None else len(numbers)
+    windows = find_objects(number, n_regions)
     found = [
-        _densities(np.where(group == g + 1, image, NO_SAMPLE), step, n_phases, max_gap)
-        for g in range(1 if numbers is None else len(numbers))
+        _densities(np.where(number[window] == g + 1, image[window], NO_SAMPLE), step, phases.sizes["phase"], max_gap)
+        for g, window in enumerate(windows)
     ]
     names = np.asarray(phases["phase"])
     made = {}
@@ -195,32 +182,22 @@ def interface_density(phases: xr.Dataset, regions: Regions | None = None, *, max
     return density.isel(region=0) if numbers is None else density.assign_coords(region=numbers)
 
 
-def _densities(image: np.ndarray, step: tuple[float, float], n_phases: int, max_gap: int) -> dict[str, np.ndarray]:
+def _densities(image: np.ndarray, step: Step, n_phases: int, max_gap: int) -> dict[str, np.ndarray]:
     """Return interface densities of the sample in an image (y, x), with the errors of a jackknife over tiles of it."""
     sample = image != NO_SAMPLE
     area = float(np.prod(step))
-    if not sample.any():
-        empty = np.full((n_phases, n_phases), np.nan)
-        return dict(zip(_DENSITIES, (empty, empty, np.nan, np.nan, np.array(0.0), np.nan), strict=True))
 
     def density(kept: np.ndarray) -> np.ndarray:
         label = np.where(kept, image, NO_SAMPLE)
-        options = {"n_phases": n_phases, "max_gap": max_gap, "undecided": UNDECIDED}
-        _, length = lines.interfaces(label, spacing=step, **options)
-        return np.append(length.ravel(), length.sum() / 2) / (kept.sum() * area)
+        _, length = lines.interfaces(label, spacing=step, n_phases=n_phases, max_gap=max_gap, undecided=UNDECIDED)
+        with np.errstate(invalid="ignore"):
+            return np.append(length.ravel(), length.sum() / 2) / (kept.sum() * area)
 
     whole = density(sample)
     tiles = kernel.tiles_of(sample)
-    rows = np.array([density(sample & ~tile) for tile in tiles]) if len(tiles) > 1 else whole[None]
-    error = kernel.jackknife(whole, rows)
+    error = kernel.jackknife(whole, np.array([density(sample & ~tile) for tile in tiles if len(tiles) > 1]))
+    undecided = np.mean(image[sample] == UNDECIDED) if sample.any() else np.nan
     square = (n_phases, n_phases)
-    undecided = (image == UNDECIDED).sum() / sample.sum()
-    values = (
-        whole[:-1].reshape(square),
-        error[:-1].reshape(square),
-        whole[-1],
-        error[-1],
-        sample.sum() * area,
-        undecided,
-    )
-    return dict(zip(_DENSITIES, values, strict=True))
+    pairs, pairs_error = whole[:-1].reshape(square), error[:-1].reshape(square)
+    values = (pairs, pairs_error, whole[-1], error[-1], sample.sum() * area, undecided)
+    return {name: np.asarray(value) for name, value in zip(_DENSITIES, values, strict=True)}
