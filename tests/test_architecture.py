@@ -29,6 +29,7 @@ TIERS = [
         "regions", "comparing", "_fitted_phases", "incident", "_densities", "_shape_scores",
         "particles", "_particle_labels", "_particle_tables", "_segmentation",
         "_noisy_maps", "lengthscales",
+        "correlations", "patterns",
     },
     {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
     {"accessor", "tree_accessor", "cli", "__init__", "__main__"},
@@ -122,6 +123,9 @@ SIDEWAYS = {
     ("_noisy_maps", "interfaces"),
     ("_noisy_maps", "regions"),
     ("lengthscales", "_noisy_maps"),
+    ("correlations", "_noisy_maps"),
+    ("patterns", "_noisy_maps"),
+    ("patterns", "regions"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

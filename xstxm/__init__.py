@@ -22,6 +22,7 @@ from xstxm.clustering import cluster
 from xstxm.comparing import compare
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
+from xstxm.correlations import correlation_length
 from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.design import design_energies
@@ -44,6 +45,7 @@ from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
 from xstxm.options import set_options
 from xstxm.particles import join_particles, particle_table, particles
+from xstxm.patterns import interface_density, two_point_correlation
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
@@ -69,6 +71,7 @@ __all__ = [
     "compare",
     "concentration",
     "conventions",
+    "correlation_length",
     "crop",
     "denoise",
     "design_energies",
@@ -87,6 +90,7 @@ __all__ = [
     "gradient",
     "heterogeneity",
     "history",
+    "interface_density",
     "interface_map",
     "interp_energy",
     "join_particles",
@@ -131,6 +135,7 @@ __all__ = [
     "thickness",
     "tree_accessor",
     "trees",
+    "two_point_correlation",
     "units",
     "with_references",
     "with_variance",
