@@ -1,6 +1,19 @@
 """X-ray spectromicroscopy stacks to quantitative phase and composition maps."""
 
-from xstxm import accessor, conventions, errors, mechanics, plot, provenance, regions, roi, tables, testing, units
+from xstxm import (
+    accessor,
+    conventions,
+    errors,
+    matching,
+    mechanics,
+    plot,
+    provenance,
+    regions,
+    roi,
+    tables,
+    testing,
+    units,
+)
 from xstxm.absorption import optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
@@ -11,6 +24,7 @@ from xstxm.corrections import level_lines, normalize_current, subtract_dark
 from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.design import design_energies
+from xstxm.differences import bland_altman
 from xstxm.dose import distinguishability
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
@@ -24,6 +38,7 @@ from xstxm.interfaces import gradient, interface_map
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 from xstxm.io.scan_list import write_scan_list
 from xstxm.lattice import phase_table
+from xstxm.matching import locate, match_resolution
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
@@ -47,6 +62,7 @@ __all__ = [
     "align",
     "apply_shifts",
     "bin_pixels",
+    "bland_altman",
     "calibrate_energy",
     "cluster",
     "compare",
@@ -72,6 +88,9 @@ __all__ = [
     "interface_map",
     "interp_energy",
     "level_lines",
+    "locate",
+    "match_resolution",
+    "matching",
     "mcr",
     "mechanics",
     "merge_stacks",

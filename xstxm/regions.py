@@ -258,7 +258,7 @@ class _Space:
         if label.dims and not dims:
             do = "rename the dimension along which the pixels lie to 'position'"
             raise MissingDimensionError("y", label.dims, do)
-        lags = None if correlation is None else _lags(correlation, dims)
+        lags = None if correlation is None else correlation_by_lag(correlation, dims)
         return cls(dims, *_groups(label, regions), _steps(label, dims), lags)
 
     def count(self, marks: xr.DataArray) -> xr.DataArray:
@@ -355,7 +355,7 @@ def _pixel_area(label: xr.DataArray) -> float | None:
     return None if None in steps else float(np.prod(np.array(steps, dtype=float)))
 
 
-def _lags(correlation: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
+def correlation_by_lag(correlation: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
     """Return the correlation of the noise with lag 0 in the middle. Eager."""
     wanted = [f"lag_{dim}" for dim in dims]
     given = {*correlation.dims} if isinstance(correlation, xr.DataArray) else set()

@@ -1,4 +1,4 @@
-"""What a table of two labellings says of their agreement.
+"""What a table of two labellings says of their agreement, and how far two maps differ.
 
 Index letters: j class in the one, k class in the other.
 """
@@ -6,6 +6,8 @@ Index letters: j class in the one, k class in the other.
 from __future__ import annotations
 
 import numpy as np
+
+from xstxm._kernels.region_means import region_means
 
 
 def agreements(table):
@@ -43,3 +45,31 @@ def _adjusted_rand_index(table):
 
 def _pairs(number):
     return number * (number - 1) / 2
+
+
+def differences(one, other, error_one, error_other, *, step, score, correlation=None):
+    """Return what is known of other minus one, both (y, x): bias, its two errors, spread, rms, the error of the limits,
+    correlation, the share beyond `score` joint errors, and the number of pixels.
+
+    The limits lie `score` spreads from the bias. Errors of pixels may be NaN. `correlation` is that of the noise of `one`.
+    """
+    difference = np.where(np.isfinite(one) & np.isfinite(other), other - one, np.nan).astype(float)
+    inside = np.isfinite(difference)
+    n = int(inside.sum())
+    if n < 2:
+        return (*[np.nan] * 8, n)
+    everywhere, spread = inside.astype(np.int32), difference[inside].std(ddof=1)
+    noise = []
+    for error, shared in ((error_one, correlation), (error_other, None)):
+        found = region_means(difference, error, everywhere, n_groups=1, step=step, correlation=shared)
+        noise.append(found[1][0])
+    bias, _, sampling, _ = (values[0] for values in found)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        independent = spread**2 / sampling**2
+        limits = np.sqrt(sampling**2 + spread**2 * score**2 / (2 * (independent - 1)))
+        joint = np.hypot(error_one, error_other)[inside]
+        known = np.isfinite(joint)
+        beyond = np.mean(np.abs(difference[inside][known]) > score * joint[known]) if known.any() else np.nan
+        alike = np.corrcoef(one[inside], other[inside])[0, 1]
+    rms = np.sqrt(np.mean(difference[inside] ** 2))
+    return bias, np.hypot(*noise), sampling, spread, rms, limits, alike, beyond, n
