@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -222,9 +223,10 @@ def _labelled(
 def densities_at(fine: xr.Dataset, at: Resolution) -> xr.Dataset:
     """Return the optical density at another resolution: transmitted light is averaged, ``-ln(mean(exp(-od)))``. Lazy."""
     density = fine["optical_density"]
-    light = np.exp(-density)
+    light: Any = np.exp(-density)
     mean = at.mean(light)
-    found = {"optical_density": annotate((-np.log(mean)).transpose(*density.dims), "optical_density")}
+    made: Any = -np.log(mean)
+    found = {"optical_density": annotate(made.transpose(*density.dims), "optical_density")}
     if "optical_density_variance" in fine:
         noise = (light**2 * fine["optical_density_variance"]).where(light.notnull(), 0)
         variance = at.spread(noise, 2) / (at.measured(light) * mean) ** 2

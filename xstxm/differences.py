@@ -16,6 +16,7 @@ from xstxm.conventions import (
     require_energy,
     require_image,
     require_variable,
+    variance_of,
     without_coords,
 )
 from xstxm.errors import SchemaError, require_number
@@ -57,7 +58,7 @@ def bland_altman(
     one, other
         Results that hold the map, as of `phase_map`; or the maps themselves, with y and x.
     signal
-        Variable of a Dataset. Its standard errors are read from ``<signal>_stderr``, where that is there.
+        Variable of a Dataset. Its errors are read from ``<signal>_stderr``, or ``<signal>_variance``, where one is there.
     confidence_level
         Share of the pixels between the limits, and confidence of the joint error beyond which two values differ.
     noise_correlation
@@ -134,8 +135,12 @@ def _map_of(given: xr.Dataset | xr.DataArray, signal: str) -> tuple[xr.DataArray
     if content_of(array.name, array) != "number":
         raise SchemaError(f"{str(array.name)!r} holds no numbers that could differ: compare labels with xstxm.compare")
     require_image(array, "maps of the same pixels have y and x")
-    held = given.get(f"{signal}_stderr") if isinstance(given, xr.Dataset) else None
-    return as_float(array), xr.full_like(as_float(array), np.nan) if held is None else held
+    array = as_float(array)
+    error = given.get(f"{signal}_stderr") if isinstance(given, xr.Dataset) else None
+    variance = variance_of(given, signal)
+    if error is None and variance is not None:
+        error = (variance**0.5).assign_attrs(units=array.attrs.get("units", "1"))
+    return array, xr.full_like(array, np.nan) if error is None else error
 
 
 def _placed(array: xr.DataArray, model: xr.DataArray, unit: str) -> xr.DataArray:

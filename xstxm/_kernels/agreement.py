@@ -5,6 +5,8 @@ Index letters: j class in the one, k class in the other.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from xstxm._kernels.region_means import region_means
@@ -48,28 +50,27 @@ def _pairs(number):
 
 
 def differences(one, other, error_one, error_other, *, step, score, correlation=None):
-    """Return what is known of other minus one, both (y, x): bias, its two errors, spread, rms, the error of the limits,
-    correlation, the share beyond `score` joint errors, and the number of pixels.
+    """Return bias, its two errors, spread, rms, error of the limits, correlation, share beyond and number of other minus one.
 
-    The limits lie `score` spreads from the bias. Errors of pixels may be NaN. `correlation` is that of the noise of `one`.
+    All maps are (y, x), the errors of pixels may be NaN. `correlation` is that of the noise of `one`. The limits lie `score`
+    spreads from the bias, and a share of the pixels differs by more than `score` joint errors. The error of the spread is that
+    of the mean square, over twice the spread.
     """
     difference = np.where(np.isfinite(one) & np.isfinite(other), other - one, np.nan).astype(float)
     inside = np.isfinite(difference)
     n = int(inside.sum())
     if n < 2:
         return (*[np.nan] * 8, n)
-    everywhere, spread = inside.astype(np.int32), difference[inside].std(ddof=1)
-    noise = []
-    for error, shared in ((error_one, correlation), (error_other, None)):
-        found = region_means(difference, error, everywhere, n_groups=1, step=step, correlation=shared)
-        noise.append(found[1][0])
-    bias, _, sampling, _ = (values[0] for values in found)
+    mean = partial(region_means, group=inside.astype(np.int32), n_groups=1, step=step)
+    (bias,), (noise,), (sampling,), _ = mean(difference, error_one, correlation=correlation)
+    _, (noise_other,), _, _ = mean(difference, error_other)
+    _, _, (sampling_of_square,), _ = mean((difference - bias) ** 2, error_one)
+    spread = difference[inside].std(ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        independent = spread**2 / sampling**2
-        limits = np.sqrt(sampling**2 + spread**2 * score**2 / (2 * (independent - 1)))
+        limits = np.hypot(sampling, score * sampling_of_square / (2 * spread))
         joint = np.hypot(error_one, error_other)[inside]
         known = np.isfinite(joint)
         beyond = np.mean(np.abs(difference[inside][known]) > score * joint[known]) if known.any() else np.nan
         alike = np.corrcoef(one[inside], other[inside])[0, 1]
     rms = np.sqrt(np.mean(difference[inside] ** 2))
-    return bias, np.hypot(*noise), sampling, spread, rms, limits, alike, beyond, n
+    return bias, np.hypot(noise, noise_other), sampling, spread, rms, limits, alike, beyond, n

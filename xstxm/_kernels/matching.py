@@ -37,6 +37,14 @@ def spread(values, rows, columns):
     return (rows @ values @ columns.T).astype(values.dtype)
 
 
+def weighted_mean(values, rows, columns, least):
+    """Return the weighted mean of values (y, x) that are finite; NaN where less than a share of the weights is on those."""
+    inside = np.isfinite(values)
+    share = spread(inside.astype(float), rows, columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(share >= least, spread(np.where(inside, values, 0), rows, columns) / share, np.nan)
+
+
 def noise_correlation(weights, reach=3):
     """Return how the noise of coarse pixels is correlated at lags -reach to reach along an axis (2 reach + 1)."""
     middle = len(weights) // 2
@@ -73,16 +81,16 @@ def highest_peaks(surface, least_distance):
     filled = np.where(np.isfinite(surface), surface, -np.inf)
     best = np.unravel_index(int(filled.argmax()), filled.shape)
     peak = (filled == maximum_filter(filled, 3, mode="constant", cval=-np.inf)) & np.isfinite(filled)
-    away = np.hypot(*(grid - at for grid, at in zip(np.indices(filled.shape), best, strict=True))) > least_distance
-    others = filled[peak & away]
+    rows, columns = np.indices(filled.shape)
+    others = filled[peak & (np.hypot(rows - best[0], columns - best[1]) > least_distance)]
     return best, float(others.max()) if others.size else 0.0
 
 
 def fitted_shift(model, image, inside, start):
     """Return the shift (2) at which a model is most like an image up to gain and offset, its stderr (2), and the correlation.
 
-    model(shift) is an image, of which the pixels inside are used. The errors are those of residuals that are independent
-    from pixel to pixel.
+    model(shift) is an image, of which the pixels inside are used. The errors are those of residuals that go together in
+    each of 5 x 5 parts of the image, and are independent from part to part.
     """
     from scipy.optimize import least_squares
 
@@ -93,12 +101,28 @@ def fitted_shift(model, image, inside, start):
         return design @ np.linalg.lstsq(design, target, rcond=None)[0]
 
     start = np.asarray(start, dtype=float)
-    found = least_squares(lambda shift: target - fitted(shift), start, bounds=(start - 1.5, start + 1.5))
-    variance = 2 * found.cost / max(target.size - 4, 1)
+    found = least_squares(
+        lambda shift: target - fitted(shift), start, bounds=(start - 1.5, start + 1.5), diff_step=1e-3, xtol=1e-6
+    )
     normal = found.jac.T @ found.jac
     free = not found.active_mask.any() and np.linalg.cond(normal) < 1e12
-    error = np.sqrt(np.diag(np.linalg.inv(normal)) * variance) if free else np.full(2, np.nan)
+    error = _clustered(found.jac, found.fun, normal, _parts(inside)) if free else np.full(2, np.nan)
     return found.x, error, float(np.corrcoef(fitted(found.x), target)[0, 1])
+
+
+def _parts(inside, n=5):
+    """Return the part (p) of n x n parts that each pixel inside lies in."""
+    rows, columns = np.nonzero(inside)
+    own = [(n * (at - at.min())) // (np.ptp(at) + 1) for at in (rows, columns)]
+    return np.unique(own[0] * n + own[1], return_inverse=True)[1]
+
+
+def _clustered(slope, residual, normal, part):
+    """Return the stderr of a least-squares fit from its slopes (p, 2) and residuals (p), which go together in each part."""
+    score = np.stack([np.bincount(part, along * residual) for along in slope.T], axis=1)
+    n = len(score)
+    inverse = np.linalg.inv(normal)
+    return np.sqrt(np.diag(inverse @ (score.T @ score) @ inverse) * n / max(n - 1, 1))
 
 
 def least_confidence(fraction, error):
