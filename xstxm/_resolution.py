@@ -28,7 +28,7 @@ from xstxm.units import LengthLike
 FWHM = float(np.sqrt(8 * np.log(2)))
 """Full width at half maximum of a Gaussian of unit standard deviation."""
 IMAGE = ("y", "x")
-_COVERED = 0.98
+_COVERED = 0.995
 """Share of the reach of a coarse pixel that lies in the fine field."""
 _MEASURED = 0.5
 """Share of that which has to be measured."""
