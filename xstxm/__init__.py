@@ -12,6 +12,8 @@ from xstxm import (
     roi,
     tables,
     testing,
+    tree_accessor,
+    trees,
     units,
 )
 from xstxm.absorption import optical_density
@@ -39,10 +41,12 @@ from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nx
 from xstxm.io.scan_list import write_scan_list
 from xstxm.lattice import phase_table
 from xstxm.matching import locate, match_resolution
+from xstxm.lengthscales import coarse_grain, heterogeneity
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
 from xstxm.options import set_options
+from xstxm.particles import join_particles, particle_table, particles
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
@@ -65,6 +69,7 @@ __all__ = [
     "bland_altman",
     "calibrate_energy",
     "cluster",
+    "coarse_grain",
     "compare",
     "concentration",
     "conventions",
@@ -84,9 +89,11 @@ __all__ = [
     "fit",
     "flag_frames",
     "gradient",
+    "heterogeneity",
     "history",
     "interface_map",
     "interp_energy",
+    "join_particles",
     "level_lines",
     "locate",
     "match_resolution",
@@ -99,6 +106,8 @@ __all__ = [
     "normalize_edge",
     "open_stack",
     "optical_density",
+    "particle_table",
+    "particles",
     "pca",
     "peak_map",
     "phase_map",
@@ -127,6 +136,8 @@ __all__ = [
     "tabulated_absorption",
     "testing",
     "thickness",
+    "tree_accessor",
+    "trees",
     "units",
     "with_references",
     "with_variance",

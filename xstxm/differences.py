@@ -22,7 +22,7 @@ from xstxm.conventions import (
 from xstxm.errors import SchemaError, require_number
 from xstxm.interfaces import spacing
 from xstxm.provenance import recorded
-from xstxm.regions import correlation_by_lag
+from xstxm.regions import lags_of
 
 _NAMES = (
     "bias",
@@ -116,7 +116,7 @@ def bland_altman(
     options = {
         "step": tuple(abs(spacing(value, dim)) for dim in ("y", "x")),
         "score": score,
-        "correlation": None if noise_correlation is None else correlation_by_lag(noise_correlation, ("y", "x")),
+        "correlation": None if noise_correlation is None else lags_of(noise_correlation, ("y", "x")),
     }
     found = _over_images([value, moved[0], error, moved[1]], options)
     found["difference_lower"] = found["bias"] - score * found["difference_spread"]
