@@ -4,6 +4,7 @@ from xstxm import (
     accessor,
     conventions,
     errors,
+    matching,
     mechanics,
     plot,
     provenance,
@@ -26,6 +27,7 @@ from xstxm.correlations import correlation_length
 from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.design import design_energies
+from xstxm.differences import bland_altman
 from xstxm.dose import distinguishability
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
@@ -39,6 +41,7 @@ from xstxm.interfaces import gradient, interface_map
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 from xstxm.io.scan_list import write_scan_list
 from xstxm.lattice import phase_table
+from xstxm.matching import locate, match_resolution
 from xstxm.lengthscales import coarse_grain, heterogeneity
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
@@ -65,6 +68,7 @@ __all__ = [
     "align",
     "apply_shifts",
     "bin_pixels",
+    "bland_altman",
     "calibrate_energy",
     "cluster",
     "coarse_grain",
@@ -95,6 +99,9 @@ __all__ = [
     "interp_energy",
     "join_particles",
     "level_lines",
+    "locate",
+    "match_resolution",
+    "matching",
     "mcr",
     "mechanics",
     "merge_stacks",

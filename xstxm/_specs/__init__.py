@@ -12,6 +12,7 @@ from xstxm._specs import (
     fit,
     frames,
     lengthscales,
+    matching,
     particles,
     phases,
     stack,
@@ -20,7 +21,21 @@ from xstxm._specs import (
 )
 from xstxm._specs._spec import ENERGY, OTHER_REFERENCE, PIXEL, REFERENCE, VariableSpec, joined
 
-_TOPICS = (stack, fit, phases, contrast, frames, structure, derived, design, comparing, trees, particles, lengthscales)
+_TOPICS = (
+    stack,
+    fit,
+    phases,
+    contrast,
+    frames,
+    structure,
+    derived,
+    design,
+    comparing,
+    trees,
+    particles,
+    lengthscales,
+    matching,
+)
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
 SCHEMAS: Mapping[str, tuple[str, ...]] = joined(*(topic.SCHEMAS for topic in _TOPICS))
