@@ -27,6 +27,7 @@ TIERS = [
         "dose", "design", "evaluation", "_undescribed", "_design_options", "_selection", "_fit_maps",
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
+        "kramers_kronig", "ptychography",
     },
     {"plot", "io", "testing", "_summary"},
     {"accessor", "cli", "__init__", "__main__"},
@@ -102,6 +103,12 @@ SIDEWAYS = {
     ("evaluation", "_design_options"),
     ("evaluation", "energy"),
     ("evaluation", "phases"),
+    ("kramers_kronig", "_references_at"),
+    ("kramers_kronig", "tables"),
+    ("ptychography", "_references_at"),
+    ("ptychography", "incident"),
+    ("ptychography", "references"),
+    ("ptychography", "roi"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

@@ -42,6 +42,9 @@ VERBS = {
     "estimate_i0": xstxm.estimate_i0,
     "optical_density": xstxm.optical_density,
     "with_variance": xstxm.with_variance,
+    "from_transmission": xstxm.from_transmission,
+    "join_phase_shift": lambda s: xstxm.join_phase_shift(s, xstxm.testing.simulate_phase_references()),
+    "phase_references": lambda s: xstxm.phase_references(s, "V2O5", 3.36),
     "spectrum": lambda s: xstxm.spectrum(s, {"x": (0.1, 0.3)}),
     "denoise": lambda s: xstxm.denoise(s, n_components=2),
     "nmf": lambda s: xstxm.nmf(s, 2, n_starts=1, tolerance=0.05),
@@ -105,8 +108,11 @@ def given(verb: str) -> xr.Dataset:
         return xstxm.phase_map(density(), REFERENCES)
     if verb == "stress":
         return xstxm.strain(given("strain"))
-    if verb in ("distinguishability", "design_energies"):
+    if verb in ("distinguishability", "design_energies", "phase_references"):
         return REFERENCES
+    if verb in ("from_transmission", "join_phase_shift"):
+        wave = xstxm.testing.simulate_transmission(shape=(24, 28), seed=0)[["transmission"]]
+        return wave if verb == "from_transmission" else xstxm.from_transmission(wave)
     if verb == "dichroism":
         return xr.concat([density(), density()], xr.DataArray(["a", "b"], dims="polarization"))
     return counts() if verb in COUNTS else density()

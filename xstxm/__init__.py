@@ -23,6 +23,7 @@ from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 from xstxm.io.scan_list import write_scan_list
+from xstxm.kramers_kronig import phase_references
 from xstxm.lattice import phase_table
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
@@ -31,6 +32,7 @@ from xstxm.options import set_options
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
+from xstxm.ptychography import from_transmission, join_phase_shift
 from xstxm.references import reference_set, with_references
 from xstxm.regions import phase_summary
 from xstxm.roi import spectrum
@@ -67,10 +69,12 @@ __all__ = [
     "evaluate_energies",
     "fit",
     "flag_frames",
+    "from_transmission",
     "gradient",
     "history",
     "interface_map",
     "interp_energy",
+    "join_phase_shift",
     "level_lines",
     "mcr",
     "mechanics",
@@ -83,6 +87,7 @@ __all__ = [
     "pca",
     "peak_map",
     "phase_map",
+    "phase_references",
     "phase_summary",
     "phase_table",
     "plot",

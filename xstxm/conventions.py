@@ -375,7 +375,7 @@ def validate(obj: xr.Dataset, schema: str) -> None:
         raise SchemaError(f"not a {schema}: " + "; ".join(problems))
 
 
-_KINDS = {"float": "f", "int": "iu", "bool": "b"}
+_KINDS = {"float": "f", "int": "iu", "bool": "b", "complex": "c"}
 
 
 def _departures(array: xr.DataArray, spec: VariableSpec) -> list[str]:
