@@ -44,7 +44,7 @@ VERBS = {
     "with_variance": xstxm.with_variance,
     "from_transmission": xstxm.from_transmission,
     "join_phase_shift": lambda s: xstxm.join_phase_shift(s, xstxm.testing.simulate_phase_references()),
-    "phase_references": lambda s: xstxm.phase_references(s, "V2O5", 3.36),
+    "phase_references": lambda s: xstxm.phase_references(s.isel(reference=[0, 1]), "V2O5", 3.36),
     "spectrum": lambda s: xstxm.spectrum(s, {"x": (0.1, 0.3)}),
     "denoise": lambda s: xstxm.denoise(s, n_components=2),
     "nmf": lambda s: xstxm.nmf(s, 2, n_starts=1, tolerance=0.05),

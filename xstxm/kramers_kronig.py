@@ -83,7 +83,7 @@ def phase_references(
     --------
     >>> import xstxm
     >>> refs = xstxm.testing.simulate_references()
-    >>> both = xstxm.phase_references(refs, "V2O5", "3.36 g/cm**3")
+    >>> both = xstxm.phase_references(refs.sel(reference=["alpha-V2O5"]), "V2O5", "3.36 g/cm**3")
     >>> both.phase_shift.attrs["units"]
     'rad/nm'
     """

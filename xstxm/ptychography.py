@@ -125,7 +125,7 @@ def from_transmission(
     empty = None if region is None else _empty(wave, stack, region, fraction, ramp)
     if empty is None:
         note("no empty region: amplitude and phase are as they were reconstructed")
-        flat, scatter = wave, {}
+        flat, scatter = wave, dict[str, Any]()
     else:
         flat, scatter = _flattened(wave, empty, ramp)
     measured: xr.DataArray = np.isfinite(flat) & (flat != 0)  # type: ignore[assignment]  # numpy keeps the labels

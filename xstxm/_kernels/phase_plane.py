@@ -12,6 +12,9 @@ ROUNDS = 12
 REJECTED = 4.685
 """Residual in standard deviations from which a pixel has no weight (Tukey's biweight, efficient to 95 % for Gaussian noise)."""
 N_TERMS = 3
+CANDIDATES = 64
+BETWEEN = 0.5
+"""What is left of a peak that lies between the points of the transform, at worst: of pixels in the corners only."""
 
 
 def empty_wave(frame, inside, *, ramp):
@@ -47,15 +50,29 @@ def empty_wave(frame, inside, *, ramp):
 def _carrier(wave, rows, columns):
     """Return the steps of phase from row to row and column to column: the highest peak of the spectrum.
 
-    A phase cannot be unwrapped across the gaps of a region; the peak of the spectrum does not need it.
+    A phase cannot be unwrapped across the gaps of a region; the peak of the spectrum does not need it. Its side peaks are
+    nearly as high where the region is far-off pieces, so that every peak of the transform is looked at more closely.
     """
     from scipy import fft
 
     image = np.zeros((np.ptp(rows) + 1, np.ptp(columns) + 1), np.complex128)
     image[rows - rows.min(), columns - columns.min()] = wave / np.abs(wave)
     shape = [fft.next_fast_len(2 * size) for size in image.shape]
-    peak = np.unravel_index(np.abs(fft.fft2(image, shape)).argmax(), shape)
-    return np.array([2 * np.pi * fft.fftfreq(size)[at] for size, at in zip(shape, peak, strict=True)])
+    spectrum = np.abs(fft.fft2(image, shape)).ravel()
+    highest = np.argsort(spectrum)[: -CANDIDATES - 1 : -1]
+    highest = highest[spectrum[highest] >= BETWEEN * spectrum[highest[0]]]
+    around = [_peak_near(image, shape, at) for at in zip(*np.unravel_index(highest, shape), strict=True)]
+    return max(around, key=lambda found: found[0])[1]
+
+
+def _peak_near(image, shape, at):
+    """Return height and place of the largest value of the spectrum within half a point of its transform."""
+    inside = np.linspace(-0.5, 0.5, 9)
+    steps = [2 * np.pi * (k + inside) / size for k, size in zip(at, shape, strict=True)]
+    by_row, by_column = (np.exp(-1j * np.outer(k, np.arange(n))) for k, n in zip(steps, image.shape, strict=True))
+    fine = np.abs(by_row @ image @ by_column.T)
+    peak = np.unravel_index(fine.argmax(), fine.shape)
+    return fine[peak], np.array([k[i] for k, i in zip(steps, peak, strict=True)])
 
 
 def _robust_plane(wave, terms, plane, n_free):
