@@ -87,6 +87,7 @@ def phase_references(
     >>> both.phase_shift.attrs["units"]
     'rad/nm'
     """
+    references = units.dequantify(references)
     absorption = checked_absorption(references)
     unit = units.units_of(absorption)
     if not units.same_kind(unit, "1/nm"):

@@ -131,7 +131,7 @@ def from_transmission(
     measured: xr.DataArray = np.isfinite(flat) & (flat != 0)  # type: ignore[assignment]  # numpy keeps the labels
     flat = flat.where(measured)
     square = _square(flat)
-    phase = xr.apply_ufunc(np.angle, flat, dask="parallelized", output_dtypes=[square.dtype])
+    phase: xr.DataArray = np.arctan2(flat.imag, flat.real)
     found: dict[str, Any] = {"optical_density": -np.log(square), "phase_shift": phase}
     if unwrap:
         found["phase_shift"] = _unwrapped(phase, empty)
@@ -193,6 +193,7 @@ def _flattened(
 ) -> tuple[xr.DataArray, dict[str, tuple[xr.DataArray, xr.DataArray]]]:
     """Return T / T0, and for each variance its part over ``|T / T0|^2`` and the part that does not depend on it. Lazy."""
     whole = [item.chunk({"y": -1, "x": -1}) if is_lazy(item) else item for item in (wave, empty)]
+    sizes = {"term": phase_plane.N_TERMS, "other_term": phase_plane.N_TERMS}
     plane, spread, amplitude, along, across, of_mean = xr.apply_ufunc(
         phase_plane.empty_wave,
         *whole,
@@ -200,8 +201,8 @@ def _flattened(
         output_core_dims=[["term"], ["term", "other_term"], [], [], [], []],
         vectorize=True,
         dask="parallelized",
-        output_dtypes=[float] * 6,
-        dask_gufunc_kwargs={"output_sizes": {"term": phase_plane.N_TERMS, "other_term": phase_plane.N_TERMS}},
+        # dask would cast the complex meta of the input, and warn
+        dask_gufunc_kwargs={"output_sizes": sizes, "meta": (np.empty(0),) * 6},
         kwargs={"ramp": ramp},
     )
     row, column = (xr.DataArray(np.arange(float(wave.sizes[dim])), dims=dim) for dim in ("y", "x"))
