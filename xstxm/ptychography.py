@@ -131,7 +131,7 @@ def from_transmission(
     measured: xr.DataArray = np.isfinite(flat) & (flat != 0)  # type: ignore[assignment]  # numpy keeps the labels
     flat = flat.where(measured)
     square = _square(flat)
-    phase: xr.DataArray = np.arctan2(flat.imag, flat.real)
+    phase: xr.DataArray = np.arctan2(flat.imag, flat.real)  # type: ignore[assignment]  # numpy keeps the labels
     found: dict[str, Any] = {"optical_density": -np.log(square), "phase_shift": phase}
     if unwrap:
         found["phase_shift"] = _unwrapped(phase, empty)

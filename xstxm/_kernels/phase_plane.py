@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-ROUNDS = 12
-"""Steps of the robust fit, of which it needs some five."""
+ROUNDS = 50
+"""Most steps of the robust fit, of which it needs some ten."""
+CONVERGED = 1e-9
+"""Change of the phase of any pixel, in rad, that is none."""
 REJECTED = 4.685
 """Residual in standard deviations from which a pixel has no weight (Tukey's biweight, efficient to 95 % for Gaussian noise)."""
 N_TERMS = 3
@@ -85,5 +87,8 @@ def _robust_plane(wave, terms, plane, n_free):
         scale = REJECTED * 1.4826 * np.median(np.abs(left))
         weight = np.clip(1 - (left / scale) ** 2, 0, None) ** 2 if scale > 0 else (left == 0).astype(float)
         root = np.sqrt(weight)
-        plane[:n_free] += np.linalg.lstsq((free * root).T, left * root, rcond=None)[0]
+        step = np.linalg.lstsq((free * root).T, left * root, rcond=None)[0]
+        plane[:n_free] += step
+        if np.abs(step @ free).max() < CONVERGED:
+            break
     return plane, weight > 0
