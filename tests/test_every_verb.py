@@ -59,6 +59,7 @@ VERBS = {
     "cluster": lambda s: xstxm.cluster(s, 2, n_components=2),
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
+    "track_particles": xstxm.track_particles,
     "compare": lambda s: xstxm.compare(s, given("strain")),
     "strain": xstxm.strain,
     "concentration": xstxm.concentration,
@@ -106,6 +107,11 @@ def given(verb: str) -> xr.Dataset:
         return xstxm.pca(density(), 2)
     if verb in ("phase_summary", "compare", "strain", "concentration", "gradient", "interface_map"):
         return xstxm.phase_map(density(), REFERENCES)
+    if verb == "track_particles":
+        image = np.repeat(np.arange(12).reshape(3, 4), 4, axis=1)[None].repeat(2, axis=0)
+        return xr.Dataset(
+            {"particle_label": (("time", "y", "x"), image)}, {"time": ("time", [0.0, 60.0], {"units": "s"})}
+        )
     if verb == "stress":
         return xstxm.strain(given("strain"))
     if verb in ("distinguishability", "design_energies", "phase_references"):

@@ -21,13 +21,22 @@ from xstxm.fitting import fit, predict, residual
 from xstxm.frames import flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
-from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
+from xstxm.io import (
+    open_stack,
+    read_electrochemistry,
+    read_i0,
+    read_references,
+    read_shifts,
+    write_nxstxm,
+    write_shifts,
+)
 from xstxm.io.scan_list import write_scan_list
 from xstxm.kramers_kronig import phase_references
 from xstxm.lattice import phase_table
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
+from xstxm.operando import state_of_charge, time_series
 from xstxm.options import set_options
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
@@ -40,6 +49,7 @@ from xstxm.shaping import bin_pixels, crop
 from xstxm.shifting import align, apply_shifts
 from xstxm.strains import concentration, strain
 from xstxm.tables import tabulated_absorption, thickness
+from xstxm.tracking import track_particles, trajectories
 from xstxm.unmixing import mcr, nmf
 
 __version__ = "0.1.0"
@@ -94,6 +104,7 @@ __all__ = [
     "predict",
     "provenance",
     "ratio_map",
+    "read_electrochemistry",
     "read_i0",
     "read_references",
     "read_shifts",
@@ -106,6 +117,7 @@ __all__ = [
     "sel_energy",
     "set_options",
     "spectrum",
+    "state_of_charge",
     "strain",
     "stress",
     "subtract_dark",
@@ -113,6 +125,9 @@ __all__ = [
     "tabulated_absorption",
     "testing",
     "thickness",
+    "time_series",
+    "track_particles",
+    "trajectories",
     "units",
     "with_references",
     "with_variance",

@@ -47,6 +47,7 @@ from xstxm import (
     shifting,
     strains,
     tables,
+    tracking,
     units,
     unmixing,
 )
@@ -692,6 +693,10 @@ class StxmAccessor:
     ) -> xr.Dataset:
         """Return area fractions and mean compositions with errors, see `xstxm.phase_summary`."""
         return region_summaries.phase_summary(self._obj, regions, noise_correlation=noise_correlation)
+
+    def track_particles(self, *, min_overlap: float = 0.5) -> xr.Dataset:
+        """Follow particles in time by the pixels that they share, see `xstxm.track_particles`."""
+        return tracking.track_particles(self._obj, min_overlap=min_overlap)
 
     def compare(
         self,

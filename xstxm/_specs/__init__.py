@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xstxm._specs import comparing, contrast, derived, design, fit, frames, phases, ptychography, stack, structure
+from xstxm._specs import (
+    comparing,
+    contrast,
+    derived,
+    design,
+    fit,
+    frames,
+    operando,
+    phases,
+    ptychography,
+    stack,
+    structure,
+)
 from xstxm._specs._spec import ENERGY, OTHER_REFERENCE, PIXEL, REFERENCE, VariableSpec, joined
 
-_TOPICS = (stack, fit, phases, contrast, frames, structure, derived, design, comparing, ptychography)
+_TOPICS = (stack, fit, phases, contrast, frames, structure, derived, design, comparing, ptychography, operando)
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
 SCHEMAS: Mapping[str, tuple[str, ...]] = joined(*(topic.SCHEMAS for topic in _TOPICS))
