@@ -13,6 +13,7 @@ from xstxm import units
 from xstxm.conventions import annotate, require_variable
 from xstxm.errors import (
     MissingCoordinateError,
+    OptionError,
     SchemaError,
     check_choice,
     require_number,
