@@ -28,7 +28,7 @@ def track_particles(labels: xr.DataArray | xr.Dataset, *, min_overlap: float = 0
     """Follow particles in time by the pixels that they share.
 
     Two particles of successive times are linked where they share at least `min_overlap` of the smaller of them. Of the
-    links those are taken that share most pixels in all, each particle once (Hungarian method): these go on with one track.
+    links those are taken that share most pixels in all, each particle once (the assignment problem, solved exactly): these go on with one track.
 
     Parameters
     ----------
@@ -108,44 +108,53 @@ def _follow(places: np.ndarray, n: int, min_overlap: float) -> dict[str, np.ndar
     overlap = np.full(shape, np.nan)
     track[0, area[0] > 0] = 1 + np.arange((area[0] > 0).sum())
     for t in range(1, len(places)):
-        shared = _shared(places[t - 1], places[t], n)
-        smaller = np.minimum.outer(area[t - 1], area[t])
-        linked = shared >= np.where(smaller > 0, min_overlap * smaller, np.inf)
-        before, after = _matched(np.where(linked, shared, 0))
+        links = _links(places[t - 1], places[t], area[t - 1], area[t], min_overlap)
+        before, after, shared = _matched(links)
         track[t, after] = track[t - 1, before]
-        overlap[t, after] = (shared / np.maximum(smaller, 1))[before, after]
+        overlap[t, after] = shared / np.minimum(area[t - 1, before], area[t, after])
         new = np.flatnonzero((area[t] > 0) & (track[t] == 0))
-        track[t, new] = track[: t + 1].max() + 1 + np.arange(new.size)
-        split[t, new] = _linked_track(np.where(linked, shared, 0)[:, new].T, track[t - 1])
+        track[t, new] = track[:t].max() + 1 + np.arange(new.size)
+        split[t, new] = _linked_track(links.T.tocsr()[new], track[t - 1])
         ended = np.setdiff1d(np.flatnonzero(area[t - 1]), before)
-        merged[t - 1, ended] = _linked_track(np.where(linked, shared, 0)[ended], track[t])
+        merged[t - 1, ended] = _linked_track(links[ended], track[t])
     return {"track_of_particle": track, "track_overlap": overlap, "split_from": split, "merged_into": merged}
 
 
-def _shared(before: np.ndarray, after: np.ndarray, n: int) -> np.ndarray:
-    """Return how many pixels each two particles share (before, after)."""
+def _links(
+    before: np.ndarray, after: np.ndarray, area_before: np.ndarray, area_after: np.ndarray, min_overlap: float
+) -> Any:
+    """Return how many pixels two particles share that are linked, a sparse array (before, after)."""
+    from scipy.sparse import csr_array
+
+    n = area_before.size
     both = (before > 0) & (after > 0)
-    pairs = (before[both].astype(np.int64) - 1) * n + after[both] - 1
-    return np.bincount(pairs, minlength=n * n).reshape(n, n)
+    pairs, shared = np.unique((before[both].astype(np.int64) - 1) * n + after[both] - 1, return_counts=True)
+    first, second = np.divmod(pairs, n)
+    linked = shared >= min_overlap * np.minimum(area_before[first], area_after[second])
+    return csr_array((shared[linked].astype(float), (first[linked], second[linked])), shape=(n, n))
 
 
-def _matched(shared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs that share most pixels in all."""
-    from scipy.optimize import linear_sum_assignment
+def _matched(links: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pairs that share most pixels in all, and how many each shares."""
+    from scipy.sparse import csr_array, eye_array, hstack
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-    rows, columns = np.flatnonzero(shared.any(1)), np.flatnonzero(shared.any(0))
-    first, second = linear_sum_assignment(shared[np.ix_(rows, columns)], maximize=True)
-    before, after = rows[first], columns[second]
-    real = shared[before, after] > 0
-    return before[real], after[real]
+    rows = np.flatnonzero(np.diff(links.indptr))
+    if not rows.size:
+        return rows, rows, np.zeros(0)
+    # the method wants a partner for each row: one of its own, that is worth nothing
+    alone = 1e-9 * eye_array(rows.size)
+    first, second = min_weight_full_bipartite_matching(csr_array(hstack([links[rows], alone])), maximize=True)
+    real = second < links.shape[1]
+    before, after = rows[first[real]], second[real]
+    return before, after, np.ravel(links[before, after])
 
 
-def _linked_track(shared: np.ndarray, track: np.ndarray) -> np.ndarray:
+def _linked_track(links: Any, track: np.ndarray) -> np.ndarray:
     """Return the track of the particle that each row shares most pixels with, 0 where it shares none."""
-    if not len(shared):
+    if not links.shape[0]:
         return np.zeros(0, np.int32)
-    most = shared.argmax(1)
-    return np.where(shared.max(1) > 0, track[most], 0)
+    return np.where(np.diff(links.indptr) > 0, track[np.ravel(links.argmax(axis=1))], 0)
 
 
 @recorded
