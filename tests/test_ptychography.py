@@ -283,6 +283,7 @@ def test_joint_phase_map__is_surer_than_that_of_the_optical_density(noisy):
     both = xstxm.join_phase_shift(noisy, REFERENCES)
     joint, alone = both.stxm.phase_map(), xstxm.phase_map(noisy, REFERENCES)
     xstxm.testing.assert_conforms(joint, "phase_map")
+    assert joint["phase_spectra"]["part"].values.tolist() == both["part"].values.tolist()
     sample = noisy["true_label"] >= 0
     errors = [phases["composition_stderr"].where(sample).median() for phases in (joint, alone)]
     assert errors[0] < 0.8 * errors[1]
