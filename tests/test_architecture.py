@@ -14,7 +14,7 @@ PACKAGE = ROOT / "xstxm"
 
 TIERS = [
     {"errors"},
-    {"units", "options", "_kernels", "_specs", "_partition"},
+    {"units", "options", "_kernels", "_specs", "_partition", "_dates"},
     {"conventions"},
     {"_apply", "provenance", "_sums", "_unknowns"},
     {

@@ -86,7 +86,7 @@ def test_time_series__is_the_summary_of_the_series_whatever_the_order():
 def test_time_series__takes_trees_dates_and_units():
     maps = at_times(late=3, early=1)
     dated = {
-        "scan/late": maps["late"].drop_vars("time").assign_attrs(start_time="2026-03-01T11:00:00"),
+        "scan/late": maps["late"].drop_vars("time").assign_attrs(start_time="2026-03-01T12:00:00+01:00"),
         "early": maps["early"].assign_coords(time=np.datetime64("2026-03-01T10:00:00", "ns")),
     }
     series = xstxm.time_series(xr.DataTree.from_dict({**dated, "other": xr.Dataset({"a": 1})}))
@@ -118,8 +118,12 @@ def test_time_series__says_what_is_wrong():
         xstxm.time_series({**maps, "b": maps["b"].drop_vars("time")})
     with pytest.raises(SchemaError, match="'a' and 'c' are of one time"):
         xstxm.time_series({**maps, "c": maps["a"]})
-    with pytest.raises(SchemaError, match="'b' has a date and 'a' a number"):
+    with pytest.raises(SchemaError, match="'b' has a date and 'a' has a number in s as its time"):
         xstxm.time_series({**maps, "b": maps["b"].assign_coords(time=np.datetime64("2026-03-01", "ns"))})
+    with pytest.raises(SchemaError, match="'a' has a number in s and 'b' has a number without unit"):
+        xstxm.time_series({**maps, "b": maps["b"].assign_coords(time=60.0)})
+    with pytest.raises(OptionError, match="start_time of 'b'='noon': give a date in ISO 8601"):
+        xstxm.time_series({**maps, "b": maps["b"].drop_vars("time").assign_attrs(start_time="noon")})
     with pytest.raises(SchemaError, match="'b' has the phases one, two, 'a' alpha, delta"):
         xstxm.time_series({**maps, "b": maps["b"].assign_coords(phase=["one", "two"])})
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
+from xstxm._dates import date_of
 from xstxm.conventions import annotate, require_variable
 from xstxm.errors import (
     MissingCoordinateError,
@@ -80,12 +81,8 @@ def time_series(
         )
     if list(times) != order:
         note("sorted by time")
-    rows = [
-        phase_summary(named[name].drop_vars(TIME, errors="ignore"), noise_correlation=noise_correlation).drop_attrs(
-            deep=False
-        )
-        for name in order
-    ]
+    plain = (named[name].drop_vars(TIME, errors="ignore") for name in order)
+    rows = [phase_summary(phases, noise_correlation=noise_correlation).drop_attrs(deep=False) for phases in plain]
     axis = xr.concat([times[name] for name in order], TIME)
     series = xr.concat(rows, axis, coords="minimal", compat="override", join="exact", data_vars="all")
     return series.transpose(..., TIME).assign_coords(node=(TIME, order))
@@ -102,12 +99,8 @@ def _phase_maps(maps: Any) -> dict[str, xr.Dataset]:
             "'time' goes to phase_summary"
         )
     for name, phases in maps.items():
-        if (
-            TIME
-            in require_variable(
-                phases, "phase_fraction", f"{name!r} is no phase map, call .stxm.phase_map() first"
-            ).dims
-        ):
+        fraction = require_variable(phases, "phase_fraction", f"{name!r} is no phase map, call .stxm.phase_map() first")
+        if TIME in fraction.dims:
             raise SchemaError(f"{name!r} has a dimension 'time' of its own: call phase_summary on it")
     return {str(name): units.dequantify(phases) for name, phases in maps.items()}
 
@@ -121,15 +114,18 @@ def _time_of(name: str, phases: xr.Dataset) -> xr.DataArray:
         return units.to_units(time.astype(float), "s", f"the time of {name!r}")
     if "start_time" not in phases.attrs:
         raise MissingCoordinateError(TIME, f"{name!r} does not say when: .assign_coords(time=...), a date or a number")
-    return xr.DataArray(np.datetime64(str(phases.attrs["start_time"]), "ns"), name=TIME)
+    return xr.DataArray(date_of(phases.attrs["start_time"], f"start_time of {name!r}"), name=TIME)
 
 
 def _require_one_clock(times: Mapping[str, xr.DataArray]) -> None:
-    kinds = {time.dtype.kind == "M": name for name, time in times.items()}
+    """Refuse dates among numbers, and seconds among numbers without a unit."""
+    kinds = {}
+    for name, time in times.items():
+        number = f"a number in {time.attrs['units']}" if "units" in time.attrs else "a number without unit"
+        kinds["a date" if time.dtype.kind == "M" else number] = name
     if len(kinds) > 1:
-        raise SchemaError(
-            f"{kinds[True]!r} has a date and {kinds[False]!r} a number as its time: give all of them one of both"
-        )
+        told = " and ".join(f"{name!r} has {kind}" for kind, name in sorted(kinds.items())[:2])
+        raise SchemaError(f"{told} as its time: give all of them the same")
 
 
 def _require_same_phases(maps: Mapping[str, xr.Dataset]) -> None:

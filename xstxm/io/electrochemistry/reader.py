@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
+from xstxm._dates import date_of
 from xstxm.conventions import SPECS, annotate
 from xstxm.errors import CorruptFileError, MissingUnitsError, OptionError
 from xstxm.io._base import Source, name_of, path_of
@@ -100,15 +100,6 @@ def _time(log: Log, units: dict[str, str], start_time: str | None, source: Sourc
             path_of(source) or name_of(source), "a time in each row", f"none in line {line}", "complete or remove it"
         )
     return seconds if start_time is None else date_of(start_time) + np.round(seconds * 1e9).astype("timedelta64[ns]")
-
-
-def date_of(start_time: str) -> np.datetime64:
-    """Return a date in ISO 8601, in UTC where it names a zone."""
-    try:
-        date = datetime.fromisoformat(start_time)
-    except (TypeError, ValueError) as error:
-        raise OptionError("start_time", start_time, "give a date in ISO 8601, as '2026-03-01T10:00:00'") from error
-    return np.datetime64(date.astimezone(UTC).replace(tzinfo=None) if date.tzinfo else date, "ns")
 
 
 def _column(quantity: str, column: Column, lines: tuple[int, ...], units: dict[str, str], source: Source) -> np.ndarray:
