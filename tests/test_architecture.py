@@ -16,7 +16,7 @@ TIERS = [
     {"errors"},
     {"units", "options", "_kernels", "_specs", "_partition", "_dates"},
     {"conventions"},
-    {"_apply", "provenance", "_sums", "_unknowns"},
+    {"_apply", "_nodes", "provenance", "_sums", "_unknowns"},
     {
         "references", "energy", "noise", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
         "edges", "features", "contrast", "polarization",
@@ -28,9 +28,12 @@ TIERS = [
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
         "kramers_kronig", "ptychography", "operando", "tracking",
+        "_shape_scores",
+        "particles", "_particle_labels", "_particle_tables", "_segmentation",
+        "_noisy_maps", "lengthscales",
     },
-    {"plot", "io", "testing", "_summary"},
-    {"accessor", "cli", "__init__", "__main__"},
+    {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
+    {"accessor", "tree_accessor", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
 SIDEWAYS = {
@@ -54,6 +57,9 @@ SIDEWAYS = {
     ("fitting", "_references_at"),
     ("fitting", "_saturation"),
     ("clustering", "decomposition"),
+    ("clustering", "_shape_scores"),
+    ("_shape_scores", "decomposition"),
+    ("_shape_scores", "roi"),
     ("_sums", "_apply"),
     ("_unknowns", "_apply"),
     ("_partition", "_kernels"),
@@ -62,6 +68,13 @@ SIDEWAYS = {
     ("phases", "_fitted_phases"),
     ("_fitted_phases", "roi"),
     ("regions", "roi"),
+    ("particles", "_particle_labels"),
+    ("particles", "_particle_tables"),
+    ("particles", "interfaces"),
+    ("particles", "regions"),
+    ("_particle_labels", "_segmentation"),
+    ("_particle_labels", "regions"),
+    ("_particle_labels", "roi"),
     ("absorption", "incident"),
     ("incident", "noise"),
     ("incident", "roi"),
@@ -111,6 +124,14 @@ SIDEWAYS = {
     ("ptychography", "incident"),
     ("ptychography", "references"),
     ("ptychography", "roi"),
+    ("trees", "_tree_basis"),
+    ("trees", "_tree_energies"),
+    ("trees", "_tree_tables"),
+    ("_tree_basis", "_tree_energies"),
+    ("_tree_tables", "_summary"),
+    ("_noisy_maps", "interfaces"),
+    ("_noisy_maps", "regions"),
+    ("lengthscales", "_noisy_maps"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

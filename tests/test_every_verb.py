@@ -60,7 +60,10 @@ VERBS = {
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
     "track_particles": xstxm.track_particles,
+    "particles": xstxm.particles,
     "compare": lambda s: xstxm.compare(s, given("strain")),
+    "coarse_grain": xstxm.coarse_grain,
+    "heterogeneity": lambda s: xstxm.heterogeneity(s, halves(s)),
     "strain": xstxm.strain,
     "concentration": xstxm.concentration,
     "gradient": xstxm.gradient,
@@ -75,6 +78,10 @@ VERBS = {
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
 COUNTS |= {"optical_density", "with_variance", "estimate_shifts", "align", "apply_shifts"}
 """Verbs that read counts; the others read an optical density, or a result."""
+LENGTHS = ("coarse_grain", "heterogeneity")
+"""Verbs that tell at which lengths a map varies."""
+OF_PHASES = {"phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS}
+"""Verbs that read a phase map."""
 
 
 @functools.cache
@@ -99,13 +106,18 @@ def shifts(stack: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({"shift_y": moved, "shift_x": moved})
 
 
+def halves(maps: xr.Dataset) -> xr.DataArray:
+    """Return two particles, left and right."""
+    return xr.DataArray(np.where(np.arange(28) < 14, 1, 2)[None].repeat(24, 0), dims=("y", "x"))
+
+
 def given(verb: str) -> xr.Dataset:
     """Return what a verb is called with."""
     if verb == "predict":
         return fitted()
     if verb == "reconstruct":
         return xstxm.pca(density(), 2)
-    if verb in ("phase_summary", "compare", "strain", "concentration", "gradient", "interface_map"):
+    if verb in OF_PHASES:
         return xstxm.phase_map(density(), REFERENCES)
     if verb == "track_particles":
         image = np.repeat(np.arange(12).reshape(3, 4), 4, axis=1)[None].repeat(2, axis=0)
@@ -193,8 +205,6 @@ def _errors(result: xr.Dataset) -> dict[str, xr.DataArray]:
 @pytest.mark.parametrize("verb", CARRY)
 @pytest.mark.parametrize("dtype", ["uint16", ">f4"])
 def test_verbs__carry_a_variance_of_whole_numbers_as_one_of_floats(verb, dtype):
-    if verb in ("tv", "nlm"):
-        pytest.importorskip("skimage")
     expected = _errors(CARRY[verb](with_variance("float32"), "intensity"))
     found = _errors(CARRY[verb](with_variance(dtype), "intensity"))
     assert expected.keys() == found.keys() != set()
@@ -207,8 +217,6 @@ def test_verbs__carry_a_variance_of_whole_numbers_as_one_of_floats(verb, dtype):
 
 @pytest.mark.parametrize("verb", [verb for verb in CARRY if verb not in ("interp_energy", "bin_pixels")])
 def test_verbs__refuse_a_variance_that_lacks_dimensions(verb):
-    if verb in ("tv", "nlm"):
-        pytest.importorskip("skimage")
     stack = with_variance("float32")
     flat = stack.assign(intensity_variance=stack["intensity_variance"].isel(y=0, drop=True))
     with pytest.raises(
@@ -219,8 +227,6 @@ def test_verbs__refuse_a_variance_that_lacks_dimensions(verb):
 
 @pytest.mark.parametrize("verb", CARRY)
 def test_verbs__carry_a_variance_in_another_order(verb):
-    if verb in ("tv", "nlm"):
-        pytest.importorskip("skimage")
     stack = with_variance("float32")
     turned = stack.assign(intensity_variance=stack["intensity_variance"].transpose("x", "energy", "y"))
     expected = _errors(CARRY[verb](stack, "intensity"))
@@ -234,8 +240,6 @@ READ = {**CARRY, "nmf": VERBS["nmf"], "mcr": VERBS["mcr"]}
 @pytest.mark.parametrize("verb", READ)
 @pytest.mark.parametrize("dtype", [">f4", "float16"])
 def test_verbs__take_other_byte_orders_and_half_precision(verb, dtype):
-    if verb in ("tv", "nlm"):
-        pytest.importorskip("skimage")
     name, stack = ("optical_density", density()) if verb in ("nmf", "mcr") else ("intensity", counts())
     odd = stack.assign({name: stack[name].astype(dtype)})
     native = stack.assign({name: odd[name].astype("float32")})
@@ -270,6 +274,7 @@ NUMBERS = {
     "mcr freedom": lambda v: xstxm.mcr(density(), 3, references=REFERENCES, freedom=v),
     "stress tolerance": lambda v: xstxm.stress(given("stress"), STIFF, tolerance=v),
     "compare confidence": lambda v: xstxm.compare(given("strain"), given("strain"), confidence=v),
+    "particles max_neck": lambda v: xstxm.particles(given("particles"), max_neck=v),
     "phase_map min_confidence": lambda v: xstxm.phase_map(density(), REFERENCES, min_confidence=v),
     "design_energies n": lambda v: xstxm.design_energies(REFERENCES, v, criterion="a-optimal", candidates=SOME),
     "distinguishability counts": lambda v: xstxm.distinguishability(REFERENCES, counts=v),

@@ -1,6 +1,20 @@
 """X-ray spectromicroscopy stacks to quantitative phase and composition maps."""
 
-from xstxm import accessor, conventions, errors, mechanics, plot, provenance, regions, roi, tables, testing, units
+from xstxm import (
+    accessor,
+    conventions,
+    errors,
+    mechanics,
+    plot,
+    provenance,
+    regions,
+    roi,
+    tables,
+    testing,
+    tree_accessor,
+    trees,
+    units,
+)
 from xstxm.absorption import optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
@@ -33,11 +47,13 @@ from xstxm.io import (
 from xstxm.io.scan_list import write_scan_list
 from xstxm.kramers_kronig import phase_references
 from xstxm.lattice import phase_table
+from xstxm.lengthscales import coarse_grain, heterogeneity
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
 from xstxm.operando import state_of_charge, time_series
 from xstxm.options import set_options
+from xstxm.particles import join_particles, particle_table, particles
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
@@ -61,6 +77,7 @@ __all__ = [
     "bin_pixels",
     "calibrate_energy",
     "cluster",
+    "coarse_grain",
     "compare",
     "concentration",
     "conventions",
@@ -81,9 +98,11 @@ __all__ = [
     "flag_frames",
     "from_transmission",
     "gradient",
+    "heterogeneity",
     "history",
     "interface_map",
     "interp_energy",
+    "join_particles",
     "join_phase_shift",
     "level_lines",
     "mcr",
@@ -94,6 +113,8 @@ __all__ = [
     "normalize_edge",
     "open_stack",
     "optical_density",
+    "particle_table",
+    "particles",
     "pca",
     "peak_map",
     "phase_map",
@@ -128,6 +149,8 @@ __all__ = [
     "time_series",
     "track_particles",
     "trajectories",
+    "tree_accessor",
+    "trees",
     "units",
     "with_references",
     "with_variance",

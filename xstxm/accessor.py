@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -37,6 +38,7 @@ from xstxm import (
     incident,
     interfaces,
     kramers_kronig,
+    lengthscales,
     mechanics,
     phases,
     polarization,
@@ -54,6 +56,7 @@ from xstxm import (
 from xstxm import noise as counting_noise
 from xstxm import references as reference_sets
 from xstxm import regions as region_summaries
+from xstxm._noisy_maps import Particles
 from xstxm._partition import Choose, ClusterMethod
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import Noise
@@ -71,8 +74,10 @@ from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import FitNoise, Selection
 from xstxm.incident import AutoRegion
 from xstxm.lattice import LatticeAxis
+from xstxm.lengthscales import Weights
 from xstxm.mechanics import Boundary, Elastic
 from xstxm.noise import CountingNoise
+from xstxm.particles import AreaLike, Surface, particles
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.regions import Regions
@@ -661,6 +666,7 @@ class StxmAccessor:
         covariance: bool = False,
         min_confidence: float = 0.95,
         min_amount: AmountLike | None = None,
+        clusters: xr.Dataset | None = None,
         n_phases: int | None = None,
         n_components: int | None = None,
         seed: int = 0,
@@ -682,6 +688,7 @@ class StxmAccessor:
             covariance=covariance,
             min_confidence=min_confidence,
             min_amount=min_amount,
+            clusters=clusters,
             n_phases=n_phases,
             n_components=n_components,
             seed=seed,
@@ -698,6 +705,35 @@ class StxmAccessor:
         """Follow particles in time by the pixels that they share, see `xstxm.track_particles`."""
         return tracking.track_particles(self._obj, min_overlap=min_overlap)
 
+    def particles(
+        self,
+        *,
+        particle_label: xr.DataArray | np.ndarray | None = None,
+        signal: str = "composition",
+        amount: str = "total_amount",
+        min_amount: AmountLike | None = None,
+        min_area: AreaLike | None = None,
+        max_neck: float = 0.75,
+        fill_holes: bool = True,
+        surface: Surface = "outline",
+        profile_step: LengthLike | None = None,
+        noise_correlation: xr.DataArray | None = None,
+    ) -> xr.Dataset:
+        """Return a table of the particles of a map, see `xstxm.particles`."""
+        return particles(
+            self._obj,
+            particle_label=particle_label,
+            signal=signal,
+            amount=amount,
+            min_amount=min_amount,
+            min_area=min_area,
+            max_neck=max_neck,
+            fill_holes=fill_holes,
+            surface=surface,
+            profile_step=profile_step,
+            noise_correlation=noise_correlation,
+        )
+
     def compare(
         self,
         other: xr.Dataset | xr.DataArray,
@@ -708,6 +744,52 @@ class StxmAccessor:
     ) -> xr.Dataset:
         """Return how far another map of the same pixels agrees, see `xstxm.compare`."""
         return comparing.compare(self._obj, other, phases=phases, unlabelled=unlabelled, confidence=confidence)
+
+    # ---- lengths
+
+    def heterogeneity(
+        self,
+        particles: Particles | None = None,
+        *,
+        signal: str = "composition",
+        weights: Weights = "area",
+        noise_correlation: xr.DataArray | None = None,
+        confidence_level: float = 0.95,
+        n_resamples: int = 2000,
+        seed: int = 0,
+    ) -> xr.Dataset:
+        """Split the variance of a map by scale, see `xstxm.heterogeneity`."""
+        return lengthscales.heterogeneity(
+            self._obj,
+            particles,
+            signal=signal,
+            weights=weights,
+            noise_correlation=noise_correlation,
+            confidence_level=confidence_level,
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+
+    def coarse_grain(
+        self,
+        lengths: Sequence[LengthLike] | None = None,
+        *,
+        signal: str = "composition",
+        weight: str | None = None,
+        min_coverage: float = 0.5,
+        noise_correlation: xr.DataArray | None = None,
+        confidence_level: float = 0.95,
+    ) -> xr.Dataset:
+        """Return the variance of blocks of a map by their length, see `xstxm.coarse_grain`."""
+        return lengthscales.coarse_grain(
+            self._obj,
+            lengths,
+            signal=signal,
+            weight=weight,
+            min_coverage=min_coverage,
+            noise_correlation=noise_correlation,
+            confidence_level=confidence_level,
+        )
 
     # ---- lattice, strain and stress
 

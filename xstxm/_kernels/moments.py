@@ -114,6 +114,17 @@ def noise_floor(values: np.ndarray, n_pixels: float) -> float:
     return float(max(omega**2 * np.median(values[: int(few)]), rounding))
 
 
+def white_noise(moment: np.ndarray) -> float:
+    """Return the variance of noise that is alike at all energies: mean of the eigenvalues below the noise floor.
+
+    Of a `second_moment`; NaN where no eigenvalue lies below.
+    """
+    number = moment[-1, -1]
+    values = np.linalg.eigvalsh(moment[:-1, :-1] / number)[::-1]
+    below = values[max(int((values > noise_floor(np.maximum(values, 0), number)).sum()), 1) :]
+    return float(np.maximum(below, 0).mean()) if below.size else float("nan")
+
+
 def significant_components(moment: np.ndarray, n_pixels: float) -> int:
     """Return how many components of a second moment (e, e) per pixel noise does not explain, in 95 of 100 stacks.
 

@@ -55,14 +55,16 @@ def plain_means(value, group, *, n_groups):
 
 def _of_this_field(noise, inside, correlation):
     """Return the stderr of a mean from the stderr of its pixels: sum_d rho_d sum_p s_p s_(p + d) / n^2."""
-    if correlation is None:
-        square = (noise**2).sum()
-    else:
-        reach = [min(size // 2, k - 1) for size, k in zip(correlation.shape, noise.shape, strict=True)]
-        near = tuple(slice(size // 2 - r, size // 2 + r + 1) for size, r in zip(correlation.shape, reach, strict=True))
-        pairs = pair_sums(noise)[np.ix_(*(np.arange(-r, r + 1) for r in reach))]
-        square = (correlation[near] * pairs).sum()
+    square = (noise**2).sum() if correlation is None else correlated_sum(noise, correlation)
     return math.sqrt(max(square, 0)) / inside.sum() if np.isfinite(square) else np.nan
+
+
+def correlated_sum(noise, correlation):
+    """Return sum_d rho_d sum_p s_p s_(p + d), with lag 0 in the middle of the correlation."""
+    reach = [min(size // 2, k - 1) for size, k in zip(correlation.shape, noise.shape, strict=True)]
+    near = tuple(slice(size // 2 - r, size // 2 + r + 1) for size, r in zip(correlation.shape, reach, strict=True))
+    pairs = pair_sums(noise)[np.ix_(*(np.arange(-r, r + 1) for r in reach))]
+    return (correlation[near] * pairs).sum()
 
 
 def _of_the_material(deviation, inside, step):
@@ -75,18 +77,35 @@ def _of_the_material(deviation, inside, step):
 
     The denominator makes up for the mean, which is that of the same pixels and takes V off every covariance.
     """
-    n = float(inside.sum())
-    distance = _distances(pair_shape(inside.shape), step)
-    sums = np.bincount(distance, pair_sums(deviation).ravel())
-    pairs = np.rint(np.bincount(distance, pair_sums(inside.astype(float)).ravel()))
+    variance, independent = variance_of_mean(*radial_sums(deviation, inside.astype(float), step))
+    return (math.sqrt(variance), independent) if independent >= LEAST_INDEPENDENT else (np.nan, np.nan)
+
+
+def radial_sums(deviation, weight, step):
+    """Return sum_p e_p e_(p + d) and sum_p w_p w_(p + d) over all lags d of a distance (r), in steps of the finest dimension."""
+    distance = distances(pair_shape(weight.shape), step)
+    sums, pairs = (np.bincount(distance, pair_sums(field).ravel()) for field in (deviation, weight))
+    return sums, np.where(pairs > 1e-9 * pairs[0], pairs, 0)
+
+
+def reach_of(sums, pairs):
+    """Return the distance at which the covariance first vanishes."""
     ends = (sums <= 0) | (pairs == 0)
-    end = int(np.argmax(ends)) if ends.any() else len(sums)
-    share = pairs[:end].sum() / n**2
+    return int(np.argmax(ends)) if ends.any() else len(sums)
+
+
+def variance_of_mean(sums, pairs):
+    """Return the variance of a mean from sums of products at each distance (r), and the number of independent pixels.
+
+    NaN where nothing varies, or the covariance nowhere vanishes.
+    """
+    square = pairs.sum()
+    end = reach_of(sums, pairs)
+    share = pairs[:end].sum() / square
     if not sums[0] > 0 or share >= 1:
         return np.nan, np.nan
-    variance = sums[:end].sum() / n**2 / (1 - share)
-    independent = (sums[0] / n + variance) / variance
-    return (math.sqrt(variance), independent) if independent >= LEAST_INDEPENDENT else (np.nan, np.nan)
+    variance = sums[:end].sum() / square / (1 - share)
+    return variance, (sums[0] / pairs[0] + variance) / variance
 
 
 def pair_shape(shape):
@@ -105,7 +124,7 @@ def pair_sums(field):
     return fft.irfftn(power, shape)
 
 
-def _distances(shape, step):
+def distances(shape, step):
     """Return the length of each lag, flat, in whole steps of the finest dimension."""
     unit = min(step)
     square = 0.0

@@ -1,0 +1,190 @@
+"""Maps of one signal with their noise, a field each, in common units: what statistics over lengths read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm.conventions import content_of, require_image, require_variable
+from xstxm.errors import NoiseWarning, OptionError, SchemaError, warn
+from xstxm.interfaces import spacing
+from xstxm.provenance import note
+from xstxm.regions import lags_of, numbered_regions
+
+Maps: TypeAlias = "xr.DataTree | Mapping[str, xr.Dataset] | xr.Dataset | xr.DataArray"
+Particles: TypeAlias = "str | xr.DataArray | xr.Dataset | Mapping[str, xr.DataArray | xr.Dataset] | xr.DataTree"
+
+
+@dataclass(frozen=True)
+class NoisyMap:
+    """An image of a signal, in memory."""
+
+    name: str
+    """Of the field; empty where there is but one."""
+    value: np.ndarray
+    """(y, x), NaN where there is no sample."""
+    stderr: np.ndarray | None
+    """(y, x), zero where there is no sample; None where the noise is not known."""
+    particle: np.ndarray | None
+    """(y, x), numbers of the particles from 1, 0 outside; None where they were not asked for."""
+    step: tuple[float, float]
+    """Distance of two pixels along y and x, um."""
+    weight: np.ndarray | float = 1.0
+    """(y, x), above zero where there is sample."""
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Tell which pixels hold sample."""
+        return np.isfinite(self.value)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Return the numbers of the particles where there is sample, 0 elsewhere."""
+        label = np.where(self.inside, 0 if self.particle is None else self.particle, 0)
+        if not label.any():
+            where = f"the field {self.name!r}" if self.name else "the map"
+            raise SchemaError(
+                f"no particle in {where} holds a value of the map: check that its labels lie on the sample"
+            )
+        return label
+
+    @property
+    def noise(self) -> np.ndarray:
+        """Return the standard errors, zero where they are not known."""
+        return np.zeros_like(self.value) if self.stderr is None else self.stderr
+
+
+def noisy_maps(
+    maps: Maps, signal: str, *, particles: Particles | None = None, weight: str | None = None
+) -> tuple[list[NoisyMap], str]:
+    """Return the fields that hold a signal, and its unit, which is that of the first. Eager."""
+    found = fields_of(maps, signal)
+    array = next(iter(found.values()))[signal]
+    unit = str(array.attrs.get("units", "1"))
+    read = [_read(name, field, signal, unit, particles, weight) for name, field in found.items()]
+    unknown = [field.name or "the map" for field in read if field.stderr is None]
+    if unknown:
+        warn(
+            f"no {signal}_stderr in {', '.join(unknown)}: noise is not taken off and counts as heterogeneity; assign it, or "
+            "zeros where there is none",
+            NoiseWarning,
+        )
+    return read, unit
+
+
+def fields_of(maps: Maps, signal: str) -> dict[str, xr.Dataset]:
+    """Return the Dataset of every field by its name, in the order given. Lazy."""
+    if isinstance(maps, xr.DataArray):
+        maps = maps.to_dataset(name=signal)
+    if isinstance(maps, xr.Dataset):
+        maps = {"": maps}
+    if isinstance(maps, xr.DataTree):
+        maps = {node.path.strip("/"): node.to_dataset() for node in maps.subtree}
+    found = {name: units.dequantify(field) for name, field in maps.items() if field.data_vars}
+    for name in {*maps} - {*found}:
+        if "left_out" in maps[name].attrs:
+            note(f"{name!r} was left out before: {maps[name].attrs['left_out']}")
+    if not found:
+        raise SchemaError("no field holds a map: pass phase maps, or a tree or dict of them")
+    for name, field in found.items():
+        do = f"name the variable {f'of {name!r} ' if name else ''}that holds the map, e.g. signal='composition'"
+        require_variable(field, signal, do)
+    return found
+
+
+def _particles_of(particles: Particles | None, name: str, field: xr.Dataset) -> xr.DataArray | None:
+    """Return the label image of a field. Lazy."""
+    if isinstance(particles, str):
+        return require_variable(field, particles, "call xstxm.particles first, or pass particles=, an image of labels")
+    if isinstance(particles, xr.DataTree | Mapping) and not isinstance(particles, xr.Dataset):
+        if name not in particles:
+            raise OptionError("particles", list(particles), f"give an image of labels for the field {name!r} too")
+        particles = particles[name]
+        particles = particles.to_dataset() if isinstance(particles, xr.DataTree) else particles
+    if isinstance(particles, xr.Dataset):
+        return _particles_of("particle_label", name, particles)
+    return particles
+
+
+def _read(
+    name: str, field: xr.Dataset, signal: str, unit: str, particles: Particles | None, weight: str | None
+) -> NoisyMap:
+    """Eager."""
+    array = field[signal]
+    called = f"{signal!r} of {name!r}" if name else repr(signal)
+    require_image(array, "lengths need an image")
+    others = [str(dim) for dim in array.dims if dim not in ("y", "x")]
+    if others:
+        raise SchemaError(f"{called} has dims {array.dims}: select one image first, e.g. .isel({others[0]}=0)")
+    content = content_of(signal, array)
+    if content in ("labels", "flags"):
+        do = "name a map of numbers, e.g. signal='composition'; for phases see xstxm.two_point_correlation"
+        raise SchemaError(f"{called} holds {content}, whose number says nothing of their size: {do}")
+    scale = units.factor(str(array.attrs.get("units", "1")), unit, called)
+    value = np.asarray(array.transpose("y", "x"), dtype=float) * scale
+    value = np.where(np.isfinite(value), value, np.nan)
+    if not np.isfinite(value).any():
+        raise SchemaError(f"{called} holds no sample, all of it is NaN: check the least amount of a sample pixel")
+    stderr = field.get(f"{signal}_stderr")
+    given = _particles_of(particles, name, field)
+    return NoisyMap(
+        name,
+        value,
+        stderr=None if stderr is None else _noise(stderr, value, scale, called),
+        particle=None if given is None else _labels(given, array, called),
+        step=(abs(spacing(array, "y")), abs(spacing(array, "x"))),
+        weight=1.0 if weight is None else _weight(field, weight, value, called),
+    )
+
+
+def _weight(field: xr.Dataset, weight: str, value: np.ndarray, called: str) -> np.ndarray:
+    """Return the weights of pixels (y, x). Eager."""
+    given = require_variable(field, weight, "name a variable of the map as weight=, e.g. 'total_amount', or none")
+    found = np.asarray(given.transpose("y", "x"), dtype=float)
+    lacking = int((np.isfinite(value) & ~(found > 0)).sum())
+    if lacking:
+        raise SchemaError(
+            f"{weight!r} is not above zero in {lacking} pixels of {called}: leave these out with .where()"
+        )
+    return found
+
+
+def over_fields(fields: list[NoisyMap], func: Callable[[NoisyMap], xr.Dataset]) -> xr.Dataset:
+    """Return what a function makes of the only map, or of each of several along `node`, last. Eager."""
+    found = [func(field) for field in fields]
+    if not fields[0].name:
+        return found[0]
+    nodes = xr.DataArray([field.name for field in fields], dims="node", name="node")
+    return xr.concat(found, nodes, join="outer", combine_attrs="drop_conflicts").transpose(..., "node")
+
+
+def _noise(stderr: xr.DataArray, value: np.ndarray, scale: float, called: str) -> np.ndarray | None:
+    """Return standard errors (y, x), None where none is known. Eager."""
+    noise = np.asarray(stderr.transpose("y", "x"), dtype=float) * scale
+    inside = np.isfinite(value)
+    unknown = inside & ~np.isfinite(noise)
+    if unknown.sum() == inside.sum():
+        return None
+    if unknown.any():
+        do = "leave these pixels out, maps.where(maps[signal + '_stderr'].notnull())"
+        raise SchemaError(f"{called} has {unknown.sum()} pixels whose standard error is not known: {do}")
+    return np.where(inside, noise, 0)
+
+
+def _labels(particles: xr.DataArray, array: xr.DataArray, called: str) -> np.ndarray:
+    """Return the numbers of the particles (y, x). Eager."""
+    image = array.transpose("y", "x")
+    numbers, names = numbered_regions(image, particles)
+    if names is None:
+        raise SchemaError(f"the particles of {called} are no whole numbers: 1, 2, ... are particles, 0 is none")
+    return np.asarray(numbers)
+
+
+def noise_lags(correlation: xr.DataArray | None) -> np.ndarray:
+    """Return the correlation of the noise (lag_y, lag_x), lag 0 in the middle. Eager."""
+    return np.ones((1, 1)) if correlation is None else lags_of(correlation, ("y", "x"))
