@@ -42,6 +42,9 @@ VERBS = {
     "estimate_i0": xstxm.estimate_i0,
     "optical_density": xstxm.optical_density,
     "with_variance": xstxm.with_variance,
+    "from_transmission": xstxm.from_transmission,
+    "join_phase_shift": lambda s: xstxm.join_phase_shift(s, xstxm.testing.simulate_phase_references()),
+    "phase_references": lambda s: xstxm.phase_references(s.isel(reference=[0, 1]), "V2O5", 3.36),
     "spectrum": lambda s: xstxm.spectrum(s, {"x": (0.1, 0.3)}),
     "denoise": lambda s: xstxm.denoise(s, n_components=2),
     "nmf": lambda s: xstxm.nmf(s, 2, n_starts=1, tolerance=0.05),
@@ -56,6 +59,7 @@ VERBS = {
     "cluster": lambda s: xstxm.cluster(s, 2, n_components=2),
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
+    "track_particles": xstxm.track_particles,
     "particles": xstxm.particles,
     "compare": lambda s: xstxm.compare(s, given("strain")),
     "coarse_grain": xstxm.coarse_grain,
@@ -118,10 +122,18 @@ def given(verb: str) -> xr.Dataset:
         return xstxm.pca(density(), 2)
     if verb in OF_PHASES:
         return xstxm.phase_map(density(), REFERENCES)
+    if verb == "track_particles":
+        image = np.repeat(np.arange(12).reshape(3, 4), 4, axis=1)[None].repeat(2, axis=0)
+        return xr.Dataset(
+            {"particle_label": (("time", "y", "x"), image)}, {"time": ("time", [0.0, 60.0], {"units": "s"})}
+        )
     if verb == "stress":
         return xstxm.strain(given("strain"))
-    if verb in ("distinguishability", "design_energies"):
+    if verb in ("distinguishability", "design_energies", "phase_references"):
         return REFERENCES
+    if verb in ("from_transmission", "join_phase_shift"):
+        wave = xstxm.testing.simulate_transmission(shape=(24, 28), seed=0)[["transmission"]]
+        return wave if verb == "from_transmission" else xstxm.from_transmission(wave)
     if verb == "dichroism":
         return xr.concat([density(), density()], xr.DataArray(["a", "b"], dims="polarization"))
     return counts() if verb in COUNTS else density()

@@ -38,17 +38,20 @@ from xstxm import (
     frames,
     incident,
     interfaces,
+    kramers_kronig,
     lengthscales,
     mechanics,
     patterns,
     phases,
     polarization,
     provenance,
+    ptychography,
     roi,
     shaping,
     shifting,
     strains,
     tables,
+    tracking,
     units,
     unmixing,
 )
@@ -71,6 +74,7 @@ from xstxm.dose import Amounts, Counts
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import FitNoise, Selection
+from xstxm.incident import AutoRegion
 from xstxm.lattice import LatticeAxis
 from xstxm.lengthscales import Weights
 from xstxm.mechanics import Boundary, Elastic
@@ -410,6 +414,33 @@ class StxmAccessor:
         """Return the stack with the variance of its counts, see `xstxm.with_variance`."""
         return counting_noise.with_variance(self._obj, noise, gain=gain, signal=signal)
 
+    def from_transmission(
+        self,
+        region: AutoRegion | Region | None = "brightest",
+        *,
+        fraction: float = 0.1,
+        ramp: bool = True,
+        conjugate: bool = False,
+        unwrap: bool = True,
+        signal: str = "transmission",
+    ) -> xr.Dataset:
+        """Return optical density and phase shift from complex transmission, see `xstxm.from_transmission`."""
+        return ptychography.from_transmission(
+            self._obj, region, fraction=fraction, ramp=ramp, conjugate=conjugate, unwrap=unwrap, signal=signal
+        )
+
+    def join_phase_shift(
+        self, references: xr.Dataset, *, energy_shift: EnergyLike | None = None, broadening: EnergyLike | None = None
+    ) -> xr.Dataset:
+        """Put the phase shift behind the optical density for one fit of both, see `xstxm.join_phase_shift`."""
+        return ptychography.join_phase_shift(self._obj, references, energy_shift=energy_shift, broadening=broadening)
+
+    def phase_references(
+        self, formula: str | Mapping[str, str], density: DensityLike | Mapping[str, DensityLike]
+    ) -> xr.Dataset:
+        """Add the phase shift that belongs to the absorption of references, see `xstxm.phase_references`."""
+        return kramers_kronig.phase_references(self._obj, formula, density)
+
     def spectrum(self, region: Region, *, signal: str = "optical_density") -> xr.Dataset:
         """Return the mean spectrum of a region, see `xstxm.spectrum`."""
         return roi.spectrum(self._obj, region, signal=signal)
@@ -671,6 +702,10 @@ class StxmAccessor:
     ) -> xr.Dataset:
         """Return area fractions and mean compositions with errors, see `xstxm.phase_summary`."""
         return region_summaries.phase_summary(self._obj, regions, noise_correlation=noise_correlation)
+
+    def track_particles(self, *, min_overlap: float = 0.5) -> xr.Dataset:
+        """Follow particles in time by the pixels that they share, see `xstxm.track_particles`."""
+        return tracking.track_particles(self._obj, min_overlap=min_overlap)
 
     def particles(
         self,

@@ -12,9 +12,9 @@ from xstxm._specs import (
     fit,
     frames,
     lengthscales,
-    matching,
     particles,
     phases,
+    ptychography,
     stack,
     structure,
     trees,
@@ -34,7 +34,6 @@ _TOPICS = (
     trees,
     particles,
     lengthscales,
-    matching,
 )
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
