@@ -9,6 +9,7 @@ from xstxm.plot._confusion import confusion
 from xstxm.plot._decomposition import clusters, component_maps, scree
 from xstxm.plot._distinguishability import distinguishability
 from xstxm.plot._export import save, save_maps
+from xstxm.plot._fields import fields
 from xstxm.plot._images import image
 from xstxm.plot._labels import label
 from xstxm.plot._maps import composition, phase_colors, phase_map
@@ -24,6 +25,7 @@ __all__ = [
     "composition",
     "confusion",
     "distinguishability",
+    "fields",
     "image",
     "label",
     "phase_colors",
