@@ -13,11 +13,13 @@ import xarray as xr
 
 from xstxm.conventions import content_of
 from xstxm.errors import OptionError, check_choice, require_whole
+from xstxm.plot._curves import legend_beside
 from xstxm.plot._field_maps import PHASES, Classes, Images, Numbers, fields_of, numbered_classes, parents, phase_classes
 from xstxm.plot._holoviews import FRAME, INCHES_PER_PIXEL, Frame, axes_of, frame_of, holoviews, styled
 from xstxm.plot._labels import wrapped
 
 Scale: TypeAlias = Literal["common", "fill"]
+Box: TypeAlias = tuple[float, float, float, float, float, float]
 
 _SMALLEST = 150
 """Pixels on the screen that a frame needs for its title and its ticks."""
@@ -102,7 +104,7 @@ def fields(
     barred = {_largest(frames)} if scale == "common" else {*frames}
     said = _said(reasons, columns * size)
     places = _places(views, columns, keyed, colors, len(said))
-    drawn = []
+    drawn: list[Any] = []
     for name, image in images.items():
         view, within = views[name], {other: frames[other] for other in inside.get(name, [])}
         element = colors.paint(image, legend=name == keyed, scale_bar=name in barred, size=view.longer)
@@ -111,7 +113,7 @@ def fields(
             *([_edge([frames[name]], "#808080", 1)] if view.padded else []),
             *_outlines(within, image, view),
         ]
-        drawn.append(_framed(layers, view, places[name], said if not drawn else []))
+        drawn.append(_framed(layers, view, places[name], said if not drawn else [], legend=name == keyed))
     heading = "<br>".join(html.escape(line) for line in said).replace("{", "{{").replace("}", "}}")
     layout = styled(
         holoviews().Layout(drawn).cols(columns),
@@ -187,7 +189,7 @@ def _tallest(views: Mapping[str, _View], columns: int) -> str:
 
 def _said(reasons: Mapping[str, str], width: int) -> list[str]:
     """Return what is said of the fields that are not drawn, in lines of letters that are seven pixels wide."""
-    told = (f"not drawn: {name}, {reason}" for name, reason in reasons.items())
+    told = (f"not drawn: {name}: {reason}" for name, reason in reasons.items())
     return [line for text in told for line in textwrap.wrap(text, max(width // 7, 40))]
 
 
@@ -226,21 +228,25 @@ def _edge(frames: Sequence[Frame], color: str, width: float) -> Any:
     )
 
 
-def _framed(layers: Sequence[Any], view: _View, box: tuple[float, ...], said: Sequence[str]) -> Any:
+def _framed(layers: Sequence[Any], view: _View, box: Box, said: Sequence[str], *, legend: bool) -> Any:
+    overlay = functools.reduce(lambda below, above: below * above, layers, holoviews().Overlay([]))
+    beside = legend_beside([*overlay], view.height, legend=legend)
     shared = {"xlim": view.xlim, "ylim": view.ylim, "title": view.title}
     place = functools.partial(_place, box=box, said="\n".join(said))
     return styled(
-        functools.reduce(lambda below, above: below * above, layers),
-        bokeh={**shared, "frame_width": view.width, "frame_height": view.height},
-        matplotlib={**shared, "hooks": [place]},
+        overlay,
+        bokeh={**beside["bokeh"], **shared, "frame_width": view.width, "frame_height": view.height},
+        matplotlib={**beside["matplotlib"], **shared, "hooks": [place]},
     )
 
 
 def _places(
     views: Mapping[str, _View], columns: int, keyed: str | None, colors: Numbers | Classes, lines: int
-) -> dict[str, tuple[float, ...]]:
-    """Return left, bottom, width and height of each map on paper, and the height of all, in inches."""
-    beside = _MARGINS["bar"] + (max(map(len, colors.colors)) * _MARGINS["letter"] if isinstance(colors, Classes) else 0)
+) -> dict[str, Box]:
+    """Return left, bottom, width and height of each map on paper, and height and width of the whole, in inches."""
+    beside: float = _MARGINS["bar"] + (
+        max(map(len, colors.colors)) * _MARGINS["letter"] if isinstance(colors, Classes) else 0
+    )
     cells = {
         name: (
             view.width * INCHES_PER_PIXEL + _MARGINS["left"] + (beside if name == keyed else _MARGINS["right"]),
@@ -252,7 +258,8 @@ def _places(
     rows = [names[k : k + columns] for k in range(0, len(names), columns)]
     across = [max(cells[name][0] for name in names[k::columns]) for k in range(columns)]
     total = sum(max(cells[name][1] for name in row) for row in rows) + lines * _MARGINS["line"]
-    places, top = {}, total - lines * _MARGINS["line"]
+    places: dict[str, Box] = {}
+    top = total - lines * _MARGINS["line"]
     for row in rows:
         for k, name in enumerate(row):
             width, height = views[name].width * INCHES_PER_PIXEL, views[name].height * INCHES_PER_PIXEL
@@ -267,7 +274,7 @@ def _lines(view: _View) -> int:
     return view.title.count("\n") + 1
 
 
-def _place(plot: Any, element: Any, box: tuple[float, ...], said: str) -> None:
+def _place(plot: Any, element: Any, box: Box, said: str) -> None:
     """Matplotlib hook: put a map where it has its size, as HoloViews knows no maps of unequal size in a row."""
     from matplotlib.transforms import Bbox
 
