@@ -14,13 +14,27 @@ from xstxm._specs import (
     lengthscales,
     particles,
     phases,
+    ptychography,
     stack,
     structure,
     trees,
 )
 from xstxm._specs._spec import ENERGY, OTHER_REFERENCE, PIXEL, REFERENCE, VariableSpec, joined
 
-_TOPICS = (stack, fit, phases, contrast, frames, structure, derived, design, comparing, trees, particles, lengthscales)
+_TOPICS = (
+    stack,
+    fit,
+    phases,
+    contrast,
+    frames,
+    structure,
+    derived,
+    design,
+    comparing,
+    trees,
+    particles,
+    lengthscales,
+)
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
 SCHEMAS: Mapping[str, tuple[str, ...]] = joined(*(topic.SCHEMAS for topic in _TOPICS))
