@@ -12,15 +12,21 @@ from xstxm.plot._export import save, save_maps
 from xstxm.plot._fields import fields
 from xstxm.plot._images import image
 from xstxm.plot._labels import label
+from xstxm.plot._lengths import autocovariance, coarse_graining, two_point
 from xstxm.plot._maps import composition, phase_colors, phase_map
+from xstxm.plot._particles import particles, profiles
 from xstxm.plot._shifts import shifts
 from xstxm.plot._spectra import spectra
 from xstxm.plot._styles import NEUTRAL
+from xstxm.plot._time import time_series, trajectories
+from xstxm.plot._variances import variance_split
 
 __all__ = [
     "NEUTRAL",
     "StxmPlotAccessor",
+    "autocovariance",
     "clusters",
+    "coarse_graining",
     "component_maps",
     "composition",
     "confusion",
@@ -28,11 +34,17 @@ __all__ = [
     "fields",
     "image",
     "label",
+    "particles",
     "phase_colors",
     "phase_map",
+    "profiles",
     "save",
     "save_maps",
     "scree",
     "shifts",
     "spectra",
+    "time_series",
+    "trajectories",
+    "two_point",
+    "variance_split",
 ]
