@@ -1,0 +1,236 @@
+"""Experiments in time: phase fractions beside the charge, and particles followed along their tracks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm.conventions import require_variable
+from xstxm.errors import MissingCoordinateError, SchemaError
+from xstxm.plot._curves import Axes, band, chart, curve, points, whiskers
+from xstxm.plot._holoviews import FRAME, holoviews, styled
+from xstxm.plot._labels import label
+from xstxm.plot._maps import phase_colors
+from xstxm.plot._styles import COLORS, NEUTRAL
+
+_TIME = "time"
+
+
+class _Clock:
+    """Times of a plot: hours since the first where they are dates, else as they are."""
+
+    def __init__(self, time: xr.DataArray) -> None:
+        self.first = time.min() if time.dtype.kind == "M" else None
+        self.unit = str(time.attrs.get("units", "1"))
+        named = "Time"
+        if self.first is not None:
+            named = f"Time since {np.datetime_as_string(np.asarray(self.first).astype('datetime64[s]')).replace('T', ' ')} [h]"
+        self.axis = holoviews().Dimension(
+            (_TIME, named if self.first is not None else label(time.assign_attrs(long_name="Time")))
+        )
+
+    def __call__(self, time: xr.DataArray) -> np.ndarray:
+        """Return times as they are drawn."""
+        if (time.dtype.kind == "M") != (self.first is not None):
+            raise SchemaError(
+                "the maps have dates and the log numbers as times, or the reverse: read the log with start_time=, or give "
+                "the maps a time on the clock of the log"
+            )
+        if self.first is not None:
+            return np.asarray((time - self.first) / np.timedelta64(1, "h"), dtype=float)
+        both = "units" in time.attrs and self.unit != "1"
+        return np.asarray(units.to_units(time.astype(float), self.unit, "the time") if both else time, dtype=float)
+
+
+def time_series(
+    found: xr.Dataset,
+    signal: str = "area_fraction",
+    *,
+    log: xr.Dataset | None = None,
+    width: int = FRAME,
+    height: int = 300,
+    legend: bool = True,
+    title: str = "",
+    **opts: Any,
+) -> Any:
+    """Draw phase fractions, or what else `phase_summary` says, against time, and the charge below.
+
+    Parameters
+    ----------
+    found
+        A result of `xstxm.time_series`, or of `xstxm.phase_summary` of a map with a dimension `time`.
+    signal
+        Variable along time, for each phase or of the sample: ``"area_fraction"``, ``"mean_fraction"``,
+        ``"sample_composition"``, ...
+    log
+        What the cell did meanwhile, with `charge`, see `xstxm.read_electrochemistry`; its times are dates where those of the
+        maps are.
+    width, height
+        Pixels of the drawing area on the screen; the charge is half as high.
+    legend
+        Whether to draw it, beside the plot.
+    title
+        Text above.
+    **opts
+        Passed to HoloViews as options of the Layout for the backend in use.
+
+    Returns
+    -------
+    holoviews.Layout
+        Points with lines of one standard error of these very fields, over a band of one of the material, where they are known;
+        and the charge. Dates are hours since the first map. Eager.
+
+    Raises
+    ------
+    MissingVariableError, MissingCoordinateError
+        No such variable, no times, or a log without charge.
+    SchemaError
+        A variable along more than phase and time, or a log on another clock.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> phases = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> maps = {str(k): phases.assign_coords(time=((), 60.0 * k, {"units": "s"})) for k in range(3)}
+    >>> len(xstxm.plot.time_series(xstxm.time_series(maps)))
+    1
+    """
+    hv = holoviews()
+    found = units.dequantify(found)
+    values = _along_time(found, signal)
+    clock = _Clock(values[_TIME])
+    axes = clock.axis, hv.Dimension((signal, label(values)))
+    time = clock(values[_TIME])
+    if "phase" in values.dims:
+        curves = [(name, color, {"phase": k}) for k, (name, color) in enumerate(phase_colors(found).items())]
+    else:
+        curves = [("", COLORS[0], {})]
+    layers: list[Any] = []
+    for name, color, at in curves:
+        layers += _with_errors(found, signal, at, time, axes, name, color)
+    size = {"width": width, "legend": legend, "opts": {}}
+    charts = [chart(layers, height=height, title=title, **size)]
+    if log is not None:
+        charts.append(chart(_charge(log, clock), height=height // 2, title="", **size))
+    paper = {"sublabel_format": "", "vspace": 0.35, "shared_axes": False}
+    layout = styled(hv.Layout(charts).cols(1), bokeh={}, matplotlib=paper)
+    return layout.opts(**opts) if opts else layout
+
+
+def _along_time(found: xr.Dataset, signal: str) -> xr.DataArray:
+    values = require_variable(found, signal, "call xstxm.time_series first").compute()
+    others = [str(dim) for dim in values.dims if dim not in ("phase", _TIME)]
+    if _TIME not in values.dims or others:
+        do = f"select along {others[0]!r} first" if others else "call xstxm.time_series on maps of several times"
+        raise SchemaError(f"{signal!r} has dims {values.dims}, wanted time, and phase at most: {do}")
+    if _TIME not in values.coords:
+        raise MissingCoordinateError(_TIME)
+    return values
+
+
+def _with_errors(
+    found: xr.Dataset, signal: str, at: dict[str, int], time: np.ndarray, axes: Axes, name: str, color: str
+) -> list[Any]:
+    """Return a curve with points, its errors as lines, those of the material as a band."""
+    values, stderr, sampling = (
+        np.asarray(found[f"{signal}{end}"].isel(at), dtype=float) if f"{signal}{end}" in found else None
+        for end in ("", "_stderr", "_sampling_stderr")
+    )
+    layers = [] if sampling is None else [band(time, values, sampling, axes, color)]
+    if stderr is not None:
+        layers.append(whiskers(time, values - stderr, values + stderr, color))
+    return [*layers, curve(time, values, axes, name, color, width=1), points(time, values, axes, "", color, size=7)]
+
+
+def _charge(log: xr.Dataset, clock: _Clock) -> list[Any]:
+    log = units.dequantify(log)
+    charge = require_variable(log, "charge", "read a log that has a charge or a current, see read_electrochemistry")
+    if _TIME not in charge.coords:
+        raise MissingCoordinateError(_TIME)
+    axes = clock.axis, holoviews().Dimension(("charge", label(charge)))
+    return [curve(clock(charge[_TIME]), np.asarray(charge), axes, "", NEUTRAL)]
+
+
+def trajectories(
+    found: xr.Dataset,
+    y: str = "particle_composition",
+    *,
+    width: int = FRAME,
+    height: int = 300,
+    legend: bool = True,
+    title: str = "",
+    **opts: Any,
+) -> Any:
+    """Draw what becomes of each particle: a line for each track.
+
+    Parameters
+    ----------
+    found
+        A result of `xstxm.trajectories`.
+    y
+        Variable along track and time; its errors are read from ``<y>_stderr``.
+    width, height
+        Pixels of the drawing area on the screen.
+    legend
+        Whether to draw it, beside the plot.
+    title
+        Text above.
+    **opts
+        Passed to HoloViews as options of the Overlay for the backend in use.
+
+    Returns
+    -------
+    holoviews.Overlay
+        A line with a gap where the track is absent, a point at each time, and lines of one standard error; tracks have colours
+        and names up to 24, more are all alike. Pointing at a point says its track. Eager.
+
+    Raises
+    ------
+    MissingVariableError, MissingCoordinateError
+        No such variable, or no times.
+    SchemaError
+        A variable along more than track and time.
+
+    Examples
+    --------
+    >>> import xarray as xr, xstxm
+    >>> values = (("track", "time"), [[0.1, 0.4], [0.2, 0.5]])
+    >>> found = xr.Dataset({"particle_composition": values}, {"track": [1, 2], "time": [0.0, 60.0]})
+    >>> type(xstxm.plot.trajectories(found)).__name__
+    'Overlay'
+    """
+    hv = holoviews()
+    found = units.dequantify(found)
+    values = require_variable(found, y, "call xstxm.trajectories first").compute()
+    if {*values.dims} != {"track", _TIME}:
+        raise SchemaError(f"{y!r} has dims {values.dims}, wanted ('track', 'time'): name another, or select first")
+    if _TIME not in values.coords:
+        raise MissingCoordinateError(_TIME)
+    clock = _Clock(values[_TIME])
+    axes, time = (clock.axis, hv.Dimension((y, label(values)))), clock(values[_TIME])
+    few = values.sizes["track"] <= len(COLORS)
+    layers: list[Any] = []
+    for k in range(values.sizes["track"]):
+        own = values.isel(track=k)
+        color, name = (COLORS[k], f"track {int(own['track'])}") if few else (NEUTRAL, "")
+        if f"{y}_stderr" in found:
+            error = np.asarray(found[f"{y}_stderr"].isel(track=k))
+            layers.append(whiskers(time, np.asarray(own) - error, np.asarray(own) + error, color))
+        layers.append(curve(time, np.asarray(own), axes, name, color, width=1))
+        layers.append(_marked(time, own, axes, color))
+    return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts)
+
+
+def _marked(time: np.ndarray, own: xr.DataArray, axes: Axes, color: str) -> Any:
+    """Return the points of a track, which say its number."""
+    hv = holoviews()
+    number = np.full(time.size, int(own["track"]))
+    return styled(
+        hv.Scatter((time, np.asarray(own), number), axes[0], [axes[1], hv.Dimension(("track", "Track"))]),
+        bokeh={"color": color, "size": 6, "tools": ["hover"]},
+        matplotlib={"color": color, "s": 18},
+    )
