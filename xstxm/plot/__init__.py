@@ -4,7 +4,7 @@ HoloViews is imported when the first plot is drawn, with its Bokeh and Matplotli
 function returns a HoloViews object that both can draw.
 """
 
-from xstxm.plot._accessor import StxmPlotAccessor
+from xstxm.plot._accessor import StxmPlotAccessor, StxmTreePlotAccessor
 from xstxm.plot._confusion import confusion
 from xstxm.plot._decomposition import clusters, component_maps, scree
 from xstxm.plot._distinguishability import distinguishability
@@ -24,6 +24,7 @@ from xstxm.plot._variances import variance_split
 __all__ = [
     "NEUTRAL",
     "StxmPlotAccessor",
+    "StxmTreePlotAccessor",
     "autocovariance",
     "clusters",
     "coarse_graining",

@@ -15,11 +15,10 @@ from xstxm.conventions import content_of
 from xstxm.errors import OptionError, check_choice, require_whole
 from xstxm.plot._curves import legend_beside
 from xstxm.plot._field_maps import PHASES, Classes, Images, Numbers, fields_of, numbered_classes, parents, phase_classes
-from xstxm.plot._holoviews import FRAME, INCHES_PER_PIXEL, Frame, axes_of, frame_of, holoviews, styled
+from xstxm.plot._holoviews import FRAME, INCHES_PER_PIXEL, Box, Frame, axes_of, frame_of, holoviews, place, styled
 from xstxm.plot._labels import wrapped
 
 Scale: TypeAlias = Literal["common", "fill"]
-Box: TypeAlias = tuple[float, float, float, float, float, float]
 
 _SMALLEST = 150
 """Pixels on the screen that a frame needs for its title and its ticks."""
@@ -232,18 +231,18 @@ def _framed(layers: Sequence[Any], view: _View, box: Box, said: Sequence[str], *
     overlay = functools.reduce(lambda below, above: below * above, layers, holoviews().Overlay([]))
     beside = legend_beside([*overlay], view.height, legend=legend)
     shared = {"xlim": view.xlim, "ylim": view.ylim, "title": view.title}
-    place = functools.partial(_place, box=box, said="\n".join(said))
+    hooks = [functools.partial(place, box=box), *([functools.partial(_say, lines=said, top=box[5])] if said else [])]
     return styled(
         overlay,
         bokeh={**beside["bokeh"], **shared, "frame_width": view.width, "frame_height": view.height},
-        matplotlib={**beside["matplotlib"], **shared, "hooks": [place]},
+        matplotlib={**beside["matplotlib"], **shared, "hooks": hooks},
     )
 
 
 def _places(
     views: Mapping[str, _View], columns: int, keyed: str | None, colors: Numbers | Classes, lines: int
 ) -> dict[str, Box]:
-    """Return left, bottom, width and height of each map on paper, and height and width of the whole, in inches."""
+    """Return left, bottom, width and height of each map on paper, and width and height of the whole, in inches."""
     beside: float = _MARGINS["bar"] + (
         max(map(len, colors.colors)) * _MARGINS["letter"] if isinstance(colors, Classes) else 0
     )
@@ -265,7 +264,7 @@ def _places(
             width, height = views[name].width * INCHES_PER_PIXEL, views[name].height * INCHES_PER_PIXEL
             left = sum(across[:k]) + _MARGINS["left"]
             bottom = top - height - _MARGINS["top"] - _lines(views[name]) * _MARGINS["line"]
-            places[name] = (left, bottom, width, height, total, sum(across))
+            places[name] = (left, bottom, width, height, sum(across), total)
         top -= max(cells[name][1] for name in row)
     return places
 
@@ -274,19 +273,7 @@ def _lines(view: _View) -> int:
     return view.title.count("\n") + 1
 
 
-def _place(plot: Any, element: Any, box: Box, said: str) -> None:
-    """Matplotlib hook: put a map where it has its size, as HoloViews knows no maps of unequal size in a row."""
-    from matplotlib.transforms import Bbox
-
-    left, bottom, width, height, total, across = box
-    figure, axis = plot.handles["fig"], plot.handles["axis"]
-    figure.set_size_inches(across, total)
-
-    def located(axes: Any, renderer: Any) -> Any:
-        wide, high = figure.get_size_inches()
-        return Bbox.from_bounds(left / wide, bottom / high, width / wide, height / high)
-
-    axis.set_axes_locator(located)
-    if said and "said" not in plot.handles:
-        at = {"xycoords": "figure points", "verticalalignment": "top", "annotation_clip": False}
-        plot.handles["said"] = axis.annotate(said, (0, 72 * total), fontsize=9, **at)
+def _say(plot: Any, element: Any, lines: Sequence[str], top: float) -> None:
+    """Matplotlib hook: write lines above all maps."""
+    at = {"xycoords": "figure points", "verticalalignment": "top", "annotation_clip": False}
+    plot.handles["axis"].annotate("\n".join(lines), (0, 72 * top), fontsize=9, **at)

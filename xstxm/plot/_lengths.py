@@ -9,7 +9,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm.conventions import require_variable
-from xstxm.plot._curves import Axes, band, between, chart, crosses, curve, named, points, rule, whiskers
+from xstxm.plot._curves import BAND, Axes, band, between, chart, crosses, curve, named, points, rule, square, whiskers
 from xstxm.plot._holoviews import FRAME, holoviews
 from xstxm.plot._labels import label, of_signal, pretty_units
 from xstxm.plot._styles import COLORS, NEUTRAL, by_node
@@ -58,23 +58,29 @@ def coarse_graining(
     """
     hv = holoviews()
     found = units.dequantify(found)
-    variance = require_variable(found, "mixed_variance", "call xstxm.coarse_grain first")
-    axes = hv.Dimension(("length", label(found["length"]))), hv.Dimension(("variance", of_signal(found, variance)))
+    require_variable(found, "mixed_variance", "call xstxm.coarse_grain first")
+    axes = (
+        hv.Dimension(("length", label(found["length"]))),
+        hv.Dimension(("variance", of_signal(found, found["variance"]))),
+    )
     level = float(found["variance_lower"].attrs.get("confidence_level", np.nan))
     low, high = _log_range(found)
     layers: list[Any] = []
     for name, color, field in by_node(found):
-        layers += _of_field(field, axes, name, color, low, f"{100 * level:g} % interval" if not layers else "")
+        layers += _of_field(field, axes, name, color, low)
+    layers.append(square(axes, f"{100 * level:g} % interval", by_node(found)[0][1], alpha=BAND))
     layers += [named(axes, text, dash=dash, width=1.5) for text, dash in _LIMITS.values()]
-    scales = {"logx": True, "logy": True, "ylim": (low, high)}
+    length = np.asarray(found["length"])
+    ends = float(length.min()) / 1.15, float(length.max()) * 1.15
+    scales = {"logx": True, "logy": True, "xlim": ends, "ylim": (low, high), "xticks": _round_ticks(*ends)}
     return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts, **scales)
 
 
-def _of_field(field: xr.Dataset, axes: Axes, name: str, color: str, low: float, of_band: str) -> list[Any]:
+def _of_field(field: xr.Dataset, axes: Axes, name: str, color: str, low: float) -> list[Any]:
     """Return band, limits and curve of a field, and crosses at the lower end of the scale."""
     length, variance = np.asarray(field["length"]), np.asarray(field["variance"])
     lower, upper = (np.maximum(np.asarray(field[f"variance_{end}"]), low) for end in ("lower", "upper"))
-    layers = [between(length, lower, upper, axes, color, of_band)]
+    layers = [between(length, lower, upper, axes, color)]
     for limit, (_, dash) in _LIMITS.items():
         values = _positive(np.asarray(field[limit]))
         layers.append(curve(length, values, axes, "", color, width=1.5, dash=dash))
@@ -84,6 +90,13 @@ def _of_field(field: xr.Dataset, axes: Axes, name: str, color: str, low: float, 
     if lost.any():
         layers.append(crosses(length[lost], np.full(lost.sum(), low * 1.1), axes, "not above zero"))
     return layers
+
+
+def _round_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return 1, 2 and 5 times powers of ten between two lengths, of which Bokeh would show few."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))))
+    ticks = (float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5))
+    return [(tick, f"{tick:g}") for tick in ticks if low <= tick <= high]
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
@@ -139,8 +152,8 @@ def autocovariance(
     found = units.dequantify(found)
     covariance = require_variable(found, "autocovariance", "call xstxm.correlation_length first")
     axes = hv.Dimension(("lag", label(found["lag"]))), hv.Dimension(("autocovariance", of_signal(found, covariance)))
-    layers: list[Any] = [rule(hv.HLine(0))]
-    marks: list[Any] = []
+    layers: list[Any] = []
+    marks: list[Any] = [rule(hv.HLine(0))]
     for name, color, field in by_node(found):
         lag, values = np.asarray(field["lag"]), np.asarray(field["autocovariance"])
         layers.append(band(lag, values, np.asarray(field["autocovariance_sampling_stderr"]), axes, color))
@@ -158,8 +171,8 @@ def _length_mark(field: xr.Dataset, axes: Axes, color: str) -> list[Any]:
     unit = pretty_units(str(field["correlation_length"].attrs["units"]))
     interval = f" ({low:.3g} to {high:.3g})" if np.isfinite(low + high) else ""
     return [
-        whiskers(at, np.array([low]), np.array([high]), color, across=True),
-        points(np.array([length]), at, axes, f"{length:.3g} {unit}{interval}", color, size=9),
+        whiskers(at, np.array([low]), np.array([high]), axes, color, across=True),
+        points(np.array([length]), at, axes, f"length {length:.3g} {unit}{interval}", color, size=9),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from xstxm import units
 from xstxm.conventions import content_of, require_variable
 from xstxm.errors import MissingDimensionError, SchemaError
 from xstxm.plot._curves import Axes, between, chart, curve, named, whiskers
-from xstxm.plot._holoviews import COLOR_BAR, FRAME, holoviews, styled
+from xstxm.plot._holoviews import COLOR_BAR, FRAME, draw_color_bar, holoviews, styled
 from xstxm.plot._labels import label
 from xstxm.plot._styles import COLORS, NEUTRAL, require_colormap
 
@@ -58,7 +59,7 @@ def particles(
     Returns
     -------
     holoviews.Overlay
-        A point for each particle that has both values, a triangle where the edge of the image may cut the particle, with lines of
+        A point for each particle that has both values, a triangle where the edge of the image may cut it, with lines of
         one standard error; pointing at one says its number and its image. Eager.
 
     Raises
@@ -102,9 +103,10 @@ def particles(
                 str(value) if values.dtype.kind in "OU" else f"{columns[color].attrs.get('long_name', color)}: {value}"
             )
             layers += plane.group(values == value, name, COLORS[k % len(COLORS)])
+    place = {"legend_position": "top"} if color and _is_number(columns[color]) else {}  # a colour bar stands beside
     if cut.any():
         layers.append(_dots((np.array([np.nan]), np.array([np.nan])), axes, _CUT, NEUTRAL, cut=True))
-    return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts)
+    return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts, **place)
 
 
 def _table(table: xr.Dataset) -> xr.Dataset:
@@ -157,9 +159,8 @@ class _Plane:
             if own.any():
                 at = {key: column[own] for key, column in self.told.items()} | {"shade": values[own]}
                 dots = _dots((self.x[own], self.y[own]), self.axes, "", NEUTRAL, cut=cut, told=at)
-                shared = {"color": "shade", "cmap": cmap, "clim": ends, "clabel": label(shade)}
-                shared["colorbar"] = bar and not any(layer.vdims[-1:] == ["shade"] for layer in layers)
-                layers.append(styled(dots, bokeh={**shared, "colorbar_opts": COLOR_BAR}, matplotlib=shared))
+                layers.append(_shaded(dots, cmap, ends, label(shade) if bar else ""))
+                bar = False
         return layers
 
     def _whiskers(self, inside: np.ndarray, color: str) -> list[Any]:
@@ -169,7 +170,7 @@ class _Plane:
         ):
             if error is not None:
                 ends = (other[inside], (along - error)[inside], (along + error)[inside])
-                layers.append(whiskers(*ends, color, across=across))
+                layers.append(whiskers(*ends, self.axes, color, across=across))
         return layers
 
 
@@ -190,6 +191,14 @@ def _dots(
         bokeh={"color": color, "marker": "triangle" if cut else "circle", "size": 7, "tools": ["hover"]},
         matplotlib={"color": color, "marker": "^" if cut else "o", "s": 24},
     )
+
+
+def _shaded(dots: Any, cmap: str, clim: tuple[float, float], text: str) -> Any:
+    """Return points in the colours of a number, with a colour bar where it has a text."""
+    shared: dict[str, Any] = {"color": "shade", "cmap": cmap, "clim": clim}
+    bar = {"colorbar": bool(text), "clabel": text, "colorbar_opts": COLOR_BAR}
+    hooks = [functools.partial(draw_color_bar, text=text)] if text else []
+    return styled(dots, bokeh={**shared, **bar}, matplotlib={**shared, "hooks": hooks})
 
 
 def profiles(
@@ -223,8 +232,8 @@ def profiles(
     Returns
     -------
     holoviews.Overlay
-        A thin line for each particle, and for each image a thick one, the mean of its particles, every particle alike, over
-        a band of one standard error, the scatter of the particles over the root of their number. Eager.
+        A thin line for each particle, and for each image a thick one, the mean of its particles, every particle alike, as deep
+        as several reach, over a band of one standard error, the scatter of the particles over the root of their number. Eager.
 
     Raises
     ------
@@ -272,10 +281,10 @@ def _thin(rows: np.ndarray, distance: np.ndarray, axes: Axes, color: str, *, fai
 
 
 def _mean(rows: np.ndarray, distance: np.ndarray, axes: Axes, name: str, color: str) -> list[Any]:
+    """Return the mean of the particles that are as deep, where there are several, and its band."""
     number = np.isfinite(rows).sum(axis=0)
-    number_or_nan = np.where(number > 0, number, np.nan)
-    mean = np.nansum(rows, axis=0) / number_or_nan
     several = np.where(number > 1, number, np.nan)
+    mean = np.nansum(rows, axis=0) / several
     error = np.sqrt(np.nansum((rows - mean) ** 2, axis=0) / (several - 1) / several)
     return [
         between(distance, mean - error, mean + error, axes, color),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from xstxm import units
 from xstxm.conventions import require_variable
 from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.plot._curves import Axes, band, chart, curve, points, whiskers
-from xstxm.plot._holoviews import FRAME, holoviews, styled
+from xstxm.plot._holoviews import FRAME, INCHES_PER_PIXEL, Box, holoviews, place, styled
 from xstxm.plot._labels import label
 from xstxm.plot._maps import phase_colors
 from xstxm.plot._styles import COLORS, NEUTRAL
@@ -25,12 +26,10 @@ class _Clock:
     def __init__(self, time: xr.DataArray) -> None:
         self.first = time.min() if time.dtype.kind == "M" else None
         self.unit = str(time.attrs.get("units", "1"))
-        named = "Time"
+        text = label(time.assign_attrs(long_name="Time"))
         if self.first is not None:
-            named = f"Time since {np.datetime_as_string(np.asarray(self.first).astype('datetime64[s]')).replace('T', ' ')} [h]"
-        self.axis = holoviews().Dimension(
-            (_TIME, named if self.first is not None else label(time.assign_attrs(long_name="Time")))
-        )
+            text = f"Time since {str(np.datetime64(self.first.item(), 'ns'))[:16].replace('T', ' ')} [h]"
+        self.axis = holoviews().Dimension((_TIME, text))
 
     def __call__(self, time: xr.DataArray) -> np.ndarray:
         """Return times as they are drawn."""
@@ -105,20 +104,39 @@ def time_series(
     clock = _Clock(values[_TIME])
     axes = clock.axis, hv.Dimension((signal, label(values)))
     time = clock(values[_TIME])
+    curves: list[tuple[str, str, int | None]]
     if "phase" in values.dims:
-        curves = [(name, color, {"phase": k}) for k, (name, color) in enumerate(phase_colors(found).items())]
+        curves = [(name, color, k) for k, (name, color) in enumerate(phase_colors(found).items())]
     else:
-        curves = [("", COLORS[0], {})]
+        curves = [("", COLORS[0], None)]
     layers: list[Any] = []
-    for name, color, at in curves:
-        layers += _with_errors(found, signal, at, time, axes, name, color)
-    size = {"width": width, "legend": legend, "opts": {}}
-    charts = [chart(layers, height=height, title=title, **size)]
-    if log is not None:
-        charts.append(chart(_charge(log, clock), height=height // 2, title="", **size))
-    paper = {"sublabel_format": "", "vspace": 0.35, "shared_axes": False}
-    layout = styled(hv.Layout(charts).cols(1), bokeh={}, matplotlib=paper)
+    for name, color, phase in curves:
+        layers += _with_errors(found, signal, phase, time, axes, name, color)
+    charts = [(layers, height, title), *([(_charge(log, clock), height // 2, "")] if log is not None else [])]
+    ends = [clock(array[_TIME]) for array in (values, *([] if log is None else [log["charge"]]))]
+    low, high = min(map(np.min, ends)), max(map(np.max, ends))
+    room = 0.03 * (high - low) or 1.0
+    drawn = [
+        styled(
+            chart(own, width=width, height=high, legend=legend, title=above, opts={}, xlim=(low - room, high + room)),
+            bokeh={},
+            matplotlib={"hooks": [functools.partial(place, box=box)]},
+        )
+        for (own, high, above), box in zip(charts, _boxes(width, [high for _, high, _ in charts]), strict=True)
+    ]
+    layout = styled(hv.Layout(drawn).cols(1), bokeh={}, matplotlib={"sublabel_format": "", "shared_axes": False})
     return layout.opts(**opts) if opts else layout
+
+
+def _boxes(width: int, heights: list[int]) -> list[Box]:
+    """Return where charts below each other lie on paper."""
+    paper = (width * INCHES_PER_PIXEL + 2.4, sum(heights) * INCHES_PER_PIXEL + 0.9 * len(heights))
+    boxes: list[Box] = []
+    top = paper[1]
+    for height in heights:
+        top -= height * INCHES_PER_PIXEL + 0.9
+        boxes.append((0.9, top + 0.6, width * INCHES_PER_PIXEL, height * INCHES_PER_PIXEL, *paper))
+    return boxes
 
 
 def _along_time(found: xr.Dataset, signal: str) -> xr.DataArray:
@@ -133,16 +151,17 @@ def _along_time(found: xr.Dataset, signal: str) -> xr.DataArray:
 
 
 def _with_errors(
-    found: xr.Dataset, signal: str, at: dict[str, int], time: np.ndarray, axes: Axes, name: str, color: str
+    found: xr.Dataset, signal: str, phase: int | None, time: np.ndarray, axes: Axes, name: str, color: str
 ) -> list[Any]:
     """Return a curve with points, its errors as lines, those of the material as a band."""
-    values, stderr, sampling = (
-        np.asarray(found[f"{signal}{end}"].isel(at), dtype=float) if f"{signal}{end}" in found else None
-        for end in ("", "_stderr", "_sampling_stderr")
-    )
-    layers = [] if sampling is None else [band(time, values, sampling, axes, color)]
-    if stderr is not None:
-        layers.append(whiskers(time, values - stderr, values + stderr, color))
+    one = found if phase is None else found.isel(phase=phase)
+    values = np.asarray(one[signal], dtype=float)
+    layers: list[Any] = []
+    if f"{signal}_sampling_stderr" in one:
+        layers.append(band(time, values, np.asarray(one[f"{signal}_sampling_stderr"]), axes, color))
+    if f"{signal}_stderr" in one:
+        error = np.asarray(one[f"{signal}_stderr"])
+        layers.append(whiskers(time, values - error, values + error, axes, color))
     return [*layers, curve(time, values, axes, name, color, width=1), points(time, values, axes, "", color, size=7)]
 
 
@@ -219,7 +238,7 @@ def trajectories(
         color, name = (COLORS[k], f"track {int(own['track'])}") if few else (NEUTRAL, "")
         if f"{y}_stderr" in found:
             error = np.asarray(found[f"{y}_stderr"].isel(track=k))
-            layers.append(whiskers(time, np.asarray(own) - error, np.asarray(own) + error, color))
+            layers.append(whiskers(time, np.asarray(own) - error, np.asarray(own) + error, axes, color))
         layers.append(curve(time, np.asarray(own), axes, name, color, width=1))
         layers.append(_marked(time, own, axes, color))
     return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts)

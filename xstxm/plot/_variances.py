@@ -166,7 +166,7 @@ def _drawn(rows: list[_Row], axes: Axes, color: str) -> list[Any]:
     return [
         _rectangles(values, [*told, deviation], color),
         _rectangles(removed, told, NEUTRAL),
-        whiskers(places, ends[:, 0], ends[:, 1], "black"),
+        whiskers(places, ends[:, 0], ends[:, 1], axes, "black"),
     ]
 
 
@@ -181,7 +181,9 @@ def _rectangles(cells: list[tuple[Any, ...]], told: list[Any], color: str) -> An
 def _beyond(rows: list[_Row], axes: Axes, high: float) -> list[Any]:
     """Return the upper ends of intervals that the frame cuts."""
     cut = [
-        ((row["left"] + row["middle"]) / 2, high, f" to {row['ends'][1]:.2g}") for row in rows if row["ends"][1] > high
+        ((row["left"] + row["middle"]) / 2, 0.97 * high, f" to {row['ends'][1]:.2g}")
+        for row in rows
+        if row["ends"][1] > high
     ]
     if not cut:
         return []
