@@ -28,7 +28,7 @@ from xstxm.errors import (
 from xstxm.tree_accessor import StxmTreeAccessor
 
 REFERENCES = xstxm.testing.simulate_references()
-OF_REFERENCES = {"distinguishability", "design_energies"}
+OF_REFERENCES = {"distinguishability", "design_energies", "phase_references"}
 """Verbs of the accessor whose primary input is no stack."""
 
 
@@ -223,6 +223,17 @@ def test_joint_methods__have_the_signature_of_their_function(name):
         for f in (method, function)
     )
     assert own == options
+
+
+@pytest.mark.parametrize("name", ["coarse_grain", "heterogeneity"])
+def test_methods__of_all_stacks_together_give_what_the_function_gives(tree, name):
+    maps = tree.drop_nodes("line").stxm.phase_map(REFERENCES)
+    labels = maps.stxm.particles()
+    maps = maps.stxm.map(lambda one, other: one.assign(particle_label=other["particle_label"]), labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StxmWarning)
+        found, expected = getattr(maps.stxm, name)(), getattr(xstxm, name)(maps)
+    xr.testing.assert_equal(found, expected)
 
 
 def test_repr__has_a_line_for_each_node(tree):
