@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import xarray as xr
 
@@ -33,6 +33,7 @@ from xstxm import (
     lengthscales,
     mechanics,
     noise,
+    operando,
     patterns,
     phases,
     polarization,
@@ -58,39 +59,44 @@ from xstxm.roi import Region
 from xstxm.units import AmountLike
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _over_stacks(verb: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenate[StxmTreeAccessor, P], xr.DataTree]:
     """Return the method that applies a verb of one stack to every stack of a tree, with the options of the verb."""
-    return _stack_by_stack(verb, lambda tree, *args, **kwargs: trees.map_stacks(tree, verb, *args, kwargs=kwargs))
+    return _each(verb, lambda tree, *args, **kwargs: trees.map_stacks(tree, verb, *args, kwargs=kwargs))
 
 
-def _stack_by_stack(
+def _each(
     verb: Callable[Concatenate[Any, P], Any], of_tree: Callable[..., xr.DataTree]
 ) -> Callable[Concatenate[StxmTreeAccessor, P], xr.DataTree]:
     """Return a function of a tree as a method that shows the options of a verb of one stack."""
-    told = "The options are those of the function; one that is a DataTree is taken node by node, see `xstxm.trees.map_stacks`."
-    return _method(verb, of_tree, "every stack", told, "xr.DataTree")
+    told = (
+        f"Apply `xstxm.{verb.__name__}` to every stack.\n\n{(verb.__doc__ or '').splitlines()[0]} The options are those of "
+        "the function; one that is a DataTree is taken node by node, see `xstxm.trees.map_stacks`."
+    )
+    return _method(verb, of_tree, told, "xr.DataTree")
 
 
-def _together(
-    verb: Callable[Concatenate[Any, P], xr.Dataset],
-) -> Callable[Concatenate[StxmTreeAccessor, P], xr.Dataset]:
-    """Return the method for a verb that takes a whole tree."""
-    return _method(verb, verb, "all stacks together", "The options are those of the function.", "xr.Dataset")
+def _together(verb: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[StxmTreeAccessor, P], R]:
+    """Return the method of a verb that takes the maps of many fields."""
+    told = f"{(verb.__doc__ or '').splitlines()[0]}\n\nOf all nodes together, see `xstxm.{verb.__name__}`."
+    return _method(verb, verb, told, inspect.signature(verb).return_annotation)
 
 
-def _method(verb: Callable[..., Any], of_tree: Callable[..., Any], of_what: str, told: str, returned: str) -> Any:
+def _method(
+    verb: Callable[Concatenate[Any, P], Any], of_tree: Callable[..., R], told: str, returns: str
+) -> Callable[Concatenate[StxmTreeAccessor, P], R]:
+    """Return a function of a tree as a method that shows the options of a verb."""
+
     @functools.wraps(verb)
-    def method(self: StxmTreeAccessor, *args: Any, **kwargs: Any) -> Any:
+    def method(self: StxmTreeAccessor, *args: P.args, **kwargs: P.kwargs) -> R:
         return of_tree(self._tree, *args, **kwargs)
 
     _, *options = inspect.signature(verb).parameters.values()
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    signature = inspect.Signature([own, *options], return_annotation=returned)
-    method.__signature__ = signature  # type: ignore[attr-defined]
-    first = (verb.__doc__ or "").splitlines()[0]
-    method.__doc__ = f"Apply `xstxm.{verb.__name__}` to {of_what}.\n\n{first} {told}"
+    method.__signature__ = inspect.Signature([own, *options], return_annotation=returns)  # type: ignore[attr-defined]
+    method.__doc__ = told
     return method
 
 
@@ -198,6 +204,7 @@ class StxmTreeAccessor:
     coarse_grain = _together(lengthscales.coarse_grain)
     correlation_length = _together(correlations.correlation_length)
     heterogeneity = _together(lengthscales.heterogeneity)
+    time_series = _together(operando.time_series)
 
     # ---- verbs of one stack
 
@@ -233,7 +240,7 @@ class StxmTreeAccessor:
     optical_density = _over_stacks(absorption.optical_density)
     particles = _over_stacks(particles)
     peak_map = _over_stacks(features.peak_map)
-    phase_map = _stack_by_stack(phases.phase_map, trees.phase_map)
+    phase_map = _each(phases.phase_map, trees.phase_map)
     phase_summary = _over_stacks(regions.phase_summary)
     predict = _over_stacks(fitting.predict)
     ratio_map = _over_stacks(contrast.ratio_map)
