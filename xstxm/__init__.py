@@ -40,8 +40,8 @@ from xstxm.interfaces import gradient, interface_map
 from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
 from xstxm.io.scan_list import write_scan_list
 from xstxm.lattice import phase_table
-from xstxm.matching import locate, match_resolution
 from xstxm.lengthscales import coarse_grain, heterogeneity
+from xstxm.matching import locate, match_resolution
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
