@@ -14,7 +14,7 @@ PACKAGE = ROOT / "xstxm"
 
 TIERS = [
     {"errors"},
-    {"units", "options", "_kernels", "_specs", "_partition"},
+    {"units", "options", "_kernels", "_specs", "_partition", "_dates"},
     {"conventions"},
     {"_apply", "_nodes", "provenance", "_sums", "_unknowns"},
     {
@@ -26,9 +26,12 @@ TIERS = [
         "lattice", "strains", "interfaces", "mechanics", "tables",
         "dose", "design", "evaluation", "_undescribed", "_design_options", "_selection", "_fit_maps",
         "_references_at", "energy_shift", "_saturation",
-        "regions", "comparing", "_fitted_phases", "incident", "_densities", "_shape_scores",
+        "regions", "comparing", "_fitted_phases", "incident", "_densities",
+        "kramers_kronig", "ptychography", "operando", "tracking",
+        "_shape_scores",
         "particles", "_particle_labels", "_particle_tables", "_segmentation",
         "_noisy_maps", "lengthscales",
+        "correlations", "patterns",
         "differences", "matching", "_resolution", "_placing",
     },
     {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
@@ -127,6 +130,14 @@ SIDEWAYS = {
     ("evaluation", "_design_options"),
     ("evaluation", "energy"),
     ("evaluation", "phases"),
+    ("kramers_kronig", "_references_at"),
+    ("kramers_kronig", "tables"),
+    ("operando", "regions"),
+    ("operando", "tables"),
+    ("ptychography", "_references_at"),
+    ("ptychography", "incident"),
+    ("ptychography", "references"),
+    ("ptychography", "roi"),
     ("trees", "_tree_basis"),
     ("trees", "_tree_energies"),
     ("trees", "_tree_tables"),
@@ -135,6 +146,9 @@ SIDEWAYS = {
     ("_noisy_maps", "interfaces"),
     ("_noisy_maps", "regions"),
     ("lengthscales", "_noisy_maps"),
+    ("correlations", "_noisy_maps"),
+    ("patterns", "_noisy_maps"),
+    ("patterns", "regions"),
 }
 HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
 

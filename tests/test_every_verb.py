@@ -42,6 +42,9 @@ VERBS = {
     "estimate_i0": xstxm.estimate_i0,
     "optical_density": xstxm.optical_density,
     "with_variance": xstxm.with_variance,
+    "from_transmission": xstxm.from_transmission,
+    "join_phase_shift": lambda s: xstxm.join_phase_shift(s, xstxm.testing.simulate_phase_references()),
+    "phase_references": lambda s: xstxm.phase_references(s.isel(reference=[0, 1]), "V2O5", 3.36),
     "spectrum": lambda s: xstxm.spectrum(s, {"x": (0.1, 0.3)}),
     "denoise": lambda s: xstxm.denoise(s, n_components=2),
     "nmf": lambda s: xstxm.nmf(s, 2, n_starts=1, tolerance=0.05),
@@ -56,10 +59,14 @@ VERBS = {
     "cluster": lambda s: xstxm.cluster(s, 2, n_components=2),
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
+    "track_particles": xstxm.track_particles,
     "particles": xstxm.particles,
     "compare": lambda s: xstxm.compare(s, given("strain")),
     "coarse_grain": xstxm.coarse_grain,
+    "correlation_length": xstxm.correlation_length,
     "heterogeneity": lambda s: xstxm.heterogeneity(s, halves(s)),
+    "two_point_correlation": xstxm.two_point_correlation,
+    "interface_density": xstxm.interface_density,
     "strain": xstxm.strain,
     "concentration": xstxm.concentration,
     "gradient": xstxm.gradient,
@@ -74,7 +81,7 @@ VERBS = {
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
 COUNTS |= {"optical_density", "with_variance", "estimate_shifts", "align", "apply_shifts"}
 """Verbs that read counts; the others read an optical density, or a result."""
-LENGTHS = ("coarse_grain", "heterogeneity")
+LENGTHS = ("coarse_grain", "correlation_length", "heterogeneity", "interface_density", "two_point_correlation")
 """Verbs that tell at which lengths a map varies."""
 OF_PHASES = {"phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS}
 """Verbs that read a phase map."""
@@ -115,10 +122,18 @@ def given(verb: str) -> xr.Dataset:
         return xstxm.pca(density(), 2)
     if verb in OF_PHASES:
         return xstxm.phase_map(density(), REFERENCES)
+    if verb == "track_particles":
+        image = np.repeat(np.arange(12).reshape(3, 4), 4, axis=1)[None].repeat(2, axis=0)
+        return xr.Dataset(
+            {"particle_label": (("time", "y", "x"), image)}, {"time": ("time", [0.0, 60.0], {"units": "s"})}
+        )
     if verb == "stress":
         return xstxm.strain(given("strain"))
-    if verb in ("distinguishability", "design_energies"):
+    if verb in ("distinguishability", "design_energies", "phase_references"):
         return REFERENCES
+    if verb in ("from_transmission", "join_phase_shift"):
+        wave = xstxm.testing.simulate_transmission(shape=(24, 28), seed=0)[["transmission"]]
+        return wave if verb == "from_transmission" else xstxm.from_transmission(wave)
     if verb == "dichroism":
         return xr.concat([density(), density()], xr.DataArray(["a", "b"], dims="polarization"))
     return counts() if verb in COUNTS else density()

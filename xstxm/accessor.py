@@ -24,6 +24,7 @@ from xstxm import (
     contrast,
     conventions,
     corrections,
+    correlations,
     decomposition,
     denoising,
     design,
@@ -37,16 +38,20 @@ from xstxm import (
     frames,
     incident,
     interfaces,
+    kramers_kronig,
     lengthscales,
     mechanics,
+    patterns,
     phases,
     polarization,
     provenance,
+    ptychography,
     roi,
     shaping,
     shifting,
     strains,
     tables,
+    tracking,
     units,
     unmixing,
 )
@@ -69,6 +74,7 @@ from xstxm.dose import Amounts, Counts
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import FitNoise, Selection
+from xstxm.incident import AutoRegion
 from xstxm.lattice import LatticeAxis
 from xstxm.lengthscales import Weights
 from xstxm.mechanics import Boundary, Elastic
@@ -408,6 +414,33 @@ class StxmAccessor:
         """Return the stack with the variance of its counts, see `xstxm.with_variance`."""
         return counting_noise.with_variance(self._obj, noise, gain=gain, signal=signal)
 
+    def from_transmission(
+        self,
+        region: AutoRegion | Region | None = "brightest",
+        *,
+        fraction: float = 0.1,
+        ramp: bool = True,
+        conjugate: bool = False,
+        unwrap: bool = True,
+        signal: str = "transmission",
+    ) -> xr.Dataset:
+        """Return optical density and phase shift from complex transmission, see `xstxm.from_transmission`."""
+        return ptychography.from_transmission(
+            self._obj, region, fraction=fraction, ramp=ramp, conjugate=conjugate, unwrap=unwrap, signal=signal
+        )
+
+    def join_phase_shift(
+        self, references: xr.Dataset, *, energy_shift: EnergyLike | None = None, broadening: EnergyLike | None = None
+    ) -> xr.Dataset:
+        """Put the phase shift behind the optical density for one fit of both, see `xstxm.join_phase_shift`."""
+        return ptychography.join_phase_shift(self._obj, references, energy_shift=energy_shift, broadening=broadening)
+
+    def phase_references(
+        self, formula: str | Mapping[str, str], density: DensityLike | Mapping[str, DensityLike]
+    ) -> xr.Dataset:
+        """Add the phase shift that belongs to the absorption of references, see `xstxm.phase_references`."""
+        return kramers_kronig.phase_references(self._obj, formula, density)
+
     def spectrum(self, region: Region, *, signal: str = "optical_density") -> xr.Dataset:
         """Return the mean spectrum of a region, see `xstxm.spectrum`."""
         return roi.spectrum(self._obj, region, signal=signal)
@@ -670,6 +703,10 @@ class StxmAccessor:
         """Return area fractions and mean compositions with errors, see `xstxm.phase_summary`."""
         return region_summaries.phase_summary(self._obj, regions, noise_correlation=noise_correlation)
 
+    def track_particles(self, *, min_overlap: float = 0.5) -> xr.Dataset:
+        """Follow particles in time by the pixels that they share, see `xstxm.track_particles`."""
+        return tracking.track_particles(self._obj, min_overlap=min_overlap)
+
     def particles(
         self,
         *,
@@ -755,6 +792,37 @@ class StxmAccessor:
             noise_correlation=noise_correlation,
             confidence_level=confidence_level,
         )
+
+    def correlation_length(
+        self,
+        *,
+        signal: str = "composition",
+        max_lag: LengthLike | None = None,
+        particles: Particles | None = None,
+        noise_correlation: xr.DataArray | None = None,
+        confidence_level: float = 0.95,
+        n_resamples: int = 16,
+        seed: int = 0,
+    ) -> xr.Dataset:
+        """Return the autocovariance of a map and its length, see `xstxm.correlation_length`."""
+        return correlations.correlation_length(
+            self._obj,
+            signal=signal,
+            max_lag=max_lag,
+            particles=particles,
+            noise_correlation=noise_correlation,
+            confidence_level=confidence_level,
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+
+    def two_point_correlation(self, *, max_lag: LengthLike | None = None) -> xr.Dataset:
+        """Return which phases lie at two points a distance apart, see `xstxm.two_point_correlation`."""
+        return patterns.two_point_correlation(self._obj, max_lag=max_lag)
+
+    def interface_density(self, regions: Regions | None = None, *, max_gap: int = 1) -> xr.Dataset:
+        """Return the length of interfaces per area, see `xstxm.interface_density`."""
+        return patterns.interface_density(self._obj, regions, max_gap=max_gap)
 
     # ---- lattice, strain and stress
 

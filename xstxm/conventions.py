@@ -376,7 +376,7 @@ def validate(obj: xr.Dataset, schema: str) -> None:
         raise SchemaError(f"not a {schema}: " + "; ".join(problems))
 
 
-_KINDS = {"float": "f", "int": "iu", "bool": "b", "text": "OUT"}
+_KINDS = {"float": "f", "int": "iu", "bool": "b", "complex": "c", "text": "OUT"}
 
 
 def _departures(array: xr.DataArray, spec: VariableSpec) -> list[str]:

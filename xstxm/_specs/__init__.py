@@ -13,8 +13,10 @@ from xstxm._specs import (
     frames,
     lengthscales,
     matching,
+    operando,
     particles,
     phases,
+    ptychography,
     stack,
     structure,
     trees,
@@ -31,10 +33,12 @@ _TOPICS = (
     derived,
     design,
     comparing,
-    trees,
     particles,
     lengthscales,
     matching,
+    ptychography,
+    operando,
+    trees,
 )
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
