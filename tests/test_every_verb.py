@@ -63,7 +63,10 @@ VERBS = {
     "particles": xstxm.particles,
     "compare": lambda s: xstxm.compare(s, given("strain")),
     "coarse_grain": xstxm.coarse_grain,
+    "correlation_length": xstxm.correlation_length,
     "heterogeneity": lambda s: xstxm.heterogeneity(s, halves(s)),
+    "two_point_correlation": xstxm.two_point_correlation,
+    "interface_density": xstxm.interface_density,
     "strain": xstxm.strain,
     "concentration": xstxm.concentration,
     "gradient": xstxm.gradient,
@@ -78,7 +81,7 @@ VERBS = {
 COUNTS = {"flag_frames", "despike", "repair_pixels", "subtract_dark", "normalize_current", "level_lines", "estimate_i0"}
 COUNTS |= {"optical_density", "with_variance", "estimate_shifts", "align", "apply_shifts"}
 """Verbs that read counts; the others read an optical density, or a result."""
-LENGTHS = ("coarse_grain", "heterogeneity")
+LENGTHS = ("coarse_grain", "correlation_length", "heterogeneity", "interface_density", "two_point_correlation")
 """Verbs that tell at which lengths a map varies."""
 OF_PHASES = {"phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS}
 """Verbs that read a phase map."""

@@ -318,8 +318,9 @@ def test_match_energies__refuses_nonsense(tree):
         tree.stxm.match_energies("nobody")
     with pytest.raises(ChoiceError, match="unknown how 'outer'"):
         tree.stxm.match_energies(how="outer")
+    few = tree.assign({"few": xr.DataTree(tree["line"].to_dataset().isel(energy=slice(None, None, 5)))})
     with pytest.raises(OptionError, match="two energies of a stack are as near"):
-        tree.stxm.match_energies(how="common", tolerance="2 eV")
+        few.stxm.match_energies("line", how="common", tolerance="2 eV")
 
 
 @given(st.lists(st.sets(st.integers(0, 12), min_size=1), min_size=1, max_size=4), st.data())
@@ -471,7 +472,9 @@ def test_pca__converts_the_unit_of_the_signal(dense):
     percent = dense["line"].to_dataset()
     percent["optical_density"] = (percent["optical_density"] * 100).assign_attrs(units="percent")
     tree = dense.assign({"line": xr.DataTree(percent)})
-    np.testing.assert_allclose(tree.stxm.pca(3)["line"]["scree"], dense.stxm.pca(3)["line"]["scree"], rtol=1e-5)
+    found = tree.stxm.pca(3)["fields/big"]
+    assert (found["eigenimages"].attrs["units"], found["scree"].attrs["units"]) == ("percent", "percent**2")
+    np.testing.assert_allclose(found["scree"], 1e4 * dense.stxm.pca(3)["line"]["scree"], rtol=1e-5)
 
 
 def test_pca__reads_each_stack_once_and_leaves_the_images_lazy(dense):
@@ -504,7 +507,7 @@ def test_cluster__numbers_are_the_same_everywhere_and_ordered_as_the_stacks_coun
     tree["large"] = xr.DataTree(tree["large"].to_dataset().isel(y=slice(1, None)))
     for weights, first in (("pixel", "large"), ({"large": 1, "detail": 3}, "detail")):
         found = tree.stxm.cluster(2, min_amount=0.05, weights=weights, background="none")
-        own = {path: int(stack["n_pixels"].argmax()) + 1 for path, stack in found.stxm.stacks.items()}
+        own = {path: int(stack["n_pixels"].values.argmax()) + 1 for path, stack in found.stxm.stacks.items()}
         assert own == {"large": 1 if first == "large" else 2, "detail": 1 if first == "detail" else 2}
         assert set(np.unique(found["detail"]["labels"])) == {own["detail"]}
         xr.testing.assert_equal(found["large"]["cluster_spectra"], found["detail"]["cluster_spectra"])
@@ -532,6 +535,13 @@ def test_cluster__has_a_threshold_for_each_node_unless_given(dense):
         np.testing.assert_array_equal(stack["labels"], found[path]["labels"])
 
 
+def test_cluster__needs_sample_where_the_weight_is(dense):
+    least = {"line": 0.05, "fields/big": 0.05, "fields/small": 9.0}
+    each = xr.DataTree.from_dict({path: xr.Dataset({"least": value}) for path, value in least.items()})
+    with pytest.raises(SchemaError, match="the stacks that have a weight hold no pixel that counts"):
+        dense.stxm.cluster(2, min_amount=each, weights={"line": 0, "fields/big": 0, "fields/small": 1})
+
+
 def test_cluster__is_the_same_lazily_in_three_passes(dense):
     lazy = dense.chunk(y=6)
     with raise_if_dask_computes(max_computes=9):
@@ -549,13 +559,13 @@ def test_phase_map__has_the_same_clusters_in_all_nodes(tree, dense):
     maps = tree.stxm.phase_map(n_phases=2)
     clusters = dense.stxm.cluster(2)
     for path, stack in maps.stxm.stacks.items():
-        xr.testing.assert_equal(stack["phase_spectra"], maps["line"]["phase_spectra"])
+        np.testing.assert_array_equal(stack["phase_spectra"], maps["line"]["phase_spectra"])
         assert list(stack["phase"].values) == ["cluster 1", "cluster 2"]
         wanted = clusters[path]["labels"] - 1
         sure = (stack["phase_label"] >= 0).values
         assert sure.any()
         np.testing.assert_array_equal(stack["phase_label"].values[sure], wanted.values[sure])
-        xstxm.testing.assert_conforms(stack.assign(phase_fraction=stack["phase_fraction"]), "phase_map")
+        xstxm.testing.assert_conforms(stack, "phase_map")
     assert "phase_map(n_phases=2); i0 estimated" in maps["line"].attrs["history"]
     assert "pixels in clusters" in maps["line"].attrs["history"]
 
@@ -618,6 +628,17 @@ def test_phase_map__of_clusters_warns_once(tree):
         maps = bad.stxm.phase_map(n_phases=2)
     assert [one.category for one in caught] == [LeftOutWarning]
     assert left_out(maps).keys() == {"far", "names"}
+
+
+def test_particles__are_found_in_each_map_and_join_with_their_node(tree):
+    maps = tree.drop_nodes("line").stxm.phase_map(REFERENCES)
+    tables = maps.stxm.particles()
+    joined = xstxm.join_particles(tables.stxm.stacks)
+    number = {path: table.sizes["particle"] for path, table in tables.stxm.stacks.items()}
+    assert {path: int((joined["node"] == path).sum()) for path in number} == number
+    labels = tables.stxm.map(lambda table: table["particle_label"])
+    for path, row in maps.stxm.phase_summary(labels).stxm.stacks.items():
+        np.testing.assert_array_equal(row["region"], tables[path]["particle"])
 
 
 # ---- the table

@@ -4,6 +4,7 @@ from xstxm import (
     accessor,
     conventions,
     errors,
+    matching,
     mechanics,
     plot,
     provenance,
@@ -22,9 +23,11 @@ from xstxm.clustering import cluster
 from xstxm.comparing import compare
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
+from xstxm.correlations import correlation_length
 from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.design import design_energies
+from xstxm.differences import bland_altman
 from xstxm.dose import distinguishability
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
@@ -47,6 +50,7 @@ from xstxm.io import (
 from xstxm.io.scan_list import write_scan_list
 from xstxm.kramers_kronig import phase_references
 from xstxm.lattice import phase_table
+from xstxm.matching import locate, match_resolution
 from xstxm.lengthscales import coarse_grain, heterogeneity
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
@@ -54,6 +58,7 @@ from xstxm.noise import with_variance
 from xstxm.operando import state_of_charge, time_series
 from xstxm.options import set_options
 from xstxm.particles import join_particles, particle_table, particles
+from xstxm.patterns import interface_density, two_point_correlation
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
@@ -75,12 +80,14 @@ __all__ = [
     "align",
     "apply_shifts",
     "bin_pixels",
+    "bland_altman",
     "calibrate_energy",
     "cluster",
     "coarse_grain",
     "compare",
     "concentration",
     "conventions",
+    "correlation_length",
     "crop",
     "denoise",
     "design_energies",
@@ -100,11 +107,15 @@ __all__ = [
     "gradient",
     "heterogeneity",
     "history",
+    "interface_density",
     "interface_map",
     "interp_energy",
     "join_particles",
     "join_phase_shift",
     "level_lines",
+    "locate",
+    "match_resolution",
+    "matching",
     "mcr",
     "mechanics",
     "merge_stacks",
@@ -151,6 +162,7 @@ __all__ = [
     "trajectories",
     "tree_accessor",
     "trees",
+    "two_point_correlation",
     "units",
     "with_references",
     "with_variance",

@@ -30,11 +30,11 @@ LEFT_OUT = "left_out"
 
 def stacks(tree: xr.DataTree) -> dict[str, xr.Dataset]:
     """Return the nodes that hold data by their path within the tree, in its order, with the coordinates they inherit."""
-    return {
-        path: node.to_dataset()
-        for path, node in tree.subtree_with_keys
-        if node.data_vars and LEFT_OUT not in node.attrs
-    }
+    return {path: node.to_dataset() for path, node in tree.subtree_with_keys if _holds_stack(node)}
+
+
+def _holds_stack(node: xr.DataTree) -> bool:
+    return bool(node.data_vars) and LEFT_OUT not in node.attrs
 
 
 def left_out(tree: xr.DataTree) -> dict[str, str]:
@@ -113,13 +113,13 @@ def at_node(value: Any, path: str, option: str, *, of_dataset: bool = True) -> A
     """
     if not isinstance(value, xr.DataTree):
         return value
-    found = stacks(value)
-    if path not in found:
+    node = dict(value.subtree_with_keys).get(path)
+    if node is None or not _holds_stack(node):
         why = left_out(value).get(path)
         do = f"it was left out: {why}" if why else "give a tree with the same nodes, or one value for all"
-        raise SchemaError(f"{option} has no stack at node {path!r} (found: {', '.join(found) or 'none'}): {do}")
-    (name, *others) = found[path].data_vars
-    return found[path] if of_dataset or others else found[path][name]
+        raise SchemaError(f"{option} has no stack at node {path!r} (found: {', '.join(stacks(value)) or 'none'}): {do}")
+    (name, *others) = node.data_vars
+    return node.to_dataset() if of_dataset or others else node.to_dataset()[name]
 
 
 def per_node(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[str, Any], Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,9 +15,11 @@ from xstxm.errors import NoiseWarning, OptionError, SchemaError, warn
 from xstxm.interfaces import spacing
 from xstxm.provenance import note
 from xstxm.regions import lags_of, numbered_regions
+from xstxm.units import LengthLike
 
 Maps: TypeAlias = "xr.DataTree | Mapping[str, xr.Dataset] | xr.Dataset | xr.DataArray"
 Particles: TypeAlias = "str | xr.DataArray | xr.Dataset | Mapping[str, xr.DataArray | xr.Dataset] | xr.DataTree"
+Step: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class NoisyMap:
     """(y, x), zero where there is no sample; None where the noise is not known."""
     particle: np.ndarray | None
     """(y, x), numbers of the particles from 1, 0 outside; None where they were not asked for."""
-    step: tuple[float, float]
+    step: Step
     """Distance of two pixels along y and x, um."""
     weight: np.ndarray | float = 1.0
     """(y, x), above zero where there is sample."""
@@ -57,6 +59,23 @@ class NoisyMap:
     def noise(self) -> np.ndarray:
         """Return the standard errors, zero where they are not known."""
         return np.zeros_like(self.value) if self.stderr is None else self.stderr
+
+    def drawn_noise(self, lags: np.ndarray, seed: int) -> Callable[[], np.ndarray]:
+        """Return a function that draws noise of this map (y, x), correlated as at the lags."""
+        rng = np.random.default_rng(seed)
+        shape = self.value.shape
+        grid = tuple(n + k for n, k in zip(shape, lags.shape, strict=True))
+        around = np.zeros(grid)
+        around[: lags.shape[0], : lags.shape[1]] = lags
+        centred = np.roll(around, [-(k // 2) for k in lags.shape], axis=(0, 1))
+        amplitude = np.sqrt(np.maximum(np.fft.rfft2(centred).real, 0))
+
+        def draw() -> np.ndarray:
+            white = rng.normal(size=grid)
+            field = np.fft.irfft2(np.fft.rfft2(white) * amplitude, grid) if lags.size > 1 else white
+            return self.noise * field[: shape[0], : shape[1]]
+
+        return draw
 
 
 def noisy_maps(
@@ -117,10 +136,7 @@ def _read(
     """Eager."""
     array = field[signal]
     called = f"{signal!r} of {name!r}" if name else repr(signal)
-    require_image(array, "lengths need an image")
-    others = [str(dim) for dim in array.dims if dim not in ("y", "x")]
-    if others:
-        raise SchemaError(f"{called} has dims {array.dims}: select one image first, e.g. .isel({others[0]}=0)")
+    step = step_of(array, called)
     content = content_of(signal, array)
     if content in ("labels", "flags"):
         do = "name a map of numbers, e.g. signal='composition'; for phases see xstxm.two_point_correlation"
@@ -137,9 +153,34 @@ def _read(
         value,
         stderr=None if stderr is None else _noise(stderr, value, scale, called),
         particle=None if given is None else _labels(given, array, called),
-        step=(abs(spacing(array, "y")), abs(spacing(array, "x"))),
+        step=step,
         weight=1.0 if weight is None else _weight(field, weight, value, called),
     )
+
+
+def step_of(array: xr.DataArray, called: str) -> Step:
+    """Return the distance of two pixels of one image along y and x in um. Eager."""
+    require_image(array, "lengths need an image")
+    others = [str(dim) for dim in array.dims if dim not in ("y", "x")]
+    if others:
+        raise SchemaError(f"{called} has dims {array.dims}: select one image first, e.g. .isel({others[0]}=0)")
+    return abs(spacing(array, "y")), abs(spacing(array, "x"))
+
+
+def require_lag(max_lag: LengthLike, images: Sequence[tuple[tuple[int, ...], Step]]) -> float:
+    """Return the largest distance in um, which at least one of several images has, by their shapes and steps."""
+    asked = units.to_magnitude(max_lag, "um", "max_lag")
+    low = min(min(step) for _, step in images)
+    high = max(float(np.hypot(*np.multiply(shape, step))) for shape, step in images)
+    if not low <= asked <= high:
+        expected = f"give a length from the pixel, {low:.4g} um, to the diagonal of the field, {high:.4g} um"
+        raise OptionError("max_lag", max_lag, expected)
+    return asked
+
+
+def lag_axis(n_lags: int, step: Step) -> tuple[str, np.ndarray, dict[str, str]]:
+    """Return the coordinate `lag`, one pixel apart."""
+    return "lag", np.round(min(step) * np.arange(n_lags), 9), {"units": "um", "long_name": "Distance of two pixels"}
 
 
 def _weight(field: xr.Dataset, weight: str, value: np.ndarray, called: str) -> np.ndarray:
@@ -178,6 +219,10 @@ def _noise(stderr: xr.DataArray, value: np.ndarray, scale: float, called: str) -
 
 def _labels(particles: xr.DataArray, array: xr.DataArray, called: str) -> np.ndarray:
     """Return the numbers of the particles (y, x). Eager."""
+    if particles.dtype.kind in "iuf" and not (particles > 0).any():
+        raise SchemaError(
+            f"{called} has no particle, all labels are zero: leave this field out, or give other particles"
+        )
     image = array.transpose("y", "x")
     numbers, names = numbered_regions(image, particles)
     if names is None:
@@ -188,3 +233,9 @@ def _labels(particles: xr.DataArray, array: xr.DataArray, called: str) -> np.nda
 def noise_lags(correlation: xr.DataArray | None) -> np.ndarray:
     """Return the correlation of the noise (lag_y, lag_x), lag 0 in the middle. Eager."""
     return np.ones((1, 1)) if correlation is None else lags_of(correlation, ("y", "x"))
+
+
+def with_level(made: dict[str, xr.DataArray], level: float) -> dict[str, xr.DataArray]:
+    """Return variables of which the ends of intervals say how sure they are."""
+    ends = {name for name in made if name.endswith(("_lower", "_upper"))}
+    return {name: array.assign_attrs(confidence_level=level) if name in ends else array for name, array in made.items()}

@@ -18,6 +18,8 @@ from xstxm.units import AmountLike
 
 AreaLike: TypeAlias = AmountLike
 
+TOTAL = "total_amount"
+"""What the labels of a phase map tell sample by."""
 LEAST_PIXELS = 9
 """Pixels of the smallest particle, where no area is given."""
 
@@ -41,13 +43,29 @@ def found_particles(
     search: dict[str, Any],
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Return the particles of a map, and what the result says of how they were found."""
+    sample, threshold = _sample(maps, amount, min_amount)
+    label, specks = segmented(sample, size, least=least, **search)
+    area, largest, left_out = (
+        units.drop_noise(float(number * np.prod(size))) for number in (least, specks.max(initial=0), specks.sum())
+    )
+    if not label.any():
+        unit = maps[amount].attrs.get("units", "1")
+        warn(
+            f"no particle: with at least {threshold:.3g} ({unit}) of {amount!r} the largest piece covers {largest:.3g} um**2, "
+            f"a particle {area:.3g} um**2: pass a smaller min_amount or min_area",
+            SegmentationWarning,
+        )
+    return label, {"min_amount": threshold, "min_area": area, "area_left_out": left_out}
+
+
+def _sample(maps: xr.Dataset, amount: str, min_amount: AmountLike | None) -> tuple[np.ndarray, float]:
+    """Return which pixels hold sample (y, x), and the least amount of these."""
     total = as_float(maps[amount])
     if not bool(total.notnull().any()):
         raise SchemaError(
             f"{amount!r} holds no finite number: check the mask and the fit, or name another amount='...'"
         )
-    of_phases = min_amount is None and "phase_label" in maps
-    if of_phases:
+    if min_amount is None and amount == TOTAL and "phase_label" in maps:
         sample = (maps["phase_label"] != NO_SAMPLE) & total.notnull()
         threshold = float(maps["min_amount"]) if "min_amount" in maps else np.nan
     else:
@@ -58,22 +76,11 @@ def found_particles(
             "the map holds no sample: pass the least amount of a sample pixel, e.g. "
             f"min_amount={float(total.max()) / 2:.3g}, or give phase_map another"
         )
-    label, specks = segmented(np.asarray(sample), size, least=least, **search)
-    pixel = float(np.prod(size))
-    if not label.any():
-        unit = maps[amount].attrs.get("units", "1")
-        warn(
-            f"no particle: with at least {threshold:.3g} ({unit}) of {amount!r} the largest piece covers "
-            f"{specks.max(initial=0) * pixel:.3g} um**2, a particle {least * pixel:.3g} um**2: pass a smaller min_amount or "
-            "min_area",
-            SegmentationWarning,
-        )
-    facts = {"min_amount": threshold, "min_area": least * pixel, "area_left_out": float(specks.sum()) * pixel}
-    return label, facts
+    return np.asarray(sample), threshold
 
 
 def given_particles(image: xr.DataArray | np.ndarray, maps: xr.Dataset) -> np.ndarray:
-    """Return an image of particles that is given, int32 (y, x)."""
+    """Return an image of particles that is given, int32 (y, x). Eager."""
     array = image if isinstance(image, xr.DataArray) else xr.DataArray(image, dims=("y", "x")[: np.ndim(image)])
     array = array.compute()
     require_image(array, "the particles are numbered in an image")

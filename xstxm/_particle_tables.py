@@ -25,12 +25,18 @@ class Members:
 
     label: np.ndarray
     """Row of the particle of each pixel (y, x), from 1; 0 in none."""
-    n: int
+    numbers: np.ndarray
+    """What the particles are called, ascending."""
     y: np.ndarray
     """Positions in um."""
     x: np.ndarray
     spacing: tuple[float, float]
     correlation: np.ndarray | None
+
+    @property
+    def n(self) -> int:
+        """Number of particles."""
+        return self.numbers.size
 
     def noise_squares(
         self, field: np.ndarray, group: np.ndarray, n: int | None = None, *, power: int = 1
@@ -70,16 +76,16 @@ def _contacts(members: Members) -> Columns:
     one, other, length = kernel.boundaries(members.label, members.spacing)
     touch = one > 0
 
-    def of_each(weights: np.ndarray | None, pairs: np.ndarray) -> np.ndarray:
-        twice = None if weights is None else np.tile(weights[pairs], 2)
-        return np.bincount(np.concatenate([one[pairs], other[pairs]]), twice, members.n + 1)[1:]
+    def of_each(weights: np.ndarray) -> np.ndarray:
+        found = np.bincount(np.concatenate([one, other]), np.tile(weights, 2), members.n + 1)[1:]
+        return found.astype(weights.dtype)  # whole numbers, and those of nothing, are counted in another
 
     return {
-        "perimeter": _column(of_each(length, np.ones_like(touch))),
-        "n_neighbours": _column(of_each(None, touch)),
-        "contact_length": _column(of_each(length, touch)),
-        "contact_particle": xr.DataArray(one[touch], dims="contact"),
-        "contact_other": xr.DataArray(other[touch], dims="contact"),
+        "perimeter": _column(of_each(length)),
+        "n_neighbours": _column(of_each(touch.astype(np.int64))),
+        "contact_length": _column(of_each(length * touch)),
+        "contact_particle": xr.DataArray(members.numbers[one[touch] - 1], dims="contact"),
+        "contact_other": xr.DataArray(members.numbers[other[touch] - 1], dims="contact"),
         "contact_pair_length": xr.DataArray(length[touch], dims="contact"),
     }
 
@@ -111,10 +117,10 @@ def map_table(members: Members, value: np.ndarray, error: np.ndarray | None, dep
     """Return mean, spread, gradient and profile of a map (y, x) in each particle; errors where the map has them."""
     used = np.isfinite(value) & (members.label > 0)
     group = np.where(used, members.label, 0)
-    noise = np.where(used, 0 if error is None else error, 0).astype(float)
+    noise = np.where(used, np.float32(0) if error is None else error, np.float32(0))
     size = _or_nan(members.sums(None, group))
     mean = members.sums(value, group) / size
-    deviation = np.where(used, value - np.append(np.nan, mean)[group], 0)
+    deviation = np.where(used, value - np.append(0, mean).astype(value.dtype)[group], np.float32(0))
     variance, doubt = _variance(members, deviation, noise, group, size)
     found = {
         "particle_composition": mean,
@@ -184,33 +190,34 @@ def _gradient(
 def _root(name: str, square: np.ndarray, doubt: np.ndarray) -> dict[str, np.ndarray]:
     """Return the root of a square that noise may have left below zero, with its sign, and its standard error.
 
-    The error is half of what lies between the roots of the square plus and minus its own, which has no pole at zero.
+    Two errors reach as far towards zero as two errors of the square do: the root is twice its error where the square is.
     """
 
     def signed(values: np.ndarray) -> np.ndarray:
         return np.copysign(np.sqrt(np.abs(values)), values)
 
-    return {name: signed(square), f"{name}_stderr": (signed(square + doubt) - signed(square - doubt)) / 2}
+    size = np.abs(square)
+    return {name: signed(square), f"{name}_stderr": (np.sqrt(size) - signed(size - 2 * doubt)) / 2}
 
 
 def _core_shell(
     members: Members, value: np.ndarray, noise: np.ndarray, depth: np.ndarray, group: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return the mean of the pixels deeper than half of the deepest less that of the others, and its standard error."""
-    group = np.where(np.isfinite(depth), group, 0)
-    at = np.nonzero(group)
-    row, below = group[at], depth[at]
-    deepest = np.zeros(members.n + 1)
+    at = np.flatnonzero((group > 0) & np.isfinite(depth))
+    row, below = group.ravel()[at], depth.ravel()[at]
+    deepest = np.zeros(members.n + 1, dtype=depth.dtype)
     np.maximum.at(deepest, row, below)
     core = below > deepest[row] / 2
-    sign = np.where(core, 1.0, -1.0)
-    side = row + np.where(core, 0, members.n)
+    side = np.where(core, row, row + members.n)
     size = _or_nan(np.bincount(side, minlength=2 * members.n + 1))
-    weight = np.zeros(group.shape)
-    weight[at] = sign / size[side]
-    difference = members.sums(weight * np.where(group > 0, value, 0), group)
+    share = np.where(core, 1, -1) / size[side]
+    difference = np.bincount(row, share * value.ravel()[at], members.n + 1)[1:]
+    weight = np.zeros(group.size)
+    weight[at] = share
+    weighted = weight.reshape(group.shape) * noise
     both = np.isfinite(size[1 : members.n + 1] + size[members.n + 1 :])
-    error = np.sqrt(members.noise_squares(weight * noise, group))
+    error = np.sqrt(members.noise_squares(weighted, group))
     return {
         "core_shell_difference": np.where(both, difference, np.nan),
         "core_shell_difference_stderr": np.where(both, error, np.nan),
@@ -229,7 +236,7 @@ class _Layers:
     @classmethod
     def of(cls, members: Members, depth: np.ndarray, group: np.ndarray, step: float) -> _Layers:
         inside = (group > 0) & np.isfinite(depth)
-        layer = np.floor(np.where(inside, depth, 0) / step).astype(np.int64)
+        layer = np.floor(np.where(inside, depth, 0) / np.float32(step)).astype(np.int32)
         n = int(layer.max(initial=-1)) + 1 if inside.any() else 0
         place = np.where(inside, (group - 1) * n + layer + 1, 0)
         return cls(place, members.sums(None, place, members.n * n).reshape(members.n, n))
@@ -250,4 +257,4 @@ class _Layers:
         middle = np.nansum(weight * mean, axis=1)
         of_noise = np.nansum(weight * square, axis=1) - np.nansum(weight**2 * square, axis=1)
         explained = np.nansum(weight * (mean - middle[:, None]) ** 2, axis=1) - of_noise
-        return np.where(self.number.any(axis=1), explained, np.nan)
+        return np.where((self.number > 0).sum(axis=1) > 1, explained, np.nan)

@@ -167,6 +167,12 @@ def cluster(
     LeftOutWarning
         Stacks without optical density, on other energies, or without a finite pixel.
 
+    Notes
+    -----
+    A weight multiplies what a pixel counts in k-means, in the means, and in the draws of pixels on which the number of
+    clusters is judged and the other methods are fitted. Those draws take every pixel where there are few enough, see
+    `xstxm.cluster`, and all count the same then.
+
     Examples
     --------
     >>> import xarray as xr, xstxm

@@ -97,7 +97,14 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
     if not rows:
         raise NoStacksError(reasons)
     names = [path for path, _ in tree.subtree_with_keys if path in given or path in reasons]
-    table = xr.concat(list(rows.values()), pd.Index([*rows], name=NODE), data_vars="all", join="exact")
+    table = xr.concat(
+        list(rows.values()),
+        pd.Index([*rows], name=NODE),
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="exact",
+    )
     table = table.reindex({NODE: names}, fill_value={"energy_count": 0})
     of_nodes = _fields({path: given.get(path) for path in names}) | {
         "left_out": [reasons.get(path, "") for path in names]
@@ -123,7 +130,7 @@ def _fields(given: Mapping[str, xr.Dataset | None]) -> dict[str, list[Any]]:
 
 def _energies(stack: xr.Dataset) -> xr.Dataset:
     energy = require_energy(stack)
-    numbers = units.to_units(energy.astype(float), "eV").drop_vars(ENERGY)
+    numbers = units.to_units(energy.astype(float), "eV").reset_coords(drop=True)
     found = {"energy_count": energy.size, "energy_min": numbers.min(), "energy_max": numbers.max()}
     return xr.Dataset({name: annotate(xr.DataArray(value), name) for name, value in found.items()})
 
@@ -189,4 +196,6 @@ def _with_time(table: xr.Dataset, tree: xr.DataTree) -> xr.Dataset:
         warn(
             f"start_time is no time in ISO 8601: {', '.join(map(repr, wrong))}; it is NaT in the table", MetadataWarning
         )
-    return table.assign_coords(time=(NODE, times.to_numpy("datetime64[ns]"), {"long_name": "Start of the scan, UTC"}))
+    return table.assign_coords(
+        time=(NODE, np.asarray(times, dtype="datetime64[ns]"), {"long_name": "Start of the scan, UTC"})
+    )

@@ -24,6 +24,7 @@ from xstxm import (
     contrast,
     conventions,
     corrections,
+    correlations,
     decomposition,
     denoising,
     design,
@@ -40,6 +41,7 @@ from xstxm import (
     kramers_kronig,
     lengthscales,
     mechanics,
+    patterns,
     phases,
     polarization,
     provenance,
@@ -790,6 +792,37 @@ class StxmAccessor:
             noise_correlation=noise_correlation,
             confidence_level=confidence_level,
         )
+
+    def correlation_length(
+        self,
+        *,
+        signal: str = "composition",
+        max_lag: LengthLike | None = None,
+        particles: Particles | None = None,
+        noise_correlation: xr.DataArray | None = None,
+        confidence_level: float = 0.95,
+        n_resamples: int = 16,
+        seed: int = 0,
+    ) -> xr.Dataset:
+        """Return the autocovariance of a map and its length, see `xstxm.correlation_length`."""
+        return correlations.correlation_length(
+            self._obj,
+            signal=signal,
+            max_lag=max_lag,
+            particles=particles,
+            noise_correlation=noise_correlation,
+            confidence_level=confidence_level,
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+
+    def two_point_correlation(self, *, max_lag: LengthLike | None = None) -> xr.Dataset:
+        """Return which phases lie at two points a distance apart, see `xstxm.two_point_correlation`."""
+        return patterns.two_point_correlation(self._obj, max_lag=max_lag)
+
+    def interface_density(self, regions: Regions | None = None, *, max_gap: int = 1) -> xr.Dataset:
+        """Return the length of interfaces per area, see `xstxm.interface_density`."""
+        return patterns.interface_density(self._obj, regions, max_gap=max_gap)
 
     # ---- lattice, strain and stress
 

@@ -25,7 +25,7 @@ from xstxm.conventions import (
     signal_of,
     used_pixels,
 )
-from xstxm.errors import require_whole
+from xstxm.errors import SchemaError, require_whole
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, region_mask
 
@@ -177,7 +177,10 @@ class Weights(NamedTuple):
         """
         pixels = np.asarray(number, dtype=float)
         each = self.of_fields if self.each_pixel else self.of_fields / np.maximum(pixels, 1)
-        return each * (each @ pixels) / (each**2 @ pixels)
+        square = each**2 @ pixels
+        if not square:
+            raise SchemaError("the stacks that have a weight hold no pixel that counts: give others a weight")
+        return each * (each @ pixels) / square
 
 
 def decomposed(

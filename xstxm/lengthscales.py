@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._kernels import blocks
 from xstxm._kernels import nested_variances as nested
-from xstxm._noisy_maps import Maps, NoisyMap, Particles, noise_lags, noisy_maps, over_fields
+from xstxm._noisy_maps import Maps, NoisyMap, Particles, noise_lags, noisy_maps, over_fields, with_level
 from xstxm.conventions import SCHEMAS, annotate
 from xstxm.errors import OptionError, check_choice, require_number, require_whole
 from xstxm.provenance import note, recorded
@@ -165,7 +165,7 @@ def _split(scales: tuple[nested.Split, ...], numbers: list[int], unit: str, leve
         for name, values in found.items()
     }
     made["total_variance"] = annotate(xr.DataArray(total), "total_variance", squared)
-    return xr.Dataset(_with_level(made, level), coords={"scale": list(SCALES)})
+    return xr.Dataset(with_level(made, level), coords={"scale": list(SCALES)})
 
 
 def _undetermined(numbers: list[int], freedom: float) -> dict[str, str]:
@@ -325,10 +325,4 @@ def _curve(rows: list[dict[str, float]], unit: str, level: float) -> xr.Dataset:
     for name in SCHEMAS["coarse_grain"]:
         values = xr.DataArray([row.get(name, np.nan) for row in rows], dims="length")
         made[name] = annotate(values, name, None if name == "n_blocks" else squared)
-    return xr.Dataset(_with_level(made, level))
-
-
-def _with_level(made: dict[str, xr.DataArray], level: float) -> dict[str, xr.DataArray]:
-    """Return variables of which the ends of intervals say how sure they are."""
-    ends = {name for name in made if name.endswith(("_lower", "_upper"))}
-    return {name: array.assign_attrs(confidence_level=level) if name in ends else array for name, array in made.items()}
+    return xr.Dataset(with_level(made, level))

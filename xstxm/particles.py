@@ -65,8 +65,8 @@ def particles(
     amount
         Variable that tells the sample from the ground.
     min_amount
-        Least amount of a sample pixel, in units of the amount or with a unit; by default what the phase map calls sample,
-        or Otsu's threshold where there are no labels.
+        Least amount of a sample pixel, in units of the amount or with a unit; by default Otsu's threshold, of the total
+        amount of a phase map what that calls sample.
     min_area
         Area of the smallest particle, in um^2 or with a unit, ``"0.05 um^2"``; by default that of 9 pixels. A smaller part
         in contact with another belongs to that; a smaller piece is left out.
@@ -165,7 +165,7 @@ def particles(
     numbers = np.unique(label[label > 0])
     members = Members(
         label=np.searchsorted(numbers, label, side="right").astype(np.int32),
-        n=numbers.size,
+        numbers=numbers,
         y=np.asarray(positions(maps["y"], "y")),
         x=np.asarray(positions(maps["x"], "x")),
         spacing=size,
@@ -173,7 +173,7 @@ def particles(
     )
     columns = _stamped(shape_table(members) | _phase_columns(members, maps))
     coords = {"particle": ("particle", numbers), "y": maps["y"].variable, "x": maps["x"].variable}
-    coords |= {name: maps[name].variable for name in ("phase", "color") if name in maps.coords}
+    coords |= {str(name): coord.variable for name, coord in maps.coords.items() if coord.dims in ((), ("phase",))}
     if signal in maps:
         step = _profile_step(profile_step, size)
         columns |= _map_columns(members, maps, signal, surface, step)
@@ -195,7 +195,7 @@ def _maps_of(phases: xr.Dataset, signal: str, amount: str | None) -> xr.Dataset:
             f"{signal!r} holds labels or marks, which have no mean: name a map of numbers, signal='composition'"
         )
     names = ("phase_label", "phase_fraction", "phase_fraction_stderr", signal, f"{signal}_stderr", amount)
-    kept = {name for name in names if name in phases}
+    kept = [name for name in names if name in phases]
     for name in kept:
         require_image(phases[name], "particles lie in an image")
         others = [str(dim) for dim in phases[name].dims if dim not in ("phase", "y", "x")]
@@ -365,11 +365,11 @@ def _piece(name: str, table: xr.Dataset, before: int) -> xr.Dataset:
     """Return a table without its image, whose numbers go on after those of others."""
     if "particle" not in table.dims:
         raise MissingDimensionError("particle", table.dims, f"{name!r} is no result of xstxm.particles(phases)")
-    images = [key for key, array in table.variables.items() if {"y", "x"} & {*array.dims}]
+    alone = [key for key, array in table.variables.items() if {"y", "x"} & {*array.dims} or not array.dims]
     numbers = np.asarray(table["particle"])
     new = {key: table[key].copy(data=np.searchsorted(numbers, table[key]) + 1 + before) for key in CONTACT_NUMBERS}
     return (
-        table.drop_vars(images)
+        table.drop_vars(alone)
         .assign(new)
         .assign_coords(
             particle=np.arange(numbers.size) + 1 + before,

@@ -48,6 +48,7 @@ from xstxm._tree_basis import JointEnergies, NodeWeights
 from xstxm._tree_energies import Energies, MatchNodes
 from xstxm._unknowns import Background
 from xstxm.clustering import Normalize
+from xstxm.particles import particles
 from xstxm.roi import Region
 from xstxm.units import AmountLike
 
@@ -209,6 +210,7 @@ class StxmTreeAccessor:
     normalize_current = _over_stacks(corrections.normalize_current)
     normalize_edge = _over_stacks(edges.normalize_edge)
     optical_density = _over_stacks(absorption.optical_density)
+    particles = _over_stacks(particles)
     peak_map = _over_stacks(features.peak_map)
     phase_map = _method(phases.phase_map, trees.phase_map)
     phase_summary = _over_stacks(regions.phase_summary)

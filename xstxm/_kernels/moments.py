@@ -117,12 +117,13 @@ def noise_floor(values: np.ndarray, n_pixels: float) -> float:
 def white_noise(moment: np.ndarray) -> float:
     """Return the variance of noise that is alike at all energies: mean of the eigenvalues below the noise floor.
 
-    Of a `second_moment`; NaN where no eigenvalue lies below.
+    Of a `second_moment`; zero where no eigenvalue lies below, or where these are mere rounding.
     """
     number = moment[-1, -1]
-    values = np.linalg.eigvalsh(moment[:-1, :-1] / number)[::-1]
-    below = values[max(int((values > noise_floor(np.maximum(values, 0), number)).sum()), 1) :]
-    return float(np.maximum(below, 0).mean()) if below.size else float("nan")
+    values = np.maximum(np.linalg.eigvalsh(moment[:-1, :-1] / number)[::-1], 0)
+    below = values[max(int((values > noise_floor(values, number)).sum()), 1) :]
+    noise = float(below.mean()) if below.size else 0.0
+    return noise if noise > 10 * len(values) * np.finfo(float).eps * values[0] else 0.0
 
 
 def significant_components(moment: np.ndarray, n_pixels: float) -> int:

@@ -37,7 +37,7 @@ def boundaries(label, spacing):
         pairs.append(pair)
         lengths.append(weight * count)
     pair, place = np.unique(np.concatenate(pairs), return_inverse=True)
-    length = np.bincount(place, np.concatenate(lengths), pair.size)
+    length = np.bincount(place, np.concatenate(lengths), pair.size).astype(float)
     return pair // base, pair % base, length
 
 

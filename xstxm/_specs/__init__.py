@@ -12,7 +12,6 @@ from xstxm._specs import (
     fit,
     frames,
     lengthscales,
-    operando,
     particles,
     phases,
     ptychography,
@@ -35,8 +34,6 @@ _TOPICS = (
     trees,
     particles,
     lengthscales,
-    ptychography,
-    operando,
 )
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))

@@ -154,7 +154,8 @@ def simulate_tree(
     F is drawn for each patch of the electrode, in the middle of which a field lies, P for each particle, and W, in
     each particle for itself, is a random field of 48 plane waves with the autocovariance ``s_W^2 exp(-(d / l)^2)``. F and P
     are normal, cut off at 2.5 standard deviations and widened to have the wanted ones. A particle whose composition
-    would leave the range of the references is drawn again, of which there are less than one in a hundred: nothing is clipped.
+    would leave the range of the references is drawn again: one in a thousand by default, one in fifty where the standard
+    deviations are as large as is allowed. Nothing is clipped.
 
     Parameters
     ----------

@@ -1,0 +1,224 @@
+"""Autocovariance of a map against the distance of two pixels, from their differences, which need no mean.
+
+Index letters: p pixel (y, x), d lag between two pixels, r distance in whole steps of the finest dimension, k part of the pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from xstxm._kernels.nested_variances import lags_of
+from xstxm._kernels.region_means import distances, pair_shape, reach_of
+
+TILES = 4
+"""Parts of a map along each dimension, for the jackknife."""
+
+MOST_LENGTHS = 4.0
+"""Correlation lengths over which an autocovariance is integrated at most: what is beyond is noise of the estimate."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Pixels of which pairs are made, cut out of a map (p)."""
+
+    value: np.ndarray
+    inside: np.ndarray
+    first: list[np.ndarray]
+    """Marks the first pixels of the pairs of each part."""
+
+
+def regions_of(value, label=None, tiles=TILES):
+    """Return the particles of a map (p), or the whole of it in tiles; value is NaN outside the sample."""
+    from scipy.ndimage import find_objects
+
+    if label is None:
+        inside = np.isfinite(value)
+        return [Region(value, inside, tiles_of(inside, tiles))]
+    found = []
+    for g, window in enumerate(find_objects(label)):
+        if window is None:
+            continue
+        inside = (label[window] == g + 1) & np.isfinite(value[window])
+        if inside.any():
+            found.append(Region(value[window], inside, [inside]))
+    return found
+
+
+def tiles_of(inside, tiles=TILES):
+    """Return the parts of a region (p) that lie in the tiles of its image, of those that hold any."""
+    place = [np.arange(n) * tiles // n for n in inside.shape]
+    tile = np.add.outer(place[0] * tiles, place[1])
+    parts = (inside & (tile == k) for k in range(tiles**2))
+    return [part for part in parts if part.any()]
+
+
+def bins_of(regions, step):
+    """Return how many distances the pairs of regions have."""
+    unit = min(step)
+    return max(
+        round(math.hypot(*(n * s for n, s in zip(one.inside.shape, step, strict=True))) / unit) for one in regions
+    )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Sums over pairs of pixels in one region, both ways, by their distance: (k, r), or (r) over all parts."""
+
+    number: np.ndarray
+    products: np.ndarray
+    """Of deviations from the mean of the region."""
+    differences: np.ndarray
+    """Half of them squared."""
+    share: np.ndarray
+    """Number over the pixels of the region."""
+
+    def summed(self, without=None):
+        """Return the sums over all parts, or all but one."""
+        every = (self.number, self.products, self.differences, self.share)
+        return Pairs(*(array.sum(axis=0) - (0 if without is None else array[without]) for array in every))
+
+
+def pairs_of(regions, step):
+    """Return the pairs of pixels of regions, part by part."""
+    n_bins = bins_of(regions, step)
+    rows = [row for region in regions for row in _parts(region, step, n_bins)]
+    return Pairs(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def _parts(region, step, n_bins):
+    """Yield number, products, half squared differences and share (r) of the pairs of each part of a region."""
+    from scipy import fft
+
+    shape = pair_shape(region.inside.shape)
+    lags = distances(shape, step)
+    n_pixels = region.inside.sum()
+    deviation = np.where(region.inside, region.value - region.value[region.inside].mean(), 0)
+    both, all_, all_squares = (fft.rfftn(f, shape) for f in (region.inside * 1.0, deviation, deviation**2))
+
+    def binned(power):
+        return np.bincount(lags, fft.irfftn(power, shape).ravel(), n_bins)[:n_bins]
+
+    for first in region.first:
+        one, here, squares = (np.conj(fft.rfftn(first * f, shape)) for f in (1.0, deviation, deviation**2))
+        number = binned(one * both)
+        products = binned(here * all_)
+        differences = binned(squares * both + one * all_squares) / 2 - products
+        kept = number > 1e-9 * number.sum()
+        yield [np.where(kept, sums, 0) for sums in (number, products, differences, number / n_pixels)]
+
+
+def pairs_of_classes(classes, step):
+    """Return how many pairs of pixels are of class i and j (k, i, j, r), both ways, tile by tile; classes are (i, y, x)."""
+    from scipy import fft
+
+    shape = pair_shape(classes.shape[1:])
+    lags = distances(shape, step)
+    inside = classes.any(axis=0)
+    n_bins = bins_of([Region(inside, inside, [])], step)
+    every = fft.rfftn(classes.astype(float), shape, axes=(1, 2))
+    tiles = tiles_of(inside)
+    number = np.zeros((len(tiles), len(classes), len(classes), n_bins))
+    for k, tile in enumerate(tiles):
+        here = np.conj(fft.rfftn((classes & tile).astype(float), shape, axes=(1, 2)))
+        for i, j in np.ndindex(len(classes), len(classes)):
+            pairs = fft.irfftn(here[i] * every[j], shape).ravel()
+            number[k, i, j] = np.rint(np.bincount(lags, pairs, n_bins)[:n_bins])
+    return number + number.swapaxes(1, 2)
+
+
+def noise_products(noise, label, correlation, step, n_bins):
+    """Return sum_pq rho_pq s_p s_q over pairs of pixels of one label, both ways, by distance (r)."""
+    total = np.zeros(n_bins)
+    for lag, weight, here, there in lags_of(correlation, noise.shape):
+        same = (label[here] == label[there]) & (label[here] > 0)
+        place = round(math.hypot(*(d * s for d, s in zip(lag, step, strict=True))) / min(step))
+        if place < n_bins:
+            total[place] += weight * (noise[here] * noise[there])[same].sum()
+    return total
+
+
+@dataclass(frozen=True)
+class Lags:
+    """Lags of each distance (r) in a plane of pixels."""
+
+    number: np.ndarray
+    length: np.ndarray
+    """Mean of them, in the unit of the steps."""
+
+    @classmethod
+    def of(cls, step, n_bins):
+        """Return the lags of distances below a number of bins."""
+        reach = (math.ceil(n_bins * min(step) / s) for s in step)
+        lags = np.hypot(
+            *np.meshgrid(*(np.arange(-n, n + 1) * s for n, s in zip(reach, step, strict=True)), indexing="ij")
+        )
+        place = np.rint(lags / min(step)).astype(int).ravel()
+        number, length = (np.bincount(place, weight, n_bins)[:n_bins] for weight in (None, lags.ravel()))
+        return cls(number, length / number)
+
+
+def autocovariance(pairs, noise, lags):
+    """Return the autocovariance (r), the distance over which it falls and the integral range in pixels.
+
+    From sums over pairs and those of their noise (r). The sill, from which half the squared differences are taken, is the
+    variance around the means of the regions and the variance of these means, which follows from the covariance up to the
+    distance at which it vanishes. So does the integral range, unless that is far.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        products, differences = pairs.products / pairs.number, pairs.differences / pairs.number
+        noise = noise / pairs.number
+    end = reach_of(pairs.products, pairs.number)
+    share = pairs.share[:end] / pairs.share.sum()
+    of_means = (share * products[:end]).sum() / (1 - share.sum()) if share.sum() < 1 else np.nan
+    value = products[0] + of_means - differences - noise
+    if not value[0] > 0:
+        return value, np.nan, np.nan
+    length = _decay(value, lags.length)
+    end = min(end, np.searchsorted(lags.length, MOST_LENGTHS * length))
+    return value, length, (lags.number * value)[:end].sum() / value[0]
+
+
+def _decay(value, distance):
+    """Return the distance at which a curve (r) falls to 1 / e of its start, between two of its points; NaN where it does not."""
+    fallen = value < value[0] / np.e
+    k = int(np.argmax(fallen))
+    if k == 0:
+        return np.nan
+    before, after, wanted = value[k - 1], value[k], value[0] / np.e
+    if after > 0:
+        before, after, wanted = np.log(before), np.log(after), np.log(wanted)
+    return distance[k - 1] + (before - wanted) / (before - after) * (distance[k] - distance[k - 1])
+
+
+def jackknife(found, rows):
+    """Return the standard error of numbers (n) from what they are without each part (k, n); NaN of less than two parts."""
+    n_parts = len(rows)
+    if n_parts < 2:
+        return np.full(len(found), np.nan)
+    return np.sqrt((n_parts - 1) * ((rows - rows.mean(axis=0)) ** 2).mean(axis=0))
+
+
+def jackknifed_share(counts, totals):
+    """Return sum(counts) / sum(totals) over parts (k, ...) and its standard error; NaN of no total."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = counts.sum(axis=0) / totals.sum(axis=0)
+        rows = (counts.sum(axis=0) - counts) / (totals.sum(axis=0) - totals)
+    return found, jackknife(found, rows)
+
+
+def by_drawn_noise(statistic, draw, n_draws):
+    """Return the standard errors (n) of the numbers of a statistic of a map by its noise, from noise drawn with both signs.
+
+    What is odd in the noise is the linear part, to which the noise of the map itself contributes what is even, once too often.
+    """
+    odd, even = [], []
+    for _ in range(n_draws):
+        noise = draw()
+        more, less = statistic(noise), statistic(-noise)
+        odd.append((more - less) / 2)
+        even.append((more + less) / 2)
+    square = np.var(even, axis=0, ddof=1)
+    return np.sqrt(square + np.maximum(np.mean(np.square(odd), axis=0) - 2 * square, 0))
