@@ -12,6 +12,7 @@ from xstxm._specs import (
     fit,
     frames,
     lengthscales,
+    operando,
     particles,
     phases,
     ptychography,
@@ -34,6 +35,8 @@ _TOPICS = (
     trees,
     particles,
     lengthscales,
+    ptychography,
+    operando,
 )
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
