@@ -30,8 +30,7 @@ TRUE_ANYWHERE = {"float64 | within 1e-8", "the same bits", "eigenvalues to 1e-6"
 @pytest.mark.slow
 @pytest.mark.parametrize("topic", GOALS)
 def test_table__has_a_row_for_each_goal(topic):
-    for package in ("zarr", "skimage"):
-        pytest.importorskip(package)
+    pytest.importorskip("zarr")
     command = [sys.executable, str(BENCHMARKS / "bench_table.py"), "--size", "XS", "--rounds", "1", "--topics", topic]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -54,7 +53,6 @@ def test_table__has_no_topic_without_a_test(benchmarks):
 @pytest.fixture
 def benchmarks(monkeypatch):
     pytest.importorskip("zarr")
-    pytest.importorskip("skimage")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 

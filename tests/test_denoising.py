@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from xstxm.errors import (
     ChoiceError,
     IncompatibleUnitsError,
     MetadataWarning,
-    MissingDependencyError,
     MissingDimensionError,
     MissingVariableError,
     OptionError,
@@ -380,13 +378,6 @@ def test_denoise__a_lazy_stack_without_a_usable_pixel_says_so_when_computed(nois
     counting = re.search(r"stack\.optical_density\.count\(\['y', 'x'\]\)", str(caught.value))[0]
     count = eval(counting, {"stack": lost}).compute()
     assert count["energy"].values[count == 0].tolist() == [512.0]
-
-
-@pytest.mark.parametrize("method", ["nlm", "tv"])
-def test_denoise__says_what_to_install(noisy, method, monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage.restoration", None)
-    with pytest.raises(MissingDependencyError, match=r"needs scikit-image.*pip install 'xstxm\[denoise\]'"):
-        xstxm.denoise(noisy, method)
 
 
 def test_denoise__warns_of_what_was_made_from_the_signal_before(stack, i0):

@@ -42,6 +42,9 @@ VERBS = {
     "estimate_i0": xstxm.estimate_i0,
     "optical_density": xstxm.optical_density,
     "with_variance": xstxm.with_variance,
+    "from_transmission": xstxm.from_transmission,
+    "join_phase_shift": lambda s: xstxm.join_phase_shift(s, xstxm.testing.simulate_phase_references()),
+    "phase_references": lambda s: xstxm.phase_references(s.isel(reference=[0, 1]), "V2O5", 3.36),
     "spectrum": lambda s: xstxm.spectrum(s, {"x": (0.1, 0.3)}),
     "denoise": lambda s: xstxm.denoise(s, n_components=2),
     "nmf": lambda s: xstxm.nmf(s, 2, n_starts=1, tolerance=0.05),
@@ -56,6 +59,8 @@ VERBS = {
     "cluster": lambda s: xstxm.cluster(s, 2, n_components=2),
     "phase_map": lambda s: xstxm.phase_map(s, REFERENCES),
     "phase_summary": xstxm.phase_summary,
+    "track_particles": xstxm.track_particles,
+    "particles": xstxm.particles,
     "compare": lambda s: xstxm.compare(s, given("strain")),
     "coarse_grain": xstxm.coarse_grain,
     "correlation_length": xstxm.correlation_length,
@@ -78,6 +83,8 @@ COUNTS |= {"optical_density", "with_variance", "estimate_shifts", "align", "appl
 """Verbs that read counts; the others read an optical density, or a result."""
 LENGTHS = ("coarse_grain", "correlation_length", "heterogeneity", "interface_density", "two_point_correlation")
 """Verbs that tell at which lengths a map varies."""
+OF_PHASES = {"phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS}
+"""Verbs that read a phase map."""
 
 
 @functools.cache
@@ -113,12 +120,20 @@ def given(verb: str) -> xr.Dataset:
         return fitted()
     if verb == "reconstruct":
         return xstxm.pca(density(), 2)
-    if verb in ("phase_summary", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS):
+    if verb in OF_PHASES:
         return xstxm.phase_map(density(), REFERENCES)
+    if verb == "track_particles":
+        image = np.repeat(np.arange(12).reshape(3, 4), 4, axis=1)[None].repeat(2, axis=0)
+        return xr.Dataset(
+            {"particle_label": (("time", "y", "x"), image)}, {"time": ("time", [0.0, 60.0], {"units": "s"})}
+        )
     if verb == "stress":
         return xstxm.strain(given("strain"))
-    if verb in ("distinguishability", "design_energies"):
+    if verb in ("distinguishability", "design_energies", "phase_references"):
         return REFERENCES
+    if verb in ("from_transmission", "join_phase_shift"):
+        wave = xstxm.testing.simulate_transmission(shape=(24, 28), seed=0)[["transmission"]]
+        return wave if verb == "from_transmission" else xstxm.from_transmission(wave)
     if verb == "dichroism":
         return xr.concat([density(), density()], xr.DataArray(["a", "b"], dims="polarization"))
     return counts() if verb in COUNTS else density()
@@ -193,8 +208,6 @@ def _errors(result: xr.Dataset) -> dict[str, xr.DataArray]:
 @pytest.mark.parametrize("verb", CARRY)
 @pytest.mark.parametrize("dtype", ["uint16", ">f4"])
 def test_verbs__carry_a_variance_of_whole_numbers_as_one_of_floats(verb, dtype):
-    if verb in ("tv", "nlm"):
-        pytest.importorskip("skimage")
     expected = _errors(CARRY[verb](with_variance("float32"), "intensity"))
     found = _errors(CARRY[verb](with_variance(dtype), "intensity"))
     assert expected.keys() == found.keys() != set()
@@ -207,8 +220,6 @@ def test_verbs__carry_a_variance_of_whole_numbers_as_one_of_floats(verb, dtype):
 
 @pytest.mark.parametrize("verb", [verb for verb in CARRY if verb not in ("interp_energy", "bin_pixels")])
 def test_verbs__refuse_a_variance_that_lacks_dimensions(verb):
-    if verb in ("tv", "nlm"):
-        pytest.importorskip("skimage")
     stack = with_variance("float32")
     flat = stack.assign(intensity_variance=stack["intensity_variance"].isel(y=0, drop=True))
     with pytest.raises(
@@ -219,8 +230,6 @@ def test_verbs__refuse_a_variance_that_lacks_dimensions(verb):
 
 @pytest.mark.parametrize("verb", CARRY)
 def test_verbs__carry_a_variance_in_another_order(verb):
-    if verb in ("tv", "nlm"):
-        pytest.importorskip("skimage")
     stack = with_variance("float32")
     turned = stack.assign(intensity_variance=stack["intensity_variance"].transpose("x", "energy", "y"))
     expected = _errors(CARRY[verb](stack, "intensity"))
@@ -234,8 +243,6 @@ READ = {**CARRY, "nmf": VERBS["nmf"], "mcr": VERBS["mcr"]}
 @pytest.mark.parametrize("verb", READ)
 @pytest.mark.parametrize("dtype", [">f4", "float16"])
 def test_verbs__take_other_byte_orders_and_half_precision(verb, dtype):
-    if verb in ("tv", "nlm"):
-        pytest.importorskip("skimage")
     name, stack = ("optical_density", density()) if verb in ("nmf", "mcr") else ("intensity", counts())
     odd = stack.assign({name: stack[name].astype(dtype)})
     native = stack.assign({name: odd[name].astype("float32")})
@@ -270,6 +277,7 @@ NUMBERS = {
     "mcr freedom": lambda v: xstxm.mcr(density(), 3, references=REFERENCES, freedom=v),
     "stress tolerance": lambda v: xstxm.stress(given("stress"), STIFF, tolerance=v),
     "compare confidence": lambda v: xstxm.compare(given("strain"), given("strain"), confidence=v),
+    "particles max_neck": lambda v: xstxm.particles(given("particles"), max_neck=v),
     "phase_map min_confidence": lambda v: xstxm.phase_map(density(), REFERENCES, min_confidence=v),
     "design_energies n": lambda v: xstxm.design_energies(REFERENCES, v, criterion="a-optimal", candidates=SOME),
     "distinguishability counts": lambda v: xstxm.distinguishability(REFERENCES, counts=v),

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from laziness import raise_if_dask_computes
 
 import xstxm
-from xstxm import clustering, decomposition
+from xstxm import decomposition
 from xstxm._kernels import linear_fit
 from xstxm.conventions import QUALITY_FLAGS
 from xstxm.errors import ChoiceError, ChunkingError, ConvergenceWarning, NonPositiveIntensityWarning, PerformanceWarning
@@ -232,7 +232,7 @@ def test_clusters__do_not_depend_on_the_scale_of_the_data(noisy, scale):
     sample = noisy.isel(energy=0, drop=True) == noisy.isel(energy=0, drop=True)
     sample = sample & (noisy.mean("energy") > 0.1)
     one, other = (
-        clustering.spectral_clusters((noisy * factor).assign_attrs(noisy.attrs), sample, n_clusters=3, n_components=3)
+        xstxm.cluster((noisy * factor).assign_attrs(noisy.attrs), 3, n_components=3, region=sample)
         for factor in (1.0, scale)
     )
     np.testing.assert_array_equal(one["labels"], other["labels"])
@@ -244,7 +244,7 @@ def test_clusters__are_by_shape_after_svd_not_by_thickness():
     shapes = np.array([np.exp(-(((ENERGY - centre) / 3) ** 2)) for centre in (517, 521)])
     which, thickness = np.repeat([0, 1], 150), rng.uniform(0.2, 2.0, 300)
     od = curves((shapes[which] * thickness[:, None]).T + 0.01 * rng.standard_normal((12, 300)))
-    found = clustering.spectral_clusters(od, xr.DataArray(np.ones(300, bool), dims="pixel"), n_components=2)
+    found = xstxm.cluster(od, n_components=2)
     labels = found["labels"].values
     assert len(np.unique(labels)) == 2
     assert len(np.unique(labels[:150])) == len(np.unique(labels[150:])) == 1

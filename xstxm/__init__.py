@@ -1,6 +1,21 @@
 """X-ray spectromicroscopy stacks to quantitative phase and composition maps."""
 
-from xstxm import accessor, conventions, errors, mechanics, plot, provenance, regions, roi, tables, testing, units
+from xstxm import (
+    accessor,
+    conventions,
+    errors,
+    matching,
+    mechanics,
+    plot,
+    provenance,
+    regions,
+    roi,
+    tables,
+    testing,
+    tree_accessor,
+    trees,
+    units,
+)
 from xstxm.absorption import optical_density
 from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
@@ -12,6 +27,7 @@ from xstxm.correlations import correlation_length
 from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.design import design_energies
+from xstxm.differences import bland_altman
 from xstxm.dose import distinguishability
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
@@ -22,18 +38,31 @@ from xstxm.fitting import fit, predict, residual
 from xstxm.frames import flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
-from xstxm.io import open_stack, read_i0, read_references, read_shifts, write_nxstxm, write_shifts
+from xstxm.io import (
+    open_stack,
+    read_electrochemistry,
+    read_i0,
+    read_references,
+    read_shifts,
+    write_nxstxm,
+    write_shifts,
+)
 from xstxm.io.scan_list import write_scan_list
+from xstxm.kramers_kronig import phase_references
 from xstxm.lattice import phase_table
+from xstxm.matching import locate, match_resolution
 from xstxm.lengthscales import coarse_grain, heterogeneity
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance
+from xstxm.operando import state_of_charge, time_series
 from xstxm.options import set_options
+from xstxm.particles import join_particles, particle_table, particles
 from xstxm.patterns import interface_density, two_point_correlation
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
+from xstxm.ptychography import from_transmission, join_phase_shift
 from xstxm.references import reference_set, with_references
 from xstxm.regions import phase_summary
 from xstxm.roi import spectrum
@@ -41,6 +70,7 @@ from xstxm.shaping import bin_pixels, crop
 from xstxm.shifting import align, apply_shifts
 from xstxm.strains import concentration, strain
 from xstxm.tables import tabulated_absorption, thickness
+from xstxm.tracking import track_particles, trajectories
 from xstxm.unmixing import mcr, nmf
 
 __version__ = "0.1.0"
@@ -50,6 +80,7 @@ __all__ = [
     "align",
     "apply_shifts",
     "bin_pixels",
+    "bland_altman",
     "calibrate_energy",
     "cluster",
     "coarse_grain",
@@ -72,13 +103,19 @@ __all__ = [
     "evaluate_energies",
     "fit",
     "flag_frames",
+    "from_transmission",
     "gradient",
     "heterogeneity",
     "history",
     "interface_density",
     "interface_map",
     "interp_energy",
+    "join_particles",
+    "join_phase_shift",
     "level_lines",
+    "locate",
+    "match_resolution",
+    "matching",
     "mcr",
     "mechanics",
     "merge_stacks",
@@ -87,15 +124,19 @@ __all__ = [
     "normalize_edge",
     "open_stack",
     "optical_density",
+    "particle_table",
+    "particles",
     "pca",
     "peak_map",
     "phase_map",
+    "phase_references",
     "phase_summary",
     "phase_table",
     "plot",
     "predict",
     "provenance",
     "ratio_map",
+    "read_electrochemistry",
     "read_i0",
     "read_references",
     "read_shifts",
@@ -108,6 +149,7 @@ __all__ = [
     "sel_energy",
     "set_options",
     "spectrum",
+    "state_of_charge",
     "strain",
     "stress",
     "subtract_dark",
@@ -115,6 +157,11 @@ __all__ = [
     "tabulated_absorption",
     "testing",
     "thickness",
+    "time_series",
+    "track_particles",
+    "trajectories",
+    "tree_accessor",
+    "trees",
     "two_point_correlation",
     "units",
     "with_references",

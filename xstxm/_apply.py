@@ -294,7 +294,7 @@ def match_energy(
     if source.size == target.size and bool(np.all(np.abs(source - target) <= limit)):
         return other.assign_coords({ENERGY: energy.variable})
     if how == "exact":
-        raise EnergyRangeError(_first_difference(source, target, limit, unit, what))
+        raise EnergyRangeError(_first_difference(source, target, limit, unit, what, whose))
     order = np.argsort(source, kind="stable")
     ascending = other.isel({ENERGY: order})
     grid = source[order]
@@ -393,12 +393,13 @@ def format_range(energies: np.ndarray, unit: str) -> str:
     return f"{float(np.min(energies)):.6g}-{float(np.max(energies)):.6g} {unit}"
 
 
-def _first_difference(source: np.ndarray, target: np.ndarray, limit: float, unit: str, what: str) -> str:
+def _first_difference(source: np.ndarray, target: np.ndarray, limit: float, unit: str, what: str, whose: str) -> str:
     if source.size != target.size:
-        found = f"{what} has {source.size} energies, the stack {target.size}"
+        found = f"{what} has {source.size} energies, {whose} {target.size}"
     else:
         at = int(np.argmax(np.abs(source - target) > limit))
-        found = f"{what} and the stack differ first at point {at}: {source[at]:g} and {target[at]:g} {unit}"
-    return (
-        f"{found} (tolerance {limit:g} {unit}): bring it onto these energies first, .stxm.interp_energy(stack.energy)"
-    )
+        found = f"{what} and {whose} differ first at point {at}: {source[at]:g} and {target[at]:g} {unit}"
+    do = "bring it onto these energies first, .stxm.interp_energy(stack.energy)"
+    if whose != "the stack":
+        do = 'keep the energies that both have, how="common", or interpolate, how="interp"'
+    return f"{found} (tolerance {limit:g} {unit}): {do}"

@@ -66,9 +66,10 @@ class Partition:
         blocks = [points[start : start + BLOCK] for start in range(0, len(points), BLOCK)]
         return np.concatenate([self.assign(block, np.ones(len(block))).labels for block in blocks])
 
-    def by_size(self, labels: np.ndarray) -> tuple[Partition, np.ndarray]:
-        """Return the same clusters, the one with most labels first, and these labels as they are then."""
-        size = np.bincount(labels[labels >= 0], minlength=self.n_clusters)
+    def by_size(self, labels: np.ndarray, weight: np.ndarray | None = None) -> tuple[Partition, np.ndarray]:
+        """Return the same clusters, the one with most labels, or most weight, first, and these labels as they are then."""
+        inside = labels >= 0
+        size = np.bincount(labels[inside], None if weight is None else weight[inside], minlength=self.n_clusters)
         order = np.argsort(-size, kind="stable")
         return replace(self, order=self.order[order]), np.append(np.argsort(order), -1).astype(np.int16)[labels]
 

@@ -11,6 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import format_range, match_energy
 from xstxm._kernels.energy_shift import REACH, Spectra, moved, spectra_from
+from xstxm._unknowns import PART
 from xstxm.conventions import ENERGY, REFERENCE, annotate, require_energy, require_variable
 from xstxm.errors import EnergyRangeError, IncompatibleUnitsError, ReferenceSpectrumError, SchemaError, require_number
 from xstxm.options import get_options
@@ -233,6 +234,7 @@ def _interpolated(absorption: xr.DataArray, energy: xr.DataArray, extrapolate: b
 def _as_spectra(plain: xr.DataArray, absorption: xr.DataArray, energy: xr.DataArray) -> xr.DataArray:
     """Return values under the coordinates of the references and the name of spectra of a stack."""
     along = {name: coord for name, coord in absorption.coords.items() if coord.dims == (REFERENCE,)}
+    along |= {PART: energy[PART]} if PART in energy.coords else {}
     spectra = xr.DataArray(plain.data, dims=(REFERENCE, ENERGY), coords={**along, ENERGY: energy.variable})
     spectra = annotate(spectra, "reference_spectra", units=units.units_of(absorption, "the reference set", "1/nm"))
     require_varying(spectra)

@@ -35,7 +35,7 @@ def rows(obj: xr.DataArray | xr.Dataset) -> list[Row]:
 def as_text(obj: xr.DataArray | xr.Dataset) -> str:
     """Return the rows as aligned lines."""
     lines = [f"  {heading:<11} {text}" for heading, text in rows(obj)]
-    return "\n".join([f"<xstxm {_kind(obj)}>", *lines])
+    return "\n".join([f"<xstxm {kind(obj)}>", *lines])
 
 
 def as_html(obj: xr.DataArray | xr.Dataset) -> str:
@@ -45,7 +45,7 @@ def as_html(obj: xr.DataArray | xr.Dataset) -> str:
         f"<td style='text-align:left'>{escape(text)}</td></tr>"
         for heading, text in rows(obj)
     )
-    return f"<div><b>xstxm {escape(_kind(obj))}</b><table>{cells}</table></div>"
+    return f"<div><b>xstxm {escape(kind(obj))}</b><table>{cells}</table></div>"
 
 
 def next_steps(obj: xr.DataArray | xr.Dataset) -> list[str]:
@@ -75,7 +75,7 @@ def _narrower(obj: xr.DataArray | xr.Dataset) -> list[str]:
     return [f".sel_energy('{energy[1]:.6g} {unit}', '{energy[-2]:.6g} {unit}')"]
 
 
-def _kind(obj: xr.DataArray | xr.Dataset) -> str:
+def kind(obj: xr.DataArray | xr.Dataset) -> str:
     if isinstance(obj, xr.DataArray):
         return f"array {obj.name!r}" if obj.name else "array"
     for name, kind in (("phase_label", "phase map"), ("component_map", "fit"), ("absorption", "reference set")):

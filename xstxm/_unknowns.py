@@ -16,6 +16,8 @@ BackgroundName: TypeAlias = Literal["none", "constant", "linear"]
 Background: TypeAlias = "BackgroundName | xr.DataArray"
 
 TERM = "term"
+PART = "part"
+"""Coordinate along energy of a stack of several quantities: each has a background of its own."""
 MAX_REFERENCES = 60
 INDEPENDENT = 1e-10
 """Part of a unit-length spectrum outside the span of the others, below which it is one of their mixtures."""
@@ -39,6 +41,11 @@ def background_spectra(background: Background, energy: xr.DataArray) -> xr.DataA
     rows = {"none": {}, "constant": {"constant": np.ones_like(axis)}}
     rows["linear"] = {**rows["constant"], "slope": scaled}
     named = rows[background]
+    if PART in energy.coords:
+        part = np.asarray(energy[PART])
+        named = {
+            f"{name} of {of}": row * (part == of) for of in dict.fromkeys(part.tolist()) for name, row in named.items()
+        }
     values = np.array(list(named.values())).reshape(len(named), axis.size)
     coords = {TERM: np.array(list(named), dtype=str), ENERGY: energy.variable}
     return annotate(xr.DataArray(values, dims=(TERM, ENERGY), coords=coords), "background_spectra")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -37,17 +38,20 @@ from xstxm import (
     frames,
     incident,
     interfaces,
+    kramers_kronig,
     lengthscales,
     mechanics,
     patterns,
     phases,
     polarization,
     provenance,
+    ptychography,
     roi,
     shaping,
     shifting,
     strains,
     tables,
+    tracking,
     units,
     unmixing,
 )
@@ -70,10 +74,12 @@ from xstxm.dose import Amounts, Counts
 from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import FitNoise, Selection
+from xstxm.incident import AutoRegion
 from xstxm.lattice import LatticeAxis
 from xstxm.lengthscales import Weights
 from xstxm.mechanics import Boundary, Elastic
 from xstxm.noise import CountingNoise
+from xstxm.particles import AreaLike, Surface, particles
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.regions import Regions
@@ -408,6 +414,33 @@ class StxmAccessor:
         """Return the stack with the variance of its counts, see `xstxm.with_variance`."""
         return counting_noise.with_variance(self._obj, noise, gain=gain, signal=signal)
 
+    def from_transmission(
+        self,
+        region: AutoRegion | Region | None = "brightest",
+        *,
+        fraction: float = 0.1,
+        ramp: bool = True,
+        conjugate: bool = False,
+        unwrap: bool = True,
+        signal: str = "transmission",
+    ) -> xr.Dataset:
+        """Return optical density and phase shift from complex transmission, see `xstxm.from_transmission`."""
+        return ptychography.from_transmission(
+            self._obj, region, fraction=fraction, ramp=ramp, conjugate=conjugate, unwrap=unwrap, signal=signal
+        )
+
+    def join_phase_shift(
+        self, references: xr.Dataset, *, energy_shift: EnergyLike | None = None, broadening: EnergyLike | None = None
+    ) -> xr.Dataset:
+        """Put the phase shift behind the optical density for one fit of both, see `xstxm.join_phase_shift`."""
+        return ptychography.join_phase_shift(self._obj, references, energy_shift=energy_shift, broadening=broadening)
+
+    def phase_references(
+        self, formula: str | Mapping[str, str], density: DensityLike | Mapping[str, DensityLike]
+    ) -> xr.Dataset:
+        """Add the phase shift that belongs to the absorption of references, see `xstxm.phase_references`."""
+        return kramers_kronig.phase_references(self._obj, formula, density)
+
     def spectrum(self, region: Region, *, signal: str = "optical_density") -> xr.Dataset:
         """Return the mean spectrum of a region, see `xstxm.spectrum`."""
         return roi.spectrum(self._obj, region, signal=signal)
@@ -635,6 +668,7 @@ class StxmAccessor:
         covariance: bool = False,
         min_confidence: float = 0.95,
         min_amount: AmountLike | None = None,
+        clusters: xr.Dataset | None = None,
         n_phases: int | None = None,
         n_components: int | None = None,
         seed: int = 0,
@@ -656,6 +690,7 @@ class StxmAccessor:
             covariance=covariance,
             min_confidence=min_confidence,
             min_amount=min_amount,
+            clusters=clusters,
             n_phases=n_phases,
             n_components=n_components,
             seed=seed,
@@ -667,6 +702,39 @@ class StxmAccessor:
     ) -> xr.Dataset:
         """Return area fractions and mean compositions with errors, see `xstxm.phase_summary`."""
         return region_summaries.phase_summary(self._obj, regions, noise_correlation=noise_correlation)
+
+    def track_particles(self, *, min_overlap: float = 0.5) -> xr.Dataset:
+        """Follow particles in time by the pixels that they share, see `xstxm.track_particles`."""
+        return tracking.track_particles(self._obj, min_overlap=min_overlap)
+
+    def particles(
+        self,
+        *,
+        particle_label: xr.DataArray | np.ndarray | None = None,
+        signal: str = "composition",
+        amount: str = "total_amount",
+        min_amount: AmountLike | None = None,
+        min_area: AreaLike | None = None,
+        max_neck: float = 0.75,
+        fill_holes: bool = True,
+        surface: Surface = "outline",
+        profile_step: LengthLike | None = None,
+        noise_correlation: xr.DataArray | None = None,
+    ) -> xr.Dataset:
+        """Return a table of the particles of a map, see `xstxm.particles`."""
+        return particles(
+            self._obj,
+            particle_label=particle_label,
+            signal=signal,
+            amount=amount,
+            min_amount=min_amount,
+            min_area=min_area,
+            max_neck=max_neck,
+            fill_holes=fill_holes,
+            surface=surface,
+            profile_step=profile_step,
+            noise_correlation=noise_correlation,
+        )
 
     def compare(
         self,

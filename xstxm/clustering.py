@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import _partition, units
-from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._apply import require_single_chunk
 from xstxm._kernels import moments
+from xstxm._nodes import in_turn
 from xstxm._partition import Choose, ClusterMethod, Partition
-from xstxm._sums import in_memory, pixel_sums
+from xstxm._shape_scores import Sample, Scored, by_length, scored_field
+from xstxm._sums import pixel_sums
 from xstxm._unknowns import Background, background_spectra
-from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, nothing_usable, pixel_dims, require_energy
-from xstxm.decomposition import COMPONENT, eigenspectra, floating, scores, second_moment, usable_pixels
+from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, pixel_dims, require_energy
+from xstxm.decomposition import COMPONENT, Field, Weights, eigenspectra, floating, joint_sums, usable_pixels
 from xstxm.errors import OptionError, SchemaError, check_choice, require_whole
 from xstxm.provenance import note, recorded
-from xstxm.roi import Region, sample_threshold
+from xstxm.roi import Region
 from xstxm.units import AmountLike
 
 Normalize: TypeAlias = Literal["thickness", "angle", "none"]
@@ -25,7 +30,6 @@ Normalize: TypeAlias = Literal["thickness", "angle", "none"]
 CLUSTER = "cluster"
 SHAPES = (2, 8)
 """Fewest and most eigenspectra that are chosen by themselves: two clusters need two, noise beyond eight helps none."""
-FEWEST_PIXELS = 4
 MASKED, UNASSIGNED = -1, 0
 """Values of `labels` that are no cluster."""
 
@@ -136,15 +140,9 @@ def cluster(
     >>> found.labels.dims, found.cluster_spectra.dims
     (('y', 'x'), ('cluster', 'energy'))
     """
-    check_choice("method", method, ClusterMethod)
-    check_choice("normalize", normalize, Normalize)
-    check_choice("choose", choose, Choose)
-    stack = units.dequantify(stack)
-    density = floating(density_of(stack, signal))
-    require_energy(density)
-    found = spectral_clusters(
-        density,
-        usable_pixels(density, stack, region),
+    check_cluster_options(method, normalize, choose)
+    return spectral_clusters(
+        {"": density_field(stack, signal, region)},
         n_clusters=n_clusters,
         n_components=n_components,
         method=method,
@@ -152,16 +150,32 @@ def cluster(
         background=background,
         choose=choose,
         max_clusters=max_clusters,
-        min_amount=min_amount,
+        min_amount={"": min_amount},
         seed=seed,
-    )
+    )[""]
+
+
+def check_cluster_options(method: str, normalize: str, choose: str) -> None:
+    """Raise `ChoiceError` unless the words are known."""
+    check_choice("method", method, ClusterMethod)
+    check_choice("normalize", normalize, Normalize)
+    check_choice("choose", choose, Choose)
+
+
+def density_field(stack: xr.DataArray | xr.Dataset, signal: str, region: Region | None = None) -> Field:
+    """Return what clusters are made from: the optical density, in pixels that neither `mask` nor region leaves out."""
+    stack = units.dequantify(stack)
+    density = floating(density_of(stack, signal))
+    require_energy(density)
+    usable = usable_pixels(density, stack, region)
     about = stack.attrs if isinstance(stack, xr.Dataset) else {}
-    return found.assign_attrs({**about, **found.attrs})
+    return Field(require_single_chunk(density, "cluster"), usable, about)
 
 
 def spectral_clusters(
-    od: xr.DataArray,
-    usable: xr.DataArray,
+    fields: Mapping[str, Field],
+    sums: Mapping[str, xr.DataArray] | None = None,
+    weights: Weights | None = None,
     *,
     n_clusters: int | None = None,
     n_components: int | None = None,
@@ -170,76 +184,80 @@ def spectral_clusters(
     background: Background = "constant",
     choose: Choose = "silhouette",
     max_clusters: int = 6,
-    min_amount: AmountLike | None = None,
+    min_amount: Mapping[str, AmountLike | None] | None = None,
     seed: int = 0,
     called: str = "n_clusters",
-) -> xr.Dataset:
-    """Return what `cluster` does, for an optical density and a mask (pixel dims). Eager on the scores.
+) -> dict[str, xr.Dataset]:
+    """Return what `cluster` does for each of some fields, with one set of clusters for all. Eager on the scores.
 
-    `called` is what messages call the number of clusters.
+    `sums` are those of the fields where they are known; without `weights` every pixel counts the same. `called` is what
+    messages call the number of clusters.
     """
     if n_clusters is not None:
         n_clusters = require_whole(called, n_clusters)
     max_clusters, seed = require_whole("max_clusters", max_clusters, 2), require_whole("seed", seed, 0)
     if method == "hdbscan" and n_clusters is not None:
         raise OptionError(called, n_clusters, "method='hdbscan' finds the number by itself: leave it out")
-    od = require_single_chunk(od, "cluster")
-    projected, variance = _shape_scores(od, usable, background, n_components)
-    amount = _amount(projected, od.sizes[ENERGY]).where(usable)
-    points, length, threshold, finite = _sample_points(projected, amount, min_amount, normalize)
-    if not finite:
-        raise nothing_usable(od, usable)
-    _require_sample(len(points), finite, float(threshold))
+    basis, n_terms = _basis(fields, sums, weights, background, n_components)
+    scored = {
+        path: scored_field(field, basis, n_terms, (min_amount or {}).get(path), normalize)
+        for path, field in in_turn(fields, "scores")
+    }
+    sample = Sample.of(list(scored.values()), weights, normalize)
     if n_clusters is not None:
-        require_whole(called, n_clusters, 1, len(points), "the pixels of the sample")
-    weight = length**2 if normalize == "thickness" else np.ones_like(length)
+        require_whole(called, n_clusters, 1, len(sample.points), "the pixels of the sample")
     if n_clusters is None and method != "hdbscan":
-        n_clusters, worth = _partition.best_number(points, weight, method, choose, max_clusters, seed)
+        n_clusters, worth = _partition.best_number(sample.points, sample.weight, method, choose, max_clusters, seed)
         note(f"{n_clusters} clusters by {choose}: " + ", ".join(f"{n}: {value:.3f}" for n, value in worth.items()))
-    found, labels = _partition_by_size(points, weight, n_clusters, method, seed, called)
-    result = _maps(found, projected, variance, amount >= threshold, normalize)
-    number = np.bincount(labels[labels >= 0], minlength=found.n_clusters)
-    note(f"{number.sum()} of {amount.size} pixels in clusters, of a total_amount of {float(threshold):.4g} or more")
-    result = result.assign(_spectra(od, result["labels"], number))
-    result["silhouette"] = CLUSTER, _partition.silhouettes(points, weight, labels, found.n_clusters, seed)
-    result["stability"] = (), _partition.stability(points, weight, method, n_clusters, seed)
-    result["total_amount"], result["min_amount"] = amount, threshold
-    return _annotated(result, od).assign_attrs(method=method, normalize=normalize)
+    found, labels = _partition_by_size(sample, n_clusters, method, seed, called)
+    _note_sample(scored, labels)
+    about = {
+        "silhouette": (CLUSTER, _partition.silhouettes(sample.points, sample.weight, labels, found.n_clusters, seed)),
+        "stability": ((), _partition.stability(sample.points, sample.weight, method, n_clusters, seed)),
+    }
+    maps = {path: _maps(found, one, normalize) for path, one in scored.items()}
+    numbers = [np.bincount(own[own >= 0], minlength=found.n_clusters) for own in sample.split(labels)]
+    spectra = _spectra(fields, maps, dict(zip(fields, numbers, strict=True)), sample.of_pixels)
+    return {
+        path: _annotated(maps[path].assign(spectra[path]).assign(about), field.array).assign_attrs(
+            {**field.about, "method": method, "normalize": normalize}
+        )
+        for path, field in fields.items()
+    }
+
+
+def _note_sample(scored: Mapping[str, Scored], labels: np.ndarray) -> None:
+    inside, pixels = int((labels >= 0).sum()), sum(one.amount.size for one in scored.values())
+    least = sorted({f"{float(one.threshold):.4g}" for one in scored.values()}, key=float)
+    said = least[0] if len(least) == 1 else f"{least[0]} to {least[-1]}"
+    note(f"{inside} of {pixels} pixels in clusters, of a total_amount of {said} or more")
 
 
 def _partition_by_size(
-    points: np.ndarray, weight: np.ndarray, n_clusters: int | None, method: str, seed: int, called: str
+    sample: Sample, n_clusters: int | None, method: str, seed: int, called: str
 ) -> tuple[Partition, np.ndarray]:
     """Return the clusters, the largest first, and the labels of the points."""
-    found = _partition.partition(points, weight, n_clusters, method, seed)
-    labels = found.labels(points)
+    found = _partition.partition(sample.points, sample.weight, n_clusters, method, seed)
+    labels = found.labels(sample.points)
     different = np.unique(labels[labels >= 0]).size
     if different < found.n_clusters:
         raise OptionError(called, n_clusters, f"the sample has {different} different shapes only, ask for no more")
-    return found.by_size(labels)
+    return found.by_size(labels, np.repeat(sample.of_pixels, sample.sizes) if len(sample.sizes) > 1 else None)
 
 
-def _require_sample(sample: int, finite: int, threshold: float) -> None:
-    needed = f"{FEWEST_PIXELS} or more are needed to cluster"
-    if finite < FEWEST_PIXELS:
-        raise SchemaError(
-            f"{finite} pixels inside mask and region are finite at every energy, {needed}: take larger ones"
-        )
-    if sample < FEWEST_PIXELS:
-        raise SchemaError(
-            f"{sample} of {finite} pixels hold a total_amount of {threshold:.4g} or more, {needed}: pass a smaller min_amount"
-        )
-
-
-def _shape_scores(
-    od: xr.DataArray, usable: xr.DataArray, background: Background, n_components: int | None
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the scores (component, pixel dims) of what the background leaves, and the residual variance. Eager on the moment.
+def _basis(
+    fields: Mapping[str, Field],
+    sums: Mapping[str, xr.DataArray] | None,
+    weights: Weights | None,
+    background: Background,
+    n_components: int | None,
+) -> tuple[xr.DataArray, int]:
+    """Return the background terms and the eigenspectra of what they leave (component, energy), and the number of the former.
 
     A background is taken out of the second moment, not of the stack: eigenspectra of the rest are orthogonal to it, so the
-    scores of the stack on them are those of the rest.
+    scores of the stack on them are those of the rest. Eager on the moment.
     """
-    energy = require_energy(od)
+    energy = require_energy(next(iter(fields.values())).array)
     terms = np.asarray(background_spectra(background, energy).astype(float))
     room = energy.size - len(terms)
     if room < 2:
@@ -250,73 +268,34 @@ def _shape_scores(
     if n_components is not None:
         what = "the energies" + (" less the background terms" if len(terms) else "")
         n_components = require_whole("n_components", n_components, 1, room, what)
+    known = {path: field.counted() for path, field in fields.items()} if sums is None else sums
+    total = np.asarray(joint_sums(known, weights))
     flat = np.linalg.qr(terms.T)[0]
-    import dask
-
-    moment, count = dask.compute(second_moment(od, usable), usable.sum())
     project = np.eye(energy.size) - flat @ flat.T
-    shapes = moment.copy(data=project @ np.asarray(moment) @ project)
-    leading = eigenspectra(shapes, int(count), n_components, least=SHAPES[0], most=SHAPES[1])
+    moment = project @ total[:-1, :-1] @ project
+    shapes = xr.DataArray(moment, dims=(ENERGY, f"{ENERGY}_"), coords={ENERGY: energy.variable})
+    leading = eigenspectra(shapes, int(total[-1, -1]), n_components, least=SHAPES[0], most=SHAPES[1])
     note(f"{leading.sizes[COMPONENT]} components")
-    basis = np.concatenate([flat.T, np.asarray(leading)])
-    projected, variance = scores(od, xr.DataArray(basis, dims=(COMPONENT, ENERGY)))
-    return projected.isel({COMPONENT: slice(len(terms), None)}), variance
+    return xr.DataArray(np.concatenate([flat.T, np.asarray(leading)]), dims=(COMPONENT, ENERGY)), len(terms)
 
 
-def _amount(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
-    return (projected**2).sum(COMPONENT, skipna=False) ** 0.5 / np.asarray(n_energies**0.5, dtype=projected.dtype)
-
-
-def _sample_points(
-    projected: xr.DataArray, amount: xr.DataArray, min_amount: AmountLike | None, normalize: str
-) -> tuple[np.ndarray, np.ndarray, xr.DataArray, int]:
-    """Return points (p, c), their lengths (p), the threshold of the sample, and how many pixels are finite. Eager on the scores."""
-    scores, total = in_memory(projected, amount)
-    threshold = sample_threshold(total, min_amount)
-    finite = np.isfinite(total)
-    sample = np.asarray(finite & (total >= threshold)).ravel()
-    own = np.asarray(scores) if is_lazy(projected) else np.array(scores, order="C")
-    points, length = _shapes(_columns(own.reshape(len(own), -1), sample).T, normalize)
-    return points, length, threshold, int(finite.sum())
-
-
-def _columns(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return columns of values (c, p), moved to the front of the same memory: there may be many."""
-    number, flat = int(kept.sum()), values.reshape(-1)
-    for c, row in enumerate(values):
-        flat[c * number : (c + 1) * number] = row[kept]
-    return flat[: len(values) * number].reshape(len(values), number)
-
-
-def _shapes(scores: np.ndarray, normalize: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return points (p, c) and what the scores (p, c) were divided by (p). In place: there may be many."""
-    if normalize == "none":
-        return scores, np.ones(len(scores), dtype=scores.dtype)
-    length = np.sqrt(np.einsum("pc,pc->p", scores, scores))
-    length = np.maximum(length, np.finfo(scores.dtype).tiny)
-    scores /= length[:, None]
-    return scores, length
-
-
-def _maps(
-    found: Partition, projected: xr.DataArray, variance: xr.DataArray, sample: xr.DataArray, normalize: str
-) -> xr.Dataset:
+def _maps(found: Partition, of: Scored, normalize: str) -> xr.Dataset:
     """Assign every pixel to a cluster. Lazy."""
     labels, confidence, membership = xr.apply_ufunc(
         _assign_block,
-        projected,
-        variance,
-        sample,
+        of.projected,
+        of.variance,
+        of.amount >= of.threshold,
         input_core_dims=[[COMPONENT], [], []],
         output_core_dims=[[], [], [CLUSTER]],
         dask="parallelized",
-        output_dtypes=[np.int16, projected.dtype, projected.dtype],
+        output_dtypes=[np.int16, of.projected.dtype, of.projected.dtype],
         dask_gufunc_kwargs={"output_sizes": {CLUSTER: found.n_clusters}},
         kwargs={"found": found, "normalize": normalize},
     )
-    dims = pixel_dims(variance)
-    membership = membership.transpose(CLUSTER, *dims)
-    return xr.Dataset({"labels": labels, "confidence": confidence, "membership": membership})
+    membership = membership.transpose(CLUSTER, *pixel_dims(of.variance))
+    named = {"labels": labels, "confidence": confidence, "membership": membership}
+    return xr.Dataset({**named, "total_amount": of.amount, "min_amount": of.threshold})
 
 
 def _assign_block(
@@ -328,7 +307,7 @@ def _assign_block(
     confidence = np.full(sample.shape, np.nan, dtype=scores.dtype)
     membership = np.full((*sample.shape, found.n_clusters), np.nan, dtype=scores.dtype)
     if inside.any():
-        points, length = _shapes(scores[inside], normalize)
+        points, length = by_length(scores[inside], normalize)
         assigned = found.assign(points, np.sqrt(variance[inside]) / length)
         labels[inside] = assigned.labels + 1
         confidence[inside] = assigned.confidence
@@ -336,15 +315,45 @@ def _assign_block(
     return labels, confidence, membership
 
 
-def _spectra(od: xr.DataArray, labels: xr.DataArray, number: np.ndarray) -> dict[str, xr.DataArray]:
-    """Return mean and standard deviation of the spectra of each cluster, and its pixels. Lazy."""
-    count = xr.DataArray(number.astype(np.int64), dims=CLUSTER)
-    sizes = {"moment": 2, CLUSTER: len(number), ENERGY: od.sizes[ENERGY]}
-    plain = labels.drop_vars(list(labels.coords))
-    sums = pixel_sums(moments.label_sums, od, plain, sizes, n_clusters=len(number)) / count
+def _spectra(
+    fields: Mapping[str, Field],
+    maps: Mapping[str, xr.Dataset],
+    numbers: Mapping[str, np.ndarray],
+    of_pixels: np.ndarray,
+) -> dict[str, dict[str, xr.DataArray]]:
+    """Return mean and standard deviation of the spectra of each cluster, over all fields, and its pixels in each.
+
+    Lazy for one field; of several each is read once. Eager then, on a few spectra.
+    """
+    weight = dict(zip(fields, of_pixels, strict=True))
+    counted = [numbers[path] * weight[path] for path in fields] if len(fields) > 1 else [*numbers.values()]
+    count = xr.DataArray(sum(counted), dims=CLUSTER)
+    if len(fields) > 1:
+        parts = [
+            _label_sums(field, maps[p]["labels"], count.size).compute() * weight[p]
+            for p, field in in_turn(fields, "spectra")
+        ]
+    else:
+        parts = [_label_sums(field, maps[path]["labels"], count.size) for path, field in fields.items()]
+    sums = functools.reduce(operator.add, parts) / count
     mean = sums.isel(moment=0)
     spread = (sums.isel(moment=1) - mean**2).clip(min=0) ** 0.5
-    return {"cluster_spectra": mean.astype(od.dtype), "cluster_spectra_std": spread.astype(od.dtype), "n_pixels": count}
+    return {
+        path: {
+            "cluster_spectra": mean.astype(field.array.dtype),
+            "cluster_spectra_std": spread.astype(field.array.dtype),
+            "n_pixels": xr.DataArray(numbers[path].astype(np.int64), dims=CLUSTER),
+        }
+        for path, field in fields.items()
+    }
+
+
+def _label_sums(field: Field, labels: xr.DataArray, n_clusters: int) -> xr.DataArray:
+    """Return the sums of the spectra of each cluster, and of their squares (moment, cluster, energy). Lazy."""
+    sizes = {"moment": 2, CLUSTER: n_clusters, ENERGY: field.array.sizes[ENERGY]}
+    return pixel_sums(
+        moments.label_sums, field.array, labels.drop_vars(list(labels.coords)), sizes, n_clusters=n_clusters
+    )
 
 
 def _annotated(result: xr.Dataset, od: xr.DataArray) -> xr.Dataset:

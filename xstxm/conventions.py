@@ -35,7 +35,7 @@ CONVENTIONS = "xstxm-1"
 """Version of these conventions, in the attribute `Conventions` of a stack."""
 
 _RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "cluster", "rank", "iteration", "start"}
-_RESULT_DIMS |= {"lattice_axis", "tensor_component", "other_phase"}
+_RESULT_DIMS |= {"lattice_axis", "tensor_component", "other_phase", "particle", "contact", "distance"}
 _RESULT_DIMS |= {"scale", "length", "lag"}
 
 REFERENCE_COORDS = ("phase", "composition", "color", "source", "cell_chain", "cell_rung", "cell_stacking")
@@ -73,7 +73,7 @@ MADE_FROM: Mapping[str, tuple[str, ...]] = {
     "optical_density": ("normalized_absorption",),
 }
 """Variables that no longer fit where another one changes."""
-_LABELS = {"labels", "phase_label", "duplicate_of"}
+_LABELS = {"labels", "phase_label", "particle_label", "duplicate_of"}
 
 NO_SAMPLE, UNDECIDED = -1, -2
 """Values of `phase_label` that are no phase."""
@@ -376,7 +376,7 @@ def validate(obj: xr.Dataset, schema: str) -> None:
         raise SchemaError(f"not a {schema}: " + "; ".join(problems))
 
 
-_KINDS = {"float": "f", "int": "iu", "bool": "b"}
+_KINDS = {"float": "f", "int": "iu", "bool": "b", "complex": "c", "text": "OUT"}
 
 
 def _departures(array: xr.DataArray, spec: VariableSpec) -> list[str]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
 import xarray as xr
 
@@ -20,7 +25,7 @@ from xstxm.conventions import (
     signal_of,
     used_pixels,
 )
-from xstxm.errors import require_whole
+from xstxm.errors import SchemaError, require_whole
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, region_mask
 
@@ -112,26 +117,106 @@ def pca(
     >>> bool(found.explained_variance_ratio[0] > 0.9)
     True
     """
+    field = field_of(stack, signal, region)
+    if n_components is not None:
+        n_components = require_components(n_components, field)
+    sums = field.sums()
+    if n_components is None or not is_lazy(sums):
+        sums = field.counted(sums)
+    return decomposed({"": field}, {"": sums}, n_components, center)[""]
+
+
+class Field(NamedTuple):
+    """A stack as decompositions read it: its signal, whole spectra in each chunk, and the pixels (pixel dims) that count."""
+
+    array: xr.DataArray
+    usable: xr.DataArray
+    about: Mapping[Any, Any]
+    """What the stack says of itself."""
+
+    def sums(self) -> xr.DataArray:
+        """Return the second moment with the sum of the spectra and the number of pixels as its last row (row, column). Lazy."""
+        side = self.array.sizes[ENERGY] + 1
+        return pixel_sums(moments.second_moment, made_again(self.array), self.usable, {"row": side, "column": side})
+
+    def counted(self, sums: xr.DataArray | None = None) -> xr.DataArray:
+        """Return the sums in memory, or raise where they hold no pixel. Eager, on an energy-by-energy matrix."""
+        found = (self.sums() if sums is None else sums).compute()
+        if not found[-1, -1]:
+            raise nothing_usable(self.array, self.usable)
+        return found
+
+
+def field_of(stack: xr.DataArray | xr.Dataset, signal: str, region: Region | None = None) -> Field:
+    """Return what a decomposition reads of a stack: floats, in pixels that neither its `mask` nor a region leaves out."""
     stack = units.dequantify(stack)
     array = floating(signal_of(stack, signal))
-    energy = require_energy(array)
-    density = units.units_of(array, f"{signal!r}")
-    if n_components is not None:
-        n_components = require_whole("n_components", n_components, 1, energy.size, "the number of energies")
+    require_energy(array)
+    units.units_of(array, f"{signal!r}")
     usable = usable_pixels(array, stack, region)
-    array = require_single_chunk(array, "the decomposition")
-    sums = _sums(array, usable)
-    if n_components is None or not is_lazy(sums):
-        sums = sums.compute()
-        if not sums[-1, -1]:
-            raise nothing_usable(array, usable)
+    array = require_single_chunk(array.rename(array.name or signal), "the decomposition")
+    return Field(array, usable, stack.attrs if isinstance(stack, xr.Dataset) else {})
+
+
+def require_components(n_components: int, field: Field) -> int:
+    """Return a number of components that the energies of a field allow."""
+    return require_whole("n_components", n_components, 1, field.array.sizes[ENERGY], "the number of energies")
+
+
+class Weights(NamedTuple):
+    """What the fields of a joint analysis count: each as a whole, or each of its pixels."""
+
+    of_fields: np.ndarray
+    each_pixel: bool
+
+    def of_pixels(self, number: Sequence[float]) -> np.ndarray:
+        """Return the weight of a pixel of each field, given the numbers of pixels.
+
+        All together they weigh as many as pixels of one weight would be that average as much noise (Kish), so that limits
+        for noise, which depend on a number of pixels, hold for them.
+        """
+        pixels = np.asarray(number, dtype=float)
+        each = self.of_fields if self.each_pixel else self.of_fields / np.maximum(pixels, 1)
+        square = each**2 @ pixels
+        if not square:
+            raise SchemaError("the stacks that have a weight hold no pixel that counts: give others a weight")
+        return each * (each @ pixels) / square
+
+
+def decomposed(
+    fields: Mapping[str, Field],
+    sums: Mapping[str, xr.DataArray],
+    n_components: int | None,
+    center: bool,
+    weights: Weights | None = None,
+) -> dict[str, xr.Dataset]:
+    """Return what `pca` does for each of some fields, on one basis; without weights every pixel counts the same.
+
+    Eager on sums in memory without `n_components`.
+    """
+    total = joint_sums(sums, weights)
     if n_components is None:
-        n_components = int(moments.decompose(np.asarray(sums), 1, center)[-2])
+        n_components = int(moments.decompose(np.asarray(total), 1, center)[-2])
         note(f"{n_components} components above the noise floor")
-    found = _decomposed(sums, energy, n_components, center)
-    images = _eigenimages(array, found, usable, center)
+    energy = require_energy(next(iter(fields.values())).array)
+    found = _decomposed(total, energy, n_components, center)
+    return {path: _result(field, sums[path], found, center) for path, field in fields.items()}
+
+
+def joint_sums(sums: Mapping[str, xr.DataArray], weights: Weights | None = None) -> xr.DataArray:
+    """Return the weighted sums over the pixels of several fields. Eager on sums in memory where there are weights."""
+    parts = list(sums.values())
+    if weights is not None:
+        weight = weights.of_pixels([float(one[-1, -1]) for one in parts])
+        parts = [one * heavy for one, heavy in zip(parts, weight.tolist(), strict=True)]
+    return functools.reduce(operator.add, parts)
+
+
+def _result(field: Field, sums: xr.DataArray, found: xr.Dataset, center: bool) -> xr.Dataset:
+    """Return the result of a field: its own eigenimages, on the basis that was found."""
+    density = units.units_of(field.array)
+    images = _eigenimages(field.array, found, field.usable, center)
     square = units.derive(density, density, "*")
-    about = stack.attrs if isinstance(stack, xr.Dataset) else {}
     result = xr.Dataset({"eigenimages": annotate(images, "eigenimages", units=density)}).assign(
         {name: annotate(part, str(name)) for name, part in found.data_vars.items()}
     )
@@ -139,7 +224,7 @@ def pca(
         result[name].attrs["units"] = square
     result["center_spectrum"].attrs["units"] = density
     used = {} if is_lazy(sums) else {"n_pixels": int(sums[-1, -1])}
-    return result.assign_attrs({**about, "signal": str(array.name or signal), **used})
+    return result.assign_attrs({**field.about, "signal": str(field.array.name), **used})
 
 
 def floating(array: xr.DataArray) -> xr.DataArray:
@@ -160,14 +245,8 @@ def usable_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, region:
 def second_moment(array: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
     """Return the sum over usable, finite pixels of od(E) od(E'), shape (energy, energy_), in float64. Lazy."""
     array = require_single_chunk(array, "the decomposition")
-    moment = _sums(array, usable)[:-1, :-1]
+    moment = Field(array, usable, {}).sums()[:-1, :-1]
     return moment.rename({"row": ENERGY, "column": f"{ENERGY}_"}).assign_coords({ENERGY: array[ENERGY].variable})
-
-
-def _sums(array: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
-    """Return the second moment with the sum of the spectra and the number of pixels as its last row (row, column)."""
-    side = array.sizes[ENERGY] + 1
-    return pixel_sums(moments.second_moment, made_again(array), usable, {"row": side, "column": side})
 
 
 def _eigenimages(array: xr.DataArray, found: xr.Dataset, usable: xr.DataArray, center: bool) -> xr.DataArray:

@@ -23,7 +23,6 @@ from xstxm.conventions import (
 )
 from xstxm.decomposition import eigenspectra, second_moment, usable_pixels
 from xstxm.errors import (
-    MissingDependencyError,
     OptionError,
     SchemaError,
     check_choice,
@@ -127,8 +126,6 @@ def denoise(
         A method along energy with one energy only; ``"svd"`` without a pixel that is finite at every energy (a lazy stack: when computed).
     MissingDimensionError
         A method that works on frames, and no y and x.
-    MissingDependencyError
-        ``"nlm"`` and ``"tv"`` without scikit-image.
     ChoiceError
         Unknown method.
 
@@ -330,10 +327,6 @@ def _filter_frames(frames: np.ndarray, variance: np.ndarray | None = None, *, sm
 
 
 def _frame_filter(method: str, options: dict[str, Any]) -> Any:
-    try:
-        import skimage.restoration  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(f"denoise(method={method!r})", "scikit-image", "denoise") from error
     strength = options["strength"]
     if method == "tv":
         return functools.partial(_total_variation, strength=1.0 if strength is None else strength)

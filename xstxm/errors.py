@@ -11,7 +11,7 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -193,6 +193,15 @@ class IncompatibleUnitsError(UnitsError):
         )
 
 
+class NoStacksError(SchemaError):
+    """A tree without a stack, or none of whose stacks can be used."""
+
+    def __init__(self, reasons: Mapping[str, str], found: Iterable[object] = ()) -> None:
+        said = f"none of {len(reasons)} stacks can be used: {_by_reason(reasons)}"
+        empty = f"the tree holds no stack (nodes: {_names(found)}): give nodes data variables, as xr.DataTree.from_dict(stacks)"
+        self._say(said if reasons else empty, reasons=dict(reasons))
+
+
 class EnergyRangeError(StxmError, ValueError):
     """Energies were asked for that are not there, or two energy axes do not meet."""
 
@@ -288,8 +297,32 @@ class NoiseWarning(StxmWarning):
     """What a fit leaves is much more, or much less, than the noise that was given."""
 
 
+class SegmentationWarning(StxmWarning):
+    """An image in which no particle was found."""
+
+
 class PerformanceWarning(StxmWarning):
     """Something works, but slower or larger than it could."""
+
+
+class LeftOutWarning(StxmWarning):
+    """Nodes of a tree that a verb could not be applied to, each with the reason."""
+
+
+def left_out_warning(reasons: Mapping[str, str], of: int) -> str:
+    """Return what is said of the nodes of a tree that are left out."""
+    return (
+        f"{len(reasons)} of {of} nodes {'is' if len(reasons) == 1 else 'are'} left out: {_by_reason(reasons)}. "
+        "A node that is left out is empty and says why in its attribute left_out"
+    )
+
+
+def _by_reason(reasons: Mapping[str, str]) -> str:
+    """Return names and reasons, those with the same reason together."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return "; ".join(f"{_quoted(group, 'and')}: {reason}" for reason, group in names.items())
 
 
 def warn(message: str, category: type[StxmWarning]) -> None:

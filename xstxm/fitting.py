@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -15,7 +15,7 @@ from xstxm._fit_maps import FitMaps, added_probabilities, fit_maps
 from xstxm._references_at import references_at
 from xstxm._saturation import without_saturated
 from xstxm._selection import significant
-from xstxm._unknowns import TERM, Background, Method, background_spectra, require_determined
+from xstxm._unknowns import PART, TERM, Background, Method, background_spectra, require_determined
 from xstxm.conventions import (
     ENERGY,
     OTHER_REFERENCE,
@@ -43,7 +43,7 @@ from xstxm.errors import (
     warn,
 )
 from xstxm.noise import check_noise, given_variance
-from xstxm.provenance import recorded
+from xstxm.provenance import describe, recorded
 from xstxm.units import EnergyMove
 
 FitNoise: TypeAlias = Literal["residual", "variance"]
@@ -180,6 +180,7 @@ def fit(
     stack = units.dequantify(stack)
     od = _floating(density_of(stack, signal), signal)
     energy = require_energy(od)
+    _require_one_part(energy, energy_shift=energy_shift, broadening=broadening, max_optical_density=max_optical_density)
     move = move_asked_for(stack, references, energy_shift, broadening, background, signal)
     spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)
@@ -203,6 +204,14 @@ def fit(
     if variance is not None and not is_lazy(result):
         _compare_noise(result)
     return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
+
+
+def _require_one_part(energy: xr.DataArray, **options: Any) -> None:
+    """Refuse options that know of optical density only, where the stack holds more."""
+    for name, value in options.items():
+        if PART in energy.coords and value is not None:
+            do = "the stack holds phase shifts too: move the references, or leave thick pixels out, in join_phase_shift or before"
+            raise OptionError(name, describe(value), do)
 
 
 def _floating(od: xr.DataArray, signal: str) -> xr.DataArray:

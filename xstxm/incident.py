@@ -103,7 +103,7 @@ def estimate_i0(
         raise SchemaError("a single spectrum has no empty pixels: pass an I0 spectrum instead, see xstxm.read_i0")
     if isinstance(region, str):
         check_choice("region", region, AutoRegion)
-        masks = _brightest(counts, fraction)
+        masks = brightest(counts, fraction)
     else:
         masks = [used_region(counts, stack, region)]
     variance = variance_of(stack, signal)
@@ -166,7 +166,7 @@ def counting_units(array: xr.DataArray, what: str) -> str:
     return found
 
 
-def _brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
+def brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
     """Mask the pixels to average at every other energy, and those at the energies between. Eager on two images.
 
     Each half is that of the brightest pixels of the other: chosen by its own counts, it would be that of the pixels with

@@ -20,6 +20,8 @@ class Options:
     """Largest stack (bytes) whose energy chunks are merged unasked."""
     num_threads: int = os.cpu_count() or 1
     """Threads of a fit or an optical density in memory; dask brings its own."""
+    progress: bool = False
+    """Say on standard error which node of a tree is at work."""
 
     def __post_init__(self) -> None:
         require_number("energy_tolerance", self.energy_tolerance, least=0)
@@ -46,6 +48,8 @@ class set_options:
         Largest stack (bytes) whose energy chunks are merged unasked.
     num_threads
         Threads of a fit or an optical density in memory.
+    progress
+        Say on standard error which node of a tree is at work.
 
     Raises
     ------
@@ -65,12 +69,14 @@ class set_options:
         energy_tolerance: float | None = None,
         rechunk_limit: float | None = None,
         num_threads: int | None = None,
+        progress: bool | None = None,
     ) -> None:
         global _current
         given: dict[str, Any] = {
             "energy_tolerance": energy_tolerance,
             "rechunk_limit": rechunk_limit,
             "num_threads": num_threads,
+            "progress": progress,
         }
         self._before = _current
         _current = replace(_current, **{name: value for name, value in given.items() if value is not None})

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xstxm import provenance
+from xstxm._apply import match_pixels
 from xstxm._fitted_phases import phases_of_fit
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import with_density
-from xstxm.clustering import spectral_clusters
+from xstxm.clustering import density_field, spectral_clusters
 from xstxm.conventions import (
     ENERGY,
     NO_SAMPLE,
     PALETTE,
     UNDECIDED,
     annotate,
-    as_float,
-    density_of,
     flag_attrs,
     quality_bits,
     quality_of,
     require_energy,
     signal_of,
     used_pixels,
+    validate,
 )
 from xstxm.errors import OptionError, SchemaError, StxmWarning, require_number
 from xstxm.fitting import FitNoise, Selection, fit
-from xstxm.provenance import describe, recorded
+from xstxm.provenance import describe, note, recorded
 from xstxm.units import AmountLike, EnergyMove
 
 
@@ -50,6 +52,7 @@ def phase_map(
     covariance: bool = False,
     min_confidence: float = 0.95,
     min_amount: AmountLike | None = None,
+    clusters: xr.Dataset | None = None,
     n_phases: int | None = None,
     n_components: int | None = None,
     seed: int = 0,
@@ -85,8 +88,10 @@ def phase_map(
         root mean square over energy of the optical density, background removed); by default Otsu's
         threshold of the map, or none where the map has no empty area: where the pixels below the threshold
         hold more than a quarter of what those above it hold.
+    clusters
+        In place of references: a result of `cluster` for these pixels, whose clusters are the phases.
     n_phases, n_components, seed
-        Without references: number of clusters and of eigenspectra, chosen from the data by default, and
+        Without references or clusters: number of clusters and of eigenspectra, chosen from the data by default, and
         the seed of the k-means starts.
     signal
         Variable of a Dataset that is fitted.
@@ -151,11 +156,16 @@ def phase_map(
     chosen = {"selection": selection, "max_references": max_references}
     moved = {"energy_shift": energy_shift, "broadening": broadening}
     of_data = {"noise": noise, "max_optical_density": max_optical_density}
-    if references is None and not (isinstance(stack, xr.Dataset) and "reference_spectra" in stack):
+    referenced = references is not None or (isinstance(stack, xr.Dataset) and "reference_spectra" in stack)
+    if clusters is not None or not referenced:
         asked = {**chosen, **moved, **of_data, "covariance": covariance or None}
         _refuse("it belongs to a fit of references: pass references too", **asked)
-        found = {"n_clusters": n_phases, "n_components": n_components, "seed": seed}
-        phases = _from_clusters(stack, signal, background, min_amount, **found)
+        found: dict[str, Any] = {"n_phases": n_phases, "min_amount": min_amount, "n_components": n_components}
+        if clusters is not None:
+            _refuse("phases are those of the clusters: leave it out", references=references, **found)
+            phases = _from_clusters(_given(clusters, array), stack)
+        else:
+            phases = _from_clusters(_clusters(stack, signal, background=background, seed=seed, **found), stack)
     else:
         _refuse("phases are those of the references: leave it out", n_phases=n_phases, n_components=n_components)
         options = {"method": method, "background": background, "false_discovery_rate": false_discovery_rate, **of_data}
@@ -198,19 +208,36 @@ def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confiden
     return phases.assign_attrs(min_confidence=min_confidence)
 
 
-def _from_clusters(
-    stack: xr.DataArray | xr.Dataset, signal: str, background: Background, min_amount: AmountLike | None, **options: Any
+def _clusters(
+    stack: xr.DataArray | xr.Dataset,
+    signal: str,
+    n_phases: int | None,
+    min_amount: AmountLike | None,
+    **options: Any,
 ) -> xr.Dataset:
     """Eager on the scores."""
-    od = as_float(density_of(stack, signal))
-    if od.sizes[ENERGY] < 2:
+    field = density_field(stack, signal)
+    if field.array.sizes[ENERGY] < 2:
         raise SchemaError("a single energy has no spectra to group: give references or a stack of more energies")
-    usable = xr.ones_like(od.isel({ENERGY: 0}, drop=True), dtype=bool).drop_attrs(deep=False)
-    found = spectral_clusters(od, usable, background=background, min_amount=min_amount, called="n_phases", **options)
+    counted: dict[str, Any] = {"n_clusters": n_phases, "min_amount": {"": min_amount}, "called": "n_phases"}
+    return spectral_clusters({"": field}, **counted, **options)[""]
+
+
+def _given(clusters: xr.Dataset, array: xr.DataArray) -> xr.Dataset:
+    """Return clusters of the pixels of an array, or say why they are none."""
+    validate(clusters, "cluster")
+    match_pixels(clusters["labels"], array, "the image of clusters")
+    for entry in provenance.entries(clusters)[-1:]:
+        if entry["operation"] == "cluster":
+            note(f"clusters by {json.dumps(entry['parameters'])}")
+    return clusters
+
+
+def _from_clusters(found: xr.Dataset, stack: xr.DataArray | xr.Dataset) -> xr.Dataset:
     label, total, threshold = found["labels"], found["total_amount"], found["min_amount"]
     names = [f"cluster {k + 1}" for k in range(found.sizes["cluster"])]
     member = xr.concat([label == k + 1 for k in range(len(names))], dim="phase")
-    fraction = member.astype(od.dtype).where(label > 0)
+    fraction = member.astype(total.dtype).where(label > 0)
     return xr.Dataset(
         {
             "phase_fraction": annotate(fraction, "phase_fraction"),
@@ -223,7 +250,7 @@ def _from_clusters(
             "phase_spectra": annotate(
                 found["cluster_spectra"].drop_vars("cluster").rename(cluster="phase"),
                 "phase_spectra",
-                units=od.attrs.get("units", "1"),
+                units=found["cluster_spectra"].attrs["units"],
             ),
         },
         coords={"phase": ("phase", names), "color": ("phase", [PALETTE[k % len(PALETTE)] for k in range(len(names))])},

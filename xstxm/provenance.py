@@ -34,7 +34,7 @@ _notes: ContextVar[list[str] | None] = ContextVar("notes of the recorded verb th
 def note(text: str) -> None:
     """Add to the record of the verb that is running what it decided by itself."""
     notes = _notes.get()
-    if notes is not None:
+    if notes is not None and text not in notes:
         notes.append(text)
 
 
@@ -43,7 +43,8 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
 
     The first argument is the primary input: its history is carried on, whatever happened to the
     attributes on the way, and from Dataset to Dataset its other attributes too, where the result does not say
-    otherwise. Readers, whose first argument is a path, start a new history.
+    otherwise. Readers, whose first argument is a path, start a new history. Of a tree every stack has its own, and the
+    record names all.
     """
     signature = inspect.signature(verb)
     first = next(iter(signature.parameters))
@@ -72,10 +73,8 @@ def _append(
     result: Any, primary: Any, operation: str, parameters: dict[str, Any], given: list[str], notes: list[str]
 ) -> Any:
     """Return the result with the record of the primary input, or of the file, and one entry more."""
-    if not isinstance(result, xr.DataArray | xr.Dataset):
+    if not isinstance(result, xr.DataArray | xr.Dataset | xr.DataTree):
         return result
-    both = isinstance(primary, xr.Dataset) and isinstance(result, xr.Dataset)
-    source = (primary.attrs if isinstance(primary, xr.DataArray | xr.Dataset) else {}) or result.attrs
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     entry = {
         "operation": operation,
@@ -87,20 +86,39 @@ def _append(
     }
     said = ", ".join(f"{name}={_text(parameters[name])}" for name in given)
     line = "; ".join([f"{now} xstxm {entry['version']}: {operation}({said})", *notes])
-    before = [source[HISTORY]] if source.get(HISTORY) else []
+    if isinstance(result, xr.DataTree):
+        return _append_to_nodes(result, primary, line, entry)
     out = result.copy(deep=False)
     out.set_close(result._close)  # a copy forgets its file
-    out.attrs = {
+    out.attrs = _with_record(result, primary, line, entry)
+    return out
+
+
+def _append_to_nodes(result: xr.DataTree, primary: xr.DataTree, line: str, entry: dict[str, Any]) -> xr.DataTree:
+    out = result.copy()
+    for path, node in out.subtree_with_keys:
+        if node.data_vars:
+            node.attrs = _with_record(node.to_dataset(), primary[path].to_dataset(), line, entry)
+    return out
+
+
+def _with_record(result: xr.DataArray | xr.Dataset, primary: Any, line: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a result with one line and one entry more."""
+    both = isinstance(primary, xr.Dataset) and isinstance(result, xr.Dataset)
+    source = (primary.attrs if isinstance(primary, xr.DataArray | xr.Dataset) else {}) or result.attrs
+    before = [source[HISTORY]] if source.get(HISTORY) else []
+    return {
         **(primary.attrs if both else {}),
         **result.attrs,
         HISTORY: "\n".join([*before, line]),
         RECORD: json.dumps([*_stored(source), entry]),
     }
-    return out
 
 
 def _describe_input(primary: Any) -> Any:
     """Describe the first argument; of a path only the file's name, which is the same on every machine."""
+    if isinstance(primary, xr.DataTree):
+        return {path: describe(node.to_dataset()) for path, node in primary.subtree_with_keys if node.data_vars}
     if isinstance(primary, Mapping) and not isinstance(primary, xr.Dataset):
         return {str(name): _describe_input(item) for name, item in primary.items()}
     return Path(primary).name if isinstance(primary, str | Path) else describe(primary)
@@ -125,6 +143,8 @@ def describe(value: Any) -> Any:
     if isinstance(value, xr.Dataset):
         sizes = ", ".join(f"{dim}: {size}" for dim, size in value.sizes.items())
         return f"<dataset ({sizes}) with {', '.join(map(str, value.data_vars))}>"
+    if isinstance(value, xr.DataTree):
+        return f"<tree ({', '.join(path for path, node in value.subtree_with_keys if node.data_vars)})>"
     if isinstance(value, np.ndarray):
         return value.tolist() if value.size <= 16 else f"<array {value.dtype} {value.shape}>"
     if isinstance(value, np.generic):

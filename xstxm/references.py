@@ -224,6 +224,11 @@ def with_references(
         raise SchemaError("references go into a Dataset: call .to_dataset(name='optical_density') first")
     stack = _units.dequantify(stack)
     spectra = references_at(references, require_energy(stack), energy_shift=energy_shift, broadening=broadening)
+    return holding(stack, spectra)
+
+
+def holding(stack: xr.Dataset, spectra: xr.DataArray) -> xr.Dataset:
+    """Return a stack that holds `reference_spectra`, in place of those that it may have held. Lazy."""
     stack = stack.drop_vars(["reference_spectra", *REFERENCE_COORDS], errors="ignore")
     others = [str(name) for name, variable in stack.data_vars.items() if REFERENCE in variable.dims]
     if not others:

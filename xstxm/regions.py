@@ -147,7 +147,7 @@ def phase_summary(
 def _shares(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
     fraction, sample = phases["phase_fraction"], _sample(phases)
     error = phases["phase_fraction_stderr"]
-    member, number, area = _index(phases) == label, space.count(sample), _pixel_area(label)
+    member, number, area = _index(phases) == label, space.count(sample), pixel_area(label)
     return {
         "n_pixels": space.count(member & sample),
         "n_sample": number,
@@ -310,7 +310,7 @@ def numbered_regions(label: xr.DataArray, regions: Regions | None) -> tuple[xr.D
     if regions is None:
         return xr.ones_like(plain, dtype=np.int32), None
     if isinstance(regions, xr.DataArray) and regions.dtype.kind == "f":
-        regions = _whole_numbers(regions)
+        regions = whole_numbers(regions)
     if not isinstance(regions, xr.DataArray) or regions.dtype.kind not in "iu":
         return region_mask(label, regions).drop_vars(list(label.coords), errors="ignore").astype(np.int32), None
     image = match_pixels(regions, label, "the image of regions")
@@ -323,7 +323,7 @@ def numbered_regions(label: xr.DataArray, regions: Regions | None) -> tuple[xr.D
     return image.copy(data=numbered).broadcast_like(plain).transpose(*label.dims), names
 
 
-def _whole_numbers(image: xr.DataArray) -> xr.DataArray:
+def whole_numbers(image: xr.DataArray) -> xr.DataArray:
     """Return an image of regions that came as floats, as from a file or `where`: NaN is in none. Eager."""
     values = np.where(np.isnan(image), 0, image)
     if not (np.abs(values) < 2**31).all() or not np.array_equal(values, np.round(values)):
@@ -337,7 +337,7 @@ def _steps(label: xr.DataArray, dims: tuple[Hashable, ...]) -> tuple[float, ...]
     return tuple(1.0 if None in steps else step for step in steps)  # type: ignore[misc]
 
 
-def _step(label: xr.DataArray, dim: Hashable) -> float | None:
+def _step(label: xr.DataArray | xr.Dataset, dim: Hashable) -> float | None:
     """Return the distance of two pixels in um, None where it is not known."""
     if dim not in label.coords or label.sizes[dim] < 2 or label[dim].dtype.kind not in "fiu":
         return None
@@ -348,7 +348,7 @@ def _step(label: xr.DataArray, dim: Hashable) -> float | None:
     return step if step > 0 else None
 
 
-def _pixel_area(label: xr.DataArray) -> float | None:
+def pixel_area(label: xr.DataArray | xr.Dataset) -> float | None:
     """Return the area of a pixel of an image in um^2, None where it is not known, or of a volume."""
     image = {*label.dims} & {*SPATIAL} == {"y", "x"}
     steps = [_step(label, dim) for dim in ("y", "x")] if image else [None]

@@ -92,9 +92,9 @@ def tabulated_absorption(
     >>> (1000 * table.linear_absorption).round(2).values, table.near_edge.values  # per um
     (array([0.75, 2.47, 6.35]), array([False,  True, False]))
     """
-    atoms, grams = _atoms(formula), _density(density)
+    atoms, grams = atoms_of(formula), grams_of(density)
     energy = _energies(energies)
-    found = {table: _mass_absorption(atoms, energy, table) for table in ("elam", "chantler")}
+    found = {table: mass_absorption(atoms, energy, table) for table in ("elam", "chantler")}
     coords = {ENERGY: (ENERGY, energy, {"units": "eV", "long_name": "Photon energy"})}
     per_nm = found["elam"] * grams * 1e-7
     near = np.zeros(energy.shape, dtype=bool)
@@ -193,7 +193,7 @@ def thickness(
         output_dims=[(), ()],
         kwargs={"spectrum": mu, "constant": background == "constant", "known": variance is not None},
     )
-    grams = _density(density)
+    grams = grams_of(density)
     per_area = grams * 0.1  # ug/cm^2 of one nm
     found = {
         "thickness": scale,
@@ -217,7 +217,7 @@ def _require_energies(
     """Refuse a stack without energies at which tables hold."""
     energy, needed = np.asarray(table[ENERGY]), 2 if background == "constant" else 1
     mu = np.asarray(table["linear_absorption"])[usable]
-    regions = _regions(_atoms(formula), near_edge)
+    regions = _regions(atoms_of(formula), near_edge)
     near = {name: ends for name, ends in regions.items() if ends[1] > energy.min() - 50 and ends[0] < energy.max() + 50}
     near = dict(sorted(near.items(), key=lambda item: item[1]))
     told = ", ".join(f"{low:g}-{high:g} ({name})" for name, (low, high) in near.items())
@@ -263,7 +263,7 @@ def _regions(atoms: Mapping[str, float], near_edge: NearEdge | None) -> dict[str
     return regions
 
 
-def _atoms(formula: str) -> dict[str, float]:
+def atoms_of(formula: str) -> dict[str, float]:
     """Return the number of atoms of each element in a formula."""
     import xraydb
 
@@ -276,7 +276,8 @@ def _atoms(formula: str) -> dict[str, float]:
     return atoms
 
 
-def _density(density: DensityLike) -> float:
+def grams_of(density: DensityLike) -> float:
+    """Return a density in g/cm**3."""
     grams = units.to_magnitude(density, "g/cm**3", "density", spectroscopy=False)
     return require_number("density", grams, "a density in g/cm**3", above=0)
 
@@ -294,7 +295,7 @@ def _energies(energies: Sequence[Any] | xr.DataArray) -> np.ndarray:
     return grid
 
 
-def _mass_absorption(atoms: Mapping[str, float], energy: np.ndarray, table: Literal["elam", "chantler"]) -> np.ndarray:
+def mass_absorption(atoms: Mapping[str, float], energy: np.ndarray, table: Literal["elam", "chantler"]) -> np.ndarray:
     """Return the mass absorption in cm**2/g."""
     import xraydb
 

@@ -11,14 +11,17 @@ from sphinx.util import logging
 
 import xstxm
 from xstxm.accessor import StxmAccessor
+from xstxm.tree_accessor import StxmTreeAccessor
 
 logger = logging.getLogger(__name__)
 
 
 def _expected() -> list[str]:
     functions = [name for name in xstxm.__all__ if not isinstance(getattr(xstxm, name), ModuleType)]
-    members = [name for name in vars(StxmAccessor) if not name.startswith("_")]
-    return [*(name for name in functions if not name.startswith("_")), *(f"Dataset.stxm.{name}" for name in members)]
+    kinds = {"Dataset": StxmAccessor, "DataTree": StxmTreeAccessor}
+    members = [f"{kind}.stxm.{name}" for kind, own in kinds.items() for name in vars(own) if not name.startswith("_")]
+    of_trees = [f"trees.{name}" for name in xstxm.trees.__all__]
+    return [*(name for name in functions if not name.startswith("_")), *of_trees, *members]
 
 
 def check(app: Sphinx) -> None:

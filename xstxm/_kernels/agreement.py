@@ -1,11 +1,15 @@
-"""What a table of two labellings says of their agreement.
+"""What a table of two labellings says of their agreement, and how far two maps differ.
 
 Index letters: j class in the one, k class in the other.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+
+from xstxm._kernels.region_means import region_means
 
 
 def agreements(table):
@@ -43,3 +47,30 @@ def _adjusted_rand_index(table):
 
 def _pairs(number):
     return number * (number - 1) / 2
+
+
+def differences(one, other, error_one, error_other, *, step, score, correlation=None):
+    """Return bias, its two errors, spread, rms, error of the limits, correlation, share beyond and number of other minus one.
+
+    All maps are (y, x), the errors of pixels may be NaN. `correlation` is that of the noise of `one`. The limits lie `score`
+    spreads from the bias, and a share of the pixels differs by more than `score` joint errors. The error of the spread is that
+    of the mean square, over twice the spread.
+    """
+    difference = np.where(np.isfinite(one) & np.isfinite(other), other - one, np.nan).astype(float)
+    inside = np.isfinite(difference)
+    n = int(inside.sum())
+    if n < 2:
+        return (*[np.nan] * 8, n)
+    mean = partial(region_means, group=inside.astype(np.int32), n_groups=1, step=step)
+    (bias,), (noise,), (sampling,), _ = mean(difference, error_one, correlation=correlation)
+    _, (noise_other,), _, _ = mean(difference, error_other)
+    _, _, (sampling_of_square,), _ = mean((difference - bias) ** 2, error_one)
+    spread = difference[inside].std(ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        limits = np.hypot(sampling, score * sampling_of_square / (2 * spread))
+        joint = np.hypot(error_one, error_other)[inside]
+        known = np.isfinite(joint)
+        beyond = np.mean(np.abs(difference[inside][known]) > score * joint[known]) if known.any() else np.nan
+        alike = np.corrcoef(one[inside], other[inside])[0, 1]
+    rms = np.sqrt(np.mean(difference[inside] ** 2))
+    return bias, np.hypot(noise, noise_other), sampling, spread, rms, limits, alike, beyond, n

@@ -22,9 +22,8 @@ def interfaces(
     between = gap(label, n_phases, max_gap, undecided)
     marked = np.zeros(label.shape, dtype=bool)
     length = np.zeros((n_phases, n_phases))
-    dy, dx = spacing
-    diagonal, across = np.arctan2(dy, dx), dx * dy / np.hypot(dx, dy)
-    for turned, weight in ((False, (np.pi / 2 - diagonal) * dx / 2), (True, diagonal * dy / 2)):
+    down, along_row, slanting = line_weights(spacing)
+    for turned, weight in ((False, down), (True, along_row)):
         image, open_ = (array.T if turned else array for array in (label, between))
         start, row, column = _crossings(image, open_)
         length += weight * _pairs(image[start, column], image[row, column], n_phases)
@@ -32,8 +31,15 @@ def interfaces(
         marked |= along.T if turned else along
     for image, open_ in _slanting(label, between):
         start, row, column = _crossings(image, open_)
-        length += np.pi / 8 * across * _pairs(image[start, column], image[row, column], n_phases)
+        length += slanting * _pairs(image[start, column], image[row, column], n_phases)
     return marked, length + length.T
+
+
+def line_weights(spacing: tuple[float, float]) -> tuple[float, float, float]:
+    """Return the length that a crossing stands for of a line down a column, along a row, and along a diagonal."""
+    dy, dx = spacing
+    diagonal = np.arctan2(dy, dx)
+    return (np.pi / 2 - diagonal) * dx / 2, diagonal * dy / 2, np.pi / 8 * dx * dy / np.hypot(dx, dy)
 
 
 def gap(label: np.ndarray, n_phases: int, max_gap: int, undecided: int) -> np.ndarray:

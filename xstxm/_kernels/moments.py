@@ -114,6 +114,18 @@ def noise_floor(values: np.ndarray, n_pixels: float) -> float:
     return float(max(omega**2 * np.median(values[: int(few)]), rounding))
 
 
+def white_noise(moment: np.ndarray) -> float:
+    """Return the variance of noise that is alike at all energies: mean of the eigenvalues below the noise floor.
+
+    Of a `second_moment`; zero where no eigenvalue lies below, or where these are mere rounding.
+    """
+    number = moment[-1, -1]
+    values = np.maximum(np.linalg.eigvalsh(moment[:-1, :-1] / number)[::-1], 0)
+    below = values[max(int((values > noise_floor(values, number)).sum()), 1) :]
+    noise = float(below.mean()) if below.size else 0.0
+    return noise if noise > 10 * len(values) * np.finfo(float).eps * values[0] else 0.0
+
+
 def significant_components(moment: np.ndarray, n_pixels: float) -> int:
     """Return how many components of a second moment (e, e) per pixel noise does not explain, in 95 of 100 stacks.
 

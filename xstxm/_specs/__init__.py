@@ -4,10 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xstxm._specs import comparing, contrast, derived, design, fit, frames, lengthscales, phases, stack, structure
+from xstxm._specs import (
+    comparing,
+    contrast,
+    derived,
+    design,
+    fit,
+    frames,
+    lengthscales,
+    particles,
+    phases,
+    ptychography,
+    stack,
+    structure,
+    trees,
+)
 from xstxm._specs._spec import ENERGY, OTHER_REFERENCE, PIXEL, REFERENCE, VariableSpec, joined
 
-_TOPICS = (stack, fit, phases, contrast, frames, structure, derived, design, comparing, lengthscales)
+_TOPICS = (
+    stack,
+    fit,
+    phases,
+    contrast,
+    frames,
+    structure,
+    derived,
+    design,
+    comparing,
+    trees,
+    particles,
+    lengthscales,
+)
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
 SCHEMAS: Mapping[str, tuple[str, ...]] = joined(*(topic.SCHEMAS for topic in _TOPICS))

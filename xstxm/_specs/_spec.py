@@ -15,7 +15,7 @@ PIXEL = "pixel dims"
 STACK = (ENERGY, PIXEL)
 
 Entry = TypeVar("Entry")
-Kind: TypeAlias = Literal["float", "int", "bool"]
+Kind: TypeAlias = Literal["float", "int", "bool", "complex", "text"]
 
 
 @dataclass(frozen=True)

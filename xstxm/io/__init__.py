@@ -2,6 +2,7 @@
 
 from xstxm.io.api import (
     open_stack,
+    read_electrochemistry,
     read_i0,
     read_references,
     read_shifts,
@@ -12,6 +13,7 @@ from xstxm.io.api import (
 
 __all__ = [
     "open_stack",
+    "read_electrochemistry",
     "read_i0",
     "read_references",
     "read_shifts",

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstxm.errors import check_choice
 from xstxm.io._base import Source
+from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.nxstxm.writer import write_nxstxm
 from xstxm.io.scan_list import write_scan_list
 from xstxm.io.shifts import read_shifts, write_shifts
@@ -19,6 +20,7 @@ from xstxm.provenance import recorded
 
 __all__ = [
     "open_stack",
+    "read_electrochemistry",
     "read_i0",
     "read_references",
     "read_shifts",

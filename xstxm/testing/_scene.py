@@ -9,21 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-
-from xstxm.testing._fields import Sample
 
 TILE = 128
 _SPLINE_MARGIN = 10
 """Pixels after which the end of a cubic spline is forgotten, to about one in a million."""
 
 
+class Ground(Protocol):
+    """What lies in the beam: thicknesses as functions of position."""
+
+    def thickness(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the thickness of each phase in nm (phase, y, x) at pixel centres in um."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """Everything that the counts follow from. Energies first, lengths in pixels unless said."""
 
-    sample: Sample
+    sample: Ground
     shape: tuple[int, int]
     pixel_size: float
     """In um."""
@@ -40,14 +46,19 @@ class Scene:
     """The count that each dead pixel shows at every energy."""
     seed: int
     noise: bool
+    origin: tuple[float, float] = (0.0, 0.0)
+    """Centre of the first pixel (y, x) in um."""
+    samples: int = 1
+    """Points along each side of a pixel over which light is averaged."""
 
-    def positions(self, start: int, stop: int) -> np.ndarray:
-        """Return pixel centres in um."""
-        return np.arange(start, stop) * self.pixel_size
+    def positions(self, axis: int, start: int, stop: int, samples: int = 1) -> np.ndarray:
+        """Return pixel centres in um along y (0) or x (1), or those of so many parts of each pixel."""
+        parts = (np.arange(start * samples, stop * samples) + 0.5) / samples - 0.5
+        return self.origin[axis] + parts * self.pixel_size
 
-    def thickness(self, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    def thickness(self, rows: tuple[int, int], columns: tuple[int, int], samples: int = 1) -> np.ndarray:
         """Return the thickness of each phase in a region in nm (phase, y, x)."""
-        return self.sample.thickness(self.positions(*rows), self.positions(*columns))
+        return self.sample.thickness(self.positions(0, *rows, samples), self.positions(1, *columns, samples))
 
     def dead_mask(self, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
         """Return where the dead pixels of a region are (y, x)."""
@@ -90,21 +101,22 @@ class Scene:
         """Yield the expected counts of a tile, an image (y, x) per energy."""
         from scipy import ndimage
 
-        margin = self._margin()
-        thickness = self.thickness((rows[0] - margin, rows[1] + margin), (columns[0] - margin, columns[1] + margin))
+        margin, parts = self._margin(), self.samples
+        around, beside = ((start - margin, stop + margin) for start, stop in (rows, columns))
+        thickness = self.thickness(around, beside, parts)
         moves = bool(self.shifts.any())
         if moves:
             thickness = np.stack([ndimage.spline_filter(image, output=np.float32) for image in thickness])
-        crop = slice(margin, -margin or None)
+        crop = slice(margin * parts, -margin * parts or None)
         for spectrum, shift, incident in zip(self.absorption, self.shifts, self.i0, strict=True):
             image = np.tensordot(spectrum, thickness, axes=1)
             if moves:
-                image = _sample_spline(image, shift)
+                image = _sample_spline(image, shift * parts)
             np.exp(np.negative(image, out=image), out=image)
             if self.blur:
                 # The instrument blurs light: a thin and a thick half pixel transmit more than their mean.
-                image = ndimage.gaussian_filter(image, self.blur)
-            yield image[crop, crop] * np.float32(incident)
+                image = ndimage.gaussian_filter(image, self.blur * parts)
+            yield _means(image[crop, crop], parts) * np.float32(incident)
 
     def _margin(self) -> int:
         """Return the pixels around a tile that its counts depend on."""
@@ -124,6 +136,15 @@ def _tiles(span: tuple[int, int], size: int) -> Iterator[tuple[int, int]]:
     """Yield the tiles of an axis that a span touches."""
     for start in range(span[0] // TILE * TILE, span[1], TILE):
         yield start, min(start + TILE, size)
+
+
+def _means(image: np.ndarray, parts: int) -> np.ndarray:
+    """Return the means of squares of parts x parts points."""
+    if parts == 1:
+        return image
+    rows, columns = (size // parts for size in image.shape)
+    means: np.ndarray = image.reshape(rows, parts, columns, parts).mean((1, 3))
+    return means
 
 
 def _sample_spline(coefficients: np.ndarray, shift: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from xstxm.testing._scene import TILE, Scene
 from xstxm.units import LengthLike
 
 Chunks: TypeAlias = "Literal['auto'] | Mapping[str, int]"
+Cuts: TypeAlias = tuple[tuple[int, ...], ...]
+"""Sizes of the chunks along (y, x)."""
 _ChunkWord: TypeAlias = Literal["auto"]
 
 _CHUNK_BYTES = 48e6
@@ -117,14 +119,18 @@ def simulate_stack(
     >>> big.intensity.chunks is not None
     True
     """
-    energy = _energy_axis(energies)
-    spectra = _linear_absorption(references, energy)
-    size, pixel = _image_shape(shape), _length("pixel_size", pixel_size, least=1e-6)
+    energy = energy_axis(energies)
+    spectra = linear_absorption(references, energy)
+    size, pixel = _image_shape(shape), length_in_um("pixel_size", pixel_size, least=1e-6)
     seed = require_whole("seed", seed, 0)
     extent = (size[0] * pixel, size[1] * pixel)
-    grain = min(1.0, max(extent) / 3) if particle_size is None else _length("particle_size", particle_size, least=pixel)
-    i0, current = _beam(np.asarray(energy), require_number("counts", counts, above=0))
-    shifts = _random_walk(energy.size, _length("drift", drift), seed)
+    grain = (
+        min(1.0, max(extent) / 3)
+        if particle_size is None
+        else length_in_um("particle_size", particle_size, least=pixel)
+    )
+    i0, current = beam(np.asarray(energy), require_number("counts", counts, above=0))
+    shifts = _random_walk(energy.size, length_in_um("drift", drift), seed)
     dead, stuck = _dead_pixels(size, dead_pixels, counts, seed)
     scene = Scene(
         sample=Sample.draw(seed, extent, grain, _states(spectra)),
@@ -133,26 +139,42 @@ def simulate_stack(
         i0=i0,
         absorption=np.asarray(spectra.transpose(ENERGY, REFERENCE), dtype=np.float32),
         shifts=shifts / pixel,
-        blur=_length("psf", psf) / pixel / np.sqrt(8 * np.log(2)),
+        blur=length_in_um("psf", psf) / pixel / np.sqrt(8 * np.log(2)),
         dead=dead,
         stuck=stuck,
         seed=seed,
         noise=noise,
     )
-    maps = _maps(scene, _chunk_sizes(chunks, (energy.size, *size)))
-    stack = xr.Dataset({**maps, **_along_energy(i0, shifts)}, _coords(scene, energy, spectra, current, dwell))
-    stack = stack.assign(_derived_truth(stack["true_thickness"], spectra))
+    cuts = chunk_sizes(chunks, (energy.size, *size))
     sample = "synthetic LixV2O5 particles" if references is None else "synthetic particles"
-    title = f"{sample} (simulated, not measured)"
-    return stack.assign_attrs(title=title, sample=sample, scan_type="sample image stack")
+    return stack_of(scene, energy, spectra, current, dwell, cuts).assign_attrs(described(sample))
 
 
-def _energy_axis(energies: Sequence[float] | np.ndarray | xr.DataArray | None) -> xr.DataArray:
+def stack_of(
+    scene: Scene,
+    energy: xr.DataArray,
+    spectra: xr.DataArray,
+    current: np.ndarray,
+    dwell: float | str,
+    cuts: Cuts | None,
+) -> xr.Dataset:
+    """Return the stack that a scene gives, and the truth beside it. Lazy where chunks are wanted."""
+    along = _along_energy(scene.i0, scene.shifts * scene.pixel_size)
+    stack = xr.Dataset({**_maps(scene, cuts), **along}, _coords(scene, energy, spectra, current, dwell))
+    return stack.assign(_derived_truth(stack["true_thickness"], spectra))
+
+
+def described(sample: str) -> dict[str, str]:
+    """Return what a simulated stack says about itself."""
+    return {"title": f"{sample} (simulated, not measured)", "sample": sample, "scan_type": "sample image stack"}
+
+
+def energy_axis(energies: Sequence[float] | np.ndarray | xr.DataArray | None) -> xr.DataArray:
     grid = energies_in_ev(energies)
     return xr.DataArray(grid, coords={ENERGY: (ENERGY, grid, _attrs("energy"))}, name=ENERGY, attrs=_attrs("energy"))
 
 
-def _linear_absorption(references: xr.Dataset | None, energy: xr.DataArray) -> xr.DataArray:
+def linear_absorption(references: xr.Dataset | None, energy: xr.DataArray) -> xr.DataArray:
     """Return the absorption of the references in 1/nm at the energies of the stack."""
     if references is None:
         # A reference set has two energies or more; a stack may have one.
@@ -185,7 +207,7 @@ def _image_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _length(option: str, value: LengthLike, *, least: float = 0.0) -> float:
+def length_in_um(option: str, value: LengthLike, *, least: float = 0.0) -> float:
     """Return a length in um."""
     length = _units.to_magnitude(value, "um", option, spectroscopy=False)
     if not least <= length < np.inf:
@@ -193,7 +215,7 @@ def _length(option: str, value: LengthLike, *, least: float = 0.0) -> float:
     return length
 
 
-def _beam(energy: np.ndarray, counts: float) -> tuple[np.ndarray, np.ndarray]:
+def beam(energy: np.ndarray, counts: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the incident counts and the ring current in mA, in order of acquisition."""
     current = 400 * np.exp(-0.04 * np.linspace(0, 1, energy.size))
     course = (energy - energy.min()) / (np.ptp(energy) or 1.0)
@@ -226,7 +248,7 @@ def _dead_pixels(shape: tuple[int, int], wanted: float, counts: float, seed: int
     return where, stuck.astype(np.float32)
 
 
-def _chunk_sizes(chunks: Chunks | None, shape: tuple[int, int, int]) -> tuple[tuple[int, ...], ...] | None:
+def chunk_sizes(chunks: Chunks | None, shape: tuple[int, int, int]) -> Cuts | None:
     """Return the sizes of the chunks along (y, x), or None for arrays in memory."""
     if chunks is None:
         return None
@@ -249,21 +271,21 @@ def _cut(size: int, step: int) -> tuple[int, ...]:
     return (step,) * (size // step) + ((rest,) if rest else ())
 
 
-def _maps(scene: Scene, cuts: tuple[tuple[int, ...], ...] | None) -> dict[str, xr.DataArray]:
+def _maps(scene: Scene, cuts: Cuts | None) -> dict[str, xr.DataArray]:
     """Return counts, thickness and dead pixels, in memory or by chunk."""
     n_energies, n_phases = scene.absorption.shape
-    counts = _image(scene, "counts", cuts, n_energies, np.float32)
-    thickness = _image(scene, "thickness", cuts, n_phases, np.float32)
-    dead = _image(scene, "dead_mask", cuts, None, bool)
+    counts = image_of(scene, "counts", cuts, n_energies, np.float32)
+    thickness = image_of(scene, "thickness", cuts, n_phases, np.float32)
+    dead = image_of(scene, "dead_mask", cuts, None, bool)
     doc = "Of each phase, for the first image and before blur."
     return {
         "intensity": annotate(xr.DataArray(counts, dims=(ENERGY, "y", "x")), "intensity"),
-        "true_thickness": _truth((REFERENCE, "y", "x"), thickness, "nm", "True thickness", doc),
-        "dead": _truth(("y", "x"), dead, None, "Dead pixels", "One count at every energy, half of them none."),
+        "true_thickness": truth((REFERENCE, "y", "x"), thickness, "nm", "True thickness", doc),
+        "dead": truth(("y", "x"), dead, None, "Dead pixels", "One count at every energy, half of them none."),
     }
 
 
-def _image(scene: Scene, method: str, cuts: tuple[tuple[int, ...], ...] | None, depth: int | None, dtype: Any) -> Any:
+def image_of(scene: Scene, method: str, cuts: Cuts | None, depth: int | None, dtype: Any) -> Any:
     """Evaluate a method of the scene over the image: now, or chunk by chunk with dask."""
     if cuts is None:
         return getattr(scene, method)((0, scene.shape[0]), (0, scene.shape[1]))
@@ -283,9 +305,9 @@ def _block(scene: Scene, method: str, block_info: Any = None) -> np.ndarray:
 def _along_energy(i0: np.ndarray, shifts: np.ndarray) -> dict[str, xr.DataArray]:
     doc = "Added to the positions of an image it moves them onto the first image."
     return {
-        "true_i0": _truth((ENERGY,), i0, "count", "True incident intensity", "Expected counts without a sample."),
-        "true_shift_y": _truth((ENERGY,), shifts[:, 0], "um", "True shift along y", doc),
-        "true_shift_x": _truth((ENERGY,), shifts[:, 1], "um", "True shift along x", doc),
+        "true_i0": truth((ENERGY,), i0, "count", "True incident intensity", "Expected counts without a sample."),
+        "true_shift_y": truth((ENERGY,), shifts[:, 0], "um", "True shift along y", doc),
+        "true_shift_x": truth((ENERGY,), shifts[:, 1], "um", "True shift along x", doc),
     }
 
 
@@ -315,8 +337,8 @@ def _coords(
     exposure = require_number("dwell", _units.to_magnitude(dwell, "ms", "dwell", spectroscopy=False), above=0)
     return {
         ENERGY: energy[ENERGY],
-        "y": ("y", scene.positions(0, scene.shape[0]), _attrs("y")),
-        "x": ("x", scene.positions(0, scene.shape[1]), _attrs("x")),
+        "y": ("y", scene.positions(0, 0, scene.shape[0]), _attrs("y")),
+        "x": ("x", scene.positions(1, 0, scene.shape[1]), _attrs("x")),
         "dwell_time": (ENERGY, np.full(energy.size, exposure), _attrs("dwell_time")),
         "ring_current": (ENERGY, current, _attrs("ring_current")),
         REFERENCE: (REFERENCE, np.asarray(spectra[REFERENCE])),
@@ -328,6 +350,6 @@ def _attrs(name: str) -> dict[str, str]:
     return {"units": str(spec.units), "long_name": spec.long_name}
 
 
-def _truth(dims: tuple[str, ...], values: Any, units: str | None, long_name: str, doc: str) -> xr.DataArray:
+def truth(dims: tuple[str, ...], values: Any, units: str | None, long_name: str, doc: str) -> xr.DataArray:
     attrs = {"units": units, "long_name": long_name, "comment": doc}
     return xr.DataArray(values, dims=dims, attrs={key: value for key, value in attrs.items() if value is not None})

@@ -1,0 +1,239 @@
+"""A map, or a stack, as an instrument with a wider point-spread function and larger pixels would have shown it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units
+from xstxm._apply import is_lazy
+from xstxm._kernels import matching as kernel
+from xstxm.conventions import (
+    NO_SAMPLE,
+    REFERENCE,
+    UNDECIDED,
+    annotate,
+    flag_attrs,
+    pixel_dims,
+    quality_bits,
+    without_coords,
+)
+from xstxm.errors import OptionError, SchemaError
+from xstxm.interfaces import positions, spacing
+from xstxm.units import LengthLike
+
+FWHM = float(np.sqrt(8 * np.log(2)))
+"""Full width at half maximum of a Gaussian of unit standard deviation."""
+IMAGE = ("y", "x")
+_COVERED = 0.995
+"""Share of the reach of a coarse pixel that lies in the fine field."""
+_MEASURED = 0.5
+"""Share of that which has to be measured."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What each pixel of a fine map adds to those of a coarse one: weights (coarse, fine) along y and along x."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+
+    @classmethod
+    def of(cls, fine: xr.DataArray, places: dict[str, np.ndarray], pixel: dict[str, float], blur: float) -> Resolution:
+        """Return the weights for coarse pixels at places in um, of a size in um, for a blur that is a variance in um^2."""
+        weights = []
+        for dim in IMAGE:
+            size = abs(spacing(fine, dim))
+            # a fine pixel counts twice as a box: when it was measured, and when it is spread over the coarse pixels
+            deviation = max(blur - size**2 / 6, 0.0) ** 0.5
+            at = np.asarray(positions(fine, dim))
+            weights.append(kernel.pixel_weights(at, places[dim], size, pixel[dim], deviation))
+        return cls(*weights)
+
+    def covered(self) -> tuple[slice, slice]:
+        """Return the coarse rows and columns that lie in the fine field."""
+        inside = [np.flatnonzero(weights.sum(1) >= _COVERED) for weights in (self.rows, self.columns)]
+        rows, columns = (slice(at[0], at[-1] + 1) if at.size else slice(0, 0) for at in inside)
+        return rows, columns
+
+    def cut(self, rows: slice, columns: slice) -> Resolution:
+        """Return the weights of some coarse pixels."""
+        return Resolution(self.rows[rows], self.columns[columns])
+
+    def spread(self, array: xr.DataArray, power: int = 1) -> xr.DataArray:
+        """Return the weighted sums of an array over each coarse pixel, with the weights to a power. Lazy."""
+        whole = array.chunk(dict.fromkeys(IMAGE, -1)) if is_lazy(array) else array
+        coarse = ["coarse_y", "coarse_x"]
+        found = xr.apply_ufunc(
+            kernel.spread,
+            without_coords(whole, *IMAGE),
+            input_core_dims=[IMAGE],
+            output_core_dims=[coarse],
+            dask="parallelized",
+            output_dtypes=[array.dtype],
+            dask_gufunc_kwargs={"output_sizes": dict(zip(coarse, (len(self.rows), len(self.columns)), strict=True))},
+            kwargs={"rows": self.rows**power, "columns": self.columns**power},
+        )
+        return found.rename(dict(zip(coarse, IMAGE, strict=True)))
+
+    def mean(self, array: xr.DataArray, least: float = _MEASURED) -> xr.DataArray:
+        """Return the weighted mean of what is measured; NaN where a smaller share is. Lazy."""
+        share = self.measured(array)
+        return self.spread(array.fillna(0)) / share.where(share >= least)
+
+    def measured(self, array: xr.DataArray) -> xr.DataArray:
+        """Return the share of each coarse pixel that is measured. Lazy."""
+        return self.spread(array.notnull().astype(array.dtype))
+
+    def noise_correlation(self) -> xr.DataArray:
+        """Return how the noise of the coarse pixels is correlated, that of the fine ones being independent."""
+        along = [kernel.noise_correlation(weights) for weights in (self.rows, self.columns)]
+        lags = {
+            f"lag_{dim}": (f"lag_{dim}", np.arange(values.size) - values.size // 2, {"units": "pixel"})
+            for dim, values in zip(IMAGE, along, strict=True)
+        }
+        return annotate(xr.DataArray(np.outer(*along), dims=list(lags), coords=lags), "noise_correlation")
+
+
+def blur_between(fine_psf: LengthLike, psf: LengthLike) -> float:
+    """Return the variance in um^2 by which one Gaussian point-spread function is wider than another, both as their FWHM."""
+    narrow, wide = (
+        units.to_magnitude(value, "um", name, spectroscopy=False)
+        for name, value in (("fine_psf", fine_psf), ("psf", psf))
+    )
+    if narrow < 0 or wide < narrow:
+        raise OptionError(
+            "psf",
+            f"{1e3 * wide:g} nm",
+            f"the fine map has {1e3 * narrow:g} nm, and a map is not made sharper: the map of the finer resolution comes first",
+        )
+    return (wide**2 - narrow**2) / FWHM**2
+
+
+def require_finer(fine: xr.DataArray, coarse: xr.DataArray) -> dict[str, float]:
+    """Return the size of the coarse pixels in um, or raise unless the fine ones are as small or smaller."""
+    pixel = {dim: abs(spacing(coarse, dim)) for dim in IMAGE}
+    for dim in IMAGE:
+        size = abs(spacing(fine, dim))
+        if size > 1.001 * pixel[dim]:
+            raise SchemaError(
+                f"the fine map has pixels of {1e3 * size:.4g} nm along {dim!r}, the coarse one of {1e3 * pixel[dim]:.4g} nm: "
+                "the map of the smaller pixels comes first"
+            )
+    return pixel
+
+
+def phases_at(fine: xr.Dataset, coarse: xr.Dataset, at: Resolution) -> xr.Dataset:
+    """Return a phase map at another resolution: amounts are averaged, and everything else follows from them. Lazy.
+
+    The errors take the amounts that the fractions are weighted with as known.
+    """
+    unit = units.units_of(coarse["total_amount"])
+    amount = units.to_units(fine["total_amount"], unit, "the total amount")
+    threshold = units.to_units(coarse["min_amount"], unit, "min_amount")
+    fraction, error = fine["phase_fraction"], fine["phase_fraction_stderr"]
+    inside = fraction.notnull().all("phase")
+    total, held = at.mean(amount), _Weighted.of(amount.where(inside, 0), at)
+    empty = total < threshold
+    shares, errors = held.mean(fraction.where(inside, 0)), held.stderr(error.where(inside, 0))
+    made = {"phase_fraction": shares, "phase_fraction_stderr": errors}
+    found = {name: annotate(array.where(~empty & total.notnull()), name) for name, array in made.items()}
+    label, confidence = _labelled(shares, errors, empty, total)
+    least = float(fine.attrs.get("min_confidence", 0.95))
+    sure = (confidence >= least) | (label == NO_SAMPLE)
+    names = {"undecided": UNDECIDED, "no sample": NO_SAMPLE}
+    names |= {str(name): k for k, name in enumerate(np.asarray(fine["phase"]))}
+    found |= {
+        "phase_label": annotate(
+            label.where(sure, UNDECIDED).astype(np.int16), "phase_label", **flag_attrs(names, masks=False)
+        ),
+        "confidence": annotate(confidence, "confidence"),
+        "total_amount": annotate(total, "total_amount", units=unit),
+        "min_amount": annotate(threshold, "min_amount", units=unit),
+        "quality": quality_bits({"not_measured": total.isnull()}),
+    }
+    if "phase_spectra" in fine:
+        found["phase_spectra"] = fine["phase_spectra"]
+    if "composition" in fine:
+        found |= _compositions(fine, inside, held, ~empty & total.notnull())
+    kept = {name: coord for name, coord in fine.coords.items() if not {*IMAGE} & {*coord.dims}}
+    dims = ("phase", *pixel_dims(amount))
+    return xr.Dataset(found, kept).transpose(*dims, ...).assign_attrs(min_confidence=least)
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """Means over coarse pixels, weighted with the amount of each fine one."""
+
+    amount: xr.DataArray
+    total: xr.DataArray
+    at: Resolution
+
+    @classmethod
+    def of(cls, amount: xr.DataArray, at: Resolution) -> _Weighted:
+        """Return what averages with an amount, zero where it does not count."""
+        total = at.spread(amount)
+        return cls(amount, total.where(total > 0), at)
+
+    def mean(self, array: xr.DataArray) -> xr.DataArray:
+        """Return the means."""
+        return self.at.spread(self.amount * array) / self.total
+
+    def stderr(self, error: xr.DataArray) -> xr.DataArray:
+        """Return their standard errors, from those of the fine pixels."""
+        return self.at.spread((self.amount * error) ** 2, 2) ** 0.5 / self.total
+
+
+def _compositions(
+    fine: xr.Dataset, inside: xr.DataArray, held: _Weighted, shown: xr.DataArray
+) -> dict[str, xr.DataArray]:
+    value, error = fine["composition"], fine["composition_stderr"]
+    unit, label = str(value.attrs.get("units", "1")), str(value.attrs.get("long_name", "Composition"))
+    mean, stderr = held.mean(value.where(inside, 0)), held.stderr(error.where(inside, 0))
+    return {
+        "composition": annotate(mean.where(shown), "composition", units=unit, long_name=label),
+        "composition_stderr": annotate(
+            stderr.where(shown), "composition_stderr", units=unit, long_name=f"Standard error of {label}"
+        ),
+    }
+
+
+def _labelled(
+    fraction: xr.DataArray, error: xr.DataArray, empty: xr.DataArray, total: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the largest phase of each pixel, and the least probability that it is."""
+    plain, spread = (array.drop_vars("phase", errors="ignore") for array in (fraction, error))
+    known = plain.fillna(-np.inf)
+    confidence = xr.apply_ufunc(
+        kernel.least_confidence,
+        plain,
+        spread,
+        input_core_dims=[["phase"], ["phase"]],
+        dask="parallelized",
+        output_dtypes=[fraction.dtype],
+    )
+    label = known.argmax("phase").where(~empty, NO_SAMPLE).where(total.notnull(), UNDECIDED)
+    label = label.drop_vars([name for name in label.coords if name not in label.dims])
+    return label, confidence.where(label >= 0)
+
+
+def densities_at(fine: xr.Dataset, at: Resolution) -> xr.Dataset:
+    """Return the optical density at another resolution: transmitted light is averaged, ``-ln(mean(exp(-od)))``. Lazy."""
+    density = fine["optical_density"]
+    light: Any = np.exp(-density)
+    mean = at.mean(light)
+    made: Any = -np.log(mean)
+    found = {"optical_density": annotate(made.transpose(*density.dims), "optical_density")}
+    if "optical_density_variance" in fine:
+        noise = (light**2 * fine["optical_density_variance"]).where(light.notnull(), 0)
+        variance = at.spread(noise, 2) / (at.measured(light) * mean) ** 2
+        found["optical_density_variance"] = annotate(variance.transpose(*density.dims), "optical_density_variance")
+    kept = {
+        name: coord
+        for name, coord in fine.coords.items()
+        if not {*IMAGE} & {*coord.dims} and REFERENCE not in coord.dims
+    }
+    return xr.Dataset(found, kept)
