@@ -50,8 +50,8 @@ from xstxm.io import (
 from xstxm.io.scan_list import write_scan_list
 from xstxm.kramers_kronig import phase_references
 from xstxm.lattice import phase_table
-from xstxm.matching import locate, match_resolution
 from xstxm.lengthscales import coarse_grain, heterogeneity
+from xstxm.matching import locate, match_resolution
 from xstxm.mechanics import stress
 from xstxm.merging import merge_stacks
 from xstxm.noise import with_variance

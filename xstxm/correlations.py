@@ -1,4 +1,4 @@
-"""Over which distance pixels of a map resemble each other: autocovariance, and phases at two points."""
+"""Over which distance pixels of a map resemble each other: its autocovariance."""
 
 from __future__ import annotations
 
