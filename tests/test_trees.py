@@ -28,7 +28,7 @@ from xstxm.errors import (
 from xstxm.tree_accessor import StxmTreeAccessor
 
 REFERENCES = xstxm.testing.simulate_references()
-OF_REFERENCES = {"distinguishability", "design_energies"}
+OF_REFERENCES = {"distinguishability", "design_energies", "phase_references"}
 """Verbs of the accessor whose primary input is no stack."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import xarray as xr
 
@@ -18,6 +18,7 @@ from xstxm import (
     comparing,
     contrast,
     corrections,
+    correlations,
     decomposition,
     denoising,
     edges,
@@ -29,10 +30,14 @@ from xstxm import (
     frames,
     incident,
     interfaces,
+    lengthscales,
     mechanics,
     noise,
+    operando,
+    patterns,
     phases,
     polarization,
+    ptychography,
     references,
     regions,
     roi,
@@ -40,6 +45,7 @@ from xstxm import (
     shifting,
     strains,
     tables,
+    tracking,
     trees,
     unmixing,
 )
@@ -53,30 +59,44 @@ from xstxm.roi import Region
 from xstxm.units import AmountLike
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _over_stacks(verb: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenate[StxmTreeAccessor, P], xr.DataTree]:
     """Return the method that applies a verb of one stack to every stack of a tree, with the options of the verb."""
-    return _method(verb, lambda tree, *args, **kwargs: trees.map_stacks(tree, verb, *args, kwargs=kwargs))
+    return _each(verb, lambda tree, *args, **kwargs: trees.map_stacks(tree, verb, *args, kwargs=kwargs))
 
 
-def _method(
+def _each(
     verb: Callable[Concatenate[Any, P], Any], of_tree: Callable[..., xr.DataTree]
 ) -> Callable[Concatenate[StxmTreeAccessor, P], xr.DataTree]:
     """Return a function of a tree as a method that shows the options of a verb of one stack."""
+    told = (
+        f"Apply `xstxm.{verb.__name__}` to every stack.\n\n{(verb.__doc__ or '').splitlines()[0]} The options are those of "
+        "the function; one that is a DataTree is taken node by node, see `xstxm.trees.map_stacks`."
+    )
+    return _method(verb, of_tree, told, "xr.DataTree")
+
+
+def _together(verb: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[StxmTreeAccessor, P], R]:
+    """Return the method of a verb that takes the maps of many fields."""
+    told = f"{(verb.__doc__ or '').splitlines()[0]}\n\nOf all nodes together, see `xstxm.{verb.__name__}`."
+    return _method(verb, verb, told, inspect.signature(verb).return_annotation)
+
+
+def _method(
+    verb: Callable[Concatenate[Any, P], Any], of_tree: Callable[..., R], told: str, returns: str
+) -> Callable[Concatenate[StxmTreeAccessor, P], R]:
+    """Return a function of a tree as a method that shows the options of a verb."""
 
     @functools.wraps(verb)
-    def method(self: StxmTreeAccessor, *args: P.args, **kwargs: P.kwargs) -> xr.DataTree:
+    def method(self: StxmTreeAccessor, *args: P.args, **kwargs: P.kwargs) -> R:
         return of_tree(self._tree, *args, **kwargs)
 
     _, *options = inspect.signature(verb).parameters.values()
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    signature = inspect.Signature([own, *options], return_annotation="xr.DataTree")
-    method.__signature__ = signature  # type: ignore[attr-defined]
-    method.__doc__ = (
-        f"Apply `xstxm.{verb.__name__}` to every stack.\n\n{(verb.__doc__ or '').splitlines()[0]} The options are those of "
-        "the function; one that is a DataTree is taken node by node, see `xstxm.trees.map_stacks`."
-    )
+    method.__signature__ = inspect.Signature([own, *options], return_annotation=returns)  # type: ignore[attr-defined]
+    method.__doc__ = told
     return method
 
 
@@ -181,6 +201,11 @@ class StxmTreeAccessor:
             signal=signal,
         )
 
+    coarse_grain = _together(lengthscales.coarse_grain)
+    correlation_length = _together(correlations.correlation_length)
+    heterogeneity = _together(lengthscales.heterogeneity)
+    time_series = _together(operando.time_series)
+
     # ---- verbs of one stack
 
     align = _over_stacks(shifting.align)
@@ -201,9 +226,12 @@ class StxmTreeAccessor:
     evaluate_energies = _over_stacks(evaluation.evaluate_energies)
     fit = _over_stacks(fitting.fit)
     flag_frames = _over_stacks(frames.flag_frames)
+    from_transmission = _over_stacks(ptychography.from_transmission)
     gradient = _over_stacks(interfaces.gradient)
+    interface_density = _over_stacks(patterns.interface_density)
     interface_map = _over_stacks(interfaces.interface_map)
     interp_energy = _over_stacks(energy.interp_energy)
+    join_phase_shift = _over_stacks(ptychography.join_phase_shift)
     level_lines = _over_stacks(corrections.level_lines)
     mcr = _over_stacks(unmixing.mcr)
     nmf = _over_stacks(unmixing.nmf)
@@ -212,7 +240,7 @@ class StxmTreeAccessor:
     optical_density = _over_stacks(absorption.optical_density)
     particles = _over_stacks(particles)
     peak_map = _over_stacks(features.peak_map)
-    phase_map = _method(phases.phase_map, trees.phase_map)
+    phase_map = _each(phases.phase_map, trees.phase_map)
     phase_summary = _over_stacks(regions.phase_summary)
     predict = _over_stacks(fitting.predict)
     ratio_map = _over_stacks(contrast.ratio_map)
@@ -225,5 +253,7 @@ class StxmTreeAccessor:
     stress = _over_stacks(mechanics.stress)
     subtract_dark = _over_stacks(corrections.subtract_dark)
     thickness = _over_stacks(tables.thickness)
+    track_particles = _over_stacks(tracking.track_particles)
+    two_point_correlation = _over_stacks(patterns.two_point_correlation)
     with_references = _over_stacks(references.with_references)
     with_variance = _over_stacks(noise.with_variance)

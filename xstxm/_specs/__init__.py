@@ -12,6 +12,8 @@ from xstxm._specs import (
     fit,
     frames,
     lengthscales,
+    matching,
+    operando,
     particles,
     phases,
     ptychography,
@@ -31,9 +33,12 @@ _TOPICS = (
     derived,
     design,
     comparing,
-    trees,
     particles,
     lengthscales,
+    matching,
+    ptychography,
+    operando,
+    trees,
 )
 
 SPECS: Mapping[str, VariableSpec] = joined(*(topic.SPECS for topic in _TOPICS))
