@@ -113,7 +113,7 @@ def fields(
             *_outlines(within, image, view),
         ]
         drawn.append(_framed(layers, view, places[name], said if not drawn else [], legend=name == keyed))
-    heading = "<br>".join(html.escape(line) for line in said).replace("{", "{{").replace("}", "}}")
+    heading = "<br>".join(html.escape(line, quote=False) for line in said).replace("{", "{{").replace("}", "}}")
     layout = styled(
         holoviews().Layout(drawn).cols(columns),
         bokeh={"shared_axes": False, "title": heading, "fontsize": {"title": "10pt"}},

@@ -34,9 +34,10 @@ class _Clock:
     def __call__(self, time: xr.DataArray) -> np.ndarray:
         """Return times as they are drawn."""
         if (time.dtype.kind == "M") != (self.first is not None):
+            maps, other = ("numbers", "dates") if self.first is None else ("dates", "numbers")
             raise SchemaError(
-                "the maps have dates and the log numbers as times, or the reverse: read the log with start_time=, or give "
-                "the maps a time on the clock of the log"
+                f"the maps have {maps} and the log {other} as times: read the log with start_time=, or give the maps a time "
+                "on the clock of the log"
             )
         if self.first is not None:
             return np.asarray((time - self.first) / np.timedelta64(1, "h"), dtype=float)
@@ -112,31 +113,30 @@ def time_series(
     layers: list[Any] = []
     for name, color, phase in curves:
         layers += _with_errors(found, signal, phase, time, axes, name, color)
-    charts = [(layers, height, title), *([(_charge(log, clock), height // 2, "")] if log is not None else [])]
-    ends = [clock(array[_TIME]) for array in (values, *([] if log is None else [log["charge"]]))]
-    low, high = min(map(np.min, ends)), max(map(np.max, ends))
-    room = 0.03 * (high - low) or 1.0
-    drawn = [
-        styled(
-            chart(own, width=width, height=high, legend=legend, title=above, opts={}, xlim=(low - room, high + room)),
-            bokeh={},
-            matplotlib={"hooks": [functools.partial(place, box=box)]},
-        )
-        for (own, high, above), box in zip(charts, _boxes(width, [high for _, high, _ in charts]), strict=True)
-    ]
-    layout = styled(hv.Layout(drawn).cols(1), bokeh={}, matplotlib={"sublabel_format": "", "shared_axes": False})
+    below = None if log is None else _charge(log, clock)
+    times = time if below is None else np.concatenate([time, below.dimension_values(0)])
+    room = 0.03 * np.ptp(times) or 1.0
+    shared: dict[str, Any] = {"width": width, "legend": legend, "opts": {}}
+    shared["xlim"] = (float(times.min() - room), float(times.max() + room))
+    charts = [chart(layers, height=height, title=title, **shared)]
+    if below is not None:
+        charts.append(chart([below], height=height // 2, title="", **shared))
+    layout = _below_each_other(charts, width, [height, height // 2])
     return layout.opts(**opts) if opts else layout
 
 
-def _boxes(width: int, heights: list[int]) -> list[Box]:
-    """Return where charts below each other lie on paper."""
-    paper = (width * INCHES_PER_PIXEL + 2.4, sum(heights) * INCHES_PER_PIXEL + 0.9 * len(heights))
-    boxes: list[Box] = []
+def _below_each_other(charts: list[Any], width: int, heights: list[int]) -> Any:
+    """Return charts of one width in a column."""
+    inches = [height * INCHES_PER_PIXEL for height in heights[: len(charts)]]
+    paper = (width * INCHES_PER_PIXEL + 2.4, sum(inches) + 0.9 * len(inches))
+    placed: list[Any] = []
     top = paper[1]
-    for height in heights:
-        top -= height * INCHES_PER_PIXEL + 0.9
-        boxes.append((0.9, top + 0.6, width * INCHES_PER_PIXEL, height * INCHES_PER_PIXEL, *paper))
-    return boxes
+    for drawn, high in zip(charts, inches, strict=True):
+        top -= high + 0.9
+        box: Box = (0.9, top + 0.6, width * INCHES_PER_PIXEL, high, *paper)
+        placed.append(styled(drawn, bokeh={}, matplotlib={"hooks": [functools.partial(place, box=box)]}))
+    below = {"sublabel_format": "", "shared_axes": False}
+    return styled(holoviews().Layout(placed).cols(1), bokeh={}, matplotlib=below)
 
 
 def _along_time(found: xr.Dataset, signal: str) -> xr.DataArray:
@@ -165,13 +165,14 @@ def _with_errors(
     return [*layers, curve(time, values, axes, name, color, width=1), points(time, values, axes, "", color, size=7)]
 
 
-def _charge(log: xr.Dataset, clock: _Clock) -> list[Any]:
+def _charge(log: xr.Dataset, clock: _Clock) -> Any:
+    """Return the charge against the time of the maps."""
     log = units.dequantify(log)
     charge = require_variable(log, "charge", "read a log that has a charge or a current, see read_electrochemistry")
     if _TIME not in charge.coords:
         raise MissingCoordinateError(_TIME)
     axes = clock.axis, holoviews().Dimension(("charge", label(charge)))
-    return [curve(clock(charge[_TIME]), np.asarray(charge), axes, "", NEUTRAL)]
+    return curve(clock(charge[_TIME]), np.asarray(charge), axes, "", NEUTRAL)
 
 
 def trajectories(
