@@ -117,6 +117,7 @@ SIDEWAYS = {
     ("design", "energy"),
     ("differences", "interfaces"),
     ("differences", "regions"),
+    ("_resolution", "_fitted_phases"),
     ("_resolution", "interfaces"),
     ("_placing", "_resolution"),
     ("_placing", "interfaces"),

@@ -210,6 +210,9 @@ def test_heterogeneity__takes_a_tree_and_particles_from_elsewhere():
     bare = {name: one.drop_vars("particle_label") for name, one in maps.items()}
     xr.testing.assert_equal(xstxm.heterogeneity(bare, labels), expected)
     xr.testing.assert_equal(xstxm.heterogeneity(bare, tree), expected)
+    nested = {f"cell/{name}": one for name, one in maps.items()}
+    inside = xr.DataTree.from_dict({name: one.drop_vars("particle_label") for name, one in nested.items()})
+    xr.testing.assert_equal(inside.stxm.heterogeneity(xr.DataTree.from_dict(nested)), expected)
     numbered = {name: label.where(label > 0).rename("grain") for name, label in labels.items()}
     xr.testing.assert_equal(xstxm.heterogeneity(bare, numbered), expected)
     grains = {name: one.rename(particle_label="grain") for name, one in maps.items()}
@@ -263,7 +266,7 @@ def test_heterogeneity__says_that_noise_is_not_known():
             "holds labels",
             id="labels",
         ),
-        pytest.param(lambda m: {}, SchemaError, "no field holds a map", id="no field"),
+        pytest.param(lambda m: {}, SchemaError, "there is no map", id="no field"),
     ],
 )
 def test_heterogeneity__refuses(change, error, message):

@@ -176,10 +176,9 @@ def test_at_resolution__is_a_gaussian_and_a_mean_over_pixels(smooth, coarse_like
     assert 18 <= found.sizes["y"] <= 22
     np.testing.assert_allclose(found.total_amount, expected.sum(0), atol=0.02)
     inside = found.phase_label.values != NO_SAMPLE
-    np.testing.assert_allclose(
-        found.phase_fraction.values[:, inside], (expected / expected.sum(0))[:, inside], atol=2e-4
-    )
-    np.testing.assert_allclose(found.composition.values[inside], (expected[1] / expected.sum(0))[inside], atol=2e-4)
+    shares = expected[:, inside] / expected.sum(0)[inside]
+    np.testing.assert_allclose(found.phase_fraction.values[:, inside], shares, atol=2e-4)
+    np.testing.assert_allclose(found.composition.values[inside], shares[1], atol=2e-4)
     assert np.isnan(found.composition.values[~inside]).all()
     assert (~inside).sum() > 10
 
@@ -276,6 +275,10 @@ def test_at_resolution__pixels_that_are_not_measured_are_left_out(smooth, coarse
     assert 4 <= int(gone.sum()) <= 49
     assert set(np.unique(found.phase_label.values[gone])) == {UNDECIDED}
     assert bool((found.quality.values[gone] == 32).all())
+    unknown = phases_of(fractions, total)
+    unknown["composition_stderr"][50, 50] = np.nan
+    lost = at_resolution(unknown, coarse_like, shift=None, **PSFS).composition_stderr.isnull()
+    assert 4 <= int((lost & expected.composition_stderr.notnull()).sum()) <= 49
     far = (abs(found.y - 0.44) > 0.25) | (abs(found.x - 0.44) > 0.25)
     xr.testing.assert_allclose(found.composition.where(far), expected.composition.where(far))
 
@@ -552,6 +555,14 @@ def test_locate__warns_where_nothing_correlates():
     fine = image(patterns((110, 130), 5), 0.01, (0.8, 0.9))
     with pytest.warns(AlignmentWarning, match="they may show different places"):
         xstxm.locate(fine, image(patterns(), 0.04), max_shift="0.1 um")
+
+
+def test_locate__warns_at_the_limit_of_the_search():
+    coarse = image(patterns(), 0.04)
+    fine = coarse.interp(y=np.arange(0.8, 1.9, 0.01), x=np.arange(0.9, 2.195, 0.01), method="cubic")
+    fine = fine.assign_coords({d: (d, fine[d].values - 0.1, {"units": "um"}) for d in "yx"})
+    with pytest.warns(AlignmentWarning, match="as far away as max_shift allows"):
+        xstxm.locate(fine, coarse, max_shift="80 nm")
 
 
 def test_locate__warns_of_a_pattern_that_repeats():

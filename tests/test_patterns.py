@@ -110,6 +110,15 @@ def test_two_point_correlation__takes_undecided_pixels_by_their_largest_fraction
     xr.testing.assert_equal(xstxm.two_point_correlation(doubtful), xstxm.two_point_correlation(phases))
 
 
+def test_two_point_correlation__of_labels_wrong_by_noise_is_pulled_to_the_limit():
+    rng = np.random.default_rng(0)
+    label = (waves(rng, (160, 160), 4.0) > 0).astype(int)
+    wrong = np.where(rng.random(label.shape) < 0.1, 1 - label, label)
+    truth, found = (xstxm.two_point_correlation(phases_of(each), max_lag=0.5) for each in (label, wrong))
+    above = [(one["two_point_probability"] - one["two_point_limit"])[0, 0, 1:4] for one in (truth, found)]
+    np.testing.assert_allclose(above[1], (1 - 2 * 0.1) ** 2 * above[0], rtol=0.05)
+
+
 def test_two_point_correlation__refuses():
     phases = phases_of(np.zeros((6, 8), dtype=int))
     with pytest.raises(MissingVariableError, match="phase_map"):

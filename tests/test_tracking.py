@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from test_operando import phases
 
 import xstxm
 from xstxm.errors import MissingCoordinateError, MissingDimensionError, MissingVariableError, OptionError, SchemaError
@@ -168,8 +169,27 @@ def test_trajectories__follow_each_particle():
     np.testing.assert_allclose(
         found["composition"] - true, 0.1 * found["time"].broadcast_like(found["composition"]), atol=1e-9
     )
+    assert found["n_pixels"].dtype == float
     assert found["touches_edge"].dtype == bool
     np.testing.assert_array_equal(found["touches_edge"], (true == 1).broadcast_like(found["composition"]))
+
+
+def test_trajectories__of_particles_that_take_up_lithium():
+    maps = {float(k): phases().isel(time=k).drop_vars("time") for k in range(5)}
+    tables = {time: xstxm.particles(map_of_one) for time, map_of_one in maps.items()}
+    image = xr.concat(
+        [table["particle_label"] for table in tables.values()], xr.DataArray([*tables], dims="time", name="time")
+    )
+    found = xstxm.trajectories(tables, xstxm.track_particles(image))
+    large = found.isel(track=found["particle_area"].isel(time=0, drop=True) > 0.05)
+    assert large.sizes["track"] > 1
+    assert bool(large["present"].all())
+    assert bool(
+        (
+            large["particle_composition"].diff("time")
+            > 3 * large["particle_composition_stderr"].isel(time=slice(1, None))
+        ).all()
+    )
 
 
 def test_trajectories__are_nan_where_a_track_is_not_there():

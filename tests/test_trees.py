@@ -225,6 +225,17 @@ def test_joint_methods__have_the_signature_of_their_function(name):
     assert own == options
 
 
+@pytest.mark.parametrize("name", ["coarse_grain", "heterogeneity"])
+def test_methods__of_all_stacks_together_give_what_the_function_gives(tree, name):
+    maps = tree.drop_nodes("line").stxm.phase_map(REFERENCES)
+    labels = maps.stxm.particles()
+    maps = maps.stxm.map(lambda one, other: one.assign(particle_label=other["particle_label"]), labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StxmWarning)
+        found, expected = getattr(maps.stxm, name)(), getattr(xstxm, name)(maps)
+    xr.testing.assert_equal(found, expected)
+
+
 def test_repr__has_a_line_for_each_node(tree):
     tree["line"].attrs["scan_type"] = "sample line spectrum"
     bad = tree.assign({"gone": xr.DataTree(xr.Dataset(attrs={"left_out": "no beam"}))})

@@ -14,7 +14,9 @@ from xstxm.conventions import (
     OTHER_REFERENCE,
     PALETTE,
     REFERENCE,
+    UNDECIDED,
     annotate,
+    flag_attrs,
     pixel_dims,
     require_compositions,
     without_coords,
@@ -122,14 +124,26 @@ def _composition(amount: xr.DataArray, covariance: xr.DataArray, empty: xr.DataA
     mean, stderr = _per_pixel(
         propagation.composition, amount, covariance, [[], []], {"value": np.asarray(value, dtype=float)}
     )
-    unit = str(value.attrs.get("units", "1"))
-    label = str(value.attrs.get("long_name", "Composition"))
+    return named_composition(mean.where(~empty), stderr.where(~empty), value)
+
+
+def named_composition(mean: xr.DataArray, stderr: xr.DataArray, like: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Return a composition and its errors under their names, in the units and with the label of another one."""
+    unit = str(like.attrs.get("units", "1"))
+    label = str(like.attrs.get("long_name", "Composition"))
     return {
-        "composition": annotate(mean.where(~empty), "composition", units=unit, long_name=label),
+        "composition": annotate(mean, "composition", units=unit, long_name=label),
         "composition_stderr": annotate(
-            stderr.where(~empty), "composition_stderr", units=unit, long_name=f"Standard error of {label}"
+            stderr, "composition_stderr", units=unit, long_name=f"Standard error of {label}"
         ),
     }
+
+
+def label_attrs(phase: xr.DataArray) -> dict[str, Any]:
+    """Return the attributes that explain the values of `phase_label`."""
+    names = [str(name) for name in np.asarray(phase)]
+    values = {"undecided": UNDECIDED, "no sample": NO_SAMPLE, **{name: k for k, name in enumerate(names)}}
+    return flag_attrs(values, masks=False)
 
 
 def _membership(amount: xr.DataArray) -> tuple[list[str], np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
+from xstxm._nodes import left_out, require_stacks, stacks
 from xstxm.conventions import content_of, require_image, require_variable
 from xstxm.errors import NoiseWarning, OptionError, SchemaError, warn
 from xstxm.interfaces import spacing
@@ -103,13 +104,12 @@ def fields_of(maps: Maps, signal: str) -> dict[str, xr.Dataset]:
     if isinstance(maps, xr.Dataset):
         maps = {"": maps}
     if isinstance(maps, xr.DataTree):
-        maps = {node.path.strip("/"): node.to_dataset() for node in maps.subtree}
-    found = {name: units.dequantify(field) for name, field in maps.items() if field.data_vars}
-    for name in {*maps} - {*found}:
-        if "left_out" in maps[name].attrs:
-            note(f"{name!r} was left out before: {maps[name].attrs['left_out']}")
-    if not found:
-        raise SchemaError("no field holds a map: pass phase maps, or a tree or dict of them")
+        for name, reason in left_out(maps).items():
+            note(f"{name!r} was left out before: {reason}")
+        maps = require_stacks(maps)
+    if not maps:
+        raise SchemaError("there is no map: pass phase maps, or a tree or dict of them")
+    found = {name: units.dequantify(field) for name, field in maps.items()}
     for name, field in found.items():
         do = f"name the variable {f'of {name!r} ' if name else ''}that holds the map, e.g. signal='composition'"
         require_variable(field, signal, do)
@@ -120,11 +120,11 @@ def _particles_of(particles: Particles | None, name: str, field: xr.Dataset) -> 
     """Return the label image of a field. Lazy."""
     if isinstance(particles, str):
         return require_variable(field, particles, "call xstxm.particles first, or pass particles=, an image of labels")
-    if isinstance(particles, xr.DataTree | Mapping) and not isinstance(particles, xr.Dataset):
-        if name not in particles:
-            raise OptionError("particles", list(particles), f"give an image of labels for the field {name!r} too")
-        particles = particles[name]
-        particles = particles.to_dataset() if isinstance(particles, xr.DataTree) else particles
+    if isinstance(particles, Mapping) and not isinstance(particles, xr.Dataset):
+        named = stacks(particles) if isinstance(particles, xr.DataTree) else particles
+        if name not in named:
+            raise OptionError("particles", list(named), f"give an image of labels for the field {name!r} too")
+        return _particles_of(named[name], name, field)
     if isinstance(particles, xr.Dataset):
         return _particles_of("particle_label", name, particles)
     return particles

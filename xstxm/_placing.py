@@ -25,6 +25,7 @@ class Search:
     """A fine image that is laid on the pixels of a coarse one around it. Shifts (y, x) are in coarse pixels."""
 
     fine: xr.DataArray
+    coarse: xr.DataArray
     target: np.ndarray
     first: tuple[int, ...]
     """Number (y, x) of the first pixel of the target in the coarse image."""
@@ -48,8 +49,9 @@ class Search:
         ]
         target = np.asarray(coarse)[tuple(window)]
         if not np.isfinite(target).any():
-            raise SchemaError(apart(fine, coarse, f"they do not meet within max_shift={max_shift:g} um"))
-        return cls(fine, target, tuple(part.start for part in window), origin, step, blur, reach)
+            far = f"they do not meet within max_shift={max_shift:g} um"
+            raise apart(fine, coarse, f"{far}: pass a larger one, or correct the stage coordinates")
+        return cls(fine, coarse, target, tuple(part.start for part in window), origin, step, blur, reach)
 
     def model(self, shift: np.ndarray, first: Iterable[int], shape: Iterable[int], least: float = 0.5) -> np.ndarray:
         """Return the fine image, moved by a shift, in the coarse pixels from a first one on; NaN where less is measured."""
@@ -71,12 +73,15 @@ class Search:
         near = [np.flatnonzero(np.abs(at) <= far) for at, far in zip(offsets, self.reach, strict=True)]
         allowed = surface[np.ix_(*near)]
         if not np.isfinite(allowed).any():
-            raise SchemaError(
-                apart(self.fine, None, "less than half of it, or nothing that varies, lies on the coarse map")
-            )
+            found = "less than half of the fine one, or nothing that varies, lies on the coarse one"
+            raise apart(self.fine, self.coarse, f"{found}: correct the stage coordinates")
         best, rival = kernel.highest_peaks(allowed, _NEAR)
-        shift = [at[k] for at, k in zip((at[k] for at, k in zip(offsets, near, strict=True)), best, strict=True)]
+        shift = [at[inside[k]] for at, inside, k in zip(offsets, near, best, strict=True)]
         return np.array(shift, dtype=float), float(allowed[best]), rival
+
+    def ends_at(self, shift: np.ndarray) -> bool:
+        """Tell whether a shift of whole pixels is the largest of those allowed along an axis."""
+        return any(far > 0 and abs(moved) == far for far, moved in zip(self.reach, shift, strict=True))
 
     def between_pixels(self, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """Return shift, errors and correlation of the best place between pixels."""
@@ -102,12 +107,11 @@ def _numbers(fine: xr.DataArray, origin: np.ndarray, step: np.ndarray) -> tuple[
     return np.floor(numbers.min(1)).astype(int), np.ceil(numbers.max(1)).astype(int) + 1
 
 
-def apart(fine: xr.DataArray, coarse: xr.DataArray | None, found: str) -> str:
-    """Return the sentence of two fields that do not lie on each other."""
-    also = "" if coarse is None else f", the coarse one {_range(coarse)}"
-    return (
-        f"the fine map covers {_range(fine)}{also}: {found}. Correct the stage coordinates, "
-        "e.g. fine.assign_coords(y=fine.y + 1.2, x=fine.x - 0.5), or pass a larger max_shift"
+def apart(fine: xr.DataArray, coarse: xr.DataArray, found: str) -> SchemaError:
+    """Return the error of two fields that do not lie on each other."""
+    return SchemaError(
+        f"the fine map covers {_range(fine)}, the coarse one {_range(coarse)}: {found}, e.g. "
+        "fine.assign_coords(y=fine.y + 1.2, x=fine.x - 0.5)"
     )
 
 

@@ -10,13 +10,13 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy
+from xstxm._fitted_phases import label_attrs, named_composition
 from xstxm._kernels import matching as kernel
 from xstxm.conventions import (
     NO_SAMPLE,
     REFERENCE,
     UNDECIDED,
     annotate,
-    flag_attrs,
     pixel_dims,
     quality_bits,
     without_coords,
@@ -32,6 +32,8 @@ _COVERED = 0.995
 """Share of the reach of a coarse pixel that lies in the fine field."""
 _MEASURED = 0.5
 """Share of that which has to be measured."""
+_TRACE = 1e-3
+"""Weight of a pixel that does not matter."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Resolution:
         weights = []
         for dim in IMAGE:
             size = abs(spacing(fine, dim))
-            # a fine pixel counts twice as a box: when it was measured, and when it is spread over the coarse pixels
+            # a fine pixel averages twice, when it was measured and when it is spread over the coarse pixels, and is to not at
+            # all; between maps of nearly one resolution there is no room for that
             deviation = max(blur - size**2 / 6, 0.0) ** 0.5
             at = np.asarray(positions(fine, dim))
             weights.append(kernel.pixel_weights(at, places[dim], size, pixel[dim], deviation))
@@ -87,6 +90,11 @@ class Resolution:
     def measured(self, array: xr.DataArray) -> xr.DataArray:
         """Return the share of each coarse pixel that is measured. Lazy."""
         return self.spread(array.notnull().astype(array.dtype))
+
+    def noise(self, variance: xr.DataArray) -> xr.DataArray:
+        """Return the variance of weighted sums of independent pixels; NaN where that of a pixel is not known. Lazy."""
+        unknown = self.spread(variance.isnull().astype(variance.dtype)) > _TRACE
+        return self.spread(variance.fillna(0), 2).where(~unknown)
 
     def noise_correlation(self) -> xr.DataArray:
         """Return how the noise of the coarse pixels is correlated, that of the fine ones being independent."""
@@ -137,31 +145,28 @@ def phases_at(fine: xr.Dataset, coarse: xr.Dataset, at: Resolution) -> xr.Datase
     fraction, error = fine["phase_fraction"], fine["phase_fraction_stderr"]
     inside = fraction.notnull().all("phase")
     total, held = at.mean(amount), _Weighted.of(amount.where(inside, 0), at)
-    empty = total < threshold
-    shares, errors = held.mean(fraction.where(inside, 0)), held.stderr(error.where(inside, 0))
-    made = {"phase_fraction": shares, "phase_fraction_stderr": errors}
-    found = {name: annotate(array.where(~empty & total.notnull()), name) for name, array in made.items()}
-    label, confidence = _labelled(shares, errors, empty, total)
+    shown = ~(total < threshold) & total.notnull()
+    shares, errors = (
+        average(array.where(inside, 0)) for average, array in ((held.mean, fraction), (held.stderr, error))
+    )
     least = float(fine.attrs.get("min_confidence", 0.95))
-    sure = (confidence >= least) | (label == NO_SAMPLE)
-    names = {"undecided": UNDECIDED, "no sample": NO_SAMPLE}
-    names |= {str(name): k for k, name in enumerate(np.asarray(fine["phase"]))}
-    found |= {
-        "phase_label": annotate(
-            label.where(sure, UNDECIDED).astype(np.int16), "phase_label", **flag_attrs(names, masks=False)
-        ),
+    label, confidence = _labelled(shares, errors, total < threshold, total, least)
+    found = {
+        "phase_fraction": annotate(shares.where(shown), "phase_fraction"),
+        "phase_fraction_stderr": annotate(errors.where(shown), "phase_fraction_stderr"),
+        "phase_label": annotate(label, "phase_label", **label_attrs(fine["phase"])),
         "confidence": annotate(confidence, "confidence"),
         "total_amount": annotate(total, "total_amount", units=unit),
         "min_amount": annotate(threshold, "min_amount", units=unit),
         "quality": quality_bits({"not_measured": total.isnull()}),
+        **{name: fine[name] for name in ("phase_spectra",) if name in fine},
     }
-    if "phase_spectra" in fine:
-        found["phase_spectra"] = fine["phase_spectra"]
     if "composition" in fine:
-        found |= _compositions(fine, inside, held, ~empty & total.notnull())
+        value, error = (fine[name].where(inside, 0) for name in ("composition", "composition_stderr"))
+        mean, stderr = held.mean(value).where(shown), held.stderr(error).where(shown)
+        found |= named_composition(mean, stderr, fine["composition"])
     kept = {name: coord for name, coord in fine.coords.items() if not {*IMAGE} & {*coord.dims}}
-    dims = ("phase", *pixel_dims(amount))
-    return xr.Dataset(found, kept).transpose(*dims, ...).assign_attrs(min_confidence=least)
+    return xr.Dataset(found, kept).transpose("phase", *pixel_dims(amount), ...).assign_attrs(min_confidence=least)
 
 
 @dataclass(frozen=True)
@@ -183,30 +188,15 @@ class _Weighted:
         return self.at.spread(self.amount * array) / self.total
 
     def stderr(self, error: xr.DataArray) -> xr.DataArray:
-        """Return their standard errors, from those of the fine pixels."""
-        return self.at.spread((self.amount * error) ** 2, 2) ** 0.5 / self.total
-
-
-def _compositions(
-    fine: xr.Dataset, inside: xr.DataArray, held: _Weighted, shown: xr.DataArray
-) -> dict[str, xr.DataArray]:
-    value, error = fine["composition"], fine["composition_stderr"]
-    unit, label = str(value.attrs.get("units", "1")), str(value.attrs.get("long_name", "Composition"))
-    mean, stderr = held.mean(value.where(inside, 0)), held.stderr(error.where(inside, 0))
-    return {
-        "composition": annotate(mean.where(shown), "composition", units=unit, long_name=label),
-        "composition_stderr": annotate(
-            stderr.where(shown), "composition_stderr", units=unit, long_name=f"Standard error of {label}"
-        ),
-    }
+        """Return their standard errors, from those of the fine pixels; NaN where one of these is not known."""
+        return self.at.noise((self.amount * error) ** 2) ** 0.5 / self.total
 
 
 def _labelled(
-    fraction: xr.DataArray, error: xr.DataArray, empty: xr.DataArray, total: xr.DataArray
+    fraction: xr.DataArray, error: xr.DataArray, empty: xr.DataArray, total: xr.DataArray, least: float
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the largest phase of each pixel, and the least probability that it is."""
-    plain, spread = (array.drop_vars("phase", errors="ignore") for array in (fraction, error))
-    known = plain.fillna(-np.inf)
+    plain, spread = (without_coords(array, "phase") for array in (fraction, error))
     confidence = xr.apply_ufunc(
         kernel.least_confidence,
         plain,
@@ -214,10 +204,11 @@ def _labelled(
         input_core_dims=[["phase"], ["phase"]],
         dask="parallelized",
         output_dtypes=[fraction.dtype],
+        dask_gufunc_kwargs={"allow_rechunk": True},
     )
-    label = known.argmax("phase").where(~empty, NO_SAMPLE).where(total.notnull(), UNDECIDED)
-    label = label.drop_vars([name for name in label.coords if name not in label.dims])
-    return label, confidence.where(label >= 0)
+    confidence = confidence.where(~empty & total.notnull())
+    label = plain.fillna(-np.inf).argmax("phase").where(confidence >= least, UNDECIDED)
+    return label.where(~empty, NO_SAMPLE).astype(np.int16), confidence
 
 
 def densities_at(fine: xr.Dataset, at: Resolution) -> xr.Dataset:
@@ -229,7 +220,7 @@ def densities_at(fine: xr.Dataset, at: Resolution) -> xr.Dataset:
     found = {"optical_density": annotate(made.transpose(*density.dims), "optical_density")}
     if "optical_density_variance" in fine:
         noise = (light**2 * fine["optical_density_variance"]).where(light.notnull(), 0)
-        variance = at.spread(noise, 2) / (at.measured(light) * mean) ** 2
+        variance = at.noise(noise) / (at.measured(light) * mean) ** 2
         found["optical_density_variance"] = annotate(variance.transpose(*density.dims), "optical_density_variance")
     kept = {
         name: coord

@@ -1,4 +1,4 @@
-"""Over which distance pixels of a map resemble each other: autocovariance, and phases at two points."""
+"""Over which distance pixels of a map resemble each other: its autocovariance."""
 
 from __future__ import annotations
 
@@ -97,6 +97,7 @@ def correlation_length(
     mean, which follows from the autocovariance up to the distance at which it first vanishes, as in `phase_summary`. So what
     varies over lengths well beyond a particle, or the field, is not seen.
 
+    Errors of this field are those of as much noise once more, up to 1.4 times too large where noise is all there is.
     Errors of the material are those of a jackknife over particles, or over 16 tiles of a whole field, for the correlation
     length of its logarithm. They are too small of a field that is less than ten correlation lengths wide. The integral range
     ends where the autocovariance first vanishes, at most at four correlation lengths. It is the less certain of the two, has

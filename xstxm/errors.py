@@ -294,7 +294,7 @@ class CollinearityWarning(StxmWarning):
 
 
 class NoiseWarning(StxmWarning):
-    """What a fit leaves is much more, or much less, than the noise that was given."""
+    """What a fit leaves is much more, or much less, than the noise that was given; or the noise is not known."""
 
 
 class SegmentationWarning(StxmWarning):

@@ -38,6 +38,7 @@ from xstxm.units import LengthLike
 Shift: TypeAlias = "Literal['estimate'] | xr.Dataset | None"
 _ShiftWord: TypeAlias = Literal["estimate"]
 
+_SHIFT = "Added to the positions of the fine map it moves them onto the coarse one."
 _LOW = 0.5
 """Correlation below which two maps may show different places."""
 _RIVAL = 0.95
@@ -94,7 +95,7 @@ def locate(
     Warns
     -----
     AlignmentWarning
-        The correlation is below 0.5, or nearly as high at another place.
+        The correlation is below 0.5, or nearly as high at another place; or the place is at the limit of the search.
 
     Notes
     -----
@@ -123,7 +124,7 @@ def locate(
     search = Search.of(image, target, blur, reach)
     start, height, rival = search.whole_pixels()
     shift, error, correlation = search.between_pixels(start)
-    _tell_doubt(correlation, rival / height)
+    _tell_doubt(correlation, rival / height, search.ends_at(start))
     found = {"correlation": correlation, "rival_correlation": rival}
     return _located(image, target, shift * search.step, error * np.abs(search.step), found)
 
@@ -143,13 +144,15 @@ def _image(given: xr.Dataset | xr.DataArray, signal: str) -> xr.DataArray:
     return array.astype(float).transpose(*IMAGE).compute()
 
 
-def _tell_doubt(correlation: float, ratio: float) -> None:
+def _tell_doubt(correlation: float, ratio: float, at_the_end: bool) -> None:
     """Warn of a place that is not certain."""
     do = "check it in a plot, give a smaller max_shift, or take the stage coordinates, shift=None"
     if not correlation >= _LOW:
         warn(f"the maps correlate by {correlation:.2f} only: they may show different places; {do}", AlignmentWarning)
     elif ratio >= _RIVAL:
         warn(f"another place correlates {ratio:.0%} as well as the one found: {do}", AlignmentWarning)
+    elif at_the_end:
+        warn("the place found is as far away as max_shift allows: pass a larger one", AlignmentWarning)
 
 
 def _located(
@@ -164,10 +167,9 @@ def _located(
         ends.append((low, high))
     (top, bottom), (left, right) = ends
     outline = {"outline_y": [top, top, bottom, bottom], "outline_x": [left, right, right, left]}
-    doc = "Added to the positions of the fine map it moves them onto the coarse one."
     made = {name: annotate(xr.DataArray(values, dims="corner"), name) for name, values in outline.items()}
     for dim, moved, off in zip(IMAGE, shift, error, strict=True):
-        made[f"shift_{dim}"] = annotate(xr.DataArray(moved), f"shift_{dim}", comment=doc)
+        made[f"shift_{dim}"] = annotate(xr.DataArray(moved), f"shift_{dim}", comment=_SHIFT)
         doc_error = "Residuals taken as independent between the parts of the overlap."
         made[f"shift_{dim}_stderr"] = annotate(xr.DataArray(off), f"shift_{dim}_stderr", comment=doc_error)
     numbers = {**found, "overlap_share": covered}
@@ -213,8 +215,8 @@ def at_resolution(
         `composition` follow from them, with the errors of weighted means; pixels below `min_amount` of the coarse map
         hold no sample. Of a stack, transmitted light is averaged: `optical_density` is ``-ln(mean(exp(-od)))``, with
         `optical_density_variance` where it is known. NaN where less than half of a pixel is measured. Pixels share
-        noise: `noise_correlation` (lag_y, lag_x), for `phase_summary` and `bland_altman`. Attributes `shift_y`, `shift_x`
-        in um say how the field was moved. Lazy, an image in one chunk; Eager where a shift is estimated.
+        noise: `noise_correlation` (lag_y, lag_x), for `phase_summary` and `bland_altman`. `shift_y` and `shift_x` in um are
+        how the field was moved. Lazy, an image in one chunk; Eager where a shift is estimated.
 
     Raises
     ------
@@ -261,14 +263,14 @@ def at_resolution(
     whole = Resolution.of(fine[signal], places, pixel, blur)
     rows, columns = whole.covered()
     if rows.stop == rows.start or columns.stop == columns.start:
-        raise SchemaError(apart(fine[signal], target, "they do not overlap"))
+        raise apart(fine[signal], target, "they do not overlap: correct the stage coordinates, or the shift")
     at = whole.cut(rows, columns)
     found = phases_at(fine, coarse, at) if kind == "phases" else densities_at(fine, at)
     found["noise_correlation"] = at.noise_correlation()
+    for dim in IMAGE:
+        found[f"shift_{dim}"] = annotate(xr.DataArray(moved[dim]), f"shift_{dim}", comment=_SHIFT)
     here = coarse.isel(y=rows, x=columns)
-    return found.assign_coords({dim: here[dim].variable for dim in IMAGE}).assign_attrs(
-        {f"shift_{dim}": f"{moved[dim]:.6g} um" for dim in IMAGE}
-    )
+    return found.assign_coords({dim: here[dim].variable for dim in IMAGE})
 
 
 def _kind(fine: xr.Dataset, coarse: xr.Dataset) -> Literal["phases", "stacks"]:
@@ -311,15 +313,18 @@ def _moved(
         return dict.fromkeys(IMAGE, 0.0)
     if isinstance(shift, str):
         check_choice("shift", shift, _ShiftWord)
-        # light is what the instruments average
-        images: list[Any] = [np.exp(-array) for array in (fine, coarse)] if ENERGY in fine.dims else [fine, coarse]
-        images = [image.mean(ENERGY) if ENERGY in image.dims else image for image in images]
-        shift = locate(images[0], images[1], fine_psf=fine_psf, psf=psf, max_shift=max_shift)
+        shift = locate(_brightness(fine), _brightness(coarse), fine_psf=fine_psf, psf=psf, max_shift=max_shift)
         note(f"moved by {float(shift.shift_y):.4g}, {float(shift.shift_x):.4g} um along y and x")
     do = "pass a result of xstxm.locate, 'estimate' or None"
     return {
         dim: float(units.to_units(require_variable(shift, f"shift_{dim}", do), "um", f"shift_{dim}")) for dim in IMAGE
     }
+
+
+def _brightness(array: xr.DataArray) -> xr.DataArray:
+    """Return one image of a map, as it is, or of a stack: light is what instruments average."""
+    light: Any = np.exp(-array) if ENERGY in array.dims else array
+    return light.mean(ENERGY) if ENERGY in array.dims else array
 
 
 def _shifted(place: xr.DataArray, distance: float) -> xr.DataArray:
@@ -393,8 +398,10 @@ def _agreements(fine: xr.Dataset, coarse: xr.Dataset, phases: Mapping[str, str] 
 
 def _same_energies(one: xr.DataArray, other: xr.DataArray) -> bool:
     """Tell whether two arrays are on the same energies, or on none."""
+    if ENERGY not in one.dims:
+        return True
     try:
-        match_energy(other, one[ENERGY], how="exact") if ENERGY in one.dims else None
+        match_energy(other, one[ENERGY], how="exact")
     except EnergyRangeError:
         return False
     return True

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._dates import date_of
+from xstxm._nodes import stacks
 from xstxm.conventions import annotate, require_variable
 from xstxm.errors import (
     MissingCoordinateError,
@@ -91,8 +92,7 @@ def time_series(
 def _phase_maps(maps: Any) -> dict[str, xr.Dataset]:
     """Return the phase maps by name; of a tree those of the nodes that hold one."""
     if isinstance(maps, xr.DataTree):
-        nodes = {node.path.strip("/"): node.to_dataset() for node in maps.subtree}
-        maps = {name: dataset for name, dataset in nodes.items() if "phase_fraction" in dataset}
+        maps = {path: dataset for path, dataset in stacks(maps).items() if "phase_fraction" in dataset}
     if not isinstance(maps, Mapping) or isinstance(maps, xr.Dataset) or not maps:
         raise SchemaError(
             "no phase maps by name: pass {'name': phases, ...}, or a tree whose nodes hold them; a map with a dimension "

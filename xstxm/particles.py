@@ -42,7 +42,7 @@ def particles(
     amount: str = "total_amount",
     min_amount: AmountLike | None = None,
     min_area: AreaLike | None = None,
-    max_neck: float = 0.75,
+    max_neck: float = 0.8,
     fill_holes: bool = True,
     surface: Surface = "outline",
     profile_step: LengthLike | None = None,

@@ -49,8 +49,8 @@ def two_point_correlation(phases: xr.Dataset, *, max_lag: LengthLike | None = No
     Notes
     -----
     A pixel is of the phase of its largest fraction, undecided ones too, as in the area fractions of `phase_summary`. Labels
-    that are wrong by noise lower the probability of two points of one phase between lag 0 and the next, by the share of wrong
-    labels twice over, and leave the shape beyond as it is.
+    that are wrong by noise, a share w of the pixels, each for itself, pull the probabilities towards their limits at every
+    lag but 0: of two phases, what is above the limit is (1 - 2 w)^2 of the truth.
 
     The error is that of a jackknife over 16 tiles of the field; it is too small of a field less than ten domains wide. It
     includes the noise.

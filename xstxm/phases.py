@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstxm import provenance
 from xstxm._apply import match_pixels
-from xstxm._fitted_phases import phases_of_fit
+from xstxm._fitted_phases import label_attrs, phases_of_fit
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import with_density
 from xstxm.clustering import density_field, spectral_clusters
@@ -21,7 +21,6 @@ from xstxm.conventions import (
     PALETTE,
     UNDECIDED,
     annotate,
-    flag_attrs,
     quality_bits,
     quality_of,
     require_energy,
@@ -204,7 +203,7 @@ def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confiden
     label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)
     if isinstance(stack, xr.Dataset) and "mask" in stack:
         label = label.where(stack["mask"], np.int16(NO_SAMPLE))
-    phases["phase_label"] = annotate(label, "phase_label", **_label_attrs(phases["phase"]))
+    phases["phase_label"] = annotate(label, "phase_label", **label_attrs(phases["phase"]))
     return phases.assign_attrs(min_confidence=min_confidence)
 
 
@@ -255,9 +254,3 @@ def _from_clusters(found: xr.Dataset, stack: xr.DataArray | xr.Dataset) -> xr.Da
         },
         coords={"phase": ("phase", names), "color": ("phase", [PALETTE[k % len(PALETTE)] for k in range(len(names))])},
     )
-
-
-def _label_attrs(phase: xr.DataArray) -> dict[str, Any]:
-    names = [str(name) for name in np.asarray(phase)]
-    values = {"undecided": UNDECIDED, "no sample": NO_SAMPLE, **{name: k for k, name in enumerate(names)}}
-    return flag_attrs(values, masks=False)

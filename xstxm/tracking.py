@@ -234,7 +234,9 @@ def _along_tracks(
             f"the table of {time} has {table.sizes[PARTICLE]} particles, the image {known.size}, or others: make it from this image"
         )
     names = [name for name in (variables or table.data_vars) if PARTICLE in table[name].dims]
-    plain = table[names].reset_coords(drop=True)
+    plain = table[names].reset_coords(drop=True).drop_attrs(deep=False)
+    # whole numbers cannot be NaN, and what they are must not depend on whether a track is absent
+    plain = plain.map(lambda array: array.astype(float) if array.dtype.kind in "iu" else array, keep_attrs=True)
     number = of_particle.sel({PARTICLE: table[PARTICLE]})
     along = (
         plain.assign_coords({TRACK: (PARTICLE, np.asarray(number))}).swap_dims({PARTICLE: TRACK}).drop_vars(PARTICLE)

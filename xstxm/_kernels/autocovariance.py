@@ -210,15 +210,10 @@ def jackknifed_share(counts, totals):
 
 
 def by_drawn_noise(statistic, draw, n_draws):
-    """Return the standard errors (n) of the numbers of a statistic of a map by its noise, from noise drawn with both signs.
+    """Return the standard errors (n) of the numbers of a statistic of a map by its noise, from as much noise once more.
 
-    What is odd in the noise is the linear part, to which the noise of the map itself contributes what is even, once too often.
+    It is drawn with both signs: half the difference knows nothing of what the mean square of the noise adds.
     """
-    odd, even = [], []
-    for _ in range(n_draws):
-        noise = draw()
-        more, less = statistic(noise), statistic(-noise)
-        odd.append((more - less) / 2)
-        even.append((more + less) / 2)
-    square = np.var(even, axis=0, ddof=1)
-    return np.sqrt(square + np.maximum(np.mean(np.square(odd), axis=0) - 2 * square, 0))
+    noises = (draw() for _ in range(n_draws))
+    halves = [(statistic(noise) - statistic(-noise)) / 2 for noise in noises]
+    return np.sqrt(np.mean(np.square(halves), axis=0))

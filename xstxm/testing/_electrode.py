@@ -19,7 +19,9 @@ _MARGIN = 0.02
 _STEP = 0.97
 """Distance of particles in units of their size: about every other pair of neighbours touches."""
 _EDGE = 0.12
-"""Depth at which a particle is as thick as inside."""
+"""Depth over which a particle becomes as thick as inside; at its outline it is half as thick."""
+_OVERLAP = 0.06
+"""Most that two outlines overlap, in units of the size."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Electrode:
         counts = tuple(int((length - 2 * layout.margin) / step) for length in layout.extent)
         start = (np.array(layout.extent) - step * (np.array(counts) - 1)) / 2
         outlines = Outlines.draw(rng, Grid(start, step, counts, 0.16), size, (0.8, 1.15), (0.7, 0.95))
-        outlines = outlines.take(np.flatnonzero(rng.random(len(outlines.angle)) < 0.85))
+        outlines = outlines.take(np.flatnonzero(rng.random(len(outlines.angle)) < 0.85)).apart(_OVERLAP * size)
         flat = rng.uniform(50, 90, len(outlines.angle))
         patch_state = model.mean + _bounded(rng, model.between_fields, layout.rows * layout.columns)
         drawn = [
@@ -117,21 +119,21 @@ class Electrode:
     def thickness(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return the thickness of each phase in nm, float32 (phase, y, x), at pixel centres in um."""
         thickness = np.zeros((2, y.size, x.size), dtype=np.float32)
-        owner, depth = self._owners(y, x)
+        owner, depth = self._owners(y, x, -_EDGE / 2)
         for index, rows, columns in self._windows(y, x):
             own = owner[rows, columns] == index + 1
-            body = self.flat[index] * smooth_step(depth[rows, columns] / _EDGE)
+            body = self.flat[index] * smooth_step(depth[rows, columns] / _EDGE + 0.5)
             share = self.state[index] + self.spread * self.waves.of(index).at(y[rows], x[columns])
             thickness[:, rows, columns][:, own] = (body * np.stack([1 - share, share]))[:, own]
         return thickness
 
     def particle(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return the number of the particle of each pixel, int32 (y, x), from 1; 0 in none."""
-        return self._owners(y, x)[0]
+        return self._owners(y, x, 0.0)[0]
 
-    def _owners(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the particle that each point lies deepest in, and how deep."""
-        owner, deepest = np.zeros((y.size, x.size), dtype=np.int32), np.zeros((y.size, x.size))
+    def _owners(self, y: np.ndarray, x: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the particle that each point lies deepest in, deeper than `least`, and how deep."""
+        owner, deepest = np.zeros((y.size, x.size), dtype=np.int32), np.full((y.size, x.size), least)
         for index, rows, columns in self._windows(y, x):
             depth = self.outlines.depth(index, y[rows], x[columns])
             deeper = depth > deepest[rows, columns]

@@ -107,6 +107,22 @@ class Outlines:
             ),
         )
 
+    def apart(self, overlap: float) -> Self:
+        """Return them shrunk, so that no two overlap by more than `overlap` um on the line between their centres."""
+        from scipy.spatial import cKDTree
+
+        shrunk = np.ones(len(self.angle))
+        for one, other in cKDTree(self.centre).query_pairs(2 * _REACH * self.half_axes.max()):
+            distance = float(np.hypot(*(self.centre[one] - self.centre[other])))
+            most = (distance + overlap) / (self._radius(one, other, distance) + self._radius(other, one, distance))
+            shrunk[[one, other]] = np.minimum(shrunk[[one, other]], most)
+        return replace(self, half_axes=self.half_axes * shrunk[:, None])
+
+    def _radius(self, index: int, towards: int, distance: float) -> float:
+        """Return how far the outline of one is from its centre towards that of another."""
+        y, x = self.centre[towards, :, None]
+        return distance / (1 - float(self.depth(index, y, x)[0, 0]))
+
     def take(self, index: np.ndarray) -> Self:
         """Return some of them."""
         return replace(self, **{field.name: getattr(self, field.name)[index] for field in fields(self)})

@@ -19,7 +19,7 @@ TITLE = "synthetic LixV2O5 reference spectra"
 _SEGMENTS = ((508.0, 1.0), (513.0, 0.2), (521.0, 0.35), (527.3, 0.25), (535.3, 0.65), (545.05, 1.495), (560.0, 0.0))
 _TABULATED = ((505.0, 0.75), (560.0, 6.35))
 """Energy [eV] and absorption [1/um] of V2O5 beside the edges, where tables hold."""
-_FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
+FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def energies_in_ev(energies: Sequence[float] | np.ndarray | xr.DataArray | None)
 
 
 def _peak(energy: np.ndarray, centre: float, height: float, fwhm: float) -> np.ndarray:
-    return height * np.exp(-0.5 * ((energy - centre) / (fwhm * _FWHM_TO_SIGMA)) ** 2)
+    return height * np.exp(-0.5 * ((energy - centre) / (fwhm * FWHM_TO_SIGMA)) ** 2)
 
 
 def _step(energy: np.ndarray, centre: float, height: float, width: float) -> np.ndarray:

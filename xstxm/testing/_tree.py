@@ -12,7 +12,7 @@ from xstxm.conventions import ENERGY, REFERENCE
 from xstxm.errors import OptionError, ReferenceSpectrumError, require_number, require_whole
 from xstxm.testing._electrode import Electrode, Layout, Model
 from xstxm.testing._expected import pair_correlations
-from xstxm.testing._references import simulate_references
+from xstxm.testing._references import FWHM_TO_SIGMA, simulate_references
 from xstxm.testing._scene import Scene
 from xstxm.testing._stack import (
     Chunks,
@@ -33,15 +33,23 @@ _ENERGIES = [
     522, 524, 525, 526.4, 527.6, 528.6, 529.2, 529.8, 530.6, 531.4, 533, 540,
 ]  # fmt: skip
 _NAMES = ("alpha-V2O5", "delta-LiV2O5")
-_FWHM = float(np.sqrt(8 * np.log(2)))
-"""Full width at half maximum of a Gaussian of unit standard deviation."""
 _COVERED = 0.65
 """Share of sample that a detail has, as nearly as its field allows: it shows particles and empty ground."""
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """How an image is taken: distance of pixels, point-spread function (FWHM of a Gaussian), and incident counts per pixel."""
+    """How an image is taken.
+
+    Parameters
+    ----------
+    pixel_size
+        Distance of pixel centres, and side of the squares over which light is averaged; a number is in um.
+    psf
+        Full width at half maximum of the point-spread function, a Gaussian.
+    counts
+        Incident counts per pixel at the energy with most.
+    """
 
     pixel_size: LengthLike
     psf: LengthLike
@@ -103,7 +111,7 @@ class _Images:
 
     def _view(self, place: _Place, i0: np.ndarray) -> _View:
         pixel = length_in_um("pixel_size", place.instrument.pixel_size, least=1e-3)
-        deviation = length_in_um("psf", place.instrument.psf) / _FWHM
+        deviation = length_in_um("psf", place.instrument.psf) * FWHM_TO_SIGMA
         shape = (max(round(place.size[0] / pixel), 1), max(round(place.size[1] / pixel), 1))
         return _View(
             sample=self.ground,
