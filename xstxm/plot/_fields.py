@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import xarray as xr
 
-from xstxm.conventions import as_float, content_of
+from xstxm.conventions import content_of
 from xstxm.errors import OptionError, check_choice, require_whole
 from xstxm.plot._curves import legend_beside
 from xstxm.plot._field_maps import PHASES, Classes, Images, Numbers, fields_of, numbered_classes, parents, phase_classes
@@ -135,7 +135,7 @@ def _colored(
         return phase_classes(found)
     if kind == "labels":
         return numbered_classes(images, signal)
-    images = {name: as_float(image) for name, image in images.items()}
+    images = {name: image if image.dtype.kind == "f" else image.astype(float) for name, image in images.items()}
     return images, Numbers.of(images, signal, cmap, clim)
 
 

@@ -249,19 +249,20 @@ def _of_tracks(found: xr.Dataset, y: str, time: np.ndarray, axes: Axes, name: st
     """Return lines, errors and points of some tracks in one colour; pointing at a point says its track."""
     hv = holoviews()
     n = found.sizes["track"]
-    values, error = (_with_gaps(found[key]) if key in found else None for key in (y, f"{y}_stderr"))
+    values = _with_gaps(found[y])
+    error = _with_gaps(found[f"{y}_stderr"]) if f"{y}_stderr" in found else None
     times = np.tile(np.append(time, np.nan), n)
     number = np.repeat(np.asarray(found["track"]), time.size + 1)
     layers = [] if error is None else [whiskers(times, values - error, values + error, axes, color)]
-    points_of = styled(
+    dots = styled(
         hv.Scatter((times, values, number), axes[0], [axes[1], hv.Dimension(("track", "Track"))]),
         bokeh={"color": color, "size": 6, "tools": ["hover"]},
         matplotlib={"color": color, "s": 18},
     )
-    return [*layers, curve(times, values, axes, name, color, width=1), points_of]
+    return [*layers, curve(times, values, axes, name, color, width=1), dots]
 
 
-def _with_gaps(array: xr.DataArray) -> Any:
+def _with_gaps(array: xr.DataArray) -> np.ndarray:
     """Return values (track, time) in a row, NaN after each track, where the line has a gap."""
     rows = np.asarray(array.transpose("track", _TIME), dtype=float)
     return np.pad(rows, ((0, 0), (0, 1)), constant_values=np.nan).ravel()
