@@ -55,6 +55,7 @@ from xstxm._tree_energies import Energies, MatchNodes
 from xstxm._unknowns import Background
 from xstxm.clustering import Normalize
 from xstxm.particles import particles
+from xstxm.plot import StxmTreePlotAccessor
 from xstxm.roi import Region
 from xstxm.units import AmountLike
 
@@ -114,6 +115,11 @@ class StxmTreeAccessor:
     def stacks(self) -> dict[str, xr.Dataset]:
         """The nodes that hold data, by path, see `xstxm.trees.stacks`."""
         return _nodes.stacks(self._tree)
+
+    @property
+    def plot(self) -> StxmTreePlotAccessor:
+        """Drawings of the maps of the tree, with HoloViews."""
+        return StxmTreePlotAccessor(self._tree)
 
     def map(
         self,

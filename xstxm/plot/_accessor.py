@@ -9,10 +9,15 @@ import xarray as xr
 from xstxm.plot._confusion import confusion
 from xstxm.plot._decomposition import clusters, component_maps, scree
 from xstxm.plot._distinguishability import distinguishability
+from xstxm.plot._fields import Scale, fields
 from xstxm.plot._images import image
+from xstxm.plot._lengths import autocovariance, coarse_graining, two_point
 from xstxm.plot._maps import composition, phase_map
+from xstxm.plot._particles import particles, profiles
 from xstxm.plot._shifts import shifts
 from xstxm.plot._spectra import spectra
+from xstxm.plot._time import time_series, trajectories
+from xstxm.plot._variances import Quantity, variance_split
 from xstxm.units import EnergyLike
 
 
@@ -164,3 +169,146 @@ class StxmPlotAccessor:
     ) -> Any:
         """Draw how well references are told apart, see `xstxm.plot.distinguishability`."""
         return distinguishability(self._obj, cmap=cmap, size=size, title=title, **opts)
+
+    def variance_split(
+        self,
+        *,
+        quantity: Quantity = "variance",
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw the variance of a map by length scale, see `xstxm.plot.variance_split`."""
+        return variance_split(
+            self._obj, quantity=quantity, width=width, height=height, legend=legend, title=title, **opts
+        )
+
+    def coarse_graining(
+        self,
+        *,
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw the variance of a map against the length of blocks, see `xstxm.plot.coarse_graining`."""
+        return coarse_graining(self._obj, width=width, height=height, legend=legend, title=title, **opts)
+
+    def autocovariance(
+        self,
+        *,
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw the autocovariance of a map and its length, see `xstxm.plot.autocovariance`."""
+        return autocovariance(self._obj, width=width, height=height, legend=legend, title=title, **opts)
+
+    def two_point(
+        self,
+        *,
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw which phases lie at two points a distance apart, see `xstxm.plot.two_point`."""
+        return two_point(self._obj, width=width, height=height, legend=legend, title=title, **opts)
+
+    def particles(
+        self,
+        x: str = "equivalent_diameter",
+        y: str = "particle_composition",
+        *,
+        color: str | None = None,
+        cmap: str = "viridis",
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw one property of particles against another, see `xstxm.plot.particles`."""
+        return particles(
+            self._obj, x, y, color=color, cmap=cmap, width=width, height=height, legend=legend, title=title, **opts
+        )
+
+    def profiles(
+        self,
+        *,
+        relative: bool = False,
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw the profiles of particles from surface to centre, see `xstxm.plot.profiles`."""
+        return profiles(self._obj, relative=relative, width=width, height=height, legend=legend, title=title, **opts)
+
+    def time_series(
+        self,
+        signal: str = "area_fraction",
+        *,
+        log: xr.Dataset | None = None,
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw phase fractions against time, see `xstxm.plot.time_series`."""
+        return time_series(self._obj, signal, log=log, width=width, height=height, legend=legend, title=title, **opts)
+
+    def trajectories(
+        self,
+        y: str = "particle_composition",
+        *,
+        width: int = 400,
+        height: int = 300,
+        legend: bool = True,
+        title: str = "",
+        **opts: Any,
+    ) -> Any:
+        """Draw what becomes of each particle, see `xstxm.plot.trajectories`."""
+        return trajectories(self._obj, y, width=width, height=height, legend=legend, title=title, **opts)
+
+
+class StxmTreePlotAccessor:
+    """Drawings of the maps of a tree; HoloViews is imported on first use."""
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    def fields(
+        self,
+        signal: str = "composition",
+        *,
+        scale: Scale = "common",
+        columns: int = 3,
+        cmap: str | None = None,
+        clim: tuple[float, float] | None = None,
+        outlines: bool = True,
+        legend: bool = True,
+        size: int = 400,
+        **opts: Any,
+    ) -> Any:
+        """Draw a map of every field side by side, see `xstxm.plot.fields`."""
+        return fields(
+            self._tree,
+            signal,
+            scale=scale,
+            columns=columns,
+            cmap=cmap,
+            clim=clim,
+            outlines=outlines,
+            legend=legend,
+            size=size,
+            **opts,
+        )

@@ -16,6 +16,9 @@ from xstxm.plot._styles import NEUTRAL
 
 Axes = tuple[Any, Any]
 
+BAND = 0.25
+"""Opacity of a band."""
+
 _ENTRY = 22
 """Pixels on the screen that an entry of the legend is high."""
 
@@ -39,11 +42,17 @@ def curve(
 
 def band(x: np.ndarray, middle: np.ndarray, half: np.ndarray, axes: Axes, color: str) -> Any:
     """Return what lies no further than `half` from the middle."""
+    return between(x, middle - half, middle + half, axes, color)
+
+
+def between(x: np.ndarray, low: np.ndarray, high: np.ndarray, axes: Axes, color: str) -> Any:
+    """Return what lies between two curves, where both are known."""
+    known = np.isfinite(low) & np.isfinite(high)
     # Matplotlib's Area obeys `color` or `facecolor`, by which backend was in use when it was made
     return styled(
-        holoviews().Area((x, middle - half, middle + half), axes[0], [axes[1], "upper"]),
-        bokeh={"color": color, "alpha": 0.25, "line_alpha": 0},
-        matplotlib={"color": color, "facecolor": color, "alpha": 0.25, "linewidth": 0},
+        holoviews().Area((x[known], low[known], high[known]), axes[0], [axes[1], "upper"]),
+        bokeh={"color": color, "alpha": BAND, "line_alpha": 0},
+        matplotlib={"color": color, "facecolor": color, "alpha": BAND, "linewidth": 0},
     )
 
 
@@ -65,12 +74,30 @@ def crosses(x: np.ndarray, y: np.ndarray, axes: Axes, name: str) -> Any:
     )
 
 
-def square(axes: Sequence[Any], name: str, color: str) -> Any:
+def square(axes: Sequence[Any], name: str, color: str, *, alpha: float = 1) -> Any:
     """Return a point that is nowhere, whose only purpose is its entry in the legend."""
     return styled(
         holoviews().Points([(np.nan, np.nan)], kdims=list(axes), label=name),
-        bokeh={"color": color, "marker": "square", "size": 12},
-        matplotlib={"color": color, "marker": "s", "s": 60},
+        bokeh={"color": color, "alpha": alpha, "marker": "square", "size": 12},
+        matplotlib={"color": color, "alpha": alpha, "marker": "s", "s": 60},
+    )
+
+
+def named(axes: Axes, name: str, color: str = NEUTRAL, *, dash: str = "solid", width: float = 2) -> Any:
+    """Return a line that is nowhere, whose only purpose is its entry in the legend."""
+    nowhere = np.array([np.nan])
+    return curve(nowhere, nowhere, axes, name, color, width=width, dash=dash)
+
+
+def whiskers(x: np.ndarray, low: np.ndarray, high: np.ndarray, axes: Axes, color: str, *, across: bool = False) -> Any:
+    """Return a line from the lower to the upper end of each interval, upwards or across."""
+    known = np.isfinite(low) & np.isfinite(high)
+    x, low, high = x[known], low[known], high[known]
+    ends = (low, x, high, x) if across else (x, low, x, high)
+    return styled(
+        holoviews().Segments(np.column_stack(ends), [*axes, "x_end", "y_end"]),
+        bokeh={"color": color, "line_width": 1.5},
+        matplotlib={"color": color, "linewidth": 1.2},
     )
 
 

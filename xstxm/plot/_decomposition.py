@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from xstxm.errors import MissingVariableError
 from xstxm.plot._curves import chart, curve, points, rule, square
 from xstxm.plot._holoviews import FRAME, INCHES_PER_PIXEL, Frame, frame_of, holoviews, styled
 from xstxm.plot._images import DIVERGING, draw, limits, missing_color
-from xstxm.plot._labels import label
+from xstxm.plot._labels import label, wrapped
 from xstxm.plot._maps import draw_classes
 from xstxm.plot._spectra import curves_of
 from xstxm.plot._styles import NEUTRAL, UNDECIDED_COLOR, colors_along, names_along, require_colors
@@ -25,9 +24,6 @@ _MAPS = ("component_map", "component_amount", "eigenimages")
 
 _SHARES = {"component_amount": "contribution", "eigenimages": "explained_variance_ratio"}
 """Share of a component in the sum of squares, which goes into its title."""
-
-_LETTER = 8
-"""Pixels on the screen that a letter of a title is wide."""
 
 
 def scree(
@@ -171,17 +167,11 @@ def component_maps(
 
 
 def _titles(result: xr.Dataset, maps: xr.DataArray, dim: str, width: int) -> list[str]:
-    """Return the name of each component, with its share where the result says it.
-
-    In lines no wider than a map, as many for all: of titles of unequal height Bokeh would draw frames of unequal height.
-    """
+    """Return the name of each component, with its share where the result says it, in lines no wider than a map."""
     titles, share = names_along(maps, dim), result.get(_SHARES.get(str(maps.name), ""))
     if share is not None:
         titles = [f"{name}: {100 * part:.3g}\u00a0%" for name, part in zip(titles, np.asarray(share), strict=True)]
-    wrapper = textwrap.TextWrapper(max(width // _LETTER, 1), break_long_words=False, break_on_hyphens=False)
-    lines = [wrapper.wrap(title) for title in titles]
-    most = max(map(len, lines))
-    return ["\n".join(["\u00a0"] * (most - len(title)) + title) for title in lines]
+    return wrapped(titles, [width] * len(titles))
 
 
 def _shared(images: list[xr.DataArray], signed: bool) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -35,6 +35,9 @@ COLOR_BAR = {"width": 14, "title_standoff": 6, "padding": 5}
 """Colour bar of a Bokeh plot."""
 
 INCHES_PER_PIXEL = 1 / 80
+Box: TypeAlias = tuple[float, float, float, float, float, float]
+"""Left, bottom, width and height of a frame on paper, and width and height of the paper, in inches."""
+
 _LENGTHS = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 
 
@@ -210,6 +213,20 @@ def draw_color_bar(plot: Any, element: Any, text: str) -> None:
     plot.handles["color_bar"] = axis.inset_axes((1.03, 0, 0.05, 1))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
     plot.handles["fig"].colorbar(artist, cax=plot.handles["color_bar"], extend=extend, label=text)
+
+
+def place(plot: Any, element: Any, box: Box) -> None:
+    """Matplotlib hook: put a frame where it has its size, as HoloViews knows no frames of unequal size in a row."""
+    from matplotlib.transforms import Bbox
+
+    figure = plot.handles["fig"]
+    figure.set_size_inches(*box[4:])
+
+    def located(axes: Any, renderer: Any) -> Any:
+        across, upwards = figure.get_size_inches()
+        return Bbox.from_bounds(box[0] / across, box[1] / upwards, box[2] / across, box[3] / upwards)
+
+    plot.handles["axis"].set_axes_locator(located)
 
 
 def _draw_scale_bar(plot: Any, element: Any, units: str) -> None:

@@ -31,7 +31,7 @@ _MEASURED = ("optical_density", "intensity", "normalized_absorption")
 _DRAWN = (*_MEASURED, "difference", "ratio", "dichroism_difference", "peak_energy", "edge_energy")
 """Variables that are drawn of a Dataset by themselves, the first that is there."""
 
-_SIGNED = {"difference", "dichroism_difference", "dichroism_asymmetry", "residual"}
+SIGNED = {"difference", "dichroism_difference", "dichroism_asymmetry", "residual"}
 """Variables whose zero is the middle of the colours."""
 
 DIVERGING = "RdBu_r"
@@ -110,8 +110,8 @@ def image(
     if isinstance(stack, xr.Dataset) and isinstance(energy, str) and energy in stack:
         raise OptionError("energy", energy, f"that is a variable, draw it with signal={energy!r}")
     array = _image_signal(stack, signal)
-    signed = array.name in _SIGNED
-    cmap = cmap or (DIVERGING if signed else "gray" if array.name in _MEASURED else "viridis")
+    signed = array.name in SIGNED
+    cmap = cmap or default_cmap(str(array.name))
     given: dict[str, Any] = {"cmap": cmap, "colorbar": colorbar, "scale_bar": scale_bar, "size": size}
     given |= {"missing": missing_color(cmap), **opts}
 
@@ -138,6 +138,11 @@ def _image_signal(stack: xr.DataArray | xr.Dataset, signal: str | None) -> xr.Da
         do = f"pass signal={maps[0]!r}, or another one with y and x" if maps else "none of these has y and x"
         raise MissingVariableError("optical_density", stack.data_vars, do)
     return units.dequantify(signal_of(stack, named))
+
+
+def default_cmap(name: str) -> str:
+    """Return the colour map of a variable that asks for none."""
+    return DIVERGING if name in SIGNED else "gray" if name in _MEASURED else "viridis"
 
 
 def limits(array: xr.DataArray, *, signed: bool = False) -> tuple[float, float] | None:

@@ -93,3 +93,11 @@ def require_colors(colors: list[str], dim: str) -> None:
             f"a map of {len(colors)} classes, and {len(COLORS)} colours that one can tell apart: draw fewer, or give "
             f"each its own with .assign_coords(color=({dim!r}, [...]))"
         )
+
+
+def by_node(found: xr.Dataset) -> list[tuple[str, str, xr.Dataset]]:
+    """Return name, colour and result of each field of several along `node`, or of the only one, without a name."""
+    if "node" not in found.dims:
+        return [("", PALETTE[0], found)]
+    names = [str(name) for name in np.asarray(found["node"])]
+    return [(name, COLORS[k % len(COLORS)], found.isel(node=k)) for k, name in enumerate(names)]
