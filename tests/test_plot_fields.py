@@ -87,6 +87,22 @@ def test_fields__a_small_one_lies_in_the_middle_of_its_frame_with_an_edge(tree):
     np.testing.assert_allclose(edges[0].array()[0], [2.0, 3.0, 3.5, 4.5])
 
 
+def test_fields__a_narrow_one_keeps_its_shape_in_a_frame_with_an_edge(tree):
+    strip = tree["all"].to_dataset().isel(y=slice(1))
+    (overlay,) = plot.fields({"strip": strip}, size=300)
+    assert per_micrometre(overlay) == pytest.approx((15.0, 15.0))
+    (edge,) = [element for element in overlay if type(element) is hv.Rectangles]
+    np.testing.assert_allclose(edge.array()[0], [0.0, 0.0, 20.0, 2.0])
+    (whole,) = plot.fields({"all": tree["all"].to_dataset()})
+    assert not [element for element in whole if type(element) is hv.Rectangles]
+
+
+def test_fields__marks_are_drawn_as_numbers(tree):
+    marks = tree.map_over_datasets(lambda one: one.assign(on=one.composition > 0.5) if "composition" in one else one)
+    (image,) = drawn(plot.fields(marks, "on"), hv.Image)[0]
+    assert {*image.dimension_values(2)} == {0.0, 1.0}
+
+
 def test_fields__fill_makes_all_as_large_with_a_scale_bar_each(tree):
     layout = plot.fields(tree, scale="fill", size=220)
     assert {(style(overlay)["frame_width"], style(overlay)["frame_height"]) for overlay in layout} == {(220, 220)}

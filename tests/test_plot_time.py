@@ -8,7 +8,7 @@ import xarray as xr
 
 from xstxm import plot
 from xstxm.conventions import PALETTE
-from xstxm.errors import MissingCoordinateError, MissingVariableError, SchemaError
+from xstxm.errors import MissingCoordinateError, MissingUnitsError, MissingVariableError, SchemaError
 
 hv = pytest.importorskip("holoviews")
 START = np.datetime64("2026-03-01T10:00", "ns")
@@ -104,6 +104,14 @@ def test_time_series__two_clocks_are_refused(series, log):
         plot.time_series(series.assign_coords(time=np.arange(3.0)), log=log)
 
 
+def test_time_series__a_clock_without_units_is_refused_beside_one_with_units(series, log):
+    bare = series.assign_coords(time=[0.0, 1.0, 2.0])
+    assert drawn(plot.time_series(bare)[0], hv.Curve)[0].kdims[0].label == "Time"
+    seconds = log.assign_coords(time=("time", np.arange(11.0), {"units": "s"}))
+    with pytest.raises(MissingUnitsError, match="the time of the maps"):
+        plot.time_series(bare, log=seconds)
+
+
 def test_time_series__bad_input_says_what_to_type(series, log):
     with pytest.raises(MissingVariableError, match=r"call xstxm\.time_series first"):
         plot.time_series(series, "mean_fraction")
@@ -121,17 +129,19 @@ def test_trajectories__have_gaps_errors_and_say_their_track(tracks):
     overlay = plot.trajectories(tracks)
     first, second = drawn(overlay, hv.Curve)
     assert (first.label, second.label) == ("track 3", "track 8")
-    np.testing.assert_allclose(first.dimension_values(1), [0.1, np.nan, 0.3])
+    np.testing.assert_allclose(first.dimension_values(1), [0.1, np.nan, 0.3, np.nan])
     np.testing.assert_allclose(drawn(overlay, hv.Segments)[0].array()[:, 1], [0.08, 0.28])
-    assert drawn(overlay, hv.Scatter)[1]["track"].tolist() == [8, 8, 8]
+    assert drawn(overlay, hv.Scatter)[1]["track"].tolist()[:3] == [8, 8, 8]
     assert (first.kdims[0].label, first.vdims[0].label) == ("Time [s]", "Composition")
 
 
 def test_trajectories__of_many_are_all_alike_and_not_named(tracks):
     many = xr.concat([tracks] * 13, "track").assign_coords(track=np.arange(26))
     overlay = plot.trajectories(many)
-    assert {curve.label for curve in drawn(overlay, hv.Curve)} == {""}
-    assert {style(curve)["color"] for curve in drawn(overlay, hv.Curve)} == {plot.NEUTRAL}
+    (lines,) = drawn(overlay, hv.Curve)
+    assert (lines.label, style(lines)["color"]) == ("", plot.NEUTRAL)
+    np.testing.assert_allclose(lines.dimension_values(1)[:8], [0.1, np.nan, 0.3, np.nan, 0.5, 0.6, np.nan, np.nan])
+    assert drawn(overlay, hv.Scatter)[0]["track"][[0, 4, 103]].tolist() == [0, 1, 25]
 
 
 def test_trajectories__bad_input_says_what_to_type(tracks):

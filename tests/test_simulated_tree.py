@@ -96,7 +96,10 @@ def test_simulate_tree__particles_touch_and_do_not_overlap(tree):
     total = stack.true_thickness.sum("reference")
     assert 50 <= float(total.max()) <= 90
     assert float((total > 49.9).where(stack.true_particle > 0).mean()) > 0.7, "flat, but for a short edge"
-    assert not total.where(stack.true_particle == 0, 0).any()
+    # half of the edge, which is a few hundredths of a particle, lies outside the outline, where less than half is left
+    outside = total.where(stack.true_particle == 0, 0)
+    assert 0 < float(outside.max()) <= 45
+    assert float((outside > 1).sum()) < 0.2 * float((stack.true_particle > 0).sum())
 
 
 def test_simulate_tree__leaves_kinds_out():
@@ -211,7 +214,7 @@ def test_tree_truth__composition_correlates_over_the_length_within_particles(dra
             q, label = node.true_composition.values.astype(float), node.true_particle.values
             pair = (label[:, :-pixels] == label[:, pixels:]) & (label[:, pixels:] > 0)
             found.append(0.5 * np.nanmean((q[:, :-pixels] - q[:, pixels:])[pair] ** 2))
-        within_bounds(found, 0.06**2 * (1 - np.exp(-((0.04 * pixels / 0.25) ** 2))))
+        within_bounds(found, 0.06**2 * (1 - np.exp(-((0.04 * pixels / 0.2) ** 2))))
 
 
 def test_expected_block_variance__is_that_of_many_draws(draws):
@@ -223,7 +226,12 @@ def test_expected_block_variance__is_that_of_many_draws(draws):
             # the thinnest rim has no composition
             particle = particle.where(q.notnull(), 0).astype(np.int32)
             expected.append(testing.expected_block_variance(particle, lengths, tree).values)
-            found.append([block_variance(q.values, round(length / 0.04)) for length in lengths])
+            found.append(
+                [
+                    block_variance(q.values, float(node.true_field_composition), round(length / 0.04))
+                    for length in lengths
+                ]
+            )
     ratio = np.array(found) / np.array(expected)
     for column in ratio.T:
         within_bounds(column, 1.0)
@@ -232,13 +240,11 @@ def test_expected_block_variance__is_that_of_many_draws(draws):
     assert mean[-1] < 0.75 * mean[0]
 
 
-def block_variance(q: np.ndarray, side: int) -> float:
-    size = q.shape[0] // side * side
-    blocks = q[:size, :size].reshape(size // side, side, size // side, side).transpose(0, 2, 1, 3).reshape(-1, side**2)
+def block_variance(q: np.ndarray, mean: float, side: int) -> float:
+    blocks = np.lib.stride_tricks.sliding_window_view(q - mean, (side, side)).reshape(-1, side**2)
     n = np.isfinite(blocks).sum(1)
     blocks, n = blocks[n >= 0.5 * side**2], n[n >= 0.5 * side**2]
-    mean = np.nanmean(blocks, axis=1)
-    return float(np.cov(mean, aweights=n, ddof=0))
+    return float(np.average(np.nanmean(blocks, axis=1) ** 2, weights=n))
 
 
 def test_expected_block_variance__of_particles_alone_falls_with_their_number():
@@ -249,7 +255,7 @@ def test_expected_block_variance__of_particles_alone_falls_with_their_number():
         np.array([[1, 2], [1, 2]]), dims=("y", "x"), coords={d: (d, [0.0, 0.1], {"units": "um"}) for d in "yx"}
     )
     found = testing.expected_block_variance(particle, ["100 nm", 0.2], tree)
-    np.testing.assert_allclose(found, [0.5 * 0.08**2, 0], atol=1e-15)
+    np.testing.assert_allclose(found, [0.08**2, 0.08**2 / 2], atol=1e-15)
     with pytest.raises(OptionError, match="whole numbers of pixels"):
         testing.expected_block_variance(particle, [0.15], tree)
 

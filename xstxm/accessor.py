@@ -68,6 +68,7 @@ from xstxm.clustering import Normalize
 from xstxm.comparing import Match, Unlabelled
 from xstxm.contrast import At
 from xstxm.corrections import LineKind, SlowAxis
+from xstxm.correlations import Fields
 from xstxm.denoising import DenoiseMethod
 from xstxm.design import Criterion, Sharing, Target, Weighting
 from xstxm.dose import Amounts, Counts
@@ -799,6 +800,7 @@ class StxmAccessor:
         signal: str = "composition",
         max_lag: LengthLike | None = None,
         particles: Particles | None = None,
+        fields: Fields = "each",
         noise_correlation: xr.DataArray | None = None,
         confidence_level: float = 0.95,
         n_resamples: int = 16,
@@ -810,6 +812,7 @@ class StxmAccessor:
             signal=signal,
             max_lag=max_lag,
             particles=particles,
+            fields=fields,
             noise_correlation=noise_correlation,
             confidence_level=confidence_level,
             n_resamples=n_resamples,

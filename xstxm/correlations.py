@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -21,9 +23,11 @@ from xstxm._noisy_maps import (
     with_level,
 )
 from xstxm.conventions import annotate
-from xstxm.errors import require_number, require_whole
+from xstxm.errors import OptionError, check_choice, require_number, require_whole
 from xstxm.provenance import recorded
 from xstxm.units import LengthLike
+
+Fields: TypeAlias = Literal["each", "together"]
 
 MOST_OF_REGION = 1 / 3
 """Of the size of a particle, or of the field: a correlation length beyond has no interval, its sill is out of reach."""
@@ -36,6 +40,7 @@ def correlation_length(
     signal: str = "composition",
     max_lag: LengthLike | None = None,
     particles: Particles | None = None,
+    fields: Fields = "each",
     noise_correlation: xr.DataArray | None = None,
     confidence_level: float = 0.95,
     n_resamples: int = 16,
@@ -56,6 +61,9 @@ def correlation_length(
     particles
         Where two pixels have to lie in the same particle: an image of labels, 0 outside, or the result that holds it as
         `particle_label`, by the names of the fields where there are several; or the name of a variable of the maps.
+    fields
+        Of several, ``"each"`` for itself, or pairs of pixels in all of them ``"together"``: one curve and one length of the
+        material, the surer the more particles there are. The pixels have one size then.
     noise_correlation
         Of the noise of two pixels against their lag, as for `phase_summary`. By default the pixels are independent.
     confidence_level
@@ -70,7 +78,7 @@ def correlation_length(
         field, and `autocovariance_sampling_stderr`, of the material; `n_pairs` of pixels. `correlation_length` in um, at which
         it is 1 / e of that at lag 0, the variance; and `integral_range` in um^2, its integral over the plane over the
         variance: the area of a patch. Of both, ``*_stderr``, of this field; of the material `correlation_length_lower` and
-        `correlation_length_upper`, and `integral_range_sampling_stderr`. Fields of several add `node`. Eager.
+        `correlation_length_upper`, and `integral_range_sampling_stderr`. Fields of several add `node`, unless they are taken together. Eager.
 
         NaN where no two pixels have the distance; lengths where there is no variance beyond the noise, or the
         autocovariance does not fall so far; the interval where the length is more than a third of the particles' or the
@@ -81,7 +89,7 @@ def correlation_length(
     MissingVariableError, SchemaError
         No map or no particles in a field, no sample, labels instead of numbers, or several images.
     OptionError
-        `max_lag` below a pixel or beyond the field, or no particles given for a field.
+        `max_lag` below a pixel or beyond the field, no particles given for a field, or fields together whose pixels differ.
     MissingDimensionError, MissingCoordinateError, UnitsError
         No image, no positions or units, or units that do not convert.
 
@@ -118,28 +126,49 @@ def correlation_length(
     """
     level = require_number("confidence_level", confidence_level, "a probability", above=0, below=1)
     n_resamples = require_whole("n_resamples", n_resamples, 4)
-    fields, unit = noisy_maps(maps, signal, particles=particles)
+    check_choice("fields", fields, Fields)
+    read, unit = noisy_maps(maps, signal, particles=particles)
     lags = noise_lags(noise_correlation)
-    longest = None if max_lag is None else require_lag(max_lag, [(field.value.shape, field.step) for field in fields])
+    longest = None if max_lag is None else require_lag(max_lag, [(field.value.shape, field.step) for field in read])
 
-    def curve(field: NoisyMap) -> xr.Dataset:
-        found = _Correlations.of(field, lags, longest)
+    def curve(some: Sequence[NoisyMap]) -> xr.Dataset:
+        found = _Correlations.of(some, lags, longest)
         numbers = found.numbers()
         error = np.full(len(numbers), np.nan)
-        if field.stderr is not None:
-            error = kernel.by_drawn_noise(found.numbers, field.drawn_noise(lags, seed), n_resamples)
+        if all(field.stderr is not None for field in some):
+            error = kernel.by_drawn_noise(found.numbers, _drawn_noise(some, lags, seed), n_resamples)
         return _stamped(found, numbers, error, unit, level)
 
-    return over_fields(fields, curve).assign_attrs(signal=signal)
+    if fields == "together":
+        _require_one_step(read)
+        return curve(read).assign_attrs(signal=signal)
+    return over_fields(read, lambda field: curve([field])).assign_attrs(signal=signal)
+
+
+def _require_one_step(fields: Sequence[NoisyMap]) -> None:
+    """Refuse fields whose pairs of pixels do not have the same distances."""
+    first = fields[0].step
+    others = [field for field in fields if not np.allclose(field.step, first, rtol=1e-3)]
+    if others:
+        steps = ", ".join(
+            f"{field.name!r} {field.step[0]:.4g} x {field.step[1]:.4g} um" for field in (fields[0], *others)
+        )
+        raise OptionError("fields", "together", f"the pixels have different sizes ({steps}): use fields='each'")
+
+
+def _drawn_noise(fields: Sequence[NoisyMap], lags: np.ndarray, seed: int) -> Callable[[], list[np.ndarray]]:
+    """Return a function that draws noise of each field."""
+    draws = [field.drawn_noise(lags, seed + k) for k, field in enumerate(fields)]
+    return lambda: [draw() for draw in draws]
 
 
 @dataclass(frozen=True)
 class _Correlations:
-    """A map whose pairs of pixels are compared, and the noise of these pairs."""
+    """Maps whose pairs of pixels are compared, each within itself, and the noise of these pairs."""
 
-    field: NoisyMap
-    label: np.ndarray | None
-    """Numbers of the particles (y, x), or None for pairs anywhere."""
+    fields: Sequence[NoisyMap]
+    labels: Sequence[np.ndarray | None]
+    """Numbers of the particles (y, x), or None for pairs anywhere in the field."""
     pairs: kernel.Pairs
     """Part by part."""
     noise: np.ndarray
@@ -148,23 +177,31 @@ class _Correlations:
     n_lags: int
 
     @classmethod
-    def of(cls, field: NoisyMap, lags: np.ndarray, longest: float | None) -> _Correlations:
-        """Return the pairs of a map up to a distance in um."""
-        label = None if field.particle is None else field.labels
-        regions = kernel.regions_of(field.value, label)
-        pairs = kernel.pairs_of(regions, field.step)
+    def of(cls, fields: Sequence[NoisyMap], lags: np.ndarray, longest: float | None) -> _Correlations:
+        """Return the pairs of maps with pixels of one size, up to a distance in um."""
+        step = fields[0].step
+        labels = [None if field.particle is None else field.labels for field in fields]
+        both = list(zip(fields, labels, strict=True))
+        regions = [region for field, label in both for region in kernel.regions_of(field.value, label)]
+        pairs = kernel.pairs_of(regions, step)
         n_bins = pairs.number.shape[1]
-        one = field.inside.astype(int) if label is None else label
-        noise = kernel.noise_products(field.noise, one, lags, field.step, n_bins)
-        half = max(min(np.multiply(region.inside.shape, field.step)) for region in regions) / 2
-        n_lags = min(int((half if longest is None else longest) / min(field.step) * 1.000001) + 1, n_bins)
-        return cls(field, label, pairs, noise, kernel.Lags.of(field.step, n_bins), n_lags)
+        noise = np.sum(
+            [kernel.noise_products(field.noise, _whole(field, label), lags, step, n_bins) for field, label in both],
+            axis=0,
+        )
+        half = max(min(np.multiply(region.inside.shape, step)) for region in regions) / 2
+        n_lags = min(int((half if longest is None else longest) / min(step) * 1.000001) + 1, n_bins)
+        return cls(fields, labels, pairs, noise, kernel.Lags.of(step, n_bins), n_lags)
 
-    def numbers(self, noise: np.ndarray | None = None) -> np.ndarray:
-        """Return lengths and autocovariance in one row; also of the map with as much noise again."""
-        added = 0.0 if noise is None else noise
-        regions = kernel.regions_of(self.field.value + added, self.label, tiles=1)
-        return self._row(kernel.pairs_of(regions, self.field.step).summed(), 1 if noise is None else 2)
+    def numbers(self, noise: Sequence[np.ndarray] | None = None, sign: int = 1) -> np.ndarray:
+        """Return lengths and autocovariance in one row; also of the maps with as much noise again."""
+        added = [np.zeros(())] * len(self.fields) if noise is None else noise
+        regions = [
+            region
+            for field, label, more in zip(self.fields, self.labels, added, strict=True)
+            for region in kernel.regions_of(field.value + sign * more, label, tiles=1)
+        ]
+        return self._row(kernel.pairs_of(regions, self.fields[0].step).summed(), 1 if noise is None else 2)
 
     def without_parts(self) -> np.ndarray:
         """Return the same without each part."""
@@ -174,8 +211,9 @@ class _Correlations:
         """Return the interval of a length, from that without each part; NaN of one that a particle hardly holds."""
         from scipy.stats import t
 
-        label = self.field.inside.astype(int) if self.label is None else self.label
-        areas = np.bincount(label.ravel())[1:] * np.prod(self.field.step)
+        both = zip(self.fields, self.labels, strict=True)
+        pixels = np.concatenate([np.bincount(_whole(field, label).ravel())[1:] for field, label in both])
+        areas = pixels * np.prod(self.fields[0].step)
         size = np.sqrt((areas**2).sum() / areas.sum())
         if len(rows) < 2 or not length < size * MOST_OF_REGION:
             return np.nan, np.nan
@@ -186,7 +224,12 @@ class _Correlations:
     def _row(self, pairs: kernel.Pairs, times: int = 1) -> np.ndarray:
         share = pairs.number / np.maximum(self.pairs.number.sum(axis=0), 1)
         value, length, patch = kernel.autocovariance(pairs, times * self.noise * share, self.lags)
-        return np.array([length, patch * np.prod(self.field.step), *value[: self.n_lags]])
+        return np.array([length, patch * np.prod(self.fields[0].step), *value[: self.n_lags]])
+
+
+def _whole(field: NoisyMap, label: np.ndarray | None) -> np.ndarray:
+    """Return the numbers of the particles (y, x), or all of the sample as one."""
+    return field.inside.astype(int) if label is None else label
 
 
 def _stamped(found: _Correlations, numbers: np.ndarray, error: np.ndarray, unit: str, level: float) -> xr.Dataset:
@@ -214,4 +257,4 @@ def _stamped(found: _Correlations, numbers: np.ndarray, error: np.ndarray, unit:
     curves["correlation_length_lower"] = annotate(xr.DataArray(low), "correlation_length_lower")
     curves["correlation_length_upper"] = annotate(xr.DataArray(high), "correlation_length_upper")
     curves["integral_range_sampling_stderr"] = annotate(xr.DataArray(sampling[1]), "integral_range_sampling_stderr")
-    return xr.Dataset(with_level(curves, level)).assign_coords(lag=lag_axis(found.n_lags, found.field.step))
+    return xr.Dataset(with_level(curves, level)).assign_coords(lag=lag_axis(found.n_lags, found.fields[0].step))

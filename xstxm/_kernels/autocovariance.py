@@ -210,10 +210,10 @@ def jackknifed_share(counts, totals):
 
 
 def by_drawn_noise(statistic, draw, n_draws):
-    """Return the standard errors (n) of the numbers of a statistic of a map by its noise, from as much noise once more.
+    """Return the standard errors (n) of the numbers of a statistic by the noise of maps, from as much noise once more.
 
-    It is drawn with both signs: half the difference knows nothing of what the mean square of the noise adds.
+    It is added with both signs: half the difference knows nothing of what the mean square of the noise adds.
     """
     noises = (draw() for _ in range(n_draws))
-    halves = [(statistic(noise) - statistic(-noise)) / 2 for noise in noises]
+    halves = [(statistic(noise, 1) - statistic(noise, -1)) / 2 for noise in noises]
     return np.sqrt(np.mean(np.square(halves), axis=0))

@@ -109,7 +109,7 @@ class Numbers:
     def of(cls, images: Images, signal: str, cmap: str | None, clim: tuple[float, float] | None) -> Numbers:
         """Return a range that outliers of none of the images set."""
         signed = signal in SIGNED
-        ends = [own for image in images.values() if (own := limits(image.astype(float), signed=signed))] or [(0.0, 1.0)]
+        ends = [own for image in images.values() if (own := limits(image, signed=signed))] or [(0.0, 1.0)]
         shared = (min(low for low, _ in ends), max(high for _, high in ends))
         return cls(cmap or default_cmap(signal), clim or shared)
 

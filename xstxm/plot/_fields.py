@@ -6,7 +6,7 @@ import functools
 import html
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import xarray as xr
@@ -17,6 +17,7 @@ from xstxm.plot._curves import legend_beside
 from xstxm.plot._field_maps import PHASES, Classes, Images, Numbers, fields_of, numbered_classes, parents, phase_classes
 from xstxm.plot._holoviews import FRAME, INCHES_PER_PIXEL, Box, Frame, axes_of, frame_of, holoviews, place, styled
 from xstxm.plot._labels import wrapped
+from xstxm.plot._styles import NEUTRAL
 
 Scale: TypeAlias = Literal["common", "fill"]
 
@@ -109,7 +110,7 @@ def fields(
         element = colors.paint(image, legend=name == keyed, scale_bar=name in barred, size=view.longer)
         layers = [
             element,
-            *([_edge([frames[name]], "#808080", 1)] if view.padded else []),
+            *([_edge([frames[name]], NEUTRAL, 1)] if view.padded else []),
             *_outlines(within, image, view),
         ]
         drawn.append(_framed(layers, view, places[name], said if not drawn else [], legend=name == keyed))
@@ -134,6 +135,7 @@ def _colored(
         return phase_classes(found)
     if kind == "labels":
         return numbered_classes(images, signal)
+    images = {name: image if image.dtype.kind == "f" else image.astype(float) for name, image in images.items()}
     return images, Numbers.of(images, signal, cmap, clim)
 
 
@@ -147,28 +149,28 @@ class _View:
     ylim: tuple[float, float]
     longer: int
     """Pixels on the screen along the longer side of the field."""
+    padded: bool
+    """Whether the frame is larger than the field."""
     title: str
-
-    @property
-    def padded(self) -> bool:
-        """Tell whether the frame is larger than the field."""
-        return self.longer < max(self.width, self.height)
 
 
 def _views(frames: Mapping[str, Frame], scale: Scale, size: int) -> dict[str, _View]:
-    sides = {name: _sides(frame) for name, frame in frames.items()}
-    largest = max(max(side) for side in sides.values())
-    density = {name: size / (largest if scale == "common" else max(side)) for name, side in sides.items()}
-    widths = {name: max(round(side[0] * density[name]), _SMALLEST) for name, side in sides.items()}
-    titles = wrapped([*frames], [*widths.values()])
+    """Return the frames, each of at least the smallest size, around the middle of its field."""
+    largest = max(max(_sides(frame)) for frame in frames.values())
     views = {}
-    for (name, frame), title in zip(frames.items(), titles, strict=True):
-        width, height = widths[name], max(round(sides[name][1] * density[name]), _SMALLEST)
+    for name, frame in frames.items():
+        sides = _sides(frame)
+        density = size / (largest if scale == "common" else max(sides))
+        inner = [max(round(side * density), 1) for side in sides]
+        width, height = (max(side, _SMALLEST) for side in inner)
         left, bottom, right, top = frame.bounds
-        x, y, across, upwards = (left + right) / 2, (bottom + top) / 2, width / density[name], height / density[name]
-        limits = (x - across / 2, x + across / 2), (y - upwards / 2, y + upwards / 2)
-        views[name] = _View(width, height, *limits, max(round(max(sides[name]) * density[name]), 1), title)
-    return views
+        xlim, ylim = (
+            ((low + high - pixels / density) / 2, (low + high + pixels / density) / 2)
+            for low, high, pixels in ((left, right, width), (bottom, top, height))
+        )
+        views[name] = _View(width, height, xlim, ylim, max(inner), padded=[width, height] != inner, title=name)
+    titles = wrapped([*views], [view.width for view in views.values()])
+    return {name: replace(view, title=title) for (name, view), title in zip(views.items(), titles, strict=True)}
 
 
 def _sides(frame: Frame) -> tuple[float, float]:

@@ -24,8 +24,8 @@ class _Clock:
     """Times of a plot: hours since the first where they are dates, else as they are."""
 
     def __init__(self, time: xr.DataArray) -> None:
+        self.time = time
         self.first = time.min() if time.dtype.kind == "M" else None
-        self.unit = str(time.attrs.get("units", "1"))
         text = label(time.assign_attrs(long_name="Time"))
         if self.first is not None:
             text = f"Time since {str(np.datetime64(self.first.item(), 'ns'))[:16].replace('T', ' ')} [h]"
@@ -41,8 +41,10 @@ class _Clock:
             )
         if self.first is not None:
             return np.asarray((time - self.first) / np.timedelta64(1, "h"), dtype=float)
-        both = "units" in time.attrs and self.unit != "1"
-        return np.asarray(units.to_units(time.astype(float), self.unit, "the time") if both else time, dtype=float)
+        if "units" not in time.attrs and "units" not in self.time.attrs:
+            return np.asarray(time, dtype=float)
+        unit = units.units_of(self.time, "the time of the maps", "s")
+        return np.asarray(units.to_units(time.astype(float), unit, "the time of the log"))
 
 
 def time_series(
@@ -232,25 +234,35 @@ def trajectories(
         raise MissingCoordinateError(_TIME)
     clock = _Clock(values[_TIME])
     axes, time = (clock.axis, hv.Dimension((y, label(values)))), clock(values[_TIME])
-    few = values.sizes["track"] <= len(COLORS)
+    number = np.asarray(values["track"])
+    if number.size <= len(COLORS):
+        groups = [([k], COLORS[k], f"track {number[k]}") for k in range(number.size)]
+    else:
+        groups = [([*range(number.size)], NEUTRAL, "")]
     layers: list[Any] = []
-    for k in range(values.sizes["track"]):
-        own = values.isel(track=k)
-        color, name = (COLORS[k], f"track {int(own['track'])}") if few else (NEUTRAL, "")
-        if f"{y}_stderr" in found:
-            error = np.asarray(found[f"{y}_stderr"].isel(track=k))
-            layers.append(whiskers(time, np.asarray(own) - error, np.asarray(own) + error, axes, color))
-        layers.append(curve(time, np.asarray(own), axes, name, color, width=1))
-        layers.append(_marked(time, own, axes, color))
+    for tracks, color, name in groups:
+        layers += _of_tracks(found.isel(track=tracks), y, time, axes, name, color)
     return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts)
 
 
-def _marked(time: np.ndarray, own: xr.DataArray, axes: Axes, color: str) -> Any:
-    """Return the points of a track, which say its number."""
+def _of_tracks(found: xr.Dataset, y: str, time: np.ndarray, axes: Axes, name: str, color: str) -> list[Any]:
+    """Return lines, errors and points of some tracks in one colour; pointing at a point says its track."""
     hv = holoviews()
-    number = np.full(time.size, int(own["track"]))
-    return styled(
-        hv.Scatter((time, np.asarray(own), number), axes[0], [axes[1], hv.Dimension(("track", "Track"))]),
+    n = found.sizes["track"]
+    values = _with_gaps(found[y])
+    error = _with_gaps(found[f"{y}_stderr"]) if f"{y}_stderr" in found else None
+    times = np.tile(np.append(time, np.nan), n)
+    number = np.repeat(np.asarray(found["track"]), time.size + 1)
+    layers = [] if error is None else [whiskers(times, values - error, values + error, axes, color)]
+    dots = styled(
+        hv.Scatter((times, values, number), axes[0], [axes[1], hv.Dimension(("track", "Track"))]),
         bokeh={"color": color, "size": 6, "tools": ["hover"]},
         matplotlib={"color": color, "s": 18},
     )
+    return [*layers, curve(times, values, axes, name, color, width=1), dots]
+
+
+def _with_gaps(array: xr.DataArray) -> np.ndarray:
+    """Return values (track, time) in a row, NaN after each track, where the line has a gap."""
+    rows = np.asarray(array.transpose("track", _TIME), dtype=float)
+    return np.pad(rows, ((0, 0), (0, 1)), constant_values=np.nan).ravel()

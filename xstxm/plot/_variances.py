@@ -16,6 +16,7 @@ from xstxm.plot._labels import of_signal
 from xstxm.plot._styles import NEUTRAL, colors_along, names_along
 
 Quantity: TypeAlias = Literal["variance", "share"]
+_Row: TypeAlias = dict[str, Any]
 
 _ROOM = 3.0
 """Times the tallest bar that an interval may reach before the frame cuts it."""
@@ -114,9 +115,6 @@ def _samples(found: xr.Dataset, dim: str | None) -> tuple[list[xr.Dataset], list
     found = found if dim in found.coords else found.assign_coords({dim: np.arange(found.sizes[dim]) + 1})
     samples = [found.isel({dim: k}) for k in range(found.sizes[dim])]
     return samples, names_along(found["variance"], dim), colors_along(found, dim)
-
-
-_Row: TypeAlias = dict[str, Any]
 
 
 def _bars(sample: xr.Dataset, k: int, n: int, name: str, over: float) -> list[_Row]:

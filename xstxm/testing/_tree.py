@@ -146,7 +146,7 @@ def simulate_tree(
     between_fields: float = 0.05,
     between_particles: float = 0.08,
     within_particles: float = 0.06,
-    correlation_length: LengthLike = "0.25 um",
+    correlation_length: LengthLike = "0.2 um",
     stage_error: LengthLike = "0 nm",
     noise: bool = True,
     seed: int = 0,

@@ -1,0 +1,125 @@
+"""From counts to the length at which the composition varies: what a whole analysis of a tree says, and the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xstxm
+from xstxm import testing
+
+SEEDS = range(20)
+ENOUGH = 18
+"""Of the seeds, whose 95 % intervals hold the truth: fewer come about in one of 70 cases."""
+
+
+@pytest.fixture(scope="module")
+def references():
+    return testing.simulate_references().sel(reference=["alpha-V2O5", "delta-LiV2O5"])
+
+
+@pytest.fixture(scope="module")
+def analyses(references):
+    """Of each seed the tree, its phase maps and its particles, from counts; what light of two particles mixes is in it."""
+
+    def analysed(seed):
+        tree = testing.simulate_tree(n_fields=3, electrode=None, detail=None, seed=seed)
+        maps = tree.stxm.optical_density(noise="poisson").stxm.phase_map(references)
+        return tree, maps, maps.stxm.particles(min_area="0.05 um^2")
+
+    return [analysed(seed) for seed in SEEDS]
+
+
+def test_heterogeneity__from_counts_holds_the_truth_at_each_length(analyses):
+    held = []
+    for tree, maps, particles in analyses:
+        found, truth = maps.stxm.heterogeneity(particles), testing.tree_truth(tree).true_variance
+        held.append(((found.variance_lower <= truth) & (truth <= found.variance_upper)).values)
+    assert (np.sum(held, axis=0) >= ENOUGH).all()
+
+
+def test_correlation_length__from_counts_holds_the_truth(analyses):
+    held = []
+    for tree, maps, particles in analyses:
+        found = maps.stxm.correlation_length(particles=particles, fields="together", n_resamples=4)
+        truth = tree.attrs["true_correlation_length"]
+        held.append(bool(found.correlation_length_lower <= truth <= found.correlation_length_upper))
+        assert found.correlation_length_upper < 2 * truth
+    assert np.sum(held) >= ENOUGH
+
+
+def test_coarse_grain__from_counts_holds_the_truth_at_every_length(analyses):
+    held = []
+    for tree, maps, _ in analyses:
+        found = xstxm.coarse_grain(maps["field 1"].to_dataset())
+        truth = testing.expected_block_variance(tree["field 1"].true_particle, found.length.values, tree).values
+        held.append((found.variance_lower.values <= truth) & (truth <= found.variance_upper.values))
+    assert (np.sum(held, axis=0) >= ENOUGH).all()
+
+
+def test_particles__from_counts_are_found(analyses):
+    shared, ratio = [], []
+    for tree, _, particles in analyses:
+        for name, found in particles.stxm.stacks.items():
+            overlap, areas = _matched(tree[name].true_particle.values, found.particle_label.values)
+            shared += overlap
+            ratio += areas
+    assert len(shared) > 1500
+    assert np.mean(np.array(shared) > 0.7) >= 0.95
+    assert abs(np.mean(np.array(ratio)[np.array(shared) > 0.7]) - 1) < 0.03
+
+
+def _matched(truth: np.ndarray, found: np.ndarray) -> tuple[list[float], list[float]]:
+    """Overlap over union, and ratio of areas, of each true particle of 0.05 um^2 with the one that shares most with it."""
+    overlap, ratio = [], []
+    for number in np.unique(truth[truth > 0]):
+        inside = truth == number
+        if inside.sum() * 0.04**2 < 0.05:
+            continue
+        size = np.bincount(found[inside], minlength=2)[1:]
+        best = int(size.argmax()) + 1
+        overlap.append(size.max() / ((found == best) | inside).sum())
+        ratio.append((found == best).sum() / inside.sum())
+    return overlap, ratio
+
+
+# ---- the real stack beside its own binned copies
+
+PIXELS = {"whole": 1, "by 2": 2, "by 4": 4}
+
+
+@pytest.fixture(scope="module")
+def copies(real_data):
+    """Maps of the iron stack and of its copies in which 2 x 2 and 4 x 4 pixels are one."""
+    folder = real_data / "fe-l-edge-stack"
+    stack = xstxm.open_stack(folder / "71214078.hdr").load().isel(y=slice(124), x=slice(124))
+    composition = {"oxidized": 0, "reduced": 1}
+    references = xstxm.read_references({name: folder / f"{name}.t" for name in composition}, composition=composition)
+    tree = xr.DataTree.from_dict({name: stack.stxm.bin_pixels(side) for name, side in PIXELS.items()})
+    density = tree.stxm.optical_density(xstxm.read_i0(folder / "i0.xsp", units="count/ms"))
+    return density.stxm.phase_map(references, background="linear", min_amount=0.6)
+
+
+def test_binned_copies__have_the_same_fractions_within_errors(copies):
+    found = copies.stxm.summary()
+    assert list(found.node.values) == list(PIXELS)
+    fraction = found.mean_fraction
+    error = np.hypot(found.mean_fraction_stderr, found.mean_fraction_bias)
+    assert float(error.max()) < 0.02
+    joint = np.hypot(error, error.sel(node="whole"))
+    assert (np.abs(fraction - fraction.sel(node="whole")) <= 2 * joint).all()
+
+
+def test_binned_copies__start_where_the_curve_of_the_whole_says(copies):
+    curve = copies.stxm.coarse_grain(weight="total_amount")
+    for name, side in PIXELS.items():
+        start = curve.variance.sel(node=name).dropna("length")[0]
+        assert float(start.length) == pytest.approx(side * 0.08)
+        there = curve.sel(node="whole", length=start.length)
+        assert float(start) == pytest.approx(float(there.variance), rel=0.05)
+    whole = copies["whole"].to_dataset()
+    first = xstxm.coarse_grain(whole).variance[0]
+    assert float(first) == pytest.approx(
+        float(whole.composition.var() - (whole.composition_stderr**2).mean()), rel=1e-3
+    )
