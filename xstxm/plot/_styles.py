@@ -104,5 +104,6 @@ def by_node(found: xr.Dataset, curve: str) -> list[tuple[str, str, xr.Dataset]]:
     if "node" not in found.dims:
         return [("", PALETTE[0], found.dropna(dim, subset=[curve]))]
     names = [str(name) for name in np.asarray(found["node"])]
-    fields = (found.isel(node=k).dropna(dim, subset=[curve]) for k in range(len(names)))
-    return [(name, COLORS[k % len(COLORS)], field) for k, (name, field) in enumerate(zip(names, fields, strict=True))]
+    return [
+        (name, COLORS[k % len(COLORS)], found.isel(node=k).dropna(dim, subset=[curve])) for k, name in enumerate(names)
+    ]
