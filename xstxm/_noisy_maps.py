@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
+from xstxm._apply import match_pixels
 from xstxm._nodes import left_out, require_stacks, stacks
 from xstxm.conventions import content_of, require_image, require_variable
 from xstxm.errors import NoiseWarning, OptionError, SchemaError, warn
@@ -18,7 +19,7 @@ from xstxm.provenance import note
 from xstxm.regions import lags_of, numbered_regions
 from xstxm.units import LengthLike
 
-Maps: TypeAlias = "xr.DataTree | Mapping[str, xr.Dataset] | xr.Dataset | xr.DataArray"
+Maps: TypeAlias = "xr.DataTree | Mapping[str, xr.Dataset | xr.DataArray] | xr.Dataset | xr.DataArray"
 Particles: TypeAlias = "str | xr.DataArray | xr.Dataset | Mapping[str, xr.DataArray | xr.Dataset] | xr.DataTree"
 Step: TypeAlias = tuple[float, float]
 
@@ -99,21 +100,31 @@ def noisy_maps(
 
 def fields_of(maps: Maps, signal: str) -> dict[str, xr.Dataset]:
     """Return the Dataset of every field by its name, in the order given. Lazy."""
-    if isinstance(maps, xr.DataArray):
-        maps = maps.to_dataset(name=signal)
-    if isinstance(maps, xr.Dataset):
+    if isinstance(maps, xr.DataArray | xr.Dataset):
         maps = {"": maps}
     if isinstance(maps, xr.DataTree):
         for name, reason in left_out(maps).items():
             note(f"{name!r} was left out before: {reason}")
         maps = require_stacks(maps)
-    if not maps:
-        raise SchemaError("there is no map: pass phase maps, or a tree or dict of them")
-    found = {name: units.dequantify(field) for name, field in maps.items()}
+    if not isinstance(maps, Mapping) or not maps:
+        given = "there is no map" if isinstance(maps, Mapping) else f"maps are a {type(maps).__name__}"
+        raise SchemaError(f"{given}: pass a phase map, or several by name, {{'field 1': phases, ...}}, or a tree of them")
+    found = {name: units.dequantify(_dataset(field, signal, name)) for name, field in maps.items()}
     for name, field in found.items():
         do = f"name the variable {f'of {name!r} ' if name else ''}that holds the map, e.g. signal='composition'"
         require_variable(field, signal, do)
     return found
+
+
+def _dataset(field: object, signal: str, name: str) -> xr.Dataset:
+    """Return the Dataset of a field, of a node, or of the map alone."""
+    if isinstance(field, xr.Dataset):
+        return field
+    if isinstance(field, xr.DataTree):
+        return field.to_dataset()
+    if isinstance(field, xr.DataArray):
+        return field.to_dataset(name=signal)
+    raise SchemaError(f"{name!r} is a {type(field).__name__}: pass a phase map, or another Dataset that holds the map")
 
 
 def _particles_of(particles: Particles | None, name: str, field: xr.Dataset) -> xr.DataArray | None:
@@ -122,6 +133,8 @@ def _particles_of(particles: Particles | None, name: str, field: xr.Dataset) -> 
         return require_variable(field, particles, "call xstxm.particles first, or pass particles=, an image of labels")
     if isinstance(particles, Mapping) and not isinstance(particles, xr.Dataset):
         named = stacks(particles) if isinstance(particles, xr.DataTree) else particles
+        if [*named] == ["."]:
+            return _particles_of(named["."], name, field)
         if name not in named:
             raise OptionError("particles", list(named), f"give an image of labels for the field {name!r} too")
         return _particles_of(named[name], name, field)
@@ -224,7 +237,7 @@ def _labels(particles: xr.DataArray, array: xr.DataArray, called: str) -> np.nda
             f"{called} has no particle, all labels are zero: leave this field out, or give other particles"
         )
     image = array.transpose("y", "x")
-    numbers, names = numbered_regions(image, particles)
+    numbers, names = numbered_regions(image, match_pixels(particles, image, f"the image of particles for {called}"))
     if names is None:
         raise SchemaError(f"the particles of {called} are no whole numbers: 1, 2, ... are particles, 0 is none")
     return np.asarray(numbers)

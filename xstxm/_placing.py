@@ -89,7 +89,7 @@ class Search:
         def model(shift: np.ndarray) -> np.ndarray:
             return self.model(shift, self.first, self.target.shape, 0.98)
 
-        corners = [start + np.array(move) for move in itertools.product((-1, 1), repeat=2)]
+        corners = [start + kernel.BETWEEN * np.array(move) for move in itertools.product((-1, 1), repeat=2)]
         inside = np.isfinite(self.target) & np.all([np.isfinite(model(shift)) for shift in corners], axis=0)
         if inside.sum() < _LEAST:
             raise SchemaError(

@@ -61,7 +61,8 @@ def references_at(
     Raises
     ------
     ReferenceSpectrumError
-        Names given twice, or a reference without data or constant over the stack's energies.
+        Names given twice, a reference without data or constant over the stack's energies, or without phase shifts for a
+        stack of `join_phase_shift`.
     EnergyRangeError
         References that do not cover the stack, all of them named.
 
@@ -74,6 +75,11 @@ def references_at(
     ('reference', 'energy')
     """
     absorption = checked_absorption(references)
+    if PART in energy.coords and PART not in absorption.coords:
+        raise ReferenceSpectrumError(
+            "the stack holds phase shifts behind its optical density, the references absorption alone: leave them out, as "
+            "join_phase_shift has put both into its reference_spectra"
+        )
     if energy_shift is None and broadening is None:
         if not extrapolate:
             require_coverage(absorption, energy, what=what)

@@ -134,6 +134,18 @@ def require_finer(fine: xr.DataArray, coarse: xr.DataArray) -> dict[str, float]:
     return pixel
 
 
+def require_narrow(fine: xr.DataArray, blur: float) -> None:
+    """Refuse a blur, a variance in um^2, that is wider than the fine field."""
+    wide = FWHM * blur**0.5
+    side = min(fine.sizes[dim] * abs(spacing(fine, dim)) for dim in IMAGE)
+    if wide > side:
+        raise OptionError(
+            "psf",
+            f"{wide:.4g} um",
+            f"it is wider than the fine field, {side:.4g} um: a number is in um, write '50 nm' for 50 nm",
+        )
+
+
 def phases_at(fine: xr.Dataset, coarse: xr.Dataset, at: Resolution) -> xr.Dataset:
     """Return a phase map at another resolution: amounts are averaged, and everything else follows from them. Lazy.
 

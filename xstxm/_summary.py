@@ -13,6 +13,14 @@ from xstxm.conventions import ENERGY, QUALITY_FLAGS, REFERENCE, pixel_dims
 
 Row = tuple[str, str]
 
+_KINDS = {
+    "phase_label": "phase map",
+    "component_map": "fit",
+    "absorption": "reference set",
+    "particle_area": "table of particles",
+}
+"""What a Dataset is, by the first of these variables that it has."""
+
 
 def rows(obj: xr.DataArray | xr.Dataset) -> list[Row]:
     """Return what there is to say about an object as (heading, text). Computes nothing lazy."""
@@ -78,10 +86,7 @@ def _narrower(obj: xr.DataArray | xr.Dataset) -> list[str]:
 def kind(obj: xr.DataArray | xr.Dataset) -> str:
     if isinstance(obj, xr.DataArray):
         return f"array {obj.name!r}" if obj.name else "array"
-    for name, kind in (("phase_label", "phase map"), ("component_map", "fit"), ("absorption", "reference set")):
-        if name in obj:
-            return kind
-    return "stack"
+    return next((kind for name, kind in _KINDS.items() if name in obj), "stack")
 
 
 def _energies(obj: xr.DataArray | xr.Dataset) -> str:

@@ -99,7 +99,7 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
     names = [path for path, _ in tree.subtree_with_keys if path in given or path in reasons]
     table = xr.concat(
         list(rows.values()),
-        pd.Index([*rows], name=NODE),
+        xr.DataArray([*rows], dims=NODE, name=NODE),
         data_vars="all",
         coords="minimal",
         compat="override",

@@ -36,7 +36,7 @@ CONVENTIONS = "xstxm-1"
 
 _RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "cluster", "rank", "iteration", "start"}
 _RESULT_DIMS |= {"lattice_axis", "tensor_component", "other_phase", "particle", "contact", "distance"}
-_RESULT_DIMS |= {"scale", "length", "lag"}
+_RESULT_DIMS |= {"scale", "length", "lag", "lag_y", "lag_x"}
 
 REFERENCE_COORDS = ("phase", "composition", "color", "source", "cell_chain", "cell_rung", "cell_stacking")
 """Coordinates that a reference set may carry along `reference`."""

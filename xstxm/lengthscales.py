@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -183,7 +183,7 @@ def _undetermined(numbers: list[int], freedom: float) -> dict[str, str]:
 @recorded
 def coarse_grain(
     maps: Maps,
-    lengths: Sequence[LengthLike] | None = None,
+    lengths: LengthLike | Sequence[LengthLike] | None = None,
     *,
     signal: str = "composition",
     weight: str | None = None,
@@ -201,7 +201,7 @@ def coarse_grain(
     maps
         A result that holds the map, as of `phase_map`; or several, in a DataTree or a dict.
     lengths
-        Sides of the blocks in um, or with a unit, each rounded to whole pixels of the map, once if two give the same. By
+        Side of the blocks in um, or with a unit, or several, each rounded to whole pixels of the map, once if two give the same. By
         default from the pixel to a quarter of the field, each the root of two longer.
     signal
         Variable that holds the map. Its noise is read from ``<signal>_stderr``.
@@ -281,9 +281,11 @@ def coarse_grain(
     return over_fields(fields, curve).assign_attrs(signal=signal, weight=weight or "area", min_coverage=min_coverage)
 
 
-def _asked(lengths: Sequence[LengthLike], fields: list[NoisyMap]) -> np.ndarray:
+def _asked(lengths: LengthLike | Sequence[LengthLike], fields: list[NoisyMap]) -> np.ndarray:
     """Return lengths in um, each of which at least one field has."""
-    asked = np.array([units.to_magnitude(length, "um", "a length") for length in lengths])
+    alone = isinstance(lengths, str | float | int) or getattr(lengths, "ndim", 1) == 0
+    given: Any = [lengths] if alone else lengths
+    asked = np.array([units.to_magnitude(length, "um", "a length") for length in given])
     low = min(min(field.step) for field in fields)
     high = max(min(np.multiply(field.value.shape, field.step)) for field in fields)
     outside = [f"{length:g}" for length in asked if not low * 0.999 <= length <= high * 1.001]

@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import match_energy
 from xstxm._placing import Search, apart, edges
-from xstxm._resolution import IMAGE, Resolution, blur_between, densities_at, phases_at, require_finer
+from xstxm._resolution import IMAGE, Resolution, blur_between, densities_at, phases_at, require_finer, require_narrow
 from xstxm.absorption import with_density
 from xstxm.comparing import Match, compare
 from xstxm.conventions import (
@@ -87,7 +87,7 @@ def locate(
     MissingVariableError, MissingDimensionError, MissingCoordinateError
         A map is missing, or has no y and x.
     OptionError
-        Only one point-spread function, or the finer one second.
+        Only one point-spread function, the finer one second, or one wider than the fine field.
     SchemaError
         The fields do not overlap within `max_shift`; the fine map has larger pixels; or too few pixels of the coarse map lie
         inside the fine field.
@@ -121,10 +121,11 @@ def locate(
     if (fine_psf is None) != (psf is None):
         raise OptionError("psf", psf, f"fine_psf={fine_psf}: give both point-spread functions, or none")
     blur = 0.0 if fine_psf is None or psf is None else blur_between(fine_psf, psf)
+    require_narrow(image, blur)
     search = Search.of(image, target, blur, reach)
     start, height, rival = search.whole_pixels()
     shift, error, correlation = search.between_pixels(start)
-    _tell_doubt(correlation, rival / height, search.ends_at(start))
+    _tell_doubt(correlation, rival / height, search.ends_at(start) or bool(np.isnan(error).any()))
     found = {"correlation": correlation, "rival_correlation": rival}
     return _located(image, target, shift * search.step, error * np.abs(search.step), found)
 
@@ -223,7 +224,7 @@ def at_resolution(
     MissingVariableError
         Neither phase maps nor stacks, or one of each.
     OptionError
-        The finer point-spread function second.
+        The finer point-spread function second, one wider than the fine field, or another `shift`.
     SchemaError
         Larger pixels in the fine map, pixels and point-spread functions that are the same, or fields that do not overlap.
 
@@ -253,6 +254,7 @@ def at_resolution(
     blur = blur_between(fine_psf, psf)
     model, target = (require_variable(given, signal, "pass the whole result") for given in (fine, coarse))
     pixel = require_finer(model, target)
+    require_narrow(model, blur)
     if blur == 0 and all(np.isclose(spacing(model, dim), pixel[dim], rtol=1e-3) for dim in IMAGE):
         raise SchemaError(
             "both maps have the same pixels and point-spread function: compare them as they are, with xstxm.compare"
@@ -316,6 +318,8 @@ def _moved(
         shift = locate(_brightness(fine), _brightness(coarse), fine_psf=fine_psf, psf=psf, max_shift=max_shift)
         note(f"moved by {float(shift.shift_y):.4g}, {float(shift.shift_x):.4g} um along y and x")
     do = "pass a result of xstxm.locate, 'estimate' or None"
+    if not isinstance(shift, xr.Dataset):
+        raise OptionError("shift", shift, f"{do}; to move it by hand, fine.assign_coords(y=fine.y + 1.2, x=fine.x - 0.5)")
     return {
         dim: float(units.to_units(require_variable(shift, f"shift_{dim}", do), "um", f"shift_{dim}")) for dim in IMAGE
     }

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._kernels import particles as kernel
+from xstxm._nodes import stacks
 from xstxm._particle_labels import AreaLike, found_particles, given_particles, least_pixels
 from xstxm._particle_tables import Columns, Members, map_table, phase_table, shape_table
 from xstxm.conventions import SPECS, annotate, as_float, content_of, require_image, require_variable
@@ -30,6 +31,7 @@ from xstxm.units import AmountLike, LengthLike
 
 Surface: TypeAlias = Literal["outline", "free"]
 
+_OF_PHASES = ("phase_fraction", "phase_fraction_stderr")
 CONTACT_NUMBERS = ("contact_particle", "contact_other")
 
 
@@ -37,7 +39,7 @@ CONTACT_NUMBERS = ("contact_particle", "contact_other")
 def particles(
     phases: xr.Dataset,
     *,
-    particle_label: xr.DataArray | np.ndarray | None = None,
+    particle_label: xr.DataArray | xr.Dataset | np.ndarray | None = None,
     signal: str = "composition",
     amount: str = "total_amount",
     min_amount: AmountLike | None = None,
@@ -58,8 +60,8 @@ def particles(
     phases
         A result of `phase_map`, or any maps of one image with positions y and x.
     particle_label
-        An image of whole numbers, from another program or another result: every number above zero is a particle, and its
-        pixels are taken as they are. By default the particles are found.
+        An image of whole numbers, from another program or another result, or the result that holds it: every number above
+        zero is a particle, and its pixels are taken as they are. By default the particles are found.
     signal
         Variable whose mean, spread and profile are tabulated, with its errors in ``<signal>_stderr``.
     amount
@@ -78,7 +80,7 @@ def particles(
         Where distances into a particle start: at its whole ``"outline"``, or where it is ``"free"`` of other particles. Where
         the image cuts a particle is no surface.
     profile_step
-        Width of a layer of the profile, in nm or with a unit; by default the longer side of a pixel.
+        Width of a layer of the profile, in nm or with a unit, at least the shorter side of a pixel; by default the longer.
     noise_correlation
         Correlation of the noise of two pixels against their lag, as `regions.noise_correlation` returns it. By default the
         pixels are independent.
@@ -194,11 +196,12 @@ def _maps_of(phases: xr.Dataset, signal: str, amount: str | None) -> xr.Dataset:
         raise SchemaError(
             f"{signal!r} holds labels or marks, which have no mean: name a map of numbers, signal='composition'"
         )
-    names = ("phase_label", "phase_fraction", "phase_fraction_stderr", signal, f"{signal}_stderr", amount)
+    names = ("phase_label", *_OF_PHASES, signal, f"{signal}_stderr", amount)
     kept = [name for name in names if name in phases]
     for name in kept:
         require_image(phases[name], "particles lie in an image")
-        others = [str(dim) for dim in phases[name].dims if dim not in ("phase", "y", "x")]
+        known = ("phase", "y", "x") if name in _OF_PHASES and name != signal else ("y", "x")
+        others = [str(dim) for dim in phases[name].dims if dim not in known]
         if others:
             raise SchemaError(
                 f"particles are those of one image, {name!r} runs over {', '.join(others)} too: select one, e.g. "
@@ -216,9 +219,10 @@ def _refuse_search(**options: Any) -> None:
 
 
 def _profile_step(step: LengthLike | None, size: tuple[float, float]) -> float:
-    """Return the width of a layer in nm."""
+    """Return the width of a layer in nm, which is no less than the pixel: layers between its rows would be empty."""
+    pixel = units.drop_noise(1e3 * min(size))
     found = 1e3 * max(size) if step is None else units.to_magnitude(step, "nm", "profile_step")
-    return require_number("profile_step", units.drop_noise(found), "a length in nm", above=0)
+    return require_number("profile_step", units.drop_noise(found), "a length in nm", least=pixel)
 
 
 def _distance(n_layers: int, step: float) -> xr.Variable:
@@ -304,13 +308,13 @@ def particle_table(found: xr.Dataset) -> pd.DataFrame:
 
 
 @recorded
-def join_particles(tables: Mapping[str, xr.Dataset]) -> xr.Dataset:
+def join_particles(tables: Mapping[str, xr.Dataset] | xr.DataTree) -> xr.Dataset:
     """Return one table of the particles of many images.
 
     Parameters
     ----------
     tables
-        Results of `particles` by the name of their image, with the same variables, phases and width of layers.
+        Results of `particles` by the name of their image, or in a tree, with the same variables, phases and width of layers.
 
     Returns
     -------
@@ -340,6 +344,8 @@ def join_particles(tables: Mapping[str, xr.Dataset]) -> xr.Dataset:
     >>> both.sizes["particle"] == 2 * found.sizes["particle"], str(both.node[0].item())
     (True, 'left')
     """
+    if isinstance(tables, xr.DataTree):
+        tables = stacks(tables)
     if not tables:
         raise OptionError("tables", tables, "give one table of particles or more, {name: xstxm.particles(phases)}")
     pieces: list[xr.Dataset] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ import pandas as pd
 import xarray as xr
 
 from xstxm import units
+from xstxm.errors import SchemaError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,7 +46,7 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
     The first argument is the primary input: its history is carried on, whatever happened to the
     attributes on the way, and from Dataset to Dataset its other attributes too, where the result does not say
     otherwise. Readers, whose first argument is a path, start a new history. Of a tree every stack has its own, and the
-    record names all.
+    record names all; one that is given to a verb of one stack is refused.
     """
     signature = inspect.signature(verb)
     first = next(iter(signature.parameters))
@@ -53,6 +55,8 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
     def record_call(*args: P.args, **kwargs: P.kwargs) -> R:
         if _notes.get() is not None:
             return verb(*args, **kwargs)
+        if any(isinstance(value, xr.DataTree) for value in (*args, *kwargs.values())):
+            _require_no_tree(verb, signature.bind(*args, **kwargs).arguments)
         notes: list[str] = []
         token = _notes.set(notes)
         try:
@@ -67,6 +71,25 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
         return _append(result, primary, verb.__name__, parameters, given, notes)
 
     return record_call
+
+
+def _require_no_tree(verb: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Refuse a tree where a verb takes none: a node of a tree looks like the Dataset in it."""
+    for name, value in arguments.items():
+        if isinstance(value, xr.DataTree) and not _takes_tree(verb, name):
+            path = next((path for path, node in value.subtree_with_keys if node.data_vars), ".")
+            node = "tree" if path == "." else f"tree[{path!r}]"
+            raise SchemaError(
+                f"{name!r} of {verb.__name__} is a DataTree, wanted one Dataset: give that of a node, {node}.to_dataset(); "
+                "tree.stxm has the verbs that are applied to every node"
+            )
+
+
+def _takes_tree(verb: Callable[..., Any], name: str) -> bool:
+    """Tell whether an argument of a verb may be a tree: its annotation says so, or an alias in it; or they are not its own."""
+    annotation = str(verb.__annotations__.get(name, "Any"))
+    told = [annotation, *(str(verb.__globals__.get(word, "")) for word in re.findall(r"\w+", annotation))]
+    return hasattr(verb, "__wrapped__") or annotation == "Any" or any("DataTree" in text for text in told)
 
 
 def _append(

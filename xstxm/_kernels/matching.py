@@ -11,6 +11,10 @@ LEAST_SHARE = 0.5
 """Share of the smaller map that has to lie on the other one where the two are correlated."""
 
 
+BETWEEN = 1.0
+"""Pixels along either axis by which a place between pixels may differ from the whole pixel that is best."""
+
+
 def pixel_weights(fine, coarse, fine_pixel, coarse_pixel, deviation):
     """Return what each fine pixel adds to each coarse one (c, f): a Gaussian, averaged over both pixels.
 
@@ -89,7 +93,7 @@ def highest_peaks(surface, least_distance):
 def fitted_shift(model, image, inside, start):
     """Return the shift (2) at which a model is most like an image up to gain and offset, its stderr (2), and the correlation.
 
-    model(shift) is an image, of which the pixels inside are used. The errors are those of residuals that go together in
+    model(shift) is an image, of which the pixels inside are used; they have values at all shifts of less than a pixel. The errors are those of residuals that go together in
     each of 5 x 5 parts of the image, and are independent from part to part.
     """
     from scipy.optimize import least_squares
@@ -102,7 +106,7 @@ def fitted_shift(model, image, inside, start):
 
     start = np.asarray(start, dtype=float)
     found = least_squares(
-        lambda shift: target - fitted(shift), start, bounds=(start - 1.5, start + 1.5), diff_step=1e-3, xtol=1e-6
+        lambda shift: target - fitted(shift), start, bounds=(start - BETWEEN, start + BETWEEN), diff_step=1e-3, xtol=1e-6
     )
     normal = found.jac.T @ found.jac
     free = not found.active_mask.any() and np.linalg.cond(normal) < 1e12
