@@ -143,6 +143,7 @@ SIDEWAYS = {
     ("trees", "_tree_tables"),
     ("_tree_basis", "_tree_energies"),
     ("_tree_tables", "_summary"),
+    ("tree_accessor", "accessor"),
     ("_noisy_maps", "interfaces"),
     ("_noisy_maps", "regions"),
     ("lengthscales", "_noisy_maps"),

@@ -108,8 +108,10 @@ def fields_of(maps: Maps, signal: str) -> dict[str, xr.Dataset]:
         maps = require_stacks(maps)
     if not isinstance(maps, Mapping) or not maps:
         given = "there is no map" if isinstance(maps, Mapping) else f"maps are a {type(maps).__name__}"
-        raise SchemaError(f"{given}: pass a phase map, or several by name, {{'field 1': phases, ...}}, or a tree of them")
-    found = {name: units.dequantify(_dataset(field, signal, name)) for name, field in maps.items()}
+        raise SchemaError(
+            f"{given}: pass a phase map, or several by name, {{'field 1': phases, ...}}, or a tree of them"
+        )
+    found = {str(name): units.dequantify(_dataset(field, signal, str(name))) for name, field in maps.items()}
     for name, field in found.items():
         do = f"name the variable {f'of {name!r} ' if name else ''}that holds the map, e.g. signal='composition'"
         require_variable(field, signal, do)

@@ -67,6 +67,8 @@ def next_steps(obj: xr.DataArray | xr.Dataset) -> list[str]:
         return [".plot.spectra()", "stack.stxm.phase_map(references)"]
     if ENERGY not in obj.dims:
         return []
+    if isinstance(obj, xr.Dataset) and "transmission" in obj and "optical_density" not in obj:
+        return [".from_transmission()"]
     given = "" if isinstance(obj, xr.Dataset) and "reference_spectra" in obj else "references"
     density = obj.attrs.get("units") == "1" if isinstance(obj, xr.DataArray) else "optical_density" in obj
     if density:

@@ -250,7 +250,10 @@ def signal_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
     """Return the array that an analysis reads: the DataArray itself, or a variable of the Dataset."""
     if isinstance(stack, xr.DataArray):
         return stack
-    others = [str(name) for name, array in stack.data_vars.items() if ENERGY in array.dims and name != "i0"]
+    own = {str(name): array for name, array in stack.data_vars.items() if ENERGY in array.dims and name != "i0"}
+    if signal not in own and any(array.dtype.kind == "c" for array in own.values()):
+        return require_variable(stack, signal, "of a complex transmission call .stxm.from_transmission() first")
+    others = [*own]
     instead = f', or pass signal="{others[0]}"' if others else ""
     verb = "optical_density" if signal == "optical_density" else None
     do = f"call .stxm.{verb}() first{instead}" if verb else f"pass the name of a variable{instead}"

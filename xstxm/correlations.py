@@ -57,7 +57,8 @@ def correlation_length(
     signal
         Variable that holds the map. Its noise is read from ``<signal>_stderr``.
     max_lag
-        Largest distance in um, or with a unit. By default half the shorter side of the field, or of the largest particle.
+        Largest distance of the curve in um, or with a unit. By default half the shorter side of the field, or of the
+        largest particle. Lengths come from all distances, and may be beyond it.
     particles
         Where two pixels have to lie in the same particle: an image of labels, 0 outside, or the result that holds it as
         `particle_label`, by the names of the fields where there are several; or the name of a variable of the maps.

@@ -319,7 +319,9 @@ def _moved(
         note(f"moved by {float(shift.shift_y):.4g}, {float(shift.shift_x):.4g} um along y and x")
     do = "pass a result of xstxm.locate, 'estimate' or None"
     if not isinstance(shift, xr.Dataset):
-        raise OptionError("shift", shift, f"{do}; to move it by hand, fine.assign_coords(y=fine.y + 1.2, x=fine.x - 0.5)")
+        raise OptionError(
+            "shift", shift, f"{do}; to move it by hand, fine.assign_coords(y=fine.y + 1.2, x=fine.x - 0.5)"
+        )
     return {
         dim: float(units.to_units(require_variable(shift, f"shift_{dim}", do), "um", f"shift_{dim}")) for dim in IMAGE
     }

@@ -201,7 +201,7 @@ def trajectories(
     """
     of_particle = require_variable(tracks, "track_of_particle", "call xstxm.track_particles first")
     times = np.asarray(of_particle[TIME])
-    given = {np.asarray(key, dtype=times.dtype)[()]: table for key, table in tables.items()}
+    given = {_as_time(key, times): table for key, table in tables.items()}
     missing = [time for time in times if time not in given]
     if missing or len(given) != times.size:
         more = [key for key in given if key not in times]
@@ -214,6 +214,15 @@ def trajectories(
     for name in joined.data_vars:
         joined[name].attrs = dict(rows[0][name].attrs)
     return joined.transpose(TRACK, TIME, ...)
+
+
+def _as_time(key: Any, times: np.ndarray) -> Any:
+    """Return a time as those of the tracks are."""
+    try:
+        return np.asarray(key, dtype=times.dtype)[()]
+    except (TypeError, ValueError) as error:
+        do = f"name each table by its time, as {times[0]}, not by that of its map"
+        raise SchemaError(f"{key!r} is no time: {do}") from error
 
 
 def _along_tracks(

@@ -53,9 +53,11 @@ from xstxm._partition import Choose, ClusterMethod
 from xstxm._tree_basis import JointEnergies, NodeWeights
 from xstxm._tree_energies import Energies, MatchNodes
 from xstxm._unknowns import Background
+from xstxm.accessor import StxmAccessor
 from xstxm.clustering import Normalize
 from xstxm.particles import particles
 from xstxm.plot import StxmTreePlotAccessor
+from xstxm.plot._accessor import of_one_stack
 from xstxm.roi import Region
 from xstxm.units import AmountLike
 
@@ -110,6 +112,10 @@ class StxmTreeAccessor:
 
     def __repr__(self) -> str:
         return _tree_tables.as_text(self._tree)
+
+    def __getattr__(self, name: str) -> Any:
+        """Say where what one stack has is found."""
+        raise of_one_stack(self, name, StxmAccessor, name)
 
     @property
     def stacks(self) -> dict[str, xr.Dataset]:

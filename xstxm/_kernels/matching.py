@@ -106,7 +106,11 @@ def fitted_shift(model, image, inside, start):
 
     start = np.asarray(start, dtype=float)
     found = least_squares(
-        lambda shift: target - fitted(shift), start, bounds=(start - BETWEEN, start + BETWEEN), diff_step=1e-3, xtol=1e-6
+        lambda shift: target - fitted(shift),
+        start,
+        bounds=(start - BETWEEN, start + BETWEEN),
+        diff_step=1e-3,
+        xtol=1e-6,
     )
     normal = found.jac.T @ found.jac
     free = not found.active_mask.any() and np.linalg.cond(normal) < 1e12

@@ -280,11 +280,22 @@ class StxmPlotAccessor:
         return trajectories(self._obj, y, width=width, height=height, legend=legend, title=title, **opts)
 
 
+def of_one_stack(accessor: object, name: str, of_stack: type, call: str) -> AttributeError:
+    """Return the error of an attribute that a tree does not have, which tells of one that the stacks in it have."""
+    said = f"{type(accessor).__name__!r} object has no attribute {name!r}"
+    public = not name.startswith("_") and hasattr(of_stack, name)
+    return AttributeError(f"{said}: of one node, tree['a'].to_dataset().stxm.{call}" if public else said)
+
+
 class StxmTreePlotAccessor:
     """Drawings of the maps of a tree; HoloViews is imported on first use."""
 
     def __init__(self, tree: xr.DataTree) -> None:
         self._tree = tree
+
+    def __getattr__(self, name: str) -> Any:
+        """Say where a drawing of one stack is found."""
+        raise of_one_stack(self, name, StxmPlotAccessor, f"plot.{name}")
 
     def fields(
         self,

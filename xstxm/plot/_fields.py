@@ -24,7 +24,7 @@ Scale: TypeAlias = Literal["common", "fill"]
 _SMALLEST = 150
 """Pixels on the screen that a frame needs for its title and its ticks."""
 
-_MARGINS = {"left": 0.75, "right": 0.25, "bottom": 0.6, "top": 0.15, "line": 0.2, "bar": 0.8, "letter": 0.09}
+_MARGINS = {"left": 0.75, "right": 0.25, "bottom": 0.6, "top": 0.15, "line": 0.2, "bar": 0.95, "letter": 0.09}
 """Inches on paper around a map: for its axes, each line of its title, its colour bar, each letter of its legend."""
 
 _LABEL = {"background_fill_color": "white", "background_fill_alpha": 0.75, "text_color": "black"}
@@ -183,8 +183,9 @@ def _largest(frames: Mapping[str, Frame]) -> str:
 
 
 def _tallest(views: Mapping[str, _View], columns: int) -> str:
-    """Return the map beside which a legend has most room, that furthest to the right of several."""
-    places = {name: (view.height, k % columns, -k) for k, (name, view) in enumerate(views.items())}
+    """Return the map beside which a legend has most room, that furthest to the right of several as tall, give or take."""
+    least = 0.95 * max(view.height for view in views.values())
+    places = {name: (k % columns, -k) for k, (name, view) in enumerate(views.items()) if view.height >= least}
     return max(places, key=places.__getitem__)
 
 

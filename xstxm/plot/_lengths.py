@@ -74,7 +74,13 @@ def coarse_graining(
     length = np.asarray(found["length"])
     ends = float(length.min()) / 1.15, float(length.max()) * 1.15
     scales = {"logx": True, "logy": True, "xlim": ends, "ylim": (low, high), "xticks": _round_ticks(*ends)}
+    scales |= _names(axes)
     return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts, **scales)
+
+
+def _names(axes: Axes) -> dict[str, str]:
+    """Return the names of both axes, which are lost where the first layer, a band, is empty."""
+    return {"xlabel": axes[0].label, "ylabel": axes[1].label}
 
 
 def _of_field(field: xr.Dataset, axes: Axes, name: str, color: str, low: float) -> list[Any]:
@@ -160,7 +166,14 @@ def autocovariance(
         layers.append(band(lag, values, np.asarray(field["autocovariance_sampling_stderr"]), axes, color))
         layers.append(curve(lag, values, axes, name or "map", color))
         marks += _length_mark(field, axes, color)
-    return chart([*layers, *marks], width=width, height=height, legend=legend, title=title, opts=opts)
+    ends = {"xlim": (0.0, _farthest(found)), **_names(axes)}
+    return chart([*layers, *marks], width=width, height=height, legend=legend, title=title, opts=opts, **ends)
+
+
+def _farthest(found: xr.Dataset) -> float:
+    """Return the end of a scale that holds the curves, and lengths beyond them."""
+    lengths = np.concatenate([np.ravel(found[f"correlation_length{end}"]) for end in ("", "_upper")])
+    return max(float(found["lag"][-1]), 1.03 * float(np.nanmax(lengths, initial=0.0)))
 
 
 def _length_mark(field: xr.Dataset, axes: Axes, color: str) -> list[Any]:

@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm import units
 from xstxm.conventions import content_of, require_variable
 from xstxm.errors import MissingDimensionError, SchemaError
-from xstxm.plot._curves import Axes, between, chart, curve, named, whiskers
+from xstxm.plot._curves import Axes, band, between, chart, curve, named, whiskers
 from xstxm.plot._holoviews import COLOR_BAR, FRAME, draw_color_bar, holoviews, styled
 from xstxm.plot._labels import label
 from xstxm.plot._styles import COLORS, NEUTRAL, require_colormap
@@ -233,7 +233,8 @@ def profiles(
     -------
     holoviews.Overlay
         A thin line for each particle, and for each image a thick one, the mean of its particles, every particle alike, as deep
-        as several reach, over a band of one standard error, the scatter of the particles over the root of their number. Eager.
+        as several reach, over a band of one standard error, the scatter of the particles over the root of their number. Of an
+        image with a single particle, its line over a band of its noise. Eager.
 
     Raises
     ------
@@ -261,14 +262,19 @@ def profiles(
     axes = hv.Dimension(("distance", label(table["distance"]))), hv.Dimension(("profile", label(profile)))
     nodes = np.asarray(table["node"]).astype(str) if "node" in table.coords else np.full(table.sizes["particle"], "")
     rows, distance = np.asarray(profile.transpose("particle", "distance")), np.asarray(table["distance"])
+    noise = table.get(f"{signal}_profile_stderr", xr.full_like(profile, np.nan))
+    errors = np.asarray(noise.transpose("particle", "distance"))
     thin: list[Any] = []
     thick: list[Any] = []
     for k, node in enumerate(dict.fromkeys(nodes)):
         own, color = rows[nodes == node], COLORS[k % len(COLORS)]
-        thin.append(_thin(own, distance, axes, color, faint=len(rows) > _MANY))
-        thick += _mean(own, distance, axes, f"mean of {node}" if node else "mean", color)
-    single = named(axes, "single particles", NEUTRAL, width=1)
-    return chart([*thin, *thick, single], width=width, height=height, legend=legend, title=title, opts=opts)
+        if len(own) == 1:
+            thick += _alone(own[0], errors[nodes == node][0], distance, axes, node, color)
+        else:
+            thin.append(_thin(own, distance, axes, color, faint=len(rows) > _MANY))
+            thick += _mean(own, distance, axes, f"mean of {node}" if node else "mean", color)
+    single = [named(axes, "single particles", NEUTRAL, width=1)] if thin else []
+    return chart([*thin, *thick, *single], width=width, height=height, legend=legend, title=title, opts=opts)
 
 
 def _thin(rows: np.ndarray, distance: np.ndarray, axes: Axes, color: str, *, faint: bool) -> Any:
@@ -278,6 +284,12 @@ def _thin(rows: np.ndarray, distance: np.ndarray, axes: Axes, color: str, *, fai
         bokeh={"color": color, "line_width": 1, "line_alpha": alpha},
         matplotlib={"color": color, "linewidth": 0.7, "alpha": alpha},
     )
+
+
+def _alone(row: np.ndarray, error: np.ndarray, distance: np.ndarray, axes: Axes, node: str, color: str) -> list[Any]:
+    """Return the profile of the only particle, and its band."""
+    name = f"particle of {node}" if node else "particle"
+    return [band(distance, row, error, axes, color), curve(distance, row, axes, name, color, width=3)]
 
 
 def _mean(rows: np.ndarray, distance: np.ndarray, axes: Axes, name: str, color: str) -> list[Any]:

@@ -153,17 +153,25 @@ def _number(cell: str, column: Column, line: int, source: Source) -> float:
 
 def dates(column: Column, lines: tuple[int, ...], source: Source) -> np.ndarray | None:
     """Return the dates of a column, in UTC where they name a zone; None where it holds numbers."""
-    if _date(column.cells[0]) is None:
+    if _date(column.cells[0]) is None and _is_number(column.cells[0]):
         return None
     found = [_date(cell) for cell in column.cells]
     for cell, date, line in zip(column.cells, found, lines, strict=True):
         if date is None or (date.tzinfo is None) != (found[0].tzinfo is None):  # type: ignore[union-attr]
             do = "write all dates alike, as 2026-03-01T10:00:00"
-            raise CorruptFileError(
-                path_of(source) or name_of(source), "a date in ISO 8601", f"{cell[:40]!r} in line {line}", do
-            )
+            wanted = "a number, or a date in ISO 8601" if found[0] is None else "a date in ISO 8601"
+            raise CorruptFileError(path_of(source) or name_of(source), wanted, f"{cell[:40]!r} in line {line}", do)
     plain = [date.astimezone(UTC).replace(tzinfo=None) if date.tzinfo else date for date in found if date]
     return np.array(plain, dtype="datetime64[ns]")
+
+
+def _is_number(cell: str) -> bool:
+    """Tell whether a cell is a number, or empty."""
+    try:
+        float(cell.replace(",", ".") or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def _date(cell: str) -> datetime | None:
