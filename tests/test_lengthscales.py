@@ -217,6 +217,9 @@ def test_heterogeneity__takes_a_tree_and_particles_from_elsewhere():
     xr.testing.assert_equal(xstxm.heterogeneity(bare, numbered), expected)
     grains = {name: one.rename(particle_label="grain") for name, one in maps.items()}
     xr.testing.assert_equal(xstxm.heterogeneity(grains, "grain"), expected)
+    xr.testing.assert_equal(
+        xstxm.heterogeneity(dict(inside["cell"]), dict(xr.DataTree.from_dict(nested)["cell"])), expected
+    )
     with pytest.raises(OptionError, match="give an image of labels for the field 'field 2' too"):
         xstxm.heterogeneity(bare, {"field 1": labels["field 1"]})
     with pytest.raises(MissingVariableError, match=r"call xstxm\.particles first"):
@@ -267,11 +270,22 @@ def test_heterogeneity__says_that_noise_is_not_known():
             id="labels",
         ),
         pytest.param(lambda m: {}, SchemaError, "there is no map", id="no field"),
+        pytest.param(lambda m: [m], SchemaError, "maps are a list: pass a phase map, or several by name", id="a list"),
+        pytest.param(lambda m: {"a": 1}, SchemaError, "'a' is a int", id="a number"),
     ],
 )
 def test_heterogeneity__refuses(change, error, message):
     with pytest.raises(error, match=message):
         xstxm.heterogeneity(change(electrode(0)["field 1"]))
+
+
+def test_heterogeneity__says_whose_labels_lie_on_other_pixels():
+    maps = electrode(0, n=2)
+    labels = {name: one["particle_label"].isel(x=slice(9)) for name, one in maps.items()}
+    with pytest.raises(
+        SchemaError, match="the image of particles for 'composition' of 'field 1' has 9 pixels along 'x'"
+    ):
+        xstxm.heterogeneity(maps, labels)
 
 
 def test_heterogeneity__reads_lazy_maps():
@@ -413,6 +427,11 @@ def test_coarse_grain__takes_lengths_in_any_unit_and_pixels_that_are_not_square(
     found = xstxm.coarse_grain(maps, ["80 nm", 0.16, "0.161 um"])
     np.testing.assert_allclose(found["length"], [0.08, 0.16])
     assert found["length"].attrs["units"] == "um"
+    for alone in ("80 nm", 0.08, np.float64(0.08)):
+        xr.testing.assert_identical(xstxm.coarse_grain(maps, alone).variance, found.variance[:1])
+    with pytest.warns(NoiseWarning, match="no composition_stderr in a"):
+        named = xstxm.coarse_grain({"a": maps.composition}, [0.08])
+    np.testing.assert_allclose(named["variance"], found["variance"][:1].expand_dims(node=1, axis=1))
     means = np.lib.stride_tricks.sliding_window_view(value, (2, 4)).mean(axis=(2, 3))
     assert float(found["variance"][0]) == pytest.approx(((means - value.mean()) ** 2).mean(), rel=0.02)
     with pytest.raises(OptionError, match=r"lengths='0\.001, 7': give lengths from the pixel, 0\.02 um, to .* 1\.2 um"):

@@ -565,6 +565,17 @@ def test_locate__warns_at_the_limit_of_the_search():
         xstxm.locate(fine, coarse, max_shift="80 nm")
 
 
+@pytest.mark.parametrize("reach", [0, "40 nm"])
+def test_locate__ends_at_the_limit_where_the_place_is_pixels_beyond_it(reach):
+    coarse = image(patterns(), 0.04)
+    fine = coarse.interp(y=np.arange(0.8, 1.9, 0.01), x=np.arange(0.9, 2.195, 0.01), method="cubic")
+    fine = fine.assign_coords({d: (d, fine[d].values - 0.11, {"units": "um"}) for d in "yx"})
+    with pytest.warns(AlignmentWarning):
+        found = xstxm.locate(fine, coarse, max_shift=reach)
+    assert max(abs(float(found[f"shift_{dim}"])) for dim in "yx") == pytest.approx(0.04 if reach == 0 else 0.08)
+    assert bool(found.shift_y_stderr.isnull())
+
+
 def test_locate__warns_of_a_pattern_that_repeats():
     def lattice(step, n, start):
         y, x = start + step * np.mgrid[:n, :n]
@@ -580,6 +591,7 @@ def test_locate__warns_of_a_pattern_that_repeats():
         pytest.param({"psf": "50 nm"}, OptionError, "give both point-spread functions, or none", id="one psf"),
         pytest.param({"max_shift": "-1 um"}, OptionError, "a distance is not negative", id="negative reach"),
         pytest.param({"max_shift": "1 s"}, UnitsError, "max_shift is in 's'", id="reach in seconds"),
+        pytest.param({"fine_psf": 10, "psf": 50}, OptionError, r"'48\.\d+ um': it is wider .* '50 nm'", id="psf in nm"),
     ],
 )
 def test_locate__refuses_options(options, error, message):

@@ -322,6 +322,23 @@ def test_particle_label__is_taken_as_it_is():
     xr.testing.assert_allclose(xstxm.particles(made, particle_label=found.particle_label), found)
 
 
+def test_particle_label__may_be_the_result_that_holds_it():
+    image = touching(2, 200, 12)
+    made = maps(image, 0.5)
+    found = xstxm.particles(made, particle_label=image)
+    for other in (found, found[["particle_label"]].rename(particle_label="grain")):
+        xr.testing.assert_identical(xstxm.particles(made, particle_label=other).drop_attrs(), found.drop_attrs())
+    with pytest.raises(MissingVariableError, match="give the image of particles"):
+        xstxm.particles(made, particle_label=made)
+
+
+def test_particles__of_a_signal_with_a_value_for_each_phase_says_to_select_one():
+    made = maps(disc(1.0), 0.5)
+    made["phase_fraction"] = made.composition.expand_dims(phase=["A", "B"])
+    with pytest.raises(SchemaError, match=r"'phase_fraction' runs over phase too: .*\.isel\(phase=0\)"):
+        xstxm.particles(made, signal="phase_fraction")
+
+
 def test_particle_label__needs_no_amount():
     image = touching(2, 200, 12)
     found = xstxm.particles(maps(image, 0.5)[["composition", "composition_stderr"]], particle_label=image)
@@ -769,7 +786,6 @@ def test_particles__refuses_what_is_no_map(made, error, told):
         ({"min_area": "3 um"}, IncompatibleUnitsError, r"min_area is in 'um'"),
         ({"min_area": -1}, OptionError, "an area in um"),
         ({"profile_step": 0.1}, OptionError, "a length in nm of at least 20"),
-        ({"signal": "phase_fraction"}, SchemaError, "'phase_fraction' runs over phase too"),
         ({"max_neck": 2}, OptionError, "a share .* at most 1"),
         ({"noise_correlation": xr.DataArray([1.0], dims="lag")}, SchemaError, "noise_correlation"),
     ],
@@ -841,6 +857,14 @@ def test_join_particles__brings_units_together(tables):
     percent["particle_composition"].attrs["units"] = "mol/m**3"
     with pytest.raises(IncompatibleUnitsError):
         xstxm.join_particles({"left": tables["left"], "right": percent})
+
+
+def test_join_particles__takes_a_tree(tables):
+    tree = xr.DataTree.from_dict({f"cell/{name}": one for name, one in tables.items()})
+    joined = xstxm.join_particles(tree)
+    assert joined.node.values.tolist() == ["cell/left", "cell/left", "cell/right"]
+    expected = xstxm.join_particles(tables)
+    xr.testing.assert_equal(joined.drop_vars("node"), expected.drop_vars("node"))
 
 
 def test_join_particles__takes_an_empty_table(tables):

@@ -145,6 +145,11 @@ def test_fields__share_colours_and_one_bar_beside_the_tallest(tree):
     assert [style(image)["colorbar"] for (image,) in drawn(plot.fields(tree, scale="fill"), hv.Image)] == [
         False, False, True, False,
     ]  # fmt: skip
+    alike = xr.DataTree.from_dict({"all": field(20.0, 10), "cut": field(19.9, 10)})
+    assert [style(image)["colorbar"] for (image,) in drawn(plot.fields(alike, outlines=False), hv.Image)] == [
+        False,
+        True,
+    ]
     assert not any(style(image)["colorbar"] for (image,) in drawn(plot.fields(tree, legend=False), hv.Image))
     assert style(plot.fields(tree, clim=(0, 1))[3].get(0))["clim"] == (0, 1)
 

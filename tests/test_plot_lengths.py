@@ -182,6 +182,23 @@ def test_coarse_graining__draws_the_map_and_its_limits_on_logarithmic_scales(coa
     )
 
 
+def test_lengths__name_their_axes_where_no_interval_is_known(coarse, correlated):
+    bare = coarse.assign({f"variance_{end}": coarse[f"variance_{end}"] * np.nan for end in ("lower", "upper")})
+    unsure = correlated.assign(autocovariance_sampling_stderr=correlated.autocovariance_sampling_stderr * np.nan)
+    for overlay, names in (
+        (plot.coarse_graining(bare), ("Side of a block [µm]", "Variance of composition")),
+        (plot.autocovariance(unsure), ("Distance of two pixels [µm]", "Autocovariance of composition")),
+    ):
+        axes = hv.render(overlay, backend="matplotlib").axes[0]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == names
+
+
+def test_autocovariance__has_room_for_a_length_beyond_the_curve(correlated):
+    far = correlated.assign(correlation_length=correlated.correlation_length * 0 + 0.9)
+    figure = hv.render(plot.autocovariance(far), backend="matplotlib")
+    assert figure.axes[0].get_xlim()[1] > 0.92
+
+
 def test_coarse_graining__a_band_that_includes_zero_ends_at_the_edge_of_the_scale(coarse):
     overlay = plot.coarse_graining(coarse)
     (area,) = drawn(overlay, hv.Area)

@@ -133,6 +133,16 @@ def test_profiles__of_two_images_have_a_mean_each(table):
     assert labels == ["mean of one", "mean of two", "single particles"]
 
 
+def test_profiles__of_a_single_particle_have_a_band_of_its_noise(table):
+    one = table.isel(particle=[1]).drop_vars("node")
+    one["composition_profile_stderr"] = one.composition_profile * 0 + 0.02
+    overlay = plot.profiles(one)
+    assert [curve.label for curve in drawn(overlay, hv.Curve)] == ["particle"]
+    assert not drawn(overlay, hv.Path)
+    (area,) = drawn(overlay, hv.Area)
+    np.testing.assert_allclose(area.dimension_values(2) - area.dimension_values(1), 0.04)
+
+
 def test_profiles__are_those_of_the_signal(table):
     other = table.rename(composition_profile="strain_profile").assign_attrs(signal="strain")
     assert drawn(plot.profiles(other), hv.Path)

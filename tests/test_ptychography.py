@@ -19,6 +19,7 @@ from xstxm.errors import (
     MissingDimensionError,
     MissingVariableError,
     OptionError,
+    ReferenceSpectrumError,
     SchemaError,
 )
 
@@ -338,6 +339,8 @@ def test_join_phase_shift__says_what_is_wrong(noisy):
     with pytest.raises(EnergyRangeError, match="references cover"):
         xstxm.join_phase_shift(noisy, xstxm.sel_energy(REFERENCES, 512, 540))
     both = xstxm.join_phase_shift(noisy, REFERENCES)
+    with pytest.raises(ReferenceSpectrumError, match="the references absorption alone: leave them out"):
+        xstxm.phase_map(both, REFERENCES)
     for options in ({"max_optical_density": 1.5}, {"energy_shift": 0.1}, {"broadening": "fit"}):
         with pytest.raises(OptionError, match="the stack holds phase shifts too"):
             xstxm.fit(both, **options)

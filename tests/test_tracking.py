@@ -214,6 +214,8 @@ def test_trajectories__say_what_is_wrong():
         xstxm.trajectories(tables, image.to_dataset(name="particle_label"))
     with pytest.raises(SchemaError, match=r"no table for 1\.0: give one for each of the 2 times"):
         xstxm.trajectories({0.0: tables[0.0]}, tracks)
+    with pytest.raises(SchemaError, match=r"'scan 1' is no time: name each table by its time, as 0\.0"):
+        xstxm.trajectories({"scan 1": tables[0.0], 1.0: tables[1.0]}, tracks)
     with pytest.raises(SchemaError, match=r"a table for 7\.0, which the tracks lack"):
         xstxm.trajectories({**tables, 7.0: tables[0.0]}, tracks)
     with pytest.raises(SchemaError, match=r"the table of 1\.0 has 15 particles, the image 16"):

@@ -688,6 +688,20 @@ def test_summary__says_the_field_and_the_time(tree):
         maps.stxm.summary()
 
 
+def test_summary__counts_pixels_of_an_image_only_whatever_lags_lie_beside_it(tree):
+    maps = tree.stxm.phase_map(REFERENCES)
+    big = maps["fields/big"].to_dataset()
+    big["noise_correlation"] = ("lag_y", "lag_x"), np.ones((7, 7))
+    assert int(xr.DataTree.from_dict({"big": big}).stxm.summary()["pixel_count"][0]) == 24 * 28
+
+
+def test_summary__names_nodes_by_plain_words_that_align(tree):
+    table = tree.stxm.phase_map(REFERENCES).stxm.summary()
+    assert table["node"].dtype.kind == "U"
+    other = table.isel(node=[2, 0, 1]).assign_coords(node=table["node"].values[[2, 0, 1]].astype(object))
+    assert float(abs(table["area"] - other["area"]).max()) == 0
+
+
 def test_summary__converts_compositions_and_leaves_out_other_quantities(tree):
     maps = tree.stxm.phase_map(REFERENCES)
     line = maps["line"].to_dataset()
@@ -758,3 +772,25 @@ def test_pca__equal_weights_do_not_change_when_a_stack_is_there_in_copies_of_its
 
     doubled = {**fields, "n0": np.repeat(fields["n0"], 3, axis=1)}
     np.testing.assert_allclose(scree(doubled), scree(fields), rtol=1e-9, atol=1e-12)
+
+
+def test_tree__in_place_of_a_stack_is_told(tree):
+    big = tree["fields/big"].to_dataset()
+    with pytest.raises(SchemaError, match=r"'stack' of phase_map is a DataTree.*tree\['line'\]\.to_dataset\(\)"):
+        xstxm.phase_map(tree, REFERENCES)
+    with pytest.raises(
+        SchemaError, match=r"'fine' of at_resolution is a DataTree.*give that of a node, tree\.to_dataset"
+    ):
+        xstxm.match_resolution(tree["line"], big, fine_psf=0, psf=1)
+    with pytest.raises(SchemaError, match="'other' of compare is a DataTree"):
+        xstxm.compare(big, other=tree)
+
+
+def test_tree__tells_where_what_one_stack_has_is_found(tree):
+    with pytest.raises(AttributeError, match=r"of one node, tree\['a'\]\.to_dataset\(\)\.stxm\.history"):
+        _ = tree.stxm.history
+    with pytest.raises(AttributeError, match=r"\.stxm\.plot\.composition"):
+        tree.stxm.plot.composition()
+    with pytest.raises(AttributeError, match=r"no attribute 'phase_mop'$"):
+        tree.stxm.phase_mop()
+    assert not hasattr(tree.stxm, "phase_mop")

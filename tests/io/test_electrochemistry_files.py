@@ -96,6 +96,13 @@ def test_read__takes_columns_and_units_that_are_named(tmp_path):
             id="two spellings",
         ),
         pytest.param(
+            "date,U (V)\n01.03.2026 10:00,1\n",
+            {},
+            CorruptFileError,
+            "expected a number, or a date in ISO 8601, found '01.03.2026 10:00' in line 2",
+            id="another spelling",
+        ),
+        pytest.param(
             "time (s),E (V),U (V)\n0,1,1\n", {}, FileFormatError, r"columns={'voltage': 'E \(V\)'}", id="twice"
         ),
         pytest.param("time,U (V)\n0,1\n", {}, MissingUnitsError, r"pass units={'time': 's'}", id="no unit"),

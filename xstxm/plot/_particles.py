@@ -273,7 +273,7 @@ def profiles(
         else:
             thin.append(_thin(own, distance, axes, color, faint=len(rows) > _MANY))
             thick += _mean(own, distance, axes, f"mean of {node}" if node else "mean", color)
-    single = [named(axes, "single particles", NEUTRAL, width=1)] if thin else []
+    single = [named(axes, "single particles", NEUTRAL, width=1)] if thin or not thick else []
     return chart([*thin, *thick, *single], width=width, height=height, legend=legend, title=title, opts=opts)
 
 
