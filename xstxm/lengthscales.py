@@ -44,7 +44,8 @@ def heterogeneity(
     ----------
     maps
         Results that hold the map, as of `phase_map`: fields of one material that do not overlap, in a DataTree or a dict; or
-        a single one. Lengths and compositions in other units convert.
+        a single one. Leave out what shows them once more, overview and details, ``tree.match("field *")``: it is not
+        noticed. Lengths and compositions in other units convert.
     particles
         Images of labels, 0 outside, by the names of the fields where there are several, or the results that hold them as
         `particle_label`; or the name of a variable. By default `particle_label` of every field.

@@ -269,8 +269,8 @@ def join_phase_shift(
     Returns
     -------
     Dataset
-        For `fit`, `phase_map` and what else takes a stack: `optical_density` (energy, pixel dims), its `optical_density_variance`
-        where the parts have one, and `reference_spectra` (reference, energy), each with all energies twice; the coordinate
+        For `fit`, `phase_map` and what else takes a stack, which need no references with it: `optical_density` (energy,
+        pixel dims), its `optical_density_variance` where the parts have one, and `reference_spectra` (reference, energy), each with all energies twice; the coordinate
         `part` along energy is ``"optical_density"`` and then ``"phase_shift"``. What does not lie along energy is kept. Lazy.
 
     Raises
