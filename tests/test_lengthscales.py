@@ -220,6 +220,8 @@ def test_heterogeneity__takes_a_tree_and_particles_from_elsewhere():
     xr.testing.assert_equal(
         xstxm.heterogeneity(dict(inside["cell"]), dict(xr.DataTree.from_dict(nested)["cell"])), expected
     )
+    with pytest.raises(OptionError, match="the map is a single one: give its own image of labels"):
+        xstxm.heterogeneity(bare["field 1"], labels)
     with pytest.raises(OptionError, match="give an image of labels for the field 'field 2' too"):
         xstxm.heterogeneity(bare, {"field 1": labels["field 1"]})
     with pytest.raises(MissingVariableError, match=r"call xstxm\.particles first"):

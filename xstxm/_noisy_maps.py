@@ -138,7 +138,9 @@ def _particles_of(particles: Particles | None, name: str, field: xr.Dataset) -> 
         if [*named] == ["."]:
             return _particles_of(named["."], name, field)
         if name not in named:
-            raise OptionError("particles", list(named), f"give an image of labels for the field {name!r} too")
+            lacking = f"give an image of labels for the field {name!r} too"
+            alone = "the map is a single one: give its own image of labels, or all maps by the same names"
+            raise OptionError("particles", list(named), lacking if name else alone)
         return _particles_of(named[name], name, field)
     if isinstance(particles, xr.Dataset):
         return _particles_of("particle_label", name, particles)

@@ -202,8 +202,8 @@ def coarse_grain(
     maps
         A result that holds the map, as of `phase_map`; or several, in a DataTree or a dict.
     lengths
-        Side of the blocks in um, or with a unit, or several, each rounded to whole pixels of the map, once if two give the same. By
-        default from the pixel to a quarter of the field, each the root of two longer.
+        Side of the blocks in um, or with a unit, or several; each is rounded to whole pixels of the map, once if two give the
+        same. By default from the pixel to a quarter of the field, each the root of two longer.
     signal
         Variable that holds the map. Its noise is read from ``<signal>_stderr``.
     weight

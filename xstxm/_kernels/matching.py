@@ -93,8 +93,8 @@ def highest_peaks(surface, least_distance):
 def fitted_shift(model, image, inside, start):
     """Return the shift (2) at which a model is most like an image up to gain and offset, its stderr (2), and the correlation.
 
-    model(shift) is an image, of which the pixels inside are used; they have values at all shifts of less than a pixel. The errors are those of residuals that go together in
-    each of 5 x 5 parts of the image, and are independent from part to part.
+    model(shift) is an image, of which the pixels inside are used, which have a value at all shifts that are tried. The
+    errors are those of residuals that go together in each of 5 x 5 parts of the image, and are independent from part to part.
     """
     from scipy.optimize import least_squares
 
