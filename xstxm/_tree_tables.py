@@ -29,7 +29,7 @@ def as_text(tree: xr.DataTree) -> str:
     for path, row in cells.items():
         lines[path] = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     ordered = [f"  {lines[path]}" for path, _ in tree.subtree_with_keys if path in lines]
-    return "\n".join([f"<xstxm tree, {len(cells)} stacks>", *ordered])
+    return "\n".join([f"<xstxm tree, {len(cells)} {'stack' if len(cells) == 1 else 'stacks'}>", *ordered])
 
 
 def _cells(stack: xr.Dataset) -> list[str]:
@@ -99,13 +99,13 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
     names = [path for path, _ in tree.subtree_with_keys if path in given or path in reasons]
     table = xr.concat(
         list(rows.values()),
-        pd.Index([*rows], name=NODE),
+        xr.DataArray([*rows], dims=NODE, name=NODE),
         data_vars="all",
         coords="minimal",
         compat="override",
         join="exact",
     )
-    table = table.reindex({NODE: names}, fill_value={"energy_count": 0})
+    table = table.reindex({NODE: np.array(names)}, fill_value={"energy_count": 0})
     of_nodes = _fields({path: given.get(path) for path in names}) | {
         "left_out": [reasons.get(path, "") for path in names]
     }
