@@ -730,7 +730,11 @@ def test_summary__says_the_field_and_the_time(tree):
     np.testing.assert_allclose(table["field_area"], [np.nan, 24 * 28 * 0.03**2, 120 * 0.03**2])
     np.testing.assert_array_equal(table["pixel_count"], [28, 24 * 28, 120])
     assert table["time"].sel(node="fields/big") == np.datetime64("2024-05-01T08:00")
+    assert table["time"].attrs["time_zone"] == "UTC"
     assert bool(table["time"].sel(node="line").isnull())
+    maps["line"].attrs["start_time"] = "2024-05-01T10:00:00"
+    with pytest.warns(MetadataWarning, match="names a time zone in some nodes only"):
+        assert "time_zone" not in maps.stxm.summary()["time"].attrs
     maps["line"].attrs["start_time"] = "yesterday"
     with pytest.warns(MetadataWarning, match="no time in ISO 8601: 'yesterday'"):
         maps.stxm.summary()
