@@ -195,8 +195,8 @@ def state_of_charge(
         Along the times of the maps `map_composition` and `charge_composition`, the former minus the latter as `map_difference`,
         each with ``*_stderr``; those of the maps and of the difference also ``*_sampling_stderr``, which says how far these
         fields are from the electrode, where the former says how noisy they are. And over the times, after Bland and
-        Altman [1]_, `mean_difference` with its standard error, that of the mass included, and `agreement_lower`, `agreement_upper`: between them lies
-        the difference of a single time with the probability in their ``confidence_level``. Eager on the log.
+        Altman [1]_, `mean_difference` with its standard error, that of the mass included, and `agreement_lower`, `agreement_upper`:
+        between them lies the difference of a single time with the probability in their ``confidence_level``. Eager on the log.
 
     Raises
     ------

@@ -181,7 +181,7 @@ def trajectories(
     Returns
     -------
     Dataset
-        The variables with `track` and `time` for `particle`, those of whole numbers as floats: NaN where a track is absent;
+        The variables, in the units of the first table, with `track` and `time` for `particle`, those of whole numbers as floats: NaN where a track is absent;
         marks (bool) are False there. `present` (track, time) says where it is not. Lazy where the tables are.
 
     Raises
