@@ -13,8 +13,16 @@ from xstxm._apply import format_range, match_energy
 from xstxm._kernels.energy_shift import REACH, Spectra, moved, spectra_from
 from xstxm._unknowns import PART
 from xstxm.conventions import ENERGY, REFERENCE, annotate, require_energy, require_variable
-from xstxm.errors import EnergyRangeError, IncompatibleUnitsError, ReferenceSpectrumError, SchemaError, require_number
+from xstxm.errors import (
+    EnergyRangeError,
+    IncompatibleUnitsError,
+    OptionError,
+    ReferenceSpectrumError,
+    SchemaError,
+    require_number,
+)
 from xstxm.options import get_options
+from xstxm.provenance import describe
 from xstxm.units import EnergyLike
 
 
@@ -61,8 +69,9 @@ def references_at(
     Raises
     ------
     ReferenceSpectrumError
-        Names given twice, a reference without data or constant over the stack's energies, or without phase shifts for a
-        stack of `join_phase_shift`.
+        Names given twice, or a reference without data or constant over the stack's energies.
+    OptionError
+        Spectra of absorption alone for the energies of `join_phase_shift`.
     EnergyRangeError
         References that do not cover the stack, all of them named.
 
@@ -76,10 +85,10 @@ def references_at(
     """
     absorption = checked_absorption(references)
     if PART in energy.coords and PART not in absorption.coords:
-        raise ReferenceSpectrumError(
-            "the stack holds phase shifts behind its optical density, the references absorption alone: leave them out, as "
-            "join_phase_shift has put both into its reference_spectra"
+        do = (
+            "the stack holds phase shifts too, and the spectra that belong to it: leave it out, or join anew with these"
         )
+        raise OptionError("references", describe(references), do)
     if energy_shift is None and broadening is None:
         if not extrapolate:
             require_coverage(absorption, energy, what=what)

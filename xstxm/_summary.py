@@ -13,13 +13,15 @@ from xstxm.conventions import ENERGY, QUALITY_FLAGS, REFERENCE, pixel_dims
 
 Row = tuple[str, str]
 
-_KINDS = {
+KINDS = {
     "phase_label": "phase map",
     "component_map": "fit",
     "absorption": "reference set",
-    "particle_area": "table of particles",
+    "eigenimages": "pca",
+    "cluster_spectra": "clusters",
+    "particle_label": "particles",
 }
-"""What a Dataset is, by the first of these variables that it has."""
+"""What a Dataset is by a variable that it holds."""
 
 
 def rows(obj: xr.DataArray | xr.Dataset) -> list[Row]:
@@ -65,7 +67,7 @@ def next_steps(obj: xr.DataArray | xr.Dataset) -> list[str]:
         return [".plot.component_maps()", ".predict()"]
     if isinstance(obj, xr.Dataset) and "absorption" in obj:
         return [".plot.spectra()", "stack.stxm.phase_map(references)"]
-    if ENERGY not in obj.dims:
+    if ENERGY not in obj.dims or (isinstance(obj, xr.Dataset) and kind(obj) != "stack"):
         return []
     if isinstance(obj, xr.Dataset) and "transmission" in obj and "optical_density" not in obj:
         return [".from_transmission()"]
@@ -88,7 +90,7 @@ def _narrower(obj: xr.DataArray | xr.Dataset) -> list[str]:
 def kind(obj: xr.DataArray | xr.Dataset) -> str:
     if isinstance(obj, xr.DataArray):
         return f"array {obj.name!r}" if obj.name else "array"
-    return next((kind for name, kind in _KINDS.items() if name in obj), "stack")
+    return next((kind for name, kind in KINDS.items() if name in obj), "stack")
 
 
 def _energies(obj: xr.DataArray | xr.Dataset) -> str:

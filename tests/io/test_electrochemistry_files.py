@@ -96,11 +96,25 @@ def test_read__takes_columns_and_units_that_are_named(tmp_path):
             id="two spellings",
         ),
         pytest.param(
-            "date,U (V)\n01.03.2026 10:00,1\n",
+            "date,U (V)\n01/03/2026,1\n",
             {},
             CorruptFileError,
-            "expected a number, or a date in ISO 8601, found '01.03.2026 10:00' in line 2",
-            id="another spelling",
+            "found '01/03/2026' in line 2: .* dates are written as 2026-03-01T10:00:00",
+            id="other spelling",
+        ),
+        pytest.param(
+            "time (s),U (V)\n0,1\n",
+            {"units": {"time": "h"}},
+            OptionError,
+            r"'time \(s\)' gives its own",
+            id="two units",
+        ),
+        pytest.param(
+            "time (s),U (V)\n0,1\n",
+            {"units": {"current": "A"}},
+            OptionError,
+            "no column that was found",
+            id="units of none",
         ),
         pytest.param(
             "time (s),E (V),U (V)\n0,1,1\n", {}, FileFormatError, r"columns={'voltage': 'E \(V\)'}", id="twice"

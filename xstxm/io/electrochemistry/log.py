@@ -6,10 +6,11 @@ import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
+from xstxm._dates import in_utc, zone_of
 from xstxm.errors import CorruptFileError, FileFormatError, OptionError
 from xstxm.io._base import Source, describe_content, name_of, path_of, read_head, read_text
 
@@ -148,30 +149,23 @@ def _number(cell: str, column: Column, line: int, source: Source) -> float:
     except ValueError as error:
         found = f"{cell[:40]!r} in line {line}"
         expected = f"a number in column {column.head!r}"
-        raise CorruptFileError(path_of(source) or name_of(source), expected, found, "correct the line") from error
+        do = "correct the line; dates are written as 2026-03-01T10:00:00"
+        raise CorruptFileError(path_of(source) or name_of(source), expected, found, do) from error
 
 
-def dates(column: Column, lines: tuple[int, ...], source: Source) -> np.ndarray | None:
-    """Return the dates of a column, in UTC where they name a zone; None where it holds numbers."""
-    if _date(column.cells[0]) is None and _is_number(column.cells[0]):
+def dates(column: Column, lines: tuple[int, ...], source: Source) -> tuple[np.ndarray, dict[str, str]] | None:
+    """Return the dates of a column, in UTC where they name a zone, and an attribute that says so; None where it holds numbers."""
+    if _date(column.cells[0]) is None:
         return None
     found = [_date(cell) for cell in column.cells]
     for cell, date, line in zip(column.cells, found, lines, strict=True):
         if date is None or (date.tzinfo is None) != (found[0].tzinfo is None):  # type: ignore[union-attr]
             do = "write all dates alike, as 2026-03-01T10:00:00"
-            wanted = "a number, or a date in ISO 8601" if found[0] is None else "a date in ISO 8601"
-            raise CorruptFileError(path_of(source) or name_of(source), wanted, f"{cell[:40]!r} in line {line}", do)
-    plain = [date.astimezone(UTC).replace(tzinfo=None) if date.tzinfo else date for date in found if date]
-    return np.array(plain, dtype="datetime64[ns]")
-
-
-def _is_number(cell: str) -> bool:
-    """Tell whether a cell is a number, or empty."""
-    try:
-        float(cell.replace(",", ".") or "nan")
-    except ValueError:
-        return False
-    return True
+            raise CorruptFileError(
+                path_of(source) or name_of(source), "a date in ISO 8601", f"{cell[:40]!r} in line {line}", do
+            )
+    known = [date for date in found if date]
+    return np.array([in_utc(date) for date in known]), zone_of(known[0])
 
 
 def _date(cell: str) -> datetime | None:
