@@ -336,11 +336,20 @@ def test_particle_label__needs_no_amount():
         pytest.param(np.full((8, 9), -1), r"from -1 to -1, wanted 0 in none", id="below zero"),
         pytest.param(np.full((8, 9), 2**33), r"wanted 0 in none", id="too large"),
         pytest.param(np.ones((8, 8), int), "8 pixels along 'x', the stack 9", id="other pixels"),
-        pytest.param(np.ones(9, int), "no dimension 'x'", id="a line"),
     ],
 )
 def test_particle_label__refuses_what_is_no_image_of_particles(image, told):
     with pytest.raises(SchemaError, match=told):
+        xstxm.particles(maps(np.ones((8, 9)), 0.5), particle_label=image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.ones(9, int), np.ones((2, 8, 9), int), "particle_label", xr.Dataset({"particle_label": ("y", [1])})],
+    ids=["a line", "a volume", "a name", "a Dataset"],
+)
+def test_particle_label__refuses_what_is_no_image(image):
+    with pytest.raises(OptionError, match=r"give an image \(y, x\) of whole numbers"):
         xstxm.particles(maps(np.ones((8, 9)), 0.5), particle_label=image)
 
 
@@ -580,6 +589,7 @@ def test_noise__of_one_pixel_is_nan():
 def test_signal__another_has_its_own_name():
     made = maps(disc(1.0), 0.5).rename(composition="thickness", composition_stderr="thickness_stderr")
     made["thickness"].attrs.update(units="nm", long_name="Thickness")
+    made["thickness_stderr"].attrs.update(units="nm")
     found = xstxm.particles(made, signal="thickness")
     assert found.thickness_spread.attrs["units"] == "nm"
     assert found.thickness_gradient.attrs["units"] == "nm/um"
@@ -752,6 +762,7 @@ def test_particles__refuses_more_than_one_image():
             lambda m: m.drop_vars("x"), MissingCoordinateError, "'x' has no coordinate values", id="no positions"
         ),
         pytest.param(lambda m: m.isel(x=[0, 1, 2, 9]), SchemaError, "not evenly spaced", id="uneven"),
+        pytest.param(lambda m: m.isel(y=[3]), SchemaError, "how large pixels are", id="one row"),
     ],
 )
 def test_particles__refuses_what_is_no_map(made, error, told):
@@ -764,6 +775,7 @@ def test_particles__refuses_what_is_no_map(made, error, told):
     [
         ({"signal": "thickness"}, MissingVariableError, "'thickness' is missing"),
         ({"signal": "marks"}, SchemaError, "'marks' holds labels or marks"),
+        ({"signal": "phase_fraction"}, SchemaError, r"'phase_fraction' runs over phase too: .*\.isel\(phase=0\)"),
         ({"amount": "mass"}, MissingVariableError, "'mass' is missing"),
         ({"surface": "inner"}, ChoiceError, "unknown surface 'inner'"),
         ({"min_area": "3 um"}, IncompatibleUnitsError, r"min_area is in 'um'"),
@@ -774,7 +786,8 @@ def test_particles__refuses_what_is_no_map(made, error, told):
     ],
 )
 def test_particles__refuses_options_that_make_no_sense(options, error, told):
-    made = maps(disc(1.0), 0.5).assign(marks=(("y", "x"), disc(0.5)))
+    fractions = (("phase", "y", "x"), np.full((2, *disc(0.5).shape), 0.5))
+    made = maps(disc(1.0), 0.5).assign(marks=(("y", "x"), disc(0.5)), phase_fraction=fractions)
     with pytest.raises(error, match=told):
         xstxm.particles(made, **options)
 
@@ -850,7 +863,14 @@ def test_join_particles__takes_an_empty_table(tables):
     xr.testing.assert_allclose(joined, xstxm.join_particles(tables))
 
 
+def test_join_particles__takes_a_tree(tables):
+    tree = xr.DataTree.from_dict(tables)
+    xr.testing.assert_identical(xstxm.join_particles(tree).drop_attrs(), xstxm.join_particles(tables).drop_attrs())
+
+
 def test_join_particles__refuses_tables_that_differ(tables):
+    with pytest.raises(OptionError, match="one table of particles or more"):
+        xstxm.join_particles([*tables.values()])
     with pytest.raises(OptionError, match="one table of particles or more"):
         xstxm.join_particles({})
     with pytest.raises(MissingDimensionError, match="'maps' is no result of xstxm"):

@@ -11,7 +11,7 @@ from xstxm import units
 from xstxm._apply import match_pixels
 from xstxm._segmentation import segmented
 from xstxm.conventions import NO_SAMPLE, as_float, require_image
-from xstxm.errors import SchemaError, SegmentationWarning, require_number, warn
+from xstxm.errors import OptionError, SchemaError, SegmentationWarning, require_number, warn
 from xstxm.regions import whole_numbers
 from xstxm.roi import sample_threshold
 from xstxm.units import AmountLike
@@ -81,8 +81,11 @@ def _sample(maps: xr.Dataset, amount: str, min_amount: AmountLike | None) -> tup
 
 def given_particles(image: xr.DataArray | np.ndarray, maps: xr.Dataset) -> np.ndarray:
     """Return an image of particles that is given, int32 (y, x). Eager."""
-    array = image if isinstance(image, xr.DataArray) else xr.DataArray(image, dims=("y", "x")[: np.ndim(image)])
-    array = array.compute()
+    if isinstance(image, np.ndarray) and image.ndim == 2:
+        image = xr.DataArray(image, dims=("y", "x"))
+    if not isinstance(image, xr.DataArray):
+        raise OptionError("particle_label", image, "give an image (y, x) of whole numbers, 0 in none")
+    array = image.compute()
     require_image(array, "the particles are numbered in an image")
     if array.dtype.kind == "f":
         array = whole_numbers(array)

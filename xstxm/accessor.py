@@ -775,7 +775,7 @@ class StxmAccessor:
 
     def coarse_grain(
         self,
-        lengths: Sequence[LengthLike] | None = None,
+        lengths: LengthLike | Sequence[LengthLike] | None = None,
         *,
         signal: str = "composition",
         weight: str | None = None,

@@ -284,6 +284,17 @@ def variance_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray |
     return as_float(held.transpose(*dims))
 
 
+def stderr_of(maps: xr.DataArray | xr.Dataset, signal: str, called: str | None = None) -> xr.DataArray | None:
+    """Return the standard errors that a Dataset holds beside a map, `<signal>_stderr`, in the units of the map. Lazy."""
+    name = f"{signal}_stderr"
+    if not isinstance(maps, xr.Dataset) or name not in maps:
+        return None
+    held, unit = maps[name], str(maps[signal].attrs.get("units", "1"))
+    stated = held.assign_attrs(units=held.attrs.get("units", unit))
+    what = f"the standard error of {called or repr(signal)}"
+    return units.to_units(stated, unit, what).broadcast_like(maps[signal])
+
+
 def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[xr.DataArray, xr.DataArray | None]:
     """Return the signal in floats, NaN outside the mask, and its variance where the Dataset holds one."""
     return used_pixels(as_float(signal_of(stack, signal)), stack), variance_of(stack, signal)

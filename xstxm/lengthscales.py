@@ -183,7 +183,7 @@ def _undetermined(numbers: list[int], freedom: float) -> dict[str, str]:
 @recorded
 def coarse_grain(
     maps: Maps,
-    lengths: Sequence[LengthLike] | None = None,
+    lengths: LengthLike | Sequence[LengthLike] | None = None,
     *,
     signal: str = "composition",
     weight: str | None = None,
@@ -281,8 +281,9 @@ def coarse_grain(
     return over_fields(fields, curve).assign_attrs(signal=signal, weight=weight or "area", min_coverage=min_coverage)
 
 
-def _asked(lengths: Sequence[LengthLike], fields: list[NoisyMap]) -> np.ndarray:
+def _asked(lengths: LengthLike | Sequence[LengthLike], fields: list[NoisyMap]) -> np.ndarray:
     """Return lengths in um, each of which at least one field has."""
+    lengths = [lengths] if isinstance(lengths, str) or not np.iterable(lengths) else lengths
     asked = np.array([units.to_magnitude(length, "um", "a length") for length in lengths])
     low = min(min(field.step) for field in fields)
     high = max(min(np.multiply(field.value.shape, field.step)) for field in fields)

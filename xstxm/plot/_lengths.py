@@ -167,7 +167,7 @@ def _length_mark(field: xr.Dataset, axes: Axes, color: str) -> list[Any]:
     length, low, high = (float(field[f"correlation_length{end}"]) for end in ("", "_lower", "_upper"))
     if not np.isfinite(length):
         return []
-    at = np.array([float(field["autocovariance"][0]) / np.e])
+    at = np.array([float(field["autocovariance"][0]) / np.exp(1)])
     unit = pretty_units(str(field["correlation_length"].attrs["units"]))
     interval = f" ({low:.3g} to {high:.3g})" if np.isfinite(low + high) else ""
     return [
