@@ -102,8 +102,10 @@ def correlation_length(
     -----
     It is the sill less half the mean square difference of two pixels, which knows nothing of a mean and is free of the bias
     that subtracting the mean of a particle brings [1]_. The sill is the variance around that mean and the variance of the
-    mean, which follows from the autocovariance up to the distance at which it first vanishes, as in `phase_summary`. So what
-    varies over lengths well beyond a particle, or the field, is not seen.
+    mean, which follows from the autocovariance up to the distance at which it first vanishes, at most that of half of the
+    pairs. So what varies over lengths well beyond a particle, or the field, is not seen, and an autocovariance with a long
+    tail is found too short: by a tenth in simulated particles five lengths wide where it is exponential, by less than 2 %
+    where it is Gaussian.
 
     Errors of this field are those of as much noise once more, up to 1.4 times too large where noise is all there is.
     Errors of the material are those of a jackknife over particles, or over 16 tiles of a whole field, for the correlation

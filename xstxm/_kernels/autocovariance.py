@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from xstxm._kernels.nested_variances import lags_of
-from xstxm._kernels.region_means import distances, pair_shape, reach_of
+from xstxm._kernels.region_means import distances, pair_shape
 
 TILES = 4
 """Parts of a map along each dimension, for the jackknife."""
+
+MOST_PAIRS = 0.5
+"""Share of the pairs over which an autocovariance reaches at most: the others tell the sill."""
 
 MOST_LENGTHS = 4.0
 """Correlation lengths over which an autocovariance is integrated at most: what is beyond is noise of the estimate."""
@@ -183,15 +186,19 @@ def autocovariance(pairs, noise, lags):
     """Return the autocovariance (r), the distance over which it falls and the integral range in pixels.
 
     From sums over pairs and what noise adds (r). The sill, from which half the squared differences are taken, is the
-    variance around the means of the regions and the variance of these means, which follows from the covariance up to the
-    distance at which it vanishes. So does the integral range, unless that is far.
+    variance around the means of the regions and the variance V of these means. With s the share of pairs up to the
+    distance at which the covariance vanishes, and D half their mean squared difference, V = s (variance - D) + s V: it is
+    known once that distance is, which is the first at which the covariance that V leaves is not above zero.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        products, differences = pairs.products / pairs.number, pairs.differences / pairs.number
-    end = reach_of(pairs.products, pairs.number)
-    share = pairs.share[:end] / pairs.share.sum()
-    of_means = (share * products[:end]).sum() / (1 - share.sum()) if share.sum() < 1 else np.nan
-    value = products[0] + of_means - differences - noise
+        share = pairs.share / pairs.share.sum()
+        near = share.cumsum()
+        around = pairs.products[0] / pairs.number[0] - pairs.differences / pairs.number - noise
+        noise_of_means = np.nansum(share * noise)
+        of_means = (np.cumsum(share * np.nan_to_num(around)) + noise_of_means) / (1 - near)
+    ends = ~(around[1:] + of_means[:-1] > 0) | (near[:-1] > MOST_PAIRS)
+    end = int(np.argmax(ends)) + 1 if ends.any() else len(around)
+    value = around + of_means[end - 1]
     if not value[0] > 0:
         return value, np.nan, np.nan
     length = _decay(value, lags.length)
@@ -200,15 +207,21 @@ def autocovariance(pairs, noise, lags):
 
 
 def _decay(value, distance):
-    """Return the distance at which a curve (r) falls to 1 / e of its start, between two of its points; NaN where it does not."""
-    fallen = value < value[0] / np.e
-    k = int(np.argmax(fallen))
+    """Return the distance at which a curve (r) falls to 1 / e of its start; NaN where it does not.
+
+    On the monotone cubic through the logarithm of the points around: a straight line cuts the shoulder of a Gaussian.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    k = int(np.argmax(value < value[0] / np.e))
     if k == 0:
         return np.nan
-    before, after, wanted = value[k - 1], value[k], value[0] / np.e
-    if after > 0:
-        before, after, wanted = np.log(before), np.log(after), np.log(wanted)
-    return distance[k - 1] + (before - wanted) / (before - after) * (distance[k] - distance[k - 1])
+    at = np.arange(max(k - 2, 0), min(k + 2, len(value)))
+    at = at[(value[at] > 0) | (at == k)]
+    share = value[at] / value[0]
+    above = np.log(share) + 1 if (share > 0).all() else share - 1 / np.e
+    roots = PchipInterpolator(distance[at], above).solve(0.0, extrapolate=False)
+    return roots[(roots >= distance[k - 1]) & (roots <= distance[k])].min(initial=distance[k])
 
 
 def jackknife(found, rows):
