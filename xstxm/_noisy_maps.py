@@ -108,7 +108,7 @@ def fields_of(maps: Maps, signal: str) -> dict[str, xr.Dataset]:
             note(f"{name!r} was left out before: {reason}")
         given = require_stacks(maps)
     elif isinstance(maps, Mapping):
-        given = maps
+        given = {str(name): field for name, field in maps.items()}
     else:
         raise OptionError("maps", maps, "give a Dataset, or several by name: {'left': phases, 'right': other}")
     if not given:

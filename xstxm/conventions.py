@@ -215,7 +215,7 @@ def require_energy(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
 def require_variable(stack: xr.Dataset, name: str, do: str) -> xr.DataArray:
     """Return a variable of a Dataset, or say how to get it."""
     if name not in stack:
-        raise MissingVariableError(name, stack.data_vars, do)
+        raise MissingVariableError(name, getattr(stack, "data_vars", ()), do)
     return stack[name]
 
 
