@@ -13,6 +13,7 @@ from laziness import raise_if_dask_computes
 import xstxm
 from xstxm.errors import (
     ChoiceError,
+    MetadataWarning,
     MissingCoordinateError,
     MissingVariableError,
     OptionError,
@@ -118,6 +119,15 @@ def test_time_series__says_what_is_wrong():
         xstxm.time_series({**maps, "b": maps["b"].drop_vars("time")})
     with pytest.raises(SchemaError, match="'a' and 'c' are of one time"):
         xstxm.time_series({**maps, "c": maps["a"]})
+    for time in (np.nan, np.datetime64("NaT", "ns"), "noon"):
+        with pytest.raises(SchemaError, match=r"the time of 'b' is .*a date or a number"):
+            xstxm.time_series({**maps, "b": maps["b"].assign_coords(time=time)})
+    zoned = {
+        name: one.drop_vars("time").assign_attrs(start_time=f"2026-03-01T10:00:00{zone}")
+        for (name, one), zone in zip(maps.items(), ("", "Z"), strict=True)
+    }
+    with pytest.raises(SchemaError, match="start_time of 'b' names a time zone, that of 'a' none"):
+        xstxm.time_series(zoned)
     with pytest.raises(SchemaError, match="'b' has a date and 'a' has a number in s as its time"):
         xstxm.time_series({**maps, "b": maps["b"].assign_coords(time=np.datetime64("2026-03-01", "ns"))})
     with pytest.raises(SchemaError, match="'a' has a number in s and 'b' has a number without unit"):
@@ -188,6 +198,39 @@ def test_state_of_charge__limits_hold_a_new_difference_as_often_as_they_say():
     assert np.mean(inside) == pytest.approx(0.8, abs=0.08)
 
 
+def test_state_of_charge__the_error_of_the_mean_knows_that_of_the_mass():
+    """Masses drawn anew: the mean difference is off by as much as its error says."""
+    rng = np.random.default_rng(1)
+    implied, off = np.array([0, 0.25, 0.5, 1.0]), []
+    for _ in range(300):
+        weighed = {**CELL, "mass": f"{2 * (1 + 0.05 * rng.normal())} mg"}
+        maps = maps_of(implied + 0.002 * rng.normal(size=4))
+        found = xstxm.state_of_charge(maps, log_of(), mass_stderr="0.1 mg", **weighed)
+        off.append(float(found["mean_difference"] / found["mean_difference_stderr"]))
+    assert np.std(off) == pytest.approx(0.9, abs=0.1)
+
+
+def test_state_of_charge__computes_no_map():
+    maps = maps_of([0, 0.2, 0.5, 1]).chunk()
+    with raise_if_dask_computes():
+        found = xstxm.state_of_charge(maps, log_of(), **CELL)
+    expected = xstxm.state_of_charge(maps.compute(), log_of(), **CELL)
+    np.testing.assert_allclose(found["agreement_upper"], expected["agreement_upper"])
+
+
+@pytest.mark.parametrize(("of_log", "of_maps"), [("", "+01:00"), ("+01:00", "")], ids=["maps", "log"])
+def test_state_of_charge__warns_where_one_side_names_a_time_zone(of_log, of_maps):
+    rows = b"time (h),I (mA)\n0,-0.1\n5,-0.1\n"
+    maps = {
+        "a": phases().isel(time=0, drop=True).assign_attrs(start_time=f"2026-03-01T12:00:00{of_maps}"),
+        "b": phases().isel(time=1, drop=True).assign_attrs(start_time=f"2026-03-01T13:00:00{of_maps}"),
+    }
+    series = xstxm.time_series(maps)
+    log = xstxm.read_electrochemistry(io.BytesIO(rows), start_time=f"2026-03-01T10:00:00{of_log}")
+    with pytest.warns(MetadataWarning, match=f"dates of the {'maps' if of_maps else 'log'} are in UTC"):
+        xstxm.state_of_charge(series, log, **CELL)
+
+
 def test_state_of_charge__meets_a_log_that_was_read_and_maps_with_dates():
     log = xstxm.read_electrochemistry(
         io.BytesIO(b"time (h),I (mA)\n0,-0.1\n0.5,-0.1\n1,-0.1\n"), start_time="2026-03-01T10:00:00"
@@ -223,6 +266,8 @@ def test_state_of_charge__says_what_is_wrong():
         xstxm.state_of_charge(maps.expand_dims(region=2), log, **CELL)
     with pytest.raises(MissingCoordinateError, match="'time' has no coordinate values"):
         xstxm.state_of_charge(maps.drop_vars("time"), log, **CELL)
+    with pytest.raises(SchemaError, match=r"the times of the log go back, .*sortby\('time'\) first"):
+        xstxm.state_of_charge(maps, log.isel(time=[0, 2, 1]), **CELL)
     with pytest.raises(SchemaError, match="holds no finite value"):
         xstxm.state_of_charge(maps, log * np.nan, **CELL)
     with pytest.raises(OptionError, match="mass=0: a mass is above zero"):

@@ -212,6 +212,14 @@ def test_coarse_graining__of_fields_has_a_colour_each(coarse):
     assert [style(area)["color"] for area in drawn(overlay, hv.Area)] == list(PALETTE[:2])
 
 
+def test_coarse_graining__a_line_goes_on_across_lengths_that_only_another_field_has(coarse):
+    fine = coarse.assign_coords(length=coarse.length / 1.5)
+    both = xr.concat([coarse, fine], xr.Variable("node", ["a", "b"]), join="outer").transpose(..., "node")
+    drawn_curves = curves(plot.coarse_graining(both.assign_attrs(coarse.attrs)))
+    for name in ("a", "b"):
+        np.testing.assert_allclose(drawn_curves[name][:3], coarse.variance[:3])
+
+
 # ---- autocovariance, two_point
 
 

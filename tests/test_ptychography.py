@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import warnings
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from xstxm.errors import (
     MissingDimensionError,
     MissingVariableError,
     OptionError,
+    PerformanceWarning,
     SchemaError,
 )
 
@@ -162,6 +164,23 @@ def test_from_transmission__without_ramp_takes_off_a_constant():
     assert abs(left - ramped["true_phase_shift"]).max() > 0.5
 
 
+def test_from_transmission__converts_percent():
+    stack = simulated()
+    percent = (100 * stack["transmission"]).assign_attrs(units="percent")
+    found, expected = (xstxm.from_transmission(wave, None) for wave in (percent, stack["transmission"]))
+    assert found["optical_density"].dtype == np.float32
+    np.testing.assert_allclose(found["optical_density"], expected["optical_density"], atol=1e-5)
+
+
+def test_from_transmission__is_nan_where_a_lazy_region_shows_no_plane():
+    stack = simulated(noise=0.02)
+    line = xr.zeros_like(stack["true_label"], dtype=bool)
+    line[5] = True
+    found = xstxm.from_transmission(stack, line.chunk())
+    assert bool(found["phase_shift"].isnull().all())
+    assert bool(found["phase_shift_variance"].isnull().all())
+
+
 def test_from_transmission__marks_what_was_not_measured():
     stack = simulated()
     wave = stack["transmission"].copy()
@@ -209,6 +228,10 @@ def test_from_transmission__says_what_is_wrong(monkeypatch):
         xstxm.from_transmission(stack, {"x": ("3 um", "4 um")})
     with pytest.raises(OptionError, match=r"its pixels lie on one line, .* pass ramp=False"):
         xstxm.from_transmission(stack, {"x": 0.0})
+    with pytest.raises(OptionError, match=r"'brightest': .*, or are too few, and show no plane of phase"):
+        xstxm.from_transmission(stack, fraction=1e-4)
+    with pytest.raises(OptionError, match="its pixels are only 1, which do not show noise"):
+        xstxm.from_transmission(stack, {"x": 0.0, "y": 0.0}, ramp=False)
     with pytest.raises(MissingDimensionError, match="no dimension 'x'"):
         xstxm.from_transmission(stack["transmission"].isel(x=0))
     with pytest.raises(MissingVariableError, match="'transmission' is missing"):
@@ -301,6 +324,9 @@ def test_join_phase_shift__keeps_what_lies_on_the_pixels_and_is_lazy(noisy):
     assert not {"transmission", "phase_shift"} & {*both.data_vars}
     assert both["part"].values.tolist() == ["optical_density"] * 121 + ["phase_shift"] * 121
     np.testing.assert_array_equal(both["optical_density"].isel(energy=slice(121, None)), noisy["phase_shift"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PerformanceWarning)
+        assert xstxm.fit(both)["component_map"].chunks is not None
 
 
 def test_join_phase_shift__moves_both_parts_of_the_references(noisy):
@@ -319,6 +345,9 @@ def test_join_phase_shift__converts_angles_and_lengths(noisy):
     found, expected = xstxm.join_phase_shift(degrees, per_um), xstxm.join_phase_shift(noisy, REFERENCES)
     for name in ("optical_density", "reference_spectra"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+    variance = ((180 / np.pi) ** 2 * noisy["phase_shift_variance"]).assign_attrs(units="deg**2")
+    found = xstxm.join_phase_shift(degrees.assign(phase_shift_variance=variance), REFERENCES)
+    np.testing.assert_allclose(found["optical_density_variance"], expected["optical_density_variance"], rtol=1e-5)
 
 
 def test_join_phase_shift__says_what_is_wrong(noisy):
@@ -341,6 +370,8 @@ def test_join_phase_shift__says_what_is_wrong(noisy):
     for options in ({"max_optical_density": 1.5}, {"energy_shift": 0.1}, {"broadening": "fit"}):
         with pytest.raises(OptionError, match="the stack holds phase shifts too"):
             xstxm.fit(both, **options)
+    with pytest.raises(OptionError, match="leave it out, or join anew with these"):
+        xstxm.phase_map(both, REFERENCES)
 
 
 # ---- the simulation

@@ -126,6 +126,9 @@ def test_track_particles__says_what_is_wrong():
         xstxm.track_particles(image * 1.0)
     with pytest.raises(SchemaError, match="the image holds no particle"):
         xstxm.track_particles(image * 0)
+    for order in ([1, 0], [0, 0]):
+        with pytest.raises(SchemaError, match=r"the times do not ascend, .*sortby\('time'\) first"):
+            xstxm.track_particles(image.isel(time=order))
     for share in (0, 1.1, None):
         with pytest.raises(OptionError, match="min_overlap="):
             xstxm.track_particles(image, min_overlap=share)
@@ -207,6 +210,15 @@ def test_trajectories__are_nan_where_a_track_is_not_there():
     assert xstxm.trajectories(lazy, xstxm.track_particles(image))["composition"].chunks is not None
 
 
+def test_trajectories__are_in_the_unit_of_the_first_table():
+    image, truth = disks(0, n_times=2)
+    tables, tracks = tables_of(image, truth), xstxm.track_particles(image)
+    percent = tables[1.0].assign(composition=(100 * tables[1.0]["composition"]).assign_attrs(units="percent"))
+    found, expected = (xstxm.trajectories({**tables, 1.0: one}, tracks) for one in (percent, tables[1.0]))
+    np.testing.assert_allclose(found["composition"], expected["composition"])
+    assert found["composition"].attrs["units"] == "1"
+
+
 def test_trajectories__say_what_is_wrong():
     image, truth = disks(0, n_times=2)
     tables, tracks = tables_of(image, truth), xstxm.track_particles(image)
@@ -214,6 +226,8 @@ def test_trajectories__say_what_is_wrong():
         xstxm.trajectories(tables, image.to_dataset(name="particle_label"))
     with pytest.raises(SchemaError, match=r"no table for 1\.0: give one for each of the 2 times"):
         xstxm.trajectories({0.0: tables[0.0]}, tracks)
+    with pytest.raises(SchemaError, match=r"not told apart by their times .*: give one for each of the 2 times"):
+        xstxm.trajectories({"first": tables[0.0], "second": tables[1.0]}, tracks)
     with pytest.raises(SchemaError, match=r"a table for 7\.0, which the tracks lack"):
         xstxm.trajectories({**tables, 7.0: tables[0.0]}, tracks)
     with pytest.raises(SchemaError, match=r"the table of 1\.0 has 15 particles, the image 16"):

@@ -249,6 +249,20 @@ def test_repr__has_a_line_for_each_node(tree):
     assert repr(xr.DataTree().stxm) == "<xstxm tree, 0 stacks>"
 
 
+def test_repr__says_what_was_made(tree, dense):
+    made = {
+        "phase map": tree.stxm.phase_map(REFERENCES),
+        "pca": dense.stxm.pca(2),
+        "clusters": dense.stxm.cluster(2),
+    }
+    for kind, result in made.items():
+        one = xr.DataTree.from_dict({"a": result["fields/big"].to_dataset()})
+        assert repr(one.stxm).splitlines()[0] == "<xstxm tree, 1 stack>"
+        assert repr(one.stxm).splitlines()[1].split("  ")[2] == kind
+        assert repr(one["a"].to_dataset().stxm).startswith(f"<xstxm {kind}>")
+    assert "optical_density()" not in repr(made["clusters"]["line"].to_dataset().stxm)
+
+
 # ---- energies
 
 
@@ -320,6 +334,16 @@ def test_match_energies__holds_the_last_energy_within_the_tolerance(big, small):
     tree = xr.DataTree.from_dict({"a": big, "b": moved(small, 0.003)})
     found = tree.stxm.match_energies(how="interp")
     assert found["b"].sizes["energy"] == 121
+
+
+@pytest.mark.parametrize("how", ["common", "interp"])
+@pytest.mark.parametrize("names", [("a", "twice", "b"), ("twice", "a", "b")], ids=" ".join)
+def test_match_energies__of_a_stack_with_an_energy_twice_leave_the_others_as_they_are(big, small, how, names):
+    stacks = {"a": big, "b": small, "twice": small.isel(energy=[0, 1, 1, 2, 3])}
+    tree = xr.DataTree.from_dict({name: stacks[name] for name in names})
+    with pytest.warns(LeftOutWarning, match="'twice': the stack holds an energy twice"):
+        found = tree.stxm.match_energies(how=how)
+    assert {name: stack.sizes["energy"] for name, stack in found.stxm.stacks.items()} == {"a": 121, "b": 121}
 
 
 def test_match_energies__refuses_nonsense(tree):
@@ -433,6 +457,30 @@ def test_pca__noise_weighs_each_pixel_by_its_inverse(variance):
     ratio = 0.01**2 / (0.01**2 + 0.1**2)  # of a pixel in the detail to one in the large field
     given = tree.stxm.pca(3, weights={"large": 4200.0, "detail": 72 * ratio})["large"]
     np.testing.assert_allclose(found["eigenvalues"], given["eigenvalues"], rtol=1e-9 if variance else 0.02)
+
+
+def noisy_field(rng, side, noise, second):
+    """A strong component everywhere, a second one of a given strength, and noise."""
+    energy = np.linspace(500, 540, 40)
+    shapes = np.stack([1 + np.exp(-(((energy - 515) / 4) ** 2)), np.exp(-(((energy - 530) / 3) ** 2))], axis=1)
+    amounts = np.stack([rng.uniform(0.5, 1.5, side**2), second * rng.normal(size=side**2)])
+    values = (shapes @ amounts + noise * rng.normal(size=(40, side**2))).reshape(40, side, side)
+    density = xr.DataArray(values, dims=("energy", "y", "x"), attrs={"units": "1"})
+    return density.assign_coords(energy=("energy", energy, {"units": "eV"})).to_dataset(name="optical_density")
+
+
+def test_pca__evened_noise_hides_nothing_that_a_stack_shows_alone():
+    rng = np.random.default_rng(0)
+    loud = noisy_field(rng, 100, 1.0, 0.3)
+    tree = xr.DataTree.from_dict({"loud": loud, "quiet": noisy_field(rng, 10, 0.05, 0.0)})
+    assert int(xstxm.pca(loud, 3)["significant_components"]) == 2
+    assert int(tree.stxm.pca(3, weights="noise")["loud"]["significant_components"]) == 2
+
+
+def test_pca__takes_weights_that_are_numpy_numbers(dense):
+    weights = {"line": np.int64(0), "fields/big": np.float32(0.5), "fields/small": 3}
+    said = dense.stxm.pca(2, weights=weights)["line"].attrs["weights"]
+    assert json.loads(said) == {"line": 0, "fields/big": 0.5, "fields/small": 3}
 
 
 def test_pca__leaves_out_what_weights_cannot_be_said_of(dense):
@@ -682,7 +730,11 @@ def test_summary__says_the_field_and_the_time(tree):
     np.testing.assert_allclose(table["field_area"], [np.nan, 24 * 28 * 0.03**2, 120 * 0.03**2])
     np.testing.assert_array_equal(table["pixel_count"], [28, 24 * 28, 120])
     assert table["time"].sel(node="fields/big") == np.datetime64("2024-05-01T08:00")
+    assert table["time"].attrs["time_zone"] == "UTC"
     assert bool(table["time"].sel(node="line").isnull())
+    maps["line"].attrs["start_time"] = "2024-05-01T10:00:00"
+    with pytest.warns(MetadataWarning, match="names a time zone in some nodes only"):
+        assert "time_zone" not in maps.stxm.summary()["time"].attrs
     maps["line"].attrs["start_time"] = "yesterday"
     with pytest.warns(MetadataWarning, match="no time in ISO 8601: 'yesterday'"):
         maps.stxm.summary()

@@ -13,6 +13,16 @@ from xstxm.conventions import ENERGY, QUALITY_FLAGS, REFERENCE, pixel_dims
 
 Row = tuple[str, str]
 
+KINDS = {
+    "phase_label": "phase map",
+    "component_map": "fit",
+    "absorption": "reference set",
+    "eigenimages": "pca",
+    "cluster_spectra": "clusters",
+    "particle_label": "particles",
+}
+"""What a Dataset is by a variable that it holds."""
+
 
 def rows(obj: xr.DataArray | xr.Dataset) -> list[Row]:
     """Return what there is to say about an object as (heading, text). Computes nothing lazy."""
@@ -57,7 +67,7 @@ def next_steps(obj: xr.DataArray | xr.Dataset) -> list[str]:
         return [".plot.component_maps()", ".predict()"]
     if isinstance(obj, xr.Dataset) and "absorption" in obj:
         return [".plot.spectra()", "stack.stxm.phase_map(references)"]
-    if ENERGY not in obj.dims:
+    if ENERGY not in obj.dims or (isinstance(obj, xr.Dataset) and kind(obj) != "stack"):
         return []
     given = "" if isinstance(obj, xr.Dataset) and "reference_spectra" in obj else "references"
     density = obj.attrs.get("units") == "1" if isinstance(obj, xr.DataArray) else "optical_density" in obj
@@ -78,10 +88,7 @@ def _narrower(obj: xr.DataArray | xr.Dataset) -> list[str]:
 def kind(obj: xr.DataArray | xr.Dataset) -> str:
     if isinstance(obj, xr.DataArray):
         return f"array {obj.name!r}" if obj.name else "array"
-    for name, kind in (("phase_label", "phase map"), ("component_map", "fit"), ("absorption", "reference set")):
-        if name in obj:
-            return kind
-    return "stack"
+    return next((kind for name, kind in KINDS.items() if name in obj), "stack")
 
 
 def _energies(obj: xr.DataArray | xr.Dataset) -> str:

@@ -304,12 +304,14 @@ def _weights(read: Mapping[str, _Read], weights: NodeWeights) -> Weights | None:
         raise OptionError(
             "weights", weights, "those of the stacks that can be used are all zero: give one of them a weight"
         )
-    return Weights(each, each_pixel=weights in ("area", "noise"))
+    return Weights(each, each_pixel=weights in ("area", "noise"), evens_noise=weights == "noise")
 
 
 def _said(result: xr.Dataset, weights: NodeWeights) -> xr.Dataset:
     """Return a result that says how the stacks were weighed."""
-    return result.assign_attrs(weights=weights if isinstance(weights, str) else json.dumps(dict(weights)))
+    return result.assign_attrs(
+        weights=weights if isinstance(weights, str) else json.dumps({path: float(one) for path, one in weights.items()})
+    )
 
 
 def _require_numbers(weights: Mapping[str, float], stacks: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from xstxm._apply import equal_within, format_range, match_energy
 from xstxm._nodes import attempt, require_stacks, tree_of
 from xstxm.conventions import ENERGY, require_energy
 from xstxm.energy import given_energies, interp_energy
-from xstxm.errors import OptionError, check_choice
+from xstxm.errors import EnergyRangeError, OptionError, check_choice
 from xstxm.provenance import recorded
 from xstxm.units import EnergyLike
 
@@ -90,7 +90,7 @@ def on_one_axis(
 ) -> dict[str, xr.Dataset]:
     """Return stacks on one energy axis; `reasons` takes those that do not fit."""
     check_choice("how", how, MatchNodes)
-    kept = attempt(stacks, _with_axis, reasons, "energies")
+    kept = attempt(stacks, lambda _, stack: _with_axis(stack, how), reasons, "energies")
     if not kept:
         return {}
     axis, whose = _axis(kept, energies)
@@ -115,9 +115,13 @@ def on_one_axis(
     return attempt(fitting, placed, reasons, "energies")
 
 
-def _with_axis(path: str, stack: xr.Dataset) -> xr.Dataset:
+def _with_axis(stack: xr.Dataset, how: MatchNodes) -> xr.Dataset:
+    """Return a stack that has an energy axis; to be picked from, or interpolated, each energy must be there once."""
     plain = units.dequantify(stack)
-    require_energy(plain)
+    energy = require_energy(plain)
+    if how != "exact" and np.unique(energy).size < energy.size:
+        do = "average them with xstxm.merge_stacks([...]), or keep the first with .drop_duplicates('energy')"
+        raise EnergyRangeError(f"the stack holds an energy twice: {do}")
     return plain
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from xstxm import _summary, units
 from xstxm._apply import format_range
+from xstxm._dates import TIME_ZONE, date_of
 from xstxm._nodes import attempt, left_out, require_stacks, stacks
 from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy
 from xstxm.errors import MetadataWarning, NoStacksError, SchemaError, warn
@@ -29,7 +29,7 @@ def as_text(tree: xr.DataTree) -> str:
     for path, row in cells.items():
         lines[path] = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     ordered = [f"  {lines[path]}" for path, _ in tree.subtree_with_keys if path in lines]
-    return "\n".join([f"<xstxm tree, {len(cells)} stacks>", *ordered])
+    return "\n".join([f"<xstxm tree, {len(cells)} {'stack' if len(cells) == 1 else 'stacks'}>", *ordered])
 
 
 def _cells(stack: xr.Dataset) -> list[str]:
@@ -64,8 +64,8 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
     -------
     Dataset
         Over `node`, the paths of all nodes with data and of those left out before: `pixel_size` (um, the side of a square as
-        large as a pixel), `field_area` (um^2) and `pixel_count`, all of the field; coordinate `time`, UTC, where nodes have
-        the attribute `start_time`. Of phase maps, all variables of `phase_summary`, phases joined by name, NaN where a
+        large as a pixel), `field_area` (um^2) and `pixel_count`, all of the field; coordinate `time`, where nodes have
+        the attribute `start_time`, in UTC where it names a time zone. Of phase maps, all variables of `phase_summary`, phases joined by name, NaN where a
         node lacks one, compositions in the unit of the first; of stacks `energy_count`, `energy_min` and `energy_max`.
         `left_out`: why a node is not in the table, NaN in its row; empty where it is: one that is no phase map while
         others are, none of whose phases has a name of the nodes before, or whose composition is another quantity.
@@ -79,7 +79,7 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
     Warns
     -----
     MetadataWarning
-        A `start_time` that is no time.
+        A `start_time` that is no time, or names a time zone where others do not.
 
     Examples
     --------
@@ -99,13 +99,13 @@ def summary(tree: xr.DataTree) -> xr.Dataset:
     names = [path for path, _ in tree.subtree_with_keys if path in given or path in reasons]
     table = xr.concat(
         list(rows.values()),
-        pd.Index([*rows], name=NODE),
+        xr.DataArray([*rows], dims=NODE, name=NODE),
         data_vars="all",
         coords="minimal",
         compat="override",
         join="exact",
     )
-    table = table.reindex({NODE: names}, fill_value={"energy_count": 0})
+    table = table.reindex({NODE: np.array(names)}, fill_value={"energy_count": 0})
     of_nodes = _fields({path: given.get(path) for path in names}) | {
         "left_out": [reasons.get(path, "") for path in names]
     }
@@ -185,17 +185,21 @@ def _in_composition(row: xr.Dataset, first: list[xr.DataArray]) -> xr.Dataset:
 
 def _with_time(table: xr.Dataset, tree: xr.DataTree) -> xr.Dataset:
     """Return a table with the start of each scan, where any node says it."""
-    said = [tree[path].attrs.get("start_time") for path in np.asarray(table[NODE]).tolist()]
-    if not any(said):
+    texts = {path: tree[path].attrs.get("start_time") for path in np.asarray(table[NODE]).tolist()}
+    said = {path: text for path, text in texts.items() if text}
+    if not said:
         return table
-    times = pd.to_datetime(pd.Series(said, dtype=object), utc=True, errors="coerce", format="ISO8601").dt.tz_localize(
-        None
-    )
-    wrong = [text for text, time in zip(said, times, strict=True) if text and pd.isna(time)]
-    if wrong:
+    reasons: dict[str, str] = {}
+    dates = attempt(said, lambda _, text: date_of(text), reasons, "start_time")
+    if reasons:
+        wrong = ", ".join(repr(said[path]) for path in reasons)
+        warn(f"start_time is no time in ISO 8601: {wrong}; it is NaT in the table", MetadataWarning)
+    zones = {zone[TIME_ZONE] for _, zone in dates.values()}
+    if len(zones) > 1:
         warn(
-            f"start_time is no time in ISO 8601: {', '.join(map(repr, wrong))}; it is NaT in the table", MetadataWarning
+            "start_time names a time zone in some nodes only: the others are taken for UTC, give all one",
+            MetadataWarning,
         )
-    return table.assign_coords(
-        time=(NODE, np.asarray(times, dtype="datetime64[ns]"), {"long_name": "Start of the scan, UTC"})
-    )
+    times = [dates[path][0] if path in dates else np.datetime64("NaT", "ns") for path in texts]
+    zone = {TIME_ZONE: zones.pop()} if len(zones) == 1 else {}
+    return table.assign_coords(time=(NODE, np.array(times), {"long_name": "Start of the scan", **zone}))

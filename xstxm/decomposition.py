@@ -168,18 +168,22 @@ class Weights(NamedTuple):
 
     of_fields: np.ndarray
     each_pixel: bool
+    evens_noise: bool = False
+    """The weight is one over the variance of the noise, which is the same in all pixels with it."""
 
     def of_pixels(self, number: Sequence[float]) -> np.ndarray:
         """Return the weight of a pixel of each field, given the numbers of pixels.
 
         All together they weigh as many as pixels of one weight would be that average as much noise (Kish), so that limits
-        for noise, which depend on a number of pixels, hold for them.
+        for noise, which depend on a number of pixels, hold for them. Where weights even the noise, that is all pixels.
         """
         pixels = np.asarray(number, dtype=float)
         each = self.of_fields if self.each_pixel else self.of_fields / np.maximum(pixels, 1)
         square = each**2 @ pixels
         if not square:
             raise SchemaError("the stacks that have a weight hold no pixel that counts: give others a weight")
+        if self.evens_noise:
+            return each * pixels.sum() / (each @ pixels)
         return each * (each @ pixels) / square
 
 

@@ -180,6 +180,7 @@ def fit(
     stack = units.dequantify(stack)
     od = _floating(density_of(stack, signal), signal)
     energy = require_energy(od)
+    _require_joined(references, energy)
     _require_one_part(energy, energy_shift=energy_shift, broadening=broadening, max_optical_density=max_optical_density)
     move = move_asked_for(stack, references, energy_shift, broadening, background, signal)
     spectra = _reference_spectra(stack, references, energy, move)
@@ -204,6 +205,15 @@ def fit(
     if variance is not None and not is_lazy(result):
         _compare_noise(result)
     return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
+
+
+def _require_joined(references: xr.Dataset | None, energy: xr.DataArray) -> None:
+    """Refuse references of optical density alone for a stack that holds phase shifts too."""
+    if PART in energy.coords and references is not None:
+        do = (
+            "the stack holds phase shifts too, and the spectra that belong to it: leave it out, or join anew with these"
+        )
+        raise OptionError("references", describe(references), do)
 
 
 def _require_one_part(energy: xr.DataArray, **options: Any) -> None:

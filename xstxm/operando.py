@@ -10,15 +10,17 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._dates import date_of
+from xstxm._dates import TIME_ZONE, date_of
 from xstxm._nodes import stacks
 from xstxm.conventions import annotate, require_variable
 from xstxm.errors import (
+    MetadataWarning,
     MissingCoordinateError,
     OptionError,
     SchemaError,
     check_choice,
     require_number,
+    warn,
 )
 from xstxm.provenance import note, recorded
 from xstxm.regions import phase_summary
@@ -58,7 +60,8 @@ def time_series(
     MissingVariableError, MissingCoordinateError
         A map is no phase map, or does not say when it was measured.
     SchemaError
-        Two maps of one time, dates and numbers among each other, or maps of different phases.
+        Two maps of one time, dates and numbers among each other, dates with and without a time zone, a time that is
+        none, or maps of different phases.
 
     Examples
     --------
@@ -109,16 +112,19 @@ def _time_of(name: str, phases: xr.Dataset) -> xr.DataArray:
     """Return when a map was measured: a date, or a number in s where it has a unit."""
     if TIME in phases.coords:
         time = phases[TIME].reset_coords(drop=True)
+        if time.dtype.kind not in "Mfiu" or bool(time.isnull()):
+            raise SchemaError(f"the time of {name!r} is {time.item()!r}: .assign_coords(time=...), a date or a number")
         if time.dtype.kind == "M" or "units" not in time.attrs:
             return time
         return units.to_units(time.astype(float), "s", f"the time of {name!r}")
     if "start_time" not in phases.attrs:
         raise MissingCoordinateError(TIME, f"{name!r} does not say when: .assign_coords(time=...), a date or a number")
-    return xr.DataArray(date_of(phases.attrs["start_time"], f"start_time of {name!r}"), name=TIME)
+    date, zone = date_of(phases.attrs["start_time"], f"start_time of {name!r}")
+    return xr.DataArray(date, name=TIME, attrs=zone)
 
 
 def _require_one_clock(times: Mapping[str, xr.DataArray]) -> None:
-    """Refuse dates among numbers, and seconds among numbers without a unit."""
+    """Refuse dates among numbers, and seconds among numbers without a unit; of text, dates with and without a time zone."""
     kinds = {}
     for name, time in times.items():
         number = f"a number in {time.attrs['units']}" if "units" in time.attrs else "a number without unit"
@@ -126,6 +132,12 @@ def _require_one_clock(times: Mapping[str, xr.DataArray]) -> None:
     if len(kinds) > 1:
         told = " and ".join(f"{name!r} has {kind}" for kind, name in sorted(kinds.items())[:2])
         raise SchemaError(f"{told} as its time: give all of them the same")
+    zones = {time.attrs[TIME_ZONE]: name for name, time in times.items() if TIME_ZONE in time.attrs}
+    if len(zones) > 1:
+        with_zone, without = zones["UTC"], zones["not given"]
+        raise SchemaError(
+            f"start_time of {with_zone!r} names a time zone, that of {without!r} none: give both one, as +01:00"
+        )
 
 
 def _require_same_phases(maps: Mapping[str, xr.Dataset]) -> None:
@@ -183,17 +195,22 @@ def state_of_charge(
         Along the times of the maps `map_composition` and `charge_composition`, the former minus the latter as `map_difference`,
         each with ``*_stderr``; those of the maps and of the difference also ``*_sampling_stderr``, which says how far these
         fields are from the electrode, where the former says how noisy they are. And over the times, after Bland and
-        Altman [1]_, `mean_difference` with its standard error, and `agreement_lower`, `agreement_upper`: between them lies
-        the difference of a single time with the probability in their ``confidence_level``. Eager on the log.
+        Altman [1]_, `mean_difference` with its standard error, that of the mass included, and `agreement_lower`, `agreement_upper`:
+        between them lies the difference of a single time with the probability in their ``confidence_level``. Eager on the log.
 
     Raises
     ------
     MissingVariableError, MissingCoordinateError
         No composition, no charge, or no times.
     SchemaError
-        Maps before the log begins or after it ends, which are named; or dates and numbers as times.
+        Maps before the log begins or after it ends, which are named; a log that goes back; or dates and numbers as times.
     OptionError, UnitsError
         A formula that is none, a mass that is none, or another number that makes no sense.
+
+    Warns
+    -----
+    MetadataWarning
+        The dates of the log or of the maps name a time zone, and the others do not.
 
     Notes
     -----
@@ -230,7 +247,7 @@ def state_of_charge(
         "charge_composition_stderr": abs(inserted) * host[1] / host[0],
     }
     found |= _differences(found)
-    found |= _agreement(found["map_difference"], confidence)
+    found |= _agreement(found["map_difference"], inserted * (host[1] / host[0]), confidence)
     stamped = {name: annotate(values, name) for name, values in found.items()}
     for end in ("agreement_lower", "agreement_upper"):
         stamped[end] = stamped[end].assign_attrs(confidence_level=confidence)
@@ -271,12 +288,14 @@ def _charge_at(log: xr.Dataset, time: xr.DataArray) -> xr.DataArray:
     charge = require_variable(log, "charge", "read a log that has a charge or a current, see read_electrochemistry")
     if TIME not in charge.coords:
         raise MissingCoordinateError(TIME)
+    _require_ascending(charge[TIME])
     dates = [array.dtype.kind == "M" for array in (charge[TIME], time)]
     if dates[0] != dates[1]:
         which = "the log has dates and the maps numbers" if dates[0] else "the maps have dates and the log numbers"
         raise SchemaError(
             f"{which} as times: read the log with start_time=, or give the maps a time on the clock of the log"
         )
+    _warn_of_zones(charge[TIME], time)
     coulomb = np.asarray(units.to_units(charge.astype(float), "C", "the charge"))
     rows, wanted = (_seconds(array, charge[TIME]) for array in (charge[TIME], time))
     used = np.isfinite(coulomb)
@@ -291,6 +310,23 @@ def _charge_at(log: xr.Dataset, time: xr.DataArray) -> xr.DataArray:
             f"{np.asarray(charge[TIME])[used][0]} to {np.asarray(charge[TIME])[used][-1]}. Select the maps within, or give the whole log"
         )
     return xr.DataArray(np.interp(wanted, rows, coulomb) - coulomb[0], {TIME: time.variable}, TIME)
+
+
+def _warn_of_zones(log: xr.DataArray, maps: xr.DataArray) -> None:
+    """Warn of dates that were text, of which only one named its time zone."""
+    zones = {time.attrs[TIME_ZONE]: what for time, what in ((log, "log"), (maps, "maps")) if TIME_ZONE in time.attrs}
+    if len(zones) > 1:
+        warn(
+            f"the dates of the {zones['UTC']} are in UTC, those of the {zones['not given']} name no time zone and are taken for "
+            "UTC too: give them one, as in 2026-03-01T10:00:00+01:00, if they are of another",
+            MetadataWarning,
+        )
+
+
+def _require_ascending(time: xr.DataArray) -> None:
+    steps = np.diff(np.asarray(time))
+    if not (steps >= steps.dtype.type(0)).all():
+        raise SchemaError("the times of the log go back, or are not all times: .dropna('time').sortby('time') first")
 
 
 def _seconds(time: xr.DataArray, start: xr.DataArray) -> np.ndarray:
@@ -309,16 +345,20 @@ def _per_charge(formula: str, milligram: float, ions: float) -> float:
     return molar / (FARADAY * milligram / 1000 * ions)
 
 
-def _agreement(difference: xr.DataArray, confidence: float) -> dict[str, xr.DataArray]:
-    """Return mean and limits of the differences, those of a single new one by Student's t."""
+def _agreement(difference: xr.DataArray, of_mass: xr.DataArray, confidence: float) -> dict[str, xr.DataArray]:
+    """Return mean and limits of the differences, those of a single new one by Student's t.
+
+    `of_mass` is the error of the mass in the composition, which all times share.
+    """
     from scipy.special import stdtrit
 
     number = difference.count(TIME)
     mean, spread = difference.mean(TIME), difference.std(TIME, ddof=1)
-    reach = spread * (1 + 1 / number) ** 0.5 * stdtrit(max(int(number) - 1, 1), (1 + confidence) / 2)
+    shared = of_mass.where(difference.notnull()).mean(TIME)
+    reach = spread * (1 + 1 / number) ** 0.5 * stdtrit((number - 1).clip(min=1), (1 + confidence) / 2)
     return {
         "mean_difference": mean,
-        "mean_difference_stderr": spread / number**0.5,
+        "mean_difference_stderr": (spread**2 / number + shared**2) ** 0.5,
         "agreement_lower": mean - reach,
         "agreement_upper": mean + reach,
     }

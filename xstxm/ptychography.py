@@ -91,7 +91,7 @@ def from_transmission(
     MissingVariableError, MissingDimensionError
         There is no such signal, or it has no image.
     OptionError
-        The region holds no pixel, or with `ramp` lies on one line.
+        The region holds no pixel, too few to show their noise, or with `ramp` lies on one line.
     IncompatibleUnitsError
         The transmission has units.
     MissingDependencyError
@@ -158,7 +158,7 @@ def _complex(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray:
             "amplitude * np.exp(1j * phase); an intensity goes to xstxm.optical_density"
         )
     if "units" in wave.attrs:
-        units.factor(units.units_of(wave), "1", "the transmission")
+        wave = wave * wave.real.dtype.type(units.factor(units.units_of(wave), "1", "the transmission"))
     return used_pixels(wave, stack).drop_attrs(deep=False)
 
 
@@ -172,20 +172,25 @@ def _empty(
         share = require_number("fraction", fraction, "a share of the pixels", above=0, most=1)
         # each energy has a factor of its own, and the largest would decide alone
         masks = brightest(square / square.mean(("y", "x")), share)
+        for mask in masks:
+            _require_area(mask, region, ramp)
         turn = xr.DataArray(np.arange(wave.sizes[ENERGY]) % len(masks), {ENERGY: wave[ENERGY]})
         return xr.concat(masks, "turn").isel(turn=turn)
     empty = used_region(wave, stack, region)
-    if ramp and not is_lazy(empty):
-        _require_area(empty, region)
+    if not is_lazy(empty):
+        _require_area(empty, region, ramp)
     return empty
 
 
-def _require_area(empty: xr.DataArray, region: Region) -> None:
-    """Refuse pixels on one line, across which the phase could have any slope."""
-    rows, columns = np.nonzero(np.asarray(empty.any([dim for dim in empty.dims if dim not in ("y", "x")])))
-    if np.linalg.matrix_rank(np.stack([np.ones(rows.size), rows, columns])) < phase_plane.N_TERMS:
-        do = "its pixels lie on one line, which shows no plane of phase: give an area, or pass ramp=False"
-        raise OptionError("region", region, do)
+def _require_area(empty: xr.DataArray, region: AutoRegion | Region, ramp: bool) -> None:
+    """Refuse pixels on one line, across which the phase could have any slope, or too few to show their noise."""
+    inside = np.asarray(empty.any([dim for dim in empty.dims if dim not in ("y", "x")]))
+    if phase_plane.shows_plane(*np.nonzero(inside), ramp=ramp):
+        return
+    do = f"its pixels are only {int(inside.sum())}, which do not show noise: give a larger area, or a larger fraction"
+    if ramp:
+        do = "its pixels lie on one line, or are too few, and show no plane of phase: give an area, or pass ramp=False"
+    raise OptionError("region", region, do)
 
 
 def _flattened(
@@ -318,7 +323,8 @@ def join_phase_shift(
     turned = units.to_units(turned, units.units_of(absorption), "the phase shift of the references")
     joined = {"optical_density": _behind(od, phase).assign_attrs(long_name="Optical density and phase shift")}
     if not missing:
-        joined["optical_density_variance"] = _behind(*(held for held in variances.values() if held is not None))
+        squares = (units.to_units(held, "rad**2") for held in variances.values() if held is not None)
+        joined["optical_density_variance"] = _behind(*squares).assign_attrs(units="1")
     return holding(stack.drop_dims(ENERGY).assign(joined), _behind(absorption, turned))
 
 
@@ -332,4 +338,5 @@ def _behind(first: xr.DataArray, second: xr.DataArray) -> xr.DataArray:
     ]
     whole = xr.concat(parts, ENERGY, coords="minimal", compat="override", join="override")
     whole[ENERGY].attrs.update(first[ENERGY].attrs)
+    whole = whole.chunk({ENERGY: -1}) if is_lazy(whole) else whole
     return whole.rename(first.name).assign_attrs(first.attrs)

@@ -52,7 +52,7 @@ def track_particles(labels: xr.DataArray | xr.Dataset, *, min_overlap: float = 0
     MissingVariableError, MissingDimensionError, MissingCoordinateError
         There is no such image, or it has no time.
     SchemaError
-        An image that holds no whole numbers or no particle.
+        An image that holds no whole numbers or no particle, or times that do not ascend.
     OptionError
         `min_overlap` is no share.
 
@@ -93,6 +93,11 @@ def _label_image(labels: xr.DataArray | xr.Dataset) -> xr.DataArray:
     require_image(image, "particles lie in an image")
     if TIME not in image.coords:
         raise MissingCoordinateError(TIME)
+    times = np.asarray(image[TIME])
+    if not (times[1:] > times[:-1]).all():
+        raise SchemaError(
+            "the times do not ascend, and particles go on from one to the next: .sortby('time') first, each once"
+        )
     if image.dtype.kind not in "iu" or image.ndim != 3:
         raise SchemaError(
             f"the image of particles is {image.dtype} with dims {image.dims}: wanted whole numbers (time, y, x), 0 in no particle"
@@ -176,7 +181,7 @@ def trajectories(
     Returns
     -------
     Dataset
-        The variables with `track` and `time` for `particle`, those of whole numbers as floats: NaN where a track is absent;
+        The variables, in the units of the first table, with `track` and `time` for `particle`, those of whole numbers as floats: NaN where a track is absent;
         marks (bool) are False there. `present` (track, time) says where it is not. Lazy where the tables are.
 
     Raises
@@ -185,6 +190,8 @@ def trajectories(
         `tracks` is no result of `track_particles`, a table lacks a variable, or has no particles.
     SchemaError
         A time without a table, or a table of other particles than those of the image.
+    UnitsError
+        A variable in a unit that does not convert to that of the first table.
 
     Examples
     --------
@@ -201,12 +208,7 @@ def trajectories(
     """
     of_particle = require_variable(tracks, "track_of_particle", "call xstxm.track_particles first")
     times = np.asarray(of_particle[TIME])
-    given = {np.asarray(key, dtype=times.dtype)[()]: table for key, table in tables.items()}
-    missing = [time for time in times if time not in given]
-    if missing or len(given) != times.size:
-        more = [key for key in given if key not in times]
-        said = f"no table for {missing[0]}" if missing else f"a table for {more[0]}, which the tracks lack"
-        raise SchemaError(f"{said}: give one for each of the {times.size} times, {{time: table, ...}}")
+    given = _by_time(tables, times)
     all_tracks = np.unique(np.asarray(of_particle))
     all_tracks = all_tracks[all_tracks > 0]
     rows = [_along_tracks(given[time], of_particle.isel(time=k), all_tracks, variables) for k, time in enumerate(times)]
@@ -216,11 +218,37 @@ def trajectories(
     return joined.transpose(TRACK, TIME, ...)
 
 
+def _by_time(tables: Any, times: np.ndarray) -> dict[Any, xr.Dataset]:
+    """Return the tables of the times, in the unit of the first, or say which is missing."""
+    do = f"give one for each of the {times.size} times, {{time: table, ...}}"
+    try:
+        given = {np.asarray(key, dtype=times.dtype)[()]: table for key, table in dict(tables).items()}
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"the tables are not told apart by their times ({error}): {do}") from error
+    missing = [time for time in times if time not in given]
+    if missing or len(given) != times.size:
+        more = [key for key in given if key not in times]
+        said = f"no table for {missing[0]}" if missing else f"a table for {more[0]}, which the tracks lack"
+        raise SchemaError(f"{said}: {do}")
+    first = units.dequantify(given[times[0]])
+    return {time: _in_units_of(first, units.dequantify(given[time])) for time in times}
+
+
+def _in_units_of(first: xr.Dataset, table: xr.Dataset) -> xr.Dataset:
+    """Return a table whose variables are in the units of those of another."""
+    moved = {
+        name: units.to_units(array, str(first[name].attrs["units"]))
+        for name, array in table.data_vars.items()
+        if name in first and "units" in first[name].attrs
+    }
+    return table.assign(moved)
+
+
 def _along_tracks(
     table: xr.Dataset, of_particle: xr.DataArray, all_tracks: np.ndarray, variables: Sequence[str] | None
 ) -> xr.Dataset:
     """Return the variables of a table of one time along all tracks."""
-    table, time = units.dequantify(table), of_particle[TIME].item()
+    time = of_particle[TIME].item()
     if PARTICLE not in table.dims or PARTICLE not in table.coords:
         raise MissingDimensionError(
             PARTICLE, table.dims, f"the table of {time} has to have one, with the numbers of the image"

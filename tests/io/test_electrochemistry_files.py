@@ -96,6 +96,27 @@ def test_read__takes_columns_and_units_that_are_named(tmp_path):
             id="two spellings",
         ),
         pytest.param(
+            "date,U (V)\n01/03/2026,1\n",
+            {},
+            CorruptFileError,
+            "found '01/03/2026' in line 2: .* dates are written as 2026-03-01T10:00:00",
+            id="other spelling",
+        ),
+        pytest.param(
+            "time (s),U (V)\n0,1\n",
+            {"units": {"time": "h"}},
+            OptionError,
+            r"'time \(s\)' gives its own",
+            id="two units",
+        ),
+        pytest.param(
+            "time (s),U (V)\n0,1\n",
+            {"units": {"current": "A"}},
+            OptionError,
+            "no column that was found",
+            id="units of none",
+        ),
+        pytest.param(
             "time (s),E (V),U (V)\n0,1,1\n", {}, FileFormatError, r"columns={'voltage': 'E \(V\)'}", id="twice"
         ),
         pytest.param("time,U (V)\n0,1\n", {}, MissingUnitsError, r"pass units={'time': 's'}", id="no unit"),

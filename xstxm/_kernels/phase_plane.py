@@ -24,11 +24,11 @@ def empty_wave(frame, inside, *, ramp):
 
     frame is complex (y, x), inside bool (y, x). Returned are the plane (t), its covariance for unit noise (t, t), the
     amplitude a, the standard deviations of the pixels over a, along and across the wave, and the variance of the mean
-    of as many pixels. Without `ramp` the plane is a constant. All are NaN where no pixel inside is usable.
+    of as many pixels. Without `ramp` the plane is a constant. All are NaN where the usable pixels inside show no plane.
     """
     used = inside & np.isfinite(frame) & (frame != 0)
     rows, columns = np.nonzero(used)
-    if not rows.size:
+    if not shows_plane(rows, columns, ramp=ramp):
         return np.full(N_TERMS, np.nan), np.full((N_TERMS, N_TERMS), np.nan), np.nan, np.nan, np.nan, np.nan
     wave = frame[rows, columns].astype(np.complex128)
     terms = np.stack([np.ones(rows.size), rows, columns])
@@ -47,6 +47,13 @@ def empty_wave(frame, inside, *, ramp):
     free = terms[:n_free, kept]
     covariance[:n_free, :n_free] = np.linalg.pinv(free @ free.T)
     return plane, covariance, amplitude, along / amplitude, across / amplitude, 1 / flat.size
+
+
+def shows_plane(rows, columns, *, ramp):
+    """Return whether pixels determine the plane, and some are left over to show how far they scatter."""
+    if not ramp:
+        return rows.size > 1
+    return rows.size > N_TERMS and np.linalg.matrix_rank(np.stack([np.ones(rows.size), rows, columns])) == N_TERMS
 
 
 def _carrier(wave, rows, columns):

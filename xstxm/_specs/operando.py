@@ -74,7 +74,7 @@ SPECS = specs(
         "1",
         "float",
         "Standard error of the mean difference",
-        "From the scatter of the differences, which the error of the mass does not scatter.",
+        "From the scatter of the differences, and the error of the mass, which all times share.",
     ),
     ("agreement_lower", (), "1", "float", "Lower limit of agreement", "Differences of single times lie above it."),
     ("agreement_upper", (), "1", "float", "Upper limit of agreement", "Differences of single times lie below it."),

@@ -66,9 +66,10 @@ def coarse_graining(
     level = float(found["variance_lower"].attrs.get("confidence_level", np.nan))
     low, high = _log_range(found)
     layers: list[Any] = []
-    for name, color, field in by_node(found):
+    fields = by_node(found, "variance")
+    for name, color, field in fields:
         layers += _of_field(field, axes, name, color, low)
-    layers.append(square(axes, f"{100 * level:g} % interval", by_node(found)[0][1], alpha=BAND))
+    layers.append(square(axes, f"{100 * level:g} % interval", fields[0][1], alpha=BAND))
     layers += [named(axes, text, dash=dash, width=1.5) for text, dash in _LIMITS.values()]
     length = np.asarray(found["length"])
     ends = float(length.min()) / 1.15, float(length.max()) * 1.15
@@ -164,7 +165,7 @@ def autocovariance(
     axes = hv.Dimension(("lag", label(found["lag"]))), hv.Dimension(("autocovariance", of_signal(found, covariance)))
     layers: list[Any] = []
     marks: list[Any] = [rule(hv.HLine(0))]
-    for name, color, field in by_node(found):
+    for name, color, field in by_node(found, "autocovariance"):
         lag, values = np.asarray(field["lag"]), np.asarray(field["autocovariance"])
         layers.append(band(lag, values, np.asarray(field["autocovariance_sampling_stderr"]), axes, color))
         layers.append(curve(lag, values, axes, name or "map", color))

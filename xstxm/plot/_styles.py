@@ -95,9 +95,15 @@ def require_colors(colors: list[str], dim: str) -> None:
         )
 
 
-def by_node(found: xr.Dataset) -> list[tuple[str, str, xr.Dataset]]:
-    """Return name, colour and result of each field of several along `node`, or of the only one, without a name."""
+def by_node(found: xr.Dataset, curve: str) -> list[tuple[str, str, xr.Dataset]]:
+    """Return name, colour and result of each field of several along `node`, or of the only one, without a name.
+
+    Only where the curve has a value: fields of other pixels have other lengths, and a line would end at each of them.
+    """
+    (dim,) = (dim for dim in found[curve].dims if dim != "node")
     if "node" not in found.dims:
-        return [("", PALETTE[0], found)]
+        return [("", PALETTE[0], found.dropna(dim, subset=[curve]))]
     names = [str(name) for name in np.asarray(found["node"])]
-    return [(name, COLORS[k % len(COLORS)], found.isel(node=k)) for k, name in enumerate(names)]
+    return [
+        (name, COLORS[k % len(COLORS)], found.isel(node=k).dropna(dim, subset=[curve])) for k, name in enumerate(names)
+    ]

@@ -17,7 +17,7 @@ _REACH = 3.5
 _MARGIN = 0.02
 """Distance from the ends of the range that the places of a check keep, because it is not everywhere."""
 _STEP = 0.97
-"""Distance of particles in units of their size: about every other pair of neighbours touches."""
+"""Distance of particles in units of their size: about every third pair of neighbours touches."""
 _EDGE = 0.12
 """Depth over which a particle becomes as thick as inside; at its outline it is half as thick."""
 _OVERLAP = 0.06

@@ -154,8 +154,8 @@ def simulate_tree(
 ) -> xr.DataTree:
     """Simulate one electrode seen at three scales: the whole, fields of it, and a detail in each field. Synthetic.
 
-    All images show one ground truth, a function of position. Irregular flat particles with short edges, about half of which
-    touch a neighbour and none of which overlap, are mixtures of two phases of the composition
+    All images show one ground truth, a function of position. Irregular flat particles with short edges, four of five of
+    which touch a neighbour and none of which overlap, are mixtures of two phases of the composition
 
         ``q(r) = mean + F[field] + P[particle] + W(r)``.
 

@@ -6,10 +6,11 @@ import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
+from xstxm._dates import in_utc, zone_of
 from xstxm.errors import CorruptFileError, FileFormatError, OptionError
 from xstxm.io._base import Source, describe_content, name_of, path_of, read_head, read_text
 
@@ -148,11 +149,12 @@ def _number(cell: str, column: Column, line: int, source: Source) -> float:
     except ValueError as error:
         found = f"{cell[:40]!r} in line {line}"
         expected = f"a number in column {column.head!r}"
-        raise CorruptFileError(path_of(source) or name_of(source), expected, found, "correct the line") from error
+        do = "correct the line; dates are written as 2026-03-01T10:00:00"
+        raise CorruptFileError(path_of(source) or name_of(source), expected, found, do) from error
 
 
-def dates(column: Column, lines: tuple[int, ...], source: Source) -> np.ndarray | None:
-    """Return the dates of a column, in UTC where they name a zone; None where it holds numbers."""
+def dates(column: Column, lines: tuple[int, ...], source: Source) -> tuple[np.ndarray, dict[str, str]] | None:
+    """Return the dates of a column, in UTC where they name a zone, and an attribute that says so; None where it holds numbers."""
     if _date(column.cells[0]) is None:
         return None
     found = [_date(cell) for cell in column.cells]
@@ -162,8 +164,8 @@ def dates(column: Column, lines: tuple[int, ...], source: Source) -> np.ndarray 
             raise CorruptFileError(
                 path_of(source) or name_of(source), "a date in ISO 8601", f"{cell[:40]!r} in line {line}", do
             )
-    plain = [date.astimezone(UTC).replace(tzinfo=None) if date.tzinfo else date for date in found if date]
-    return np.array(plain, dtype="datetime64[ns]")
+    known = [date for date in found if date]
+    return np.array([in_utc(date) for date in known]), zone_of(known[0])
 
 
 def _date(cell: str) -> datetime | None:

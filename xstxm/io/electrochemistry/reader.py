@@ -56,7 +56,8 @@ def read_electrochemistry(
     MissingUnitsError, IncompatibleUnitsError
         A column without units, or in units of another kind.
     OptionError
-        `columns` name what is not there, or a start time where the file has dates.
+        `columns` or `units` name what is not there, units of a column that gives its own, or a start time where the file
+        has dates.
 
     Examples
     --------
@@ -67,12 +68,13 @@ def read_electrochemistry(
     ([0.0, -0.01, -0.02], 'mAh')
     """
     log = read_log(path, columns)
-    time = _time(log, dict(units or {}), start_time, path)
+    given = dict(units or {})
+    _require_needed(given, log)
+    time, attrs = _time(log, given, start_time, path)
     _require_order(time, log.lines, path)
-    attrs = {"long_name": "Time"} if time.dtype.kind == "M" else {"units": "s", "long_name": "Time"}
-    coords = {"time": ("time", time, attrs)}
+    coords = {"time": ("time", time, {**attrs, "long_name": "Time"})}
     found = {
-        quantity: _column(quantity, log.columns[quantity], log.lines, dict(units or {}), path)
+        quantity: _column(quantity, log.columns[quantity], log.lines, given, path)
         for quantity in QUANTITIES
         if quantity in log.columns
     }
@@ -85,8 +87,19 @@ def read_electrochemistry(
     return xr.Dataset(stamped, attrs={"source_file": name_of(path)})
 
 
-def _time(log: Log, units: dict[str, str], start_time: str | None, source: Source) -> np.ndarray:
-    """Return dates, or numbers in s."""
+def _require_needed(units: Mapping[str, str], log: Log) -> None:
+    """Refuse units of what is no column, or of one whose name gives its own."""
+    for quantity in units:
+        if quantity not in log.columns:
+            do = f"{quantity!r} is no column that was found (found: {', '.join(log.columns)})"
+            raise OptionError("units", dict(units), do)
+        if log.columns[quantity].unit is not None:
+            do = f"column {log.columns[quantity].head!r} gives its own: leave {quantity!r} out, or correct the name in the file"
+            raise OptionError("units", dict(units), do)
+
+
+def _time(log: Log, units: dict[str, str], start_time: str | None, source: Source) -> tuple[np.ndarray, dict[str, str]]:
+    """Return dates, or numbers in s, and what tells them."""
     column = log.columns["time"]
     found = dates(column, log.lines, source)
     if found is not None:
@@ -99,17 +112,20 @@ def _time(log: Log, units: dict[str, str], start_time: str | None, source: Sourc
         raise CorruptFileError(
             path_of(source) or name_of(source), "a time in each row", f"none in line {line}", "complete or remove it"
         )
-    return seconds if start_time is None else date_of(start_time) + np.round(seconds * 1e9).astype("timedelta64[ns]")
+    if start_time is None:
+        return seconds, {"units": "s"}
+    start, zone = date_of(start_time)
+    return start + np.round(seconds * 1e9).astype("timedelta64[ns]"), zone
 
 
 def _column(quantity: str, column: Column, lines: tuple[int, ...], units: dict[str, str], source: Source) -> np.ndarray:
     """Return a column in its conventional unit."""
-    found = column.unit or units.get(quantity)
+    values, found = numbers(column, lines, source), column.unit or units.get(quantity)
     if found is None:
         do = f"name it {quantity} ({_unit(quantity)}), or pass units={{{quantity!r}: {_unit(quantity)!r}}}"
         raise MissingUnitsError(f"column {column.head!r} of {name_of(source)}", do)
     scale = _units.factor(found, _unit(quantity), f"column {column.head!r} of {name_of(source)}")
-    return numbers(column, lines, source) * scale
+    return values * scale
 
 
 def _unit(quantity: str) -> str:
