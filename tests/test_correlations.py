@@ -76,23 +76,60 @@ def test_pairs__are_sums_over_all_pairs_of_pixels():
     value, label = rng.normal(size=(5, 7)), rng.integers(0, 3, (5, 7))
     value[1, 2] = np.nan
     step = (0.1, 0.05)
-    pairs = kernel.pairs_of(kernel.regions_of(value, label), step)
+    noise = np.where(np.isfinite(value), rng.uniform(0.1, 0.2, value.shape), 0)
+    pairs = kernel.pairs_of(kernel.regions_of(value, noise, label), step, np.array([[0.0, 0.4, 1.0, 0.4, 0.0]]))
     for g in (1, 2):
         places = [p for p in np.ndindex(label.shape) if label[p] == g and np.isfinite(value[p])]
         mean = np.mean([value[p] for p in places])
-        number, products, differences = np.zeros((3, pairs.number.shape[1]))
+        number, products, differences, shared, squares = np.zeros((5, pairs.number.shape[1]))
         for p in places:
             for q in places:
                 r = round(np.hypot(*np.multiply(np.subtract(p, q), step)) / 0.05)
                 number[r] += 1
                 products[r] += (value[p] - mean) * (value[q] - mean)
                 differences[r] += (value[p] - value[q]) ** 2 / 2
+                rho = {(0, 0): 1.0, (0, 1): 0.4}.get((p[0] - q[0], abs(p[1] - q[1])), 0.0)
+                shared[r] += rho * noise[p] * noise[q]
+                squares[r] += (noise[p] ** 2 + noise[q] ** 2) / 2
         np.testing.assert_allclose(pairs.number[g - 1], number, atol=1e-9)
         np.testing.assert_allclose(pairs.products[g - 1], products, atol=1e-9)
         np.testing.assert_allclose(pairs.differences[g - 1], differences, atol=1e-9)
+        np.testing.assert_allclose(pairs.noise[g - 1], shared, atol=1e-9)
+        np.testing.assert_allclose(pairs.noise_squares[g - 1], squares, atol=1e-9)
     whole = kernel.pairs_of(kernel.regions_of(value), step).summed()
     tiled = kernel.pairs_of(kernel.regions_of(value, tiles=1), step).summed()
     np.testing.assert_allclose(whole.differences, tiled.differences, atol=1e-9)
+
+
+@pytest.mark.parametrize("length", [2.0, 3.5], ids=["far below", "a fifth of their width"])
+def test_correlation_length__of_many_particles_is_not_too_short(length):
+    """So many that their interval, of a tenth, would not hold a length that is 3 % too short."""
+    label, found = squares((154, 154), 22, gap=1), []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        value = np.where(label > 0, 0.1 * waves(rng, label.shape, length / np.sqrt(2)), np.nan)
+        found.append(xstxm.correlation_length(map_of(value, 0.0, label), particles="particle_label", n_resamples=4))
+    numbers = np.array([float(one["correlation_length"]) for one in found]) / (length * PIXEL)
+    assert abs(numbers.mean() - 1) < max(0.012, 3 * numbers.std() / len(found) ** 0.5)
+    assert numbers.std() < 0.04
+    held = [one["correlation_length_lower"] <= length * PIXEL <= one["correlation_length_upper"] for one in found]
+    assert np.sum(held) >= 17
+
+
+@pytest.mark.parametrize("particles", ["particle_label", None], ids=["within particles", "anywhere"])
+def test_correlation_length__does_not_mind_noisy_rims(particles):
+    label = squares((80, 80), 20, gap=1)
+    rows, columns = np.indices(label.shape) % 20
+    rim = np.minimum(np.minimum(rows - 1, columns - 1), np.minimum(19 - rows, 19 - columns)) < 3
+    stderr, found = np.where(rim, 0.16, 0.04), []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        noisy = np.where(label > 0, 0.1 * waves(rng, label.shape, 2.0) + stderr * rng.normal(size=label.shape), np.nan)
+        found.append(xstxm.correlation_length(map_of(noisy, stderr, label), particles=particles, n_resamples=4))
+    length = np.mean([float(one["correlation_length"]) for one in found])
+    assert length == pytest.approx(one_over_e(2.0, "gaussian"), rel=0.06)
+    curve = np.mean([one["autocovariance"][:8] for one in found], axis=0)
+    np.testing.assert_allclose(curve, 0.01 * np.exp(-(np.arange(8) ** 2) / 8), atol=0.0012)
 
 
 def test_correlation_length__of_white_noise_is_none():
@@ -120,9 +157,9 @@ def test_correlation_length__errors_are_those_of_the_noise():
         for _ in range(30)
     ]
     found = [xstxm.correlation_length(one, particles="particle_label") for one in noisy]
-    for name in ("correlation_length", "integral_range"):
+    for name, near in {"correlation_length": 0.4, "integral_range": 0.6}.items():
         scatter = np.std([float(one[name]) for one in found])
-        assert scatter == pytest.approx(np.mean([float(one[f"{name}_stderr"]) for one in found]), rel=0.4)
+        assert scatter == pytest.approx(np.mean([float(one[f"{name}_stderr"]) for one in found]), rel=near)
     scatter = np.std([one["autocovariance"] for one in found], axis=0)
     expected = np.mean([one["autocovariance_stderr"] for one in found], axis=0)
     assert (np.abs(np.log(scatter / expected)) < np.log(1.6)).all()

@@ -105,6 +105,19 @@ def test_bland_altman__converts_units(pair):
         xstxm.bland_altman(one, map_of(other.composition.values, units="nm"))
 
 
+@pytest.mark.parametrize("units", ["percent", None], ids=["percent", "no unit"])
+def test_bland_altman__errors_are_in_the_units_of_their_map(pair, units):
+    one, other = pair
+    expected = xstxm.bland_altman(one, other)
+    if units == "percent":
+        one = one.assign(composition_stderr=(100 * one.composition_stderr).assign_attrs(units=units))
+    else:
+        other = map_of(other.composition.values * 100, other.composition_stderr.values * 100, "percent")
+        del other["composition_stderr"].attrs["units"]
+    found = xstxm.bland_altman(one, other)
+    xr.testing.assert_allclose(found.drop_attrs(), expected.drop_attrs())
+
+
 def test_bland_altman__without_errors_says_nothing_of_noise(pair):
     one, other = pair
     found = xstxm.bland_altman(one.composition, other)

@@ -195,6 +195,9 @@ def test_heterogeneity__converts_units_of_nodes():
     assert percent["variance"].attrs["units"] == "percent**2"
     np.testing.assert_allclose(percent["variance"], 1e4 * expected["variance"])
     mixed["field 1"] = maps["field 1"].assign(composition=maps["field 1"]["composition"].assign_attrs(units="eV"))
+    with pytest.raises(IncompatibleUnitsError, match="the standard error of 'composition' of 'field 1' is in '1'"):
+        xstxm.heterogeneity(mixed)
+    mixed["field 1"]["composition_stderr"].attrs["units"] = "eV"
     with pytest.raises(IncompatibleUnitsError, match="'composition' of 'field 3'"):
         xstxm.heterogeneity(mixed)
 
@@ -272,7 +275,7 @@ def test_heterogeneity__says_that_noise_is_not_known():
             id="labels",
         ),
         pytest.param(lambda m: {}, SchemaError, "there is no map", id="no field"),
-        pytest.param(lambda m: [m], SchemaError, "maps are a list: pass a phase map, or several by name", id="a list"),
+        pytest.param(lambda m: [m], OptionError, r"several by name: \{'left'", id="a list"),
         pytest.param(lambda m: {"a": 1}, SchemaError, "'a' is a int", id="a number"),
     ],
 )
@@ -473,6 +476,46 @@ def test_coarse_grain__leaves_blocks_without_enough_sample_nan():
     np.testing.assert_array_equal(found["n_blocks"][1:], 0)
     with pytest.raises(SchemaError, match="'amount' is not above zero in 256 pixels"):
         xstxm.coarse_grain(map_of(value, 0.0).assign(amount=(("y", "x"), value * 0)), weight="amount")
+
+
+def test_coarse_grain__takes_one_length():
+    maps = map_of(np.random.default_rng(0).normal(size=(24, 24)), 0.1)
+    for length in ("80 nm", 0.08, np.float32(0.08)):
+        np.testing.assert_allclose(xstxm.coarse_grain(maps, length).length, [0.08])
+
+
+@pytest.mark.parametrize("verb", [xstxm.heterogeneity, xstxm.coarse_grain, xstxm.correlation_length])
+def test_maps__of_one_row_have_no_pixel_size(verb):
+    maps = electrode(0, 1)["field 1"]
+    with pytest.raises(SchemaError, match="one pixel along 'y' does not tell how large pixels are"):
+        verb(maps.isel(y=[5]))
+
+
+@pytest.mark.parametrize("verb", [xstxm.heterogeneity, xstxm.coarse_grain, xstxm.correlation_length])
+def test_maps__are_not_a_list(verb):
+    with pytest.raises(OptionError, match=r"several by name: \{'left': phases"):
+        verb([*electrode(0, 2).values()])
+
+
+@pytest.mark.parametrize("write", ["percent", "no unit", "one number"])
+def test_standard_errors__convert_to_the_units_of_the_map(write):
+    maps = electrode(0, 1, noise=0.05)["field 1"]
+    maps["composition_stderr"] = xr.full_like(maps["composition_stderr"], 0.05)
+    wanted = xstxm.heterogeneity(maps)["noise_variance"]
+    error = maps["composition_stderr"]
+    if write == "percent":
+        maps["composition_stderr"] = (100 * error).assign_attrs(units="percent")
+    elif write == "no unit":
+        maps["composition_stderr"] = (error.dims, error.values)
+    else:
+        maps["composition_stderr"] = 0.05
+    np.testing.assert_allclose(xstxm.heterogeneity(maps)["noise_variance"], wanted)
+
+
+def test_heterogeneity__wants_labels_with_dimensions():
+    maps = electrode(0, 1)["field 1"]
+    with pytest.raises(OptionError, match=r"give an image of labels, xr.DataArray\(labels, dims=\('y', 'x'\)\)"):
+        xstxm.heterogeneity(maps, np.asarray(maps["particle_label"]))
 
 
 def test_waves__have_the_variance_they_say():

@@ -611,6 +611,9 @@ def test_locate__refuses_maps_that_do_not_fit(smooth, coarse_like):
         SchemaError, match=r"x from 10\.9 to 12\.19 um, the coarse one .* do not meet within max_shift=1 um"
     ):
         xstxm.locate(away, coarse)
+    for maps in ((fine * np.nan, coarse), (fine, coarse * np.nan)):
+        with pytest.raises(SchemaError, match="holds no measured pixel"):
+            xstxm.locate(*maps)
     with pytest.raises(SchemaError, match="nothing that varies"):
         xstxm.locate(xr.ones_like(fine), coarse)
     with pytest.raises(SchemaError, match="too few to place it by"):

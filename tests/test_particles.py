@@ -322,16 +322,6 @@ def test_particle_label__is_taken_as_it_is():
     xr.testing.assert_allclose(xstxm.particles(made, particle_label=found.particle_label), found)
 
 
-def test_particle_label__may_be_the_result_that_holds_it():
-    image = touching(2, 200, 12)
-    made = maps(image, 0.5)
-    found = xstxm.particles(made, particle_label=image)
-    for other in (found, found[["particle_label"]].rename(particle_label="grain")):
-        xr.testing.assert_identical(xstxm.particles(made, particle_label=other).drop_attrs(), found.drop_attrs())
-    with pytest.raises(MissingVariableError, match="give the image of particles"):
-        xstxm.particles(made, particle_label=made)
-
-
 def test_particles__of_a_signal_with_a_value_for_each_phase_says_to_select_one():
     made = maps(disc(1.0), 0.5)
     made["phase_fraction"] = made.composition.expand_dims(phase=["A", "B"])
@@ -353,11 +343,20 @@ def test_particle_label__needs_no_amount():
         pytest.param(np.full((8, 9), -1), r"from -1 to -1, wanted 0 in none", id="below zero"),
         pytest.param(np.full((8, 9), 2**33), r"wanted 0 in none", id="too large"),
         pytest.param(np.ones((8, 8), int), "8 pixels along 'x', the stack 9", id="other pixels"),
-        pytest.param(np.ones(9, int), "no dimension 'x'", id="a line"),
     ],
 )
 def test_particle_label__refuses_what_is_no_image_of_particles(image, told):
     with pytest.raises(SchemaError, match=told):
+        xstxm.particles(maps(np.ones((8, 9)), 0.5), particle_label=image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.ones(9, int), np.ones((2, 8, 9), int), "particle_label", xr.Dataset({"particle_label": ("y", [1])})],
+    ids=["a line", "a volume", "a name", "a Dataset"],
+)
+def test_particle_label__refuses_what_is_no_image(image):
+    with pytest.raises(OptionError, match=r"give an image \(y, x\) of whole numbers"):
         xstxm.particles(maps(np.ones((8, 9)), 0.5), particle_label=image)
 
 
@@ -597,6 +596,7 @@ def test_noise__of_one_pixel_is_nan():
 def test_signal__another_has_its_own_name():
     made = maps(disc(1.0), 0.5).rename(composition="thickness", composition_stderr="thickness_stderr")
     made["thickness"].attrs.update(units="nm", long_name="Thickness")
+    made["thickness_stderr"].attrs.update(units="nm")
     found = xstxm.particles(made, signal="thickness")
     assert found.thickness_spread.attrs["units"] == "nm"
     assert found.thickness_gradient.attrs["units"] == "nm/um"
@@ -769,6 +769,7 @@ def test_particles__refuses_more_than_one_image():
             lambda m: m.drop_vars("x"), MissingCoordinateError, "'x' has no coordinate values", id="no positions"
         ),
         pytest.param(lambda m: m.isel(x=[0, 1, 2, 9]), SchemaError, "not evenly spaced", id="uneven"),
+        pytest.param(lambda m: m.isel(y=[3]), SchemaError, "how large pixels are", id="one row"),
     ],
 )
 def test_particles__refuses_what_is_no_map(made, error, told):
@@ -781,6 +782,7 @@ def test_particles__refuses_what_is_no_map(made, error, told):
     [
         ({"signal": "thickness"}, MissingVariableError, "'thickness' is missing"),
         ({"signal": "marks"}, SchemaError, "'marks' holds labels or marks"),
+        ({"signal": "phase_fraction"}, SchemaError, r"'phase_fraction' runs over phase too: .*\.isel\(phase=0\)"),
         ({"amount": "mass"}, MissingVariableError, "'mass' is missing"),
         ({"surface": "inner"}, ChoiceError, "unknown surface 'inner'"),
         ({"min_area": "3 um"}, IncompatibleUnitsError, r"min_area is in 'um'"),
@@ -791,7 +793,8 @@ def test_particles__refuses_what_is_no_map(made, error, told):
     ],
 )
 def test_particles__refuses_options_that_make_no_sense(options, error, told):
-    made = maps(disc(1.0), 0.5).assign(marks=(("y", "x"), disc(0.5)))
+    fractions = (("phase", "y", "x"), np.full((2, *disc(0.5).shape), 0.5))
+    made = maps(disc(1.0), 0.5).assign(marks=(("y", "x"), disc(0.5)), phase_fraction=fractions)
     with pytest.raises(error, match=told):
         xstxm.particles(made, **options)
 
@@ -859,14 +862,6 @@ def test_join_particles__brings_units_together(tables):
         xstxm.join_particles({"left": tables["left"], "right": percent})
 
 
-def test_join_particles__takes_a_tree(tables):
-    tree = xr.DataTree.from_dict({f"cell/{name}": one for name, one in tables.items()})
-    joined = xstxm.join_particles(tree)
-    assert joined.node.values.tolist() == ["cell/left", "cell/left", "cell/right"]
-    expected = xstxm.join_particles(tables)
-    xr.testing.assert_equal(joined.drop_vars("node"), expected.drop_vars("node"))
-
-
 def test_join_particles__takes_an_empty_table(tables):
     with pytest.warns(SegmentationWarning):
         none = table(disc(0.3), 0.5, label=False, min_area=1)
@@ -875,7 +870,14 @@ def test_join_particles__takes_an_empty_table(tables):
     xr.testing.assert_allclose(joined, xstxm.join_particles(tables))
 
 
+def test_join_particles__takes_a_tree(tables):
+    tree = xr.DataTree.from_dict(tables)
+    xr.testing.assert_identical(xstxm.join_particles(tree).drop_attrs(), xstxm.join_particles(tables).drop_attrs())
+
+
 def test_join_particles__refuses_tables_that_differ(tables):
+    with pytest.raises(OptionError, match="one table of particles or more"):
+        xstxm.join_particles([*tables.values()])
     with pytest.raises(OptionError, match="one table of particles or more"):
         xstxm.join_particles({})
     with pytest.raises(MissingDimensionError, match="'maps' is no result of xstxm"):

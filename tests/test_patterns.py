@@ -120,6 +120,8 @@ def test_two_point_correlation__of_labels_wrong_by_noise_is_pulled_to_the_limit(
 
 
 def test_two_point_correlation__refuses():
+    with pytest.raises(MissingVariableError, match=r"'phase_label' is missing .*call \.stxm\.phase_map\(\) first"):
+        xstxm.two_point_correlation(xr.DataArray(np.zeros((4, 4)), dims=("y", "x")))
     phases = phases_of(np.zeros((6, 8), dtype=int))
     with pytest.raises(MissingVariableError, match="phase_map"):
         xstxm.two_point_correlation(xr.Dataset())

@@ -196,6 +196,16 @@ def test_fields__without_a_map_are_named_with_the_reason(tree):
     assert "not drawn: empty: no energies <in> common {with} 'all'" in note.get_text().replace("\n", " ")
 
 
+def test_fields__without_any_sample_are_named_with_the_reason(tree):
+    maps = {name: node.to_dataset() for name, node in tree.children.items()}
+    name = next(name for name, one in maps.items() if "composition" in one)
+    none = {"none": maps[name].assign(composition=maps[name]["composition"] * np.nan)}
+    layout = plot.fields({**maps, **none})
+    assert "not drawn: none: 'composition' holds no sample" in str(
+        layout.opts.get("plot", backend="bokeh").kwargs["title"]
+    )
+
+
 def test_fields__none_that_can_be_drawn_is_an_error(tree):
     with pytest.raises(NoStacksError, match=r"none of 4 stacks can be used: .* 'strain' is missing"):
         plot.fields(tree, "strain")

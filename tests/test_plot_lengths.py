@@ -199,6 +199,12 @@ def test_autocovariance__has_room_for_a_length_beyond_the_curve(correlated):
     assert figure.axes[0].get_xlim()[1] > 0.92
 
 
+@pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
+def test_coarse_graining__of_one_length_has_that_as_its_tick(coarse, backend):
+    hv.extension(backend)
+    hv.render(plot.coarse_graining(coarse.isel(length=[1]).assign_coords(length=[0.085])), backend=backend)
+
+
 def test_coarse_graining__a_band_that_includes_zero_ends_at_the_edge_of_the_scale(coarse):
     overlay = plot.coarse_graining(coarse)
     (area,) = drawn(overlay, hv.Area)

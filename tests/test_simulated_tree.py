@@ -314,6 +314,7 @@ def test_simulate_tree__takes_references_and_their_range():
         pytest.param({"field": testing.Instrument("40 nm", 0, -1)}, OptionError, "counts=-1", id="no light"),
         pytest.param({"seed": -1}, OptionError, "seed=-1", id="negative seed"),
         pytest.param({"stage_error": "-1 nm"}, OptionError, "stage_error='-1 nm'", id="negative error"),
+        pytest.param({"field": None}, OptionError, "fields are not left out", id="no field"),
         pytest.param(
             {"references": testing.simulate_references()}, ReferenceSpectrumError, "give two of", id="four references"
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -12,9 +12,9 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import match_pixels
 from xstxm._nodes import left_out, require_stacks, stacks
-from xstxm.conventions import content_of, require_image, require_variable
+from xstxm.conventions import content_of, require_image, require_variable, stderr_of
 from xstxm.errors import NoiseWarning, OptionError, SchemaError, warn
-from xstxm.interfaces import spacing
+from xstxm.interfaces import pixel_size
 from xstxm.provenance import note
 from xstxm.regions import lags_of, numbered_regions
 from xstxm.units import LengthLike
@@ -101,17 +101,18 @@ def noisy_maps(
 def fields_of(maps: Maps, signal: str) -> dict[str, xr.Dataset]:
     """Return the Dataset of every field by its name, in the order given. Lazy."""
     if isinstance(maps, xr.DataArray | xr.Dataset):
-        maps = {"": maps}
-    if isinstance(maps, xr.DataTree):
+        given: Mapping[str, Any] = {"": maps}
+    elif isinstance(maps, xr.DataTree):
         for name, reason in left_out(maps).items():
             note(f"{name!r} was left out before: {reason}")
-        maps = require_stacks(maps)
-    if not isinstance(maps, Mapping) or not maps:
-        given = "there is no map" if isinstance(maps, Mapping) else f"maps are a {type(maps).__name__}"
-        raise SchemaError(
-            f"{given}: pass a phase map, or several by name, {{'field 1': phases, ...}}, or a tree of them"
-        )
-    found = {str(name): units.dequantify(_dataset(field, signal, str(name))) for name, field in maps.items()}
+        given = require_stacks(maps)
+    elif isinstance(maps, Mapping):
+        given = {str(name): field for name, field in maps.items()}
+    else:
+        raise OptionError("maps", maps, "give a Dataset, or several by name: {'left': phases, 'right': other}")
+    if not given:
+        raise SchemaError("there is no map: pass phase maps, or a tree or dict of them")
+    found = {name: units.dequantify(_dataset(field, signal, name)) for name, field in given.items()}
     for name, field in found.items():
         do = f"name the variable {f'of {name!r} ' if name else ''}that holds the map, e.g. signal='composition'"
         require_variable(field, signal, do)
@@ -163,7 +164,7 @@ def _read(
     value = np.where(np.isfinite(value), value, np.nan)
     if not np.isfinite(value).any():
         raise SchemaError(f"{called} holds no sample, all of it is NaN: check the least amount of a sample pixel")
-    stderr = field.get(f"{signal}_stderr")
+    stderr = stderr_of(field, signal, called)
     given = _particles_of(particles, name, field)
     return NoisyMap(
         name,
@@ -181,7 +182,7 @@ def step_of(array: xr.DataArray, called: str) -> Step:
     others = [str(dim) for dim in array.dims if dim not in ("y", "x")]
     if others:
         raise SchemaError(f"{called} has dims {array.dims}: select one image first, e.g. .isel({others[0]}=0)")
-    return abs(spacing(array, "y")), abs(spacing(array, "x"))
+    return pixel_size(array)
 
 
 def require_lag(max_lag: LengthLike, images: Sequence[tuple[tuple[int, ...], Step]]) -> float:
@@ -229,13 +230,15 @@ def _noise(stderr: xr.DataArray, value: np.ndarray, scale: float, called: str) -
     if unknown.sum() == inside.sum():
         return None
     if unknown.any():
-        do = "leave these pixels out, maps.where(maps[signal + '_stderr'].notnull())"
+        do = f"leave these pixels out, maps.where(maps[{str(stderr.name)!r}].notnull())"
         raise SchemaError(f"{called} has {unknown.sum()} pixels whose standard error is not known: {do}")
     return np.where(inside, noise, 0)
 
 
 def _labels(particles: xr.DataArray, array: xr.DataArray, called: str) -> np.ndarray:
     """Return the numbers of the particles (y, x). Eager."""
+    if not isinstance(particles, xr.DataArray):
+        raise OptionError("particles", particles, "give an image of labels, xr.DataArray(labels, dims=('y', 'x'))")
     if particles.dtype.kind in "iuf" and not (particles > 0).any():
         raise SchemaError(
             f"{called} has no particle, all labels are zero: leave this field out, or give other particles"

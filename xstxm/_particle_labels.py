@@ -10,8 +10,8 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import match_pixels
 from xstxm._segmentation import segmented
-from xstxm.conventions import NO_SAMPLE, as_float, require_image, require_variable
-from xstxm.errors import SchemaError, SegmentationWarning, require_number, warn
+from xstxm.conventions import NO_SAMPLE, as_float, require_image
+from xstxm.errors import OptionError, SchemaError, SegmentationWarning, require_number, warn
 from xstxm.regions import whole_numbers
 from xstxm.roi import sample_threshold
 from xstxm.units import AmountLike
@@ -79,17 +79,13 @@ def _sample(maps: xr.Dataset, amount: str, min_amount: AmountLike | None) -> tup
     return np.asarray(sample), threshold
 
 
-def given_particles(image: xr.DataArray | xr.Dataset | np.ndarray, maps: xr.Dataset) -> np.ndarray:
+def given_particles(image: xr.DataArray | np.ndarray, maps: xr.Dataset) -> np.ndarray:
     """Return an image of particles that is given, int32 (y, x). Eager."""
-    if isinstance(image, xr.Dataset):
-        (name, *others) = image.data_vars or ("particle_label",)
-        image = require_variable(
-            image,
-            "particle_label" if others else str(name),
-            "give the image of particles, or a result of xstxm.particles",
-        )
-    array = image if isinstance(image, xr.DataArray) else xr.DataArray(image, dims=("y", "x")[: np.ndim(image)])
-    array = array.compute()
+    if isinstance(image, np.ndarray) and image.ndim == 2:
+        image = xr.DataArray(image, dims=("y", "x"))
+    if not isinstance(image, xr.DataArray):
+        raise OptionError("particle_label", image, "give an image (y, x) of whole numbers, 0 in none")
+    array = image.compute()
     require_image(array, "the particles are numbered in an image")
     if array.dtype.kind == "f":
         array = whole_numbers(array)

@@ -711,7 +711,7 @@ class StxmAccessor:
     def particles(
         self,
         *,
-        particle_label: xr.DataArray | xr.Dataset | np.ndarray | None = None,
+        particle_label: xr.DataArray | np.ndarray | None = None,
         signal: str = "composition",
         amount: str = "total_amount",
         min_amount: AmountLike | None = None,
@@ -775,7 +775,7 @@ class StxmAccessor:
 
     def coarse_grain(
         self,
-        lengths: Sequence[LengthLike] | None = None,
+        lengths: LengthLike | Sequence[LengthLike] | None = None,
         *,
         signal: str = "composition",
         weight: str | None = None,

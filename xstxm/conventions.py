@@ -215,7 +215,7 @@ def require_energy(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
 def require_variable(stack: xr.Dataset, name: str, do: str) -> xr.DataArray:
     """Return a variable of a Dataset, or say how to get it."""
     if name not in stack:
-        raise MissingVariableError(name, stack.data_vars, do)
+        raise MissingVariableError(name, getattr(stack, "data_vars", ()), do)
     return stack[name]
 
 
@@ -285,6 +285,17 @@ def variance_of(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray |
             f"{name!r} has dims {held.dims}, wanted those of {signal!r}, {dims}: .broadcast_like(stack[{signal!r}]) first"
         )
     return as_float(held.transpose(*dims))
+
+
+def stderr_of(maps: xr.DataArray | xr.Dataset, signal: str, called: str | None = None) -> xr.DataArray | None:
+    """Return the standard errors that a Dataset holds beside a map, `<signal>_stderr`, in the units of the map. Lazy."""
+    name = f"{signal}_stderr"
+    if not isinstance(maps, xr.Dataset) or name not in maps:
+        return None
+    held, unit = maps[name], str(maps[signal].attrs.get("units", "1"))
+    stated = held.assign_attrs(units=held.attrs.get("units", unit))
+    what = f"the standard error of {called or repr(signal)}"
+    return units.to_units(stated, unit, what).broadcast_like(maps[signal])
 
 
 def signal_and_variance(stack: xr.DataArray | xr.Dataset, signal: str) -> tuple[xr.DataArray, xr.DataArray | None]:

@@ -16,6 +16,7 @@ from xstxm.conventions import (
     require_energy,
     require_image,
     require_variable,
+    stderr_of,
     variance_of,
     without_coords,
 )
@@ -136,7 +137,7 @@ def _map_of(given: xr.Dataset | xr.DataArray, signal: str) -> tuple[xr.DataArray
         raise SchemaError(f"{str(array.name)!r} holds no numbers that could differ: compare labels with xstxm.compare")
     require_image(array, "maps of the same pixels have y and x")
     array = as_float(array)
-    error = given.get(f"{signal}_stderr") if isinstance(given, xr.Dataset) else None
+    error = stderr_of(given, signal)
     variance = variance_of(given, signal)
     if error is None and variance is not None:
         error = (variance**0.5).assign_attrs(units=array.attrs.get("units", "1"))

@@ -18,6 +18,7 @@ from xstxm.conventions import (
     pixel_dims,
     require_image,
     require_variable,
+    stderr_of,
 )
 from xstxm.errors import (
     MissingCoordinateError,
@@ -78,7 +79,7 @@ def gradient(maps: xr.DataArray | xr.Dataset, *, signal: str = "composition") ->
     array = as_float(require_variable(maps, signal, do) if isinstance(maps, xr.Dataset) else maps)
     require_image(array, "a gradient needs an image")
     _require_numbers(maps[signal] if isinstance(maps, xr.Dataset) else maps)
-    stderr = maps.get(f"{signal}_stderr") if isinstance(maps, xr.Dataset) else None
+    stderr = stderr_of(maps, signal)
     unit = units.derive(str(array.attrs.get("units", "1")), "um", "/")
     y, x = (_Slope.of(array, dim) for dim in ("y", "x"))
     length = (y.value**2 + x.value**2) ** 0.5
@@ -162,6 +163,16 @@ def spacing(array: xr.DataArray, dim: str) -> float:
     if step == 0 or not np.allclose(steps, step, rtol=0.01, atol=0):
         raise SchemaError(f"the positions along {dim!r} are not evenly spaced: bring the map onto a regular grid first")
     return float(step)
+
+
+def pixel_size(array: xr.DataArray | xr.Dataset) -> tuple[float, float]:
+    """Return the height and the width of a pixel in um, or raise where a single row or column does not tell."""
+    for dim in ("y", "x"):
+        if array.sizes[dim] < 2:
+            raise SchemaError(
+                f"one pixel along {dim!r} does not tell how large pixels are: take an image of two or more"
+            )
+    return abs(spacing(array["y"], "y")), abs(spacing(array["x"], "x"))
 
 
 @recorded

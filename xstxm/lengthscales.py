@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -284,9 +284,8 @@ def coarse_grain(
 
 def _asked(lengths: LengthLike | Sequence[LengthLike], fields: list[NoisyMap]) -> np.ndarray:
     """Return lengths in um, each of which at least one field has."""
-    alone = isinstance(lengths, str | float | int) or getattr(lengths, "ndim", 1) == 0
-    given: Any = [lengths] if alone else lengths
-    asked = np.array([units.to_magnitude(length, "um", "a length") for length in given])
+    lengths = [lengths] if isinstance(lengths, str) or not np.iterable(lengths) else lengths
+    asked = np.array([units.to_magnitude(length, "um", "a length") for length in lengths])
     low = min(min(field.step) for field in fields)
     high = max(min(np.multiply(field.value.shape, field.step)) for field in fields)
     outside = [f"{length:g}" for length in asked if not low * 0.999 <= length <= high * 1.001]

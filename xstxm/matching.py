@@ -137,12 +137,18 @@ def _image(given: xr.Dataset | xr.DataArray, signal: str) -> xr.DataArray:
     array = require_variable(given, signal, do) if isinstance(given, xr.Dataset) else given
     require_image(array, "a field that is placed is an image")
     others = [dim for dim in array.dims if dim not in IMAGE]
-    if others or content_of(array.name, array) != "number":
+    content = content_of(array.name, array).removesuffix("s")
+    if others or content != "number":
         raise SchemaError(
-            f"{str(array.name)!r} has the dimensions {array.dims} and holds {content_of(array.name, array)}s: pass one image of "
+            f"{str(array.name)!r} has the dimensions {array.dims} and holds {content}s: pass one image of "
             "numbers, e.g. .mean('energy') or .isel(time=0)"
         )
-    return array.astype(float).transpose(*IMAGE).compute()
+    image = array.astype(float).transpose(*IMAGE).compute()
+    if not bool(image.notnull().any()):
+        raise SchemaError(
+            f"{str(array.name)!r} holds no measured pixel, all of it is NaN: check the mask, or pass another"
+        )
+    return image
 
 
 def _tell_doubt(correlation: float, ratio: float, at_the_end: bool) -> None:
@@ -319,9 +325,7 @@ def _moved(
         note(f"moved by {float(shift.shift_y):.4g}, {float(shift.shift_x):.4g} um along y and x")
     do = "pass a result of xstxm.locate, 'estimate' or None"
     if not isinstance(shift, xr.Dataset):
-        raise OptionError(
-            "shift", shift, f"{do}; to move it by hand, fine.assign_coords(y=fine.y + 1.2, x=fine.x - 0.5)"
-        )
+        raise OptionError("shift", shift, do)
     return {
         dim: float(units.to_units(require_variable(shift, f"shift_{dim}", do), "um", f"shift_{dim}")) for dim in IMAGE
     }

@@ -11,10 +11,10 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._kernels import particles as kernel
-from xstxm._nodes import stacks
+from xstxm._nodes import require_stacks
 from xstxm._particle_labels import AreaLike, found_particles, given_particles, least_pixels
 from xstxm._particle_tables import Columns, Members, map_table, phase_table, shape_table
-from xstxm.conventions import SPECS, annotate, as_float, content_of, require_image, require_variable
+from xstxm.conventions import SPECS, annotate, as_float, content_of, require_image, require_variable, stderr_of
 from xstxm.errors import (
     MissingDimensionError,
     NoiseWarning,
@@ -24,14 +24,13 @@ from xstxm.errors import (
     require_number,
     warn,
 )
-from xstxm.interfaces import positions, spacing
+from xstxm.interfaces import pixel_size, positions
 from xstxm.provenance import recorded
 from xstxm.regions import lags_of
 from xstxm.units import AmountLike, LengthLike
 
 Surface: TypeAlias = Literal["outline", "free"]
 
-_OF_PHASES = ("phase_fraction", "phase_fraction_stderr")
 CONTACT_NUMBERS = ("contact_particle", "contact_other")
 
 
@@ -39,7 +38,7 @@ CONTACT_NUMBERS = ("contact_particle", "contact_other")
 def particles(
     phases: xr.Dataset,
     *,
-    particle_label: xr.DataArray | xr.Dataset | np.ndarray | None = None,
+    particle_label: xr.DataArray | np.ndarray | None = None,
     signal: str = "composition",
     amount: str = "total_amount",
     min_amount: AmountLike | None = None,
@@ -60,8 +59,8 @@ def particles(
     phases
         A result of `phase_map`, or any maps of one image with positions y and x.
     particle_label
-        An image of whole numbers, from another program or another result, or the result that holds it: every number above
-        zero is a particle, and its pixels are taken as they are. By default the particles are found.
+        An image of whole numbers, from another program or another result: every number above zero is a particle, and its
+        pixels are taken as they are. By default the particles are found.
     signal
         Variable whose mean, spread and profile are tabulated, with its errors in ``<signal>_stderr``.
     amount
@@ -104,8 +103,9 @@ def particles(
           and `core_shell_score`, the share of the variance that the profile explains, NaN where there is no variance to
           explain. Another `signal` has its own name in theirs.
 
-        Of each mean, spread and profile ``*_stderr``, what the noise does to it, where the map has standard errors. Eager on
-        the image.
+        Of each mean, spread and profile ``*_stderr``, what the noise does to it, where the map has standard errors. Attributes
+        say how particles were found: `min_amount`, in units of the amount, `min_area` and `area_left_out`, of pieces that
+        are smaller, in um^2. Eager on the image.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def particles(
     check_choice("surface", surface, Surface)
     max_neck = require_number("max_neck", max_neck, "a share", least=0, most=1)
     maps = _maps_of(units.dequantify(phases), signal, amount if particle_label is None else None)
-    size = (abs(spacing(maps["y"], "y")), abs(spacing(maps["x"], "x")))
+    size = pixel_size(maps)
     if particle_label is None:
         search = {"max_neck": max_neck, "fill_holes": fill_holes}
         label, facts = found_particles(maps, amount, min_amount, least_pixels(min_area, size), size, search)
@@ -196,12 +196,12 @@ def _maps_of(phases: xr.Dataset, signal: str, amount: str | None) -> xr.Dataset:
         raise SchemaError(
             f"{signal!r} holds labels or marks, which have no mean: name a map of numbers, signal='composition'"
         )
-    names = ("phase_label", *_OF_PHASES, signal, f"{signal}_stderr", amount)
+    names = ("phase_label", "phase_fraction", "phase_fraction_stderr", signal, f"{signal}_stderr", amount)
     kept = [name for name in names if name in phases]
     for name in kept:
         require_image(phases[name], "particles lie in an image")
-        known = ("phase", "y", "x") if name in _OF_PHASES and name != signal else ("y", "x")
-        others = [str(dim) for dim in phases[name].dims if dim not in known]
+        own = ("y", "x") if name == signal else ("phase", "y", "x")
+        others = [str(dim) for dim in phases[name].dims if dim not in own]
         if others:
             raise SchemaError(
                 f"particles are those of one image, {name!r} runs over {', '.join(others)} too: select one, e.g. "
@@ -241,7 +241,7 @@ def _phase_columns(members: Members, maps: xr.Dataset) -> Columns:
 
 
 def _map_columns(members: Members, maps: xr.Dataset, signal: str, surface: Surface, step: float) -> Columns:
-    value, error = as_float(maps[signal]), maps.get(f"{signal}_stderr")
+    value, error = as_float(maps[signal]), stderr_of(maps, signal)
     if error is None:
         warn(
             f"{signal!r} has no standard errors: its spread, gradient and score in the particles hold the noise too; assign "
@@ -308,13 +308,14 @@ def particle_table(found: xr.Dataset) -> pd.DataFrame:
 
 
 @recorded
-def join_particles(tables: Mapping[str, xr.Dataset] | xr.DataTree) -> xr.Dataset:
+def join_particles(tables: xr.DataTree | Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Return one table of the particles of many images.
 
     Parameters
     ----------
     tables
-        Results of `particles` by the name of their image, or in a tree, with the same variables, phases and width of layers.
+        Results of `particles` by the name of their image, as ``tree.stxm.particles()`` returns them, with the same variables,
+        phases and width of layers.
 
     Returns
     -------
@@ -344,12 +345,11 @@ def join_particles(tables: Mapping[str, xr.Dataset] | xr.DataTree) -> xr.Dataset
     >>> both.sizes["particle"] == 2 * found.sizes["particle"], str(both.node[0].item())
     (True, 'left')
     """
-    if isinstance(tables, xr.DataTree):
-        tables = stacks(tables)
-    if not tables:
+    if not isinstance(tables, Mapping) or not tables:
         raise OptionError("tables", tables, "give one table of particles or more, {name: xstxm.particles(phases)}")
+    given = require_stacks(tables) if isinstance(tables, xr.DataTree) else tables
     pieces: list[xr.Dataset] = []
-    for name, table in tables.items():
+    for name, table in given.items():
         piece = _piece(name, table, sum(one.sizes["particle"] for one in pieces))
         pieces.append(_alike(name, piece, pieces[0]) if pieces else piece)
     of_contacts = [name for name, array in pieces[0].data_vars.items() if array.dims == ("contact",)]

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from xstxm._kernels.nested_variances import lags_of
-from xstxm._kernels.region_means import distances, pair_shape, reach_of
+from xstxm._kernels.region_means import distances, pair_shape
 
 TILES = 4
 """Parts of a map along each dimension, for the jackknife."""
+
+MOST_PAIRS = 0.5
+"""Share of the pairs over which an autocovariance reaches at most: the others tell the sill."""
 
 MOST_LENGTHS = 4.0
 """Correlation lengths over which an autocovariance is integrated at most: what is beyond is noise of the estimate."""
@@ -25,25 +28,28 @@ class Region:
     """Pixels of which pairs are made, cut out of a map (p)."""
 
     value: np.ndarray
+    noise: np.ndarray | None
+    """Standard errors, zero outside; None where they do not matter."""
     inside: np.ndarray
     first: list[np.ndarray]
     """Marks the first pixels of the pairs of each part."""
 
 
-def regions_of(value, label=None, tiles=TILES):
-    """Return the particles of a map (p), or the whole of it in tiles; value is NaN outside the sample."""
+def regions_of(value, noise=None, label=None, tiles=TILES):
+    """Return the particles of a map (p), or the whole of it in tiles; value is NaN outside the sample, noise zero."""
     from scipy.ndimage import find_objects
 
     if label is None:
         inside = np.isfinite(value)
-        return [Region(value, inside, tiles_of(inside, tiles))]
+        return [Region(value, noise, inside, tiles_of(inside, tiles))]
     found = []
     for g, window in enumerate(find_objects(label)):
         if window is None:
             continue
         inside = (label[window] == g + 1) & np.isfinite(value[window])
         if inside.any():
-            found.append(Region(value[window], inside, [inside]))
+            own = None if noise is None else np.where(inside, noise[window], 0)
+            found.append(Region(value[window], own, inside, [inside]))
     return found
 
 
@@ -55,12 +61,10 @@ def tiles_of(inside, tiles=TILES):
     return [part for part in parts if part.any()]
 
 
-def bins_of(regions, step):
-    """Return how many distances the pairs of regions have."""
+def bins_of(shapes, step):
+    """Return how many distances the pairs of pixels of images have."""
     unit = min(step)
-    return max(
-        round(math.hypot(*(n * s for n, s in zip(one.inside.shape, step, strict=True))) / unit) for one in regions
-    )
+    return max(round(math.hypot(*(n * s for n, s in zip(shape, step, strict=True))) / unit) for shape in shapes)
 
 
 @dataclass(frozen=True)
@@ -74,22 +78,34 @@ class Pairs:
     """Half of them squared."""
     share: np.ndarray
     """Number over the pixels of the region."""
+    noise: np.ndarray
+    """Of products of the noise, on average."""
+    noise_squares: np.ndarray
+    """Half of the squares of the noise of both, on average."""
 
     def summed(self, without=None):
         """Return the sums over all parts, or all but one."""
-        every = (self.number, self.products, self.differences, self.share)
+        every = (getattr(self, name) for name in Pairs.__dataclass_fields__)
         return Pairs(*(array.sum(axis=0) - (0 if without is None else array[without]) for array in every))
 
+    def added(self):
+        """Return what noise adds to the autocovariance (r): to the sill, less to half the squared differences.
 
-def pairs_of(regions, step):
-    """Return the pairs of pixels of regions, part by part."""
-    n_bins = bins_of(regions, step)
-    rows = [row for region in regions for row in _parts(region, step, n_bins)]
+        Pixels that are far apart lie at the rim of particles, which is thin and has more noise than the rest.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.noise_squares[0] / self.number[0] + (self.noise - self.noise_squares) / self.number
+
+
+def pairs_of(regions, step, correlation=None):
+    """Return the pairs of pixels of regions, part by part; correlation is that of their noise at lags around 0."""
+    n_bins = bins_of([region.inside.shape for region in regions], step)
+    rows = [row for region in regions for row in _parts(region, step, n_bins, correlation)]
     return Pairs(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def _parts(region, step, n_bins):
-    """Yield number, products, half squared differences and share (r) of the pairs of each part of a region."""
+def _parts(region, step, n_bins, correlation):
+    """Yield what `Pairs` holds (r) of each part of a region."""
     from scipy import fft
 
     shape = pair_shape(region.inside.shape)
@@ -97,6 +113,7 @@ def _parts(region, step, n_bins):
     n_pixels = region.inside.sum()
     deviation = np.where(region.inside, region.value - region.value[region.inside].mean(), 0)
     both, all_, all_squares = (fft.rfftn(f, shape) for f in (region.inside * 1.0, deviation, deviation**2))
+    all_noise = None if region.noise is None else fft.rfftn(region.noise**2, shape)
 
     def binned(power):
         return np.bincount(lags, fft.irfftn(power, shape).ravel(), n_bins)[:n_bins]
@@ -106,8 +123,13 @@ def _parts(region, step, n_bins):
         number = binned(one * both)
         products = binned(here * all_)
         differences = binned(squares * both + one * all_squares) / 2 - products
+        sums = [number, products, differences, number / n_pixels, *np.zeros((2, n_bins))]
+        if all_noise is not None:
+            own = np.conj(fft.rfftn(first * region.noise**2, shape))
+            sums[-2] = noise_products(region.noise, first, correlation, step, n_bins)
+            sums[-1] = binned(own * both + one * all_noise) / 2
         kept = number > 1e-9 * number.sum()
-        yield [np.where(kept, sums, 0) for sums in (number, products, differences, number / n_pixels)]
+        yield [np.where(kept, each, 0) for each in sums]
 
 
 def pairs_of_classes(classes, step):
@@ -117,7 +139,7 @@ def pairs_of_classes(classes, step):
     shape = pair_shape(classes.shape[1:])
     lags = distances(shape, step)
     inside = classes.any(axis=0)
-    n_bins = bins_of([Region(inside, inside, [])], step)
+    n_bins = bins_of([inside.shape], step)
     every = fft.rfftn(classes.astype(float), shape, axes=(1, 2))
     tiles = tiles_of(inside)
     number = np.zeros((len(tiles), len(classes), len(classes), n_bins))
@@ -129,14 +151,14 @@ def pairs_of_classes(classes, step):
     return number + number.swapaxes(1, 2)
 
 
-def noise_products(noise, label, correlation, step, n_bins):
-    """Return sum_pq rho_pq s_p s_q over pairs of pixels of one label, both ways, by distance (r)."""
+def noise_products(noise, first, correlation, step, n_bins):
+    """Return sum_pq rho_pq s_p s_q by distance (r), over the pixels p that are marked and all q; noise is zero outside."""
     total = np.zeros(n_bins)
     for lag, weight, here, there in lags_of(correlation, noise.shape):
-        same = (label[here] == label[there]) & (label[here] > 0)
         place = round(math.hypot(*(d * s for d, s in zip(lag, step, strict=True))) / min(step))
         if place < n_bins:
-            total[place] += weight * (noise[here] * noise[there])[same].sum()
+            ends = first[here].astype(float) + first[there]
+            total[place] += weight / 2 * (ends * noise[here] * noise[there]).sum()
     return total
 
 
@@ -163,17 +185,20 @@ class Lags:
 def autocovariance(pairs, noise, lags):
     """Return the autocovariance (r), the distance over which it falls and the integral range in pixels.
 
-    From sums over pairs and those of their noise (r). The sill, from which half the squared differences are taken, is the
-    variance around the means of the regions and the variance of these means, which follows from the covariance up to the
-    distance at which it vanishes. So does the integral range, unless that is far.
+    From sums over pairs and what noise adds (r). The sill, from which half the squared differences are taken, is the
+    variance around the means of the regions and the variance V of these means. With s the share of pairs up to the
+    distance at which the covariance vanishes, and D half their mean squared difference, V = s (variance - D) + s V: it is
+    known once that distance is, which is the first at which the covariance that V leaves is not above zero.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        products, differences = pairs.products / pairs.number, pairs.differences / pairs.number
-        noise = noise / pairs.number
-    end = reach_of(pairs.products, pairs.number)
-    share = pairs.share[:end] / pairs.share.sum()
-    of_means = (share * products[:end]).sum() / (1 - share.sum()) if share.sum() < 1 else np.nan
-    value = products[0] + of_means - differences - noise
+        share = pairs.share / pairs.share.sum()
+        near = share.cumsum()
+        around = pairs.products[0] / pairs.number[0] - pairs.differences / pairs.number - noise
+        noise_of_means = np.nansum(share * noise)
+        of_means = (np.cumsum(share * np.nan_to_num(around)) + noise_of_means) / (1 - near)
+    ends = ~(around[1:] + of_means[:-1] > 0) | (near[:-1] > MOST_PAIRS)
+    end = int(np.argmax(ends)) + 1 if ends.any() else len(around)
+    value = around + of_means[end - 1]
     if not value[0] > 0:
         return value, np.nan, np.nan
     length = _decay(value, lags.length)
@@ -182,15 +207,21 @@ def autocovariance(pairs, noise, lags):
 
 
 def _decay(value, distance):
-    """Return the distance at which a curve (r) falls to 1 / e of its start, between two of its points; NaN where it does not."""
-    fallen = value < value[0] / np.e
-    k = int(np.argmax(fallen))
+    """Return the distance at which a curve (r) falls to 1 / e of its start; NaN where it does not.
+
+    On the monotone cubic through the logarithm of the points around: a straight line cuts the shoulder of a Gaussian.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    k = int(np.argmax(value < value[0] / np.e))
     if k == 0:
         return np.nan
-    before, after, wanted = value[k - 1], value[k], value[0] / np.e
-    if after > 0:
-        before, after, wanted = np.log(before), np.log(after), np.log(wanted)
-    return distance[k - 1] + (before - wanted) / (before - after) * (distance[k] - distance[k - 1])
+    at = np.arange(max(k - 2, 0), min(k + 2, len(value)))
+    at = at[(value[at] > 0) | (at == k)]
+    share = value[at] / value[0]
+    above = np.log(share) + 1 if (share > 0).all() else share - 1 / np.e
+    roots = PchipInterpolator(distance[at], above).solve(0.0, extrapolate=False)
+    return roots[(roots >= distance[k - 1]) & (roots <= distance[k])].min(initial=distance[k])
 
 
 def jackknife(found, rows):

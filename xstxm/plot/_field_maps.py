@@ -39,8 +39,11 @@ def fields_of(
         if content_of(signal, image) not in ("labels", "flags") and "units" in image.attrs:
             unit.append(str(image.attrs["units"]))
             image = units.to_units(image, unit[0], signal)
+        image = image.compute()
+        if image.dtype.kind == "f" and not bool(image.notnull().any()):
+            raise SchemaError(f"{signal!r} holds no sample, all of it is NaN")
         of_phases = {name: stack[name].variable for name in ("phase", "color") if name in stack.coords}
-        return image.compute().to_dataset(name=signal).assign_coords(of_phases)
+        return image.to_dataset(name=signal).assign_coords(of_phases)
 
     found = attempt(given, field, reasons, "plot.fields")
     if not found:

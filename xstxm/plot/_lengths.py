@@ -73,7 +73,13 @@ def coarse_graining(
     layers += [named(axes, text, dash=dash, width=1.5) for text, dash in _LIMITS.values()]
     length = np.asarray(found["length"])
     ends = float(length.min()) / 1.15, float(length.max()) * 1.15
-    scales = {"logx": True, "logy": True, "xlim": ends, "ylim": (low, high), "xticks": _round_ticks(*ends)}
+    scales = {
+        "logx": True,
+        "logy": True,
+        "xlim": ends,
+        "ylim": (low, high),
+        "xticks": _round_ticks(*ends) or _ticks(length),
+    }
     scales |= _names(axes)
     return chart(layers, width=width, height=height, legend=legend, title=title, opts=opts, **scales)
 
@@ -104,6 +110,10 @@ def _round_ticks(low: float, high: float) -> list[tuple[float, str]]:
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))))
     ticks = (float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5))
     return [(tick, f"{tick:g}") for tick in ticks if low <= tick <= high]
+
+
+def _ticks(length: np.ndarray) -> list[tuple[float, str]]:
+    return [(float(one), f"{one:g}") for one in length]
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
@@ -181,7 +191,7 @@ def _length_mark(field: xr.Dataset, axes: Axes, color: str) -> list[Any]:
     length, low, high = (float(field[f"correlation_length{end}"]) for end in ("", "_lower", "_upper"))
     if not np.isfinite(length):
         return []
-    at = np.array([float(field["autocovariance"][0]) / np.e])
+    at = np.array([float(field["autocovariance"][0]) / np.exp(1)])
     unit = pretty_units(str(field["correlation_length"].attrs["units"]))
     interval = f" ({low:.3g} to {high:.3g})" if np.isfinite(low + high) else ""
     return [

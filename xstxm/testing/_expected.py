@@ -12,7 +12,7 @@ from xstxm._kernels.blocks import window_sums
 from xstxm._kernels.nested_variances import lags_of
 from xstxm._kernels.region_means import pair_shape, pair_sums
 from xstxm.errors import OptionError, SchemaError
-from xstxm.interfaces import spacing
+from xstxm.interfaces import pixel_size
 from xstxm.units import LengthLike
 
 SCALES = ("within particles", "between particles", "between fields")
@@ -115,7 +115,7 @@ def expected_block_variance(
     True
     """
     truth = tree_truth(tree)
-    label, step = np.asarray(particle), (abs(spacing(particle, "y")), abs(spacing(particle, "x")))
+    label, step = np.asarray(particle), pixel_size(particle)
     sides = [_units.to_magnitude(length, "um", "a length", spectroscopy=False) for length in lengths]
     found = [_block_variance(label, side, step, truth, min_coverage) for side in sides]
     attrs = {"units": "um", "long_name": "Length"}

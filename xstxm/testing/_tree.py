@@ -225,6 +225,8 @@ def simulate_tree(
     >>> list(tree), tree["field 1"].intensity.dims
     (['field 1', 'field 2'], ('energy', 'y', 'x'))
     """
+    if not isinstance(field, Instrument):
+        raise OptionError("field", field, "give an Instrument('40 nm', '50 nm'); fields are not left out")
     energy = energy_axis(_ENERGIES if energies is None else energies)
     spectra = _two_phases(linear_absorption(_spanning(references, energy), energy))
     grain, width = (
