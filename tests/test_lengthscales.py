@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -9,7 +11,14 @@ from hypothesis import given, settings
 
 import xstxm
 from xstxm._kernels import nested_variances
-from xstxm.errors import IncompatibleUnitsError, MissingVariableError, NoiseWarning, OptionError, SchemaError
+from xstxm.errors import (
+    IncompatibleUnitsError,
+    MetadataWarning,
+    MissingVariableError,
+    NoiseWarning,
+    OptionError,
+    SchemaError,
+)
 from xstxm.lengthscales import SCALES
 
 FIELDS, PARTICLES, WITHIN = 0.05, 0.06, 0.08
@@ -522,3 +531,24 @@ def test_waves__have_the_variance_they_say():
     rng = np.random.default_rng(0)
     many = [waves(rng, (32, 40), 2.0, kind).var() for kind in ("gaussian", "exponential") for _ in range(40)]
     assert np.mean(many) == pytest.approx(1, abs=0.05)
+
+
+def placed(maps, y):
+    return maps.assign_coords(y=("y", maps["y"].values + y, {"units": "um"}))
+
+
+@pytest.mark.parametrize("verb", ["heterogeneity", "correlation_length"])
+def test_fields__that_lie_on_each_other_are_told(verb):
+    options = {} if verb == "heterogeneity" else {"fields": "together", "n_resamples": 4}
+    one, other = (field(np.random.default_rng(seed), 0.05, 0.08, 0.06) for seed in range(2))
+    height = 48 * PIXEL
+
+    def called(y):
+        return getattr(xstxm, verb)({"one": one, "inside": placed(other, y)}, particles="particle_label", **options)
+
+    with pytest.warns(MetadataWarning, match=r"lie on each other by their positions \('one' and 'inside'\)"):
+        called(height / 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for y in (0.0, height, 0.95 * height):
+            called(y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,8 +14,8 @@ from xstxm import units
 from xstxm._apply import match_pixels
 from xstxm._nodes import left_out, require_stacks, stacks
 from xstxm.conventions import content_of, require_image, require_variable, stderr_of
-from xstxm.errors import NoiseWarning, OptionError, SchemaError, warn
-from xstxm.interfaces import pixel_size
+from xstxm.errors import MetadataWarning, NoiseWarning, OptionError, SchemaError, warn
+from xstxm.interfaces import pixel_size, positions
 from xstxm.provenance import note
 from xstxm.regions import lags_of, numbered_regions
 from xstxm.units import LengthLike
@@ -22,6 +23,9 @@ from xstxm.units import LengthLike
 Maps: TypeAlias = "xr.DataTree | Mapping[str, xr.Dataset | xr.DataArray] | xr.Dataset | xr.DataArray"
 Particles: TypeAlias = "str | xr.DataArray | xr.Dataset | Mapping[str, xr.DataArray | xr.Dataset] | xr.DataTree"
 Step: TypeAlias = tuple[float, float]
+
+OVERLAP = 0.1
+"""Share of a field in another from which they are told to overlap: stage coordinates are not exact."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,15 @@ class NoisyMap:
     """(y, x), numbers of the particles from 1, 0 outside; None where they were not asked for."""
     step: Step
     """Distance of two pixels along y and x, um."""
+    corner: tuple[float, float] = (0.0, 0.0)
+    """Least position of a pixel along y and x, um."""
     weight: np.ndarray | float = 1.0
     """(y, x), above zero where there is sample."""
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Return height and width in um."""
+        return self.value.shape[0] * self.step[0], self.value.shape[1] * self.step[1]
 
     @property
     def inside(self) -> np.ndarray:
@@ -148,6 +159,30 @@ def _particles_of(particles: Particles | None, name: str, field: xr.Dataset) -> 
     return particles
 
 
+def tell_overlaps(fields: Sequence[NoisyMap]) -> None:
+    """Warn of fields that show the same sample by their positions, which would count twice.
+
+    Fields that begin at the same place do not say so: their positions count from 0 each, or they are the same place in time.
+    """
+    pairs = [f"{a.name!r} and {b.name!r}" for a, b in itertools.combinations(fields, 2) if _shared(a, b) > OVERLAP]
+    if pairs:
+        named = ", ".join(pairs[:3]) + (", ..." if len(pairs) > 3 else "")
+        warn(
+            f"fields lie on each other by their positions ({named}): what two of them show counts twice; pass those that do "
+            "not, e.g. of a tree maps.match('field *')",
+            MetadataWarning,
+        )
+
+
+def _shared(one: NoisyMap, other: NoisyMap) -> float:
+    """Return how much of the smaller of two fields lies in the other, 0 where they begin at the same place."""
+    if np.allclose(one.corner, other.corner, rtol=0, atol=max(*one.step, *other.step)):
+        return 0.0
+    both = zip(one.corner, one.size, other.corner, other.size, strict=True)
+    sides = [max(min(a + n, b + m) - max(a, b), 0.0) for a, n, b, m in both]
+    return float(np.prod(sides) / min(np.prod(one.size), np.prod(other.size)))
+
+
 def _read(
     name: str, field: xr.Dataset, signal: str, unit: str, particles: Particles | None, weight: str | None
 ) -> NoisyMap:
@@ -172,6 +207,7 @@ def _read(
         stderr=None if stderr is None else _noise(stderr, value, scale, called),
         particle=None if given is None else _labels(given, array, called),
         step=step,
+        corner=(float(positions(array, "y").min()), float(positions(array, "x").min())),
         weight=1.0 if weight is None else _weight(field, weight, value, called),
     )
 

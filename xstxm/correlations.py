@@ -20,6 +20,7 @@ from xstxm._noisy_maps import (
     noisy_maps,
     over_fields,
     require_lag,
+    tell_overlaps,
     with_level,
 )
 from xstxm.conventions import annotate
@@ -96,6 +97,8 @@ def correlation_length(
 
     Warns
     -----
+    MetadataWarning
+        Fields taken together that lie on each other by their positions.
     NoiseWarning
         A field without standard errors: its noise is part of the variance.
 
@@ -144,6 +147,7 @@ def correlation_length(
 
     if fields == "together":
         _require_one_step(read)
+        tell_overlaps(read)
         return curve(read).assign_attrs(signal=signal)
     return over_fields(read, lambda field: curve([field])).assign_attrs(signal=signal)
 

@@ -11,7 +11,16 @@ import xarray as xr
 from xstxm import units
 from xstxm._kernels import blocks
 from xstxm._kernels import nested_variances as nested
-from xstxm._noisy_maps import Maps, NoisyMap, Particles, noise_lags, noisy_maps, over_fields, with_level
+from xstxm._noisy_maps import (
+    Maps,
+    NoisyMap,
+    Particles,
+    noise_lags,
+    noisy_maps,
+    over_fields,
+    tell_overlaps,
+    with_level,
+)
 from xstxm.conventions import SCHEMAS, annotate
 from xstxm.errors import OptionError, check_choice, require_number, require_whole
 from xstxm.provenance import note, recorded
@@ -84,6 +93,8 @@ def heterogeneity(
 
     Warns
     -----
+    MetadataWarning
+        Fields that lie on each other by their positions.
     NoiseWarning
         A field without standard errors: its noise stays in.
 
@@ -120,6 +131,7 @@ def heterogeneity(
     level = require_number("confidence_level", confidence_level, "a probability", above=0, below=1)
     n_resamples = require_whole("n_resamples", n_resamples, 100)
     fields, unit = noisy_maps(maps, signal, particles="particle_label" if particles is None else particles)
+    tell_overlaps(fields)
     lags = noise_lags(noise_correlation)
     found = nested.joined([_particles(field, number, lags) for number, field in enumerate(fields)])
     weight = np.ones(len(found.mean))
