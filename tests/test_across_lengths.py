@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from packed import matched
+from skimage.segmentation import relabel_sequential
 
 import xstxm
 from xstxm import testing
@@ -66,26 +68,18 @@ def test_particles__from_counts_are_found(analyses):
     shared, ratio = [], []
     for tree, _, particles in analyses:
         for name, found in particles.stxm.stacks.items():
-            overlap, areas = _matched(tree[name].true_particle.values, found.particle_label.values)
-            shared += overlap
-            ratio += areas
+            overlap, areas = matched(_large(tree[name].true_particle.values), found.particle_label.values)
+            shared += overlap.tolist()
+            ratio += areas.tolist()
     assert len(shared) > 1500
     assert np.mean(np.array(shared) > 0.7) >= 0.95
     assert abs(np.mean(np.array(ratio)[np.array(shared) > 0.7]) - 1) < 0.03
 
 
-def _matched(truth: np.ndarray, found: np.ndarray) -> tuple[list[float], list[float]]:
-    """Overlap over union, and ratio of areas, of each true particle of 0.05 um^2 with the one that shares most with it."""
-    overlap, ratio = [], []
-    for number in np.unique(truth[truth > 0]):
-        inside = truth == number
-        if inside.sum() * 0.04**2 < 0.05:
-            continue
-        size = np.bincount(found[inside], minlength=2)[1:]
-        best = int(size.argmax()) + 1
-        overlap.append(size.max() / ((found == best) | inside).sum())
-        ratio.append((found == best).sum() / inside.sum())
-    return overlap, ratio
+def _large(label: np.ndarray) -> np.ndarray:
+    """Particles (y, x) of 0.05 um^2 or more, numbered from 1."""
+    large = np.where(np.bincount(label.ravel())[label] * 0.04**2 >= 0.05, label, 0)
+    return relabel_sequential(large)[0]
 
 
 # ---- the real stack beside its own binned copies

@@ -88,6 +88,7 @@ def _narrower(obj: xr.DataArray | xr.Dataset) -> list[str]:
 
 
 def kind(obj: xr.DataArray | xr.Dataset) -> str:
+    """Return what an object is called: a stack, or the result that it is."""
     if isinstance(obj, xr.DataArray):
         return f"array {obj.name!r}" if obj.name else "array"
     return next((kind for name, kind in KINDS.items() if name in obj), "stack")

@@ -115,7 +115,8 @@ def correlation_length(
     Errors of the material are those of a jackknife over particles, or over 16 tiles of a whole field, for the correlation
     length of its logarithm. They are too small of a field that is less than ten correlation lengths wide. The integral range
     ends where the autocovariance first vanishes, at most at four correlation lengths. It is the less certain of the two, has
-    an error that is often too small, and is too small itself in particles that are less than ten lengths wide.
+    an error that is often too small, and is a tenth too large itself, in the median over simulated Gaussian fields that are 5
+    to 20 lengths wide, more in the mean.
 
     References
     ----------

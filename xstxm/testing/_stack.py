@@ -170,6 +170,7 @@ def described(sample: str) -> dict[str, str]:
 
 
 def energy_axis(energies: Sequence[float] | np.ndarray | xr.DataArray | None) -> xr.DataArray:
+    """Return energies in eV as the coordinate that a stack has."""
     grid = energies_in_ev(energies)
     return xr.DataArray(grid, coords={ENERGY: (ENERGY, grid, _attrs("energy"))}, name=ENERGY, attrs=_attrs("energy"))
 
@@ -351,5 +352,6 @@ def _attrs(name: str) -> dict[str, str]:
 
 
 def truth(dims: tuple[str, ...], values: Any, units: str | None, long_name: str, doc: str) -> xr.DataArray:
+    """Return what is known of a simulated stack, with what it is called; `units` None for what has none."""
     attrs = {"units": units, "long_name": long_name, "comment": doc}
     return xr.DataArray(values, dims=dims, attrs={key: value for key, value in attrs.items() if value is not None})
