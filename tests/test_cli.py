@@ -130,3 +130,9 @@ def test_dashboard__refuses_what_it_could_not_serve(demo, tmp_path):
         port = str(taken.getsockname()[1])
         busy = RUN.invoke(cli.app, ["dashboard", file, "--port", port, "--no-show"])
     assert "something else uses it" in str(busy.exception)
+
+
+def test_formats__lists_every_engine():
+    result = CliRunner().invoke(cli.app, ["formats"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert all(name in result.output for name in xstxm.formats().index)

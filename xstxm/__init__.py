@@ -39,6 +39,7 @@ from xstxm.frames import flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
+    formats,
     open_stack,
     read_electrochemistry,
     read_i0,
@@ -103,6 +104,7 @@ __all__ = [
     "evaluate_energies",
     "fit",
     "flag_frames",
+    "formats",
     "from_transmission",
     "gradient",
     "heterogeneity",

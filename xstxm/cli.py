@@ -53,6 +53,15 @@ def info(file: StackFile) -> None:
     console.print(repr(stack.stxm), markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command()
+def formats() -> None:
+    """List the file formats that are read and written, and which readers have met no real file."""
+    table = Table("engine", "files", "written by", "writer", "experimental")
+    for name, row in xstxm.formats().iterrows():
+        table.add_row(str(name), row["files"], row["written_by"], row["writer"], row["experimental"])
+    console.print(table)
+
+
 @app.command("map")
 def map_stack(
     file: StackFile,

@@ -419,7 +419,7 @@ def test_sdf_option__is_refused(tmp_path):
 
 
 def test_opening__reads_no_image_and_using_one_reads_one(tmp_path, monkeypatch):
-    from xstxm.io.nxstxm.store import Store
+    from xstxm.io._hdf5 import Store
 
     read = []
     original = Store.read

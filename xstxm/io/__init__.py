@@ -1,6 +1,7 @@
 """Readers and writers, one room per file format."""
 
 from xstxm.io.api import (
+    formats,
     open_stack,
     read_electrochemistry,
     read_i0,
@@ -12,6 +13,7 @@ from xstxm.io.api import (
 )
 
 __all__ = [
+    "formats",
     "open_stack",
     "read_electrochemistry",
     "read_i0",

@@ -18,7 +18,7 @@ from xarray.core import indexing
 
 from xstxm import units as _units
 from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
-from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, UnitsError, warn
+from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, StxmError, UnitsError, warn
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
@@ -58,6 +58,14 @@ def read_head(source: Source, size: int = SNIFF) -> bytes:
     return head
 
 
+def head_or_nothing(source: Any) -> bytes:
+    """Return the first bytes of whatever was given, none where it is no file."""
+    try:
+        return read_head(source)
+    except (OSError, AttributeError, TypeError, ValueError, StxmError):
+        return b""
+
+
 def read_bytes(source: Source) -> bytes:
     """Return all bytes of a source; a file-like object is rewound."""
     return read_head(source, -1)
@@ -89,7 +97,7 @@ def is_hdf5(head: bytes) -> bool:
 
 
 def advise(name: str, head: bytes) -> str:
-    """Say what to do instead of opening a file that is no scan."""
+    """Say what to do instead of opening a file that is no scan, nothing where its content does not tell."""
     if head.lstrip().startswith(b"ENVI"):
         return "give the .hdr of an SDF scan, the text that says ScanDefinition"
     suffix = name.lower().rpartition(".")[2]
@@ -97,7 +105,7 @@ def advise(name: str, head: bytes) -> str:
         return "give the .hdr file that belongs to it"
     if suffix in ("csv", "tsv", "txt", "dat", "xsp", "xas", "xdi", "nor", "xmu"):
         return "a spectrum is read with xstxm.read_references or xstxm.read_i0"
-    return "give the .hdr of an SDF scan, or an NXstxm file (.hdf5, .nxs)"
+    return ""
 
 
 def describe_content(head: bytes) -> str:
@@ -121,9 +129,9 @@ def describe_content(head: bytes) -> str:
 class FrameArray(BackendArray):
     """Lazy (energy, ...) array whose frames are read one by one, when indexed."""
 
-    def __init__(self, shape: tuple[int, ...], read_frame: Callable[[int], np.ndarray]) -> None:
+    def __init__(self, shape: tuple[int, ...], read_frame: Callable[[int], np.ndarray], dtype: str = "float32") -> None:
         self.shape = shape
-        self.dtype = np.dtype("float32")
+        self.dtype = np.dtype(dtype)
         self._read_frame = read_frame
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -156,11 +164,13 @@ class WholeArray(BackendArray):
 
 @dataclass(frozen=True)
 class Signal:
-    """One detector: numbers or a lazy array with the dimensions of its scan, and what they are."""
+    """One detector: numbers or a lazy array, float32 or complex64, and what they are."""
 
     data: Any
     units: str | None
     detector: str | None = None
+    dims: tuple[str, ...] | None = None
+    """Dimensions where they are not those of the scan, as of an I0 that is a spectrum or an image."""
 
 
 @dataclass(frozen=True)
@@ -212,9 +222,15 @@ def _variable(name: str, dims: tuple[str, ...], values: np.ndarray) -> xr.Variab
 
 def _signal(name: str, dims: tuple[str, ...], signal: Signal) -> xr.Variable:
     lazy = isinstance(signal.data, BackendArray)
-    data = indexing.LazilyIndexedArray(signal.data) if lazy else np.asarray(signal.data, dtype="float32")
+    data = indexing.LazilyIndexedArray(signal.data) if lazy else _single(signal.data)
     attrs = _stamp(name, signal.units)
-    return xr.Variable(dims, data, {**attrs, "detector": signal.detector} if signal.detector else attrs)
+    return xr.Variable(signal.dims or dims, data, {**attrs, "detector": signal.detector} if signal.detector else attrs)
+
+
+def _single(values: Any) -> np.ndarray:
+    """Return numbers in single precision, complex ones too."""
+    values = np.asarray(values)
+    return values.astype("complex64" if values.dtype.kind == "c" else "float32")
 
 
 def variable_name(name: str, taken: Iterable[str]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import xarray as xr
 
-from xstxm.errors import check_choice
+from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
 from xstxm.io.electrochemistry import read_electrochemistry
+from xstxm.io.formats import formats
 from xstxm.io.nxstxm.writer import write_nxstxm
 from xstxm.io.scan_list import write_scan_list
 from xstxm.io.shifts import read_shifts, write_shifts
@@ -19,6 +20,7 @@ from xstxm.io.spectra.reader import read_i0, read_references
 from xstxm.provenance import recorded
 
 __all__ = [
+    "formats",
     "open_stack",
     "read_electrochemistry",
     "read_i0",
@@ -29,14 +31,12 @@ __all__ = [
     "write_shifts",
 ]
 
-Engine: TypeAlias = Literal["stxm", "sdf", "nxstxm"]
-
 
 @recorded
 def open_stack(
     path: Source,
     *,
-    engine: Engine = "stxm",
+    engine: str = "stxm",
     chunks: int | Mapping[Any, Any] | Literal["auto"] | None = None,
     region: int | None = None,
     entry: str | None = None,
@@ -49,7 +49,7 @@ def open_stack(
     path
         The file: the ``.hdr`` of an SDF scan, an NXstxm file, or a binary file object.
     engine
-        ``"stxm"`` looks at the content; ``"sdf"`` and ``"nxstxm"`` insist on one format.
+        ``"stxm"`` looks at the content; the name of a format, see `xstxm.formats`, insists on that.
     chunks
         Chunks of the dask arrays; ``{}`` for the file's own, which are frames as a rule. Without it
         frames are read when used, and kept.
@@ -85,24 +85,15 @@ def open_stack(
     ...         opened.intensity.dims
     ('energy', 'y', 'x')
     """
-    check_choice("engine", engine, Engine)
+    from xstxm.io.backend import ENGINES
+
+    if engine not in ENGINES:
+        raise ChoiceError("engine", engine, list(ENGINES))
     asked = {"region": region, "entry": entry, "detector": detector}
     options = {name: value for name, value in asked.items() if value is not None}
     source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
-    stack = xr.open_dataset(source, engine=_backend(engine), chunks=chunks, **options)  # type: ignore[arg-type]
+    stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()
     return stack
-
-
-def _backend(engine: Engine) -> type:
-    """Return the backend itself, so that opening works without the installed entry points."""
-    from xstxm.io import backend
-
-    backends = {
-        "stxm": backend.StxmBackendEntrypoint,
-        "sdf": backend.SdfBackendEntrypoint,
-        "nxstxm": backend.NxstxmBackendEntrypoint,
-    }
-    return backends[engine]

@@ -1,6 +1,22 @@
 """NXstxm: NeXus HDF5 files of STXM scans, in the dialects of several beamlines."""
 
+from xstxm.io._base import is_hdf5
+from xstxm.io._format import Format
 from xstxm.io.nxstxm.reader import is_nxstxm, open_nxstxm
 from xstxm.io.nxstxm.writer import write_nxstxm
 
-__all__ = ["is_nxstxm", "open_nxstxm", "write_nxstxm"]
+NXSTXM = Format(
+    name="nxstxm",
+    title="an NXstxm file",
+    files=".hdf5, .nxs, .stxm, .h5",
+    written_by="Pixelator, PolLux, Diamond I08, SOLEIL HERMES, CLS, ALS, xstxm",
+    recognises=lambda source, head: is_hdf5(head) and is_nxstxm(source),
+    open=open_nxstxm,
+    give="an NXstxm file (.hdf5, .nxs)",
+    options=("entry", "detector"),
+    refusals={"region": "an NXstxm file has entries, use entry="},
+    experimental="the dialects of HERMES, CLS and ALS",
+    writer="write_nxstxm",
+)
+
+__all__ = ["NXSTXM", "is_nxstxm", "open_nxstxm", "write_nxstxm"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xstxm.conventions import ENERGY
 from xstxm.errors import ChoiceError, CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, warn
 from xstxm.io._base import listed
-from xstxm.io.nxstxm.store import Store, attribute, field_text, words
+from xstxm.io._hdf5 import Store, attribute, field_text, words
 
 if TYPE_CHECKING:
     import h5py

@@ -14,9 +14,9 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, MetadataWarning, StxmError, UnitsError, warn
 from xstxm.io import _base
 from xstxm.io._base import Scan, Signal, Source, in_units
+from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, preferred_chunks
 from xstxm.io.nxstxm import layout
 from xstxm.io.nxstxm.layout import Detector
-from xstxm.io.nxstxm.store import Store, StoredArray, attribute, field_text, preferred_chunks
 from xstxm.provenance import HISTORY, RECORD
 
 if TYPE_CHECKING:

@@ -113,9 +113,16 @@ class StoredArray(BackendArray):
     None among the axes is a dimension of length one that the file leaves out.
     """
 
-    def __init__(self, store: Store, path: str, axes: tuple[int | None, ...], shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        axes: tuple[int | None, ...],
+        shape: tuple[int, ...],
+        dtype: str = "float32",
+    ) -> None:
         self.shape = shape
-        self.dtype = np.dtype("float32")
+        self.dtype = np.dtype(dtype)
         self._store, self._path, self._axes = store, path, axes
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:

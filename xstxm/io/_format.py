@@ -1,0 +1,53 @@
+"""What one room says of its format: how it is recognised, opened, and what a file of it may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+from xstxm.io._base import Source
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format of stacks; each room has one, and `xstxm.io.formats` lists them."""
+
+    name: str
+    """Name of its xarray engine."""
+    title: str
+    """What a file is, for messages: ``"an SDF header"``."""
+    files: str
+    """Endings of its files, for people; the content decides."""
+    written_by: str
+    """Programs and beamlines."""
+    recognises: Callable[[Source, bytes], bool]
+    """Tells by the source and its first bytes whether a file is of this format."""
+    open: Callable[..., xr.Dataset]
+    """Opens a file: the source, ``drop_variables`` and the `options`."""
+    give: str
+    """What to give instead of a file that is none: ``"the .hdr of an SDF scan"``."""
+    options: tuple[str, ...] = ()
+    """Options of `open_stack` that this format understands."""
+    refusals: Mapping[str, str] | None = None
+    """What to say of an option that only other formats understand, by option."""
+    scans: Callable[[Source], Mapping[str, Mapping[str, Any]]] | None = None
+    """Returns the scans in a file, name -> the options that open it; None where a file holds one."""
+    assemble: Callable[..., xr.Dataset] | None = None
+    """Opens many files, one energy each, as one stack: paths, ``drop_variables`` and the `options`."""
+    experimental: str = ""
+    """What has met no real file; empty where all was verified on real ones."""
+    writer: str = ""
+    """Name of the function that writes the format, empty where there is none."""
+
+    @property
+    def page(self) -> str:
+        """The page of the documentation."""
+        return f"docs/formats/{self.name}.md"
+
+
+def first_of(formats: Sequence[Format], source: Source, head: bytes) -> Format | None:
+    """Return the format that recognises a file, None where none does."""
+    return next((one for one in formats if one.recognises(source, head)), None)

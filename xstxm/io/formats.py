@@ -1,0 +1,73 @@
+"""The formats of stacks, one of each room, in the order in which a file is tried."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from xstxm.errors import FileFormatError
+from xstxm.io import _base
+from xstxm.io._base import Source
+from xstxm.io._format import Format, first_of
+from xstxm.io.nxstxm import NXSTXM
+from xstxm.io.sdf import SDF
+
+FORMATS: tuple[Format, ...] = (SDF, NXSTXM)
+OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
+
+
+def format_of(source: Source) -> Format:
+    """Return the format of a file, told by its content.
+
+    Raises
+    ------
+    FileFormatError
+        No reader of this package knows it.
+    """
+    head = _base.read_head(source)
+    found = first_of(FORMATS, source, head)
+    if found is not None:
+        return found
+    if _base.is_hdf5(head):
+        # its reader says better what is missing in the file
+        return NXSTXM
+    name = _base.path_of(source) or _base.name_of(source)
+    wanted = _either([one.title for one in FORMATS])
+    do = _base.advise(_base.name_of(source), head) or f"give {_either([one.give for one in FORMATS])}"
+    raise FileFormatError(name, wanted, _base.describe_content(head), do)
+
+
+def recognised(source: Source) -> bool:
+    """Tell whether any reader of this package knows a file; never an error."""
+    return first_of(FORMATS, source, _base.head_or_nothing(source)) is not None
+
+
+def formats() -> pd.DataFrame:
+    """Return the formats of stacks as a table: what is read and written, and which readers are experimental.
+
+    Returns
+    -------
+    DataFrame
+        A row for each format, by the name of its engine: `files`, `written_by`, `options` of `xstxm.open_stack`,
+        `writer`, and `experimental`, what has met no real file yet.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> xstxm.formats().loc["sdf", "files"]
+    '.hdr with .xim or .xsp'
+    """
+    rows = {
+        one.name: {
+            "files": one.files,
+            "written_by": one.written_by,
+            "options": ", ".join(one.options),
+            "writer": one.writer,
+            "experimental": one.experimental,
+        }
+        for one in FORMATS
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("format")
+
+
+def _either(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
