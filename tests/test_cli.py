@@ -133,6 +133,6 @@ def test_dashboard__refuses_what_it_could_not_serve(demo, tmp_path):
 
 
 def test_formats__lists_every_engine():
-    result = CliRunner().invoke(cli.app, ["formats"], env={"COLUMNS": "200"})
+    result = RUN.invoke(cli.app, ["formats"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert all(name in result.output for name in xstxm.formats().index)
