@@ -46,6 +46,7 @@ from xstxm.io import (
     read_references,
     read_shifts,
     write_nxstxm,
+    write_sdf,
     write_shifts,
 )
 from xstxm.io.scan_list import write_scan_list
@@ -170,5 +171,6 @@ __all__ = [
     "with_variance",
     "write_nxstxm",
     "write_scan_list",
+    "write_sdf",
     "write_shifts",
 ]

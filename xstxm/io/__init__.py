@@ -9,6 +9,7 @@ from xstxm.io.api import (
     read_shifts,
     write_nxstxm,
     write_scan_list,
+    write_sdf,
     write_shifts,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "read_shifts",
     "write_nxstxm",
     "write_scan_list",
+    "write_sdf",
     "write_shifts",
 ]

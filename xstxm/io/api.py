@@ -15,6 +15,7 @@ from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.formats import formats
 from xstxm.io.nxstxm.writer import write_nxstxm
 from xstxm.io.scan_list import write_scan_list
+from xstxm.io.sdf import write_sdf
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
 from xstxm.provenance import recorded
@@ -28,6 +29,7 @@ __all__ = [
     "read_shifts",
     "write_nxstxm",
     "write_scan_list",
+    "write_sdf",
     "write_shifts",
 ]
 
