@@ -2,7 +2,7 @@
 
 from xstxm.io._format import Format
 from xstxm.io.sdf.header import is_sdf
-from xstxm.io.sdf.reader import open_sdf
+from xstxm.io.sdf.reader import open_sdf, scans_of
 from xstxm.io.sdf.writer import write_sdf
 
 SDF = Format(
@@ -15,6 +15,7 @@ SDF = Format(
     give="the .hdr of an SDF scan",
     options=("region", "detector"),
     refusals={"entry": "an SDF scan has regions, use region="},
+    scans=scans_of,
     experimental="multi-region scans, line scans, point scans with data, several channels",
     writer="write_sdf",
 )
