@@ -40,13 +40,16 @@ from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
     formats,
+    open_result,
     open_stack,
     read_electrochemistry,
     read_i0,
     read_references,
     read_shifts,
+    write_netcdf,
     write_nxstxm,
     write_shifts,
+    write_zarr,
 )
 from xstxm.io.scan_list import write_scan_list
 from xstxm.kramers_kronig import phase_references
@@ -124,6 +127,7 @@ __all__ = [
     "nmf",
     "normalize_current",
     "normalize_edge",
+    "open_result",
     "open_stack",
     "optical_density",
     "particle_table",
@@ -168,7 +172,9 @@ __all__ = [
     "units",
     "with_references",
     "with_variance",
+    "write_netcdf",
     "write_nxstxm",
     "write_scan_list",
     "write_shifts",
+    "write_zarr",
 ]

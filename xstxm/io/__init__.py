@@ -2,24 +2,30 @@
 
 from xstxm.io.api import (
     formats,
+    open_result,
     open_stack,
     read_electrochemistry,
     read_i0,
     read_references,
     read_shifts,
+    write_netcdf,
     write_nxstxm,
     write_scan_list,
     write_shifts,
+    write_zarr,
 )
 
 __all__ = [
     "formats",
+    "open_result",
     "open_stack",
     "read_electrochemistry",
     "read_i0",
     "read_references",
     "read_shifts",
+    "write_netcdf",
     "write_nxstxm",
     "write_scan_list",
     "write_shifts",
+    "write_zarr",
 ]

@@ -13,22 +13,28 @@ from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.formats import formats
+from xstxm.io.netcdf import write_netcdf
 from xstxm.io.nxstxm.writer import write_nxstxm
+from xstxm.io.results import open_result
 from xstxm.io.scan_list import write_scan_list
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
+from xstxm.io.zarr import write_zarr
 from xstxm.provenance import recorded
 
 __all__ = [
     "formats",
+    "open_result",
     "open_stack",
     "read_electrochemistry",
     "read_i0",
     "read_references",
     "read_shifts",
+    "write_netcdf",
     "write_nxstxm",
     "write_scan_list",
     "write_shifts",
+    "write_zarr",
 ]
 
 
