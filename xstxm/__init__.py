@@ -39,9 +39,11 @@ from xstxm.frames import flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
+    convert,
     formats,
     open_result,
     open_stack,
+    open_tree,
     read_electrochemistry,
     read_i0,
     read_references,
@@ -91,6 +93,7 @@ __all__ = [
     "compare",
     "concentration",
     "conventions",
+    "convert",
     "correlation_length",
     "crop",
     "denoise",
@@ -129,6 +132,7 @@ __all__ = [
     "normalize_edge",
     "open_result",
     "open_stack",
+    "open_tree",
     "optical_density",
     "particle_table",
     "particles",

@@ -253,7 +253,7 @@ def test_writers__refuse_what_no_file_holds(stack, tmp_path, suffix, change, mes
 def test_open_result__of_something_else(tmp_path):
     (tmp_path / "a.nc").write_text("hello")
     with pytest.raises(
-        FileFormatError, match=r"expected a file of write_netcdf or write_zarr, found a text .* open_stack"
+        FileFormatError, match=r"expected a file of write_netcdf or write_zarr, found a text .*open_stack"
     ):
         xstxm.open_result(tmp_path / "a.nc")
     with pytest.raises(FileNotFoundError):
@@ -263,7 +263,7 @@ def test_open_result__of_something_else(tmp_path):
 def test_netcdf__links_and_claims_are_refused(stack, tmp_path):
     path = xstxm.write_netcdf(stack, tmp_path / "a.nc")
     for what, change, message in (
-        ("link", lambda f: f.__setitem__("other", h5py.ExternalLink("b.nc", "/x")), "found a link"),
+        ("link", lambda f: f.__setitem__("other", h5py.ExternalLink("b.nc", "/x")), "other in the file, found a link"),
         ("loop", lambda f: f.__setitem__("loop", h5py.SoftLink("/loop")), "found a link"),
         ("claim", lambda f: f.create_dataset("big", (10**5, 10**5), chunks=(100, 100)), "found big of 40 GB"),
     ):

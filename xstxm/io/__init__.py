@@ -1,9 +1,11 @@
 """Readers and writers, one room per file format."""
 
 from xstxm.io.api import (
+    convert,
     formats,
     open_result,
     open_stack,
+    open_tree,
     read_electrochemistry,
     read_i0,
     read_references,
@@ -16,9 +18,11 @@ from xstxm.io.api import (
 )
 
 __all__ = [
+    "convert",
     "formats",
     "open_result",
     "open_stack",
+    "open_tree",
     "read_electrochemistry",
     "read_i0",
     "read_references",

@@ -114,10 +114,10 @@ def _packed(node: xr.Dataset, path: str) -> xr.Dataset:
 def _check_variable(name: Any, array: xr.DataArray, path: str) -> None:
     if not isinstance(name, str) or "/" in name or not name.strip("."):
         raise SchemaError(f"no variable of a file can be called {name!r} (node {path}): rename it first")
-    if array.dtype == object and not all(isinstance(value, str) for value in np.ravel(np.asarray(array))):
-        raise SchemaError(f"{name!r} holds Python objects: convert it to numbers or words first, e.g. .astype(str)")
     if len(array.dims) == 1 and name in array.indexes and array.indexes[name].nlevels > 1:
         raise SchemaError(f"{name!r} is a MultiIndex: call .reset_index({name!r}) first")
+    if array.dtype == object and not all(isinstance(value, str) for value in np.ravel(np.asarray(array))):
+        raise SchemaError(f"{name!r} holds Python objects: convert it to numbers or words first, e.g. .astype(str)")
     if array.dtype.kind in "mM" and "units" in array.attrs:
         raise SchemaError(f"{name!r} holds dates, which have no units: remove that attribute first")
     if array.dtype.kind in "fiu" and " since " in str(array.attrs.get("units", "")):
@@ -141,7 +141,8 @@ def _packed_attrs(attrs: Mapping[Any, Any], where: str, dtype: np.dtype | None =
 
 def _kind(value: Any, where: str) -> str:
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufU":
-        return f"{'array' if isinstance(value, np.ndarray) else 'scalar'} {value.dtype.str}"
+        shape = json.dumps(value.shape) if isinstance(value, np.ndarray) else ""
+        return f"{'array' if shape else 'scalar'} {value.dtype.str} {shape}".rstrip()
     if value is None or isinstance(value, bool | int | float | str):
         return type(value).__name__
     if isinstance(value, list | tuple):
@@ -160,7 +161,7 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, np.ndarray):
         plain = value.astype("int8") if value.dtype == bool else value
-        return plain.tolist() if plain.ndim != 1 or not plain.size or plain.dtype.kind == "U" else plain
+        return plain.ravel().tolist() if plain.size else ""
     return value
 
 
@@ -186,8 +187,9 @@ def _unpacked_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 def _restored(value: Any, kind: str) -> Any:
     word, _, detail = kind.partition(" ")
     if word in ("array", "scalar"):
-        array = np.asarray(value).astype(detail)
-        return array if word == "array" else array.reshape(())[()]
+        dtype, _, shape = detail.partition(" ")
+        array = np.asarray([] if isinstance(value, str) and not value else value).astype(dtype)
+        return array.reshape(json.loads(shape)) if word == "array" else array.reshape(())[()]
     if word == "NoneType":
         return None
     if word in ("list", "tuple"):

@@ -81,10 +81,9 @@ def _datasets(file: Any, name: object) -> list[str]:
 
     found: list[str] = []
 
-    def visit(path: str, link: Any) -> None:
-        if not isinstance(link, h5py.HardLink):
-            raise CorruptFileError(name, f"{path} in the file", "a link", "write the file again without links")
-        found.append(path)
-
-    file.visititems_links(visit)
+    links: list[str] = []
+    file.visititems_links(lambda path, link: (found if isinstance(link, h5py.HardLink) else links).append(path))
+    if links:
+        what = f"{_base.listed(links)} in the file"
+        raise CorruptFileError(name, what, "a link to another place", "write the file again without links")
     return found
