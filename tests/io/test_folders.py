@@ -168,6 +168,7 @@ def test_open_tree__leaves_a_record_in_every_node(tmp_path):
     assert list(xstxm.history(node)["operation"]) == ["open_tree"]
 
 
+@pytest.mark.filterwarnings("ignore:NXstxm holds images on one grid. source_file not written")
 @pytest.mark.parametrize("ending", ["zarr", "nc", "hdf5"])
 def test_convert__of_a_folder_of_frames(stack, tmp_path, ending):
     (tmp_path / "frames").mkdir()

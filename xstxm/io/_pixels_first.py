@@ -69,7 +69,8 @@ def whole_spectra(
         if isinstance(variable._data, np.ndarray) or isinstance(variable, xr.IndexVariable):
             return variable
         lazy = variable if variable.chunks is not None else variable.chunk({})
-        return lazy.copy(deep=False, data=_arranged(lazy, beside, memory, files, progress))
+        blocks: Any = _arranged(lazy, beside, memory, files, progress)
+        return lazy.copy(deep=False, data=blocks)
 
     try:
         yield tree.map_over_datasets(lambda node: _mapped(node, arranged))
@@ -90,7 +91,7 @@ def _arranged(lazy: xr.Variable, beside: Path, memory: int, files: list[Path], p
     files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
     order = (ENERGY, *(dim for dim in lazy.dims if dim != ENERGY))
     array = lazy.transpose(*order)
-    raw = RawFile(files[-1], array.shape, array.dtype)
+    raw: Any = RawFile(files[-1], array.shape, array.dtype)
     with told(progress):
         da.store(array.data, raw, lock=True, scheduler="synchronous")
     blocks = tuple(blocks[lazy.dims.index(dim)] for dim in order)

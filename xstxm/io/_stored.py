@@ -45,7 +45,7 @@ def to_tree(obj: Stored) -> xr.DataTree:
     """
     if isinstance(obj, xr.DataTree):
         nodes = {path: node.to_dataset(inherit=False) for path, node in obj.subtree_with_keys}
-        said = {"kind": "DataTree", "name": obj.name}
+        said: dict[str, Any] = {"kind": "DataTree", "name": obj.name}
     elif isinstance(obj, xr.DataArray):
         name = obj.name if isinstance(obj.name, str) and obj.name not in obj.coords else _UNNAMED
         nodes, said = {".": obj.to_dataset(name=name)}, {"kind": "DataArray", "name": obj.name}

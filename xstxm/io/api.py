@@ -11,8 +11,8 @@ import xarray as xr
 
 from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
-from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.converting import convert
+from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
 from xstxm.io.formats import formats
 from xstxm.io.netcdf import write_netcdf

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,9 @@ def scans_of(source: str | os.PathLike[str]) -> list[tuple[Path, Format]]:
 
 def _files(source: str | os.PathLike[str]) -> list[Path]:
     if is_pattern(source):
-        found = [Path(name) for name in glob.glob(os.path.expanduser(source))]
+        pattern = Path(source).expanduser()
+        fixed = next(place for place in pattern.parents if not any(mark in str(place) for mark in "*?["))
+        found = list(fixed.glob(str(pattern.relative_to(fixed))))
     else:
         found = [path for path in Path(source).expanduser().iterdir() if path.is_file() or path.suffix == ".zarr"]
     return sorted((path for path in found if not path.name.startswith(".")), key=natural)
@@ -100,7 +101,7 @@ def open_folder(
         raise FileFormatError(
             str(source), "files of one format", _base.listed(names), "give a pattern, e.g. 'scans/*.hdr'"
         )
-    ((name, format),) = formats.items()
+    (format,) = formats.values()
     unknown = [option for option in options if option not in format.options]
     if unknown:
         do = (format.refusals or {}).get(unknown[0], f"{format.title} has no such option: leave it out")
@@ -115,9 +116,10 @@ def open_folder(
 
 def chunked(stack: xr.Dataset, chunks: Any) -> xr.Dataset:
     """Return a stack in chunks as `xarray.open_dataset` would: None for none, ``{}`` for those of its file."""
+    small = {name: coord.load() for name, coord in stack.coords.items() if coord.ndim < 2}
     if chunks is None:
         return stack
-    out = stack.chunk(_own_chunks(stack) if chunks == {} else chunks)
+    out = stack.chunk(_own_chunks(stack) if chunks == {} else chunks).assign_coords(small)
     out.set_close(stack.close)
     return out
 
@@ -160,7 +162,7 @@ def assemble(stacks: Mapping[Path, xr.Dataset], name: str, chunks: Any = None) -
     for variable in out.variables.values():
         variable.encoding = {}
     out.attrs["Conventions"] = CONVENTIONS
-    out.set_close(lambda: [stack.close() for stack in stacks.values()] and None)
+    out.set_close(_base.closing(stacks.values()))
     return out
 
 
@@ -191,13 +193,8 @@ def _moved(stack: xr.Dataset, first: xr.Dataset) -> str:
 def _frame(stack: xr.Dataset, first: xr.Dataset, path: Path) -> xr.Dataset:
     """Return a file as a frame on the positions of the first, with what it says of itself along the energy."""
     frame = stack.assign_coords({dim: first[dim] for dim in first.dims if dim != ENERGY and dim in first.coords})
-    alone = {
-        name: frame[name].expand_dims(energy=1)
-        for name in ("dwell_time", "ring_current")
-        if name in frame.coords and not frame[name].dims
-    }
     spec = SPECS["source_file"]
     names = xr.Variable((ENERGY,), [path.name], {"long_name": spec.long_name, "comment": spec.doc})
-    return frame.assign_coords(
-        source_file=names, **{name: (array.dims, array.data, array.attrs) for name, array in alone.items()}
-    )
+    alone = [name for name in ("dwell_time", "ring_current") if name in frame.coords and not frame[name].dims]
+    along = {name: frame[name].variable.set_dims({ENERGY: 1}) for name in alone}
+    return frame.assign_coords({"source_file": names, **along})

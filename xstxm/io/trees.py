@@ -44,7 +44,7 @@ def open_nodes(paths: Given | Iterable[Given] | Mapping[str, Given], chunks: Any
         do = "mend them, or leave them out of what is opened"
         raise FileFormatError(f"{len(reasons)} of {len(named)} files", "scans", "; ".join(reasons.values()), do)
     tree = xr.DataTree.from_dict(nodes)
-    tree.set_close(lambda: [node.close() for node in nodes.values()] and None)
+    tree.set_close(_base.closing(nodes.values()))
     return tree
 
 

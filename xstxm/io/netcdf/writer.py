@@ -65,16 +65,18 @@ def stream_netcdf(
     progress: Progress | None = None,
 ) -> Path:
     """Write netCDF within a memory in bytes, and tell how far it is."""
-    with _stored.replacing(path, overwrite) as (target, part):
-        with whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree:
-            encoding = {
-                node.path: {
-                    name: {"chunksizes": chunks_of(variable)}
-                    for name, variable in node.to_dataset(inherit=False).variables.items()
-                    if variable.ndim and variable.size and variable.dtype.kind in "biufc"
-                }
-                for node in tree.subtree
+    with (
+        _stored.replacing(path, overwrite) as (target, part),
+        whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree,
+    ):
+        encoding = {
+            node.path: {
+                name: {"chunksizes": chunks_of(variable)}
+                for name, variable in node.to_dataset(inherit=False).variables.items()
+                if variable.ndim and variable.size and variable.dtype.kind in "biufc"
             }
-            with dask.config.set(scheduler="synchronous"), told(progress):
-                tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+            for node in tree.subtree
+        }
+        with dask.config.set(scheduler="synchronous"), told(progress):
+            tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
     return target

@@ -68,16 +68,18 @@ def stream_zarr(
 ) -> Path:
     """Write Zarr within a memory in bytes, and tell how far it is."""
     require_zarr("writing Zarr")
-    with _stored.replacing(path, overwrite) as (target, part):
-        with whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree:
-            encoding = {
-                node.path: {
-                    name: {"chunks": chunks_of(variable)}
-                    for name, variable in node.to_dataset(inherit=False).variables.items()
-                    if variable.ndim and variable.size
-                }
-                for node in tree.subtree
+    with (
+        _stored.replacing(path, overwrite) as (target, part),
+        whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree,
+    ):
+        encoding = {
+            node.path: {
+                name: {"chunks": chunks_of(variable)}
+                for name, variable in node.to_dataset(inherit=False).variables.items()
+                if variable.ndim and variable.size
             }
-            with dask.config.set(scheduler="synchronous"), told(progress), quiet():
-                tree.to_zarr(part, encoding=encoding, consolidated=False)
+            for node in tree.subtree
+        }
+        with dask.config.set(scheduler="synchronous"), told(progress), quiet():
+            tree.to_zarr(part, encoding=encoding, consolidated=False)
     return target
