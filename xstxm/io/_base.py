@@ -354,6 +354,17 @@ def listed(names: Sequence[object], limit: int = 5) -> str:
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
+def closing(stacks: Iterable[xr.Dataset]) -> Callable[[], None]:
+    """Return a function that closes the files behind several stacks."""
+    opened = list(stacks)
+
+    def close() -> None:
+        for stack in opened:
+            stack.close()
+
+    return close
+
+
 def write_table(lines: Iterable[str], path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """Write lines as a text file that is there as a whole or not at all.
 
