@@ -64,6 +64,7 @@ from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
 from xstxm.ptychography import from_transmission, join_phase_shift
+from xstxm.recipes import Recipe
 from xstxm.references import reference_set, with_references
 from xstxm.regions import phase_summary
 from xstxm.roi import spectrum
@@ -77,6 +78,7 @@ from xstxm.unmixing import mcr, nmf
 __version__ = "0.1.0"
 
 __all__ = [
+    "Recipe",
     "accessor",
     "align",
     "apply_shifts",
