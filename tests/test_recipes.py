@@ -8,13 +8,9 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given as attacked
-from hypothesis import strategies as st
-from test_every_verb import REFERENCES, VERBS, counts, density, given
+from test_every_verb import VERBS, given
 
 import xstxm
-from xstxm._digests import LARGEST, digest, digest_if_cheap
-from xstxm.errors import CorruptFileError, FileFormatError, RecipeError, RecipeWarning, StxmError
 from xstxm.provenance import RECORD, entries
 
 
@@ -43,6 +39,7 @@ def test_recipe__of_every_verb_gives_the_identical_result(verb, monkeypatch, tmp
     stack = given(verb)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", xstxm.errors.AlignmentWarning)
+        warnings.simplefilter("ignore", xstxm.errors.MetadataWarning)
         result, inputs = spied(monkeypatch, verb, stack)
         done = len(entries(stack))
         alone = result.assign_attrs({RECORD: xstxm.provenance.json.dumps(entries(result)[done:])})

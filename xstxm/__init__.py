@@ -28,6 +28,7 @@ from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.design import design_energies
 from xstxm.differences import bland_altman
+from xstxm.diffs import diff
 from xstxm.dose import distinguishability
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
@@ -96,6 +97,7 @@ __all__ = [
     "design_energies",
     "despike",
     "dichroism",
+    "diff",
     "difference_map",
     "distinguishability",
     "edge_map",

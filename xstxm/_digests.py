@@ -47,7 +47,13 @@ def _variables(obj: Any) -> dict[Any, xr.Variable]:
 def _add(total: Any, name: Any, variable: xr.Variable) -> None:
     values = np.asarray(variable)
     plain = _plain(values)
-    head = [str(name), list(map(str, variable.dims)), list(values.shape), plain[0], str(variable.attrs.get("units", ""))]
+    head = [
+        str(name),
+        list(map(str, variable.dims)),
+        list(values.shape),
+        plain[0],
+        str(variable.attrs.get("units", "")),
+    ]
     total.update(json.dumps(head).encode())
     total.update(plain[1])
 

@@ -15,7 +15,10 @@ Given: TypeAlias = xr.DataArray | xr.Dataset | np.ndarray
 
 LISTED = 20_000
 """Most numbers of an input that stand in the recipe itself."""
-_TYPES = {f"{word}{bits}" for word in ("int", "uint", "float") for bits in (8, 16, 32, 64)} - {"float8"} | {"bool", "str"}
+_TYPES = {f"{word}{bits}" for word in ("int", "uint", "float") for bits in (8, 16, 32, 64)} - {"float8"} | {
+    "bool",
+    "str",
+}
 
 
 def is_listed(array: Given) -> bool:
@@ -53,9 +56,7 @@ def listed(array: Given) -> dict[str, Any]:
 def unlisted(table: Mapping[str, Any], path: Path, what: str) -> xr.Dataset:
     """Return the Dataset that `listed` wrote, or raise `CorruptFileError`."""
     try:
-        coords, data = (
-            {name: _variable(item) for name, item in table[part].items()} for part in ("coords", "data")
-        )
+        coords, data = ({name: _variable(item) for name, item in table[part].items()} for part in ("coords", "data"))
         return xr.Dataset(data, coords, attrs=unplain(table["attrs"]))
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         do = "restore the file, or save the recipe again"
@@ -121,7 +122,9 @@ def write_beside(array: Given, path: Path) -> None:
 def read_beside(path: Path) -> xr.Dataset:
     """Return what is in a netCDF file, in memory. Eager."""
     if not path.is_file():
-        raise FileFormatError(path, "a netCDF file beside the recipe", "no such file", "put it there, or pass it as input")
+        raise FileFormatError(
+            path, "a netCDF file beside the recipe", "no such file", "put it there, or pass it as input"
+        )
     try:
         return xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -84,7 +84,9 @@ def _of_reader(entry: Entry) -> dict[str, Any]:
 def _parameters(entry: Entry) -> dict[str, Any]:
     found = entry.get("parameters")
     if not isinstance(found, Mapping):
-        raise RecipeError(f"the record of {shown(entry.get('operation'))} has no parameters: it was not written by xstxm")
+        raise RecipeError(
+            f"the record of {shown(entry.get('operation'))} has no parameters: it was not written by xstxm"
+        )
     return dict(found)
 
 
@@ -100,7 +102,9 @@ def tell_unrecorded(entries: Sequence[Entry]) -> None:
 
 def _may_hold(whole: str, part: str) -> bool:
     """Tell from descriptions whether one is the other, or is selected from it by name."""
-    has, wants = (set(_SIZES.search(text).group(1).split(", ")) if _SIZES.search(text) else {""} for text in (whole, part))  # type: ignore[union-attr]
+    has, wants = (
+        set(_SIZES.search(text).group(1).split(", ")) if _SIZES.search(text) else {""} for text in (whole, part)
+    )  # type: ignore[union-attr]
     new = set(_variables(part)) - set(_variables(whole)) if whole.startswith("<dataset") else set()
     return wants <= has and not new
 
@@ -123,7 +127,9 @@ class Collected:
         """Return the step of an entry, which comes after `known` entries of the main record."""
         verb, took = str(entry.get("operation")), entry.get("input")
         if verb not in verbs():
-            raise RecipeError(f"step {verb!r} is no verb of this version of xstxm: repeat the analysis with public functions")
+            raise RecipeError(
+                f"step {verb!r} is no verb of this version of xstxm: repeat the analysis with public functions"
+            )
         defaults = inspect.signature(verbs()[verb]).parameters
         parameters = {
             name: self._value(name, verb, value, known)
@@ -138,7 +144,9 @@ class Collected:
         if isinstance(value, str) and _ARRAY.fullmatch(value):
             value = {"array": value}
         elif isinstance(value, str) and _OTHER.fullmatch(value):
-            raise RecipeError(f"{name!r} of {verb} was {value}, of which the record holds nothing: give what a recipe can hold")
+            raise RecipeError(
+                f"{name!r} of {verb} was {value}, of which the record holds nothing: give what a recipe can hold"
+            )
         if isinstance(value, Mapping) and "array" in value:
             return {"input": self._input(name, verb, value, known)}
         if isinstance(value, Mapping):

@@ -132,7 +132,9 @@ class Inputs:
         reader, *steps = self._inputs[name].steps
         if reader.verb not in READERS:
             raise RecipeError(f"{name!r} begins with {reader.verb!r}, which reads no file: {_pass(name)}")
-        return after_each(steps, call(reader, _located(reader, name, where), self.during([])), lambda _: self.during([]))[-1]
+        return after_each(
+            steps, call(reader, _located(reader, name, where), self.during([])), lambda _: self.during([])
+        )[-1]
 
 
 def _located(reader: Step, name: str, where: Path) -> Any:

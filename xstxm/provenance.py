@@ -103,9 +103,7 @@ def _takes_tree(verb: Callable[..., Any], name: str) -> bool:
     return hasattr(verb, "__wrapped__") or annotation == "Any" or any("DataTree" in text for text in told)
 
 
-def _append(
-    result: Any, primary: Any, operation: str, parameters: dict[str, Any], said: str, notes: list[str]
-) -> Any:
+def _append(result: Any, primary: Any, operation: str, parameters: dict[str, Any], said: str, notes: list[str]) -> Any:
     """Return the result with the record of the primary input, or of the file, and one entry more."""
     if not isinstance(result, xr.DataArray | xr.Dataset | xr.DataTree):
         return result
@@ -212,7 +210,10 @@ def kept(value: Any) -> Any:
     if isinstance(value, list | tuple | set):
         return [kept(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__, **{field.name: kept(getattr(value, field.name)) for field in fields(value)}}
+        return {
+            "type": type(value).__name__,
+            **{field.name: kept(getattr(value, field.name)) for field in fields(value)},
+        }
     if units.is_quantity(value) and np.ndim(value):
         return [str(item) for item in value]
     return describe(value)

@@ -14,7 +14,16 @@ from typing import Any
 import xarray as xr
 
 from xstxm._digests import digest
-from xstxm._recipe_arrays import Given, as_kind, as_labelled, is_listed, listed, plain, read_beside, unlisted, write_beside
+from xstxm._recipe_arrays import (
+    Given,
+    as_kind,
+    is_listed,
+    listed,
+    plain,
+    read_beside,
+    unlisted,
+    write_beside,
+)
 from xstxm._recipe_record import Collected, Input, Step, split, tell_unrecorded, verbs
 from xstxm._replay import Inputs, after_each
 from xstxm.errors import CorruptFileError, FileFormatError, RecipeError, RecipeWarning, shown, warn
@@ -94,7 +103,9 @@ class Recipe:
         record = entries(result)
         reader, own, before = split(record)
         if not own:
-            raise RecipeError("the result has no recorded step: give what a verb of xstxm returned, attributes included")
+            raise RecipeError(
+                "the result has no recorded step: give what a verb of xstxm returned, attributes included"
+            )
         tell_unrecorded(record)
         collected = Collected(record, before, inputs or {})
         steps = tuple(collected.step(entry, before + k) for k, entry in enumerate(own))
@@ -269,7 +280,10 @@ def _with_data(name: str, item: Input, data: Given | None) -> Input:
         return item
     found = digest(data)
     if item.digest not in (None, found):
-        warn(f"the input {name!r} is not the recorded one, {item.array}: its numbers, axes or units differ", RecipeWarning)
+        warn(
+            f"the input {name!r} is not the recorded one, {item.array}: its numbers, axes or units differ",
+            RecipeWarning,
+        )
     return replace(item, data=data, digest=found)
 
 
