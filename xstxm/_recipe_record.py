@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ def _parameters(entry: Entry) -> dict[str, Any]:
 
 def tell_unrecorded(entries: Sequence[Entry]) -> None:
     """Warn where what a step was given is not what the one before returned."""
-    for before, after in zip(entries, entries[1:], strict=False):
+    for before, after in itertools.pairwise(entries):
         gave, took = before.get("output"), after.get("input")
         if isinstance(gave, str) and isinstance(took, str) and not _may_hold(gave, took):
             names = f"{before['operation']} and {after['operation']}"
@@ -102,11 +103,13 @@ def tell_unrecorded(entries: Sequence[Entry]) -> None:
 
 def _may_hold(whole: str, part: str) -> bool:
     """Tell from descriptions whether one is the other, or is selected from it by name."""
-    has, wants = (
-        set(_SIZES.search(text).group(1).split(", ")) if _SIZES.search(text) else {""} for text in (whole, part)
-    )  # type: ignore[union-attr]
     new = set(_variables(part)) - set(_variables(whole)) if whole.startswith("<dataset") else set()
-    return wants <= has and not new
+    return _sizes(part) <= _sizes(whole) and not new
+
+
+def _sizes(text: str) -> set[str]:
+    found = _SIZES.search(text)
+    return set(found.group(1).split(", ")) - {""} if found else set()
 
 
 def _variables(text: str) -> list[str]:

@@ -37,7 +37,9 @@ def value_of(value: Any, lookup: Lookup) -> Any:
 
 
 def _made(name: Any, fields: Mapping[str, Any]) -> Any:
-    types = {key: cls for key, cls in vars(mechanics).items() if is_dataclass(cls) and not key.startswith("_")}
+    types: dict[str, Any] = {
+        key: cls for key, cls in vars(mechanics).items() if is_dataclass(cls) and not key.startswith("_")
+    }
     if name not in types:
         raise RecipeError(f"a recipe cannot make a {shown(name)}: it makes {', '.join(types)}")
     try:
@@ -50,7 +52,7 @@ def call(step: Step, given: Any, lookup: Lookup) -> Any:
     """Return what a step makes of what the step before returned, or of files."""
     verb = verbs()[step.verb]
     parameters = {name: value_of(value, lookup) for name, value in step.parameters.items()}
-    first, *others = inspect.signature(verb).parameters
+    _, *others = inspect.signature(verb).parameters
     if unknown := [name for name in parameters if name not in others]:
         raise RecipeError(f"{step.verb} of this version of xstxm has no {', '.join(map(repr, unknown))}")
     if step.takes is not None and isinstance(given, xr.Dataset):

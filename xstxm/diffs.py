@@ -53,7 +53,7 @@ def diff(one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset) -> pd
 
 def _of_steps(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> Iterator[Row]:
     names = [[str(entry.get("operation")) for entry in record] for record in (one, other)]
-    for kind, a, b, c, d in SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+    for kind, a, b, c, d in SequenceMatcher(None, names[0], names[1], autojunk=False).get_opcodes():
         if kind == "equal":
             for k, j in zip(range(a, b), range(c, d), strict=True):
                 yield from _of_step(f"{k + 1} {names[0][k]}", one[k], other[j])
@@ -94,15 +94,15 @@ def _variables(obj: xr.DataArray | xr.Dataset) -> dict[Hashable, xr.Variable]:
 def _of_numbers(one: dict[Hashable, xr.Variable], other: dict[Hashable, xr.Variable]) -> Iterator[Row]:
     for name in dict.fromkeys([*one, *other]):
         a, b = one.get(name), other.get(name)
-        if a is None or b is None:
-            yield "sizes", str(name), *("" if item is None else _sizes(item) for item in (a, b))
-        elif a.dims != b.dims or a.shape != b.shape:
+        if a is None or b is None or a.dims != b.dims or a.shape != b.shape:
             yield "sizes", str(name), _sizes(a), _sizes(b)
         else:
             yield from _of_variable(str(name), a, b)
 
 
-def _sizes(variable: xr.Variable) -> str:
+def _sizes(variable: xr.Variable | None) -> str:
+    if variable is None:
+        return ""
     return f"({', '.join(f'{dim}: {size}' for dim, size in variable.sizes.items())})"
 
 
@@ -110,7 +110,7 @@ def _of_variable(name: str, one: xr.Variable, other: xr.Variable) -> Iterator[Ro
     """Compare two variables of the same sizes. Eager."""
     units = [str(variable.attrs.get("units", "")) for variable in (one, other)]
     if units[0] != units[1]:
-        yield "units", name, *units
+        yield "units", name, units[0], units[1]
     a, b = np.asarray(one), np.asarray(other)
     numbers = a.dtype.kind in "fiubc" and b.dtype.kind in "fiubc"
     differ = ~((a == b) | (np.isnan(a) & np.isnan(b))) if numbers else np.asarray(a != b)
