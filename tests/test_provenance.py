@@ -37,7 +37,8 @@ def test_recorded__chain_is_in_order_and_inputs_stay_as_they_were(density):
 def test_recorded__describes_arrays_and_keeps_numbers(density):
     entry = provenance.entries(outer(density, factor=np.float64(3), mask=density > 0))[-1]
     assert entry["parameters"]["factor"] == 3.0
-    assert entry["parameters"]["mask"] == "<array optical_density (energy: 42, y: 6, x: 9)>"
+    assert entry["parameters"]["mask"]["array"] == "<array optical_density (energy: 42, y: 6, x: 9)>"
+    assert entry["output"] == "<array optical_density (energy: 42, y: 6, x: 9)>"
     assert entry["version"] == xstxm.__version__
 
 

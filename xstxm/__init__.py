@@ -28,6 +28,7 @@ from xstxm.decomposition import pca, reconstruct
 from xstxm.denoising import denoise
 from xstxm.design import design_energies
 from xstxm.differences import bland_altman
+from xstxm.diffs import diff
 from xstxm.dose import distinguishability
 from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
@@ -70,6 +71,7 @@ from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
 from xstxm.provenance import history
 from xstxm.ptychography import from_transmission, join_phase_shift
+from xstxm.recipes import Recipe
 from xstxm.references import reference_set, with_references
 from xstxm.regions import phase_summary
 from xstxm.roi import spectrum
@@ -83,6 +85,7 @@ from xstxm.unmixing import mcr, nmf
 __version__ = "0.1.0"
 
 __all__ = [
+    "Recipe",
     "accessor",
     "align",
     "apply_shifts",
@@ -101,6 +104,7 @@ __all__ = [
     "design_energies",
     "despike",
     "dichroism",
+    "diff",
     "difference_map",
     "distinguishability",
     "edge_map",

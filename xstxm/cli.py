@@ -13,10 +13,12 @@ import numpy as np
 import typer
 import xarray as xr
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import xstxm
+from xstxm import _run
 from xstxm.conventions import NO_SAMPLE
 from xstxm.errors import MissingDependencyError, OptionError, StxmError
 
@@ -125,8 +127,8 @@ def map_stack(
     stack = xstxm.open_stack(file)
     if energies is not None:
         stack = xstxm.sel_energy(stack, *energies)
+    given = None if i0 is None else xstxm.read_i0(i0, units=i0_units)
     if i0 is not None or noise is not None:
-        given = None if i0 is None else xstxm.read_i0(i0, units=i0_units)
         stack = xstxm.optical_density(stack, given, noise=noise)  # type: ignore[arg-type]
     known = _read_references(references, _compositions(composition), reference_units) if references else None
     phases = _compute(
@@ -141,6 +143,50 @@ def map_stack(
         min_confidence=min_confidence,
     )
     _report(phases, output)
+    used = {"references": known, "i0": given}
+    recipe = xstxm.Recipe.from_result(phases, {name: data for name, data in used.items() if data is not None})
+    path = recipe.save(output / "recipe.toml", overwrite=True)
+    console.print(f"the same of other files: xstxm run {path} FILES... -o FOLDER", markup=False, soft_wrap=True)
+
+
+@app.command("run")
+def run_recipe(
+    recipe: Annotated[Path, typer.Argument(help="Recipe: a .toml that Recipe.save or xstxm map wrote.")],
+    files: Annotated[list[Path], typer.Argument(help="Stack files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results, a .nc of each file.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="NAME=PATH of an input of the recipe; repeat for each.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again, and replace, what is there.")] = False,
+    jobs: Annotated[int, typer.Option(help="Files at once.", min=1)] = 1,
+) -> None:
+    """Apply a recipe to files; what the same recipe made of the same file before is skipped."""
+    ready = xstxm.Recipe.load(recipe).with_inputs(_pairs(inputs))
+    ended = _run.run_files(ready, files, output, write=write_maps, overwrite=overwrite, jobs=jobs)
+    table, n_failed = Table("file", "state", "seconds", "reason"), 0
+    with _progress() as progress:
+        task = progress.add_task(f"0 of {len(files)} files")
+        for k, done in enumerate(ended, 1):
+            progress.update(task, description=f"{k} of {len(files)} files, {done.file.name} {done.state}")
+            table.add_row(done.file.name, done.state, f"{done.seconds:.1f}", escape(done.reason))
+            n_failed += done.state == "failed"
+    console.print(table)
+    if n_failed:
+        raise typer.Exit(1)
+
+
+@app.command("diff")
+def diff_results(
+    one: Annotated[Path, typer.Argument(help="Result (.nc) of one analysis.")],
+    other: Annotated[Path, typer.Argument(help="Result (.nc) of the other.")],
+) -> None:
+    """Say where two analyses part: steps, parameters, inputs, numbers."""
+    with xr.open_dataset(one, engine="h5netcdf") as a, xr.open_dataset(other, engine="h5netcdf") as b:
+        found = xstxm.diff(a, b)
+    table = Table("what", "where", one.name, other.name)
+    for row in found.itertuples(index=False):
+        table.add_row(*(escape(str(cell)) for cell in row))
+    console.print(table if len(found) else "no difference: the same steps and inputs, every number equal")
 
 
 @app.command()
@@ -239,6 +285,13 @@ def _compositions(given: list[str] | None) -> dict[str, float] | None:
         raise OptionError("composition", given, "write each as NAME=NUMBER, e.g. V2O5=0") from error
 
 
+def _pairs(given: list[str] | None) -> dict[str, Path]:
+    pairs = [entry.partition("=") for entry in given or []]
+    if wrong := [name for name, equals, path in pairs if not (name and equals and path)]:
+        raise OptionError("input", wrong, "write each as NAME=PATH, e.g. references=references.csv")
+    return {name: Path(path) for name, _, path in pairs}
+
+
 def _number_or_text(given: str | None) -> float | str | None:
     """Return a number without a unit as a number."""
     try:
@@ -272,7 +325,7 @@ def _write_references(references: xr.Dataset, path: Path) -> None:
 
 def _require_free(output: Path, overwrite: bool) -> None:
     """Refuse, before anything is computed, to replace maps that nobody said to replace."""
-    there = [path for path in (output / "maps.nc", *output.glob("*.png")) if path.exists()]
+    there = [path for path in (output / "maps.nc", output / "recipe.toml", *output.glob("*.png")) if path.exists()]
     if there and not overwrite:
         names = ", ".join(path.name for path in there)
         raise OptionError("output", str(output), f"it holds {names}: pass --overwrite to replace, or another folder")

@@ -230,6 +230,13 @@ class ChunkingError(StxmError, ValueError):
         )
 
 
+class RecipeError(StxmError, ValueError):
+    """An analysis whose record cannot be replayed, or a recipe that lacks an input."""
+
+    def __init__(self, sentence: str) -> None:
+        self._say(sentence)
+
+
 class FileFormatError(StxmError, OSError):
     """A file that is not what it was taken for."""
 
@@ -295,6 +302,10 @@ class CollinearityWarning(StxmWarning):
 
 class NoiseWarning(StxmWarning):
     """What a fit leaves is much more, or much less, than the noise that was given; or the noise is not known."""
+
+
+class RecipeWarning(StxmWarning):
+    """A recipe does not repeat all that was done, or is replayed with other inputs or by another version."""
 
 
 class SegmentationWarning(StxmWarning):

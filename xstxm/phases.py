@@ -228,7 +228,7 @@ def _given(clusters: xr.Dataset, array: xr.DataArray) -> xr.Dataset:
     match_pixels(clusters["labels"], array, "the image of clusters")
     for entry in provenance.entries(clusters)[-1:]:
         if entry["operation"] == "cluster":
-            note(f"clusters by {json.dumps(entry['parameters'])}")
+            note(f"clusters by {json.dumps(provenance.shortened(entry['parameters']))}")
     return clusters
 
 

@@ -1,7 +1,8 @@
 """Provenance: every public verb leaves one line of history and one machine-readable entry.
 
 ``attrs["history"]`` is a CF-style text, ``attrs["xstxm_provenance"]`` a JSON array with an entry per
-operation. Only the outermost call writes; nothing is computed; arrays are described, never stored. What a
+operation. Only the outermost call writes; nothing is computed; arrays are described, never stored: what they were, a
+digest of those in memory, and the record of how they were made. What a
 Dataset says about itself, its title and its sample, stays with every Dataset that is made from it.
 """
 
@@ -13,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -22,6 +24,7 @@ import pandas as pd
 import xarray as xr
 
 from xstxm import units
+from xstxm._digests import digest_if_cheap
 from xstxm.errors import SchemaError
 
 P = ParamSpec("P")
@@ -29,6 +32,13 @@ R = TypeVar("R")
 
 HISTORY = "history"
 RECORD = "xstxm_provenance"
+MARKS = frozenset({"array", "input", "type"})
+"""Keys that say what a table in a record stands for."""
+
+_WRITTEN = 256
+"""Most numbers of a plain row, such as energies, that a record holds in full."""
+_DEPTH = 2
+"""How far the records of arrays are followed into those of theirs."""
 
 _notes: ContextVar[list[str] | None] = ContextVar("notes of the recorded verb that is running", default=None)
 
@@ -67,8 +77,9 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
         given = [name for name in bound.arguments if name != first]
         bound.apply_defaults()
         primary = bound.arguments.pop(first)
-        parameters = {name: describe(value) for name, value in bound.arguments.items()}
-        return _append(result, primary, verb.__name__, parameters, given, notes)
+        said = ", ".join(f"{name}={_text(describe(bound.arguments[name]))}" for name in given)
+        parameters = {name: kept(value) for name, value in bound.arguments.items()}
+        return _append(result, primary, verb.__name__, parameters, said, notes)
 
     return record_call
 
@@ -92,9 +103,7 @@ def _takes_tree(verb: Callable[..., Any], name: str) -> bool:
     return hasattr(verb, "__wrapped__") or annotation == "Any" or any("DataTree" in text for text in told)
 
 
-def _append(
-    result: Any, primary: Any, operation: str, parameters: dict[str, Any], given: list[str], notes: list[str]
-) -> Any:
+def _append(result: Any, primary: Any, operation: str, parameters: dict[str, Any], said: str, notes: list[str]) -> Any:
     """Return the result with the record of the primary input, or of the file, and one entry more."""
     if not isinstance(result, xr.DataArray | xr.Dataset | xr.DataTree):
         return result
@@ -105,9 +114,9 @@ def _append(
         "version": _version(),
         "time": now,
         "input": _describe_input(primary),
+        "output": describe(result),
         **({"notes": "; ".join(notes)} if notes else {}),
     }
-    said = ", ".join(f"{name}={_text(parameters[name])}" for name in given)
     line = "; ".join([f"{now} xstxm {entry['version']}: {operation}({said})", *notes])
     if isinstance(result, xr.DataTree):
         return _append_to_nodes(result, primary, line, entry)
@@ -187,6 +196,56 @@ def describe(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return f"<{type(value).__name__}>"
+
+
+def kept(value: Any) -> Any:
+    """Return what a record keeps of a parameter: all of it, except of arrays, which are described."""
+    if isinstance(value, xr.DataArray | xr.Dataset):
+        return _kept_array(value, _pruned(_stored(value.attrs), _DEPTH))
+    if isinstance(value, np.ndarray) and value.ndim:
+        short = value.size <= 16 or (value.ndim == 1 and value.size <= _WRITTEN)
+        return value.tolist() if short and value.dtype.kind in "iufUS" else _kept_array(value, [])
+    if isinstance(value, np.ndarray):
+        return value.item()
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value) and not MARKS & value.keys():
+            return {key: kept(item) for key, item in value.items()}
+        return {"type": "mapping", "items": [[kept(key), kept(item)] for key, item in value.items()]}
+    if isinstance(value, list | tuple | set):
+        return [kept(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            "type": type(value).__name__,
+            **{field.name: kept(getattr(value, field.name)) for field in fields(value)},
+        }
+    if units.is_quantity(value) and np.ndim(value):
+        return [str(item) for item in value]
+    return describe(value)
+
+
+def _kept_array(array: Any, made_by: list[dict[str, Any]]) -> dict[str, Any]:
+    found = digest_if_cheap(array)
+    text = f"<array {array.dtype} {array.shape}>" if isinstance(array, np.ndarray) else describe(array)
+    return {"array": text, **({"digest": found} if found else {}), **({"from": made_by} if made_by else {})}
+
+
+def _pruned(record: Any, depth: int) -> Any:
+    """Return a record in which the records of arrays go `depth` deep: one that is its own input would double each time."""
+    if isinstance(record, list):
+        return [_pruned(item, depth) for item in record]
+    if not isinstance(record, Mapping):
+        return record
+    inner = {"from": depth - 1} if "array" in record else {}
+    return {key: _pruned(item, inner.get(key, depth)) for key, item in record.items() if depth or key not in inner}
+
+
+def shortened(parameters: Any) -> Any:
+    """Return parameters of a record with arrays by their description alone."""
+    if isinstance(parameters, Mapping):
+        if "array" in parameters:
+            return parameters["array"]
+        return {name: shortened(value) for name, value in parameters.items()}
+    return [shortened(item) for item in parameters] if isinstance(parameters, list) else parameters
 
 
 def entries(obj: xr.DataArray | xr.Dataset) -> list[dict[str, Any]]:

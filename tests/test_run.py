@@ -1,0 +1,142 @@
+"""`xstxm run`: one recipe, many files, whatever happens on the way."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import xstxm
+from xstxm import cli
+from xstxm.provenance import RECORD
+
+RUN = CliRunner()
+COMMAND = [sys.executable, "-m", "xstxm"]
+
+
+def same(path, expected):
+    """Tell whether a written result is the expected one, to the bit."""
+    with xr.open_dataset(path, engine="h5netcdf") as found:
+        return xstxm.diff(found.drop_attrs(deep=False), expected.drop_attrs(deep=False)).empty
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten stacks and a recipe made of the first."""
+    folder = tmp_path_factory.mktemp("run")
+    for k in range(10):
+        stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=k)[["intensity"]]
+        xstxm.write_nxstxm(stack, folder / f"s{k}.hdf5")
+    references = xstxm.testing.simulate_references()
+    maps = xstxm.phase_map(xstxm.open_stack(folder / "s0.hdf5"), references)
+    xstxm.Recipe.from_result(maps, {"references": references}).save(folder / "recipe.toml")
+    return folder
+
+
+def test_run__in_another_process_gives_the_same_to_the_bit(folder, tmp_path):
+    command = [*COMMAND, "run", folder / "recipe.toml", folder / "s0.hdf5", folder / "s1.hdf5", "-o", tmp_path]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    references = xstxm.testing.simulate_references()
+    for name in ("s0", "s1"):
+        assert same(tmp_path / f"{name}.nc", xstxm.phase_map(xstxm.open_stack(folder / f"{name}.hdf5"), references))
+
+
+def test_run__that_was_killed_finishes_what_is_missing(folder, tmp_path):
+    files = [str(folder / f"s{k}.hdf5") for k in range(10)]
+    arguments = ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)]
+    running = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL)
+    while len(list(tmp_path.glob("*.nc"))) < 3 and running.poll() is None:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    done = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.nc")}
+    assert 3 <= len(done) < 10
+    for name in done:
+        xr.load_dataset(tmp_path / name, engine="h5netcdf")
+    result = RUN.invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert (result.output.count("skipped"), result.output.count("written")) == (len(done), 10 - len(done))
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in done} == done
+    assert {path.name for path in tmp_path.iterdir()} == {f"s{k}.nc" for k in range(10)}
+
+
+def test_run__one_that_fails_stops_no_other(folder, tmp_path):
+    (tmp_path / "bad.hdf5").write_bytes(b"nothing")
+    arguments = [str(folder / "recipe.toml"), str(tmp_path / "bad.hdf5"), str(folder / "s0.hdf5")]
+    result = RUN.invoke(cli.app, ["run", *arguments, "-o", str(tmp_path / "out")], terminal_width=200)
+    assert result.exit_code == 1
+    assert "failed" in result.output
+    assert "expected an SDF" in result.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["s0.nc"]
+
+
+def test_run__replaces_nothing_of_another_recipe_unasked(folder, tmp_path):
+    arguments = ["run", str(folder / "recipe.toml"), str(folder / "s0.hdf5"), "-o", str(tmp_path)]
+    assert RUN.invoke(cli.app, arguments).exit_code == 0
+    other = (folder / "recipe.toml").read_text().replace("min_confidence = 0.95", "min_confidence = 0.5")
+    (tmp_path / "other.toml").write_text(other)
+    arguments[1] = str(tmp_path / "other.toml")
+    result = RUN.invoke(cli.app, arguments)
+    assert result.exit_code == 1
+    assert "made by" in result.output
+    assert RUN.invoke(cli.app, [*arguments, "--overwrite"]).exit_code == 0
+    with xr.open_dataset(tmp_path / "s0.nc", engine="h5netcdf") as found:
+        assert found.attrs["min_confidence"] == 0.5
+
+
+def test_run__takes_inputs_from_files(folder, tmp_path):
+    references = xstxm.testing.simulate_references()
+    maps = xstxm.phase_map(xstxm.open_stack(folder / "s0.hdf5"), references)
+    recipe = xstxm.Recipe.from_result(maps).save(tmp_path / "bare.toml")
+    references.to_netcdf(tmp_path / "references.nc", engine="h5netcdf")
+    arguments = ["run", str(recipe), str(folder / "s0.hdf5"), "-o", str(tmp_path / "out")]
+    assert "--input 'references=PATH'" in str(RUN.invoke(cli.app, arguments).exception)
+    assert "write each as NAME=PATH" in str(RUN.invoke(cli.app, [*arguments, "--input", "references"]).exception)
+    given = f"references={tmp_path / 'references.nc'}"
+    result = RUN.invoke(cli.app, [*arguments, "--input", given, "--jobs", "2"])
+    assert result.exit_code == 0, result.output
+    assert same(tmp_path / "out" / "s0.nc", maps)
+
+
+def test_run__of_two_files_of_one_name_is_refused(folder, tmp_path):
+    twice = [str(folder / "s0.hdf5"), str(folder / "x" / "s0.hdf5")]
+    result = RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *twice, "-o", str(tmp_path)])
+    assert "several would be s0.nc" in str(result.exception)
+
+
+def test_diff__of_two_files(folder, tmp_path):
+    files = [str(folder / "s0.hdf5"), str(folder / "s1.hdf5")]
+    assert RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)]).exit_code == 0
+    one, other = str(tmp_path / "s0.nc"), str(tmp_path / "s1.nc")
+    assert "no difference" in RUN.invoke(cli.app, ["diff", one, one]).output
+    assert "1 open_stack" in RUN.invoke(cli.app, ["diff", one, other]).output
+
+
+def test_map__writes_the_recipe_of_its_maps(folder, tmp_path):
+    spectra = tmp_path / "references.csv"
+    xstxm.testing.simulate_references()["absorption"].to_pandas().T.to_csv(spectra, index_label="energy")
+    arguments = ["map", str(folder / "s0.hdf5"), "-r", str(spectra), "--reference-units", "1/nm", "-o", str(tmp_path)]
+    assert RUN.invoke(cli.app, arguments).exit_code == 0
+    spectra.unlink()
+    with xr.open_dataset(tmp_path / "maps.nc", engine="h5netcdf") as maps:
+        expected = maps.load()
+    assert RECORD in expected.attrs
+    run = ["run", str(tmp_path / "recipe.toml"), str(folder / "s0.hdf5"), "-o", str(tmp_path / "again")]
+    assert RUN.invoke(cli.app, run).exit_code == 0
+    assert same(tmp_path / "again" / "s0.nc", expected)
+
+
+def test_run__repeats_the_maps_of_a_measured_iron_stack(real_data, tmp_path):
+    data = real_data / "fe-l-edge-stack"
+    references = xstxm.read_references({"oxidized": data / "oxidized.t", "reduced": data / "reduced.t"})
+    i0 = xstxm.read_i0(data / "i0.xsp", units="count")
+    maps = xstxm.phase_map(xstxm.optical_density(xstxm.open_stack(data / "71214078.hdr"), i0), references).compute()
+    recipe = xstxm.Recipe.from_result(maps, {"references": references, "i0": i0}).save(tmp_path / "recipe.toml")
+    command = [*COMMAND, "run", str(recipe), str(data / "71214078.hdr"), "-o", str(tmp_path / "out")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert same(tmp_path / "out" / "71214078.nc", maps)
