@@ -58,7 +58,7 @@ def test_recipe__of_every_verb_there_is():
     from xstxm._recipe_record import READERS, verbs
 
     several = {"merge_stacks", "join_particles", "time_series", "trajectories", "state_of_charge"}
-    two = {"bland_altman", "locate", "read_shifts", "reference_set"}
+    two = {"bland_altman", "locate", "read_shifts", "reference_set", "open_tree"}
     assert set(verbs()) - set(VERBS) == set(READERS) | several | two
 
 

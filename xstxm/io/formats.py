@@ -33,9 +33,8 @@ def format_of(source: Source) -> Format:
         # its reader says better what is missing in the file
         return NXSTXM
     name = _base.path_of(source) or _base.name_of(source)
-    wanted = _either([one.title for one in FORMATS])
-    do = _base.advise(_base.name_of(source), head) or f"give {_either([one.give for one in FORMATS])}"
-    raise FileFormatError(name, wanted, _base.describe_content(head), do)
+    do = _base.advise(_base.name_of(source), head) or "xstxm.formats() lists the formats that are read"
+    raise FileFormatError(name, "a scan in a format that xstxm reads", _base.describe_content(head), do)
 
 
 def recognised(source: Source) -> bool:
@@ -69,7 +68,3 @@ def formats() -> pd.DataFrame:
         for one in FORMATS
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("format")
-
-
-def _either(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
