@@ -80,7 +80,7 @@ def test_guess__leaves_a_stream_at_its_start(tmp_path):
     [
         ("V2O5.csv", "515,0.1\n", r"xstxm\.read_references or xstxm\.read_i0"),
         ("scan_a000.xim", "1\t2\n", r"give the \.hdr file that belongs to it"),
-        ("notes.doc", "hello", "expected an SDF header, .*an NXstxm file.*, found a text that starts with 'hello'"),
+        ("notes.doc", "hello", "expected a scan in a format that xstxm reads, found a text that starts with 'hello'"),
         ("notes.doc", "hello", r"'hello': xstxm\.formats\(\) lists"),
         ("image.hdr", "ENVI\nsamples = 3\n", r"found an ENVI header: give the \.hdr of an SDF scan, .* ScanDefinition"),
     ],
