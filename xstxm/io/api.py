@@ -18,6 +18,7 @@ from xstxm.io.scan_list import write_scan_list
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
 from xstxm.provenance import recorded
+from xstxm.units import LengthLike
 
 __all__ = [
     "formats",
@@ -41,6 +42,7 @@ def open_stack(
     region: int | None = None,
     entry: str | None = None,
     detector: str | None = None,
+    pixel_size: LengthLike | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -59,6 +61,8 @@ def open_stack(
         Which entry of an NXstxm file, e.g. ``"entry1"``.
     detector
         Name of the detector or channel that becomes `intensity`.
+    pixel_size
+        Size of a pixel, e.g. ``"10 nm"``, for a format whose files may not tell it.
 
     Returns
     -------
@@ -89,7 +93,7 @@ def open_stack(
 
     if engine not in ENGINES:
         raise ChoiceError("engine", engine, list(ENGINES))
-    asked = {"region": region, "entry": entry, "detector": detector}
+    asked = {"region": region, "entry": entry, "detector": detector, "pixel_size": pixel_size}
     options = {name: value for name, value in asked.items() if value is not None}
     source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
     stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from xarray.backends import BackendEntrypoint
 from xstxm.errors import OptionError
 from xstxm.io import _base
 from xstxm.io._format import Format
+from xstxm.io.cxi import CXI
 from xstxm.io.formats import OPTIONS, format_of, recognised
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
@@ -47,6 +48,12 @@ class NxstxmBackendEntrypoint(_FormatEngine):
     """Opens NXstxm files."""
 
     format = NXSTXM
+
+
+class CxiBackendEntrypoint(_FormatEngine):
+    """Opens CXI files."""
+
+    format = CXI
 
 
 class StxmBackendEntrypoint(BackendEntrypoint):

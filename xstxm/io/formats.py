@@ -8,10 +8,11 @@ from xstxm.errors import FileFormatError
 from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._format import Format, first_of
+from xstxm.io.cxi import CXI
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
 
-FORMATS: tuple[Format, ...] = (SDF, NXSTXM)
+FORMATS: tuple[Format, ...] = (SDF, NXSTXM, CXI)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
 
 
