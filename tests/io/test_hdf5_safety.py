@@ -10,7 +10,6 @@ import nxstxm_files
 import pytest
 
 import xstxm
-
 from xstxm.errors import CorruptFileError, FileFormatError, StxmError
 
 DATA = "entry1/counter0/data"
@@ -51,7 +50,9 @@ def _soft_link_through_another_file(group: h5py.Group) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [_external_link, _external_storage, _virtual, _soft_link_through_another_file], ids=lambda make: make.__name__
+    "make",
+    [_external_link, _external_storage, _virtual, _soft_link_through_another_file],
+    ids=lambda make: make.__name__,
 )
 def test_numbers_in_another_file__are_refused_by_its_name(scan: Path, make) -> None:
     with h5py.File(scan.parent / "secret.h5", "w") as file:

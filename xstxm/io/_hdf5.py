@@ -126,7 +126,7 @@ class Store:
             return
         size, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
         held = min(stored, dataset.file.id.get_filesize())
-        if size > _LARGE and size > _PACKING * held or (dataset.chunks is None and stored > held):
+        if (size > _LARGE and size > _PACKING * held) or (dataset.chunks is None and stored > held):
             found = f"the shape {dataset.shape} and {held} bytes"
             raise CorruptFileError(self.path, f"the numbers of {dataset.name}", found, COPY_AGAIN)
 
