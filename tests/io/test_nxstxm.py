@@ -439,7 +439,7 @@ def test_chunks__follow_a_file_that_stores_whole_spectra(tmp_path):
     with h5py.File(path, "r+") as file:
         data = file["entry1/counter0"]
         del data["data"]
-        data.create_dataset("data", (3, 200, 300), "f4", chunks=(3, 16, 16))
+        data.create_dataset("data", data=np.ones((3, 200, 300), "f4"), chunks=(3, 16, 16))
         data["sample_y"], data["sample_x"] = np.arange(200.0), np.arange(300.0)
     assert xstxm.open_stack(path, chunks={}).intensity.chunks == ((3,), (128, 72), (128, 128, 44))
 

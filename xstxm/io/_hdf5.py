@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,19 @@ import numpy as np
 from xarray.backends import BackendArray, CachingFileManager
 from xarray.core import indexing
 
-from xstxm.errors import CorruptFileError, FileFormatError
+from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, StxmError, warn
 from xstxm.io._base import COPY_AGAIN, Source, name_of, path_of, refuse_folder
 
 if TYPE_CHECKING:
     import h5py
+
+_BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What h5py raises where a file is broken."""
+_HOPS = 16
+"""Soft links followed in a row, as many as HDF5 itself follows."""
+_LARGE = 2**30
+_PACKING = 2000
+"""Beyond what any filter saves: deflate reaches 1032 to 1 on zeros."""
 
 
 def _open(path: str, mode: str = "r") -> h5py.File:
@@ -71,16 +80,64 @@ class Store:
         CorruptFileError
             They cannot be read.
         """
+        with self.guarded(f"numbers in {path}"):
+            dataset = member(self.file, path)
+            self.check_claim(dataset)
+            try:
+                return np.asarray(dataset[key])
+            except (OSError, RuntimeError):
+                missing = _missing_filters(dataset)
+                if not missing:
+                    raise
+                found, do = f"filter {', '.join(missing)}", "pip install hdf5plugin, it is then used by itself"
+                raise FileFormatError(self.path, f"{path} in a known packing", found, do) from None
+
+    @contextlib.contextmanager
+    def guarded(self, expected: str = "a sound HDF5 file") -> Iterator[None]:
+        """Tell whatever h5py raises on a broken file as one error.
+
+        Raises
+        ------
+        CorruptFileError
+            The file is broken.
+        """
         try:
-            return np.asarray(self.file[path][key])
-        except (OSError, RuntimeError) as error:
-            missing = _missing_filters(self.file[path])
-            if missing:
-                do = "pip install hdf5plugin, it is then used by itself"
-                raise FileFormatError(
-                    self.path, f"{path} in a known packing", f"filter {', '.join(missing)}", do
-                ) from None
-            raise CorruptFileError(self.path, f"numbers in {path}", _short(error), COPY_AGAIN) from None
+            yield
+        except StxmError:
+            raise
+        except _BROKEN as error:
+            raise CorruptFileError(self.path, expected, _short(error), COPY_AGAIN) from None
+
+    def check_claim(self, dataset: h5py.Dataset) -> None:
+        """Refuse a dataset whose numbers are in other files, or that claims far more of them than the file can hold.
+
+        Raises
+        ------
+        FileFormatError
+            The numbers are in another file.
+        CorruptFileError
+            They are nowhere.
+        """
+        elsewhere = _other_files(dataset)
+        if elsewhere:
+            do = "copy the numbers into one file with h5repack, or open the other file"
+            raise FileFormatError(self.path, f"the numbers of {dataset.name} in it", f"links to {elsewhere[0]!r}", do)
+        if dataset.is_virtual:
+            return
+        size, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
+        held = min(stored, dataset.file.id.get_filesize())
+        if (size > _LARGE and size > _PACKING * held) or (dataset.chunks is None and stored > held):
+            found = f"the shape {dataset.shape} and {held} bytes"
+            raise CorruptFileError(self.path, f"the numbers of {dataset.name}", found, COPY_AGAIN)
+
+    def check_written(self, dataset: h5py.Dataset) -> None:
+        """Refuse an array that `check_claim` refuses, and warn of one of which no number was ever written."""
+        self.check_claim(dataset)
+        if dataset.size and not dataset.is_virtual and not dataset.id.get_storage_size():
+            warn(
+                f"{self.name}: no number of {dataset.name} was ever written: it reads as {dataset.fillvalue:g}",
+                MetadataWarning,
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -88,6 +145,53 @@ class Store:
             self._manager.close()
         elif self._file is not None:
             self._file.close()
+
+
+def member(group: Any, path: str) -> Any:
+    """Return what is at a path, None where there is nothing; links inside the file are followed, never out of it.
+
+    Raises
+    ------
+    FileFormatError
+        The path leads into another file.
+    """
+    import h5py
+
+    left, here, hops = path.split("/")[::-1], group.file if path.startswith("/") else group, 0
+    while left:
+        name = left.pop()
+        if name in ("", "."):
+            continue
+        link = here.get(name, getlink=True) if isinstance(here, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink):
+            do = f"open {link.filename!r} itself, or copy what it holds into one file with h5repack"
+            found = f"a link to {link.path!r} of {link.filename!r}"
+            raise FileFormatError(here.file.filename, f"{here.name}/{name} in it", found, do)
+        if isinstance(link, h5py.SoftLink):
+            hops += 1
+            left += link.path.split("/")[::-1]
+            here = here.file if link.path.startswith("/") else here
+        else:
+            here = here[name] if link is not None else None
+        if here is None or hops > _HOPS:
+            return None
+    return here
+
+
+def is_inside(group: Any, path: str) -> bool:
+    """Tell whether a path leads to something in the same file."""
+    try:
+        return member(group, path) is not None
+    except FileFormatError:
+        return False
+
+
+def _other_files(dataset: h5py.Dataset) -> list[str]:
+    """Return the names of other files that hold the numbers of a dataset."""
+    plist = dataset.id.get_create_plist()
+    raw = [os.fsdecode(plist.get_external(index)[0]) for index in range(plist.get_external_count())]
+    virtual = [source.file_name for source in dataset.virtual_sources()] if dataset.is_virtual else []
+    return [name for name in (*raw, *virtual) if name != "."]
 
 
 def _missing_filters(dataset: h5py.Dataset) -> list[str]:
@@ -193,8 +297,10 @@ def words(item: Any, name: str) -> list[str]:
 
 def field_text(group: Any, path: str) -> str | None:
     """Return a field in words, None where it is missing or no scalar."""
-    item = group.get(path)
-    if item is None or not hasattr(item, "shape") or item.size is None or item.size > 1:
+    if not is_inside(group, path):
+        return None
+    item = member(group, path)
+    if not hasattr(item, "shape") or item.size is None or item.size > 1 or _other_files(item):
         return None
     try:
         return text(item[()])

@@ -25,6 +25,7 @@ from xstxm.io.spectra.reader import read_i0, read_references
 from xstxm.io.trees import open_nodes
 from xstxm.io.zarr import write_zarr
 from xstxm.provenance import recorded
+from xstxm.units import LengthLike
 
 __all__ = [
     "convert",
@@ -54,6 +55,7 @@ def open_stack(
     region: int | None = None,
     entry: str | None = None,
     detector: str | None = None,
+    pixel_size: LengthLike | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -74,6 +76,8 @@ def open_stack(
         Which entry of an NXstxm file, e.g. ``"entry1"``.
     detector
         Name of the detector or channel that becomes `intensity`.
+    pixel_size
+        Size of a pixel, e.g. ``"10 nm"``, for a format whose files may not tell it.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def open_stack(
 
     if engine not in ENGINES:
         raise ChoiceError("engine", engine, list(ENGINES))
-    asked = {"region": region, "entry": entry, "detector": detector}
+    asked = {"region": region, "entry": entry, "detector": detector, "pixel_size": pixel_size}
     options = {name: value for name, value in asked.items() if value is not None}
     if isinstance(path, str | os.PathLike) and is_many(path):
         stack = open_folder(path, chunks=chunks, options=options, engine=engine)

@@ -11,6 +11,7 @@ from xarray.backends import BackendEntrypoint
 from xstxm.errors import OptionError
 from xstxm.io import _base
 from xstxm.io._format import Format
+from xstxm.io.cxi import CXI
 from xstxm.io.formats import OPTIONS, format_of, recognised
 from xstxm.io.netcdf import NETCDF
 from xstxm.io.nxstxm import NXSTXM
@@ -61,6 +62,12 @@ class ZarrBackendEntrypoint(_FormatEngine):
     """Opens Zarr stores of this package."""
 
     format = ZARR
+
+
+class CxiBackendEntrypoint(_FormatEngine):
+    """Opens CXI files."""
+
+    format = CXI
 
 
 class StxmBackendEntrypoint(BackendEntrypoint):

@@ -2,7 +2,7 @@
 
 from xstxm.io._base import is_hdf5
 from xstxm.io._format import Format
-from xstxm.io.nxstxm.reader import is_nxstxm, open_nxstxm
+from xstxm.io.nxstxm.reader import is_nxstxm, open_nxstxm, scans_of
 from xstxm.io.nxstxm.writer import write_nxstxm
 
 NXSTXM = Format(
@@ -16,6 +16,7 @@ NXSTXM = Format(
     options=("entry", "detector"),
     refusals={"region": "an NXstxm file has entries, use entry="},
     experimental="the dialects of HERMES, CLS and ALS",
+    scans=scans_of,
     writer="write_nxstxm",
 )
 

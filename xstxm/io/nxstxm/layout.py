@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xstxm.conventions import ENERGY
 from xstxm.errors import ChoiceError, CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, warn
 from xstxm.io._base import listed
-from xstxm.io._hdf5 import Store, attribute, field_text, words
+from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, words
 
 if TYPE_CHECKING:
     import h5py
@@ -31,8 +31,8 @@ class Detector:
 
 
 def children(group: Any) -> dict[str, h5py.Group]:
-    """Return the groups inside a group, broken links left out."""
-    found = {name: group.get(name) for name in group}
+    """Return the groups inside a group; broken links and those to other files left out."""
+    found = {name: member(group, name) for name in group if is_inside(group, name)}
     return {name: item for name, item in found.items() if hasattr(item, "keys")}
 
 
@@ -58,7 +58,7 @@ def _data_groups(entry: h5py.Group) -> dict[str, h5py.Group]:
 def signal_of(group: h5py.Group) -> h5py.Dataset | None:
     """Return the dataset that a group names as its signal."""
     for name in (attribute(group, "signal") or "data", "data"):
-        item = group.get(name)
+        item = member(group, name)
         if item is not None and hasattr(item, "dtype"):
             return item
     return None
@@ -90,6 +90,11 @@ def is_layout(file: h5py.File) -> bool:
     return False
 
 
+def filled_entries(store: Store) -> list[str]:
+    """Return the names of the entries that hold an array."""
+    return [name for name in entries_of(store.file) if detectors_of(store.file[name])]
+
+
 def choose_entry(store: Store, asked: str | None) -> str:
     """Return the entry to read: the one asked for, or the first that holds an array."""
     names = entries_of(store.file)
@@ -101,7 +106,7 @@ def choose_entry(store: Store, asked: str | None) -> str:
             raise ChoiceError("entry", asked, names)
         _require_detector(store, asked)
         return asked
-    filled = [name for name in names if detectors_of(store.file[name])]
+    filled = filled_entries(store)
     if not filled:
         _require_detector(store, names[0])
     if len(filled) > 1:
@@ -156,7 +161,7 @@ def fields_of(group: h5py.Group) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in sorted(group, key=lambda name: not name.startswith("sample")):
         dim = dim_of(name)
-        item = group.get(name)
+        item = member(group, name) if dim is not None and is_inside(group, name) else None
         if dim is not None and item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf":
             found.setdefault(dim, name)
     return found

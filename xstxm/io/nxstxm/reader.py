@@ -14,7 +14,7 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, MetadataWarning, StxmError, UnitsError, warn
 from xstxm.io import _base
 from xstxm.io._base import Scan, Signal, Source, in_units
-from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, preferred_chunks
+from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, is_inside, member, preferred_chunks
 from xstxm.io.nxstxm import layout
 from xstxm.io.nxstxm.layout import Detector
 from xstxm.provenance import HISTORY, RECORD
@@ -41,7 +41,20 @@ def is_nxstxm(source: Source) -> bool:
     except (OSError, StxmError):
         return False
     try:
-        return layout.is_layout(store.file)
+        with store.guarded():
+            return layout.is_layout(store.file)
+    except StxmError:
+        return False
+    finally:
+        store.close()
+
+
+def scans_of(source: Source) -> dict[str, dict[str, str]]:
+    """Return the entries of a file that hold a scan, each with the option that opens it."""
+    store = Store(source)
+    try:
+        with store.guarded():
+            return {name: {"entry": name} for name in layout.filled_entries(store)}
     finally:
         store.close()
 
@@ -78,7 +91,8 @@ def open_nxstxm(
     """
     store = Store(source)
     try:
-        stack = _base.to_dataset(_read(store, source, entry, detector), drop_variables)
+        with store.guarded():
+            stack = _base.to_dataset(_read(store, source, entry, detector), drop_variables)
     except BaseException:
         store.close()
         raise
@@ -93,6 +107,7 @@ def _read(store: Store, source: Source, asked_entry: str | None, asked_detector:
     group = entry[names[0]]
     energy = _energy(store, entry, group)
     main = layout.detector(store, entry_name, names[0], energy.size)
+    store.check_written(store.file[main.signal])
     dims = _dims(main)
     axes = _axes(main, dims)
     stored = store.file[main.signal].shape
@@ -150,7 +165,7 @@ def _energy(store: Store, entry: h5py.Group, group: h5py.Group) -> np.ndarray:
     places = [(group, name) for name in layout.ENERGY_NAMES]
     places += [(entry, f"instrument/monochromator/{name}") for name in layout.ENERGY_NAMES]
     for place, name in places:
-        item = place.get(name)
+        item = member(place, name)
         if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size:
             values = np.atleast_1d(store.read(item.name)).ravel()
             energy = _base.energies_in_ev(values, attribute(item, "units"), store.name)
@@ -221,7 +236,7 @@ def _in_um(values: np.ndarray, units: str | None, field: str, name: str) -> np.n
 def _dwell(store: Store, entry: h5py.Group, group: h5py.Group, energies: int, main: Detector) -> np.ndarray | None:
     """Return the dwell time in ms, one or one per energy."""
     for place, name in ((group, "count_time"), (entry, f"instrument/{main.name}/count_time")):
-        item = place.get(name)
+        item = member(place, name)
         if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size:
             break
     else:
@@ -256,7 +271,7 @@ def _ring_current(
     store: Store, entry: h5py.Group, energies: int, main: Detector, dims: tuple[str, ...], shape: tuple[int, ...]
 ) -> np.ndarray | Signal | None:
     """Return the stored beam in mA, where ``control`` holds it: per energy, or lazily per pixel."""
-    item = entry.get("control/data")
+    item = member(entry, "control/data") if is_inside(entry, "control/data") else None
     units = attribute(item, "units") if item is not None else None
     if units is None or item.dtype.kind not in "iuf":
         return None

@@ -1,0 +1,273 @@
+"""From a CXI file, or one for each energy, to a stack of complex transmission."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from scipy import constants
+
+from xstxm import units as _units
+from xstxm.conventions import ENERGY
+from xstxm.errors import (
+    CorruptFileError,
+    FileFormatError,
+    MetadataWarning,
+    OptionError,
+    StxmError,
+    UnsupportedScanError,
+    warn,
+)
+from xstxm.io import _base
+from xstxm.io._base import FrameArray, Scan, Signal, Source
+from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member
+from xstxm.units import LengthLike
+
+if TYPE_CHECKING:
+    import h5py
+
+IMAGE = "entry_1/image_1/data"
+_ENERGY = "entry_1/instrument_1/source_1/energy"
+_DETECTOR = "entry_1/instrument_1/detector_1"
+_PIXEL_NM = ("entry_1/process_1/Param/pixnm", "entry_1/image_1/process_1/Param/pixnm")
+_SAME_PIXEL = 1e-3
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The reconstruction of one energy: eV, and um per pixel."""
+
+    store: Store
+    energy: float
+    pixel_size: float
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Centres:
+    """Reads the middle of each reconstruction."""
+
+    frames: tuple[_Frame, ...]
+    shape: tuple[int, int]
+
+    def __call__(self, index: int) -> np.ndarray:
+        frame = self.frames[index]
+        first = [(size - wanted) // 2 for size, wanted in zip(frame.shape, self.shape, strict=True)]
+        middle = tuple(slice(at, at + wanted) for at, wanted in zip(first, self.shape, strict=True))
+        whole = (0,) * (_image(frame.store).ndim - 2)
+        return frame.store.read(IMAGE, (*whole, *middle)).astype("complex64")
+
+
+def is_cxi(source: Source) -> bool:
+    """Tell whether an HDF5 file says that it is CXI, or is laid out like it."""
+    try:
+        store = Store(source)
+    except (OSError, StxmError):
+        return False
+    try:
+        with store.guarded():
+            return is_inside(store.file, "cxi_version") or is_inside(store.file, IMAGE)
+    except StxmError:
+        return False
+    finally:
+        store.close()
+
+
+def open_cxi(
+    source: Source,
+    *,
+    pixel_size: LengthLike | None = None,
+    drop_variables: str | Iterable[str] | None = None,
+) -> xr.Dataset:
+    """Open the reconstruction in a CXI file as a stack of one energy.
+
+    Parameters
+    ----------
+    source
+        Path or binary file object.
+    pixel_size
+        Size of a pixel, for a file that does not tell it.
+    drop_variables
+        Variables to leave out.
+
+    Returns
+    -------
+    Dataset
+        `transmission` (energy, y, x), complex64; numbers are read when indexed. Closing it closes the file.
+
+    Raises
+    ------
+    FileFormatError, CorruptFileError, UnsupportedScanError
+        See the classes; each names the file and what was expected of it.
+    """
+    return assemble_cxi([source], pixel_size=pixel_size, drop_variables=drop_variables)
+
+
+def assemble_cxi(
+    paths: Sequence[Source],
+    *,
+    pixel_size: LengthLike | None = None,
+    drop_variables: str | Iterable[str] | None = None,
+) -> xr.Dataset:
+    """Open CXI files of one energy each as one stack, sorted by energy.
+
+    Reconstructions of unequal sizes are cropped to the smallest about their centres, with a warning.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    pixel_size
+        Size of a pixel in every file, for files that do not tell it.
+    drop_variables
+        Variables to leave out.
+
+    Returns
+    -------
+    Dataset
+        `transmission` (energy, y, x), complex64; numbers are read when indexed. Closing it closes the files.
+
+    Raises
+    ------
+    FileFormatError, CorruptFileError, UnsupportedScanError
+        As `open_cxi`; also where the files have different pixels.
+    """
+    size = None if pixel_size is None else _units.to_magnitude(pixel_size, "um", "pixel_size")
+    if size is not None and not (np.isfinite(size) and size > 0):
+        raise OptionError("pixel_size", pixel_size, "give a length above 0, such as '10 nm'")
+    stores: list[Store] = []
+    try:
+        frames = []
+        for path in paths:
+            stores.append(Store(path))
+            frames.append(_frame(stores[-1], size))
+        stack = _base.to_dataset(_scan(tuple(sorted(frames, key=lambda frame: frame.energy))), drop_variables)
+    except BaseException:
+        _close(stores)
+        raise
+    stack.set_close(partial(_close, stores))
+    return stack
+
+
+def _close(stores: list[Store]) -> None:
+    for store in stores:
+        store.close()
+
+
+def _frame(store: Store, pixel_size: float | None) -> _Frame:
+    with store.guarded():
+        image = _image(store)
+        store.check_written(image)
+        energy = _energy(store)
+        pixel = _pixel_size(store, energy) if pixel_size is None else pixel_size
+        return _Frame(store, energy, pixel, image.shape[-2:])
+
+
+def _image(store: Store) -> h5py.Dataset:
+    """Return the dataset of the reconstruction, a complex image."""
+    image = member(store.file, IMAGE)
+    if image is None or not hasattr(image, "dtype"):
+        found, do = "none", "give the file of a reconstruction"
+        if is_inside(store.file, f"{_DETECTOR}/data") or is_inside(store.file, "entry_1/data_1/data"):
+            found, do = "raw diffraction patterns", "reconstruct them first"
+        raise UnsupportedScanError(store.path, f"a reconstructed image in {IMAGE}", found, do)
+    if image.dtype.kind != "c" or image.ndim < 2 or image.size != int(np.prod(image.shape[-2:])) or not image.size:
+        found, do = f"{image.dtype} of the shape {image.shape}", "give the file of one reconstruction, (y, x)"
+        raise UnsupportedScanError(store.path, f"one complex image in {IMAGE}", found, do)
+    return image
+
+
+def _number(store: Store, path: str) -> float | None:
+    """Return a number that is above 0, None where the file has none."""
+    item = member(store.file, path) if is_inside(store.file, path) else None
+    if item is None or not hasattr(item, "dtype") or item.dtype.kind not in "iuf" or item.size != 1:
+        return None
+    value = float(store.read(path).ravel()[0])
+    return value if np.isfinite(value) and value > 0 else None
+
+
+def _energy(store: Store) -> float:
+    """Return the photon energy in eV; CXI keeps it in joule."""
+    value = _number(store, _ENERGY)
+    if value is None:
+        raise CorruptFileError(store.path, f"the photon energy in {_ENERGY}", "none", "add it to the file, in joule")
+    units = attribute(member(store.file, _ENERGY), "units")
+    if units is None and value > 1e-10:
+        found, do = f"{value:g}", "correct it, or give it the attribute units, such as eV"
+        raise CorruptFileError(store.path, f"a photon energy in joule in {_ENERGY}", found, do)
+    if (units or "J") in ("J", "joule", "Joule"):
+        return _units.drop_noise(value / constants.e)
+    return float(_base.in_units(np.array(value), units, "eV", "energy", store.name))
+
+
+def _pixel_size(store: Store, energy: float) -> float:
+    """Return um per pixel: as stored, else wavelength x distance / width of the detector."""
+    for path in _PIXEL_NM:
+        nanometres = _number(store, path)
+        if nanometres is not None:
+            return _units.drop_noise(nanometres / 1000)
+    distance = _number(store, f"{_DETECTOR}/distance")
+    corner = f"{_DETECTOR}/corner_position"
+    values = store.read(corner).ravel() if is_inside(store.file, corner) else np.zeros(0)
+    if distance is None or values.size < 2 or not np.isfinite(values[:2]).all() or not values[:2].all():
+        do = "pass pixel_size=, such as pixel_size='10 nm'"
+        raise FileFormatError(store.path, f"the size of a pixel in {_PIXEL_NM[0]}", "none", do)
+    wavelength = constants.h * constants.c / (energy * constants.e)
+    pixel = 1e6 * wavelength * distance / (2 * abs(float(values[0])))
+    warn(
+        f"{store.name}: pixels of {1000 * pixel:.4g} nm by distance and corner of the detector: "
+        "pass pixel_size= if they are not",
+        MetadataWarning,
+    )
+    return pixel
+
+
+def _scan(frames: tuple[_Frame, ...]) -> Scan:
+    first = frames[0]
+    _check_pixels(frames)
+    height, width = (min(frame.shape[axis] for frame in frames) for axis in (0, 1))
+    cut = [f"{frame.store.name} {frame.shape[0]} x {frame.shape[1]}" for frame in frames]
+    if len({frame.shape for frame in frames}) > 1:
+        warn(
+            f"{_base.listed(cut)}: unequal images are cropped to {height} x {width} about their centres",
+            MetadataWarning,
+        )
+    energy = np.array([frame.energy for frame in frames])
+    _base.check_energies(energy, first.store.name)
+    file = first.store.file
+    return Scan(
+        dims=(ENERGY, "y", "x"),
+        energy=energy,
+        positions={
+            name: ((name,), _base.drop_noise(np.arange(size) * first.pixel_size))
+            for name, size in (("y", height), ("x", width))
+        },
+        signals={
+            "transmission": Signal(
+                FrameArray((len(frames), height, width), _Centres(frames, (height, width)), "complex64"), "1"
+            )
+        },
+        metadata={
+            "title": field_text(file, "entry_1/title"),
+            "sample": field_text(file, "entry_1/sample_1/name"),
+            "start_time": _base.iso_time(field_text(file, "entry_1/start_time"), first.store.name),
+            "source_file": first.store.name if len(frames) == 1 and first.store.name != _base.NO_NAME else None,
+        },
+    )
+
+
+def _check_pixels(frames: tuple[_Frame, ...]) -> None:
+    """Refuse reconstructions whose pixels have other sizes than those of the first."""
+    first = frames[0]
+    other = [frame for frame in frames if abs(frame.pixel_size / first.pixel_size - 1) > _SAME_PIXEL]
+    if other:
+        found = ", ".join(f"{1000 * frame.pixel_size:.5g} nm in {os.fspath(frame.store.name)}" for frame in other[:3])
+        do = "reconstruct them on one grid, or pass pixel_size= if they are on one"
+        raise UnsupportedScanError(
+            first.store.path, f"pixels of {1000 * first.pixel_size:.5g} nm in every file", found, do
+        )
