@@ -45,6 +45,7 @@ from xstxm.io import (
     read_i0,
     read_references,
     read_shifts,
+    write_ncb,
     write_nxstxm,
     write_shifts,
 )
@@ -168,6 +169,7 @@ __all__ = [
     "units",
     "with_references",
     "with_variance",
+    "write_ncb",
     "write_nxstxm",
     "write_scan_list",
     "write_shifts",

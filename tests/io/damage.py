@@ -37,6 +37,5 @@ def opens_or_refuses(path: Path, **options: object) -> str:
             with xstxm.open_stack(path, **options) as stack:
                 stack.load()
         except StxmError as error:
-            assert str(error)
             return type(error).__name__
     return "opened"

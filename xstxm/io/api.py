@@ -11,8 +11,10 @@ import xarray as xr
 
 from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
+from xstxm.io._raw import Kind
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.formats import formats
+from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.nxstxm.writer import write_nxstxm
 from xstxm.io.scan_list import write_scan_list
 from xstxm.io.shifts import read_shifts, write_shifts
@@ -26,6 +28,7 @@ __all__ = [
     "read_i0",
     "read_references",
     "read_shifts",
+    "write_ncb",
     "write_nxstxm",
     "write_scan_list",
     "write_shifts",
@@ -41,6 +44,7 @@ def open_stack(
     region: int | None = None,
     entry: str | None = None,
     detector: str | None = None,
+    kind: Kind | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -59,6 +63,9 @@ def open_stack(
         Which entry of an NXstxm file, e.g. ``"entry1"``.
     detector
         Name of the detector or channel that becomes `intensity`.
+    kind
+        What the numbers of an aXis2000 or Stony Brook stack are, which these files do not say:
+        ``"intensity"``, the default, or ``"optical_density"``.
 
     Returns
     -------
@@ -89,7 +96,7 @@ def open_stack(
 
     if engine not in ENGINES:
         raise ChoiceError("engine", engine, list(ENGINES))
-    asked = {"region": region, "entry": entry, "detector": detector}
+    asked = {"region": region, "entry": entry, "detector": detector, "kind": kind}
     options = {name: value for name, value in asked.items() if value is not None}
     source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
     stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]

@@ -12,8 +12,10 @@ from xstxm.errors import OptionError
 from xstxm.io import _base
 from xstxm.io._format import Format
 from xstxm.io.formats import OPTIONS, format_of, recognised
+from xstxm.io.ncb import NCB
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
+from xstxm.io.stk import STK
 
 
 class _FormatEngine(BackendEntrypoint):
@@ -47,6 +49,18 @@ class NxstxmBackendEntrypoint(_FormatEngine):
     """Opens NXstxm files."""
 
     format = NXSTXM
+
+
+class NcbBackendEntrypoint(_FormatEngine):
+    """Opens aXis2000 stacks."""
+
+    format = NCB
+
+
+class StkBackendEntrypoint(_FormatEngine):
+    """Opens Stony Brook stacks."""
+
+    format = STK
 
 
 class StxmBackendEntrypoint(BackendEntrypoint):

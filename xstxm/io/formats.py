@@ -8,10 +8,12 @@ from xstxm.errors import FileFormatError
 from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._format import Format, first_of
+from xstxm.io.ncb import NCB
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
+from xstxm.io.stk import STK
 
-FORMATS: tuple[Format, ...] = (SDF, NXSTXM)
+FORMATS: tuple[Format, ...] = (SDF, NCB, NXSTXM, STK)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
 
 

@@ -78,7 +78,8 @@ def files_beside(header: Path, suffix: str) -> dict[str, Path]:
     CorruptFileError
         Two names differ in nothing but upper and lower case.
     """
-    start, found = f"{header.stem.lower()}_", {}
+    start = f"{header.stem.lower()}_"
+    found: dict[str, Path] = {}
     for entry in sorted(header.parent.iterdir()):
         name = entry.name.lower()
         if not (name.startswith(start) and name.endswith(suffix) and entry.is_file()):
