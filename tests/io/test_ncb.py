@@ -93,7 +93,7 @@ def test_lazy_stack__reads_frames_and_can_be_pickled(tmp_path):
         pytest.param(("4 2 1\r", "4 2\r"), "columns, rows and scale in line 1, found '4 2'", id="a word less"),
         pytest.param(("0.0 0.15", "0.1 0.1"), "a first and a last x for 4 pixels, found 0.1 twice", id="no width"),
         pytest.param(("0.0 0.15", "nan 0.1"), "first and last x in line 2", id="NaN"),
-        pytest.param(("\n3\r", "\n4\r"), "expected 4 energies, one on each line, found 5", id="more energies"),
+        pytest.param(("\n3\r", "\n4\r"), "expected 4 energies, one on each line, found 3", id="more energies"),
         pytest.param(("705.500\r", "0.000\r"), "energies above zero", id="an energy of zero"),
     ],
 )

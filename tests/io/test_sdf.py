@@ -541,7 +541,7 @@ def test_header__without_channels_is_taken_to_count(tmp_path):
 def test_other_header__is_refused(tmp_path, engine, content, found):
     path = tmp_path / "image.hdr"
     path.write_bytes(content)
-    with pytest.raises(FileFormatError, match=rf"image\.hdr: expected an SDF header .*found {found}"):
+    with pytest.raises(FileFormatError, match=rf"image\.hdr: expected an SDF header.* found {found}"):
         xstxm.open_stack(path, engine=engine)
 
 

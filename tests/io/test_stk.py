@@ -51,7 +51,7 @@ def test_other_files__are_refused(tmp_path, content, found):
 def test_sizes__that_claim_more_than_the_file_holds_allocate_nothing(tmp_path):
     path = tmp_path / "stack.stk"
     path.write_bytes(np.array([100_000, 100_000, 100_000], ">i4").tobytes())
-    with pytest.raises(CorruptFileError, match="expected 4000000001600012 bytes .*, found 12"):
+    with pytest.raises(CorruptFileError, match=r"expected 4000000001600012 bytes .*, found 12"):
         xstxm.open_stack(path, engine="stk")
 
 
