@@ -68,9 +68,8 @@ def write_ncb(
     >>> import tempfile, pathlib, xstxm
     >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = xstxm.write_ncb(stack, pathlib.Path(folder) / "particle")
-    ...     path.name, xstxm.open_stack(path).intensity.equals(stack.intensity.astype("float32"))
-    ('particle.dat', True)
+    ...     xstxm.write_ncb(stack, pathlib.Path(folder) / "particle").name
+    'particle.dat'
     """
     text, numbers = _targets(path, overwrite)
     if scale is not None and not (isinstance(scale, int | float) and 0 < scale < np.inf):
