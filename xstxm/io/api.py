@@ -11,10 +11,12 @@ import xarray as xr
 
 from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
+from xstxm.io._raw import Kind
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
 from xstxm.io.formats import formats
+from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import write_netcdf
 from xstxm.io.nxstxm.writer import write_nxstxm
 from xstxm.io.results import open_result
@@ -37,6 +39,7 @@ __all__ = [
     "read_i0",
     "read_references",
     "read_shifts",
+    "write_ncb",
     "write_netcdf",
     "write_nxstxm",
     "write_scan_list",
@@ -56,6 +59,7 @@ def open_stack(
     entry: str | None = None,
     detector: str | None = None,
     pixel_size: LengthLike | None = None,
+    kind: Kind | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -78,6 +82,9 @@ def open_stack(
         Name of the detector or channel that becomes `intensity`.
     pixel_size
         Size of a pixel, e.g. ``"10 nm"``, for a format whose files may not tell it.
+    kind
+        What the numbers of an aXis2000 or Stony Brook stack are, which these files do not say:
+        ``"intensity"``, the default, or ``"optical_density"``.
 
     Returns
     -------
@@ -109,6 +116,7 @@ def open_stack(
     if engine not in ENGINES:
         raise ChoiceError("engine", engine, list(ENGINES))
     asked = {"region": region, "entry": entry, "detector": detector, "pixel_size": pixel_size}
+    asked = {"region": region, "entry": entry, "detector": detector, "kind": kind}
     options = {name: value for name, value in asked.items() if value is not None}
     if isinstance(path, str | os.PathLike) and is_many(path):
         stack = open_folder(path, chunks=chunks, options=options, engine=engine)

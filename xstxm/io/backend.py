@@ -13,9 +13,11 @@ from xstxm.io import _base
 from xstxm.io._format import Format
 from xstxm.io.cxi import CXI
 from xstxm.io.formats import OPTIONS, format_of, recognised
+from xstxm.io.ncb import NCB
 from xstxm.io.netcdf import NETCDF
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
+from xstxm.io.stk import STK
 from xstxm.io.zarr import ZARR
 
 
@@ -68,6 +70,18 @@ class CxiBackendEntrypoint(_FormatEngine):
     """Opens CXI files."""
 
     format = CXI
+
+
+class NcbBackendEntrypoint(_FormatEngine):
+    """Opens aXis2000 stacks."""
+
+    format = NCB
+
+
+class StkBackendEntrypoint(_FormatEngine):
+    """Opens Stony Brook stacks."""
+
+    format = STK
 
 
 class StxmBackendEntrypoint(BackendEntrypoint):

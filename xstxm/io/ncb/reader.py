@@ -1,0 +1,96 @@
+"""From an aXis2000 stack to a stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from xstxm.conventions import ENERGY
+from xstxm.errors import CorruptFileError, MetadataWarning, check_choice, warn
+from xstxm.io import _base
+from xstxm.io._base import COPY_AGAIN, FrameArray, Scan, Signal, Source
+from xstxm.io._raw import UNITS_OF, Kind, RawFrames, size_of
+from xstxm.io.ncb.header import Header, partners, read_header
+
+
+def open_ncb(
+    source: Source, *, kind: Kind | None = None, drop_variables: str | Iterable[str] | None = None
+) -> xr.Dataset:
+    """Open an aXis2000 stack by its text or by its numbers.
+
+    Parameters
+    ----------
+    source
+        Path of the ``.dat`` or of the ``.ncb``; the other lies beside it.
+    kind
+        What the numbers are, which the files do not say: ``"intensity"``, the default, or ``"optical_density"``.
+    drop_variables
+        Variables to leave out.
+
+    Returns
+    -------
+    Dataset
+        A stack, y and x ascending; frames are read when indexed.
+
+    Raises
+    ------
+    FileFormatError, CorruptFileError
+        See the classes; each names the file and what was expected of it.
+    ChoiceError
+        Another word as `kind`.
+    """
+    if kind is not None:
+        check_choice("kind", kind, Kind)
+    text, numbers = partners(source)
+    header = read_header(text)
+    _check_size(header, numbers)
+    energy = _base.energies_in_ev(header.energy, None, text)
+    _base.check_energies(energy, text)
+    if kind is None and header.scale > 1:
+        warn(
+            f"{text.name}: numbers in steps of 1/{header.scale:g} look like an optical density and are taken to be "
+            'counts: pass kind="optical_density", or kind="intensity"',
+            MetadataWarning,
+        )
+    name = kind or "intensity"
+    return _base.to_dataset(_scan(header, numbers, energy, name, text), drop_variables)
+
+
+def _scan(header: Header, numbers: Path, energy: np.ndarray, name: str, text: Path) -> Scan:
+    flips = (_direction(header.y), _direction(header.x))
+    read = RawFrames(numbers, header.shape[1:], header.dtype, scale=max(header.scale, 0) or 1, flips=flips)
+    return Scan(
+        dims=(ENERGY, "y", "x"),
+        energy=energy,
+        positions={"y": (("y",), header.y[:: flips[0]]), "x": (("x",), header.x[:: flips[1]])},
+        signals={name: Signal(FrameArray(header.shape, read), UNITS_OF[name])},
+        metadata={
+            "title": text.stem,
+            "scan_type": "sample image stack" if energy.size > 1 else "sample image",
+            "source_file": text.name,
+        },
+        dwell_time=header.dwell,
+    )
+
+
+def _direction(axis: np.ndarray) -> int:
+    return -1 if axis[0] > axis[-1] else 1
+
+
+def _check_size(header: Header, path: Path) -> None:
+    """Refuse numbers that are not as many as the text says."""
+    count, found = math.prod(header.shape), size_of(path)
+    size = np.dtype(header.dtype).itemsize * count
+    if found == size:
+        return
+    expected = f"{size} bytes ({' x '.join(map(str, header.shape))} of {header.dtype[1:]})"
+    other = 4 if header.scale > 0 else 2
+    do = COPY_AGAIN
+    if found == other * count:
+        right = "-1, if they are floats" if other == 4 else "1, or what the integers were multiplied with"
+        do = f"each has {other} bytes: correct the scale in line 1 of the .dat to {right}"
+    raise CorruptFileError(path, expected, f"{found}", do)

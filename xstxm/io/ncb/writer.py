@@ -1,0 +1,225 @@
+"""Stacks written for aXis2000."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units as _units
+from xstxm._apply import is_lazy
+from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
+from xstxm.errors import MetadataWarning, MissingCoordinateError, OptionError, SchemaError, shown, warn
+from xstxm.io._base import convert
+
+_SIGNALS = ("intensity", "optical_density")
+_INTEGERS = np.iinfo("int16")
+_EVEN = 1e-3
+"""How far positions may be from even steps, in steps: aXis2000 keeps three decimals."""
+
+
+def write_ncb(
+    stack: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    signal: str | None = None,
+    scale: float | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a stack for aXis2000: two files, the numbers (.ncb) and the text that describes them (.dat).
+
+    Without a scale the numbers are float32, as they are. With one they are stored as integers of 16 bits,
+    ``round(value * scale)``, which old versions of aXis2000 want; what that rounds is told by a warning.
+    Positions are stored as the first and the last; energies and dwell times with all their digits.
+
+    Parameters
+    ----------
+    stack
+        A stack (energy, y, x), y and x in even steps. Lazy stacks are written chunk by chunk.
+    path
+        Name of the files, with either ending or without.
+    signal
+        Variable to write; may be left out where the stack has either `intensity` or `optical_density`.
+    scale
+        Steps of one that are kept, e.g. 1 for counts and 1000 for an optical density.
+    overwrite
+        Replace files that are there.
+
+    Returns
+    -------
+    Path
+        The ``.dat``, which appears last, when both files are complete. Eager.
+
+    Raises
+    ------
+    FileExistsError
+        One of the files is there, and `overwrite` is off.
+    OptionError
+        Numbers that do not fit into 16 bits with this scale, NaN among them; a `signal` that is missing where both exist.
+    MissingVariableError, MissingCoordinateError, SchemaError
+        The object is no stack of images in even steps.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xstxm.write_ncb(stack, pathlib.Path(folder) / "particle").name
+    'particle.dat'
+    """
+    text, numbers = _targets(path, overwrite)
+    if scale is not None and not (isinstance(scale, int | float) and 0 < scale < np.inf):
+        raise OptionError("scale", scale, "a number above zero, or leave it out for floats")
+    array = _checked(stack, signal)
+    lines = _lines(array, scale, text.stem)
+    parts = [target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part") for target in (text, numbers)]
+    try:
+        parts[0].write_text("\n".join(lines) + "\n", encoding="ascii")
+        _write_numbers(array, parts[1], scale)
+        _warn_of_loss(stack, array)
+        parts[1].replace(numbers)
+        parts[0].replace(text)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    return text
+
+
+def _targets(path: str | os.PathLike[str], overwrite: bool) -> tuple[Path, Path]:
+    given = Path(path).expanduser()
+    stem = given.stem if given.suffix.lower() in (".dat", ".ncb") else given.name
+    targets = given.with_name(f"{stem}.dat"), given.with_name(f"{stem}.ncb")
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target} exists: pass overwrite=True to replace it, or give another name")
+    return targets
+
+
+def _checked(stack: xr.Dataset, signal: str | None) -> xr.DataArray:
+    """Return the images to write, (energy, y, x)."""
+    if not isinstance(stack, xr.Dataset):
+        raise SchemaError("aXis2000 wants a Dataset: call .to_dataset(name='intensity') or 'optical_density' first")
+    held = [name for name in _SIGNALS if name in stack]
+    if signal is None and len(held) > 1:
+        raise OptionError("signal", None, "the file holds one variable: pass 'intensity' or 'optical_density'")
+    name = signal or (held or _SIGNALS)[0]
+    array = require_variable(_units.dequantify(stack), name, "pass the name of a variable as signal=")
+    require_energy(array)
+    if set(pixel_dims(array)) != {"y", "x"}:
+        raise SchemaError(
+            f"{name!r} has dims {array.dims}: aXis2000 holds (energy, y, x): select along the others first"
+        )
+    if array.dtype.kind not in "iuf":
+        raise SchemaError(f"{name!r} is {array.dtype}, wanted numbers")
+    return array.transpose(ENERGY, "y", "x")
+
+
+def _lines(array: xr.DataArray, scale: float | None, stem: str) -> list[str]:
+    """Return the text: sizes and scale, both axes, energies, and a name, energy and dwell for each frame."""
+    energies = [_digits(value, 3) for value in _in(array[ENERGY], "eV")]
+    lines = [
+        f"{array.sizes['x']} {array.sizes['y']} {-1 if scale is None else _digits(scale, 0)}",
+        *(" ".join(_digits(value, 3) for value in _ends(array, name)) for name in ("x", "y")),
+        f"{len(energies)}",
+        *energies,
+    ]
+    dwell = dwell_time_of(array)
+    if dwell is not None and set(dwell.dims) <= {ENERGY}:
+        dwells = np.broadcast_to(np.asarray(dwell), len(energies))
+        name = "_".join(stem.encode("ascii", "replace").decode().replace("?", "_").split())
+        named = enumerate(zip(energies, dwells, strict=True))
+        lines += [f"{name}_{index:03d} {energy} {_digits(time, 2)}" for index, (energy, time) in named]
+    return lines
+
+
+def _digits(value: float, least: int) -> str:
+    """Return a number with all its digits, and at least some decimals, as aXis2000 writes it."""
+    return np.format_float_positional(value, min_digits=least, trim="k" if least else "-")
+
+
+def _in(coordinate: xr.DataArray, unit: str) -> np.ndarray:
+    return convert(np.asarray(coordinate, dtype=float), _units.units_of(coordinate), unit, str(coordinate.name))
+
+
+def _ends(array: xr.DataArray, name: str) -> tuple[float, float]:
+    """Return the first and the last position in um, of pixels in even steps."""
+    if name not in array.coords:
+        raise MissingCoordinateError(name)
+    values = _in(array[name], "um")
+    even = np.linspace(values[0], values[-1], values.size)
+    step = abs(values[-1] - values[0]) / max(values.size - 1, 1)
+    if not np.isfinite(values).all() or (values.size > 1 and not step) or np.abs(values - even).max() > _EVEN * step:
+        raise SchemaError(
+            f"{name} is not in even steps, and aXis2000 holds the first and the last position only: "
+            f"interpolate first, e.g. stack.interp({name}=np.linspace(...))"
+        )
+    return values[0], values[-1]
+
+
+class _Numbers:
+    """The numbers on the disk, written block by block as they are to be stored."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], scale: float | None) -> None:
+        dtype = "<f4" if scale is None else "<i2"
+        self._scale, self._file = scale, np.memmap(path, dtype, "w+", shape=shape)
+        self.rounded = False
+
+    def __setitem__(self, key: Any, block: np.ndarray) -> None:
+        stored = self._as_floats(block) if self._scale is None else self._as_integers(block, self._scale)
+        self._file[key] = stored
+
+    def _as_floats(self, block: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            stored = block.astype("<f4")
+        if (np.isinf(stored) & np.isfinite(block)).any():
+            raise SchemaError(f"numbers up to {shown(np.abs(block).max())} do not fit into float32: scale them first")
+        self.rounded |= not np.array_equal(stored, block, equal_nan=True)
+        return stored
+
+    def _as_integers(self, block: np.ndarray, scale: float) -> np.ndarray:
+        if not np.isfinite(block).all():
+            raise OptionError("scale", scale, "integers hold no NaN and no infinity: fill them, or leave scale out")
+        scaled = block.astype(float) * scale
+        stored = np.rint(scaled)
+        if stored.max() > _INTEGERS.max or stored.min() < _INTEGERS.min:
+            most = _INTEGERS.max / np.abs(block).max()
+            do = (
+                f"numbers up to {np.abs(block).max():g} do not fit into 16 bits: at most {most:.3g}, or leave scale out"
+            )
+            raise OptionError("scale", scale, do)
+        self.rounded |= not np.array_equal((stored / scale).astype("float32"), block.astype("float32"))
+        return stored.astype("<i2")
+
+    def close(self) -> None:
+        self._file.flush()
+
+
+def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None:
+    """Write an array without holding more than a chunk, or a frame, of it."""
+    numbers = _Numbers(path, array.shape, scale)
+    if is_lazy(array):
+        from dask.array import store
+
+        store(array.data, numbers, lock=True)  # type: ignore[arg-type]
+    else:
+        for index in range(array.sizes[ENERGY]):
+            numbers[index] = np.asarray(array.isel({ENERGY: index}))
+    numbers.close()
+    if numbers.rounded:
+        kept = "float32" if scale is None else f"1/{scale:g}"
+        warn(f"{array.name!r} was rounded to {kept} for aXis2000", MetadataWarning)
+
+
+def _warn_of_loss(stack: xr.Dataset, array: xr.DataArray) -> None:
+    """Name the variables and coordinates that have no place in the files."""
+    dwell = stack.coords.get("dwell_time")
+    kept = {array.name, *array.dims} | ({"dwell_time"} if dwell is not None and set(dwell.dims) <= {ENERGY} else set())
+    lost = [str(name) for name in stack.variables if name not in kept]
+    if lost:
+        warn(
+            f"aXis2000 holds one variable: {', '.join(lost)} not written (to_netcdf keeps everything)", MetadataWarning
+        )
