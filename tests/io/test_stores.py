@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xstxm
-from xstxm.errors import CorruptFileError, FileFormatError, SchemaError, StxmError
+from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError, SchemaError, StxmError
 from xstxm.io import _pixels_first
 
 pytest.importorskip("zarr")
@@ -299,3 +299,11 @@ def test_torn_zarr__is_an_error_of_ours(stack, tmp_path):
         with pytest.raises(FileFormatError):
             xstxm.open_result(path)
         (path / name).write_bytes(text)
+
+
+def test_zarr__is_an_extra(stack, tmp_path, monkeypatch):
+    path = xstxm.write_zarr(stack, tmp_path / "a.zarr")
+    monkeypatch.setattr("xstxm.io.zarr.reader.find_spec", lambda name: None)
+    for call in (lambda: xstxm.write_zarr(stack, tmp_path / "b.zarr"), lambda: xstxm.open_stack(path)):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'xstxm\[zarr\]'"):
+            call()

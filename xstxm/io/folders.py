@@ -17,10 +17,7 @@ from xstxm.io import _base
 from xstxm.io._format import Format, first_of
 from xstxm.io.formats import FORMATS
 
-_SIDECARS = {
-    *(".xim", ".xsp", ".txt", ".csv", ".tsv", ".dat", ".json", ".xml", ".log", ".md", ".pdf", ".pfhdr"),
-    ".aln",
-}
+_SIDECARS = {".xim", ".xsp", ".txt", ".csv", ".tsv", ".dat", ".json", ".xml", ".log", ".md", ".pdf", ".pfhdr", ".aln"}
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg"}
 _TOLERANCE = 0.01
 """Largest difference of positions that are the same, in pixels."""
@@ -28,7 +25,10 @@ _TOLERANCE = 0.01
 
 def is_pattern(source: Any) -> bool:
     """Tell whether a path has wildcards and is no file of that name."""
-    return isinstance(source, str) and any(mark in source for mark in "*?[") and not Path(source).expanduser().exists()
+    if not isinstance(source, str | os.PathLike):
+        return False
+    wild = any(mark in os.fspath(source) for mark in "*?[")
+    return wild and not Path(source).expanduser().exists()
 
 
 def is_many(source: Any) -> bool:
