@@ -70,6 +70,7 @@ SIDEWAYS = {
     ("recipes", "_recipe_arrays"),
     ("recipes", "_recipe_record"),
     ("recipes", "_replay"),
+    ("_run", "_recipe_record"),
     ("_run", "recipes"),
     ("_sums", "_apply"),
     ("_unknowns", "_apply"),
