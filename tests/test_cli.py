@@ -136,3 +136,11 @@ def test_formats__lists_every_engine():
     result = RUN.invoke(cli.app, ["formats"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert all(name in result.output for name in xstxm.formats().index)
+
+
+def test_convert__writes_what_was_there(tmp_path):
+    path = xstxm.write_nxstxm(xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]], tmp_path / "a.hdf5")
+    result = RUN.invoke(cli.app, ["convert", str(path), str(tmp_path / "a.nc"), "--memory", "64 MiB"])
+    assert result.exit_code == 0, result.output
+    assert "wrote" in result.output
+    xr.testing.assert_equal(xstxm.open_stack(tmp_path / "a.nc"), xstxm.open_stack(path))

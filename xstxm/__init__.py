@@ -40,14 +40,20 @@ from xstxm.frames import flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
+    convert,
     formats,
+    open_result,
     open_stack,
+    open_tree,
     read_electrochemistry,
     read_i0,
     read_references,
     read_shifts,
+    write_netcdf,
     write_nxstxm,
+    write_sdf,
     write_shifts,
+    write_zarr,
 )
 from xstxm.io.scan_list import write_scan_list
 from xstxm.kramers_kronig import phase_references
@@ -91,6 +97,7 @@ __all__ = [
     "compare",
     "concentration",
     "conventions",
+    "convert",
     "correlation_length",
     "crop",
     "denoise",
@@ -128,7 +135,9 @@ __all__ = [
     "nmf",
     "normalize_current",
     "normalize_edge",
+    "open_result",
     "open_stack",
+    "open_tree",
     "optical_density",
     "particle_table",
     "particles",
@@ -172,7 +181,10 @@ __all__ = [
     "units",
     "with_references",
     "with_variance",
+    "write_netcdf",
     "write_nxstxm",
     "write_scan_list",
+    "write_sdf",
     "write_shifts",
+    "write_zarr",
 ]

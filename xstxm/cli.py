@@ -14,7 +14,7 @@ import typer
 import xarray as xr
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import xstxm
@@ -62,6 +62,29 @@ def formats() -> None:
     for name, row in xstxm.formats().iterrows():
         table.add_row(str(name), row["files"], row["written_by"], row["writer"], row["experimental"])
     console.print(table)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Scan: a file, a folder of files of one energy each, a Zarr store.")],
+    target: Annotated[Path, typer.Argument(help="What to write: .zarr, .nc or .hdf5.")],
+    to: Annotated[str | None, typer.Option(help="zarr, netcdf or nxstxm, where the ending does not say it.")] = None,
+    memory: Annotated[str, typer.Option(help='About how much memory to use, e.g. "2 GiB".')] = "512 MiB",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Rewrite a scan of any size as Zarr, netCDF or NXstxm."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"writing {target.name}", total=1.0)
+        written = xstxm.convert(
+            source,
+            target,
+            to=to,
+            overwrite=overwrite,
+            memory=memory,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    console.print(f"wrote {written}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("map")
@@ -353,10 +376,7 @@ def _table(summary: xr.Dataset) -> Table:
 def write_maps(phases: xr.Dataset, path: Path) -> Path:
     """Write a phase map as netCDF, in one step or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    phases.to_netcdf(temporary, engine="h5netcdf")
-    temporary.replace(path)
-    return path
+    return xstxm.write_netcdf(phases, path, overwrite=True)
 
 
 def _pictures(phases: xr.Dataset, output: Path) -> list[Path]:

@@ -126,11 +126,13 @@ def _append(result: Any, primary: Any, operation: str, parameters: dict[str, Any
     return out
 
 
-def _append_to_nodes(result: xr.DataTree, primary: xr.DataTree, line: str, entry: dict[str, Any]) -> xr.DataTree:
+def _append_to_nodes(result: xr.DataTree, primary: Any, line: str, entry: dict[str, Any]) -> xr.DataTree:
     out = result.copy()
+    out.set_close(result._close)
     for path, node in out.subtree_with_keys:
         if node.data_vars:
-            node.attrs = _with_record(node.to_dataset(), primary[path].to_dataset(), line, entry)
+            source = primary[path].to_dataset() if isinstance(primary, xr.DataTree) else primary
+            node.attrs = _with_record(node.to_dataset(), source, line, entry)
     return out
 
 
@@ -153,6 +155,8 @@ def _describe_input(primary: Any) -> Any:
         return {path: describe(node.to_dataset()) for path, node in primary.subtree_with_keys if node.data_vars}
     if isinstance(primary, Mapping) and not isinstance(primary, xr.Dataset):
         return {str(name): _describe_input(item) for name, item in primary.items()}
+    if isinstance(primary, list | tuple):
+        return [_describe_input(item) for item in primary]
     return Path(primary).name if isinstance(primary, str | Path) else describe(primary)
 
 

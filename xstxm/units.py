@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import xarray as xr
@@ -41,6 +42,8 @@ _SPELLINGS = {
     "KeV": "keV",
 }
 _ARBITRARY = ("a.u.", "arb. units", "arb. u.")
+_LONGEST = 100
+_POWER_OF_NUMBER = re.compile(r"\d[\s)]*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻])")
 
 
 @functools.cache
@@ -61,10 +64,13 @@ def _parse(units: str) -> pint.Unit:
     if text in _ARBITRARY:
         raise UnitsError(f"{units!r} is no unit: say '1' for a number without one, or 'count' for counts")
     try:
+        if len(text) > _LONGEST or _POWER_OF_NUMBER.search(text):
+            # pint would evaluate 9**9**9**9, which a broken file may say
+            raise ValueError("too long, or a power of a number")
         return _registry().Unit("dimensionless" if text == "1" else text)
     except Exception as error:  # pint lets its tokenizer's and Python's own errors through
         raise UnitsError(
-            f"cannot understand the unit {units!r}: write it as 'eV', 'um', 'count/ms', '1/nm', 'cm**2/g', '1'"
+            f"cannot understand the unit {shown(units)}: write it as 'eV', 'um', 'count/ms', '1/nm', 'cm**2/g', '1'"
         ) from error
 
 

@@ -10,6 +10,7 @@ SPECS = specs(
     ("x", ("x",), "um", "float", "x position", "Pixel centres; column 0 is the first x position."),
     ("dwell_time", (ENERGY,), "ms", "float", "Dwell time", "Exposure of a pixel."),
     ("ring_current", (ENERGY,), "mA", "float", "Ring current", "Stored beam; never applied silently."),
+    ("source_file", (ENERGY,), None, "text", "Source file", "Name of the file of each energy."),
     ("intensity", STACK, "count", "float", "Transmitted intensity", "Counts behind the sample."),
     ("intensity_variance", STACK, "count**2", "float", "Variance of the intensity", "Of each value."),
     ("i0", (ENERGY,), "count", "float", "Incident intensity", "Counts without a sample."),

@@ -300,16 +300,19 @@ def energies_in_ev(values: np.ndarray, units: str | None, source: Source) -> np.
 
 
 def check_energies(energy: np.ndarray, source: Source) -> None:
-    """Refuse energies that are no numbers; warn of repeats and of what looks like keV."""
+    """Refuse energies that are no numbers above zero; warn of repeats and of what looks like keV."""
     name = name_of(source)
     if not np.isfinite(energy).all():
         found, do = f"{int((~np.isfinite(energy)).sum())} that are not", "correct or remove them in the file"
         raise CorruptFileError(name, "finite energies", found, do)
+    if (energy <= 0).any():
+        found, do = f"{int((energy <= 0).sum())} of {energy.size} that are not", "correct or remove them in the file"
+        raise CorruptFileError(name, "energies above zero", found, do)
     repeated = np.unique(energy[np.isin(energy, _twice(energy))])
     if repeated.size:
         shown = ", ".join(f"{value:g}" for value in repeated[:5])
         warn(f"{name}: {repeated.size} energies were measured twice ({shown} eV): all are kept", MetadataWarning)
-    if energy.size and 0 < energy.max() < 100:
+    if energy.size and energy.max() < 100:
         warn(
             f"{name}: energies up to {energy.max():g} eV look like keV: if they are, "
             "use calibrate_energy(stack, scale=1000)",
@@ -349,6 +352,17 @@ def listed(names: Sequence[object], limit: int = 5) -> str:
     """Return the first names of a list in words."""
     shown = ", ".join(str(name) for name in names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def closing(stacks: Iterable[xr.Dataset]) -> Callable[[], None]:
+    """Return a function that closes the files behind several stacks."""
+    opened = list(stacks)
+
+    def close() -> None:
+        for stack in opened:
+            stack.close()
+
+    return close
 
 
 def write_table(lines: Iterable[str], path: str | os.PathLike[str], *, overwrite: bool) -> Path:

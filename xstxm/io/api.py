@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,24 +11,37 @@ import xarray as xr
 
 from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
+from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
+from xstxm.io.folders import is_many, open_folder
 from xstxm.io.formats import formats
+from xstxm.io.netcdf import write_netcdf
 from xstxm.io.nxstxm.writer import write_nxstxm
+from xstxm.io.results import open_result
 from xstxm.io.scan_list import write_scan_list
+from xstxm.io.sdf import write_sdf
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
+from xstxm.io.trees import open_nodes
+from xstxm.io.zarr import write_zarr
 from xstxm.provenance import recorded
 
 __all__ = [
+    "convert",
     "formats",
+    "open_result",
     "open_stack",
+    "open_tree",
     "read_electrochemistry",
     "read_i0",
     "read_references",
     "read_shifts",
+    "write_netcdf",
     "write_nxstxm",
     "write_scan_list",
+    "write_sdf",
     "write_shifts",
+    "write_zarr",
 ]
 
 
@@ -47,7 +60,9 @@ def open_stack(
     Parameters
     ----------
     path
-        The file: the ``.hdr`` of an SDF scan, an NXstxm file, or a binary file object.
+        The file: the ``.hdr`` of an SDF scan, an NXstxm file, a ``.nc`` or ``.zarr`` that xstxm wrote, or a binary file
+        object. A folder or a pattern, as ``"night/*.hdr"``, of the only scan in it, or of files of one energy each,
+        which become one stack, sorted by energy, with the coordinate `source_file`.
     engine
         ``"stxm"`` looks at the content; the name of a format, see `xstxm.formats`, insists on that.
     chunks
@@ -91,9 +106,54 @@ def open_stack(
         raise ChoiceError("engine", engine, list(ENGINES))
     asked = {"region": region, "entry": entry, "detector": detector}
     options = {name: value for name, value in asked.items() if value is not None}
-    source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
-    stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
+    if isinstance(path, str | os.PathLike) and is_many(path):
+        stack = open_folder(path, chunks=chunks, options=options, engine=engine)
+    else:
+        source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
+        stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()
     return stack
+
+
+@recorded
+def open_tree(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]],
+    *,
+    chunks: int | Mapping[Any, Any] | Literal["auto"] | None = None,
+) -> xr.DataTree:
+    """Open several scans as a tree with a stack in each node.
+
+    Parameters
+    ----------
+    paths
+        A file with several scans, a stored tree, a folder, a pattern as ``"night/*.hdr"``, a list of files, or a mapping
+        from names to files.
+    chunks
+        Chunks of the dask arrays, as in `open_stack`.
+
+    Returns
+    -------
+    DataTree
+        A node for each scan: the name of its file without ending, or that and the name of its region, entry or node,
+        as ``particle/entry2``. Each is what `open_stack` returns. Lazy. Closable.
+
+    Raises
+    ------
+    FileFormatError
+        Files that cannot be opened: all of them are named, with their reasons.
+    OptionError
+        Two files of the same name: give a mapping.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("charged", "discharged"):
+    ...         path = xstxm.write_nxstxm(stack, pathlib.Path(folder) / f"{name}.hdf5")
+    ...     list(xstxm.open_tree(folder).children)
+    ['charged', 'discharged']
+    """
+    return open_nodes(paths, chunks)

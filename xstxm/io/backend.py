@@ -12,8 +12,10 @@ from xstxm.errors import OptionError
 from xstxm.io import _base
 from xstxm.io._format import Format
 from xstxm.io.formats import OPTIONS, format_of, recognised
+from xstxm.io.netcdf import NETCDF
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
+from xstxm.io.zarr import ZARR
 
 
 class _FormatEngine(BackendEntrypoint):
@@ -47,6 +49,18 @@ class NxstxmBackendEntrypoint(_FormatEngine):
     """Opens NXstxm files."""
 
     format = NXSTXM
+
+
+class NetcdfBackendEntrypoint(_FormatEngine):
+    """Opens netCDF files of this package."""
+
+    format = NETCDF
+
+
+class ZarrBackendEntrypoint(_FormatEngine):
+    """Opens Zarr stores of this package."""
+
+    format = ZARR
 
 
 class StxmBackendEntrypoint(BackendEntrypoint):

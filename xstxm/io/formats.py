@@ -8,10 +8,12 @@ from xstxm.errors import FileFormatError
 from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._format import Format, first_of
+from xstxm.io.netcdf import NETCDF
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
+from xstxm.io.zarr import ZARR
 
-FORMATS: tuple[Format, ...] = (SDF, NXSTXM)
+FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
 
 
@@ -23,10 +25,10 @@ def format_of(source: Source) -> Format:
     FileFormatError
         No reader of this package knows it.
     """
-    head = _base.read_head(source)
-    found = first_of(FORMATS, source, head)
+    found = first_of(FORMATS, source, _base.head_or_nothing(source))
     if found is not None:
         return found
+    head = _base.read_head(source)  # not before: it refuses folders, and a Zarr store is one
     if _base.is_hdf5(head):
         # its reader says better what is missing in the file
         return NXSTXM

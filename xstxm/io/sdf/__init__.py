@@ -2,7 +2,8 @@
 
 from xstxm.io._format import Format
 from xstxm.io.sdf.header import is_sdf
-from xstxm.io.sdf.reader import open_sdf
+from xstxm.io.sdf.reader import open_sdf, scans_of
+from xstxm.io.sdf.writer import write_sdf
 
 SDF = Format(
     name="sdf",
@@ -14,7 +15,9 @@ SDF = Format(
     give="the .hdr of an SDF scan",
     options=("region", "detector"),
     refusals={"entry": "an SDF scan has regions, use region="},
+    scans=scans_of,
     experimental="multi-region scans, line scans, point scans with data, several channels",
+    writer="write_sdf",
 )
 
-__all__ = ["SDF", "is_sdf", "open_sdf"]
+__all__ = ["SDF", "is_sdf", "open_sdf", "write_sdf"]

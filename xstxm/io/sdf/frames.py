@@ -13,6 +13,9 @@ from xstxm.errors import CorruptFileError, MetadataWarning, warn
 from xstxm.io._base import COPY_AGAIN, listed
 from xstxm.io.sdf.header import Header
 
+_LONGEST = 64
+"""Bytes that a number may take in a frame, with the blanks around it."""
+
 
 @dataclass(frozen=True)
 class TextFrames:
@@ -37,11 +40,7 @@ def read_frame(path: Path, shape: tuple[int, int]) -> np.ndarray:
         The file is missing, holds something else than numbers, or not `shape` of them.
     """
     expected = f"{shape[0]} rows of {shape[1]} numbers"
-    try:
-        lines = path.read_bytes().decode("latin-1").split("\n")
-    except FileNotFoundError:
-        raise CorruptFileError(path, expected, "no such file", "copy it beside the header again") from None
-    rows = [line for line in lines if line.strip()]
+    rows = [line.decode("latin-1") for line in _rows(path, shape)]
     if len(rows) != shape[0]:
         raise CorruptFileError(path, expected, f"{len(rows)} rows", COPY_AGAIN)
     try:
@@ -53,44 +52,82 @@ def read_frame(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return frame
 
 
+def _rows(path: Path, shape: tuple[int, int]) -> list[bytes]:
+    """Return the lines of a frame that are not blank; a file that is far too large is not read."""
+    expected = f"{shape[0]} rows of {shape[1]} numbers"
+    try:
+        size = path.stat().st_size
+        if size > _LONGEST * (shape[0] + 1) * (shape[1] + 1):
+            raise CorruptFileError(path, expected, f"{size} bytes", COPY_AGAIN)
+        return [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    except FileNotFoundError:
+        raise CorruptFileError(path, expected, "no such file", "copy it beside the header again") from None
+
+
 def is_complete(path: Path, shape: tuple[int, int]) -> bool:
     """Tell whether a frame was written to its last pixel, without converting its numbers."""
-    rows = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    rows = _rows(path, shape)
     return len(rows) > shape[0] or (len(rows) == shape[0] and len(rows[-1].split()) >= shape[1])
 
 
 def files_beside(header: Path, suffix: str) -> dict[str, Path]:
-    """Return the data files of a scan by the lower-case part of their name after ``B_``."""
-    start = f"{header.stem.lower()}_"
-    return {
-        entry.name.lower()[len(start) : -len(suffix)]: entry
-        for entry in sorted(header.parent.iterdir())
-        if entry.name.lower().startswith(start) and entry.name.lower().endswith(suffix)
-    }
+    """Return the data files of a scan by the lower-case part of their name after ``B_``.
 
-
-def frames_of(files: Mapping[str, Path], letter: str, region: int, header: Header) -> dict[int, Path]:
-    """Return frame index -> file of one channel and region."""
-    is_stack = "stack" in header.flags or (header.stack is not None and header.stack.points.size > 1)
-    found = {}
-    for name, path in files.items():
-        match = re.fullmatch(rf"{letter}(\d*)", name)
-        if match is None:
+    Raises
+    ------
+    CorruptFileError
+        Two names differ in nothing but upper and lower case.
+    """
+    start, found = f"{header.stem.lower()}_", {}
+    for entry in sorted(header.parent.iterdir()):
+        name = entry.name.lower()
+        if not (name.startswith(start) and name.endswith(suffix) and entry.is_file()):
             continue
-        index, part = _split(match[1], is_stack, header.multi_region)
-        if part == region:
-            found[index] = path
+        part = name[len(start) : -len(suffix)]
+        if part in found:
+            raise _twice(header, found[part], entry)
+        found[part] = entry
     return found
 
 
-def _split(digits: str, is_stack: bool, multi_region: bool) -> tuple[int, int]:
+def _twice(header: Path, one: Path, other: Path) -> CorruptFileError:
+    do = "move the one of another scan out of the folder"
+    return CorruptFileError(header, "one file for each frame", f"{one.name} and {other.name}", do)
+
+
+def frames_of(files: Mapping[str, Path], letter: str, region: int, header: Header, name: Path) -> dict[int, Path]:
+    """Return frame index -> file of one channel and region.
+
+    Raises
+    ------
+    CorruptFileError
+        Two files have the same number.
+    """
+    is_stack = "stack" in header.flags or (header.stack is not None and header.stack.points.size > 1)
+    found: dict[int, Path] = {}
+    for ending, path in files.items():
+        match = re.fullmatch(rf"{letter}(\d*)", ending)
+        if match is None:
+            continue
+        index, part = _split(match[1], is_stack, header)
+        if part != region:
+            continue
+        if index in found:
+            raise _twice(name, found[index], path)
+        found[index] = path
+    return found
+
+
+def _split(digits: str, is_stack: bool, header: Header) -> tuple[int, int]:
     """Return (frame index, region) of the digits in a file name: ``a0031`` is frame 3 of region 1."""
     if not digits:
         return 0, 0
     if not is_stack:
         return 0, int(digits)
-    if multi_region and len(digits) > 3:
-        return int(digits[:-1]), int(digits[-1])
+    if header.multi_region and len(digits) > 3:
+        # with ten regions or less the region is one digit, whatever the number of energies
+        place = -1 if len(header.regions) <= 10 else 3
+        return int(digits[:place]), int(digits[place:])
     return int(digits), 0
 
 

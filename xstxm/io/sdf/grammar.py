@@ -19,6 +19,11 @@ Struct: TypeAlias = "dict[str, Any]"
 
 _TOKEN = re.compile(r'"(?P<text>[^"]*)"|(?P<mark>[{}();,=])|(?P<word>[^\s"{}();,=](?:[^"{}();,=\r\n]*[^\s"{}();,=])?)')
 _END = ("end", "")
+_DEEPEST = 32
+"""Structs and arrays inside each other; real headers have six."""
+_DIGITS = 15
+"""A whole number with more is a float; to turn a million digits into an int takes time, or fails."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ def parse(text: str, name: str) -> Struct:
     Raises
     ------
     CorruptFileError
-        The text ends inside a struct or an array.
+        The text ends inside a struct or an array, or nests them endlessly.
     """
     return _Parser(text, name).fields(closing="")
 
@@ -45,6 +50,7 @@ class _Parser:
         self._tokens = self._tokenize(text)
         self._name = name
         self._next = next(self._tokens)
+        self._depth = 0
 
     @staticmethod
     def _tokenize(text: str) -> Iterator[tuple[str, str]]:
@@ -76,16 +82,22 @@ class _Parser:
 
     def _value(self) -> Any:
         kind = self._next[0]
-        if kind == "{":
+        if kind in ("{", "("):
             self._take()
-            return self.fields(closing="}")
-        if kind == "(":
-            self._take()
-            return self._array()
+            return self._nested(kind)
         if kind in ("text", "word"):
             kind, word = self._take()
             return word if kind == "text" else _number(word)
         return None
+
+    def _nested(self, kind: str) -> Any:
+        if self._depth == _DEEPEST:
+            expected = f"structs and arrays nested at most {_DEEPEST} deep"
+            raise CorruptFileError(self._name, expected, "more", COPY_AGAIN)
+        self._depth += 1
+        found = self.fields(closing="}") if kind == "{" else self._array()
+        self._depth -= 1
+        return found
 
     def _array(self) -> Array:
         items: list[Any] = []
@@ -106,9 +118,7 @@ def _number(word: str) -> Any:
     """Return a bare word as int, float, bool or, failing that, as it is."""
     if word in ("true", "false"):
         return word == "true"
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word
+    if not _NUMBER.fullmatch(word):
+        return word
+    whole = word.lstrip("+-").isdecimal() and len(word) <= _DIGITS
+    return int(word) if whole else float(word)

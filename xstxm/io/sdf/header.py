@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, warn
-from xstxm.io._base import COPY_AGAIN, SNIFF, Source, advise, describe_content, name_of, path_of, read_bytes, read_head
+from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, shown, warn
+from xstxm.io._base import COPY_AGAIN, SNIFF, Source, advise, describe_content, name_of, path_of, read_head
 from xstxm.io.sdf import grammar
 
 MARK = b"ScanDefinition"
 _MEND = "correct the header in a text editor"
+_LARGEST = 8 * 1024 * 1024
+"""Bytes of a header; those of 123 frames have 17 kB."""
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,14 @@ def read_header(source: Source) -> Header:
     if not is_sdf(head):
         found = describe_content(head)
         raise FileFormatError(name, "an SDF header with a ScanDefinition", found, advise(name_of(source), head))
-    fields = grammar.parse(read_bytes(source).decode("latin-1"), name_of(source))
+    text = read_head(source, _LARGEST + 1)
+    if len(text) > _LARGEST:
+        found = f"more than {_LARGEST // 1024**2} MB"
+        raise CorruptFileError(name, "a header, which is a small text", found, COPY_AGAIN)
+    fields = grammar.parse(text.decode("latin-1"), name_of(source))
     scan = fields.get("ScanDefinition")
     if not isinstance(scan, dict):
-        raise CorruptFileError(name, "a struct ScanDefinition", f"{scan!r}", COPY_AGAIN)
+        raise CorruptFileError(name, "a struct ScanDefinition", shown(scan), COPY_AGAIN)
     kind = str(scan.get("Type") or "")
     if not kind:
         raise CorruptFileError(name, "a Type in ScanDefinition", "none", _MEND)
@@ -169,13 +176,16 @@ def _channels(scan: Mapping[str, Any], source: Source) -> tuple[Channel, ...]:
     if not structs:
         warn(f"{name_of(source)}: no Channels in the header: one channel in counts is assumed", MetadataWarning)
         return (Channel("a", "counter0", "counts"),)
+    if len(structs) > len(_LETTERS):
+        expected = f"at most {len(_LETTERS)} Channels, a letter of the file names for each"
+        raise CorruptFileError(path_of(source) or name_of(source), expected, f"{len(structs)}", COPY_AGAIN)
     return tuple(
-        Channel(chr(ord("a") + index), str(struct.get("Name") or f"channel_{index}"), _text(struct.get("Unit")))
-        for index, struct in enumerate(structs)
+        Channel(letter, str(struct.get("Name") or f"channel_{index}"), _text(struct.get("Unit")))
+        for index, (letter, struct) in enumerate(zip(_LETTERS, structs, strict=False))
     )
 
 
-_RECORD = re.compile(r"Image(\d+)(?:_(\d+))?")
+_RECORD = re.compile(r"Image(\d{1,9})(?:_(\d{1,9}))?")
 
 
 def _records(fields: Mapping[str, Any]) -> dict[int, dict[int, Record]]:
@@ -202,7 +212,7 @@ def _requested(fields: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
     """Return (number of energies, dwell) of each energy region that was asked for."""
     regions = [item for item in _items(fields.get("ImageScan"), "EnergyRegions") if isinstance(item, dict)]
     pairs = [(item.get("Points"), _positive(item.get("DwellTime"))) for item in regions]
-    return tuple((number, dwell) for number, dwell in pairs if isinstance(number, int) and dwell)
+    return tuple((number, dwell) for number, dwell in pairs if isinstance(number, int) and number > 0 and dwell)
 
 
 _SCAN_TYPES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -97,6 +97,17 @@ def open_sdf(
     return _base.to_dataset(read(scan, metadata), drop_variables)
 
 
+def scans_of(source: Source) -> dict[str, dict[str, Any]]:
+    """Return the regions of a scan by name, each with the option that opens it.
+
+    Raises
+    ------
+    FileFormatError, CorruptFileError
+        The file is no SDF header, or a broken one.
+    """
+    return {f"region{index}": {"region": index} for index in range(len(read_header(source).regions))}
+
+
 def _said(kind: str, layout: Layout) -> str:
     """Let the axes decide between image and spectrum, where the type of the scan says otherwise."""
     if layout == "image":
@@ -161,7 +172,7 @@ def _image(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
     shape = (q.points.size, scan.axes.p.points.size)
     axis = _energy_axis(scan)
     files = frames.files_beside(scan.path, ".xim")
-    found = frames.frames_of(files, scan.intensity.letter, scan.region, header)
+    found = frames.frames_of(files, scan.intensity.letter, scan.region, header, scan.path)
     if not found:
         raise _no_data(scan, scan.intensity, ".xim")
     positions = frames.pair(found, scan.region, header, axis, scan.path)
@@ -174,7 +185,7 @@ def _image(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
     lengths = (energy.size, y.points.size, x.points.size)
     signals = {}
     for name, channel in _named_channels(scan):
-        paths = frames.frames_of(files, channel.letter, scan.region, header)
+        paths = frames.frames_of(files, channel.letter, scan.region, header, scan.path)
         if not set(numbers) <= set(paths):
             warn(f"{scan.path.name}: files of channel {channel.name!r} are missing: it is left out", MetadataWarning)
             continue
@@ -215,7 +226,7 @@ def _line(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
     shape = (q.points.size, p.points.size)
     signals = {}
     for name, channel in _named_channels(scan):
-        paths = frames.frames_of(files, channel.letter, scan.region, scan.header)
+        paths = frames.frames_of(files, channel.letter, scan.region, scan.header, scan.path)
         if not paths:
             if channel is scan.intensity:
                 raise _no_data(scan, channel, ".xim")

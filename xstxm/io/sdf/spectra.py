@@ -9,6 +9,9 @@ import numpy as np
 from xstxm.errors import CorruptFileError
 from xstxm.io._base import COPY_AGAIN
 
+_LARGEST = 64 * 1024 * 1024
+"""Bytes of a spectrum; real ones have some kB."""
+
 
 def read_columns(path: Path, channels: int) -> np.ndarray:
     """Return the columns of an ``.xsp`` file, (energy, 1 + channels).
@@ -19,6 +22,8 @@ def read_columns(path: Path, channels: int) -> np.ndarray:
         The file does not hold a column for the energy and one for each channel.
     """
     expected = f"{1 + channels} columns of numbers"
+    if path.stat().st_size > _LARGEST:
+        raise CorruptFileError(path, expected, f"more than {_LARGEST // 1024**2} MB", COPY_AGAIN)
     rows = [line for line in path.read_bytes().decode("latin-1").split("\n") if line.strip()]
     if not rows:
         raise CorruptFileError(path, expected, "nothing", COPY_AGAIN)

@@ -1,0 +1,204 @@
+"""Folders, patterns and trees of files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sdf_files
+import xarray as xr
+from laziness import raise_if_dask_computes
+from nxstxm_files import pollux, write
+
+import xstxm
+from xstxm.errors import ChoiceError, FileFormatError, MetadataWarning, OptionError, UnsupportedScanError
+
+
+@pytest.fixture(scope="module")
+def stack():
+    made = xstxm.testing.simulate_stack(shape=(5, 7), seed=0)[["intensity"]].isel(energy=slice(0, 12))
+    return made.assign_coords(dwell_time=((), 2.0, {"units": "ms"}))
+
+
+def write_frames(stack, folder, names=None):
+    """A file per energy; numbered backwards, so that neither names nor bytes sort the energies."""
+    n = stack.sizes["energy"]
+    for index in range(n):
+        name = names[index] if names else f"frame{n - index}.hdf5"
+        xstxm.write_nxstxm(stack.isel(energy=[index]), folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("given", ["folder", "pattern", "path"])
+def test_files_of_one_energy__are_one_stack(stack, tmp_path, given):
+    write_frames(stack, tmp_path)
+    (tmp_path / "notes.txt").write_text("beam dump at 3 am")
+    source = {"folder": str(tmp_path), "pattern": f"{tmp_path}/*.hdf5", "path": tmp_path}[given]
+    for chunks in (None, {}, {"y": 2}):
+        with xstxm.open_stack(source, chunks=chunks) as opened:
+            np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
+            np.testing.assert_array_equal(opened["energy"], stack["energy"])
+            np.testing.assert_array_equal(opened["x"], stack["x"])
+            assert list(opened["source_file"].values) == [f"frame{12 - index}.hdf5" for index in range(12)]
+            np.testing.assert_array_equal(opened["dwell_time"], np.full(12, 2.0))
+            assert opened["dwell_time"].attrs["units"] == "ms"
+            assert opened["intensity"].attrs["units"] == "count"
+            assert xstxm.history(opened)["operation"].iloc[-1] == "open_stack"
+
+
+def test_files_of_one_energy__are_read_when_used(stack, tmp_path):
+    write_frames(stack, tmp_path)
+    with raise_if_dask_computes():
+        opened = xstxm.open_stack(tmp_path, chunks={})
+    assert opened["intensity"].chunks[0] == (1,) * 12
+    np.testing.assert_array_equal(opened["intensity"].isel(energy=3), stack["intensity"].isel(energy=3))
+
+
+def test_repeated_energies__are_kept_with_a_warning(stack, tmp_path):
+    double = xr.concat([stack.isel(energy=[0, 1]), stack.isel(energy=[1]) + 1], "energy")
+    write_frames(double, tmp_path)
+    with pytest.warns(MetadataWarning, match="1 energies were measured twice"):
+        opened = xstxm.open_stack(tmp_path)
+    assert opened.sizes["energy"] == 3
+    assert sorted(opened["intensity"].values[1:, 0, 0]) == sorted(double["intensity"].values[1:, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda s: s.isel(x=slice(1, None)), r"odd\.hdf5 \(shape 5 x 6\)"),
+        (lambda s: s.assign_coords(x=s["x"] + 1.0), r"odd\.hdf5 \(x from .* um\)"),
+        (lambda s: s.assign(second=s["intensity"]), r"odd\.hdf5 \(variables intensity, second\)"),
+        (lambda s: s.assign(intensity=s["intensity"].assign_attrs(units="count/s")), r"\(intensity in count/s\)"),
+    ],
+    ids=["shape", "positions", "detectors", "units"],
+)
+def test_files_that_differ__are_named(stack, tmp_path, change, problem):
+    write_frames(stack.isel(energy=slice(0, 3)), tmp_path)
+    xstxm.write_nxstxm(change(stack.isel(energy=[4])), tmp_path / "odd.hdf5")
+    with pytest.raises(UnsupportedScanError, match=rf"{problem}: give a pattern that leaves them out"):
+        xstxm.open_stack(tmp_path)
+
+
+def test_positions__may_differ_by_rounding(stack, tmp_path):
+    write_frames(stack.isel(energy=slice(0, 3)), tmp_path)
+    step = float(stack["x"].diff("x")[0])
+    xstxm.write_nxstxm(stack.isel(energy=[4]).assign_coords(x=stack["x"] + 0.001 * step), tmp_path / "zz.hdf5")
+    np.testing.assert_array_equal(xstxm.open_stack(tmp_path)["x"], stack["x"])
+
+
+def test_stacks_in_a_folder__are_no_frames(stack, tmp_path):
+    for name in "ab":
+        xstxm.write_nxstxm(stack, tmp_path / f"{name}.hdf5")
+    with pytest.raises(UnsupportedScanError, match=r"a\.hdf5 \(12 energies\), b\.hdf5 \(12 energies\).*open_tree"):
+        xstxm.open_stack(tmp_path)
+
+
+def test_folder_of_one_scan__opens_that(tmp_path):
+    path = sdf_files.write_stack(tmp_path)
+    np.testing.assert_array_equal(xstxm.open_stack(tmp_path)["intensity"], xstxm.open_stack(path)["intensity"])
+    assert xstxm.open_stack(tmp_path, chunks={})["intensity"].chunks[0][0] == 1
+    with pytest.raises(OptionError, match="an SDF scan has regions, use region="):
+        xstxm.open_stack(tmp_path, entry="entry1")
+    with pytest.raises(FileFormatError, match="expected files of the format nxstxm, found sdf"):
+        xstxm.open_stack(tmp_path, engine="nxstxm")
+
+
+def test_folders__of_nothing_or_of_others(stack, tmp_path):
+    with pytest.raises(FileFormatError, match="expected scans, found nothing"):
+        xstxm.open_stack(tmp_path)
+    with pytest.raises(FileFormatError, match="expected scans, found nothing"):
+        xstxm.open_stack(f"{tmp_path}/*.hdf5")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(FileFormatError, match=r"expected scans, found notes\.txt"):
+        xstxm.open_stack(tmp_path)
+    xstxm.write_nxstxm(stack, tmp_path / "a.hdf5")
+    (tmp_path / "strange.bin").write_bytes(b"\0\1")
+    with pytest.raises(FileFormatError, match=r"found also strange\.bin: name those to open with a pattern"):
+        xstxm.open_stack(tmp_path)
+    (tmp_path / "strange.bin").unlink()
+    xstxm.write_netcdf(stack, tmp_path / "b.nc")
+    with pytest.raises(FileFormatError, match=r"files of one format, found a\.hdf5 \(nxstxm\), b\.nc \(netcdf\)"):
+        xstxm.open_stack(tmp_path)
+
+
+def test_open_tree__of_every_kind_of_paths(stack, tmp_path):
+    paths = [xstxm.write_nxstxm(stack + index, tmp_path / f"{name}.hdf5") for index, name in enumerate(("p2", "p10"))]
+    for given, names in (
+        (tmp_path, ["p2", "p10"]),
+        (f"{tmp_path}/*.hdf5", ["p2", "p10"]),
+        (paths, ["p2", "p10"]),
+        (iter(paths), ["p2", "p10"]),
+        ({"first": paths[1], "second": str(paths[0])}, ["first", "second"]),
+        (paths[0], ["p2"]),
+    ):
+        tree = xstxm.open_tree(given, chunks={})
+        assert list(tree.children) == names
+    np.testing.assert_array_equal(tree["p2"]["intensity"], stack["intensity"])
+    assert tree["p2"]["intensity"].chunks[0] == (1,) * 12
+    tree.close()
+
+
+def test_open_tree__of_a_stored_tree(stack, tmp_path):
+    stored = xr.DataTree.from_dict({"a": stack, "b/c": stack + 1})
+    opened = xstxm.open_tree(xstxm.write_netcdf(stored, tmp_path / "night.nc"))
+    assert [path for path, node in opened.subtree_with_keys if node.data_vars] == ["night/a", "night/b/c"]
+    np.testing.assert_array_equal(opened["night/b/c"]["intensity"], stack["intensity"] + 1)
+
+
+def test_open_tree__names_every_file_that_fails(stack, tmp_path):
+    good = xstxm.write_nxstxm(stack, tmp_path / "good.hdf5")
+    (tmp_path / "torn.hdf5").write_bytes(good.read_bytes()[:300])
+    (tmp_path / "text.hdf5").write_text("hello")
+    with pytest.raises(FileFormatError, match=r"3 of 4 files: .*torn\.hdf5: .*text\.hdf5: .*absent\.hdf5"):
+        xstxm.open_tree([good, tmp_path / "torn.hdf5", tmp_path / "text.hdf5", tmp_path / "absent.hdf5"])
+
+
+def test_open_tree__refuses_two_files_of_one_name(stack, tmp_path):
+    (tmp_path / "b").mkdir()
+    paths = [xstxm.write_nxstxm(stack, folder / "a.hdf5") for folder in (tmp_path, tmp_path / "b")]
+    with pytest.raises(OptionError, match=r"two files are called a: name each, e\.g\. \{'a': path, 'a_2': other\}"):
+        xstxm.open_tree(paths)
+    with pytest.raises(OptionError, match="give at least one file"):
+        xstxm.open_tree([])
+
+
+def test_open_tree__leaves_a_record_in_every_node(tmp_path):
+    write(tmp_path / "a.hdf5", pollux)
+    node = xstxm.open_tree(tmp_path)["a"].to_dataset()
+    assert list(xstxm.history(node)["operation"]) == ["open_tree"]
+
+
+@pytest.mark.filterwarnings("ignore:NXstxm holds images on one grid. source_file not written")
+@pytest.mark.parametrize("ending", ["zarr", "nc", "hdf5"])
+def test_convert__of_a_folder_of_frames(stack, tmp_path, ending):
+    (tmp_path / "frames").mkdir()
+    write_frames(stack, tmp_path / "frames")
+    told = []
+    path = xstxm.convert(tmp_path / "frames", tmp_path / f"a.{ending}", progress=told.append)
+    with xstxm.open_stack(path) as opened:
+        np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
+        assert opened["intensity"].attrs["units"] == "count"
+    assert all(0 <= share <= 1 for share in told)
+    assert ending == "hdf5" or told[-1] == 1
+    with pytest.raises(FileExistsError, match="pass overwrite=True"):
+        xstxm.convert(tmp_path / "frames", path)
+
+
+def test_convert__keeps_results_as_they_are(stack, tmp_path):
+    tree = xr.DataTree.from_dict({"a": stack, "b": stack + 1})
+    path = xstxm.convert(xstxm.write_netcdf(tree, tmp_path / "a.nc"), tmp_path / "b", to="zarr")
+    assert xstxm.open_result(path).load().identical(tree)
+
+
+def test_convert__refuses(stack, tmp_path):
+    path = xstxm.write_netcdf(stack, tmp_path / "a.nc")
+    with pytest.raises(OptionError, match=r"end it in \.zarr, \.nc"):
+        xstxm.convert(path, tmp_path / "b.xyz")
+    with pytest.raises(ChoiceError, match="did you mean 'zarr'"):
+        xstxm.convert(path, tmp_path / "b", to="zar")
+    with pytest.raises(OptionError, match="that is the source"):
+        xstxm.convert(path, path, overwrite=True)
+    for memory in ("much", "2 kB", 3):
+        with pytest.raises(OptionError, match="give 16 MiB or more"):
+            xstxm.convert(path, tmp_path / "b.nc", memory=memory)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]

@@ -1,0 +1,301 @@
+"""Stacks and results stored as netCDF and Zarr come back exactly."""
+
+from __future__ import annotations
+
+import io
+import random
+import warnings
+
+import dask.array as da
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import xstxm
+from xstxm.errors import CorruptFileError, FileFormatError, SchemaError, StxmError
+from xstxm.io import _pixels_first
+
+pytest.importorskip("zarr")
+WRITERS = {"nc": xstxm.write_netcdf, "zarr": xstxm.write_zarr}
+DTYPES = [
+    "bool",
+    "int8",
+    "int16",
+    "uint64",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+    "U4",
+    "M8[ns]",
+    "M8[s]",
+    "m8[ms]",
+]
+
+
+@pytest.fixture(params=WRITERS)
+def suffix(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def stack():
+    return xstxm.testing.simulate_stack(shape=(12, 17), seed=0)
+
+
+def returned(obj, folder, suffix):
+    path = WRITERS[suffix](obj, folder / f"stored.{suffix}", overwrite=True)
+    opened = xstxm.open_result(path)
+    opened.load()
+    opened.close()
+    return opened
+
+
+def assert_same(found, wanted):
+    """Same values, names and attributes; the same dtypes; nothing of the file."""
+    assert type(found) is type(wanted)
+    if isinstance(wanted, xr.DataTree):
+        assert found.identical(wanted)
+        for path, node in wanted.subtree_with_keys:
+            assert_same(found[path].to_dataset(inherit=False), node.to_dataset(inherit=False))
+        return
+    xr.testing.assert_identical(found, wanted)
+    pairs = [(found, wanted)] if isinstance(wanted, xr.DataArray) else [(found[n], wanted[n]) for n in wanted.variables]
+    for one, other in pairs:
+        assert one.dtype.kind == ("U" if other.dtype.kind == "O" else other.dtype.kind)
+        assert one.dtype.kind == "U" or one.dtype == other.dtype
+        assert {k: type(v) for k, v in one.attrs.items()} == {k: type(v) for k, v in other.attrs.items()}
+
+
+def phases(stack):
+    references = xstxm.testing.simulate_references()
+    return xstxm.phase_map(xstxm.optical_density(stack[["intensity"]], stack["true_i0"]), references).compute()
+
+
+RESULTS = {
+    "stack": lambda stack: stack,
+    "array": lambda stack: stack["intensity"],
+    "unnamed array": lambda stack: stack["intensity"].rename(None),
+    "coordinate": lambda stack: stack["energy"],
+    "phase map": phases,
+    "fit": lambda stack: xstxm.fit(
+        xstxm.optical_density(stack[["intensity"]], stack["true_i0"]), xstxm.testing.simulate_references()
+    ).compute(),
+    "clusters": lambda stack: xstxm.cluster(xstxm.optical_density(stack[["intensity"]], stack["true_i0"]), 3, seed=0),
+    "tree": lambda stack: xr.DataTree.from_dict({"a": stack, "b/c": phases(stack)}, name="particles"),
+}
+
+
+@pytest.mark.parametrize("made", RESULTS.values(), ids=RESULTS)
+def test_results__come_back_exactly(made, stack, tmp_path, suffix):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xstxm.errors.StxmWarning)
+        result = made(stack)
+    assert_same(returned(result, tmp_path, suffix), result)
+
+
+@st.composite
+def datasets(draw):
+    sizes = {dim: draw(st.integers(1, 4)) for dim in ("energy", "y", "x")}
+    names = draw(
+        st.lists(st.text("abcµ é_1", min_size=1, max_size=6).filter(str.strip), min_size=1, max_size=4, unique=True)
+    )
+    values = {}
+    for name in names:
+        dims = tuple(draw(st.lists(st.sampled_from(list(sizes)), max_size=3, unique=True)))
+        dtype = draw(st.sampled_from(DTYPES))
+        numbers = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 99, [sizes[dim] for dim in dims])
+        array = numbers.astype(dtype)
+        if array.dtype.kind in "fc" and draw(st.booleans()):
+            array = np.where(numbers > 50, np.array(np.nan, dtype), array)
+        attrs = draw(attributes())
+        if array.dtype.kind in "mM":
+            attrs.pop("units", None)
+        values[name] = xr.Variable(dims, array, attrs)
+    return xr.Dataset(values, {"energy": np.arange(sizes["energy"]) + 500.0}, draw(attributes()))
+
+
+def attributes():
+    value = st.one_of(
+        *(
+            st.none(),
+            st.booleans(),
+            st.integers(-(2**40), 2**40),
+            st.floats(allow_nan=False, width=64),
+            st.text("aµ\n {}", max_size=5),
+        ),
+        st.lists(st.sampled_from(["a", 1, 2.5, None, True]), max_size=3),
+        st.sampled_from([np.array([1, 2], "int16"), np.array([1.5]), np.array([[1, 2]]), np.array(["a", "bc"])]),
+        st.sampled_from([np.float32(1.5), np.int16(3), np.bool_(True), np.array([True, False])]),
+    )
+    return st.dictionaries(
+        st.sampled_from(["units", "long_name", "comment", "flag_masks", "number"]), value, max_size=3
+    )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dataset=datasets())
+def test_any_dataset__comes_back_exactly(dataset, tmp_path, suffix):
+    assert_same(returned(dataset, tmp_path, suffix), dataset)
+
+
+def test_open_stack__opens_a_stored_stack(stack, tmp_path, suffix):
+    path = WRITERS[suffix](stack, tmp_path / f"a.{suffix}")
+    for opened in (xstxm.open_stack(path), xstxm.open_stack(str(path), chunks={})):
+        xr.testing.assert_equal(opened, stack)
+        assert list(xstxm.history(opened)["operation"]) == [*xstxm.history(stack)["operation"], "open_stack"]
+    assert xstxm.open_stack(path, chunks={})["intensity"].chunks is not None
+
+
+def test_stored_stack__is_lazy(stack, tmp_path, suffix):
+    path = WRITERS[suffix](stack, tmp_path / f"a.{suffix}")
+    opened = xstxm.open_stack(path)
+    assert not opened["intensity"].variable._in_memory
+
+
+def test_open_stack__refuses_a_tree(stack, tmp_path, suffix):
+    path = WRITERS[suffix](xr.DataTree.from_dict({"a": stack}), tmp_path / f"a.{suffix}")
+    with pytest.raises(FileFormatError, match=r"found a tree: open it with xstxm\.open_tree"):
+        xstxm.open_stack(path)
+
+
+def test_file_object__of_netcdf(stack, tmp_path):
+    path = xstxm.write_netcdf(stack, tmp_path / "a.nc")
+    xr.testing.assert_identical(xstxm.open_result(io.BytesIO(path.read_bytes())).load(), stack)
+
+
+def test_writers__replace_only_when_asked(stack, tmp_path, suffix):
+    path = WRITERS[suffix](stack, tmp_path / f"a.{suffix}")
+    with pytest.raises(FileExistsError, match="exists: pass overwrite=True to replace it"):
+        WRITERS[suffix](stack, path)
+    assert_same(returned(stack + 1, tmp_path, suffix), stack + 1)
+    WRITERS[suffix](stack + 1, path, overwrite=True)
+    xr.testing.assert_equal(xstxm.open_result(path).load(), stack + 1)
+    assert {entry.name for entry in tmp_path.iterdir()} == {f"a.{suffix}", f"stored.{suffix}"}
+
+
+def test_writers__never_replace_a_folder_of_something_else(stack, tmp_path, suffix):
+    folder = tmp_path / f"a.{suffix}"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="no Zarr store: it is not replaced"):
+        WRITERS[suffix](stack, folder, overwrite=True)
+    assert (folder / "thesis.txt").exists()
+
+
+def test_writers__leave_what_was_there_when_they_fail(stack, tmp_path, suffix):
+    path = WRITERS[suffix](stack, tmp_path / f"a.{suffix}")
+    broken = (
+        stack[["intensity"]].chunk({"energy": 1}).map(lambda a: a.copy(data=da.map_blocks(_fail, a.data, dtype="f4")))
+    )
+    with pytest.raises(ZeroDivisionError):
+        WRITERS[suffix](broken, path, overwrite=True)
+    xr.testing.assert_equal(xstxm.open_result(path).load(), stack)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def _fail(block):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("memory", [4096, 2**29], ids=["through a raw file", "at once"])
+def test_writers__take_frames_and_store_whole_spectra(tmp_path, suffix, memory, monkeypatch):
+    monkeypatch.setattr(_pixels_first, "CHUNK_BYTES", 2**12)
+    reads = []
+
+    def frame(block, block_info=None):
+        reads.append(block_info[0]["chunk-location"])
+        return block + block_info[0]["chunk-location"][0]
+
+    pattern = np.arange(60 * 70, dtype="float32").reshape(1, 60, 70)
+    frames = da.map_blocks(
+        frame,
+        da.from_array(np.repeat(pattern, 9, 0), chunks=(1, 60, 70)),
+        dtype="float32",
+        meta=np.empty((0, 0, 0), "f4"),
+    )
+    wanted = pattern + np.arange(9, dtype="float32")[:, None, None]
+    lazy = xr.Dataset({"intensity": (("energy", "y", "x"), frames)}, {"energy": np.arange(9.0)})
+    for given_, expected in ((lazy, wanted), (lazy.transpose("y", "x", "energy"), wanted.transpose(1, 2, 0))):
+        reads.clear()
+        target = tmp_path / f"{len(given_.dims)}{given_.intensity.dims[0]}.{suffix}"
+        stream = {"nc": xstxm.io.netcdf.writer.stream_netcdf, "zarr": xstxm.io.zarr.writer.stream_zarr}[suffix]
+        stream(given_, target, memory=memory)
+        assert len(reads) == 9, "each frame is read once"
+        opened = xstxm.open_stack(target, chunks={})["intensity"]
+        assert opened.chunksizes["energy"] == (9,)
+        np.testing.assert_array_equal(opened, expected)
+    assert not [entry for entry in tmp_path.iterdir() if entry.suffix in (".raw", ".part")]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.assign_attrs(record={"a": 1}), "is a dict, which no file holds"),
+        (lambda d: d.assign(objects=("k", np.array([1, {}], dtype=object))), "holds Python objects"),
+        (lambda d: d.rename({"intensity": "a/b"}), "no variable of a file can be called 'a/b'"),
+        (lambda d: d.assign(t=("k", [1.0], {"units": "hours since 2020-01-01"})), "counts time in"),
+        (lambda d: d.assign(t=("k", np.array([1], "M8[ns]"), {"units": "s"})), "dates, which have no units"),
+        (lambda d: d.assign(t=("k", [1.0], {"scale_factor": 3})), "attributes that files use themselves: scale_factor"),
+        (lambda d: d.stack(pixel=("y", "x")), r"call \.reset_index\('pixel'\) first"),
+        (lambda d: [d], "a list cannot be stored"),
+    ],
+)
+def test_writers__refuse_what_no_file_holds(stack, tmp_path, suffix, change, message):
+    with pytest.raises(SchemaError, match=message):
+        WRITERS[suffix](change(stack[["intensity"]]), tmp_path / f"a.{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_open_result__of_something_else(tmp_path):
+    (tmp_path / "a.nc").write_text("hello")
+    with pytest.raises(
+        FileFormatError, match=r"expected a file of write_netcdf or write_zarr, found a text .*open_stack"
+    ):
+        xstxm.open_result(tmp_path / "a.nc")
+    with pytest.raises(FileNotFoundError):
+        xstxm.open_result(tmp_path / "b.nc")
+
+
+def test_netcdf__links_and_claims_are_refused(stack, tmp_path):
+    path = xstxm.write_netcdf(stack, tmp_path / "a.nc")
+    for what, change, message in (
+        ("link", lambda f: f.__setitem__("other", h5py.ExternalLink("b.nc", "/x")), "other in the file, found a link"),
+        ("loop", lambda f: f.__setitem__("loop", h5py.SoftLink("/loop")), "found a link"),
+        ("claim", lambda f: f.create_dataset("big", (10**5, 10**5), "f4", chunks=(100, 100)), "found big of 40 GB"),
+    ):
+        broken = tmp_path / f"{what}.nc"
+        broken.write_bytes(path.read_bytes())
+        with h5py.File(broken, "a") as file:
+            change(file)
+        with pytest.raises(CorruptFileError, match=message):
+            xstxm.open_result(broken)
+
+
+def test_torn_netcdf__is_an_error_of_ours(tmp_path):
+    small = xr.Dataset({"intensity": (("energy", "y"), np.ones((3, 2), "f4"))}, {"energy": [1.0, 2, 3]})
+    data = xstxm.write_netcdf(small, tmp_path / "a.nc").read_bytes()
+    rng, path, broken = random.Random(0), tmp_path / "b.nc", 0
+    for case in range(150):
+        torn = bytearray(data[: rng.randrange(len(data))] if case % 3 == 0 else data)
+        for _ in range(rng.randrange(1, 9) if torn else 0):
+            torn[rng.randrange(len(torn))] = rng.randrange(256)
+        path.write_bytes(torn)
+        try:
+            xstxm.open_result(path).load()
+        except (StxmError, OSError):
+            broken += 1
+    assert broken > 50
+
+
+def test_torn_zarr__is_an_error_of_ours(stack, tmp_path):
+    path = xstxm.write_zarr(stack, tmp_path / "a.zarr")
+    for name in ("zarr.json", "intensity/zarr.json"):
+        text = (path / name).read_bytes()
+        (path / name).write_bytes(text[: len(text) // 2])
+        with pytest.raises(FileFormatError):
+            xstxm.open_result(path)
+        (path / name).write_bytes(text)

@@ -1,0 +1,124 @@
+"""From frames to spectra: a stack is laid out so that every chunk holds whole spectra, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.callbacks import Callback
+
+from xstxm.conventions import ENERGY
+
+Progress: TypeAlias = "Callable[[float], None]"
+
+CHUNK_BYTES = 2**24
+LARGEST_TILE = 128
+
+
+def chunks_of(variable: xr.Variable) -> tuple[int, ...]:
+    """Return the chunks to store by: all energies of a square of pixels, 16 MiB at most; all of a smaller array."""
+    if variable.size * variable.dtype.itemsize <= CHUNK_BYTES // 16:
+        return tuple(max(1, size) for size in variable.shape)
+    tile = LARGEST_TILE
+    whole = variable.sizes.get(ENERGY, 1) * variable.dtype.itemsize
+    n_pixel_dims = min(2, sum(dim != ENERGY for dim in variable.dims))
+    while tile > 8 and whole * tile**n_pixel_dims > CHUNK_BYTES:
+        tile //= 2
+    last = [dim for dim in variable.dims if dim != ENERGY][-2:]
+    sizes = {dim: min(size, tile if dim in last else 1) for dim, size in variable.sizes.items()}
+    return tuple(variable.sizes[dim] if dim == ENERGY else sizes[dim] for dim in variable.dims)
+
+
+class RawFile:
+    """An array in a plain file, energies outermost, of which any block is read without the rest."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.path, self.shape, self.dtype, self.ndim = path, shape, dtype, len(shape)
+        with path.open("wb") as file:
+            file.truncate(int(np.prod(shape)) * dtype.itemsize)
+
+    def _opened(self, mode: Any) -> np.memmap:
+        # a new map for each block: pages that one map has touched count as memory of the process until it goes
+        return np.memmap(self.path, self.dtype, mode, shape=self.shape)
+
+    def __setitem__(self, key: Any, values: Any) -> None:
+        self._opened("r+")[key] = values
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        frames = range(self.shape[0])[key[0]]
+        return np.stack([np.array(self._opened("r")[(frame, *key[1:])]) for frame in frames])
+
+
+@contextmanager
+def whole_spectra(
+    tree: xr.DataTree, beside: Path, memory: int, progress: Progress | None = None
+) -> Iterator[xr.DataTree]:
+    """Give a tree whose lazy arrays come in blocks that fit the chunks of the store and the memory.
+
+    Frames are read once: where whole spectra would need them again and again they go through a plain file
+    `beside` the target, which is removed in all cases.
+    """
+    files: list[Path] = []
+
+    def arranged(variable: xr.Variable) -> xr.Variable:
+        if isinstance(variable._data, np.ndarray) or isinstance(variable, xr.IndexVariable):
+            return variable
+        lazy = variable if variable.chunks is not None else variable.chunk({})
+        blocks: Any = _arranged(lazy, beside, memory, files, progress)
+        return lazy.copy(deep=False, data=blocks)
+
+    try:
+        yield tree.map_over_datasets(lambda node: _mapped(node, arranged))
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _mapped(node: xr.Dataset, function: Callable[[xr.Variable], xr.Variable]) -> xr.Dataset:
+    return node.assign({name: function(variable) for name, variable in node.variables.items() if name not in node.dims})
+
+
+def _arranged(lazy: xr.Variable, beside: Path, memory: int, files: list[Path], progress: Progress | None) -> da.Array:
+    blocks = block_of(lazy, chunks_of(lazy), memory // 4)
+    array = lazy.data
+    if ENERGY not in lazy.dims or array.numblocks[lazy.dims.index(ENERGY)] == 1 or array.nbytes <= memory // 4:
+        return array.rechunk(blocks)
+    files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
+    order = (ENERGY, *(dim for dim in lazy.dims if dim != ENERGY))
+    array = lazy.transpose(*order)
+    raw: Any = RawFile(files[-1], array.shape, array.dtype)
+    with told(progress):
+        da.store(array.data, raw, lock=True, scheduler="synchronous")
+    blocks = tuple(blocks[lazy.dims.index(dim)] for dim in order)
+    back = da.from_array(raw, chunks=blocks, name=False, meta=np.empty((0,) * raw.ndim, raw.dtype))
+    return xr.Variable(order, back).transpose(*lazy.dims).data
+
+
+def block_of(variable: xr.Variable, chunks: tuple[int, ...], limit: int) -> tuple[int, ...]:
+    """Return a multiple of the chunks that stays below a limit in bytes, as wide as can be: along the last dimension first."""
+    block = list(chunks)
+    for axis in reversed(range(len(block))):
+        others = int(np.prod(block)) // max(1, block[axis]) * variable.dtype.itemsize
+        times = max(1, limit // max(1, others * chunks[axis]))
+        block[axis] = min(variable.shape[axis], chunks[axis] * times)
+    return tuple(max(1, size) for size in block)
+
+
+@contextmanager
+def told(progress: Progress | None) -> Iterator[None]:
+    """Report the share of tasks that are done while a graph is computed."""
+    if progress is None:
+        yield
+        return
+
+    def report(key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
+        left = sum(len(state[name]) for name in ("ready", "waiting", "running"))
+        progress(len(state["finished"]) / max(1, len(state["finished"]) + left))
+
+    with Callback(posttask=report):
+        yield

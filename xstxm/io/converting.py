@@ -1,0 +1,133 @@
+"""Files of any format rewritten as one that suits analysis, however large they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dask.utils import parse_bytes
+
+from xstxm.errors import ChoiceError, OptionError
+from xstxm.io import _stored
+from xstxm.io._pixels_first import Progress
+from xstxm.io.folders import is_many
+from xstxm.io.netcdf import is_netcdf
+from xstxm.io.netcdf.writer import stream_netcdf
+from xstxm.io.nxstxm.writer import write_nxstxm
+from xstxm.io.zarr import is_zarr
+from xstxm.io.zarr.writer import stream_zarr
+
+_LEAST = 2**24
+
+
+def _write_nxstxm(stack: Any, path: Path, *, overwrite: bool, memory: int, progress: Progress | None) -> Path:
+    return write_nxstxm(stack, path, overwrite=overwrite)
+
+
+WRITERS: Mapping[str, Callable[..., Path]] = {"zarr": stream_zarr, "netcdf": stream_netcdf, "nxstxm": _write_nxstxm}
+ENDINGS: Mapping[str, str] = {
+    ".zarr": "zarr",
+    ".nc": "netcdf",
+    ".hdf5": "nxstxm",
+    ".h5": "nxstxm",
+    ".nxs": "nxstxm",
+    ".stxm": "nxstxm",
+}
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    to: str | None = None,
+    overwrite: bool = False,
+    memory: str = "512 MiB",
+    progress: Callable[[float], None] | None = None,
+) -> Path:
+    """Rewrite a scan, of any size, as Zarr, netCDF or NXstxm.
+
+    Zarr and netCDF hold whole spectra in each chunk, so that a fit reads the file once. Frames are read once: where the
+    stack is larger than a quarter of the memory they go through a plain file beside the target, as large as the stack,
+    which is removed in all cases. NXstxm holds frames and is written frame by frame.
+
+    Parameters
+    ----------
+    source
+        Whatever `open_stack` opens, or what `open_result` does.
+    target
+        The file or folder to write; its ending says the format: ``.zarr``, ``.nc``, ``.hdf5``.
+    to
+        ``"zarr"``, ``"netcdf"`` or ``"nxstxm"``, where the ending does not say it.
+    overwrite
+        Replace what is there.
+    memory
+        About how much memory to use for the numbers, e.g. ``"2 GiB"``.
+    progress
+        Called with the share that is done, from 0 to 1, once for each pass over the numbers.
+
+    Returns
+    -------
+    Path
+        The target. Eager.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a target, and `overwrite` is off.
+    ChoiceError, OptionError
+        An ending without a format, a memory that is none, or a target that is the source.
+    FileFormatError
+        The source is no scan.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = xstxm.write_nxstxm(stack, pathlib.Path(folder) / "particle.hdf5")
+    ...     xstxm.convert(path, pathlib.Path(folder) / "particle.nc").name
+    'particle.nc'
+    """
+    path = Path(target).expanduser()
+    write = WRITERS[_format_of(path, to)]
+    limit = _bytes(memory)
+    if path.exists() and path.resolve() == Path(source).expanduser().resolve():
+        raise OptionError("target", str(target), "that is the source: give another name")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: pass overwrite=True to replace it, or give another name")
+    opened = _open(source)
+    try:
+        return write(opened, path, overwrite=overwrite, memory=limit, progress=progress)
+    finally:
+        opened.close()
+
+
+def _open(source: str | os.PathLike[str]) -> _stored.Stored:
+    from xstxm.io.api import open_stack
+    from xstxm.io.results import open_result
+
+    stored = not is_many(source) and (is_zarr(source) or is_netcdf(source))
+    return open_result(source).chunk({}) if stored else open_stack(source, chunks={})
+
+
+def _format_of(target: Path, to: str | None) -> str:
+    """Return the format to write, by its name or the ending of the target."""
+    if to is not None:
+        if to not in WRITERS:
+            raise ChoiceError("format", to, list(WRITERS))
+        return to
+    if target.suffix.lower() not in ENDINGS:
+        raise OptionError("target", str(target), f"end it in {', '.join(ENDINGS)}, or pass to='zarr'")
+    return ENDINGS[target.suffix.lower()]
+
+
+def _bytes(memory: str) -> int:
+    try:
+        found = int(parse_bytes(memory))
+    except (ValueError, TypeError, AttributeError):
+        found = 0
+    if found < _LEAST:
+        raise OptionError("memory", memory, 'give 16 MiB or more, with a unit, e.g. "2 GiB"')
+    return found

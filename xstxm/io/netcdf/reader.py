@@ -1,0 +1,89 @@
+"""netCDF files that this package wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xstxm.errors import CorruptFileError, StxmError
+from xstxm.io import _base, _stored
+from xstxm.io._base import Source
+from xstxm.io._hdf5 import Store
+
+_DENSEST = 1100
+"""No packing of HDF5 makes numbers smaller than this many times."""
+
+
+def is_netcdf(source: Source) -> bool:
+    """Tell whether an HDF5 file is a netCDF file of this package; never an error."""
+    try:
+        store = Store(source)
+        try:
+            return _stored.is_ours(store.file.attrs)
+        finally:
+            store.close()
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return False
+
+
+def open_netcdf_stack(source: Source, *, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
+    """Open the stack in a netCDF file. Lazy."""
+    name = _base.path_of(source) or _base.name_of(source)
+    return _stored.dropped(_stored.only_dataset(open_netcdf(source), name), drop_variables)
+
+
+def open_netcdf(source: Source) -> _stored.Stored:
+    """Open what `write_netcdf` wrote: a Dataset, a DataArray or a DataTree. Lazy.
+
+    Raises
+    ------
+    CorruptFileError
+        The file is torn, links to others, or claims more numbers than it can hold.
+    """
+    name = _base.path_of(source) or _base.name_of(source)
+    given: Any = Path(source).expanduser() if isinstance(source, str | os.PathLike) else source
+    _base.read_head(source, 8)
+    try:
+        _check(source, name)
+        tree = xr.open_datatree(given, engine="h5netcdf")
+        return _stored.from_tree(tree, tree.close)
+    except (StxmError, FileNotFoundError):
+        raise
+    except Exception as error:  # a torn file fails anywhere below xarray, with anything
+        found = str(error).strip().splitlines() or [type(error).__name__]
+        raise CorruptFileError(name, "a readable netCDF file", found[0], _base.COPY_AGAIN) from error
+
+
+def _check(source: Source, name: object) -> None:
+    """Refuse what `write_netcdf` never writes: links, numbers in other files, and more numbers than bytes."""
+    import h5py
+
+    store = Store(source)
+    try:
+        size = store.file.id.get_filesize()
+        for path in _datasets(store.file, name):
+            item = store.file[path]
+            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                raise CorruptFileError(name, f"the numbers of {path}", "a link to another file", "write the file again")
+            if isinstance(item, h5py.Dataset) and item.chunks and item.nbytes > _DENSEST * size:
+                found = f"{path} of {item.nbytes / 1e9:.3g} GB in {size} bytes"
+                raise CorruptFileError(name, "no more numbers than fit the file", found, _base.COPY_AGAIN)
+    finally:
+        store.close()
+
+
+def _datasets(file: Any, name: object) -> list[str]:
+    import h5py
+
+    found: list[str] = []
+
+    links: list[str] = []
+    file.visititems_links(lambda path, link: (found if isinstance(link, h5py.HardLink) else links).append(path))
+    if links:
+        what = f"{_base.listed(links)} in the file"
+        raise CorruptFileError(name, what, "a link to another place", "write the file again without links")
+    return found

@@ -1,0 +1,82 @@
+"""Stacks and results written as netCDF."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dask
+import xarray as xr
+
+from xstxm.io import _stored
+from xstxm.io._pixels_first import Progress, chunks_of, told, whole_spectra
+
+MEMORY = 2**29
+
+
+def write_netcdf(
+    obj: xr.Dataset | xr.DataArray | xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Write a stack or any result as netCDF; `open_result` returns the same, to the last bit and attribute.
+
+    Every chunk holds whole spectra, so that a fit of the file reads it once. The file appears at once, when it is
+    complete; lazy arrays are written block by block.
+
+    Parameters
+    ----------
+    obj
+        A Dataset, DataArray or DataTree.
+    path
+        The file to write, ``.nc`` by custom.
+    overwrite
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file. Eager.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file, and `overwrite` is off.
+    SchemaError
+        Names, values or attributes that no file can hold.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = xstxm.write_netcdf(stack, pathlib.Path(folder) / "particle.nc")
+    ...     with xstxm.open_result(path) as opened:
+    ...         opened.identical(stack)
+    True
+    """
+    return stream_netcdf(obj, path, overwrite=overwrite)
+
+
+def stream_netcdf(
+    obj: _stored.Stored,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    memory: int = MEMORY,
+    progress: Progress | None = None,
+) -> Path:
+    """Write netCDF within a memory in bytes, and tell how far it is."""
+    with (
+        _stored.replacing(path, overwrite) as (target, part),
+        whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree,
+    ):
+        encoding = {
+            node.path: {
+                name: {"chunksizes": chunks_of(variable)}
+                for name, variable in node.to_dataset(inherit=False).variables.items()
+                if variable.ndim and variable.size and variable.dtype.kind in "biufc"
+            }
+            for node in tree.subtree
+        }
+        with dask.config.set(scheduler="synchronous"), told(progress):
+            tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+    return target

@@ -1,0 +1,50 @@
+"""Results read back from the files that this package wrote."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from xstxm.errors import FileFormatError
+from xstxm.io import _base
+from xstxm.io._base import Source
+from xstxm.io.netcdf import is_netcdf, open_netcdf
+from xstxm.io.zarr import is_zarr, open_zarr_store
+
+
+def open_result(path: Source) -> xr.Dataset | xr.DataArray | xr.DataTree:
+    """Open what `write_netcdf` or `write_zarr` wrote: the same object, with the same values, types and attributes.
+
+    Parameters
+    ----------
+    path
+        The netCDF file or the Zarr folder.
+
+    Returns
+    -------
+    Dataset, DataArray or DataTree
+        What was written. Lazy; ``.chunk({})`` makes dask arrays with the file's own chunks. Closable.
+
+    Raises
+    ------
+    FileFormatError
+        Neither of the two wrote it; `CorruptFileError` where it is broken.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, xstxm
+    >>> image = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)["intensity"].mean("energy")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with xstxm.open_result(xstxm.write_netcdf(image, pathlib.Path(folder) / "mean.nc")) as opened:
+    ...         opened.dims
+    ('y', 'x')
+    """
+    if is_zarr(path):
+        return open_zarr_store(path)
+    head = _base.read_head(path)
+    if _base.is_hdf5(head) and is_netcdf(path):
+        return open_netcdf(path)
+    name = _base.path_of(path) or _base.name_of(path)
+    found = _base.describe_content(head)
+    raise FileFormatError(
+        name, "a file of write_netcdf or write_zarr", found, "open scans with xstxm.open_stack or xstxm.open_tree"
+    )

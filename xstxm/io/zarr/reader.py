@@ -1,0 +1,79 @@
+"""Zarr stores that this package wrote."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import xarray as xr
+
+from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError, StxmError
+from xstxm.io import _base, _stored
+from xstxm.io._base import Source
+
+
+def is_zarr(source: Source) -> bool:
+    """Tell whether a folder is a Zarr store of this package; never an error."""
+    try:
+        return _stored.is_ours(_root_attrs(source))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+def _root_attrs(source: Any) -> dict[str, Any]:
+    """Return the attributes of the root as its JSON says them, without the package zarr."""
+    folder = _base.path_of(source)
+    if folder is None or not folder.is_dir():
+        return {}
+    found = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+    return dict(found["attributes"]) if "attributes" in found else {}
+
+
+def open_zarr_stack(source: Source, *, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
+    """Open the stack in a Zarr store. Lazy."""
+    opened = open_zarr_store(source)
+    return _stored.dropped(_stored.only_dataset(opened, _base.path_of(source)), drop_variables)
+
+
+def open_zarr_store(source: Source) -> _stored.Stored:
+    """Open what `write_zarr` wrote: a Dataset, a DataArray or a DataTree. Lazy.
+
+    Raises
+    ------
+    FileFormatError
+        The folder is no Zarr store of this package.
+    CorruptFileError
+        Its metadata are torn.
+    """
+    path = _base.path_of(source)
+    if path is None or not is_zarr(source):
+        name = path or _base.name_of(source)
+        raise FileFormatError(name, "a Zarr store of xstxm", "another thing", "give a .zarr that xstxm wrote")
+    require_zarr("a Zarr store")
+    try:
+        with quiet():
+            tree = xr.open_datatree(path, engine="zarr", consolidated=False)
+        return _stored.from_tree(tree, tree.close)
+    except StxmError:
+        raise
+    except Exception as error:  # torn metadata fail anywhere below xarray, with anything
+        found = str(error).strip().splitlines() or [type(error).__name__]
+        raise CorruptFileError(path, "a readable Zarr store", found[0], _base.COPY_AGAIN) from error
+
+
+def require_zarr(purpose: str) -> None:
+    """Raise `MissingDependencyError` where the package zarr is not installed."""
+    if find_spec("zarr") is None:
+        raise MissingDependencyError(purpose, "zarr", "zarr")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep zarr from warning of words, whose layout version 3 has not settled; both sides here are the same library."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+        yield
