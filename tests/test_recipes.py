@@ -57,7 +57,7 @@ def test_recipe__of_every_verb_there_is():
     """Verbs that no test above calls are readers, or join several stacks."""
     from xstxm._recipe_record import READERS, verbs
 
-    several = {"merge_stacks", "join_particles", "time_series", "trajectories", "state_of_charge"}
+    several = {"open_tree", "merge_stacks", "join_particles", "time_series", "trajectories", "state_of_charge"}
     two = {"bland_altman", "locate", "read_shifts", "reference_set"}
     assert set(verbs()) - set(VERBS) == set(READERS) | several | two
 
