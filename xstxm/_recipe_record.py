@@ -75,7 +75,7 @@ def split(entries: Sequence[Entry]) -> tuple[Step | None, list[Entry], int]:
 
 def _is_start(entry: Entry) -> bool:
     """Tell whether a step was given something else than one stack."""
-    return entry.get("operation") in READERS or isinstance(entry.get("input"), list | Mapping)
+    return entry.get("operation") in (*READERS, "open_tree") or isinstance(entry.get("input"), list | Mapping)
 
 
 def _of_reader(entry: Entry) -> dict[str, Any]:
