@@ -47,6 +47,7 @@ from xstxm.io import (
     read_shifts,
     write_nxstxm,
     write_shifts,
+    write_tiff,
 )
 from xstxm.io.scan_list import write_scan_list
 from xstxm.kramers_kronig import phase_references
@@ -171,4 +172,5 @@ __all__ = [
     "write_nxstxm",
     "write_scan_list",
     "write_shifts",
+    "write_tiff",
 ]

@@ -10,6 +10,7 @@ from xstxm.io.api import (
     write_nxstxm,
     write_scan_list,
     write_shifts,
+    write_tiff,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "write_nxstxm",
     "write_scan_list",
     "write_shifts",
+    "write_tiff",
 ]

@@ -11,12 +11,14 @@ import xarray as xr
 
 from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
+from xstxm.io._images import Energies, Kind
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.formats import formats
 from xstxm.io.nxstxm.writer import write_nxstxm
 from xstxm.io.scan_list import write_scan_list
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
+from xstxm.io.tiff import write_tiff
 from xstxm.provenance import recorded
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "write_nxstxm",
     "write_scan_list",
     "write_shifts",
+    "write_tiff",
 ]
 
 
@@ -41,6 +44,9 @@ def open_stack(
     region: int | None = None,
     entry: str | None = None,
     detector: str | None = None,
+    energies: Energies | None = None,
+    kind: Kind | None = None,
+    pixel_size: float | str | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -59,6 +65,12 @@ def open_stack(
         Which entry of an NXstxm file, e.g. ``"entry1"``.
     detector
         Name of the detector or channel that becomes `intensity`.
+    energies
+        Energies of images that do not say theirs: one in eV for each, or the path of a text file.
+    kind
+        What the numbers of images are, where their file does not say.
+    pixel_size
+        Size of a pixel of images that do not say theirs, e.g. ``"50 nm"``.
 
     Returns
     -------
@@ -89,7 +101,14 @@ def open_stack(
 
     if engine not in ENGINES:
         raise ChoiceError("engine", engine, list(ENGINES))
-    asked = {"region": region, "entry": entry, "detector": detector}
+    asked = {
+        "region": region,
+        "entry": entry,
+        "detector": detector,
+        "energies": energies,
+        "kind": kind,
+        "pixel_size": pixel_size,
+    }
     options = {name: value for name, value in asked.items() if value is not None}
     source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
     stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]

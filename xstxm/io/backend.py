@@ -14,6 +14,7 @@ from xstxm.io._format import Format
 from xstxm.io.formats import OPTIONS, format_of, recognised
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
+from xstxm.io.tiff import TIFF
 
 
 class _FormatEngine(BackendEntrypoint):
@@ -47,6 +48,12 @@ class NxstxmBackendEntrypoint(_FormatEngine):
     """Opens NXstxm files."""
 
     format = NXSTXM
+
+
+class TiffBackendEntrypoint(_FormatEngine):
+    """Opens TIFF images."""
+
+    format = TIFF
 
 
 class StxmBackendEntrypoint(BackendEntrypoint):

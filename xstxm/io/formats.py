@@ -10,8 +10,9 @@ from xstxm.io._base import Source
 from xstxm.io._format import Format, first_of
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
+from xstxm.io.tiff import TIFF
 
-FORMATS: tuple[Format, ...] = (SDF, NXSTXM)
+FORMATS: tuple[Format, ...] = (SDF, NXSTXM, TIFF)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
 
 
