@@ -13,7 +13,10 @@ TIFF = Format(
     open=open_tiff,
     give="a TIFF image or stack (.tif)",
     options=("energies", "kind", "pixel_size"),
-    refusals={"region": "a TIFF file holds one scan: leave it out", "entry": "a TIFF file holds one scan: leave it out"},
+    refusals={
+        "region": "a TIFF file holds one scan: leave it out",
+        "entry": "a TIFF file holds one scan: leave it out",
+    },
     assemble=assemble_tiff,
     experimental="OME-TIFF",
     writer="write_tiff",

@@ -101,13 +101,17 @@ def _checked(array: xr.DataArray) -> xr.DataArray:
     array = _units.dequantify(array)
     others = [dim for dim in array.dims if dim not in ("y", "x")]
     if not {"y", "x"} <= set(array.dims) or len(others) > 1:
-        raise SchemaError(f"TIFF holds images (y, x) over at most one dimension, found {array.dims}: select along others")
+        raise SchemaError(
+            f"TIFF holds images (y, x) over at most one dimension, found {array.dims}: select along others"
+        )
     if array.dtype.kind not in "iufb":
         raise SchemaError(f"TIFF holds real numbers, found {array.dtype}: write abs(array) or array.imag")
     array = array if others else array.expand_dims("image")
     array = array.transpose(*(others or ["image"]), "y", "x")
     if 0 in array.shape or 4 * array.size > _MOST_BYTES:
-        raise SchemaError(f"TIFF holds up to 4 GB, found shape {array.shape}: select less, or use to_zarr or write_nxstxm")
+        raise SchemaError(
+            f"TIFF holds up to 4 GB, found shape {array.shape}: select less, or use to_zarr or write_nxstxm"
+        )
     return array
 
 
