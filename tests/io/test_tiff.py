@@ -117,4 +117,7 @@ def test_broken_file__is_an_error_of_ours_or_a_stack(tmp_path, seed):
         try:
             xstxm.open_stack(path, **GIVEN).load()
         except StxmError as error:
-            assert "b.tif" in str(error)
+            said = str(error)
+        else:
+            said = "b.tif"
+        assert "b.tif" in said

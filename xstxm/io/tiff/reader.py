@@ -127,8 +127,8 @@ def _own_energies(facts: _Facts, source: Source) -> np.ndarray:
         return found
     named = _images.energy_of_name(_base.name_of(source)) if facts.count == 1 else None
     if named is None:
-        found = f"{facts.count} images and no energies"
-        raise UnsupportedScanError(name, "an energy for each image", found, _images.GIVE_ENERGIES)
+        lacks = f"{facts.count} images and no energies"
+        raise UnsupportedScanError(name, "an energy for each image", lacks, _images.GIVE_ENERGIES)
     return _images.usable_energies(np.array([named]), source)
 
 
@@ -195,7 +195,7 @@ def _described(file: Any, pages: Sequence[Any]) -> _Facts:
     info = str(metadata.get("Info", "")).split()
     signal = info[1] if len(info) == 2 and info[0] == "xstxm" and info[1] in _images.KIND_UNITS else None
     energies = _labelled(metadata.get("Labels"), len(pages))
-    return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, energies, size, first)  # type: ignore[arg-type]
+    return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, energies, size, first)
 
 
 def _labelled(labels: Any, count: int) -> np.ndarray | None:
@@ -223,7 +223,7 @@ def _imagej_size(page: Any, metadata: dict[str, Any]) -> tuple[float, float] | N
 
 def _ome_size(text: str | None) -> tuple[float, float] | None:
     """Return the size of a pixel (y, x) in um of OME-XML, whose unit is um where it names none."""
-    found = {key: value for key, value in re.findall(r'PhysicalSize([XY](?:Unit)?)="([^"]*)"', text or "")}
+    found = dict(re.findall(r'PhysicalSize([XY](?:Unit)?)="([^"]*)"', text or ""))
     try:
         sizes = [float(found[dim]) * _units.factor(found.get(f"{dim}Unit", "um"), "um") for dim in "YX"]
     except (KeyError, ValueError, StxmError):
