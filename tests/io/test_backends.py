@@ -80,8 +80,8 @@ def test_guess__leaves_a_stream_at_its_start(tmp_path):
     [
         ("V2O5.csv", "515,0.1\n", r"xstxm\.read_references or xstxm\.read_i0"),
         ("scan_a000.xim", "1\t2\n", r"give the \.hdr file that belongs to it"),
-        ("notes.doc", "hello", "expected an SDF header or an NXstxm file, found a text that starts with 'hello'"),
-        ("notes.doc", "hello", r"'hello': give the \.hdr of an SDF scan or an NXstxm file"),
+        ("notes.doc", "hello", "expected an SDF header, .*, found a text that starts with 'hello'"),
+        ("notes.doc", "hello", r"'hello': give the \.hdr of an SDF scan, "),
         ("image.hdr", "ENVI\nsamples = 3\n", r"found an ENVI header: give the \.hdr of an SDF scan, .* ScanDefinition"),
     ],
 )
@@ -117,7 +117,7 @@ def test_conventions__are_named_by_every_reader(tmp_path):
 
 def test_open_stack__checks_its_options(tmp_path):
     path = sdf_files.write_stack(tmp_path)
-    with pytest.raises(ChoiceError, match="unknown engine 'sdff': use 'stxm', 'sdf' or 'nxstxm'"):
+    with pytest.raises(ChoiceError, match="unknown engine 'sdff': use 'stxm', 'sdf', "):
         xstxm.open_stack(path, engine="sdff")
     with pytest.raises(OptionError, match="entry='entry1': an SDF scan has regions, use region="):
         xstxm.open_stack(path, entry="entry1")
