@@ -54,6 +54,7 @@ from xstxm.io import (
     write_nxstxm,
     write_sdf,
     write_shifts,
+    write_tiff,
     write_zarr,
 )
 from xstxm.io.scan_list import write_scan_list
@@ -188,5 +189,6 @@ __all__ = [
     "write_scan_list",
     "write_sdf",
     "write_shifts",
+    "write_tiff",
     "write_zarr",
 ]

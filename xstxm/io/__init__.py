@@ -16,6 +16,7 @@ from xstxm.io.api import (
     write_scan_list,
     write_sdf,
     write_shifts,
+    write_tiff,
     write_zarr,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "write_scan_list",
     "write_sdf",
     "write_shifts",
+    "write_tiff",
     "write_zarr",
 ]

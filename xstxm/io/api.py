@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
+from xstxm.io._images import Energies, Kind
 from xstxm.io._raw import Kind
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
@@ -24,6 +25,7 @@ from xstxm.io.scan_list import write_scan_list
 from xstxm.io.sdf import write_sdf
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
+from xstxm.io.tiff import write_tiff
 from xstxm.io.trees import open_nodes
 from xstxm.io.zarr import write_zarr
 from xstxm.provenance import recorded
@@ -45,6 +47,7 @@ __all__ = [
     "write_scan_list",
     "write_sdf",
     "write_shifts",
+    "write_tiff",
     "write_zarr",
 ]
 
@@ -60,6 +63,8 @@ def open_stack(
     detector: str | None = None,
     pixel_size: LengthLike | None = None,
     kind: Kind | None = None,
+    energies: Energies | None = None,
+    pixel_size: float | str | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -85,6 +90,10 @@ def open_stack(
     kind
         What the numbers of an aXis2000 or Stony Brook stack are, which these files do not say:
         ``"intensity"``, the default, or ``"optical_density"``.
+    energies
+        Energies of images that do not say theirs: one in eV for each, or the path of a text file.
+        What the numbers of images are, where their file does not say.
+        Size of a pixel of images that do not say theirs, e.g. ``"50 nm"``.
 
     Returns
     -------
@@ -117,6 +126,14 @@ def open_stack(
         raise ChoiceError("engine", engine, list(ENGINES))
     asked = {"region": region, "entry": entry, "detector": detector, "pixel_size": pixel_size}
     asked = {"region": region, "entry": entry, "detector": detector, "kind": kind}
+    asked = {
+        "region": region,
+        "entry": entry,
+        "detector": detector,
+        "energies": energies,
+        "kind": kind,
+        "pixel_size": pixel_size,
+    }
     options = {name: value for name, value in asked.items() if value is not None}
     if isinstance(path, str | os.PathLike) and is_many(path):
         stack = open_folder(path, chunks=chunks, options=options, engine=engine)

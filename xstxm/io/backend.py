@@ -18,6 +18,7 @@ from xstxm.io.netcdf import NETCDF
 from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
 from xstxm.io.stk import STK
+from xstxm.io.tiff import TIFF
 from xstxm.io.zarr import ZARR
 
 
@@ -82,6 +83,12 @@ class StkBackendEntrypoint(_FormatEngine):
     """Opens Stony Brook stacks."""
 
     format = STK
+
+
+class TiffBackendEntrypoint(_FormatEngine):
+    """Opens TIFF images."""
+
+    format = TIFF
 
 
 class StxmBackendEntrypoint(BackendEntrypoint):

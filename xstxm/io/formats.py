@@ -9,7 +9,7 @@ from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._format import Format, first_of
 
-FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR, CXI, NCB, STK)
+FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR, CXI, NCB, STK, TIFF)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
 
 

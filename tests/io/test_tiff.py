@@ -1,0 +1,123 @@
+"""TIFF stacks: what they say, what they leave out, and how they break."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import xarray as xr
+
+import xstxm
+from xstxm.errors import CorruptFileError, FileFormatError, OptionError, SchemaError, StxmError, UnsupportedScanError
+from xstxm.io._images import energy_of_name, read_energies
+from xstxm.io.tiff import assemble_tiff
+
+COUNTS = np.arange(24, dtype="uint16").reshape(2, 3, 4)
+GIVEN = {"energies": [500.0, 510.0], "pixel_size": "50 nm"}
+
+
+def write(path, images=COUNTS, **options):
+    tifffile.imwrite(path, images, photometric="minisblack", **options)
+    return path
+
+
+def test_stack__has_what_the_caller_gives(tmp_path):
+    stack = xstxm.open_stack(write(tmp_path / "a.tif"), **GIVEN)
+    np.testing.assert_array_equal(stack.intensity, COUNTS)
+    assert stack.intensity.dtype == "float32"
+    np.testing.assert_array_equal(stack.energy, [500, 510])
+    np.testing.assert_array_equal(stack.x, [0, 0.05, 0.1, 0.15])
+    xstxm.conventions.validate(stack, "stack")
+
+
+def test_what_nobody_says__is_asked_for(tmp_path):
+    path = write(tmp_path / "a.tif")
+    with pytest.raises(UnsupportedScanError, match="energies="):
+        xstxm.open_stack(path)
+    with pytest.raises(OptionError, match="one energy for each"):
+        xstxm.open_stack(path, energies=[500.0])
+    with pytest.raises(UnsupportedScanError, match="pixel_size="):
+        xstxm.open_stack(path, energies=[500.0, 510.0])
+    with pytest.raises(FileFormatError, match='kind="optical_density"'):
+        xstxm.open_stack(write(tmp_path / "b.tif", COUNTS.astype("float32")), **GIVEN)
+    assert "optical_density" in xstxm.open_stack(tmp_path / "b.tif", kind="optical_density", **GIVEN)
+
+
+def test_list_beside__gives_the_energies_and_must_fit(tmp_path):
+    path = write(tmp_path / "a.tif")
+    (tmp_path / "a.txt").write_text("# eV\n0, 500\n1, 510\n")
+    np.testing.assert_array_equal(xstxm.open_stack(path, pixel_size="50 nm").energy, [500, 510])
+    (tmp_path / "a.txt").write_text("500\n510\n520\n")
+    with pytest.raises(CorruptFileError, match="2 energies"):
+        xstxm.open_stack(path, pixel_size="50 nm")
+    (tmp_path / "a.txt").write_text("500\nnan\n")
+    with pytest.raises(CorruptFileError, match="finite"):
+        read_energies(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a_0853.50eV_1.tif", 853.5),
+        ("x_08354.0_eV_001of003.xrm", 8354),
+        ("m_8353_0eV.xrm", 8353),
+        ("s_853_50.tif", 853.5),
+        ("scan_12_853eV.tif", 853),
+        ("x_8.353keV.tif", 8353),
+        ("2024_01_853_50.tif", None),
+        ("plain.tif", None),
+    ],
+)
+def test_file_name__holds_the_energy_or_is_not_clear(name, expected):
+    assert energy_of_name(name) == expected
+
+
+def test_files_of_one_energy__become_a_sorted_stack(tmp_path):
+    paths = [write(tmp_path / f"a_{at}eV.tif", COUNTS[i]) for i, at in ((0, 510), (1, 500))]
+    stack = assemble_tiff(paths, pixel_size="50 nm")
+    np.testing.assert_array_equal(stack.energy, [500, 510])
+    np.testing.assert_array_equal(stack.intensity, COUNTS[::-1])
+    paths.append(write(tmp_path / "a_520eV.tif", COUNTS[0, :2]))
+    with pytest.raises(CorruptFileError, match="a_510eV"):
+        assemble_tiff(paths, pixel_size="50 nm")
+
+
+@pytest.mark.parametrize("signal", ["intensity", "optical_density"])
+def test_written_stack__comes_back(tmp_path, signal):
+    values = np.linspace(0, 3, 24, dtype="float32").reshape(2, 3, 4)
+    values[0, 1, 2] = np.nan
+    axes = {"energy": [500.123456789, 510.0], "y": [2.0, 2.05, 2.1], "x": [-1.0, -0.9, -0.8, -0.7]}
+    coords = {n: (n, v, {"units": "eV" if n == "energy" else "um"}) for n, v in axes.items()}
+    stack = xr.DataArray(values, coords, ("energy", "y", "x"), name=signal)
+    path = xstxm.write_tiff(stack.chunk(energy=1), tmp_path / "a.tif")
+    found = xstxm.open_stack(path)
+    np.testing.assert_array_equal(found[signal], values)
+    np.testing.assert_array_equal(found.energy, axes["energy"])
+    for dim in "yx":
+        np.testing.assert_allclose(found[dim], axes[dim], atol=1e-6)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        xstxm.write_tiff(stack, path)
+    with pytest.raises(SchemaError, match="sortby"):
+        xstxm.write_tiff(stack[:, ::-1], path, overwrite=True)
+    with pytest.raises(SchemaError, match="real numbers"):
+        xstxm.write_tiff(stack * 1j, path, overwrite=True)
+    with pytest.raises(SchemaError, match="beyond float32"):
+        xstxm.write_tiff(stack.astype(float) * 1e300, path, overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_broken_file__is_an_error_of_ours_or_a_stack(tmp_path, seed):
+    whole = write(tmp_path / "a.tif").read_bytes()
+    random, path = np.random.default_rng(seed), tmp_path / "b.tif"
+    for _ in range(25):
+        data = bytearray(whole)
+        data[random.integers(len(data))] = random.integers(256)
+        path.write_bytes(bytes(data[: random.integers(len(data))] if random.random() < 0.3 else data))
+        try:
+            xstxm.open_stack(path, **GIVEN).load()
+        except StxmError as error:
+            said = str(error)
+        else:
+            said = "b.tif"
+        assert "b.tif" in said

@@ -1,0 +1,25 @@
+"""TIFF: images of one energy each, in one file or many."""
+
+from xstxm.io._format import Format
+from xstxm.io.tiff.reader import assemble_tiff, is_tiff, open_tiff
+from xstxm.io.tiff.writer import write_tiff
+
+TIFF = Format(
+    name="tiff",
+    title="a TIFF image",
+    files=".tif, .tiff",
+    written_by="TXM and PEEM microscopes, ImageJ, aXis2000, xstxm",
+    recognises=lambda source, head: is_tiff(head),
+    open=open_tiff,
+    give="a TIFF image or stack (.tif)",
+    options=("energies", "kind", "pixel_size"),
+    refusals={
+        "region": "a TIFF file holds one scan: leave it out",
+        "entry": "a TIFF file holds one scan: leave it out",
+    },
+    assemble=assemble_tiff,
+    experimental="OME-TIFF",
+    writer="write_tiff",
+)
+
+__all__ = ["TIFF", "assemble_tiff", "is_tiff", "open_tiff", "write_tiff"]

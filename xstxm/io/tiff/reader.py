@@ -1,0 +1,252 @@
+"""From TIFF images to a stack."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units as _units
+from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnsupportedScanError
+from xstxm.io import _base, _images
+from xstxm.io._base import FrameArray, Scan, Signal, Source
+from xstxm.io._images import Energies, Kind
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# deflate cannot pack better than 1:1032; more is a header that lies
+_MOST_PACKED = 2000
+_MICRONS = ("um", "micron", "microns", "µm", "μm", "\\u00b5m", "\\u00B5m", "nm", "mm", "nanometer", "millimeter")
+_LABEL = re.compile(r"([-+.\deE]+) eV")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the header of a TIFF file says; sizes and first positions (y, x) in um."""
+
+    count: int
+    shape: tuple[int, int]
+    dtype: np.dtype
+    signal: str | None
+    energies: np.ndarray | None
+    pixel_size: tuple[float, float] | None
+    first: tuple[float, float]
+
+
+def is_tiff(head: bytes) -> bool:
+    """Tell whether the bytes open a TIFF file."""
+    return head.startswith(_MAGIC)
+
+
+def open_tiff(
+    source: Source,
+    *,
+    energies: Energies | None = None,
+    kind: Kind | None = None,
+    pixel_size: float | str | None = None,
+    drop_variables: str | Iterable[str] | None = None,
+) -> xr.Dataset:
+    """Open a TIFF file with an image for each energy.
+
+    Parameters
+    ----------
+    source
+        Path or binary file object; the latter is read at once.
+    energies
+        One in eV for each image, or the path of a list; else that of ImageJ's labels, of a .txt, .csv or .dat beside
+        the file, or of its name.
+    kind
+        Whether the numbers are counts or optical densities; whole numbers are counts.
+    pixel_size
+        Size of a pixel, e.g. ``"50 nm"``; else that of ImageJ or OME where they name its unit.
+    drop_variables
+        Variables to leave out.
+
+    Returns
+    -------
+    Dataset
+        `intensity` or `optical_density` (energy, y, x), read by the image, in the order of the file: row 0 is the
+        first row.
+
+    Raises
+    ------
+    FileFormatError, CorruptFileError, UnsupportedScanError
+        No TIFF; torn or unequal images; energies, kind or size of a pixel that nobody says.
+    """
+    facts, content = _facts(source)
+    if energies is not None:
+        energy = _images.given_energies(energies, facts.count, source)
+    else:
+        energy = _own_energies(facts, source)
+    _base.check_energies(energy, source)
+    name = _images.signal_of(kind, facts.signal, facts.dtype, source)
+    frames = FrameArray((facts.count, *facts.shape), _Frames(content, facts))
+    scan = Scan(
+        dims=("energy", "y", "x"),
+        energy=energy,
+        positions=_images.pixel_positions(facts.shape, pixel_size, facts.pixel_size, source, facts.first),
+        signals={name: Signal(frames, _images.KIND_UNITS[name])},
+        metadata={"source_file": _base.name_of(source), "scan_type": "sample image stack"},
+    )
+    return _base.to_dataset(scan, drop_variables)
+
+
+def assemble_tiff(
+    paths: Sequence[Path],
+    *,
+    energies: Energies | None = None,
+    kind: Kind | None = None,
+    pixel_size: float | str | None = None,
+    drop_variables: str | Iterable[str] | None = None,
+) -> xr.Dataset:
+    """Open TIFF files with one image each as one stack, sorted by energy; `energies` are in the order of the paths."""
+    each: Sequence[Any] = [None] * len(paths)
+    if energies is not None:
+        each = list(_images.given_energies(energies, len(paths), paths[0].parent))
+    options: dict[str, Any] = {"kind": kind, "pixel_size": pixel_size, "drop_variables": drop_variables}
+    stacks = [open_tiff(path, energies=at, **options) for path, at in zip(paths, each, strict=True)]
+    return _images.merged(stacks, paths)
+
+
+def _own_energies(facts: _Facts, source: Source) -> np.ndarray:
+    """Return the energies that the file or its surroundings say."""
+    if facts.energies is not None:
+        return _images.usable_energies(facts.energies, source)
+    name = _base.path_of(source) or _base.name_of(source)
+    beside = _images.energies_beside(source)
+    if beside is not None:
+        found = _images.read_energies(beside)
+        if len(found) != facts.count:
+            do = f"correct {beside.name}, or {_images.GIVE_ENERGIES}"
+            raise CorruptFileError(name, f"{facts.count} energies, one for each image", f"{len(found)}", do)
+        return found
+    named = _images.energy_of_name(_base.name_of(source)) if facts.count == 1 else None
+    if named is None:
+        lacks = f"{facts.count} images and no energies"
+        raise UnsupportedScanError(name, "an energy for each image", lacks, _images.GIVE_ENERGIES)
+    return _images.usable_energies(np.array([named]), source)
+
+
+def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
+    """Return what the header says, and where the images are read from: the path, or all bytes of a file object."""
+    head = _base.read_head(source, 8)
+    name = _base.path_of(source) or _base.name_of(source)
+    if not is_tiff(head):
+        raise FileFormatError(name, "a TIFF image", _base.describe_content(_base.read_head(source)), "give a .tif file")
+    content = Path(source).expanduser() if isinstance(source, str | Path) else _base.read_bytes(source)
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    try:
+        with _opened(content) as file:
+            pages = [file.pages[index] for index in range(len(file.pages))]
+            _check_pages(pages, size, name)
+            if file.is_imagej and (file.imagej_metadata or {}).get("images", 1) > len(pages):
+                do = "save it from ImageJ as an image sequence or as OME-TIFF"
+                raise UnsupportedScanError(name, "a directory for each image", "raw images behind the first", do)
+            return _described(file, pages), content
+    except StxmError:
+        raise
+    except Exception as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: object, error: Exception) -> CorruptFileError:
+    # tifffile has no error of its own for most of what a torn file makes of its numbers
+    found = f"a file that tifffile cannot read ({type(error).__name__}: {str(error)[:80]})"
+    return CorruptFileError(name, "whole TIFF images", found, _base.COPY_AGAIN)
+
+
+def _opened(content: Path | bytes) -> Any:
+    import tifffile
+
+    return tifffile.TiffFile(io.BytesIO(content) if isinstance(content, bytes) else content)
+
+
+def _check_pages(pages: Sequence[Any], size: int, name: object) -> None:
+    """Refuse what is no series of gray images of one shape, or claims more bytes than the file has."""
+    if not pages:
+        raise CorruptFileError(name, "an image", "none", _base.COPY_AGAIN)
+    first = pages[0]
+    if len(first.shape) != 2 or 0 in first.shape or first.dtype is None or first.dtype.kind not in "iuf":
+        found = f"one of shape {first.shape}, {first.dtype}"
+        raise UnsupportedScanError(name, "gray images (y, x)", found, "save the channel you need as a gray image")
+    for number, page in enumerate(pages):
+        if page.shape != first.shape or page.dtype != first.dtype:
+            found = f"{page.shape} {page.dtype} in image {number}"
+            raise CorruptFileError(name, f"images of {first.shape} {first.dtype}", found, "save one series of images")
+        packed = sum(page.databytecounts)
+        ends = [at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        if not ends or max(ends) > size or page.nbytes > packed * (1 if page.compression == 1 else _MOST_PACKED):
+            found = f"{packed} bytes for image {number} in a file of {size}"
+            raise CorruptFileError(name, f"{page.nbytes} bytes for each image", found, _base.COPY_AGAIN)
+
+
+def _described(file: Any, pages: Sequence[Any]) -> _Facts:
+    page = pages[0]
+    metadata = (file.imagej_metadata or {}) if file.is_imagej else {}
+    size = _imagej_size(page, metadata) if metadata else _ome_size(file.ome_metadata if file.is_ome else None)
+    origin = [metadata.get(key, 0) for key in ("yorigin", "xorigin")]
+    known = size is not None and all(isinstance(at, int | float) and np.isfinite(at) for at in origin)
+    first = tuple(-at * step for at, step in zip(origin, size, strict=True)) if size and known else (0.0, 0.0)
+    info = str(metadata.get("Info", "")).split()
+    signal = info[1] if len(info) == 2 and info[0] == "xstxm" and info[1] in _images.KIND_UNITS else None
+    energies = _labelled(metadata.get("Labels"), len(pages))
+    return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, energies, size, first)
+
+
+def _labelled(labels: Any, count: int) -> np.ndarray | None:
+    """Return the energies of labels as ``853.5 eV``, None unless every image has one."""
+    labels = [labels] if isinstance(labels, str) else list(labels or ())
+    found = [_LABEL.fullmatch(str(label).strip()) for label in labels]
+    if len(found) != count or not all(found):
+        return None
+    try:
+        return np.array([float(match[1]) for match in found if match])
+    except ValueError:
+        return None
+
+
+def _imagej_size(page: Any, metadata: dict[str, Any]) -> tuple[float, float] | None:
+    """Return the size of a pixel (y, x) in um, None where ImageJ names no unit of length for it."""
+    unit = str(metadata.get("unit", ""))
+    tags = [page.tags.get(name) for name in ("YResolution", "XResolution")]
+    if unit not in _MICRONS or any(tag is None or 0 in tag.value for tag in tags):
+        return None
+    factor = 1.0 if unit.endswith(("um", "µm", "μm", "5m")) or unit.startswith("micron") else _units.factor(unit, "um")
+    y, x = (_base.drop_noise(np.array(factor * tag.value[1] / tag.value[0])).item() for tag in tags)
+    return y, x
+
+
+def _ome_size(text: str | None) -> tuple[float, float] | None:
+    """Return the size of a pixel (y, x) in um of OME-XML, whose unit is um where it names none."""
+    found = dict(re.findall(r'PhysicalSize([XY](?:Unit)?)="([^"]*)"', text or ""))
+    try:
+        sizes = [float(found[dim]) * _units.factor(found.get(f"{dim}Unit", "um"), "um") for dim in "YX"]
+    except (KeyError, ValueError, StxmError):
+        return None
+    return (sizes[0], sizes[1]) if all(np.isfinite(size) and size > 0 for size in sizes) else None
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Reads one image; no file stays open."""
+
+    content: Path | bytes
+    facts: _Facts
+
+    def __call__(self, index: int) -> np.ndarray:
+        name = self.content if isinstance(self.content, Path) else _base.NO_NAME
+        try:
+            with _opened(self.content) as file:
+                frame = file.pages[index].asarray()
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise _broken(name, error) from error
+        if frame.shape != self.facts.shape:
+            raise CorruptFileError(name, f"an image of {self.facts.shape}", f"{frame.shape}", _base.COPY_AGAIN)
+        return frame.astype("float32")

@@ -1,0 +1,156 @@
+"""Stacks and maps written as TIFF images."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from xstxm import units as _units
+from xstxm.conventions import ENERGY, require_variable
+from xstxm.errors import MissingCoordinateError, SchemaError
+from xstxm.io import _images
+
+_MOST_BYTES = 2**32 - 2**25
+
+
+def write_tiff(
+    obj: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, signal: str | None = None, overwrite: bool = False
+) -> Path:
+    """Write a stack or a map as a TIFF file that ImageJ opens with its pixel size.
+
+    Parameters
+    ----------
+    obj
+        A stack (energy, y, x), a map (y, x), or maps over one more dimension, as (reference, y, x). Lazy ones are written
+        image by image.
+    path
+        The file to write.
+    signal
+        Which variable of a Dataset; its only one by default.
+    overwrite
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file: float32 images, rounded to seven digits, row 0 first; NaN stays. The labels of the images are the
+        energies (``853.5 eV``) or names, and the unit of the pixel size is um. It appears as a whole or not at all.
+        `xstxm.open_stack` returns the same stack. Eager.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file, and `overwrite` is off.
+    SchemaError, MissingCoordinateError
+        Other dimensions, complex numbers, numbers beyond float32, positions that are missing, unequal or descending,
+        or more than 4 GB.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = xstxm.write_tiff(stack, pathlib.Path(folder) / "particle.tif", signal="intensity")
+    ...     xstxm.open_stack(path).intensity.sizes["y"]
+    8
+    """
+    import tifffile
+
+    target = Path(path).expanduser()
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists: pass overwrite=True to replace it, or give another name")
+    array = _checked(_chosen(obj, signal))
+    (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
+    metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
+    if str(array.name) in _images.KIND_UNITS:
+        metadata["Info"] = f"xstxm {array.name}"
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        tifffile.imwrite(
+            part,
+            _frames(array),
+            shape=array.shape,
+            dtype="float32",
+            imagej=True,
+            resolution=(1 / dx, 1 / dy),
+            metadata=metadata,
+        )
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _chosen(obj: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray:
+    if isinstance(obj, xr.DataArray):
+        return obj
+    if signal is None and len(obj.data_vars) == 1:
+        signal = str(next(iter(obj.data_vars)))
+    if signal is None:
+        raise SchemaError(f"TIFF holds one variable (found: {', '.join(map(str, obj.data_vars))}): pass signal=")
+    return require_variable(obj, signal, "pass signal= with the name of a variable")
+
+
+def _checked(array: xr.DataArray) -> xr.DataArray:
+    """Return the images (image, y, x)."""
+    array = _units.dequantify(array)
+    others = [dim for dim in array.dims if dim not in ("y", "x")]
+    if not {"y", "x"} <= set(array.dims) or len(others) > 1:
+        raise SchemaError(
+            f"TIFF holds images (y, x) over at most one dimension, found {array.dims}: select along others"
+        )
+    if array.dtype.kind not in "iufb":
+        raise SchemaError(f"TIFF holds real numbers, found {array.dtype}: write abs(array) or array.imag")
+    array = array if others else array.expand_dims("image")
+    array = array.transpose(*(others or ["image"]), "y", "x")
+    if 0 in array.shape or 4 * array.size > _MOST_BYTES:
+        raise SchemaError(
+            f"TIFF holds up to 4 GB, found shape {array.shape}: select less, or use to_zarr or write_nxstxm"
+        )
+    return array
+
+
+def _first_and_step(array: xr.DataArray, dim: str) -> tuple[float, float]:
+    """Return the first position and the step (um) of an axis; an axis of one pixel has that of the other, else 1 um."""
+    if dim not in array.coords:
+        raise MissingCoordinateError(dim)
+    at = np.asarray(_units.to_units(array[dim], "um", dim), dtype=float)
+    if len(at) == 1:
+        other = "x" if dim == "y" else "y"
+        return float(at[0]), _first_and_step(array, other)[1] if array.sizes[other] > 1 else 1.0
+    steps = np.diff(at)
+    if not (steps > 0).all():
+        raise SchemaError(f"{dim!r} does not ascend, which TIFF cannot say: call .sortby({dim!r}) first")
+    if np.ptp(steps) > 0.01 * steps.mean():
+        raise SchemaError(f"{dim!r} has unequal steps, which TIFF cannot say: interpolate to equal ones first")
+    return float(at[0]), float(steps.mean())
+
+
+def _labels(array: xr.DataArray) -> list[str]:
+    dim = str(array.dims[0])
+    if ENERGY in array.coords and array[ENERGY].size == array.shape[0]:
+        values = np.atleast_1d(np.asarray(_units.to_units(array[ENERGY].astype(float), "eV", "the energy axis")))
+        return [f"{float(value)!r} eV" for value in values]
+    return [str(value) for value in np.asarray(array[dim])]
+
+
+def _frames(array: xr.DataArray) -> Iterator[np.ndarray]:
+    """Yield the images one by one.
+
+    Raises
+    ------
+    SchemaError
+        A number is too large for float32.
+    """
+    for index in range(array.shape[0]):
+        values = np.asarray(array[index])
+        with np.errstate(over="ignore"):
+            frame = values.astype("float32")
+        if (np.isinf(frame) & np.isfinite(values)).any():
+            raise SchemaError(f"image {index} has numbers beyond float32: divide the array first")
+        yield frame
