@@ -38,5 +38,4 @@ def opens_or_refuses(path: Path, **options: object) -> str:
                 stack.load()
         except StxmError as error:
             return type(error).__name__ if str(error) else "an error without words"
-            return type(error).__name__
     return "opened"

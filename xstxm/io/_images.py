@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -16,11 +16,10 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, FileFormatError, OptionError, UnsupportedScanError, check_choice
 from xstxm.io import _base
 from xstxm.io._base import Source
+from xstxm.io._raw import Kind
 
-Kind: TypeAlias = Literal["intensity", "optical_density"]
 Energies: TypeAlias = "Sequence[float] | np.ndarray | xr.DataArray | str | os.PathLike[str]"
 
-KIND_UNITS = {"intensity": "count", "optical_density": "1"}
 GIVE_ENERGIES = "pass energies=, a list in eV or the path of a text file with one in each line"
 GIVE_PIXEL_SIZE = 'pass pixel_size=, e.g. pixel_size="50 nm"'
 _BESIDE = (".txt", ".csv", ".dat")

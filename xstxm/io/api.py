@@ -12,7 +12,6 @@ import xarray as xr
 from xstxm.errors import ChoiceError
 from xstxm.io._base import Source
 from xstxm.io._images import Energies, Kind
-from xstxm.io._raw import Kind
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
@@ -64,7 +63,6 @@ def open_stack(
     pixel_size: LengthLike | None = None,
     kind: Kind | None = None,
     energies: Energies | None = None,
-    pixel_size: float | str | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -86,14 +84,11 @@ def open_stack(
     detector
         Name of the detector or channel that becomes `intensity`.
     pixel_size
-        Size of a pixel, e.g. ``"10 nm"``, for a format whose files may not tell it.
+        Size of a pixel, e.g. ``"10 nm"``, of images and reconstructions that do not say theirs.
     kind
-        What the numbers of an aXis2000 or Stony Brook stack are, which these files do not say:
-        ``"intensity"``, the default, or ``"optical_density"``.
+        What the numbers are, ``"intensity"`` or ``"optical_density"``, where files do not say: aXis2000, Stony Brook, TIFF.
     energies
         Energies of images that do not say theirs: one in eV for each, or the path of a text file.
-        What the numbers of images are, where their file does not say.
-        Size of a pixel of images that do not say theirs, e.g. ``"50 nm"``.
 
     Returns
     -------
@@ -124,8 +119,6 @@ def open_stack(
 
     if engine not in ENGINES:
         raise ChoiceError("engine", engine, list(ENGINES))
-    asked = {"region": region, "entry": entry, "detector": detector, "pixel_size": pixel_size}
-    asked = {"region": region, "entry": entry, "detector": detector, "kind": kind}
     asked = {
         "region": region,
         "entry": entry,

@@ -8,6 +8,14 @@ from xstxm.errors import FileFormatError
 from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._format import Format, first_of
+from xstxm.io.cxi import CXI
+from xstxm.io.ncb import NCB
+from xstxm.io.netcdf import NETCDF
+from xstxm.io.nxstxm import NXSTXM
+from xstxm.io.sdf import SDF
+from xstxm.io.stk import STK
+from xstxm.io.tiff import TIFF
+from xstxm.io.zarr import ZARR
 
 FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR, CXI, NCB, STK, TIFF)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))

@@ -90,7 +90,7 @@ def open_tiff(
         dims=("energy", "y", "x"),
         energy=energy,
         positions=_images.pixel_positions(facts.shape, pixel_size, facts.pixel_size, source, facts.first),
-        signals={name: Signal(frames, _images.KIND_UNITS[name])},
+        signals={name: Signal(frames, _images.UNITS_OF[name])},
         metadata={"source_file": _base.name_of(source), "scan_type": "sample image stack"},
     )
     return _base.to_dataset(scan, drop_variables)
@@ -193,7 +193,7 @@ def _described(file: Any, pages: Sequence[Any]) -> _Facts:
     known = size is not None and all(isinstance(at, int | float) and np.isfinite(at) for at in origin)
     first = tuple(-at * step for at, step in zip(origin, size, strict=True)) if size and known else (0.0, 0.0)
     info = str(metadata.get("Info", "")).split()
-    signal = info[1] if len(info) == 2 and info[0] == "xstxm" and info[1] in _images.KIND_UNITS else None
+    signal = info[1] if len(info) == 2 and info[0] == "xstxm" and info[1] in _images.UNITS_OF else None
     energies = _labelled(metadata.get("Labels"), len(pages))
     return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, energies, size, first)
 

@@ -67,7 +67,7 @@ def write_tiff(
     array = _checked(_chosen(obj, signal))
     (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
     metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
-    if str(array.name) in _images.KIND_UNITS:
+    if str(array.name) in _images.UNITS_OF:
         metadata["Info"] = f"xstxm {array.name}"
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
