@@ -273,7 +273,7 @@ def _ring_current(
     """Return the stored beam in mA, where ``control`` holds it: per energy, or lazily per pixel."""
     item = member(entry, "control/data") if is_inside(entry, "control/data") else None
     units = attribute(item, "units") if item is not None else None
-    if units is None or item.dtype.kind not in "iuf":
+    if item is None or units is None or item.dtype.kind not in "iuf":
         return None
     try:
         if not _units.same_kind(units, "mA"):
