@@ -66,7 +66,7 @@ def write_ncb(
     Examples
     --------
     >>> import tempfile, pathlib, xstxm
-    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]].drop_vars("ring_current")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     xstxm.write_ncb(stack, pathlib.Path(folder) / "particle").name
     'particle.dat'
