@@ -17,6 +17,7 @@ from xstxm.errors import CorruptFileError, FileFormatError, StxmError, Unsupport
 from xstxm.io import _base, _images
 from xstxm.io._base import FrameArray, Scan, Signal, Source
 from xstxm.io._images import Energies, Kind
+from xstxm.io._raw import UNITS_OF
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # deflate cannot pack better than 1:1032; more is a header that lies
@@ -90,7 +91,7 @@ def open_tiff(
         dims=("energy", "y", "x"),
         energy=energy,
         positions=_images.pixel_positions(facts.shape, pixel_size, facts.pixel_size, source, facts.first),
-        signals={name: Signal(frames, _images.UNITS_OF[name])},
+        signals={name: Signal(frames, UNITS_OF[name])},
         metadata={"source_file": _base.name_of(source), "scan_type": "sample image stack"},
     )
     return _base.to_dataset(scan, drop_variables)
@@ -193,7 +194,7 @@ def _described(file: Any, pages: Sequence[Any]) -> _Facts:
     known = size is not None and all(isinstance(at, int | float) and np.isfinite(at) for at in origin)
     first = tuple(-at * step for at, step in zip(origin, size, strict=True)) if size and known else (0.0, 0.0)
     info = str(metadata.get("Info", "")).split()
-    signal = info[1] if len(info) == 2 and info[0] == "xstxm" and info[1] in _images.UNITS_OF else None
+    signal = info[1] if len(info) == 2 and info[0] == "xstxm" and info[1] in UNITS_OF else None
     energies = _labelled(metadata.get("Labels"), len(pages))
     return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, energies, size, first)
 

@@ -13,7 +13,7 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm.conventions import ENERGY, require_variable
 from xstxm.errors import MissingCoordinateError, SchemaError
-from xstxm.io import _images
+from xstxm.io._raw import UNITS_OF
 
 _MOST_BYTES = 2**32 - 2**25
 
@@ -67,7 +67,7 @@ def write_tiff(
     array = _checked(_chosen(obj, signal))
     (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
     metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
-    if str(array.name) in _images.UNITS_OF:
+    if str(array.name) in UNITS_OF:
         metadata["Info"] = f"xstxm {array.name}"
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
