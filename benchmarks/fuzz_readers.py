@@ -9,6 +9,7 @@ anything else, more than 2 s, and a reader that dies are failures: their files a
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import resource
 import sys
@@ -140,6 +141,8 @@ def run_all(seeds: list[Seed], count: int) -> Iterator[tuple[int, str, float]]:
 
 def generated(root: Path) -> Iterator[Seed]:
     """Write small files of every format."""
+    import cxi_files
+    import ncb_files
     import nxstxm_files
     import sdf_files
 
@@ -153,16 +156,34 @@ def generated(root: Path) -> Iterator[Seed]:
         folder.mkdir()
         nxstxm_files.write(folder / "scan.hdf5", dialect)
         yield Seed("nxstxm", folder, "scan.hdf5", "scan.hdf5", "stack")
+    folder = root / "cxi"
+    folder.mkdir()
+    cxi_files.write(folder / "scan.cxi")
+    yield Seed("cxi", folder, "scan.cxi", "scan.cxi", "stack")
+    folder = root / "stk"
+    folder.mkdir()
+    ncb_files.write_stk(folder / "scan.stk", ncb_files.numbers())
+    yield Seed("stk", folder, "scan.stk", "scan.stk", "stack")
     yield from written(root)
 
 
 def written(root: Path) -> Iterator[Seed]:
     """Write a stack and references with the writers of the package."""
     stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
-    folder = root / "written"
-    folder.mkdir()
-    xstxm.write_nxstxm(stack, folder / "scan.hdf5")
-    yield Seed("nxstxm", folder, "scan.hdf5", "scan.hdf5", "stack")
+    writers = {
+        "nxstxm": (xstxm.write_nxstxm, ["scan.hdf5"]),
+        "netcdf": (xstxm.write_netcdf, ["scan.nc"]),
+        "tiff": (xstxm.write_tiff, ["scan.tif"]),
+        "ncb": (xstxm.write_ncb, ["scan.dat", "scan.ncb"]),
+    }
+    for format, (write, names) in writers.items():
+        folder = root / f"written-{format}"
+        folder.mkdir()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write(stack, folder / names[0])
+        for name in names:
+            yield Seed(format, folder, name, names[0], "stack")
 
 
 def real(data: Path) -> Iterator[Seed]:
@@ -190,6 +211,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of measured files")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), help="folder for what failed")
     options = parser.parse_args()
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it reports every tag that it cannot read
     with tempfile.TemporaryDirectory() as root:
         seeds = [*generated(Path(root)), *(real(options.data.resolve()) if options.data else ())]
         counts: Counter[tuple[str, str]] = Counter()

@@ -71,7 +71,7 @@ def test_run__one_that_fails_stops_no_other(folder, tmp_path):
     result = RUN.invoke(cli.app, ["run", *arguments, "-o", str(tmp_path / "out")], terminal_width=200)
     assert result.exit_code == 1
     assert "failed" in result.output
-    assert "expected an SDF" in result.output
+    assert "expected a scan" in result.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["s0.nc"]
 
 

@@ -13,20 +13,35 @@ from xstxm.errors import ChoiceError, OptionError
 from xstxm.io import _stored
 from xstxm.io._pixels_first import Progress
 from xstxm.io.folders import is_many
+from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import is_netcdf
 from xstxm.io.netcdf.writer import stream_netcdf
 from xstxm.io.nxstxm.writer import write_nxstxm
+from xstxm.io.sdf import write_sdf
+from xstxm.io.tiff import write_tiff
 from xstxm.io.zarr import is_zarr
 from xstxm.io.zarr.writer import stream_zarr
 
 _LEAST = 2**24
 
 
-def _write_nxstxm(stack: Any, path: Path, *, overwrite: bool, memory: int, progress: Progress | None) -> Path:
-    return write_nxstxm(stack, path, overwrite=overwrite)
+def _by_frames(write: Callable[..., Path]) -> Callable[..., Path]:
+    """Return a writer that holds a frame at a time, whatever the memory, and cannot tell how far it is."""
+
+    def write_frames(stack: Any, path: Path, *, overwrite: bool, memory: int, progress: Progress | None) -> Path:
+        return write(stack, path, overwrite=overwrite)
+
+    return write_frames
 
 
-WRITERS: Mapping[str, Callable[..., Path]] = {"zarr": stream_zarr, "netcdf": stream_netcdf, "nxstxm": _write_nxstxm}
+WRITERS: Mapping[str, Callable[..., Path]] = {
+    "zarr": stream_zarr,
+    "netcdf": stream_netcdf,
+    "nxstxm": _by_frames(write_nxstxm),
+    "ncb": _by_frames(write_ncb),
+    "sdf": _by_frames(write_sdf),
+    "tiff": _by_frames(write_tiff),
+}
 ENDINGS: Mapping[str, str] = {
     ".zarr": "zarr",
     ".nc": "netcdf",
@@ -34,6 +49,11 @@ ENDINGS: Mapping[str, str] = {
     ".h5": "nxstxm",
     ".nxs": "nxstxm",
     ".stxm": "nxstxm",
+    ".dat": "ncb",
+    ".ncb": "ncb",
+    ".hdr": "sdf",
+    ".tif": "tiff",
+    ".tiff": "tiff",
 }
 
 
@@ -46,20 +66,20 @@ def convert(
     memory: str = "512 MiB",
     progress: Callable[[float], None] | None = None,
 ) -> Path:
-    """Rewrite a scan, of any size, as Zarr, netCDF or NXstxm.
+    """Rewrite a scan, of any size, in another format.
 
     Zarr and netCDF hold whole spectra in each chunk, so that a fit reads the file once. Frames are read once: where the
     stack is larger than a quarter of the memory they go through a plain file beside the target, as large as the stack,
-    which is removed in all cases. NXstxm holds frames and is written frame by frame.
+    which is removed in all cases. NXstxm, aXis2000, SDF and TIFF hold frames and are written frame by frame.
 
     Parameters
     ----------
     source
         Whatever `open_stack` opens, or what `open_result` does.
     target
-        The file or folder to write; its ending says the format: ``.zarr``, ``.nc``, ``.hdf5``.
+        The file or folder to write; its ending says the format: ``.zarr``, ``.nc``, ``.hdf5``, ``.dat``, ``.hdr``, ``.tif``.
     to
-        ``"zarr"``, ``"netcdf"`` or ``"nxstxm"``, where the ending does not say it.
+        ``"zarr"``, ``"netcdf"``, ``"nxstxm"``, ``"ncb"``, ``"sdf"`` or ``"tiff"``, where the ending does not say it.
     overwrite
         Replace what is there.
     memory
