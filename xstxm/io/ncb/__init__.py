@@ -14,7 +14,7 @@ NCB = Format(
     open=open_ncb,
     give="the .dat beside the .ncb of aXis2000",
     options=("kind",),
-    experimental="float32 numbers, axes that descend",
+    experimental="all of it",
     writer="write_ncb",
 )
 

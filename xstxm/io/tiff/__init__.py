@@ -18,7 +18,7 @@ TIFF = Format(
         "entry": "a TIFF file holds one scan: leave it out",
     },
     assemble=assemble_tiff,
-    experimental="OME-TIFF",
+    experimental="all of it",
     writer="write_tiff",
 )
 
