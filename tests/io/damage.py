@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,3 +40,15 @@ def opens_or_refuses(path: Path, **options: object) -> str:
         except StxmError as error:
             return type(error).__name__ if str(error) else "an error without words"
     return "opened"
+
+
+def spectra_or_refusal(data: bytes) -> str:
+    """Read references; return what became of them: ``"read"`` or the name of an error of this package."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            references = xstxm.read_references(io.BytesIO(data))
+        except StxmError as error:
+            return type(error).__name__ if str(error) else "an error without words"
+    xstxm.conventions.validate(references, "reference_set")
+    return "read"

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from damage import damaged, spectra_or_refusal
 from sdf_files import ENERGIES, axis, header, write_stack
 
 import xstxm
@@ -245,7 +246,7 @@ def test_file_object__is_as_good_as_a_path(tmp_path):
         pytest.param(b"1 2\nabc def\n3 4\n", CorruptFileError, "other words in line 2", id="words inside"),
         pytest.param(b"nan 2\n1000 4\n", FileFormatError, "expected finite energies, found 1", id="NaN energy"),
         pytest.param(b"\x89HDF\r\n\x1a\n\0\0\0", FileFormatError, "found an HDF5 file", id="HDF5"),
-        pytest.param(b"# Athena project file -- Demeter\n", FileFormatError, r"save .* as text \(\.nor\)", id="Athena"),
+        pytest.param(b"# Athena project file\n1;\n", FileFormatError, "found no group", id="Athena without groups"),
         pytest.param(
             b"500 1\n501 2\n501 3\n", ReferenceSpectrumError, r"energies twice \(501 eV\): average", id="energy twice"
         ),
@@ -377,14 +378,29 @@ def test_real_two_columns__in_kev(real_data):
     np.testing.assert_array_equal(references.energy[[0, -1]], [8200, 9000])
 
 
-def test_real_xmu_and_projects(real_data):
+def test_real_xmu(real_data):
     references = xstxm.read_references(real_data / "athena" / "cu_10k.xmu")
     assert references.sizes["energy"] == 612
-    for name in ("Vglasses.prj", "json_unzipped.prj"):
-        with pytest.raises(FileFormatError, match="found an Athena project"):
-            xstxm.read_references(real_data / "athena" / name)
 
 
 def test_read_references__of_a_list_asks_for_names(tmp_path):
     with pytest.raises(ReferenceSpectrumError, match="found a list of files: name each"):
         xstxm.read_references([tmp_path / "a.t", tmp_path / "b.t"])
+
+
+TEXTS = [
+    "\ufeffenergy,V2O5,LiV2O5\n515,0.1,0.1\n518,1.0,0.7\n521,0.3,0.4\n".encode("utf-16"),
+    b"515,0;0,1\n518,5;1,0\n521,0;0,3\n",
+    b"% title\n3\n515 0.1\n518.5 1.0\n521 0.3\n",
+    XDI.replace("{1}", "i0 counts || X").replace("{2}", "itrans counts").encode(),
+]
+
+
+@pytest.mark.parametrize("data", TEXTS, ids=["csv in UTF-16", "decimal commas", "aXis", "XDI"])
+def test_damaged_texts__are_read_or_refused(data):
+    assert "an error without words" not in {spectra_or_refusal(bad) for bad in damaged(data, 100)}
+
+
+def test_text_of_half_a_character__is_corrupt():
+    with pytest.raises(CorruptFileError, match="expected a text in UTF-16"):
+        xstxm.read_references(io.BytesIO(TEXTS[0][:-1]))

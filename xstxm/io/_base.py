@@ -75,7 +75,11 @@ def read_text(source: Source) -> str:
     """Return a text whatever its encoding: byte order marks first, then UTF-8, then Latin-1."""
     data = read_bytes(source)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16")
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError:
+            name = path_of(source) or name_of(source)
+            raise CorruptFileError(name, "a text in UTF-16", "bytes that are none", COPY_AGAIN) from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

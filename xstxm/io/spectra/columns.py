@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,6 +176,6 @@ def _first_of_repeats(energy: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.sort(first)
 
 
-def say(names: Mapping[str, np.ndarray]) -> str:
+def say(names: Iterable[str]) -> str:
     """Return the names of spectra for a message."""
     return listed([repr(name) for name in names])

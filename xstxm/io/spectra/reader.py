@@ -12,6 +12,7 @@ from xstxm import units as _units
 from xstxm.conventions import ENERGY, SPECS, annotate
 from xstxm.errors import MetadataWarning, ReferenceSpectrumError, UnsupportedScanError, warn
 from xstxm.io._base import Source, check_energies, name_of, path_of, read_head
+from xstxm.io.athena import is_athena, read_project
 from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
 from xstxm.provenance import recorded
@@ -29,11 +30,11 @@ def read_references(
     units: str | None = None,
     energy_units: str | None = None,
 ) -> xr.Dataset:
-    r"""Read reference spectra from text files into one reference set.
+    r"""Read reference spectra from files into one reference set.
 
-    Columns of text (.txt, .csv, .tsv, .xsp, .t, .r, aXis, Mantis), XDI and Athena exports (.nor, .xmu) are
-    read. Where the columns have the names of XDI, a column of absorption is taken as it is, else
-    ``ln(i0/itrans)`` or ``ifluor/i0`` is formed, and `source` says which.
+    Columns of text (.txt, .csv, .tsv, .xsp, .t, .r, aXis, Mantis), XDI, Athena exports (.nor, .xmu) and
+    Athena projects (.prj) are read. Where the columns have the names of XDI, a column of absorption is taken
+    as it is, else ``ln(i0/itrans)`` or ``ifluor/i0`` is formed, and `source` says which.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def read_references(
     Raises
     ------
     FileFormatError, CorruptFileError
-        A file is no table of numbers.
+        A file is neither a table of numbers nor an Athena project.
     ReferenceSpectrumError
         A name is given twice, a file of the mapping holds several spectra, an energy occurs twice with different values, or
         `composition`, `phase` or `color` name no reference.
@@ -76,19 +77,18 @@ def read_references(
     spectra: dict[str, Spectrum] = {}
     source: dict[str, str] = {}
     for name, file in _files(path_or_mapping):
-        columns = read_columns(file, energy_units=energy_units)
-        if name is not None and len(columns.spectra) > 1:
+        found = _spectra_of(file, energy_units)
+        if name is not None and len(found) > 1:
             raise ReferenceSpectrumError(
-                f"{name_of(file)} for reference {name!r} holds {len(columns.spectra)} spectra "
-                f"({say(columns.spectra)}): read it by itself, read_references({name_of(file)!r}), "
+                f"{name_of(file)} for reference {name!r} holds {len(found)} spectra "
+                f"({say(found)}): read it by itself, read_references({name_of(file)!r}), "
                 "then select with .sel(reference=[...])",
                 [name],
             )
-        for found, values in columns.spectra.items():
-            key = name or found or Path(name_of(file)).stem
-            axis = {ENERGY: (ENERGY, columns.energy, {"units": "eV"})}
-            spectra[key] = xr.DataArray(values, coords=axis, dims=ENERGY)
-            source[key] = ", ".join(part for part in (name_of(file), columns.origin[found]) if part)
+        for label, (spectrum, origin) in found.items():
+            key = name or label or Path(name_of(file)).stem
+            spectra[key] = spectrum
+            source[key] = ", ".join(part for part in (name_of(file), origin) if part)
     return reference_set(
         spectra,
         units=units or "1",
@@ -98,6 +98,22 @@ def read_references(
         color=color,
         source=source,
     )
+
+
+def _spectra_of(file: Source, energy_units: str | None) -> dict[str, tuple[xr.DataArray, str]]:
+    """Return the spectra of a file by label, each with the words for how it was made."""
+    if is_athena(read_head(file)):
+        groups = read_project(file, energy_units=energy_units)
+        return {label: (_on_energies(group.energy, group.values), group.origin) for label, group in groups.items()}
+    columns = read_columns(file, energy_units=energy_units)
+    return {
+        label: (_on_energies(columns.energy, values), columns.origin[label])
+        for label, values in columns.spectra.items()
+    }
+
+
+def _on_energies(energy: np.ndarray, values: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(values, coords={ENERGY: (ENERGY, energy, {"units": "eV"})}, dims=ENERGY)
 
 
 def _files(given: Source | Mapping[str, Source]) -> list[tuple[str | None, Source]]:

@@ -1,0 +1,148 @@
+"""Athena projects: the absorption of each group, at its calibrated energies."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, warn
+from xstxm.io._base import COPY_AGAIN, Source, convert, listed, name_of, path_of, read_bytes, read_head, read_text
+from xstxm.io.athena.project import Group, parse
+
+LARGEST = 64 * 1024**2
+_GZIP = b"\x1f\x8b"
+_MARK = b"Athena project"
+
+
+@dataclass(frozen=True)
+class GroupSpectrum:
+    """Absorption of a group: energies in eV, values, and how they were made."""
+
+    energy: np.ndarray
+    values: np.ndarray
+    origin: str
+
+
+def is_athena(head: bytes) -> bool:
+    """Tell whether the first bytes are those of an Athena project, packed or plain."""
+    if head.startswith(_GZIP):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 1024)
+        except zlib.error:
+            return False
+    return _MARK in head[:1024]
+
+
+def read_project(source: Source, *, energy_units: str | None = None) -> dict[str, GroupSpectrum]:
+    """Read the groups of an Athena project.
+
+    The energies of a group are ``x + bkg_eshift``, as Athena shows them; `origin` says by how much they were moved,
+    and whether the values are mu(E) or normalised. Groups of chi(k) are passed over with a warning. Eager.
+
+    Parameters
+    ----------
+    source
+        The project, packed with gzip or plain, of Perl or JSON.
+    energy_units
+        Units of the energies, eV by default.
+
+    Returns
+    -------
+    dict
+        Label to spectrum; where groups share a label, ``label (group)``, with a warning.
+
+    Raises
+    ------
+    FileFormatError
+        The project holds no group of absorption, or unpacks to more than 64 MiB.
+    CorruptFileError
+        The project is cut short, or a group has not as many finite energies as values.
+    """
+    name = path_of(source) or name_of(source)
+    text = read_text(io.BytesIO(_unpack(source)))
+    if not text.lstrip().startswith("{") and "\n1;" not in text:
+        warn(f"{name_of(source)}: the last line of an Athena project is missing: groups may be, too", MetadataWarning)
+    try:
+        groups = parse(text)
+    except ValueError as error:
+        raise CorruptFileError(name, "the groups of an Athena project", str(error), COPY_AGAIN) from None
+    kept = [group for group in groups if not _is_chi(group)]
+    passed = [repr(_label(group)) for group in groups if _is_chi(group)]
+    if not kept:
+        found, do = f"{len(groups)} groups, none of them" if groups else "no group", "save one from Athena"
+        raise FileFormatError(name, "groups of mu(E) or normalised absorption", found, do)
+    if passed:
+        warn(f"{name_of(source)}: {listed(passed)} hold chi(k), no spectrum of energies: passed over", MetadataWarning)
+    names = _names(kept, name_of(source))
+    return {key: _spectrum(group, energy_units or "eV", source) for key, group in zip(names, kept, strict=True)}
+
+
+def _unpack(source: Source) -> bytes:
+    """Return the text of a project; a small file that unpacks without end is refused before it fills the memory."""
+    name = path_of(source) or name_of(source)
+    packed = read_bytes(source) if read_head(source, 2) == _GZIP else b""
+    try:
+        text = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(LARGEST + 1) if packed else read_head(source, LARGEST + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise CorruptFileError(name, "a gzip archive", f"a damaged one ({error})", COPY_AGAIN) from None
+    if len(text) > LARGEST:
+        found, do = "more", "save the spectra that you need as a project of their own"
+        raise FileFormatError(name, f"a project of at most {LARGEST // 1024**2} MiB when unpacked", found, do)
+    return text
+
+
+def _is_on(group: Group, key: str) -> bool:
+    return str(group.settings.get(key, "0")) not in ("", "0", "None")
+
+
+def _is_chi(group: Group) -> bool:
+    return _is_on(group, "is_chi") or group.settings.get("datatype") == "chi"
+
+
+def _label(group: Group) -> str:
+    return str(group.settings.get("label") or group.name)
+
+
+def _names(groups: Sequence[Group], file: str) -> list[str]:
+    labels = [_label(group) for group in groups]
+    shared = [label for label, count in Counter(labels).items() if count > 1]
+    if shared:
+        said = listed([repr(label) for label in shared])
+        warn(f"{file}: {said} label several groups: these are called 'label (group)'", MetadataWarning)
+    names = [
+        f"{label} ({group.name})" if label in shared else label for label, group in zip(labels, groups, strict=True)
+    ]
+    if len(set(names)) != len(names):
+        raise CorruptFileError(file, "groups of different names", "a name twice", "save the project again from Athena")
+    return names
+
+
+def _spectrum(group: Group, units: str, source: Source) -> GroupSpectrum:
+    energy, values = (_numbers(group, key, source) for key in ("x", "y"))
+    shift = _numbers(group, "bkg_eshift", source)[0]
+    name = path_of(source) or name_of(source)
+    if energy.size != values.size or not energy.size or not (energy > 0).all():
+        expected = f"as many energies above 0 as values in group {_label(group)!r}"
+        raise CorruptFileError(name, expected, f"{energy.size} and {values.size}", "save the project again from Athena")
+    kind = "normalised" if _is_on(group, "is_nor") else "mu(E)"
+    moved = f", energies moved by {shift:+g} eV" if shift else ""
+    return GroupSpectrum(convert(energy, units, "eV", "the energy axis") + shift, values, kind + moved)
+
+
+def _numbers(group: Group, key: str, source: Source) -> np.ndarray:
+    """Return an array of a group, or one of its settings, as finite numbers."""
+    found = [group.settings.get(key) or 0] if key == "bkg_eshift" else group.arrays.get(key, [])
+    try:
+        numbers = np.array([float(value) for value in found])
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.array([np.nan])
+    if not np.isfinite(numbers).all():
+        expected, do = f"finite numbers as {key!r} of group {_label(group)!r}", "repair the group in Athena"
+        raise CorruptFileError(path_of(source) or name_of(source), expected, "others", do)
+    return numbers
