@@ -115,7 +115,7 @@ def test_fractional_numbers__are_asked_about(tmp_path):
 def test_other_compound_files__are_refused(tmp_path):
     path = tmp_path / "letter.doc"
     path.write_bytes(compound({"Word/Document": b"x" * 5000}))
-    with pytest.raises(FileFormatError, match="found one without: give a .xrm"):
+    with pytest.raises(FileFormatError, match=r"found one without: give a \.xrm"):
         xstxm.open_stack(path)
 
 
