@@ -163,7 +163,7 @@ def _compare_exposures(sample: np.ndarray | None, reference: float | np.ndarray 
     if sample is None or reference is None or np.allclose(sample, reference, rtol=1e-3, equal_nan=True):
         return
     name = source if isinstance(source, str) else _base.name_of(source)
-    do = "scale i0 by the ratio of the exposures before to_optical_density"
+    do = "scale i0 by the ratio of the exposures before optical_density"
     warn(f"{name}: images and references were not exposed alike: {do}", MetadataWarning)
 
 
