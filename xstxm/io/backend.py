@@ -19,6 +19,7 @@ from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
 from xstxm.io.stk import STK
 from xstxm.io.tiff import TIFF
+from xstxm.io.xrm import XRM
 from xstxm.io.zarr import ZARR
 
 
@@ -89,6 +90,12 @@ class TiffBackendEntrypoint(_FormatEngine):
     """Opens TIFF images."""
 
     format = TIFF
+
+
+class XrmBackendEntrypoint(_FormatEngine):
+    """Opens Zeiss X-ray microscope files."""
+
+    format = XRM
 
 
 class StxmBackendEntrypoint(BackendEntrypoint):

@@ -15,9 +15,10 @@ from xstxm.io.nxstxm import NXSTXM
 from xstxm.io.sdf import SDF
 from xstxm.io.stk import STK
 from xstxm.io.tiff import TIFF
+from xstxm.io.xrm import XRM
 from xstxm.io.zarr import ZARR
 
-FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR, CXI, NCB, STK, TIFF)
+FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR, CXI, NCB, STK, TIFF, XRM)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
 
 

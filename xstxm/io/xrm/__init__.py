@@ -1,0 +1,23 @@
+"""Zeiss (Xradia) X-ray microscope files: .xrm images of one energy each, and .txrm stacks."""
+
+from xstxm.io._format import Format
+from xstxm.io.xrm.reader import assemble_xrm, is_xrm, open_xrm
+
+XRM = Format(
+    name="xrm",
+    title="a Zeiss X-ray microscope file",
+    files=".xrm, .txrm",
+    written_by="full-field microscopes of Zeiss (Xradia)",
+    recognises=lambda source, head: is_xrm(head),
+    open=open_xrm,
+    give="the .xrm or .txrm of a Zeiss (Xradia) microscope",
+    options=("energies", "kind", "pixel_size"),
+    refusals={
+        "region": "such a file holds one scan: leave it out",
+        "entry": "such a file holds one scan: leave it out",
+    },
+    assemble=assemble_xrm,
+    experimental="all of it",
+)
+
+__all__ = ["XRM", "assemble_xrm", "is_xrm", "open_xrm"]
