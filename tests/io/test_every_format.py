@@ -19,7 +19,7 @@ WRITERS = {
     "netcdf": ("scan.nc", xstxm.write_netcdf),
     "zarr": ("scan.zarr", xstxm.write_zarr),
 }
-REFERENCE_ENDINGS = (".t", ".r", ".xdi", ".nor", ".xmu")
+REFERENCE_ENDINGS = (".t", ".r", ".xdi", ".nor", ".xmu", ".prj")
 
 
 def measured(*endings: str) -> list[Path]:

@@ -39,7 +39,8 @@ def parse(text: str) -> list[Group]:
 
 
 def _from_perl(text: str) -> Iterator[Group]:
-    name, lists, at = "", {}, 0
+    name, at = "", 0
+    lists: dict[str, Any] = {}
     while match := _STATEMENT.search(text, at):
         at = match.end()
         if match[1]:
