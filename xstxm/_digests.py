@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 
 LARGEST = 2**25
 """Bytes of an array above which a record does without its digest, which would take longer than many a verb."""
+_PIECE = 2**16
 
 
 def digest(obj: xr.DataArray | xr.Dataset | np.ndarray) -> str:
@@ -46,23 +48,20 @@ def _variables(obj: Any) -> dict[Any, xr.Variable]:
 
 def _add(total: Any, name: Any, variable: xr.Variable) -> None:
     values = np.asarray(variable)
-    plain = _plain(values)
-    head = [
-        str(name),
-        list(map(str, variable.dims)),
-        list(values.shape),
-        plain[0],
-        str(variable.attrs.get("units", "")),
-    ]
+    text = values.dtype.kind in "OUS"
+    kind = "text" if text else values.dtype.newbyteorder("<").str
+    units = str(variable.attrs.get("units", ""))
+    head = [str(name), list(map(str, variable.dims)), list(values.shape), kind, units]
     total.update(json.dumps(head).encode())
-    total.update(plain[1])
+    for piece in [json.dumps(values.tolist(), default=str).encode()] if text else _pieces(values):
+        total.update(piece)
 
 
-def _plain(values: np.ndarray) -> tuple[str, bytes]:
-    """Return the type and the bytes of an array, the same on every machine."""
-    if values.dtype.kind in "OUS":
-        return "text", json.dumps(values.tolist(), default=str).encode()
-    if values.dtype.kind == "f":
-        values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
-    little = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
-    return little.dtype.str, little.tobytes()
+def _pieces(values: np.ndarray) -> Iterator[bytes]:
+    """Yield the bytes of numbers, the same on every machine, without a copy of all of them."""
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE]
+        if piece.dtype.kind == "f":
+            piece = np.where(np.isnan(piece), piece.dtype.type(np.nan), piece)
+        yield piece.astype(piece.dtype.newbyteorder("<"), copy=False).tobytes()
