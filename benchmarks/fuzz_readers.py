@@ -145,6 +145,7 @@ def generated(root: Path) -> Iterator[Seed]:
     import ncb_files
     import nxstxm_files
     import sdf_files
+    import xrm_files
 
     folder = root / "sdf"
     folder.mkdir()
@@ -164,6 +165,10 @@ def generated(root: Path) -> Iterator[Seed]:
     folder.mkdir()
     ncb_files.write_stk(folder / "scan.stk", ncb_files.numbers())
     yield Seed("stk", folder, "scan.stk", "scan.stk", "stack")
+    folder = root / "xrm"
+    folder.mkdir()
+    xrm_files.write_xrm(folder / "scan.txrm", xrm_files.counts(), (853.0, 854.0, 855.0))
+    yield Seed("xrm", folder, "scan.txrm", "scan.txrm", "stack")
     yield from written(root)
 
 

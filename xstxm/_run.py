@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -20,7 +20,6 @@ from xstxm.errors import OptionError, RecipeError, StxmError
 from xstxm.recipes import Recipe
 
 State: TypeAlias = Literal["written", "skipped", "failed"]
-Write: TypeAlias = Callable[[Any, Path], Path]
 
 STAMP = "xstxm_run"
 """Attribute of a result that says by which recipe and of which file it was made."""
@@ -37,16 +36,16 @@ class Done:
 
 
 def run_files(
-    recipe: Recipe, files: Sequence[Path], output: Path, *, write: Write, overwrite: bool = False, jobs: int = 1
+    recipe: Recipe, files: Sequence[Path], output: Path, *, overwrite: bool = False, jobs: int = 1
 ) -> Iterator[Done]:
     """Apply a recipe, with all its inputs, to files and write a netCDF of each; yield what became of them as they end. Eager."""
     outputs = _outputs(files, output)
     if jobs == 1:
         for file, path in outputs.items():
-            yield _one(recipe, file, path, write, overwrite)
+            yield _one(recipe, file, path, overwrite)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_one, recipe, file, path, write, overwrite) for file, path in outputs.items()]
+        waiting = [pool.submit(_one, recipe, file, path, overwrite) for file, path in outputs.items()]
         for future in as_completed(waiting):
             yield future.result()
 
@@ -64,16 +63,16 @@ def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
     return outputs
 
 
-def _one(recipe: Recipe, file: Path, path: Path, write: Write, overwrite: bool) -> Done:
+def _one(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> Done:
     begun = time.perf_counter()
     try:
-        state, reason = _written(recipe, file, path, write, overwrite)
+        state, reason = _written(recipe, file, path, overwrite)
     except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
         state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
     return Done(file, state, time.perf_counter() - begun, reason)
 
 
-def _written(recipe: Recipe, file: Path, path: Path, write: Write, overwrite: bool) -> tuple[State, str]:
+def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[State, str]:
     """Eager: the result goes into its file."""
     stamp = _stamp(recipe, file)
     if path.exists():
@@ -95,7 +94,8 @@ def _written(recipe: Recipe, file: Path, path: Path, write: Write, overwrite: bo
         result = recipe.apply(stack)
         if isinstance(result, xr.DataTree):
             raise RecipeError("the last step makes a tree, of which no single netCDF is written: end before it")
-        write(result.assign_attrs({STAMP: stamp}).compute(), path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        xstxm.write_netcdf(result.assign_attrs({STAMP: stamp}).compute(), path, overwrite=True)
     return "written", ""
 
 

@@ -67,12 +67,14 @@ def formats() -> None:
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="Scan: a file, a folder of files of one energy each, a Zarr store.")],
-    target: Annotated[Path, typer.Argument(help="What to write: .zarr, .nc or .hdf5.")],
-    to: Annotated[str | None, typer.Option(help="zarr, netcdf or nxstxm, where the ending does not say it.")] = None,
+    target: Annotated[Path, typer.Argument(help="What to write: .zarr, .nc, .hdf5, .dat, .hdr or .tif.")],
+    to: Annotated[
+        str | None, typer.Option(help="zarr, netcdf, nxstxm, ncb, sdf or tiff, where the ending does not say it.")
+    ] = None,
     memory: Annotated[str, typer.Option(help='About how much memory to use, e.g. "2 GiB".')] = "512 MiB",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Rewrite a scan of any size as Zarr, netCDF or NXstxm."""
+    """Rewrite a scan of any size in another format."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(f"writing {target.name}", total=1.0)
@@ -162,7 +164,7 @@ def run_recipe(
 ) -> None:
     """Apply a recipe to files; what the same recipe made of the same file before is skipped."""
     ready = xstxm.Recipe.load(recipe).with_inputs(_pairs(inputs))
-    ended = _run.run_files(ready, files, output, write=write_maps, overwrite=overwrite, jobs=jobs)
+    ended = _run.run_files(ready, files, output, overwrite=overwrite, jobs=jobs)
     table, n_failed = Table("file", "state", "seconds", "reason"), 0
     with _progress() as progress:
         task = progress.add_task(f"0 of {len(files)} files")

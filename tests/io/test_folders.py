@@ -53,6 +53,14 @@ def test_files_of_one_energy__are_read_when_used(stack, tmp_path):
     np.testing.assert_array_equal(opened["intensity"].isel(energy=3), stack["intensity"].isel(energy=3))
 
 
+def test_files_of_one_energy__wait_without_dask_too(stack, tmp_path):
+    write_frames(stack, tmp_path)
+    opened = xstxm.open_stack(tmp_path)
+    assert not opened["intensity"].variable._in_memory
+    np.testing.assert_array_equal(opened["intensity"].isel(energy=3), stack["intensity"].isel(energy=3))
+    np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
+
+
 def test_repeated_energies__are_kept_with_a_warning(stack, tmp_path):
     double = xr.concat([stack.isel(energy=[0, 1]), stack.isel(energy=[1]) + 1], "energy")
     write_frames(double, tmp_path)

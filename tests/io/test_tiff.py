@@ -78,8 +78,19 @@ def test_files_of_one_energy__become_a_sorted_stack(tmp_path):
     np.testing.assert_array_equal(stack.energy, [500, 510])
     np.testing.assert_array_equal(stack.intensity, COUNTS[::-1])
     paths.append(write(tmp_path / "a_520eV.tif", COUNTS[0, :2]))
-    with pytest.raises(CorruptFileError, match="a_510eV"):
+    with pytest.raises(UnsupportedScanError, match=r"a_520eV\.tif \(shape 2 x 4\)"):
         assemble_tiff(paths, pixel_size="50 nm")
+
+
+def test_files_of_other_pixels__are_named(tmp_path):
+    coords = {"energy": [500.0], "y": np.arange(3.0), "x": np.arange(4.0)}
+    labelled = {dim: (dim, at, {"units": "eV" if dim == "energy" else "um"}) for dim, at in coords.items()}
+    stack = xr.DataArray(COUNTS[:1].astype("float32"), labelled, ("energy", "y", "x"), name="intensity")
+    xstxm.write_tiff(stack, tmp_path / "a.tif")
+    finer = {"energy": [510.0], "x": coords["x"] / 2}
+    xstxm.write_tiff(stack.assign_coords({d: (d, at, stack[d].attrs) for d, at in finer.items()}), tmp_path / "b.tif")
+    with pytest.raises(UnsupportedScanError, match=r"b\.tif \(x from 0 to 1\.5 um\)"):
+        xstxm.open_stack(tmp_path)
 
 
 @pytest.mark.parametrize("signal", ["intensity", "optical_density"])

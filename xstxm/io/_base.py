@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +18,7 @@ from xarray.core import indexing
 from xstxm import units as _units
 from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, StxmError, UnitsError, warn
+from xstxm.io._replacing import replacing
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
@@ -44,6 +44,11 @@ def name_of(source: Source) -> str:
         return path.name
     name = getattr(source, "name", None)
     return Path(name).name if isinstance(name, str) and name else NO_NAME
+
+
+def source_file(name: str) -> str | None:
+    """Return the name of a source as its stack keeps it, None where it has none."""
+    return None if name == NO_NAME else name
 
 
 def read_head(source: Source, size: int = SNIFF) -> bytes:
@@ -330,7 +335,7 @@ def _twice(values: np.ndarray) -> np.ndarray:
 
 
 _TIME = re.compile(r"(\d{4})\s*([A-Za-z]{3})[A-Za-z]*\s*(\d{1,2})[\sT]+(\d{1,2}:\d{2}:\d{2})")
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
 def iso_time(text: str | None, source: Source) -> str | None:
@@ -342,8 +347,8 @@ def iso_time(text: str | None, source: Source) -> str | None:
     except ValueError:
         pass
     match = _TIME.fullmatch(text.strip())
-    if match and match[2].lower() in _MONTHS:
-        month = _MONTHS.index(match[2].lower()) + 1
+    if match and match[2].lower() in MONTHS:
+        month = MONTHS.index(match[2].lower()) + 1
         try:
             return datetime.strptime(f"{match[1]}-{month}-{match[3]} {match[4]}", "%Y-%m-%d %H:%M:%S").isoformat()
         except ValueError:
@@ -377,13 +382,6 @@ def write_table(lines: Iterable[str], path: str | os.PathLike[str], *, overwrite
     FileExistsError
         There is such a file, and `overwrite` is off.
     """
-    target = Path(path).expanduser()
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists: pass overwrite=True to replace it, or give another name")
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
+    with replacing(path, overwrite) as (target, part):
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     return target

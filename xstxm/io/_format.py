@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from xstxm.errors import OptionError
 from xstxm.io._base import Source
 
 
@@ -27,8 +28,6 @@ class Format:
     """Tells by the source and its first bytes whether a file is of this format."""
     open: Callable[..., xr.Dataset]
     """Opens a file: the source, ``drop_variables`` and the `options`."""
-    give: str
-    """What to give instead of a file that is none: ``"the .hdr of an SDF scan"``."""
     options: tuple[str, ...] = ()
     """Options of `open_stack` that this format understands."""
     refusals: Mapping[str, str] | None = None
@@ -46,6 +45,19 @@ class Format:
     def page(self) -> str:
         """The page of the documentation."""
         return f"docs/formats/{self.name}.md"
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse the first option that only other formats understand.
+
+        Raises
+        ------
+        OptionError
+            There is one.
+        """
+        for option, value in options.items():
+            if option not in self.options:
+                do = (self.refusals or {}).get(option, f"{self.title} has no such option: leave it out")
+                raise OptionError(option, value, do)
 
 
 def first_of(formats: Sequence[Format], source: Source, head: bytes) -> Format | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,21 @@ class Store:
             self._manager.close()
         elif self._file is not None:
             self._file.close()
+
+
+def tells(source: Source, question: Callable[[h5py.File], bool]) -> bool:
+    """Ask an HDF5 file; no where it is none, or broken: never an error."""
+    try:
+        store = Store(source)
+    except (OSError, StxmError):
+        return False
+    try:
+        with store.guarded():
+            return question(store.file)
+    except StxmError:
+        return False
+    finally:
+        store.close()
 
 
 def member(group: Any, path: str) -> Any:

@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, FileFormatError, OptionError, UnsupportedScanError, check_choice
 from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._raw import Kind
+from xstxm.units import LengthLike
 
 Energies: TypeAlias = "Sequence[float] | np.ndarray | xr.DataArray | str | os.PathLike[str]"
 
@@ -136,9 +136,25 @@ def signal_of(kind: Kind | None, found: str | None, dtype: np.dtype, source: Sou
     raise FileFormatError(name, "counts, which are whole numbers", f"{dtype.name} numbers that may be either", do)
 
 
+def given_pixel_size(pixel_size: LengthLike | None) -> float | None:
+    """Return the size of a pixel that the caller gives, in um.
+
+    Raises
+    ------
+    OptionError
+        It is no length above zero.
+    """
+    if pixel_size is None:
+        return None
+    size = _units.to_magnitude(pixel_size, "um", "pixel_size")
+    if not (np.isfinite(size) and size > 0):
+        raise OptionError("pixel_size", pixel_size, 'give a length above zero, e.g. "50 nm"')
+    return float(size)
+
+
 def pixel_positions(
     shape: tuple[int, int],
-    pixel_size: float | str | None,
+    pixel_size: LengthLike | None,
     found: tuple[float, float] | None,
     source: Source,
     first: tuple[float, float] = (0.0, 0.0),
@@ -150,31 +166,11 @@ def pixel_positions(
     UnsupportedScanError
         Nobody says the size.
     """
-    if pixel_size is not None:
-        size = _units.to_magnitude(pixel_size, "um", "pixel_size")
-        if not (np.isfinite(size) and size > 0):
-            raise OptionError("pixel_size", pixel_size, 'give a length above zero, e.g. "50 nm"')
+    size = given_pixel_size(pixel_size)
+    if size is not None:
         found = (size, size)
     if found is None:
         name = _base.path_of(source) or _base.name_of(source)
         raise UnsupportedScanError(name, "the size of a pixel", "none with a unit", GIVE_PIXEL_SIZE)
     axes = zip("yx", shape, found, first, strict=True)
     return {dim: ((dim,), _base.drop_noise(start + step * np.arange(size))) for dim, size, step, start in axes}
-
-
-def merged(stacks: Sequence[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
-    """Return stacks of one energy each as one, by energy.
-
-    Raises
-    ------
-    CorruptFileError
-        Images of unequal shape or kind.
-    """
-    first = stacks[0]
-    for stack, path in zip(stacks, paths, strict=True):
-        if dict(stack.sizes) | {ENERGY: 1} != dict(first.sizes) | {ENERGY: 1} or set(stack) != set(first):
-            found = f"{dict(stack.sizes)} of {sorted(map(str, stack))}"
-            wanted = f"{dict(first.sizes)} of {sorted(map(str, first))} as in {paths[0].name}"
-            raise CorruptFileError(path, wanted, found, "remove the file, or open it by itself")
-    whole = xr.concat(stacks, ENERGY, join="override", combine_attrs="override", coords="minimal", compat="override")
-    return whole.isel({ENERGY: np.argsort(whole[ENERGY].values, kind="stable")})

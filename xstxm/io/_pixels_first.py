@@ -16,6 +16,7 @@ from xstxm.conventions import ENERGY
 
 Progress: TypeAlias = "Callable[[float], None]"
 
+MEMORY = 2**29
 CHUNK_BYTES = 2**24
 LARGEST_TILE = 128
 
@@ -32,6 +33,18 @@ def chunks_of(variable: xr.Variable) -> tuple[int, ...]:
     last = [dim for dim in variable.dims if dim != ENERGY][-2:]
     sizes = {dim: min(size, tile if dim in last else 1) for dim, size in variable.sizes.items()}
     return tuple(variable.sizes[dim] if dim == ENERGY else sizes[dim] for dim in variable.dims)
+
+
+def encoding_of(tree: xr.DataTree, word: str, kinds: str | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the chunks of all variables, or of those of some kinds of numbers, as xarray wants them, under its `word` for them."""
+    return {
+        node.path: {
+            str(name): {word: chunks_of(variable)}
+            for name, variable in node.to_dataset(inherit=False).variables.items()
+            if variable.ndim and variable.size and (kinds is None or variable.dtype.kind in kinds)
+        }
+        for node in tree.subtree
+    }
 
 
 class RawFile:

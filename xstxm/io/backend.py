@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from xstxm.errors import OptionError
 from xstxm.io import _base
 from xstxm.io._format import Format
 from xstxm.io.cxi import CXI
@@ -114,10 +113,7 @@ class StxmBackendEntrypoint(BackendEntrypoint):
     ) -> xr.Dataset:
         """Open the scan, see `xstxm.open_stack`."""
         found = format_of(filename_or_obj)
-        for option, value in options.items():
-            if option not in found.options:
-                do = (found.refusals or {}).get(option, f"{found.title} has no such option: leave it out")
-                raise OptionError(option, value, do)
+        found.check_options(options)
         return found.open(filename_or_obj, drop_variables=drop_variables, **options)
 
 

@@ -11,7 +11,6 @@ CXI = Format(
     written_by="ptychography programs of ALS COSMIC and others",
     recognises=lambda source, head: is_hdf5(head) and is_cxi(source),
     open=open_cxi,
-    give="a CXI file (.cxi) of a reconstruction",
     options=("pixel_size",),
     assemble=assemble_cxi,
     experimental="all of it",

@@ -18,14 +18,12 @@ from xstxm.errors import (
     CorruptFileError,
     FileFormatError,
     MetadataWarning,
-    OptionError,
-    StxmError,
     UnsupportedScanError,
     warn,
 )
-from xstxm.io import _base
+from xstxm.io import _base, _images
 from xstxm.io._base import FrameArray, Scan, Signal, Source
-from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member
+from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, tells
 from xstxm.units import LengthLike
 
 if TYPE_CHECKING:
@@ -65,17 +63,7 @@ class _Centres:
 
 def is_cxi(source: Source) -> bool:
     """Tell whether an HDF5 file says that it is CXI, or is laid out like it."""
-    try:
-        store = Store(source)
-    except (OSError, StxmError):
-        return False
-    try:
-        with store.guarded():
-            return is_inside(store.file, "cxi_version") or is_inside(store.file, IMAGE)
-    except StxmError:
-        return False
-    finally:
-        store.close()
+    return tells(source, lambda file: is_inside(file, "cxi_version") or is_inside(file, IMAGE))
 
 
 def open_cxi(
@@ -137,9 +125,7 @@ def assemble_cxi(
     FileFormatError, CorruptFileError, UnsupportedScanError
         As `open_cxi`; also where the files have different pixels.
     """
-    size = None if pixel_size is None else _units.to_magnitude(pixel_size, "um", "pixel_size")
-    if size is not None and not (np.isfinite(size) and size > 0):
-        raise OptionError("pixel_size", pixel_size, "give a length above 0, such as '10 nm'")
+    size = _images.given_pixel_size(pixel_size)
     stores: list[Store] = []
     try:
         frames = []
@@ -256,7 +242,7 @@ def _scan(frames: tuple[_Frame, ...]) -> Scan:
             "title": field_text(file, "entry_1/title"),
             "sample": field_text(file, "entry_1/sample_1/name"),
             "start_time": _base.iso_time(field_text(file, "entry_1/start_time"), first.store.name),
-            "source_file": first.store.name if len(frames) == 1 and first.store.name != _base.NO_NAME else None,
+            "source_file": _base.source_file(first.store.name) if len(frames) == 1 else None,
         },
     )
 

@@ -12,7 +12,6 @@ NCB = Format(
     written_by="aXis2000, xstxm",
     recognises=lambda source, head: is_ncb(source, head),
     open=open_ncb,
-    give="the .dat beside the .ncb of aXis2000",
     options=("kind",),
     experimental="all of it",
     writer="write_ncb",

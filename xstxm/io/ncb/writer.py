@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
 from xstxm.errors import MetadataWarning, MissingCoordinateError, OptionError, SchemaError, shown, warn
 from xstxm.io._base import convert
+from xstxm.io._replacing import replacing
 
 _SIGNALS = ("intensity", "optical_density")
 _INTEGERS = np.iinfo("int16")
@@ -71,32 +71,21 @@ def write_ncb(
     ...     xstxm.write_ncb(stack, pathlib.Path(folder) / "particle").name
     'particle.dat'
     """
-    text, numbers = _targets(path, overwrite)
     if scale is not None and not (isinstance(scale, int | float) and 0 < scale < np.inf):
         raise OptionError("scale", scale, "a number above zero, or leave it out for floats")
-    array = _checked(stack, signal)
-    lines = _lines(array, scale, text.stem)
-    parts = [target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part") for target in (text, numbers)]
-    try:
-        parts[0].write_text("\n".join(lines) + "\n", encoding="ascii")
-        _write_numbers(array, parts[1], scale)
+    text, numbers = _targets(path)
+    with replacing(text, overwrite) as (_, text_part), replacing(numbers, overwrite) as (_, numbers_part):
+        array = _checked(stack, signal)
+        text_part.write_text("\n".join(_lines(array, scale, text.stem)) + "\n", encoding="ascii")
+        _write_numbers(array, numbers_part, scale)
         _warn_of_loss(stack, array)
-        parts[1].replace(numbers)
-        parts[0].replace(text)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
     return text
 
 
-def _targets(path: str | os.PathLike[str], overwrite: bool) -> tuple[Path, Path]:
+def _targets(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     given = Path(path).expanduser()
     stem = given.stem if given.suffix.lower() in (".dat", ".ncb") else given.name
-    targets = given.with_name(f"{stem}.dat"), given.with_name(f"{stem}.ncb")
-    for target in targets:
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"{target} exists: pass overwrite=True to replace it, or give another name")
-    return targets
+    return given.with_name(f"{stem}.dat"), given.with_name(f"{stem}.ncb")
 
 
 def _checked(stack: xr.Dataset, signal: str | None) -> xr.DataArray:

@@ -12,7 +12,6 @@ NETCDF = Format(
     written_by="xstxm",
     recognises=lambda source, head: is_hdf5(head) and is_netcdf(source),
     open=open_netcdf_stack,
-    give="a .nc that xstxm wrote",
     writer="write_netcdf",
 )
 

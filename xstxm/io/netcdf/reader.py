@@ -12,7 +12,7 @@ import xarray as xr
 from xstxm.errors import CorruptFileError, StxmError
 from xstxm.io import _base, _stored
 from xstxm.io._base import Source
-from xstxm.io._hdf5 import Store
+from xstxm.io._hdf5 import Store, tells
 
 _DENSEST = 1100
 """No packing of HDF5 makes numbers smaller than this many times."""
@@ -20,14 +20,7 @@ _DENSEST = 1100
 
 def is_netcdf(source: Source) -> bool:
     """Tell whether an HDF5 file is a netCDF file of this package; never an error."""
-    try:
-        store = Store(source)
-        try:
-            return _stored.is_ours(store.file.attrs)
-        finally:
-            store.close()
-    except (OSError, RuntimeError, KeyError, ValueError):
-        return False
+    return tells(source, lambda file: _stored.is_ours(file.attrs))
 
 
 def open_netcdf_stack(source: Source, *, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
@@ -80,7 +73,6 @@ def _datasets(file: Any, name: object) -> list[str]:
     import h5py
 
     found: list[str] = []
-
     links: list[str] = []
     file.visititems_links(lambda path, link: (found if isinstance(link, h5py.HardLink) else links).append(path))
     if links:

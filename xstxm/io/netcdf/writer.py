@@ -9,9 +9,8 @@ import dask
 import xarray as xr
 
 from xstxm.io import _stored
-from xstxm.io._pixels_first import Progress, chunks_of, told, whole_spectra
-
-MEMORY = 2**29
+from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
+from xstxm.io._replacing import replacing
 
 
 def write_netcdf(
@@ -66,17 +65,10 @@ def stream_netcdf(
 ) -> Path:
     """Write netCDF within a memory in bytes, and tell how far it is."""
     with (
-        _stored.replacing(path, overwrite) as (target, part),
+        replacing(path, overwrite) as (target, part),
         whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree,
     ):
-        encoding = {
-            node.path: {
-                name: {"chunksizes": chunks_of(variable)}
-                for name, variable in node.to_dataset(inherit=False).variables.items()
-                if variable.ndim and variable.size and variable.dtype.kind in "biufc"
-            }
-            for node in tree.subtree
-        }
+        encoding = encoding_of(tree, "chunksizes", kinds="biufc")
         with dask.config.set(scheduler="synchronous"), told(progress):
             tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
     return target

@@ -12,7 +12,6 @@ NXSTXM = Format(
     written_by="Pixelator, PolLux, Diamond I08, SOLEIL HERMES, CLS, ALS, xstxm",
     recognises=lambda source, head: is_hdf5(head) and is_nxstxm(source),
     open=open_nxstxm,
-    give="an NXstxm file (.hdf5, .nxs)",
     options=("entry", "detector"),
     refusals={"region": "an NXstxm file has entries, use entry="},
     experimental="the dialects of HERMES, CLS and ALS",

@@ -14,7 +14,7 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, MetadataWarning, StxmError, UnitsError, warn
 from xstxm.io import _base
 from xstxm.io._base import Scan, Signal, Source, in_units
-from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, is_inside, member, preferred_chunks
+from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, is_inside, member, preferred_chunks, tells
 from xstxm.io.nxstxm import layout
 from xstxm.io.nxstxm.layout import Detector
 from xstxm.provenance import HISTORY, RECORD
@@ -36,17 +36,7 @@ _DIMS = {1: (ENERGY,), 2: (ENERGY, "position"), 3: (ENERGY, "y", "x")}
 
 def is_nxstxm(source: Source) -> bool:
     """Tell whether an HDF5 file says that it is NXstxm, or is laid out like it."""
-    try:
-        store = Store(source)
-    except (OSError, StxmError):
-        return False
-    try:
-        with store.guarded():
-            return layout.is_layout(store.file)
-    except StxmError:
-        return False
-    finally:
-        store.close()
+    return tells(source, layout.is_layout)
 
 
 def scans_of(source: Source) -> dict[str, dict[str, str]]:
@@ -303,7 +293,7 @@ def _metadata(
         "beamline": field_text(entry, "collection/beamline") or field_text(entry, "instrument/beamline"),
         "scan_type": said if said in _WORDS else guess,
         "start_time": _base.iso_time(field_text(entry, "start_time"), store.name),
-        "source_file": store.name if store.name != _base.NO_NAME else None,
+        "source_file": _base.source_file(store.name),
         **_record(store, entry),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import MetadataWarning, MissingCoordinateError, SchemaError, warn
 from xstxm.io import _base
+from xstxm.io._replacing import replacing
 from xstxm.provenance import HISTORY, RECORD
 
 if TYPE_CHECKING:
@@ -68,20 +68,13 @@ def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     ...     xstxm.write_nxstxm(stack, pathlib.Path(folder) / "particle.hdf5").name
     'particle.hdf5'
     """
-    path = Path(path).expanduser()
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: pass overwrite=True to replace it, or give another name")
-    stack = _checked(stack)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
+    with replacing(path, overwrite) as (target, part):
+        stack = _checked(stack)
         import h5py
 
         with h5py.File(part, "w") as file:
             _write(file, stack)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return target
 
 
 def _checked(stack: xr.Dataset) -> xr.Dataset:

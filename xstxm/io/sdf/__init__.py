@@ -12,7 +12,6 @@ SDF = Format(
     written_by="ALS, MAX IV, Photon Factory, UVSOR, old PolLux and MAXYMUS",
     recognises=lambda source, head: is_sdf(head),
     open=open_sdf,
-    give="the .hdr of an SDF scan",
     options=("region", "detector"),
     refusals={"entry": "an SDF scan has regions, use region="},
     scans=scans_of,

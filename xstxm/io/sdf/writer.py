@@ -16,22 +16,8 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import FileFormatError, MetadataWarning, MissingCoordinateError, SchemaError, warn
-from xstxm.io._base import convert
+from xstxm.io._base import MONTHS, convert
 
-_MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
 _TYPES = {(): "NEXAFS Point Scan", ("position",): "NEXAFS Line Scan", ("y", "x"): "NEXAFS Image Scan"}
 _FLAGS = {(): "Spectra", ("position",): "Image", ("y", "x"): "Image Stack"}
 _UNITS = {"count": "counts", "count/s": "Hz"}
@@ -230,7 +216,7 @@ def _time(stack: xr.Dataset) -> list[str]:
     if not said:
         return []
     time = datetime.fromisoformat(str(said))
-    return [f'Time = "{time.year} {_MONTHS[time.month - 1]} {time.day:02d} {time:%H:%M:%S}";']
+    return [f'Time = "{time.year} {MONTHS[time.month - 1].capitalize()} {time.day:02d} {time:%H:%M:%S}";']
 
 
 def _records(stack: xr.Dataset) -> list[str]:

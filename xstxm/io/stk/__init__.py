@@ -10,7 +10,6 @@ STK = Format(
     written_by="the stack programs of Stony Brook and NSLS X1A",
     recognises=lambda source, head: is_stk(source, head),
     open=open_stk,
-    give="the .stk of Stony Brook",
     options=("kind",),
     experimental="all of it",
 )

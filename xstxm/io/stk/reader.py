@@ -84,7 +84,7 @@ def open_stk(
         signals={name: Signal(FrameArray(sizes, read), UNITS_OF[name])},
         metadata={
             "scan_type": "sample image stack" if count > 1 else "sample image",
-            "source_file": _base.name_of(source) if _base.name_of(source) != _base.NO_NAME else None,
+            "source_file": _base.source_file(_base.name_of(source)),
         },
         dwell_time=dwell if np.isfinite(dwell).all() and (dwell > 0).all() else None,
     )

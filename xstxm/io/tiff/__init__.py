@@ -11,12 +11,7 @@ TIFF = Format(
     written_by="TXM and PEEM microscopes, ImageJ, aXis2000, xstxm",
     recognises=lambda source, head: is_tiff(head),
     open=open_tiff,
-    give="a TIFF image or stack (.tif)",
     options=("energies", "kind", "pixel_size"),
-    refusals={
-        "region": "a TIFF file holds one scan: leave it out",
-        "entry": "a TIFF file holds one scan: leave it out",
-    },
     assemble=assemble_tiff,
     experimental="all of it",
     writer="write_tiff",

@@ -15,9 +15,11 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnsupportedScanError
 from xstxm.io import _base, _images
+from xstxm.io._assembling import assemble
 from xstxm.io._base import FrameArray, Scan, Signal, Source
 from xstxm.io._images import Energies, Kind
 from xstxm.io._raw import UNITS_OF
+from xstxm.units import LengthLike
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # deflate cannot pack better than 1:1032; more is a header that lies
@@ -49,7 +51,7 @@ def open_tiff(
     *,
     energies: Energies | None = None,
     kind: Kind | None = None,
-    pixel_size: float | str | None = None,
+    pixel_size: LengthLike | None = None,
     drop_variables: str | Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open a TIFF file with an image for each energy.
@@ -92,7 +94,7 @@ def open_tiff(
         energy=energy,
         positions=_images.pixel_positions(facts.shape, pixel_size, facts.pixel_size, source, facts.first),
         signals={name: Signal(frames, UNITS_OF[name])},
-        metadata={"source_file": _base.name_of(source), "scan_type": "sample image stack"},
+        metadata={"source_file": _base.source_file(_base.name_of(source)), "scan_type": "sample image stack"},
     )
     return _base.to_dataset(scan, drop_variables)
 
@@ -102,7 +104,7 @@ def assemble_tiff(
     *,
     energies: Energies | None = None,
     kind: Kind | None = None,
-    pixel_size: float | str | None = None,
+    pixel_size: LengthLike | None = None,
     drop_variables: str | Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open TIFF files with one image each as one stack, sorted by energy; `energies` are in the order of the paths."""
@@ -111,7 +113,7 @@ def assemble_tiff(
         each = list(_images.given_energies(energies, len(paths), paths[0].parent))
     options: dict[str, Any] = {"kind": kind, "pixel_size": pixel_size, "drop_variables": drop_variables}
     stacks = [open_tiff(path, energies=at, **options) for path, at in zip(paths, each, strict=True)]
-    return _images.merged(stacks, paths)
+    return assemble(dict(zip(paths, stacks, strict=True)), paths[0].parent.name)
 
 
 def _own_energies(facts: _Facts, source: Source) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from xstxm import units as _units
 from xstxm.conventions import ENERGY, require_variable
 from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.io._raw import UNITS_OF
+from xstxm.io._replacing import replacing
 
 _MOST_BYTES = 2**32 - 2**25
 
@@ -61,16 +61,12 @@ def write_tiff(
     """
     import tifffile
 
-    target = Path(path).expanduser()
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists: pass overwrite=True to replace it, or give another name")
-    array = _checked(_chosen(obj, signal))
-    (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
-    metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
-    if str(array.name) in UNITS_OF:
-        metadata["Info"] = f"xstxm {array.name}"
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
+    with replacing(path, overwrite) as (target, part):
+        array = _checked(_chosen(obj, signal))
+        (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
+        metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
+        if str(array.name) in UNITS_OF:
+            metadata["Info"] = f"xstxm {array.name}"
         tifffile.imwrite(
             part,
             _frames(array),
@@ -80,9 +76,6 @@ def write_tiff(
             resolution=(1 / dx, 1 / dy),
             metadata=metadata,
         )
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 

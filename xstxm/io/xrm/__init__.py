@@ -10,12 +10,7 @@ XRM = Format(
     written_by="full-field microscopes of Zeiss (Xradia)",
     recognises=lambda source, head: is_xrm(head),
     open=open_xrm,
-    give="the .xrm or .txrm of a Zeiss (Xradia) microscope",
     options=("energies", "kind", "pixel_size"),
-    refusals={
-        "region": "such a file holds one scan: leave it out",
-        "entry": "such a file holds one scan: leave it out",
-    },
     assemble=assemble_xrm,
     experimental="all of it",
 )

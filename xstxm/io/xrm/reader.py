@@ -17,6 +17,7 @@ from xstxm.io._base import FrameArray, Scan, Signal, Source
 from xstxm.io._images import Energies, Kind
 from xstxm.io._raw import UNITS_OF
 from xstxm.io.xrm.container import MAGIC, REFERENCE, Container, Facts, image
+from xstxm.units import LengthLike
 
 _REFERENCE_NAME = re.compile(r"(?<![a-z])ref(erence)?(?![a-z])", re.IGNORECASE)
 _SAME_ENERGY = 0.05
@@ -34,7 +35,7 @@ def open_xrm(
     *,
     energies: Energies | None = None,
     kind: Kind | None = None,
-    pixel_size: float | str | None = None,
+    pixel_size: LengthLike | None = None,
     drop_variables: str | Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open a .xrm image or a .txrm stack of a Zeiss (Xradia) microscope.
@@ -81,7 +82,7 @@ def open_xrm(
         positions=_images.pixel_positions(facts.shape, pixel_size, _square(facts.pixel_size), source),
         signals=signals,
         metadata={
-            "source_file": _base.name_of(source) if _base.name_of(source) != _base.NO_NAME else None,
+            "source_file": _base.source_file(_base.name_of(source)),
             "scan_type": "sample image stack" if facts.count > 1 else "sample image",
         },
         dwell_time=_dwell_times(facts.exposures),
@@ -187,7 +188,7 @@ def assemble_xrm(
     *,
     energies: Energies | None = None,
     kind: Kind | None = None,
-    pixel_size: float | str | None = None,
+    pixel_size: LengthLike | None = None,
     drop_variables: str | Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open .xrm files as one stack, sorted by energy: repetitions averaged, files with ``ref`` in the name as `i0`.

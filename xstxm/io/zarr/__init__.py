@@ -11,7 +11,6 @@ ZARR = Format(
     written_by="xstxm",
     recognises=lambda source, head: is_zarr(source),
     open=open_zarr_stack,
-    give="a .zarr that xstxm wrote",
     writer="write_zarr",
 )
 

@@ -9,10 +9,9 @@ import dask
 import xarray as xr
 
 from xstxm.io import _stored
-from xstxm.io._pixels_first import Progress, chunks_of, told, whole_spectra
+from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
+from xstxm.io._replacing import replacing
 from xstxm.io.zarr.reader import quiet, require_zarr
-
-MEMORY = 2**29
 
 
 def write_zarr(
@@ -69,17 +68,10 @@ def stream_zarr(
     """Write Zarr within a memory in bytes, and tell how far it is."""
     require_zarr("writing Zarr")
     with (
-        _stored.replacing(path, overwrite) as (target, part),
+        replacing(path, overwrite) as (target, part),
         whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree,
     ):
-        encoding = {
-            node.path: {
-                name: {"chunks": chunks_of(variable)}
-                for name, variable in node.to_dataset(inherit=False).variables.items()
-                if variable.ndim and variable.size
-            }
-            for node in tree.subtree
-        }
+        encoding = encoding_of(tree, "chunks")
         with dask.config.set(scheduler="synchronous"), told(progress), quiet():
             tree.to_zarr(part, encoding=encoding, consolidated=False)
     return target

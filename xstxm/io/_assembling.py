@@ -1,0 +1,105 @@
+"""One stack of files of one energy each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from xarray.core import indexing
+
+from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
+from xstxm.errors import MissingDimensionError, UnsupportedScanError
+from xstxm.io import _base
+from xstxm.io._base import FrameArray
+
+_TOLERANCE = 0.01
+"""Largest difference of positions that are the same, in pixels."""
+
+
+def assemble(stacks: Mapping[Path, xr.Dataset], name: str) -> xr.Dataset:
+    """Return files of one energy each as one stack, sorted by energy, with `source_file` (energy). Lazy.
+
+    Raises
+    ------
+    UnsupportedScanError
+        A file holds several energies, or differs from the first in variables, shape or positions: all are named.
+    """
+    first = next(iter(stacks.values()))
+    problems = {path.name: _difference(stack, first) for path, stack in stacks.items()}
+    offenders = [f"{file} ({problem})" for file, problem in problems.items() if problem]
+    if offenders:
+        do = "give a pattern that leaves them out, or open each with xstxm.open_tree"
+        raise UnsupportedScanError(name, "files of one energy on one grid", _base.listed(offenders), do)
+    frames = [_frame(stack, first, path) for path, stack in stacks.items()]
+    frames.sort(key=lambda frame: float(frame[ENERGY][0]))
+    unread = [str(name) for name, array in first.data_vars.items() if not (array.chunks or array.variable._in_memory)]
+    out = xr.concat(
+        [frame.drop_vars(unread) for frame in frames],
+        ENERGY,
+        data_vars="all",
+        coords="different",
+        compat="equals",
+        join="override",
+        combine_attrs="drop_conflicts",
+    )
+    out = out.assign({variable: _joined([frame.variables[variable] for frame in frames]) for variable in unread})
+    _base.check_energies(np.asarray(out[ENERGY]), name)
+    for variable in out.variables.values():
+        variable.encoding = {}
+    out.attrs["Conventions"] = CONVENTIONS
+    out.set_close(_base.closing(stacks.values()))
+    return out
+
+
+def _difference(stack: xr.Dataset, first: xr.Dataset) -> str:
+    """Say why a file cannot stand beside the first one; nothing where it can."""
+    if ENERGY not in stack.dims:
+        raise MissingDimensionError(ENERGY, stack.dims, "store each energy with its dimension")
+    if stack.sizes[ENERGY] != 1:
+        return f"{stack.sizes[ENERGY]} energies"
+    if {**stack.sizes} != {**first.sizes}:
+        return "shape " + " x ".join(str(size) for dim, size in stack.sizes.items() if dim != ENERGY)
+    if {*stack.data_vars} != {*first.data_vars}:
+        return f"variables {', '.join(map(str, stack.data_vars))}"
+    units = [(str(name), stack[name].attrs.get("units"), first[name].attrs.get("units")) for name in first.data_vars]
+    other = [f"{variable} in {found}" for variable, found, wanted in units if found != wanted]
+    return other[0] if other else _moved(stack, first)
+
+
+def _moved(stack: xr.Dataset, first: xr.Dataset) -> str:
+    for dim in (dim for dim in first.dims if dim != ENERGY and dim in first.coords):
+        here, there = np.asarray(stack[dim], dtype=float), np.asarray(first[dim], dtype=float)
+        step = np.abs(np.diff(there)).min() if there.size > 1 else 1.0
+        if not np.allclose(here, there, rtol=0, atol=_TOLERANCE * step):
+            return f"{dim} from {here[0]:g} to {here[-1]:g} um"
+    return ""
+
+
+def _frame(stack: xr.Dataset, first: xr.Dataset, path: Path) -> xr.Dataset:
+    """Return a file as a frame on the positions of the first, with what it says of itself along the energy."""
+    frame = stack.assign_coords({dim: first[dim] for dim in first.dims if dim != ENERGY and dim in first.coords})
+    spec = SPECS["source_file"]
+    names = xr.Variable((ENERGY,), [path.name], {"long_name": spec.long_name, "comment": spec.doc})
+    alone = [name for name in ("dwell_time", "ring_current") if name in frame.coords and not frame[name].dims]
+    along = {name: frame[name].variable.set_dims({ENERGY: 1}) for name in alone}
+    return frame.assign_coords({"source_file": names, **along})
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Reads the frame of one file."""
+
+    variables: Sequence[xr.Variable]
+
+    def __call__(self, index: int) -> np.ndarray:
+        return np.asarray(self.variables[index].isel({ENERGY: 0}))
+
+
+def _joined(variables: Sequence[xr.Variable]) -> xr.Variable:
+    """Return arrays that wait to be read as one that does too; `xarray.concat` would read them all."""
+    first = variables[0].transpose(ENERGY, ...)
+    whole = FrameArray((len(variables), *first.shape[1:]), _Files(variables), first.dtype.str)
+    return xr.Variable(first.dims, indexing.LazilyIndexedArray(whole), first.attrs)
