@@ -152,7 +152,7 @@ def generated(root: Path) -> Iterator[Seed]:
     opened = sdf_files.write_stack(folder).name
     for damaged in sorted(path.name for path in folder.iterdir())[:3]:
         yield Seed("sdf", folder, damaged, opened, "stack")
-    for dialect in (nxstxm_files.pollux, nxstxm_files.pixelator, nxstxm_files.i08, nxstxm_files.als):
+    for dialect in (*nxstxm_files.DIALECTS.values(), nxstxm_files.als_2_line, nxstxm_files.cls_line):
         folder = root / f"nxstxm-{dialect.__name__}"
         folder.mkdir()
         nxstxm_files.write(folder / "scan.hdf5", dialect)

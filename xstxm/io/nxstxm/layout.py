@@ -11,6 +11,7 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import ChoiceError, CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, warn
 from xstxm.io._base import listed
 from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, words
+from xstxm.io.nxstxm import dialects
 
 if TYPE_CHECKING:
     import h5py
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 ENERGY_NAMES = ("energy", "photon_energy")
 _POSITION = re.compile(r"(?:^|_)([xy])$")
 _NO_DETECTOR = re.compile(r"(?:^|_)[xyz]$|position|energy|control|current|^time|_values$", re.IGNORECASE)
+_OF_MAPS = ["sample_y", "sample_x"]
 ONE = "one"
 """A stored axis of length one that is no dimension of the stack: that of the lines in a line scan."""
 
@@ -32,6 +34,13 @@ class Detector:
     grid: str
     measured: tuple[str, str] | None = None
     """Where the measured y and x are, of raw points that are still to be brought on the grid."""
+
+
+def nexus_group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
+    """Return a new group of a NeXus class."""
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nexus_class
+    return group
 
 
 def children(group: Any) -> dict[str, h5py.Group]:
@@ -78,6 +87,8 @@ def detectors_of(entry: h5py.Group) -> dict[str, h5py.Group]:
         signal = signal_of(group)
         if signal is not None and signal.ndim > 0 and signal.dtype.kind in "iuf":
             found[name] = group
+    own = maps_of(entry)
+    found = {name: group for name, group in found.items() if name not in own}
     real = {name: group for name, group in found.items() if not _NO_DETECTOR.search(name)}
     photon = {name: group for name, group in real.items() if name in _photon_counters(entry)}
     default = attribute(entry, "default") or "default"
@@ -90,6 +101,19 @@ def _photon_counters(entry: h5py.Group) -> list[str]:
     if not hasattr(instrument, "keys"):
         return []
     return [name for name, group in children(instrument).items() if attribute(group, "type") == "photon"]
+
+
+def maps_of(entry: h5py.Group) -> dict[str, h5py.Dataset]:
+    """Return the maps that `write_nxstxm` put beside the detectors: images without an energy, by name."""
+    if not dialects.wrote("xstxm", entry):
+        return {}
+    groups = {name: group for name, group in _data_groups(entry).items() if words(group, "axes") == _OF_MAPS}
+    signals = {name: signal_of(group) for name, group in groups.items() if "energy" not in group}
+    return {name: item for name, item in signals.items() if item is not None and _is_image(item)}
+
+
+def _is_image(item: h5py.Dataset) -> bool:
+    return item.ndim == 2 and item.dtype.kind in "iuf"
 
 
 def is_layout(file: h5py.File) -> bool:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.conventions import ENERGY
+from xstxm.conventions import ENERGY, SPECS
 from xstxm.errors import CorruptFileError, MetadataWarning, StxmError, UnitsError, warn
 from xstxm.io import _base
 from xstxm.io._base import FrameArray, Scan, Signal, Source, in_units
@@ -18,7 +17,7 @@ from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, is_inside,
 from xstxm.io.nxstxm import dialects, layout
 from xstxm.io.nxstxm.layout import Detector
 from xstxm.io.nxstxm.points import Line, PointLine, points_of
-from xstxm.provenance import HISTORY, RECORD
+from xstxm.io.nxstxm.record import read_record
 
 if TYPE_CHECKING:
     import h5py
@@ -32,6 +31,8 @@ _WORDS = (
     "detector image",
     "generic scan",
 )
+_OD = "optical_density"
+_COORDINATES = (ENERGY, "y", "x", "position", "dwell_time", "ring_current")
 _SAMPLE = ("sample/name", "sample/sample_name", "sample/description", "sample_description")
 _DIMS = {1: (ENERGY,), 2: (ENERGY, "position"), 3: (ENERGY, "y", "x")}
 
@@ -105,11 +106,15 @@ def _read(store: Store, source: Source, asked_entry: str | None, asked_detector:
         store.check_claim(store.file[place])
     dims, axes = _dims(main), _axes(main)
     shape = _shape(store, main)
-    signals = {"intensity": _signal(store, main)}
+    own = dialects.wrote("xstxm", entry)
+    signals = {names[0] if own and names[0] == _OD else "intensity": _signal(store, main)}
     for name in names[1:]:
         other = _other(store, entry_name, name, energy.size, main)
         if other is not None:
-            signals[_base.variable_name(name, signals)] = _signal(store, other)
+            signals[_name(name, signals, own)] = _signal(store, other)
+    for name, item in layout.maps_of(entry).items():
+        if dims[1:] == ("y", "x") and item.shape == shape[1:]:
+            signals[_name(name, signals, own)] = _map(store, item, name)
     chunks = {ENERGY: 1} if main.measured else preferred_chunks(store.file[main.signal], dims, axes)
     return Scan(
         dims=dims,
@@ -121,6 +126,21 @@ def _read(store: Store, source: Source, asked_entry: str | None, asked_detector:
         ring_current=_ring_current(store, entry, energy.size, main),
         chunks=chunks,
     )
+
+
+def _name(name: str, taken: Mapping[str, Signal], own: bool) -> str:
+    """Return the name of a variable; in our own files it is the one that it was written from."""
+    if own and name == "counter0" and "intensity" not in taken:
+        return "intensity"
+    if own and name in SPECS and name not in (*taken, *_COORDINATES):
+        return name
+    return _base.variable_name(name, taken)
+
+
+def _map(store: Store, item: h5py.Dataset, name: str) -> Signal:
+    store.check_written(item)
+    units = _base.intensity_units(attribute(item, "units"), name, store.name)
+    return Signal(StoredArray(store, item.name, (0, 1), item.shape), units, dims=("y", "x"))
 
 
 def _tell_source(store: Store, entry: h5py.Group, group: h5py.Group, main: Detector) -> None:
@@ -372,24 +392,5 @@ def _metadata(
         "scan_type": said if said in _WORDS else guess,
         "start_time": _base.iso_time(field_text(entry, "start_time"), store.name),
         "source_file": _base.source_file(store.name),
-        **_record(store, entry),
+        **read_record(store, entry),
     }
-
-
-def _record(store: Store, entry: h5py.Group) -> dict[str, str | None]:
-    """Return what `write_nxstxm` noted of the stack's past, so that it goes on; without a record that is broken."""
-    if field_text(entry, "process/program") != "xstxm":
-        return {}
-    said, stored = field_text(entry, "process/note/description"), field_text(entry, "process/note/data")
-    if stored is not None and not _is_record(stored):
-        warn(f"{store.name}: the record in {entry.name}/process/note cannot be read: it is left out", MetadataWarning)
-        stored = None
-    return {HISTORY: said, RECORD: stored}
-
-
-def _is_record(stored: str) -> bool:
-    try:
-        found = json.loads(stored)
-    except json.JSONDecodeError:
-        return False
-    return isinstance(found, list) and all(isinstance(item, dict) for item in found)
