@@ -74,7 +74,7 @@ from xstxm.polarization import dichroism
 from xstxm.provenance import history
 from xstxm.ptychography import from_transmission, join_phase_shift
 from xstxm.recipes import Recipe
-from xstxm.references import reference_set, with_references
+from xstxm.references import internal_references, reference_set, with_references
 from xstxm.regions import phase_summary
 from xstxm.roi import spectrum
 from xstxm.shaping import bin_pixels, crop
@@ -124,6 +124,7 @@ __all__ = [
     "history",
     "interface_density",
     "interface_map",
+    "internal_references",
     "interp_energy",
     "join_particles",
     "join_phase_shift",
