@@ -276,7 +276,7 @@ def internal_references(
         phase=phase,
         color=color,
         source=_sources(stack, array, named, means["n_pixels"].max(ENERGY)),
-        kind=array.name if array.name in get_args(AbsorptionKind) else None,
+        kind=next((kind for kind in get_args(AbsorptionKind) if kind == array.name), None),
     )
     error = _standard_error(means).assign_coords({REFERENCE: references[REFERENCE]})
     error = error.reindex({ENERGY: references[ENERGY]}).where(references["absorption"].notnull())
