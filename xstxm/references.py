@@ -270,7 +270,7 @@ def internal_references(
     means = _means(stack, signal, list(named.values()))
     references = reference_set(
         {name: means["spectrum"].isel({REFERENCE: k}) for k, name in enumerate(named)},
-        units=_units.units_of(array, f"the {array.name}", "1"),
+        units=_units.units_of(array, f"the {array.name or 'stack'}", "1"),
         composition=composition,
         composition_name=composition_name,
         phase=phase,
@@ -312,7 +312,10 @@ def _sources(
     """Return which pixels of what each mean is of."""
     of_stack = stack.attrs.get("source_file") or stack.attrs.get("title") or "the stack"
     counts = zip(named.items(), np.asarray(number).tolist(), strict=True)
-    return {name: f"{array.name} of {of_stack}, {_said(region)}, {count} pixels" for (name, region), count in counts}
+    return {
+        name: f"{array.name or 'mean'} of {of_stack}, {_said(region)}, {count} pixels"
+        for (name, region), count in counts
+    }
 
 
 def _said(region: Region) -> str:

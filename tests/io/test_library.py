@@ -204,6 +204,7 @@ def test_write_references__refuses(tmp_path, change, error, message):
         pytest.param(b'"V2O5"', b'"\xff"', FileFormatError, "which is TOML", id="not UTF-8"),
         pytest.param(b"[[references]]", b"[[spectra]]", CorruptFileError, "references", id="no tables"),
         pytest.param(b'name = "V2O5"', b"", CorruptFileError, "a reference without a name", id="no name"),
+        pytest.param(b'name = "V2O5"', b'reference = "V2O5"', CorruptFileError, "is called 'name' here", id="key"),
         pytest.param(b'"LiV2O5"', b'"V2O5"', ReferenceSpectrumError, "given twice: 'V2O5'", id="name twice"),
         pytest.param(b"[0.2, 0.7]", b"[0.2]", CorruptFileError, "'LiV2O5' has 2 energies", id="unequal"),
         pytest.param(b"[514.0, 5", b"[518.5, 5", CorruptFileError, "some twice", id="energy twice"),

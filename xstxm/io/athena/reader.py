@@ -44,7 +44,8 @@ def read_project(source: Source, *, energy_units: str | None = None) -> dict[str
     """Read the groups of an Athena project.
 
     The energies of a group are ``x + bkg_eshift``, as Athena shows them; `origin` says by how much they were moved,
-    and whether the values are mu(E), ln(i0/signal) where a group has no other, or normalised. Groups of chi(k) are passed over with a warning. Eager.
+    and whether the values are mu(E), ln(i0/signal) where a group has no other, or normalised. Groups of chi(k) are
+    passed over with a warning. Eager.
 
     Parameters
     ----------

@@ -54,6 +54,8 @@ def _set_of(table: Mapping[str, Any]) -> xr.Dataset:
     if not np.isfinite(energy).all():
         raise ValueError("energies that are no finite numbers")
     keys = dict.fromkeys(key for entry in tables for key in entry if key not in (ENERGY, NAME))
+    if REFERENCE in keys:
+        raise ValueError(f"a key {REFERENCE!r}, which is called {NAME!r} here")
     spectra = [key for key in keys if any(isinstance(entry.get(key), list) for entry in tables)]
     attrs = {name: unplain(item) for name, item in table.get("variables", {}).items()}
     coords = {key: xr.Variable(REFERENCE, _along(tables, key), attrs.get(key)) for key in keys if key not in spectra}

@@ -89,14 +89,15 @@ def read_references(
     >>> references.reference.values.tolist()
     ['V2O5', 'LiV2O5']
     """
-    if not isinstance(path_or_mapping, Mapping | list | tuple | set) and is_library(read_head(path_or_mapping)):
+    files = _files(path_or_mapping)
+    if files[0][0] is None and is_library(read_head(files[0][1])):
         given = {"composition": composition, "composition_name": composition_name, "phase": phase, "color": color}
-        _refuse_options({**given, "units": units, "energy_units": energy_units, "kind": kind}, path_or_mapping)
-        return read_library(path_or_mapping)
+        _refuse_options({**given, "units": units, "energy_units": energy_units, "kind": kind}, files[0][1])
+        return read_library(files[0][1])
     spectra: dict[str, Spectrum] = {}
     source: dict[str, str] = {}
     kinds: dict[str, str] = {}
-    for name, file in _files(path_or_mapping):
+    for name, file in files:
         found = _spectra_of(file, energy_units)
         if name is not None and len(found) > 1:
             raise ReferenceSpectrumError(
