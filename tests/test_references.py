@@ -336,3 +336,17 @@ def test_internal_references__refuse(counted, regions, error, message):
 def test_internal_references__are_of_an_absorption(counted):
     with pytest.raises(IncompatibleUnitsError, match="count"):
         xstxm.internal_references(counted, REGIONS, signal="intensity")
+
+
+def test_internal_references__of_measured_particles_look_like_the_spectra_measured_apart(real_data):
+    folder = real_data / "fe-l-edge-stack"
+    stack = xstxm.open_stack(folder / "71214078.hdr")
+    density = xstxm.optical_density(stack, xstxm.read_i0(folder / "i0.xsp", units="count/ms"))
+    grains = np.zeros((125, 125), dtype=int)
+    grains[0:10, 5:20], grains[5:40, 105:125] = 1, 2
+    internal = xstxm.internal_references(density, xr.DataArray(grains, dims=("y", "x")))
+    apart = xstxm.read_references({name: folder / f"{name}.t" for name in ("reduced", "oxidized")})
+    alike = np.corrcoef(internal["absorption"], apart["absorption"])[:2, 2:]
+    assert (np.diag(alike) > 0.97).all()
+    assert (alike[[0, 1], [1, 0]] < 0.85).all()
+    assert internal["source"].values[0] == "optical_density of 71214078.hdr, region 1, 150 pixels"
