@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 import xstxm
@@ -60,9 +61,7 @@ def _write_tables(stack: xr.Dataset, folder: Path) -> None:
     references = xstxm.testing.simulate_references()["absorption"].sel(reference=["alpha-V2O5", "delta-LiV2O5"])
     references.assign_coords(reference=["V2O5", "LiV2O5"]).to_pandas().T.to_csv(folder / "references.csv")
     xstxm.estimate_i0(stack).i0.to_pandas().to_csv(folder / "i0.csv")
-    still = xr.zeros_like(stack["energy"], dtype=float)
-    table = {"energy (eV)": stack["energy"], "dx (nm)": still, "dy (nm)": still}
-    np.savetxt(
-        folder / "shifts.csv", np.transpose(list(table.values())), delimiter=",", header=",".join(table), comments=""
-    )
+    drift = np.linspace(0, 20, stack.sizes["energy"])
+    shifts = pd.DataFrame({"energy (eV)": stack["energy"], "dx (nm)": drift, "dy (nm)": -drift})
+    shifts.to_csv(folder / "shifts.csv", index=False)
     (folder / "cell.csv").write_text("date,I (mA)\n2026-03-01T09:00:00,-0.02\n2026-03-01T13:00:00,-0.02\n")
