@@ -178,6 +178,13 @@ def generated(root: Path) -> Iterator[Seed]:
 def written(root: Path) -> Iterator[Seed]:
     """Write a stack and references with the writers of the package."""
     stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    full = xstxm.calibrate_energy(stack, 0.1)
+    full["optical_density"] = full["intensity"].assign_attrs(units="1")
+    full["thickness"] = full["intensity"].mean("energy").assign_attrs(units="nm")
+    folder = root / "written-nxstxm-full"
+    folder.mkdir()
+    xstxm.write_nxstxm(full, folder / "scan.hdf5")
+    yield Seed("nxstxm", folder, "scan.hdf5", "scan.hdf5", "stack")
     writers = {
         "nxstxm": (xstxm.write_nxstxm, ["scan.hdf5"]),
         "netcdf": (xstxm.write_netcdf, ["scan.nc"]),

@@ -85,7 +85,7 @@ def _places(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("piece", PIECES)
-@pytest.mark.parametrize("name", ["pixelator", "als 0", "als 2", "als 2 line", "als 2.1", "als 3", "own"])
+@pytest.mark.parametrize("name", ["als 2", "als 3", "own"])
 def test_any_piece_replaced__is_read_or_refused(tmp_path, name, piece):
     good = nxstxm_files.write(tmp_path / "good.hdf5", LAYOUTS[name])
     path = tmp_path / "scan.hdf5"
@@ -101,10 +101,8 @@ def test_any_piece_replaced__is_read_or_refused(tmp_path, name, piece):
     assert len(ended) > 1 or piece == "nothing"
 
 
-@pytest.mark.parametrize(
-    "value", [np.nan, -1, 10**12, b"\xff\xb5", b"", "axes:" * 1000, [1.5, np.inf], h5py.Empty("f8")]
-)
-@pytest.mark.parametrize("name", ["pixelator", "als 2", "als 3", "own"])
+@pytest.mark.parametrize("value", [np.nan, 10**12, b"\xff\xb5", "axes:" * 1000, h5py.Empty("f8")])
+@pytest.mark.parametrize("name", ["als 2", "own"])
 def test_any_attribute_replaced__is_read_or_refused(tmp_path, name, value):
     good = nxstxm_files.write(tmp_path / "good.hdf5", LAYOUTS[name])
     path = tmp_path / "scan.hdf5"
