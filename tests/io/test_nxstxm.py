@@ -597,6 +597,13 @@ def test_energies__in_the_monochromator_are_found(tmp_path):
     np.testing.assert_array_equal(xstxm.open_stack(path).energy, ENERGIES)
 
 
+def test_energies__beside_the_numbers_need_no_monochromator_in_another_file(tmp_path):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **GRID))
+    with h5py.File(path, "r+") as file:
+        group(file["entry1"], "instrument")["monochromator"] = h5py.ExternalLink("other.h5", "/")
+    np.testing.assert_array_equal(xstxm.open_stack(path).energy, ENERGIES)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

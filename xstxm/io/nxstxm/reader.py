@@ -104,28 +104,33 @@ def _read(store: Store, source: Source, asked_entry: str | None, asked_detector:
     store.check_written(store.file[main.signal])
     for place in main.measured or ():
         store.check_claim(store.file[place])
-    dims, axes = _dims(main), _axes(main)
-    shape = _shape(store, main)
-    own = dialects.wrote("xstxm", entry)
-    signals = {names[0] if own and names[0] == _OD else "intensity": _signal(store, main)}
-    for name in names[1:]:
-        other = _other(store, entry_name, name, energy.size, main)
-        if other is not None:
-            signals[_name(name, signals, own)] = _signal(store, other)
-    for name, item in layout.maps_of(entry).items():
-        if dims[1:] == ("y", "x") and item.shape == shape[1:]:
-            signals[_name(name, signals, own)] = _map(store, item, name)
+    dims, axes, shape = _dims(main), _axes(main), _shape(store, main)
     chunks = {ENERGY: 1} if main.measured else preferred_chunks(store.file[main.signal], dims, axes)
     return Scan(
         dims=dims,
         energy=energy,
         positions=_positions(store, main, dict(zip(dims, shape, strict=True))),
-        signals=signals,
+        signals=_signals(store, entry_name, names, energy.size, main),
         metadata=_metadata(store, entry, group, dims, energy.size),
         dwell_time=_dwell(store, entry, group, energy.size, main),
         ring_current=_ring_current(store, entry, energy.size, main),
         chunks=chunks,
     )
+
+
+def _signals(store: Store, entry_name: str, names: list[str], energies: int, main: Detector) -> dict[str, Signal]:
+    """Return the detectors on one grid, the main one first, and the maps that this package wrote beside them."""
+    entry = store.file[entry_name]
+    own = dialects.wrote("xstxm", entry)
+    signals = {names[0] if own and names[0] == _OD else "intensity": _signal(store, main)}
+    for name in names[1:]:
+        other = _other(store, entry_name, name, energies, main)
+        if other is not None:
+            signals[_name(name, signals, own)] = _signal(store, other)
+    for name, item in layout.maps_of(entry).items():
+        if "x" in _dims(main) and item.shape == _shape(store, main)[1:]:
+            signals[_name(name, signals, own)] = _map(store, item, name)
+    return signals
 
 
 def _name(name: str, taken: Mapping[str, Signal], own: bool) -> str:
@@ -224,14 +229,15 @@ def _energy(store: Store, entry: h5py.Group, group: h5py.Group) -> np.ndarray:
     """Return the energies in eV: those beside the numbers, or those of the monochromator where only they fit."""
     places = [(group, name) for name in layout.ENERGY_NAMES]
     places += [(entry, f"instrument/monochromator/{name}") for name in layout.ENERGY_NAMES]
-    items = [member(place, name) for place, name in places]
-    items = [item for item in items if hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size]
-    if not items:
+    items = (member(place, name) for place, name in places)
+    items = (item for item in items if hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size)
+    first = next(items, None)
+    if first is None:
         do = "add it to the file as a field energy with its units"
         raise CorruptFileError(store.path, f"the photon energy in {group.name}", "none", do)
     signal = layout.signal_of(group)
     sizes = {1, *(signal.shape if signal is not None else ())}
-    item = next((item for item in items if item.size in sizes), items[0])
+    item = first if first.size in sizes else next((item for item in items if item.size in sizes), first)
     values = np.atleast_1d(store.read(item.name)).ravel()
     energy = _base.energies_in_ev(values, attribute(item, "units"), store.name)
     _base.check_energies(energy, store.name)
