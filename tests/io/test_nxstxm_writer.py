@@ -338,6 +338,21 @@ def test_maps__come_back_beside_the_stack(tmp_path, scan):
         assert group["sample_x"].attrs["units"] == "um"
 
 
+def test_maps__and_detectors_of_any_name_come_back_whatever_their_order_of_axes(tmp_path, scan):
+    scan["current_x"] = (scan.intensity * 3).assign_attrs(units="count")
+    scan["energy_map"] = scan.intensity.mean("energy").assign_attrs(units="eV").T
+    with xstxm.open_stack(xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")) as opened:
+        np.testing.assert_array_equal(opened.current_x, scan.current_x)
+        np.testing.assert_array_equal(opened.energy_map, scan.energy_map.T)
+
+
+@pytest.mark.parametrize("name", ["process_1", "notes", "program_name"])
+def test_maps__of_a_name_of_the_format_are_refused(tmp_path, scan, name):
+    scan[name] = scan.intensity.mean("energy").assign_attrs(units="1").T
+    with pytest.raises(SchemaError, match=f"no detector can be called '{name}'"):
+        xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")
+
+
 def test_maps__beside_a_single_image_are_told_apart_from_it(tmp_path, scan):
     one = scan.isel(energy=[4])
     one["thickness"] = one.intensity[0].drop_vars(["energy", "ring_current"]).assign_attrs(units="nm")

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 ENERGY_NAMES = ("energy", "photon_energy")
 _POSITION = re.compile(r"(?:^|_)([xy])$")
-_NO_DETECTOR = re.compile(r"(?:^|_)[xyz]$|position|energy|control|current|^time|_values$", re.IGNORECASE)
+_NO_DETECTOR = re.compile(
+    r"(?:^|_)[xyz]$|position|energy|control|current|^time|^(?:requested|binned)_values$", re.IGNORECASE
+)
 _OF_MAPS = ["sample_y", "sample_x"]
 ONE = "one"
 """A stored axis of length one that is no dimension of the stack: that of the lines in a line scan."""
@@ -87,9 +89,9 @@ def detectors_of(entry: h5py.Group) -> dict[str, h5py.Group]:
         signal = signal_of(group)
         if signal is not None and signal.ndim > 0 and signal.dtype.kind in "iuf":
             found[name] = group
-    own = maps_of(entry)
-    found = {name: group for name, group in found.items() if name not in own}
-    real = {name: group for name, group in found.items() if not _NO_DETECTOR.search(name)}
+    own = dialects.wrote("xstxm", entry)
+    found = {name: group for name, group in found.items() if name not in maps_of(entry)}
+    real = {name: group for name, group in found.items() if own or not _NO_DETECTOR.search(name)}
     photon = {name: group for name, group in real.items() if name in _photon_counters(entry)}
     default = attribute(entry, "default") or "default"
     return dict(sorted((photon or real or found).items(), key=lambda item: item[0] != default))

@@ -98,9 +98,10 @@ def _checked(stack: xr.Dataset) -> xr.Dataset:
     for dim in dims:
         if dim not in stack.coords and dim != "position":
             raise MissingCoordinateError(str(dim))
-    _check_names(stack, main)
     order = [dim for dim in (ENERGY, "y", "x", "position") if dim in main.dims]
-    return stack.transpose(*order, ...)
+    stack = stack.transpose(*order, ...)
+    _check_names(stack, _main(stack))
+    return stack
 
 
 def _main(stack: xr.Dataset) -> xr.DataArray:
