@@ -63,6 +63,7 @@ def open_stack(
     pixel_size: LengthLike | None = None,
     kind: Kind | None = None,
     energies: Energies | None = None,
+    axes: str | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -86,9 +87,12 @@ def open_stack(
     pixel_size
         Size of a pixel, e.g. ``"10 nm"``, of images and reconstructions that do not say theirs.
     kind
-        What the numbers are, ``"intensity"`` or ``"optical_density"``, where files do not say: aXis2000, Stony Brook, TIFF.
+        What the numbers are, ``"intensity"`` or ``"optical_density"``, where files do not say: aXis2000, Data Exchange, Stony
+        Brook, TIFF.
     energies
         Energies of images that do not say theirs: one in eV for each, or the path of a text file.
+    axes
+        Names of the stored axes in their order, e.g. ``"x:y:energy"``, of a Data Exchange file that does not tell it.
 
     Returns
     -------
@@ -126,6 +130,7 @@ def open_stack(
         "energies": energies,
         "kind": kind,
         "pixel_size": pixel_size,
+        "axes": axes,
     }
     options = {name: value for name, value in asked.items() if value is not None}
     if isinstance(path, str | os.PathLike) and is_many(path):
