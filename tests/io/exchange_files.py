@@ -17,15 +17,15 @@ COUNTS = np.arange(24, dtype="float32").reshape(3, 2, 4) + 100
 def write(path: Path, *, axes: str | None = "x:y:energy", counts: np.ndarray = COUNTS, x: np.ndarray = X) -> Path:
     """A file of counts (energy, y, x), stored as (x, y, energy)."""
     with h5py.File(path, "w") as file:
-        file["implements"] = "information:exchange:spectromicroscopy"
-        file["version"] = "1.0"
-        file["information/title"] = "particle"
+        file["implements"] = np.bytes_("information:exchange:spectromicroscopy")
+        file["version"] = np.bytes_("1.0")
+        file["information/title"] = np.bytes_("particle")
         data = file.create_dataset("exchange/data", data=counts.transpose(2, 1, 0))
         if axes is not None:
-            data.attrs["axes"] = axes
+            data.attrs["axes"] = np.bytes_(axes)
         for name, values, unit in (("energy", ENERGY, "ev"), ("y", Y, "um"), ("x", x, "um")):
             file[f"exchange/{name}"] = values
-            file[f"exchange/{name}"].attrs["units"] = unit
+            file[f"exchange/{name}"].attrs["units"] = np.bytes_(unit)
     return path
 
 

@@ -70,6 +70,11 @@ def test_every_door__opens_the_same(scan):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(xstxm.open_stack(scan))).intensity, COUNTS)
 
 
+def test_words_of_any_length__are_read_too(scan):
+    change(scan, implements="exchange", exchange__x=(X * 1000, "nm"))
+    np.testing.assert_allclose(xstxm.open_stack(scan).x, X)
+
+
 def test_implements__decides_what_the_file_is(scan):
     assert not xstxm.io.exchange.is_exchange(change(scan, implements="information:exchanges"))
     with pytest.raises(FileFormatError):
