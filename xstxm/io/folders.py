@@ -18,6 +18,7 @@ from xstxm.io.formats import FORMATS
 
 _SIDECARS = {".xim", ".xsp", ".txt", ".csv", ".tsv", ".dat", ".json", ".xml", ".log", ".md", ".pdf", ".pfhdr", ".aln"}
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg"}
+_OF_WINDOWS = {"thumbs.db", "desktop.ini"}
 
 
 def is_pattern(source: Any) -> bool:
@@ -53,9 +54,8 @@ def scans_of(source: str | os.PathLike[str]) -> list[tuple[Path, Format]]:
     """
     found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in _files(source)]
     scans = [(path, format) for path, format in found if format is not None]
-    others = [
-        path.name for path, format in found if format is None and path.suffix.lower() not in _SIDECARS | _PICTURES
-    ]
+    unknown = [path for path, format in found if format is None and path.name.lower() not in _OF_WINDOWS]
+    others = [path.name for path in unknown if path.suffix.lower() not in _SIDECARS | _PICTURES]
     if not scans:
         inside = _base.listed([path.name for path, _ in found]) or "nothing"
         raise FileFormatError(str(source), "scans", inside, "give a folder or pattern with files of xstxm.formats()")
