@@ -43,6 +43,22 @@ def test_what_nobody_says__is_asked_for(tmp_path):
     assert "optical_density" in xstxm.open_stack(tmp_path / "b.tif", kind="optical_density", **GIVEN)
 
 
+@pytest.mark.parametrize(
+    ("unit", "step"),
+    [("um", 0.05), ("micron", 0.05), ("\\u00B5m", 0.05), ("\\u00b5m", 0.05), ("nm", 5e-5), ("mm", 50.0)],
+)
+def test_unit_of_imagej__is_taken_exactly(tmp_path, unit, step):
+    path = write(tmp_path / "a.tif", imagej=True, resolution=(20, 20), metadata={"unit": unit})
+    np.testing.assert_allclose(xstxm.open_stack(path, energies=GIVEN["energies"]).x[1], step)
+
+
+@pytest.mark.parametrize("unit", ["5m", "m", "0\\u00b5m", "microns5", "pixel", "inch"])
+def test_unit_of_imagej__that_is_none_of_these_is_no_size(tmp_path, unit):
+    path = write(tmp_path / "a.tif", imagej=True, resolution=(20, 20), metadata={"unit": unit})
+    with pytest.raises(UnsupportedScanError, match="pixel_size="):
+        xstxm.open_stack(path, energies=GIVEN["energies"])
+
+
 def test_list_beside__gives_the_energies_and_must_fit(tmp_path):
     path = write(tmp_path / "a.tif")
     (tmp_path / "a.txt").write_text("# eV\n0, 500\n1, 510\n")

@@ -24,7 +24,9 @@ from xstxm.units import LengthLike
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # deflate cannot pack better than 1:1032; more is a header that lies
 _MOST_PACKED = 2000
-_MICRONS = ("um", "micron", "microns", "µm", "μm", "\\u00b5m", "\\u00B5m", "nm", "mm", "nanometer", "millimeter")
+_ESCAPED_MICRONS = ("\\u00b5m", "\\u00B5m")
+"""How ImageJ writes the unit µm, a backslash and all."""
+_LENGTHS = ("um", "micron", "microns", "µm", "μm", *_ESCAPED_MICRONS, "nm", "mm", "nanometer", "millimeter")
 _LABEL = re.compile(r"([-+.\deE]+) eV")
 
 
@@ -217,9 +219,9 @@ def _imagej_size(page: Any, metadata: dict[str, Any]) -> tuple[float, float] | N
     """Return the size of a pixel (y, x) in um, None where ImageJ names no unit of length for it."""
     unit = str(metadata.get("unit", ""))
     tags = [page.tags.get(name) for name in ("YResolution", "XResolution")]
-    if unit not in _MICRONS or any(tag is None or 0 in tag.value for tag in tags):
+    if unit not in _LENGTHS or any(tag is None or 0 in tag.value for tag in tags):
         return None
-    factor = 1.0 if unit.endswith(("um", "µm", "μm", "5m")) or unit.startswith("micron") else _units.factor(unit, "um")
+    factor = _units.factor("um" if unit in _ESCAPED_MICRONS else unit, "um")
     y, x = (_base.drop_noise(np.array(factor * tag.value[1] / tag.value[0])).item() for tag in tags)
     return y, x
 
