@@ -11,7 +11,6 @@ import pytest
 
 import xstxm
 from xstxm.errors import CorruptFileError, FileFormatError, StxmError
-from xstxm.io._hdf5 import field_text
 
 DATA = "entry1/counter0/data"
 
@@ -110,19 +109,6 @@ def test_claim_of_an_axis__is_refused_when_opened(scan: Path) -> None:
         file.create_dataset("entry1/counter0/energy", (10**12,), "float64", chunks=(10,))
     with pytest.raises(CorruptFileError, match="energy"):
         xstxm.open_stack(scan)
-
-
-def test_word_that_claims_gigabytes__is_not_read(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with h5py.File(scan, "r+") as file:
-        at = file.create_dataset("word", data="particle").id.get_offset()
-    with h5py.File(scan) as file:
-        assert field_text(file, "word") == "particle"
-    content = bytearray(scan.read_bytes())
-    content[at : at + 4] = (2**30).to_bytes(4, "little")
-    scan.with_name("broken.hdf5").write_bytes(content)
-    monkeypatch.delattr(h5py.Dataset, "__getitem__")
-    with h5py.File(scan.with_name("broken.hdf5")) as file:
-        assert field_text(file, "word") is None
 
 
 def test_numbers_never_written__are_told(scan: Path) -> None:

@@ -321,24 +321,7 @@ def field_text(group: Any, path: str) -> str | None:
     item = member(group, path)
     if not hasattr(item, "shape") or item.size is None or item.size > 1 or _other_files(item):
         return None
-    if not _is_word(item):
-        return None
     try:
         return text(item[()])
     except (OSError, RuntimeError):
         return None
-
-
-def _is_word(item: h5py.Dataset) -> bool:
-    """Tell whether a scalar is a word or a number that its file can hold: HDF5 makes room before it looks."""
-    import h5py
-
-    word, most = h5py.check_string_dtype(item.dtype), item.file.id.get_filesize()
-    if word is None or word.length is not None:
-        return item.dtype.kind != "O" and item.dtype.itemsize <= most
-    at, path = item.id.get_offset(), Path(item.file.filename)
-    if at is None or not path.is_file():
-        return True
-    with path.open("rb") as file:
-        file.seek(at)
-        return int.from_bytes(file.read(4), "little") <= most
