@@ -187,6 +187,12 @@ def is_inside(group: Any, path: str) -> bool:
         return False
 
 
+def numeric(group: Any, path: str) -> h5py.Dataset | None:
+    """Return a dataset of numbers, None where there is none, or one without any, in the file."""
+    item = member(group, path) if is_inside(group, path) else None
+    return item if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size else None
+
+
 def _other_files(dataset: h5py.Dataset) -> list[str]:
     """Return the names of other files that hold the numbers of a dataset."""
     plist = dataset.id.get_create_plist()

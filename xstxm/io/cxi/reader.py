@@ -24,7 +24,7 @@ from xstxm.errors import (
 from xstxm.io import _base, _images
 from xstxm.io._assembling import source_files
 from xstxm.io._base import FrameArray, Scan, Signal, Source
-from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, tells
+from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, numeric, tells
 from xstxm.units import LengthLike
 
 if TYPE_CHECKING:
@@ -178,8 +178,8 @@ def _image(store: Store) -> h5py.Dataset:
 
 def _number(store: Store, path: str) -> float | None:
     """Return a number that is above 0, None where the file has none."""
-    item = member(store.file, path) if is_inside(store.file, path) else None
-    if item is None or not hasattr(item, "dtype") or item.dtype.kind not in "iuf" or item.size != 1:
+    item = numeric(store.file, path)
+    if item is None or item.size != 1:
         return None
     value = float(store.read(path).ravel()[0])
     return value if np.isfinite(value) and value > 0 else None
@@ -202,8 +202,8 @@ def _energy(store: Store) -> float:
 def _stored_pixel(store: Store) -> float | None:
     """Return the um per pixel that are stored, None where there are none; sizes along y and x that differ are refused."""
     for path in _PIXEL_NM:
-        item = member(store.file, path) if is_inside(store.file, path) else None
-        if item is None or not hasattr(item, "dtype") or item.dtype.kind not in "iuf" or item.size not in (1, 2):
+        item = numeric(store.file, path)
+        if item is None or item.size > 2:
             continue
         sizes = np.asarray(store.read(path), dtype=float).ravel()
         if not (np.isfinite(sizes) & (sizes > 0)).all():
@@ -219,10 +219,11 @@ def _stored_pixel(store: Store) -> float | None:
 def _centre(store: Store) -> np.ndarray | None:
     """Return the centre (y, x) in um of the positions of the scan, which CXI keeps as (x, y, z) in m; None without them."""
     for path in _TRANSLATIONS:
-        item = member(store.file, path) if is_inside(store.file, path) else None
-        if item is None or not hasattr(item, "dtype") or item.dtype.kind != "f":
+        item = numeric(store.file, path)
+        # whole numbers are pixels, not lengths
+        if item is None or item.dtype.kind != "f" or item.ndim != 2 or item.shape[1] not in (2, 3):
             continue
-        if item.ndim != 2 or item.shape[1] not in (2, 3) or not 0 < item.size <= _MOST_POSITIONS:
+        if item.size > _MOST_POSITIONS:
             continue
         places = np.asarray(store.read(path), dtype=float)[:, 1::-1] * 1e6
         if np.isfinite(places).all():

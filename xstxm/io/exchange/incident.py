@@ -11,7 +11,7 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import MetadataWarning, warn
 from xstxm.io import _base
 from xstxm.io._base import Signal
-from xstxm.io._hdf5 import Store, StoredArray, words
+from xstxm.io._hdf5 import Store, StoredArray, numeric, words
 from xstxm.io.exchange import layout
 from xstxm.io.exchange.layout import DIMS
 
@@ -36,7 +36,7 @@ def stored(
 
 def _white(store: Store, data: h5py.Dataset, stored_dims: tuple[str, ...], units: str | None) -> Signal | None:
     """Return white images, one or one for each energy, or a spectrum: told apart by their axes."""
-    path = next((path for path in _WHITE if layout.dataset(store, path) is not None), None)
+    path = next((path for path in _WHITE if numeric(store.file, path) is not None), None)
     if path is None:
         return None
     item = store.file[path]
@@ -57,7 +57,7 @@ def _white(store: Store, data: h5py.Dataset, stored_dims: tuple[str, ...], units
 
 def _spectrum(store: Store, energy: np.ndarray, units: str | None) -> Signal | None:
     """Return the white spectrum where its energies are those of the stack; it is never interpolated."""
-    if layout.dataset(store, _SPECTRUM) is None:
+    if numeric(store.file, _SPECTRUM) is None:
         return None
     problem = _mismatch(store, energy)
     if problem:
@@ -70,7 +70,7 @@ def _spectrum(store: Store, energy: np.ndarray, units: str | None) -> Signal | N
 
 def _mismatch(store: Store, energy: np.ndarray) -> str:
     """Say how the white spectrum differs from the energies of the stack, nothing where it does not."""
-    own, spectrum = layout.dataset(store, _SPECTRUM_ENERGY), layout.dataset(store, _SPECTRUM)
+    own, spectrum = numeric(store.file, _SPECTRUM_ENERGY), numeric(store.file, _SPECTRUM)
     if own is None or spectrum is None:
         return "has no energies"
     if own.size != spectrum.size or own.size != energy.size:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, MetadataWarning, OptionError, UnsupportedScanError, warn
-from xstxm.io._hdf5 import Store, attribute, is_inside, member, words
+from xstxm.io._hdf5 import Store, attribute, member, numeric, words
 
 if TYPE_CHECKING:
     import h5py
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 DATA = "exchange/data"
 DIMS = (ENERGY, "y", "x")
 _SAY_AXES = 'pass axes=, the names of the stored axes in their order, such as axes="x:y:energy"'
-
-
-def dataset(store: Store, path: str) -> h5py.Dataset | None:
-    """Return a dataset of numbers, None where there is none in the file."""
-    item = member(store.file, path) if is_inside(store.file, path) else None
-    return item if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size else None
 
 
 def data_of(store: Store) -> h5py.Dataset:
@@ -35,7 +29,7 @@ def data_of(store: Store) -> h5py.Dataset:
         There is none, or it is no stack of images.
     """
     member(store.file, DATA)  # a link to another file has an error of its own
-    data = dataset(store, DATA)
+    data = numeric(store.file, DATA)
     if data is None:
         found, do = "none", "give a file with images, (x, y, energy)"
         raise CorruptFileError(store.path, f"numbers in {DATA}", found, do)
@@ -48,7 +42,7 @@ def data_of(store: Store) -> h5py.Dataset:
 
 def refuse_angles(store: Store, path: str) -> None:
     """Refuse images that were taken under several angles."""
-    theta = dataset(store, path)
+    theta = numeric(store.file, path)
     if theta is not None and theta.size > 1:
         do = "write the images of one angle into a file of their own"
         raise UnsupportedScanError(store.path, "images of one angle", f"{theta.size} angles in {path}", do)
@@ -62,7 +56,7 @@ def numbers(store: Store, path: str, most: int) -> np.ndarray | None:
     CorruptFileError
         There are more than `most`.
     """
-    item = dataset(store, path)
+    item = numeric(store.file, path)
     if item is None:
         return None
     if item.size > most:
@@ -73,13 +67,13 @@ def numbers(store: Store, path: str, most: int) -> np.ndarray | None:
 
 def units(store: Store, path: str) -> str | None:
     """Return the unit of a field, None where it says none."""
-    item = dataset(store, path)
+    item = numeric(store.file, path)
     return None if item is None else attribute(item, "units")
 
 
 def holds_numbers(store: Store, path: str) -> bool:
     """Tell whether a field was written, and is not a list of zeros as programs prepare it."""
-    item = dataset(store, path)
+    item = numeric(store.file, path)
     if item is None:
         return False
     return item.ndim > 1 or item.size > max(store.file[DATA].shape) or bool(np.any(store.read(path)))
