@@ -186,6 +186,33 @@ def test_white_data__are_i0(scan, white, dims, name):
         np.testing.assert_array_equal(stack.i0, white.T)
 
 
+@pytest.mark.parametrize(
+    ("axes", "white", "taken"),
+    [
+        pytest.param("y:x", COUNTS[0], True, id="turned"),
+        pytest.param("x:x", np.ones((4, 4)), False, id="one axis twice"),
+        pytest.param("white:y:x", np.ones((5, 2, 4)), False, id="several images"),
+        pytest.param("energy:x", np.ones((3, 4)), False, id="no image"),
+    ],
+)
+def test_white_data__with_axes_of_their_own(scan, axes, white, taken):
+    change(scan, exchange__white_data=white)
+    with h5py.File(scan, "r+") as file:
+        file["exchange/white_data"].attrs["axes"] = axes
+    if taken:
+        np.testing.assert_array_equal(xstxm.open_stack(scan).i0, white)
+        return
+    with pytest.warns(MetadataWarning, match="it is left out"):
+        assert "i0" not in xstxm.open_stack(scan)
+
+
+def test_white_data__of_a_single_image(scan):
+    change(scan, exchange__data=COUNTS[0].T, exchange__energy=(ENERGY[:1], "eV"), exchange__white_data=[7.0])
+    with h5py.File(scan, "r+") as file:
+        file["exchange/data"].attrs["axes"] = "x:y"
+    np.testing.assert_array_equal(xstxm.open_stack(scan).i0, [7])
+
+
 def test_white_data__give_optical_densities(scan):
     change(scan, exchange__white_data=(2 * COUNTS).transpose(2, 1, 0))
     density = xstxm.optical_density(xstxm.open_stack(scan)).optical_density

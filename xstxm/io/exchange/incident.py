@@ -41,14 +41,15 @@ def _white(store: Store, data: h5py.Dataset, stored_dims: tuple[str, ...], units
         return None
     item = store.file[path]
     store.check_written(item)
-    sizes = dict(zip(stored_dims, data.shape, strict=True))
+    sizes = {ENERGY: 1, **dict(zip(stored_dims, data.shape, strict=True))}
     own = tuple(word.lower() for word in words(item, "axes"))
     image = tuple(dim for dim in stored_dims if dim != ENERGY)
-    named = [own] if own else [stored_dims, image, (ENERGY,)]
-    dims = next((dims for dims in named if tuple(sizes.get(dim, 0) for dim in dims) == item.shape), None)
+    known = [stored_dims, image, (ENERGY,)]
+    named = [own] if sorted(own) in [sorted(dims) for dims in known] else [] if own else known
+    dims = next((dims for dims in named if tuple(sizes[dim] for dim in dims) == item.shape), None)
     if dims is None:
         expected = "as long as the axes of the data, one image or the energies"
-        warn(f"{store.name}: {path} of the shape {item.shape} is not {expected}: left out", MetadataWarning)
+        warn(f"{store.name}: {path} of the shape {item.shape} is not {expected}: it is left out", MetadataWarning)
         return None
     ordered = tuple(dim for dim in DIMS if dim in dims)
     array = StoredArray(store, path, tuple(dims.index(dim) for dim in ordered), tuple(sizes[dim] for dim in ordered))
