@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import xarray as xr
 from dask.callbacks import Callback
 
 from xstxm.conventions import ENERGY
+from xstxm.io._replacing import reserve
 
 Progress: TypeAlias = "Callable[[float], None]"
 
@@ -52,8 +54,7 @@ class RawFile:
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.path, self.shape, self.dtype, self.ndim = path, shape, dtype, len(shape)
-        with path.open("wb") as file:
-            file.truncate(int(np.prod(shape)) * dtype.itemsize)
+        reserve(path, math.prod(shape) * dtype.itemsize)
 
     def _opened(self, mode: Any) -> np.memmap:
         # a new map for each block: pages that one map has touched count as memory of the process until it goes

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xstxm.io import _stored
 from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
-from xstxm.io._replacing import replacing
+from xstxm.io._replacing import replacing, require_room
 
 
 def write_netcdf(
@@ -68,6 +68,7 @@ def stream_netcdf(
         replacing(path, overwrite) as (target, part),
         whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree,
     ):
+        require_room(part, tree.nbytes)
         encoding = encoding_of(tree, "chunksizes", kinds="biufc")
         with dask.config.set(scheduler="synchronous"), told(progress):
             tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
