@@ -8,8 +8,16 @@ import tifffile
 import xarray as xr
 
 import xstxm
-from xstxm.errors import CorruptFileError, FileFormatError, OptionError, SchemaError, StxmError, UnsupportedScanError
-from xstxm.io._images import energy_of_name, read_energies
+from xstxm.errors import (
+    CorruptFileError,
+    FileFormatError,
+    MetadataWarning,
+    OptionError,
+    SchemaError,
+    StxmError,
+    UnsupportedScanError,
+)
+from xstxm.io._images import energies_of_names, read_energies
 from xstxm.io.tiff import assemble_tiff
 
 COUNTS = np.arange(24, dtype="uint16").reshape(2, 3, 4)
@@ -61,15 +69,51 @@ def test_list_beside__gives_the_energies_and_must_fit(tmp_path):
         ("a_0853.50eV_1.tif", 853.5),
         ("x_08354.0_eV_001of003.xrm", 8354),
         ("m_8353_0eV.xrm", 8353),
-        ("s_853_50.tif", 853.5),
         ("scan_12_853eV.tif", 853),
         ("x_8.353keV.tif", 8353),
+        ("s_853_50.tif", None),
+        ("sample_100_01.tif", None),
         ("2024_01_853_50.tif", None),
+        ("853eV_to_900eV.tif", None),
         ("plain.tif", None),
     ],
 )
 def test_file_name__holds_the_energy_or_is_not_clear(name, expected):
-    assert energy_of_name(name) == expected
+    found = energies_of_names([name])
+    assert found is expected is None or found.tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        pytest.param(["s_853.50.tif"], [853.5], id="a point"),
+        pytest.param(["s_01_853.50.tif", "s_02_854.0.tif"], [853.5, 854], id="a point, beside running numbers"),
+        pytest.param(["s_853_50.tif", "s_854_0.tif"], [853.5, 854], id="an underscore in all that varies"),
+    ],
+)
+def test_file_names_without_a_unit__are_taken_with_a_warning(names, expected):
+    with pytest.warns(MetadataWarning, match=r"853\.5.* eV are taken from names that do not say eV: pass energies="):
+        assert energies_of_names(names).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["sample_100_01.tif", "sample_100_02.tif"], id="numbers of frames"),
+        pytest.param(["s_1_853_50.tif", "s_2_854_00.tif"], id="another number varies too"),
+        pytest.param(["s_100_01_a.tif", "s_101_01_b.tif"], id="words vary too"),
+        pytest.param(["s_853.50_a.tif", "s_853.50_b.tif"], id="the same twice"),
+        pytest.param(["s_853.50.tif", "s_854.50eV.tif"], id="a unit in some"),
+        pytest.param(["s_853.tif", "s_854.tif"], id="whole numbers"),
+    ],
+)
+def test_file_names_that_cannot_be_decided__ask_for_energies(tmp_path, names):
+    assert energies_of_names(names) is None
+    paths = [write(tmp_path / name, COUNTS[0]) for name in names]
+    with pytest.raises(UnsupportedScanError, match=r"no clear one in .*pass energies=.*or name each file"):
+        assemble_tiff(paths, pixel_size="50 nm")
+    stack = assemble_tiff(paths, pixel_size="50 nm", energies=[510.0, 500.0])
+    np.testing.assert_array_equal(stack.energy, [500, 510])
 
 
 def test_files_of_one_energy__become_a_sorted_stack(tmp_path):

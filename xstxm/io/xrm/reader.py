@@ -140,12 +140,12 @@ def _own_energies(facts: Facts, source: Source) -> np.ndarray:
     if facts.energies is not None and facts.energies.any():
         known = _images.usable_energies(facts.energies, source)
         return _base.energies_in_ev(known, None, source)
-    named = _images.energy_of_name(_base.name_of(source)) if facts.count == 1 else None
+    named = _images.energies_of_names([_base.name_of(source)]) if facts.count == 1 else None
     if named is None:
         name = _base.path_of(source) or _base.name_of(source)
         found = f"{facts.count} images and no energies in the header or the name"
         raise UnsupportedScanError(name, "an energy for each image", found, _images.GIVE_ENERGIES)
-    return _images.usable_energies(np.array([named]), source)
+    return _images.usable_energies(named, source)
 
 
 def _square(size: float | None) -> tuple[float, float] | None:
