@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ import xstxm
 from xstxm import _run
 from xstxm.conventions import NO_SAMPLE
 from xstxm.errors import MissingDependencyError, OptionError, StxmError
+from xstxm.io.converting import open_any
 
 app = typer.Typer(
     help="X-ray spectromicroscopy stacks to quantitative phase and composition maps.",
@@ -179,12 +181,12 @@ def run_recipe(
 
 @app.command("diff")
 def diff_results(
-    one: Annotated[Path, typer.Argument(help="Result (.nc) of one analysis.")],
-    other: Annotated[Path, typer.Argument(help="Result (.nc) of the other.")],
+    one: Annotated[Path, typer.Argument(help="Result of one analysis, or a scan: a file, a Zarr store.")],
+    other: Annotated[Path, typer.Argument(help="That of the other.")],
 ) -> None:
     """Say where two analyses part: steps, parameters, inputs, numbers."""
-    with xr.open_dataset(one, engine="h5netcdf") as a, xr.open_dataset(other, engine="h5netcdf") as b:
-        found = xstxm.diff(a, b)
+    with closing(open_any(one)) as a, closing(open_any(other)) as b:
+        found = xstxm.diff(a, b)  # type: ignore[arg-type]  # it refuses trees itself
     table = Table("what", "where", one.name, other.name)
     for row in found.itertuples(index=False):
         table.add_row(*(escape(str(cell)) for cell in row))
