@@ -388,7 +388,7 @@ def _pictures(phases: xr.Dataset, output: Path) -> list[Path]:
     try:
         from xstxm import plot
 
-        return plot.save_maps(phases, output)
+        return plot.save_maps(phases, output, overwrite=True)
     except MissingDependencyError as error:
         console.print(f"no pictures: {error}", markup=False, soft_wrap=True)
         return []

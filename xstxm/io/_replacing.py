@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from xstxm.errors import require_free
+
 _MORE = 2**16
 """Bytes of an HDF5 file beside its arrays."""
 
@@ -70,19 +72,6 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
         _remove(part)
         with suppress(OSError):  # it is not there, or holds old files that did not get their names back
             aside.rmdir()
-
-
-def require_free(paths: Sequence[Path], overwrite: bool) -> None:
-    """Refuse to replace what nobody said to replace.
-
-    Raises
-    ------
-    FileExistsError
-        One of the files or folders is there, and `overwrite` is off.
-    """
-    there = [path for path in paths if path.exists()]
-    if there and not overwrite:
-        raise FileExistsError(f"{there[0]} exists: pass overwrite=True to replace it, or give another name")
 
 
 def reserve(path: Path, size: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dask.utils import parse_bytes
 
-from xstxm.errors import ChoiceError, OptionError
+from xstxm.errors import ChoiceError, OptionError, require_free
 from xstxm.io import _stored
 from xstxm.io._pixels_first import Progress
 from xstxm.io.folders import is_many
@@ -115,8 +115,7 @@ def convert(
     limit = _bytes(memory)
     if path.exists() and path.resolve() == Path(source).expanduser().resolve():
         raise OptionError("target", str(target), "that is the source: give another name")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: pass overwrite=True to replace it, or give another name")
+    require_free([path], overwrite)
     opened = open_any(source, chunks={})
     try:
         return write(opened, path, overwrite=overwrite, memory=limit, progress=progress)
