@@ -161,6 +161,59 @@ def test_written_stack__comes_back(tmp_path, signal):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tif"]
 
 
+def maps(values, dims=("y", "x"), **attributes):
+    axes = {"y": np.arange(3) * 0.05 + 1, "x": np.arange(4) * 0.1 - 2}
+    coords = {dim: (dim, at, {"units": "um"}) for dim, at in axes.items()}
+    coords |= {"reference": ["A", "B"]} if "reference" in dims else {}
+    return xr.DataArray(values, coords, dims, name="component_map", attrs=attributes)
+
+
+def test_maps__open_in_imagej_with_pixel_size_names_and_units(tmp_path):
+    values = np.linspace(-1, 1, 24, dtype="float32").reshape(2, 3, 4)
+    values[1, 2, 3] = np.nan
+    components = maps(values, ("reference", "y", "x"), units="nm").transpose("y", "x", "reference")
+    with tifffile.TiffFile(xstxm.write_tiff(components, tmp_path / "a.tif")) as file:
+        np.testing.assert_array_equal(file.asarray(), values)
+        found, tags = file.imagej_metadata, file.pages[0].tags
+    assert (found["Labels"], found["Info"], found["unit"]) == (["A", "B"], "component_map [nm]", "um")
+    for tag, origin, step, first in (("YResolution", "yorigin", 0.05, 1), ("XResolution", "xorigin", 0.1, -2)):
+        up, down = tags[tag].value
+        assert down / up == pytest.approx(step)
+        assert -found[origin] * down / up == pytest.approx(first)
+    with tifffile.TiffFile(xstxm.write_tiff(components.sel(reference="B"), tmp_path / "b.tif")) as file:
+        np.testing.assert_array_equal(file.asarray(), values[1])
+        assert "B" in file.imagej_metadata["Labels"]
+    named = components.assign_coords(color=("reference", ["#111111", "#222222"]), polarization=0.0)
+    with pytest.warns(MetadataWarning, match=r"TIFF holds images on one grid: color, polarization not written"):
+        xstxm.write_tiff(named, tmp_path / "c.tif")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    ("largest", "dtype", "stored"),
+    [
+        (1, "bool", "uint8"),
+        (255, "int64", "uint8"),
+        (256, "int32", "uint16"),
+        (65535, "uint32", "uint16"),
+        (65536, "int64", "float32"),
+        (-2, "int16", "float32"),
+    ],
+)
+def test_labels__are_whole_numbers_of_imagej_where_it_has_them(tmp_path, largest, dtype, stored, lazy):
+    values = np.zeros((3, 4), dtype)
+    values[0, 1] = largest
+    labels = maps(values).chunk(y=1) if lazy else maps(values)
+    found = tifffile.imread(xstxm.write_tiff(labels, tmp_path / "a.tif"))
+    assert found.dtype == stored
+    np.testing.assert_array_equal(found, values)
+
+
+def test_labels_beyond_float32__are_told_to_be_rounded(tmp_path):
+    with pytest.warns(MetadataWarning, match="'component_map' was rounded to float32 for TIFF"):
+        xstxm.write_tiff(maps(np.full((3, 4), 2**24 + 1)), tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_broken_file__is_an_error_of_ours_or_a_stack(tmp_path, seed):
     whole = write(tmp_path / "a.tif").read_bytes()

@@ -81,7 +81,7 @@ def write_tiff(
             metadata=metadata,
         )
         single.tell()
-        warn_of_loss("TIFF holds images on one grid", array.coords, {*array.dims, *_labelling(array)})
+        warn_of_loss("TIFF holds images on one grid", array.coords, {*array.dims, _labelling(array)})
     return target
 
 
@@ -131,16 +131,20 @@ def _first_and_step(array: xr.DataArray, dim: str) -> tuple[float, float]:
 
 
 def _labels(array: xr.DataArray) -> list[str]:
-    if _labelling(array) == [ENERGY]:
-        values = np.atleast_1d(np.asarray(_units.to_units(array[ENERGY].astype(float), "eV", "the energy axis")))
-        return [f"{float(value)!r} eV" for value in values]
-    return [str(value) for value in np.asarray(array[array.dims[0]])]
+    named = array[_labelling(array)]
+    if named.name != ENERGY:
+        return [str(value) for value in np.atleast_1d(np.asarray(named))]
+    values = np.atleast_1d(np.asarray(_units.to_units(named.astype(float), "eV", "the energy axis")))
+    return [f"{float(value)!r} eV" for value in values]
 
 
-def _labelling(array: xr.DataArray) -> list[str]:
-    """Return the coordinate that labels the images: their energies, where they have them, else their dimension."""
-    energies = ENERGY in array.coords and array[ENERGY].size == array.shape[0]
-    return [ENERGY if energies else str(array.dims[0])]
+def _labelling(array: xr.DataArray) -> str:
+    """Return the coordinate that labels the images: their energies, else their dimension, of a single map its name."""
+    if ENERGY in array.coords and array[ENERGY].size == array.shape[0]:
+        return ENERGY
+    dim = str(array.dims[0])
+    names = [str(name) for name, coord in array.coords.items() if not coord.ndim and coord.dtype.kind in "UO"]
+    return names[0] if names and dim not in array.coords and array.shape[0] == 1 else dim
 
 
 def _info(array: xr.DataArray) -> str:
