@@ -16,6 +16,7 @@ from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
 from xstxm.io.formats import formats
+from xstxm.io.hyperspy import to_hyperspy
 from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import write_netcdf
 from xstxm.io.nxstxm.writer import write_nxstxm
@@ -40,6 +41,7 @@ __all__ = [
     "read_i0",
     "read_references",
     "read_shifts",
+    "to_hyperspy",
     "write_ncb",
     "write_netcdf",
     "write_nxstxm",

@@ -14,8 +14,8 @@ from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
 from xstxm.errors import MissingCoordinateError, OptionError, SchemaError
 from xstxm.io._base import convert
-from xstxm.io._loss import SinglePrecision, warn_of_loss, warn_of_rounding
 from xstxm.io._replacing import replacing_group, reserve
+from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
 
 _SIGNALS = ("intensity", "optical_density")
 _INTEGERS = np.iinfo("int16")

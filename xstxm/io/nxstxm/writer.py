@@ -14,8 +14,8 @@ from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.io import _base
-from xstxm.io._loss import warn_of_loss
 from xstxm.io._replacing import replacing, require_room
+from xstxm.io._writing import warn_of_loss
 from xstxm.provenance import HISTORY, RECORD
 
 if TYPE_CHECKING:

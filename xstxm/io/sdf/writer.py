@@ -16,8 +16,8 @@ from xstxm import units as _units
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import FileFormatError, MissingCoordinateError, SchemaError
 from xstxm.io._base import MONTHS, convert
-from xstxm.io._loss import SinglePrecision, warn_of_loss
 from xstxm.io._replacing import replacing_group
+from xstxm.io._writing import SinglePrecision, warn_of_loss
 
 _TYPES = {(): "NEXAFS Point Scan", ("position",): "NEXAFS Line Scan", ("y", "x"): "NEXAFS Image Scan"}
 _FLAGS = {(): "Spectra", ("position",): "Image", ("y", "x"): "Image Stack"}

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.conventions import ENERGY, require_variable
+from xstxm.conventions import ENERGY
 from xstxm.errors import MissingCoordinateError, SchemaError
-from xstxm.io._loss import SinglePrecision, warn_of_loss
 from xstxm.io._raw import UNITS_OF
 from xstxm.io._replacing import replacing
+from xstxm.io._writing import SinglePrecision, chosen, warn_of_loss
 
 _MOST_BYTES = 2**32 - 2**25
 
@@ -65,7 +65,7 @@ def write_tiff(
     import tifffile
 
     with replacing(path, overwrite) as (target, part):
-        array = _checked(_chosen(obj, signal))
+        array = _checked(chosen(obj, signal, "TIFF"))
         (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
         metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
         if array.name is not None:
@@ -83,16 +83,6 @@ def write_tiff(
         single.tell()
         warn_of_loss("TIFF holds images on one grid", array.coords, {*array.dims, _labelling(array)})
     return target
-
-
-def _chosen(obj: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray:
-    if isinstance(obj, xr.DataArray):
-        return obj
-    if signal is None and len(obj.data_vars) == 1:
-        signal = str(next(iter(obj.data_vars)))
-    if signal is None:
-        raise SchemaError(f"TIFF holds one variable (found: {', '.join(map(str, obj.data_vars))}): pass signal=")
-    return require_variable(obj, signal, "pass signal= with the name of a variable")
 
 
 def _checked(array: xr.DataArray) -> xr.DataArray:

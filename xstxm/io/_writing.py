@@ -1,12 +1,33 @@
-"""What a file does not hold of the object that is written to it, told to whoever writes it."""
+"""What writers have in common: which variable they write, what of it they round, and what they leave out, which is told."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
 import numpy as np
+import xarray as xr
 
+from xstxm.conventions import require_variable
 from xstxm.errors import MetadataWarning, SchemaError, shown, warn
+
+
+def chosen(obj: xr.DataArray | xr.Dataset, signal: str | None, program: str) -> xr.DataArray:
+    """Return the array that is written: a DataArray itself, or a variable of a Dataset, its only one by default.
+
+    Raises
+    ------
+    SchemaError, MissingVariableError
+        It is none, has several and none was named, or lacks the one that was.
+    """
+    if isinstance(obj, xr.DataArray):
+        return obj
+    if not isinstance(obj, xr.Dataset):
+        raise SchemaError(f"{program} holds a variable, found a {type(obj).__name__}: give a DataArray or a Dataset")
+    if signal is None and len(obj.data_vars) == 1:
+        signal = str(next(iter(obj.data_vars)))
+    if signal is None:
+        raise SchemaError(f"{program} holds one variable (found: {', '.join(map(str, obj.data_vars))}): pass signal=")
+    return require_variable(obj, signal, "pass signal= with the name of a variable")
 
 
 def warn_of_loss(holds: str, names: Iterable[object], kept: Container[object]) -> None:
