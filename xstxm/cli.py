@@ -207,7 +207,7 @@ def demo(
         known = xstxm.testing.simulate_references()
         simulated = xstxm.testing.simulate_stack(shape=(size * 3 // 4, size), seed=seed)
         xstxm.write_nxstxm(simulated[["intensity"]], path, overwrite=True)  # a file holds no ground truth
-        _write_references(known, spectra)
+        xstxm.write_csv(known["absorption"].reset_coords(drop=True), spectra, overwrite=True)
     stack = xstxm.open_stack(path)
     console.print(repr(stack.stxm), markup=False, highlight=False, soft_wrap=True)
     _report(_compute(stack, known), output)
@@ -317,14 +317,6 @@ def _compute(stack: xr.Dataset, references: xr.Dataset | None, **options: object
     with _progress() as progress:
         progress.add_task("mapping phases")
         return xstxm.phase_map(stack, references, **options).compute()  # type: ignore[arg-type]
-
-
-def _write_references(references: xr.Dataset, path: Path) -> None:
-    """Write reference spectra as a table with a column each."""
-    table = references["absorption"].to_pandas().T
-    temporary = path.with_suffix(".part")
-    table.to_csv(temporary, index_label="energy")
-    temporary.replace(path)
 
 
 def _require_free(output: Path, overwrite: bool) -> None:

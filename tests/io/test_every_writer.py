@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -63,6 +64,13 @@ def test_full_disk__leaves_nothing_and_keeps_what_was_there(tmp_path, file, writ
         write(large, tmp_path / file, overwrite=True)
     assert content(tmp_path) == before
     write(large, tmp_path / file, overwrite=True)
+
+
+def test_full_disk__leaves_no_part_of_a_table(tmp_path):
+    table = pd.DataFrame({"a": np.random.default_rng(0).random(10_000)})
+    with full_disk(), pytest.raises(OSError, match="large"):
+        xstxm.write_csv(table, tmp_path / "a.csv")
+    assert not list(tmp_path.iterdir())
 
 
 @every_writer

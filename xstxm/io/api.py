@@ -25,6 +25,7 @@ from xstxm.io.scan_list import write_scan_list
 from xstxm.io.sdf import write_sdf
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
+from xstxm.io.spectra.writer import write_csv
 from xstxm.io.tiff import write_tiff
 from xstxm.io.trees import open_nodes
 from xstxm.io.zarr import write_zarr
@@ -42,6 +43,7 @@ __all__ = [
     "read_references",
     "read_shifts",
     "to_hyperspy",
+    "write_csv",
     "write_ncb",
     "write_netcdf",
     "write_nxstxm",

@@ -15,6 +15,7 @@ from xstxm.io._base import Source, check_energies, name_of, path_of, read_head
 from xstxm.io.athena import is_athena, read_project
 from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
+from xstxm.io.spectra.written import common_units, units_said
 from xstxm.provenance import recorded
 from xstxm.references import Spectrum, reference_set, require_unique
 
@@ -48,7 +49,8 @@ def read_references(
     phase, color
         Phase name and drawing colour of references, by name.
     units
-        Units of the values, ``"1"`` (optical density) by default; ``"1/nm"`` or ``"cm**2/g"``.
+        Units of the values, ``"1"`` (optical density), ``"1/nm"`` or ``"cm**2/g"``; by default those that a file of
+        `xstxm.write_csv` says, else ``"1"``.
     energy_units
         Units of the energies, e.g. ``"keV"``; by default those of the file, else eV, or keV with a warning
         where all are below 100.
@@ -74,6 +76,7 @@ def read_references(
     >>> references.reference.values.tolist()
     ['V2O5', 'LiV2O5']
     """
+    units = units or common_units([file for _, file in _files(path_or_mapping)])
     spectra: dict[str, Spectrum] = {}
     source: dict[str, str] = {}
     for name, file in _files(path_or_mapping):
@@ -168,6 +171,7 @@ def read_i0(path: Source, *, units: str | None = None) -> xr.DataArray:
         columns = read_columns(path, incident=True)
         energy, values, found = columns.energy, next(iter(columns.spectra.values())), None
     check_energies(energy, path)
+    units = units or units_said(path)
     unit = _units.normalize(units) if units is not None else found
     if unit is None:
         warn(
