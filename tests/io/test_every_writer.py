@@ -88,6 +88,16 @@ def test_error_of_the_data__leaves_nothing_and_keeps_what_was_there(tmp_path, fi
 
 
 @every_writer
+def test_folder_of_that_name__is_never_replaced(tmp_path, file, write):
+    (tmp_path / file).mkdir()
+    (tmp_path / file / "other.txt").write_text("kept")
+    before = content(tmp_path)
+    with pytest.raises(FileExistsError, match="folder"):
+        write(scan(), tmp_path / file, overwrite=True)
+    assert content(tmp_path) == before
+
+
+@every_writer
 def test_file_that_is_there__is_replaced_when_told_to(tmp_path, file, write):
     path = write(scan(), tmp_path / file)
     before = content(tmp_path)

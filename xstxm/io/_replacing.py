@@ -26,8 +26,7 @@ def replacing(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tuple[P
     """
     target = Path(path).expanduser()
     require_free([target], overwrite)
-    if target.is_dir() and not _is_store(target):
-        raise FileExistsError(f"{target} is a folder that is no Zarr store: it is not replaced, give another name")
+    _refuse_folders([target])
     part = _beside(target)
     try:
         yield target, part
@@ -55,9 +54,10 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
     Raises
     ------
     FileExistsError
-        There are some, and `overwrite` is off.
+        There are some, and `overwrite` is off; or one is a folder.
     """
     require_free(old, overwrite)
+    _refuse_folders(old)
     part = _beside(target)
     aside = part.with_name(f"{part.name}.old")
     part.mkdir()
@@ -119,6 +119,13 @@ def _move(moves: Sequence[tuple[Path, Path]]) -> None:
         for here, there in reversed(done):
             there.rename(here)
         raise
+
+
+def _refuse_folders(paths: Sequence[Path]) -> None:
+    """Keep folders that no writer made."""
+    for path in paths:
+        if path.is_dir() and not _is_store(path):
+            raise FileExistsError(f"{path} is a folder that is no Zarr store: it is not replaced, give another name")
 
 
 def _is_store(folder: Path) -> bool:
