@@ -12,6 +12,7 @@ import argparse
 import logging
 import multiprocessing
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -89,11 +90,13 @@ def damage(data: bytes, rng: np.random.Generator) -> bytes:
 def run_case(seed: Seed, number: int, folder: Path) -> str:
     """Damage, open, and say how it ended: a word for the table, or a traceback."""
     rng = np.random.default_rng(number)
-    for path in folder.iterdir():
-        path.unlink()
-    for path in seed.folder.iterdir():
-        if path.is_file() and path.name != seed.damaged:
-            (folder / path.name).symlink_to(path)
+    shutil.rmtree(folder)
+    (folder / seed.damaged).parent.mkdir(parents=True)
+    for path in seed.folder.rglob("*") if ".zarr" in seed.damaged else seed.folder.iterdir():
+        beside = folder / path.relative_to(seed.folder)
+        if path.is_file() and beside != folder / seed.damaged:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            beside.symlink_to(path)
     (folder / seed.damaged).write_bytes(damage((seed.folder / seed.damaged).read_bytes(), rng))
     start = time.perf_counter()
     try:
@@ -189,6 +192,13 @@ def written(root: Path) -> Iterator[Seed]:
             write(stack, folder / names[0])
         for name in names:
             yield Seed(format, folder, name, names[0], "stack")
+    folder = root / "written-zarr"
+    folder.mkdir()
+    store = xstxm.write_zarr(stack, folder / "scan.zarr")
+    inside = sorted(path.relative_to(folder) for path in store.rglob("*") if path.is_file())
+    for kind in (Path("scan.zarr/zarr.json"), Path("scan.zarr/intensity/zarr.json"), inside[-1]):
+        assert kind in inside
+        yield Seed("zarr", folder, str(kind), "scan.zarr", "stack")
 
 
 def real(data: Path) -> Iterator[Seed]:
@@ -239,7 +249,7 @@ def keep(seed: Seed, number: int, ended: str, folder: Path) -> None:
     """Write down what failed: the damaged file and how it ended."""
     folder.mkdir(parents=True, exist_ok=True)
     data = damage((seed.folder / seed.damaged).read_bytes(), np.random.default_rng(number))
-    (folder / f"{number}-{seed.damaged}").write_bytes(data)
+    (folder / f"{number}-{Path(seed.damaged).name}").write_bytes(data)
     (folder / f"{number}.txt").write_text(f"{seed}\n{ended}\n")
 
 

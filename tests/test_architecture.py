@@ -53,6 +53,8 @@ SIDEWAYS = {
     ("fitting", "references"),
     ("references", "energy"),
     ("references", "_references_at"),
+    ("references", "regions"),
+    ("references", "roi"),
     ("energy_shift", "_references_at"),
     ("energy_shift", "decomposition"),
     ("energy_shift", "roi"),

@@ -46,6 +46,7 @@ VERBS = {
     "join_phase_shift": lambda s: xstxm.join_phase_shift(s, xstxm.testing.simulate_phase_references()),
     "phase_references": lambda s: xstxm.phase_references(s.isel(reference=[0, 1]), "V2O5", 3.36),
     "spectrum": lambda s: xstxm.spectrum(s, {"x": (0.1, 0.3)}),
+    "internal_references": lambda s: xstxm.internal_references(s, {"a": {"x": (0.1, 0.3)}, "b": {"x": (0.0, 0.1)}}),
     "denoise": lambda s: xstxm.denoise(s, n_components=2),
     "nmf": lambda s: xstxm.nmf(s, 2, n_starts=1, tolerance=0.05),
     "mcr": lambda s: xstxm.mcr(s, 2, n_starts=1, tolerance=0.05),

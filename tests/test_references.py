@@ -3,9 +3,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from laziness import raise_if_dask_computes
 
 import xstxm
-from xstxm.errors import EnergyRangeError, MissingVariableError, ReferenceSpectrumError, SchemaError, UnitsError
+from xstxm.errors import (
+    ChoiceError,
+    EnergyRangeError,
+    IncompatibleUnitsError,
+    MetadataWarning,
+    MissingVariableError,
+    OptionError,
+    ReferenceSpectrumError,
+    SchemaError,
+    UnitsError,
+)
 from xstxm.references import references_at
 
 E = np.linspace(505, 530, 26)
@@ -204,3 +215,138 @@ def test_references__with_infinite_values_or_units_of_something_else(stack, refe
 def test_reference_set__takes_a_mapping_only():
     with pytest.raises(ReferenceSpectrumError, match="found: a list"):
         xstxm.reference_set([("a", (E, A)), ("a", (E, B))])
+
+
+# kinds
+
+
+def test_reference_set__keeps_kinds():
+    refs = xstxm.reference_set({"a": (E, A), "b": (E, B)}, kind={"b": "raw"})
+    assert refs["kind"].values.tolist() == ["", "raw"]
+    refs = xstxm.reference_set({"a": (E, A), "b": (E, B)}, kind="linear_absorption", units="1/um")
+    assert refs["kind"].values.tolist() == ["linear_absorption"] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        pytest.param("od", ChoiceError, "unknown kind 'od'", id="no kind"),
+        pytest.param("linear_absorption", OptionError, "it is in '1/nm', the set in '1'", id="of another unit"),
+        pytest.param({"c": "raw"}, ReferenceSpectrumError, "not references: 'c'", id="of no reference"),
+    ],
+)
+def test_reference_set__refuses_kinds(kind, error, message):
+    with pytest.raises(error, match=message):
+        xstxm.reference_set({"a": (E, A)}, kind=kind)
+
+
+def test_fit__of_several_kinds_warns(stack):
+    kinds = {"a": "raw", "b": "normalized_absorption"}
+    refs = xstxm.reference_set({"a": (E, A), "b": (E, B)}, kind=kinds)
+    density = xstxm.optical_density(stack)
+    with pytest.warns(MetadataWarning, match="several kinds .'a' is raw, 'b' is normalized_absorption."):
+        maps = xstxm.fit(density, refs)
+    assert maps["kind"].values.tolist() == list(kinds.values())
+    xstxm.fit(density, refs.sel(reference=refs["kind"] == "raw"))  # as the warning says, and without one
+
+
+def test_fit__of_one_kind_and_unknown_ones_does_not_warn(stack):
+    refs = xstxm.reference_set({"a": (E, A), "b": (E, B)}, kind={"a": "raw"})
+    xstxm.fit(xstxm.optical_density(stack), refs)
+
+
+# internal references
+
+REGIONS = {"left": {"x": (0.1, 0.2)}, "right": {"x": (0.3, 0.4), "y": (0, 0.1)}}
+
+
+@pytest.fixture
+def counted(stack):
+    return xstxm.optical_density(xstxm.with_variance(stack))
+
+
+def test_internal_references__are_means_with_errors_from_counts(counted):
+    refs = xstxm.internal_references(counted, REGIONS, composition={"left": 0, "right": 1})
+    xstxm.testing.assert_conforms(refs, "internal_references")
+    for name, region in REGIONS.items():
+        mean = xstxm.spectrum(counted, region)
+        of_name = refs.sel(reference=name)
+        np.testing.assert_array_equal(of_name["absorption"], mean["spectrum"])
+        np.testing.assert_allclose(of_name["absorption_stderr"], mean["spectrum_variance"] ** 0.5, rtol=1e-6)
+    assert refs["composition"].values.tolist() == [0, 1]
+    assert refs["kind"].values.tolist() == ["optical_density"] * 2
+    assert refs["source"].values[1] == "optical_density of a test, {'x': [0.3, 0.4], 'y': [0, 0.1]}, 9 pixels"
+
+
+def test_internal_references__without_a_variance_have_errors_from_the_spread(density):
+    stack = density.to_dataset().isel(y=[0, 1, 2, 3, 4, 5])
+    refs = xstxm.internal_references(stack, {"grain": {"x": (0.1, 0.2)}, "pixel": {"x": 0.3, "y": 0.1}})
+    pixels = stack["optical_density"].sel(x=slice(0.09, 0.21)).stack(pixel=("y", "x"))
+    expected = pixels.std("pixel", ddof=1) / pixels.sizes["pixel"] ** 0.5
+    np.testing.assert_allclose(refs["absorption_stderr"].sel(reference="grain"), expected)
+    assert refs["absorption_stderr"].sel(reference="pixel").isnull().all()
+    assert "from the spread over each region" in refs.attrs["history"]
+
+
+def test_internal_references__of_particles_have_their_numbers(counted):
+    image = xr.zeros_like(counted["optical_density"][0], dtype=int).drop_vars("energy").rename("particle_label")
+    image[2:4, 3:5], image[0, 6:9] = 7, 2
+    refs = xstxm.internal_references(counted.assign_attrs(source_file="a.hdr"), image)
+    assert refs["reference"].values.tolist() == ["particle 2", "particle 7"]
+    np.testing.assert_array_equal(refs["absorption"][1], xstxm.spectrum(counted, image == 7)["spectrum"])
+    assert refs["source"].values[1] == "optical_density of a.hdr, particle 7, 4 pixels"
+    assert xstxm.internal_references(counted, image.rename(None))["reference"].values[0] == "region 2"
+
+
+def test_internal_references__of_a_descending_stack_in_kev(counted):
+    turned = counted.isel(energy=slice(None, None, -1))
+    turned = turned.assign_coords(energy=("energy", turned["energy"].values / 1000, {"units": "keV"}))
+    found, expected = (xstxm.internal_references(item, REGIONS) for item in (turned, counted))
+    np.testing.assert_allclose(found["energy"], expected["energy"])
+    np.testing.assert_array_equal(found["absorption"], expected["absorption"])
+    np.testing.assert_array_equal(found["absorption_stderr"], expected["absorption_stderr"])
+
+
+def test_internal_references__compute_a_lazy_stack_once(counted):
+    with raise_if_dask_computes(max_computes=1):
+        found = xstxm.internal_references(counted.chunk(energy=5), REGIONS)
+    np.testing.assert_allclose(found["absorption"], xstxm.internal_references(counted, REGIONS)["absorption"])
+
+
+def test_internal_references__fit_the_stack_they_are_from(counted):
+    maps = xstxm.fit(counted["optical_density"], counted.stxm.internal_references(REGIONS))
+    assert maps["component_map"].sizes["reference"] == 2
+
+
+@pytest.mark.parametrize(
+    ("regions", "error", "message"),
+    [
+        pytest.param({}, OptionError, "give {'name': region", id="none"),
+        pytest.param({"x": (0, 0.1)}, OptionError, "give {'name': region", id="a box without a name"),
+        pytest.param(xr.DataArray([True]), OptionError, "give {'name': region", id="a mask without a name"),
+        pytest.param({"a": {"x": (7, 8)}}, OptionError, "it holds no pixel", id="outside"),
+        pytest.param(xr.DataArray(np.zeros((6, 9), int), dims=("y", "x")), OptionError, "no number in it", id="zeros"),
+    ],
+)
+def test_internal_references__refuse(counted, regions, error, message):
+    with pytest.raises(error, match=message):
+        xstxm.internal_references(counted, regions)
+
+
+def test_internal_references__are_of_an_absorption(counted):
+    with pytest.raises(IncompatibleUnitsError, match="count"):
+        xstxm.internal_references(counted, REGIONS, signal="intensity")
+
+
+def test_internal_references__of_measured_particles_look_like_the_spectra_measured_apart(real_data):
+    folder = real_data / "fe-l-edge-stack"
+    stack = xstxm.open_stack(folder / "71214078.hdr")
+    density = xstxm.optical_density(stack, xstxm.read_i0(folder / "i0.xsp", units="count/ms"))
+    grains = np.zeros((125, 125), dtype=int)
+    grains[0:10, 5:20], grains[5:40, 105:125] = 1, 2
+    internal = xstxm.internal_references(density, xr.DataArray(grains, dims=("y", "x")))
+    apart = xstxm.read_references({name: folder / f"{name}.t" for name in ("reduced", "oxidized")})
+    alike = np.corrcoef(internal["absorption"], apart["absorption"])[:2, 2:]
+    assert (np.diag(alike) > 0.97).all()
+    assert (alike[[0, 1], [1, 0]] < 0.85).all()
+    assert internal["source"].values[0] == "optical_density of 71214078.hdr, region 1, 150 pixels"

@@ -54,6 +54,7 @@ from xstxm.io import (
     write_ncb,
     write_netcdf,
     write_nxstxm,
+    write_references,
     write_sdf,
     write_shifts,
     write_tiff,
@@ -76,7 +77,7 @@ from xstxm.polarization import dichroism
 from xstxm.provenance import history
 from xstxm.ptychography import from_transmission, join_phase_shift
 from xstxm.recipes import Recipe
-from xstxm.references import reference_set, with_references
+from xstxm.references import internal_references, reference_set, with_references
 from xstxm.regions import phase_summary
 from xstxm.roi import spectrum
 from xstxm.shaping import bin_pixels, crop
@@ -126,6 +127,7 @@ __all__ = [
     "history",
     "interface_density",
     "interface_map",
+    "internal_references",
     "interp_energy",
     "join_particles",
     "join_phase_shift",
@@ -190,6 +192,7 @@ __all__ = [
     "write_ncb",
     "write_netcdf",
     "write_nxstxm",
+    "write_references",
     "write_scan_list",
     "write_sdf",
     "write_shifts",

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm.errors import CorruptFileError, FileFormatError, RecipeError, shown
+from xstxm.io._toml import plain, unplain
 
 Given: TypeAlias = xr.DataArray | xr.Dataset | np.ndarray
 
@@ -85,26 +86,6 @@ def _variable(table: Mapping[str, Any]) -> xr.Variable:
     if table["type"] not in _TYPES:
         raise ValueError(f"unknown type {shown(table['type'])}")
     return xr.Variable(table["dims"], np.array(table["values"], dtype=table["type"]), unplain(table["attrs"]))
-
-
-def plain(value: Any) -> Any:
-    """Return attributes or parameters as TOML can hold them: None, which it lacks, as a table."""
-    if value is None:
-        return {"type": "none"}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def unplain(value: Any) -> Any:
-    """Return what `plain` was given."""
-    if isinstance(value, Mapping):
-        return None if value == {"type": "none"} else {key: unplain(item) for key, item in value.items()}
-    return [unplain(item) for item in value] if isinstance(value, list) else value
 
 
 def write_beside(array: Given, path: Path) -> None:

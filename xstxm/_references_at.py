@@ -16,10 +16,12 @@ from xstxm.conventions import ENERGY, REFERENCE, annotate, require_energy, requi
 from xstxm.errors import (
     EnergyRangeError,
     IncompatibleUnitsError,
+    MetadataWarning,
     OptionError,
     ReferenceSpectrumError,
     SchemaError,
     require_number,
+    warn,
 )
 from xstxm.options import get_options
 from xstxm.provenance import describe
@@ -75,6 +77,11 @@ def references_at(
     EnergyRangeError
         References that do not cover the stack, all of them named.
 
+    Warns
+    -----
+    MetadataWarning
+        The references are of several kinds, such as raw and edge-normalised.
+
     Examples
     --------
     >>> import xstxm
@@ -84,6 +91,7 @@ def references_at(
     ('reference', 'energy')
     """
     absorption = checked_absorption(references)
+    _warn_of_kinds(absorption)
     if PART in energy.coords and PART not in absorption.coords:
         do = (
             "the stack holds phase shifts too, and the spectra that belong to it: leave it out, or join anew with these"
@@ -144,6 +152,22 @@ def checked_absorption(references: xr.Dataset) -> xr.DataArray:
 
 def _names(absorption: xr.DataArray) -> list[str]:
     return [str(name) for name in np.asarray(absorption[REFERENCE])]
+
+
+def _warn_of_kinds(absorption: xr.DataArray) -> None:
+    """Warn where references are known to be on several scales: amounts of them do not compare."""
+    if "kind" not in absorption.coords:
+        return
+    kinds = np.asarray(absorption["kind"]).astype(str)
+    known = [str(kind) for kind in dict.fromkeys(kinds[kinds != ""])]
+    if len(known) > 1:
+        names = np.asarray(absorption[REFERENCE])
+        said = ", ".join(f"{str(names[kinds == kind][0])!r} is {kind}" for kind in known)
+        warn(
+            f"the references are of several kinds ({said}): their amounts are not on one scale; take those of one kind, "
+            f"references.sel(reference=references.kind == {known[0]!r})",
+            MetadataWarning,
+        )
 
 
 def require_absorption(unit: str) -> None:

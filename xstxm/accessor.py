@@ -534,6 +534,27 @@ class StxmAccessor:
 
     # ---- references and fit
 
+    def internal_references(
+        self,
+        regions: Mapping[str, Region] | xr.DataArray,
+        *,
+        signal: str = "optical_density",
+        composition: Mapping[str, float] | None = None,
+        composition_name: str | None = None,
+        phase: Mapping[str, str] | None = None,
+        color: Mapping[str, str] | None = None,
+    ) -> xr.Dataset:
+        """Return the mean spectra of regions as a reference set, see `xstxm.internal_references`."""
+        return reference_sets.internal_references(
+            self._obj,
+            regions,
+            signal=signal,
+            composition=composition,
+            composition_name=composition_name,
+            phase=phase,
+            color=color,
+        )
+
     def with_references(
         self, references: xr.Dataset, *, energy_shift: EnergyLike | None = None, broadening: EnergyLike | None = None
     ) -> xr.Dataset:

@@ -38,8 +38,17 @@ _RESULT_DIMS = {REFERENCE, OTHER_REFERENCE, "term", "phase", "component", "clust
 _RESULT_DIMS |= {"lattice_axis", "tensor_component", "other_phase", "particle", "contact", "distance"}
 _RESULT_DIMS |= {"scale", "length", "lag", "lag_y", "lag_x"}
 
-REFERENCE_COORDS = ("phase", "composition", "color", "source", "cell_chain", "cell_rung", "cell_stacking")
+REFERENCE_COORDS = ("phase", "composition", "color", "source", "kind", "cell_chain", "cell_rung", "cell_stacking")
 """Coordinates that a reference set may carry along `reference`."""
+
+AbsorptionKind: TypeAlias = Literal[
+    "raw", "normalized_absorption", "optical_density", "linear_absorption", "mass_absorption"
+]
+"""What the values of a reference are: measured, on a scale and a background of their own; divided by the edge step;
+ln(I0 / I); per length; per mass."""
+
+UNITS_OF_KIND: Mapping[str, str] = {"linear_absorption": "1/nm", "mass_absorption": "cm**2/g"}
+"""Kinds of absorption that have a unit; the others are numbers."""
 
 QUALITY_FLAGS: Mapping[str, int] = {
     "nonpositive_counts": 1,

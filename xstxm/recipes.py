@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,14 +18,14 @@ from xstxm._recipe_arrays import (
     as_kind,
     is_listed,
     listed,
-    plain,
     read_beside,
     unlisted,
     write_beside,
 )
 from xstxm._recipe_record import Collected, Input, Step, split, tell_unrecorded, verbs
 from xstxm._replay import Inputs, after_each
-from xstxm.errors import CorruptFileError, FileFormatError, RecipeError, RecipeWarning, shown, warn
+from xstxm.errors import CorruptFileError, RecipeError, RecipeWarning, shown, warn
+from xstxm.io._toml import plain, read_toml, write_toml
 from xstxm.provenance import entries
 
 __all__ = ["Input", "Recipe", "Step"]
@@ -190,8 +189,6 @@ class Recipe:
         FileExistsError
             A file is there.
         """
-        import tomli_w
-
         path = Path(path).expanduser()
         table = {"xstxm_recipe": _FORMAT, "digest": self.digest, **self._table()}
         beside: dict[Path, Given] = {}
@@ -212,10 +209,7 @@ class Recipe:
             raise FileExistsError(f"{', '.join(there)} exists: pass overwrite=True to replace, or another name")
         for file, data in beside.items():
             write_beside(data, file)
-        temporary = path.with_suffix(".part")
-        temporary.write_text(tomli_w.dumps(table), encoding="utf-8")
-        temporary.replace(path)
-        return path
+        return write_toml(table, path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -299,14 +293,7 @@ def _input_table(item: Input) -> dict[str, Any]:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    do = "give a file that Recipe.save wrote"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise FileFormatError(path, "a recipe, which is TOML", shown(str(error)), do) from error
-    if table.get("xstxm_recipe") != _FORMAT:
-        raise FileFormatError(path, f"xstxm_recipe = {_FORMAT}", shown(table.get("xstxm_recipe")), do)
-    return table
+    return read_toml(path, "xstxm_recipe", _FORMAT, what="a recipe", do="give a file that Recipe.save wrote")
 
 
 def _step(table: Mapping[str, Any]) -> Step:

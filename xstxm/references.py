@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
 from xstxm._references_at import references_at, require_absorption, require_unique, require_varying
-from xstxm.conventions import ENERGY, REFERENCE, REFERENCE_COORDS, SPECS, annotate, require_energy
-from xstxm.errors import ReferenceSpectrumError, SchemaError
-from xstxm.provenance import recorded
+from xstxm.conventions import (
+    ENERGY,
+    REFERENCE,
+    REFERENCE_COORDS,
+    SPECS,
+    UNITS_OF_KIND,
+    AbsorptionKind,
+    annotate,
+    pixel_dims,
+    require_energy,
+    signal_of,
+)
+from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, check_choice, shown
+from xstxm.provenance import describe, note, recorded
+from xstxm.regions import numbered_regions
+from xstxm.roi import Region, spectrum
 from xstxm.units import EnergyLike
 
 Spectrum: TypeAlias = "xr.DataArray | tuple[Sequence[float], Sequence[float]]"
+Kinds: TypeAlias = "Mapping[str, AbsorptionKind] | AbsorptionKind"
 
 
 @recorded
@@ -29,6 +43,7 @@ def reference_set(
     composition_name: str | None = None,
     color: Mapping[str, str] | None = None,
     source: Mapping[str, str] | str | None = None,
+    kind: Kinds | None = None,
 ) -> xr.Dataset:
     """Join spectra of pure phases into one reference set.
 
@@ -49,6 +64,10 @@ def reference_set(
         What the composition is, for labels, e.g. ``"x in LixV2O5"``.
     source
         Where the spectra come from.
+    kind
+        What the values of each are: ``"raw"`` (measured, on a scale and a background of their own),
+        ``"normalized_absorption"`` (edge step of one), ``"optical_density"``, ``"linear_absorption"`` (1/nm) or
+        ``"mass_absorption"`` (cm**2/g). A fit of several kinds warns.
 
     Returns
     -------
@@ -60,7 +79,9 @@ def reference_set(
     ------
     ReferenceSpectrumError
         No spectrum, an empty or constant one, a name or an energy given twice, or a name in `composition`, `phase`,
-        `color` that is not a reference. Equal spectra of different names are taken; a fit of both refuses them.
+        `color`, `source` or `kind` that is not a reference. Equal spectra of different names are taken; a fit of both refuses them.
+    ChoiceError, OptionError
+        `kind` is none of the words, or one that has another unit.
 
     Examples
     --------
@@ -91,7 +112,9 @@ def reference_set(
     spec = SPECS[ENERGY]
     joined[ENERGY].attrs = {"units": spec.units, "long_name": spec.long_name}
     references = annotate(joined, "absorption", units=_units.normalize(units)).to_dataset()
-    references = references.assign_coords(_labels(names, phase=phase, color=color, source=source))
+    references = references.assign_coords(_labels(names, phase=phase, color=color, source=source, kind=kind))
+    if kind is not None:
+        _require_kinds(references["kind"], _units.normalize(units))
     if composition is not None:
         values = _along_references("composition", composition, names, complete=True)
         label = composition_name or "Composition"
@@ -177,6 +200,137 @@ def _labels(names: Sequence[str], **labels: Mapping[str, str] | str | None) -> d
                 labels_of = [label or name for label, name in zip(labels_of, names, strict=True)]
             coords[what] = (REFERENCE, labels_of)
     return coords
+
+
+def _require_kinds(kinds: xr.DataArray, unit: str) -> None:
+    """Refuse words that are no kind of absorption, and kinds that are in another unit."""
+    for kind in np.unique(np.asarray(kinds, dtype=str)):
+        if kind == "":  # not known
+            continue
+        check_choice("kind", str(kind), AbsorptionKind)
+        wanted = UNITS_OF_KIND.get(str(kind), "1")
+        if not _units.same_kind(unit, wanted):
+            raise OptionError("kind", str(kind), f"it is in {wanted!r}, the set in {unit!r}: give the one that it is")
+
+
+@recorded
+def internal_references(
+    stack: xr.DataArray | xr.Dataset,
+    regions: Mapping[str, Region] | xr.DataArray,
+    *,
+    signal: str = "optical_density",
+    composition: Mapping[str, float] | None = None,
+    composition_name: str | None = None,
+    phase: Mapping[str, str] | None = None,
+    color: Mapping[str, str] | None = None,
+) -> xr.Dataset:
+    """Return the mean spectra of regions or particles of a stack as a reference set.
+
+    Parameters
+    ----------
+    stack
+        Stack, or the array itself.
+    regions
+        Name to region: a mask, box, point or polygon, see `roi.region_mask`; or an image of whole numbers, each above zero
+        a region, named ``region 1``, or ``particle 1`` in the `particle_label` of `particles`.
+    signal
+        Variable of a Dataset to average: an absorption.
+    composition, composition_name, phase, color
+        See `reference_set`.
+
+    Returns
+    -------
+    Dataset
+        `absorption` and `absorption_stderr` (reference, energy), float64, in the units of the signal: mean over the
+        finite pixels and its standard error, sqrt(sum(variance)) / n where the Dataset holds the variance of the signal,
+        see `with_variance`. Else it is the standard deviation of the pixels / sqrt(n), which holds what differs between
+        them, as thickness, too; NaN of one pixel. `source` says which pixels of what, `kind` is the signal's. Eager.
+
+    Raises
+    ------
+    MissingVariableError
+        The Dataset lacks `signal`.
+    OptionError, SchemaError
+        A region without a name or a pixel, or one that does not fit.
+    ReferenceSpectrumError
+        See `reference_set`; a region may lack no energy between others.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(16, 12), seed=0))
+    >>> regions = {"left": {"x": (0.0, 0.1)}, "right": {"x": (0.2, 0.3)}}
+    >>> references = xstxm.internal_references(stack, regions)
+    >>> references.kind.values.tolist()
+    ['optical_density', 'optical_density']
+    """
+    stack = _units.dequantify(stack)
+    array = signal_of(stack, signal)
+    named = _named_regions(array, regions)
+    means = _means(stack, signal, list(named.values()))
+    references = reference_set(
+        {name: means["spectrum"].isel({REFERENCE: k}) for k, name in enumerate(named)},
+        units=_units.units_of(array, f"the {array.name or 'stack'}", "1"),
+        composition=composition,
+        composition_name=composition_name,
+        phase=phase,
+        color=color,
+        source=_sources(stack, array, named, means["n_pixels"].max(ENERGY)),
+        kind=next((kind for kind in get_args(AbsorptionKind) if kind == array.name), None),
+    )
+    error = _standard_error(means).assign_coords({REFERENCE: references[REFERENCE]})
+    error = error.reindex({ENERGY: references[ENERGY]}).where(references["absorption"].notnull())
+    unit = references["absorption"].attrs["units"]
+    return references.assign(absorption_stderr=annotate(error.astype(float), "absorption_stderr", units=unit))
+
+
+def _named_regions(array: xr.DataArray, regions: Mapping[str, Region] | xr.DataArray) -> dict[str, Region]:
+    """Return regions by name, those of an image of whole numbers under the word for what it labels. Eager on an image."""
+    do = "give {'name': region, ...}, or an image of whole numbers"
+    if isinstance(regions, Mapping):
+        if not regions or {*map(str, regions)} <= {*map(str, pixel_dims(array))}:
+            raise OptionError("regions", regions, do)
+        return {str(name): region for name, region in regions.items()}
+    if not isinstance(regions, xr.DataArray) or regions.dtype == bool:
+        raise OptionError("regions", regions, do)
+    word = "particle" if regions.name == "particle_label" else "region"
+    image, numbers = numbered_regions(array.isel({ENERGY: 0}, drop=True), regions)
+    found = [] if numbers is None else numbers.tolist()
+    return {f"{word} {number}": (image == k).rename(f"{word} {number}") for k, number in enumerate(found, start=1)}
+
+
+def _means(stack: xr.DataArray | xr.Dataset, signal: str, regions: Sequence[Region]) -> xr.Dataset:
+    """Return the mean spectra of regions (reference, energy in eV), from one pass over the stack. Eager."""
+    spectra = [spectrum(stack, region, signal=signal) for region in regions]
+    means = xr.concat([item.drop_vars({*item.coords} - {ENERGY}) for item in spectra], dim=REFERENCE).compute()
+    return means.assign_coords({ENERGY: _units.to_units(require_energy(means).astype(float), "eV", "the energy axis")})
+
+
+def _sources(
+    stack: xr.DataArray | xr.Dataset, array: xr.DataArray, named: Mapping[str, Region], number: xr.DataArray
+) -> dict[str, str]:
+    """Return which pixels of what each mean is of."""
+    of_stack = stack.attrs.get("source_file") or stack.attrs.get("title") or "the stack"
+    counts = zip(named.items(), np.asarray(number).tolist(), strict=True)
+    return {
+        name: f"{array.name or 'mean'} of {of_stack}, {_said(region)}, {count} pixels"
+        for (name, region), count in counts
+    }
+
+
+def _said(region: Region) -> str:
+    if isinstance(region, xr.DataArray | np.ndarray):
+        return str(getattr(region, "name", None) or "a mask")
+    return shown(describe(region))
+
+
+def _standard_error(means: xr.Dataset) -> xr.DataArray:
+    """Return the standard error of mean spectra, from the variance of the signal or else from the spread of the pixels."""
+    if "spectrum_variance" in means:
+        return means["spectrum_variance"] ** 0.5
+    note("standard errors are from the spread over each region")
+    number = means["n_pixels"]
+    return means["spectrum_std"] / (number - 1).where(number > 1) ** 0.5
 
 
 @recorded

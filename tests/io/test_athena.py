@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 import pytest
-from athena_files import as_json, packed, perl
+from athena_files import HEAD, TAIL, as_json, packed, perl
 from damage import damaged, spectra_or_refusal
 
 import xstxm
@@ -107,6 +107,45 @@ def test_project__refuses(data, error, message):
 def test_gzip_of_something_else__is_no_project():
     with pytest.raises(FileFormatError, match="found a gzip archive"):
         read(gzip.compress(b"515 1\n518 2\n"))
+
+
+def counts_only(i0=("8", "4"), signal=("4", "1"), y=()):
+    """Return a project of a group whose absorption is in the counts of its detectors."""
+    lists = {"x": ("5460", "5470"), "i0": i0, "signal": signal, "y": y}
+    written = "".join(f"@{key} = ({','.join(map(repr, values))});\n" for key, values in lists.items() if values)
+    return (HEAD + f"$old_group = 'a';\n@args = ('label','V2O5');\n{written}[record]\n" + TAIL).encode()
+
+
+def test_project__of_counts_alone_forms_the_absorption():
+    references = read(counts_only())
+    np.testing.assert_allclose(references.absorption[0], [np.log(2), np.log(4)])
+    assert references.source.item().endswith("ln(i0/signal)")
+    assert references.kind.item() == "raw"
+
+
+def test_project__takes_y_before_counts():
+    references = read(counts_only(y=("0.1", "0.9")))
+    np.testing.assert_array_equal(references.absorption[0], [0.1, 0.9])
+    assert references.source.item().endswith("mu(E)")
+
+
+@pytest.mark.parametrize("change", [{"i0": ("8",)}, {"signal": ("4", "0")}, {"signal": ("4", "-1")}])
+def test_project__of_counts_that_are_none_is_refused(change):
+    with pytest.raises(CorruptFileError, match="as many i0 as signal, of one sign, in group 'V2O5'"):
+        read(counts_only(**change))
+
+
+def test_project__keeps_kinds():
+    assert read(perl()).kind.values.tolist() == ["raw", "normalized_absorption"]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 10, 11, 12, 30])
+def test_project__whose_archive_is_damaged_at_its_head_says_so(tmp_path, at):
+    data = bytearray(packed(perl()))
+    data[at] ^= 0xFF
+    (tmp_path / "library.prj").write_bytes(data)
+    with pytest.raises(CorruptFileError, match=r"a damaged one|a gzip archive"):
+        xstxm.read_references(tmp_path / "library.prj")
 
 
 @pytest.mark.parametrize("data", FORMS)

@@ -38,6 +38,11 @@ VALUES = [0.1, 1.0, 0.3]
         pytest.param("515 0.1\r518.5 1.0\r521 0.3\r", id="CR only"),
         pytest.param("# a\n% b\n* c\n! d\n; e\n515 0.1\n518.5 1.0\n521 0.3\n", id="comments of five kinds"),
         pytest.param("% title\n3\n515 0.1\n518.5 1.0\n521 0.3\n", id="aXis, count of points"),
+        pytest.param("% title\r\n% 2 of 7\r\n  3  \r\n521 0.3\r\n515 0.1\r\n518.5 1.0\r\n", id="aXis, blanks, CRLF"),
+        pytest.param("\ufeff% title\n3\n521 0.3\n518.5 1.0\n515 0.1\n", id="aXis, byte order mark, descending"),
+        pytest.param("515,0 0,1\n518,5 1,0\n521,0 0,3\n", id="decimal commas, blanks"),
+        pytest.param("\ufeffeV;OD\n515,0;0,1\n518,5;1,0\n521,0;0,3\n", id="decimal commas, names, byte order mark"),
+        pytest.param("#%name: a b\n#%edge: K\n#----\n# energy mu\n515 .1\n518.5 .1E1\n521 .3E+00\n", id="#% keys"),
         pytest.param("Energy (eV)  OD\n515 0.1\n518.5 1.0\n521 0.3\n", id="header that splits oddly"),
         pytest.param("energy,absorption\n515,0.1\n518.5,1.0\n521,0.3\n", id="header row"),
         pytest.param('"Energy","OD"\n515,0.1\n518.5,1.0\n521,0.3\n', id="quoted header"),
@@ -58,7 +63,7 @@ def test_read_references__understands_text(tmp_path, text):
     np.testing.assert_array_equal(references.absorption[0], VALUES)
     assert references.absorption.attrs["units"] == "1"
     assert references.energy.attrs["units"] == "eV"
-    assert references.source.item() == "V2O5.txt"
+    assert references.source.item().startswith("V2O5.txt")
     xstxm.conventions.validate(references, "reference_set")
 
 
@@ -81,6 +86,10 @@ def test_read_references__understands_encodings(tmp_path, encoding):
         pytest.param("* Common name: Vanadate\n1000, 1\n1001, 3\n", ["Vanadate"], id="Mantis label"),
         pytest.param("energy,V2O5\n1000,1\n1001,3\n", ["V2O5"], id="one named column"),
         pytest.param("energy,V2O5,\n1000,1,2\n1001,3,4\n", ["V2O5", "refs_2"], id="one name missing"),
+        pytest.param(
+            "energy,scan 1,scan 2\n1000,1,2\n1001,3,4\n", ["scan 1", "scan 2"], id="names that end in numbers"
+        ),
+        pytest.param("energy (eV),V2O5 A,V2O5 s\n1000,1,2\n1001,3,4\n", ["V2O5 A", "V2O5 s"], id="names, not units"),
     ],
 )
 def test_read_references__names_come_from_the_file(tmp_path, text, names):
@@ -151,6 +160,89 @@ def test_xdi__many_columns_are_named_by_column_lines(tmp_path):
     assert xstxm.read_references(tmp_path / "library.nor").reference.values.tolist() == ["Fe(III) PO4", "Hematite"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("head", ["", "\ufeff"])
+def test_xdi__has_lines_of_any_end(tmp_path, head, end):
+    text = head + XDI.replace("{1}", "i0 counts").replace("{2}", "itrans counts").replace("\n", end)
+    (tmp_path / "VO2.xdi").write_bytes(text.encode())
+    references = xstxm.read_references(tmp_path / "VO2.xdi")
+    np.testing.assert_allclose(references.absorption[0], [np.log(2), np.log(4)])
+    np.testing.assert_array_equal(xstxm.read_i0(tmp_path / "VO2.xdi", units="count"), [100, 100])
+
+
+NOR = """# XDI/1.0 Demeter/0.9.26
+# Demeter.output_filetype: {type}
+# Column.1: energy eV
+# Column.2: Fe foil 1
+# Column.3: LiFe(II)PO4
+# Column.4: Fe s
+#------------------------
+#  energy  Fe  foil  1  LiFe(II)PO4  Fe s
+7090 0.1 0.2 0.3
+7091 0.4 0.5 0.7
+"""
+
+
+@pytest.mark.parametrize(
+    ("filetype", "kind"),
+    [
+        ("multicolumn normalized mu(E)", "normalized_absorption"),
+        ("multicolumn flattened mu(E)", "normalized_absorption"),
+        ("multicolumn mu(E)", "raw"),
+        ("multicolumn derivative mu(E)", ""),
+    ],
+)
+def test_nor__with_blanks_in_its_labels_has_those_of_its_column_lines(tmp_path, filetype, kind):
+    (tmp_path / "library.nor").write_text(NOR.replace("{type}", filetype))
+    references = xstxm.read_references(tmp_path / "library.nor")
+    assert references.reference.values.tolist() == ["Fe foil 1", "LiFe(II)PO4", "Fe s"]
+    np.testing.assert_array_equal(references.absorption[:, 1], [0.4, 0.5, 0.7])
+    assert ("kind" in references.coords) == bool(kind)
+    assert not kind or set(references.kind.values) == {kind}
+
+
+def test_nor__without_column_lines_numbers_what_its_labels_do_not_tell(tmp_path):
+    text = "\n".join(line for line in NOR.splitlines() if "Column" not in line)
+    (tmp_path / "library.nor").write_text(text)
+    assert xstxm.read_references(tmp_path / "library.nor").reference.values.tolist() == [
+        "library_1",
+        "library_2",
+        "library_3",
+    ]
+
+
+# kinds
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        ("energy,xmu,i0", "raw"),
+        ("energy,i0,itrans", "raw"),
+        ("energy,ifluor,i0", "raw"),
+        ("energy,norm,i0", "normalized_absorption"),
+        ("energy,flat,i0", "normalized_absorption"),
+        ("energy,OD,V2O5", "optical_density"),
+        ("energy,V2O5,VO2", None),
+    ],
+)
+def test_kind__is_what_the_names_of_columns_say(tmp_path, head, kind):
+    (tmp_path / "a.csv").write_text(f"{head}\n515,1,3\n518,2,7\n")
+    references = xstxm.read_references(tmp_path / "a.csv")
+    assert (references["kind"].values[0] if "kind" in references.coords else None) == kind
+
+
+def test_kind__is_what_the_caller_says_or_the_units_or_the_file(two_files):
+    assert "kind" not in xstxm.read_references(two_files).coords
+    assert xstxm.read_references(two_files, kind="raw").kind.values.tolist() == ["raw"] * 2
+    one = xstxm.read_references(two_files, kind={"reduced": "optical_density"})
+    assert one.kind.values.tolist() == ["", "optical_density"]
+    per_length = xstxm.read_references(two_files, units="1/um")
+    assert per_length.kind.values.tolist() == ["linear_absorption"] * 2
+    with pytest.raises(ReferenceSpectrumError, match="not references: 'other'"):
+        xstxm.read_references(two_files, kind={"other": "raw"})
+
+
 def test_xdi__in_angles_is_refused(tmp_path):
     (tmp_path / "a.xdi").write_text("# XDI/1.0\n# Column.1: angle degrees\n# Column.2: i0\n12.5 1\n12.6 2\n")
     with pytest.raises(FileFormatError, match="expected a column of energies, found angles"):
@@ -180,6 +272,14 @@ def test_energies__in_kev_by_their_header_need_no_warning(tmp_path, head):
     references = xstxm.read_references(tmp_path / "a.csv")
     np.testing.assert_array_equal(references.energy, [8200, 8333.5])
     assert references.reference.item() == "NiO"
+    assert "energies of a.csv are converted from keV" in references.attrs["history"]
+
+
+def test_energies__that_descend_are_said_to(tmp_path):
+    (tmp_path / "a.txt").write_text("521 0.3\n518.5 1.0\n515 0.1\n")
+    references = xstxm.read_references(tmp_path / "a.txt")
+    np.testing.assert_array_equal(references.energy, ENERGY)
+    assert "energies descend in a.txt" in references.attrs["history"]
 
 
 # sets of files
@@ -242,6 +342,7 @@ def test_file_object__is_as_good_as_a_path(tmp_path):
         pytest.param(b"hello\nworld\n", FileFormatError, "expected columns of numbers, found a text that", id="prose"),
         pytest.param(b"", FileFormatError, "found an empty file", id="empty"),
         pytest.param(b"1\n2\n3\n", FileFormatError, "found one column", id="one column"),
+        pytest.param(b"% a\n4\n1 2\n3 4\n", CorruptFileError, "2 numbers in each row", id="a count that lies"),
         pytest.param(b"1 2\n3 4 5\n6 7\n", CorruptFileError, "another number of them in line 2", id="ragged"),
         pytest.param(b"1 2\nabc def\n3 4\n", CorruptFileError, "other words in line 2", id="words inside"),
         pytest.param(b"nan 2\n1000 4\n", FileFormatError, "expected finite energies, found 1", id="NaN energy"),
@@ -376,6 +477,37 @@ def test_real_two_columns__in_kev(real_data):
     with pytest.warns(MetadataWarning, match="taken to be keV"):
         references = xstxm.read_references(real_data / "nickel-k-edge" / "ref_NiO.txt")
     np.testing.assert_array_equal(references.energy[[0, -1]], [8200, 9000])
+
+
+@pytest.mark.parametrize(
+    ("file", "ends", "kind"),
+    [
+        ("athena/cu_10k.xmu", (8786.204, 11362.47), "raw"),
+        ("athena/Vglasses.prj", (5364.9964, 5645.0), "raw"),
+        ("athena/json_unzipped.prj", (7011.995018, 7745.91432), "raw"),
+        ("iron-k-edge/FeLibNov2021.nor", (7090, 7199.7197), "normalized_absorption"),
+        ("vanadium-k-edge/V2O5.xdi", (5364.995, 6300.228), "raw"),
+        ("vanadium-k-edge/VO2.xdi", None, "raw"),
+        ("vanadium-k-edge/V2O3.xdi", None, "raw"),
+        ("vanadium-k-edge/VO.xdi", (5364.983, 6300.228), "raw"),
+        ("vanadium-k-edge/V_foil.xdi", (5385.0, 6089.816), "raw"),
+        ("nickel-k-edge/ref_NiO.txt", (8200, 9000), None),
+        ("nickel-k-edge/ref_LiNiO2.txt", (8200, 9000), None),
+        ("fe-l-edge-stack/oxidized.t", (700, 730.353), None),
+        ("fe-l-edge-stack/reduced.t", (700, 730.353), None),
+        ("fe-l-edge-stack/oxidized.r", (700, 730.353), None),
+        ("fe-l-edge-stack/reduced.r", (700, 730.353), None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*taken to be keV:xstxm.errors.MetadataWarning")
+def test_real_references__have_their_energies_and_kinds(real_data, tmp_path, file, ends, kind):
+    references = xstxm.read_references(real_data / file)
+    if ends is not None:
+        np.testing.assert_allclose(references.energy[[0, -1]], ends, rtol=1e-9)
+    assert ("kind" in references.coords) == (kind is not None)
+    assert kind is None or set(references.kind.values) == {kind}
+    again = xstxm.read_references(xstxm.write_references(references, tmp_path / "library.toml"))
+    assert again.equals(references)
 
 
 def test_real_xmu(real_data):

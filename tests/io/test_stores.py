@@ -268,7 +268,11 @@ def test_netcdf__links_and_claims_are_refused(stack, tmp_path):
     for what, change, message in (
         ("link", lambda f: f.__setitem__("other", h5py.ExternalLink("b.nc", "/x")), "other in the file, found a link"),
         ("loop", lambda f: f.__setitem__("loop", h5py.SoftLink("/loop")), "found a link"),
-        ("claim", lambda f: f.create_dataset("big", (10**5, 10**5), "f4", chunks=(100, 100)), "found big of 40 GB"),
+        (
+            "claim",
+            lambda f: f.create_dataset("big", (10**5, 10**5), "f4", chunks=(100, 100)),
+            r"found the shape \(100000, 100000\)",
+        ),
     ):
         broken = tmp_path / f"{what}.nc"
         broken.write_bytes(path.read_bytes())

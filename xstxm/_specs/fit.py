@@ -14,6 +14,14 @@ SPECS = specs(
         "Absorption of each pure phase at the energies of the stack.",
     ),
     ("absorption", (REFERENCE, ENERGY), None, "float", "Absorption", "Spectra of pure phases."),
+    (
+        "absorption_stderr",
+        (REFERENCE, ENERGY),
+        None,
+        "float",
+        "Standard error of the absorption",
+        "Of the mean over the pixels of a region: from the variance of the signal, else from their spread.",
+    ),
     ("component_map", (REFERENCE, PIXEL), None, "float", "Amount", "Coefficient of each reference."),
     (
         "component_map_stderr",
@@ -114,6 +122,7 @@ SPECS = specs(
 
 SCHEMAS: dict[str, tuple[str, ...]] = {
     "reference_set": ("absorption", "energy"),
+    "internal_references": ("absorption", "absorption_stderr", "energy"),
     "estimate_energy_shift": (
         "energy_shift",
         "energy_shift_stderr",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,12 @@ SNIFF = 64 * 1024
 NO_NAME = "the given file"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 COPY_AGAIN = "copy the file again from where it was measured, it may be cut short"
+LARGE = 2**27
+"""Bytes that are worth a look at whether a file can hold them."""
+PACKING = 2000
+"""Beyond what any filter saves: deflate reaches 1032 to 1 on zeros."""
+BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What the libraries below raise where a file is broken."""
 _ANY_CASE = {"ev": "eV", "kev": "keV", "micron": "um", "microns": "um"}
 
 
@@ -98,6 +105,28 @@ def refuse_folder(path: Path) -> None:
     headers = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".hdr")
     inside = f"the header inside: {', '.join(headers[:3])}" if headers else "a file inside"
     raise FileFormatError(path, "a file", "a folder", f"give {inside}")
+
+
+@contextlib.contextmanager
+def guarded(path: object, expected: str) -> Iterator[None]:
+    """Tell whatever a library raises on a broken file as one error.
+
+    Raises
+    ------
+    CorruptFileError
+        The file is broken.
+    """
+    try:
+        yield
+    except StxmError:
+        raise
+    except BROKEN as error:
+        raise CorruptFileError(path, expected, short(error), COPY_AGAIN) from None
+
+
+def short(error: Exception) -> str:
+    """Return the first line of an error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def is_hdf5(head: bytes) -> bool:

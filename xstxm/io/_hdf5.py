@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,14 @@ from xarray.backends import BackendArray, CachingFileManager
 from xarray.core import indexing
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, StxmError, warn
-from xstxm.io._base import COPY_AGAIN, Source, name_of, path_of, refuse_folder
+from xstxm.io._base import COPY_AGAIN, LARGE, PACKING, Source, guarded, name_of, path_of, refuse_folder, short
+from xstxm.io._hdf5_safety import check_sound
 
 if TYPE_CHECKING:
     import h5py
 
-_BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-"""What h5py raises where a file is broken."""
 _HOPS = 16
 """Soft links followed in a row, as many as HDF5 itself follows."""
-_LARGE = 2**30
-_PACKING = 2000
-"""Beyond what any filter saves: deflate reaches 1032 to 1 on zeros."""
 
 
 def _open(path: str, mode: str = "r") -> h5py.File:
@@ -47,6 +44,7 @@ class Store:
             if isinstance(source, str | os.PathLike):
                 path = Path(os.fspath(source)).expanduser()
                 refuse_folder(path)
+                check_sound(path)
                 self._manager = CachingFileManager(_open, str(path.resolve()), mode="r")
                 self._manager.acquire()
             else:
@@ -59,7 +57,7 @@ class Store:
         except FileFormatError:
             raise
         except OSError as error:
-            raise CorruptFileError(self.path, "a readable HDF5 file", _short(error), COPY_AGAIN) from None
+            raise CorruptFileError(self.path, "a readable HDF5 file", short(error), COPY_AGAIN) from None
 
     @property
     def file(self) -> h5py.File:
@@ -92,21 +90,9 @@ class Store:
                 found, do = f"filter {', '.join(missing)}", "pip install hdf5plugin, it is then used by itself"
                 raise FileFormatError(self.path, f"{path} in a known packing", found, do) from None
 
-    @contextlib.contextmanager
-    def guarded(self, expected: str = "a sound HDF5 file") -> Iterator[None]:
-        """Tell whatever h5py raises on a broken file as one error.
-
-        Raises
-        ------
-        CorruptFileError
-            The file is broken.
-        """
-        try:
-            yield
-        except StxmError:
-            raise
-        except _BROKEN as error:
-            raise CorruptFileError(self.path, expected, _short(error), COPY_AGAIN) from None
+    def guarded(self, expected: str = "a sound HDF5 file") -> AbstractContextManager[None]:
+        """Tell whatever h5py raises on a broken file as a `CorruptFileError`."""
+        return guarded(self.path, expected)
 
     def check_claim(self, dataset: h5py.Dataset) -> None:
         """Refuse a dataset whose numbers are in other files, or that claims far more of them than the file can hold.
@@ -126,7 +112,7 @@ class Store:
             return
         size, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
         held = min(stored, dataset.file.id.get_filesize())
-        if (size > _LARGE and size > _PACKING * held) or (dataset.chunks is None and stored > held):
+        if (size > LARGE and size > PACKING * held) or (dataset.chunks is None and stored > held):
             found = f"the shape {dataset.shape} and {held} bytes"
             raise CorruptFileError(self.path, f"the numbers of {dataset.name}", found, COPY_AGAIN)
 
@@ -220,10 +206,6 @@ def _missing_filters(dataset: h5py.Dataset) -> list[str]:
         for number, _, _, name in used
         if not h5py.h5z.filter_avail(number)
     ]  # fmt: skip
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 class StoredArray(BackendArray):

@@ -8,9 +8,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
 from xstxm import units as _units
-from xstxm.errors import FileFormatError, SchemaError
+from xstxm.errors import CorruptFileError, FileFormatError, SchemaError, StxmError
+from xstxm.io import _base
 from xstxm.provenance import RECORD
 
 Stored: TypeAlias = "xr.Dataset | xr.DataArray | xr.DataTree"
@@ -54,10 +57,54 @@ def to_tree(obj: Stored) -> xr.DataTree:
     return xr.DataTree.from_dict({"/" if path == "." else path: node for path, node in packed.items()})
 
 
-def from_tree(tree: xr.DataTree, close: Callable[[], None]) -> Stored:
+class _Guarded(BackendArray):
+    """A variable of a file, whose damage is told as such when its numbers are read."""
+
+    def __init__(self, variable: xr.Variable, file: object, name: str) -> None:
+        self.shape, self.dtype = variable.shape, variable.dtype
+        self._variable, self._file, self._name = variable, file, name
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        support = indexing.IndexingSupport.OUTER
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        with _base.guarded(self._file, f"the numbers of {self._name}"):
+            return np.asarray(self._variable.isel(dict(zip(self._variable.dims, key, strict=True))).values)
+
+
+def opened(file: object, expected: str, open_tree: Callable[[], xr.DataTree]) -> Stored:
+    """Return what is stored in a file; its damage is told as such, now or when numbers are read.
+
+    Raises
+    ------
+    CorruptFileError
+        The file is torn.
+    """
+    try:
+        tree = open_tree()
+        return _from_tree(tree, file)
+    except (StxmError, FileNotFoundError):
+        raise
+    except Exception as error:  # a torn file fails anywhere below xarray, with anything
+        raise CorruptFileError(file, expected, _base.short(error), _base.COPY_AGAIN) from error
+
+
+def _guarded(node: xr.Dataset, file: object) -> xr.Dataset:
+    """Return a Dataset whose numbers are still in the file, behind guards."""
+    guards = {}
+    for name, variable in node.variables.items():
+        if name not in node.indexes:
+            lazy: Any = indexing.LazilyIndexedArray(_Guarded(variable, file, str(name)))
+            cached = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))
+            guards[name] = xr.Variable(variable.dims, cached, variable.attrs, variable.encoding)
+    return node.assign(guards)
+
+
+def _from_tree(tree: xr.DataTree, file: object) -> Stored:
     """Return what was stored; a tree that xarray wrote without saying what it is stays a tree, or its only Dataset."""
     said = _json_of(tree.attrs.get(STORED_AS))
-    nodes = {path: _unpacked(node.to_dataset(inherit=False)) for path, node in tree.subtree_with_keys}
+    nodes = {path: _unpacked(_guarded(node.to_dataset(inherit=False), file)) for path, node in tree.subtree_with_keys}
     kind = said.get("kind", "Dataset" if len(nodes) == 1 else "DataTree")
     if kind == "DataTree":
         out: Stored = xr.DataTree.from_dict(
@@ -68,7 +115,7 @@ def from_tree(tree: xr.DataTree, close: Callable[[], None]) -> Stored:
         out = array.rename(said.get("name"))
     else:
         out = nodes["."]
-    out.set_close(close)
+    out.set_close(tree.close)
     return out
 
 

@@ -17,6 +17,7 @@ from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
 from xstxm.io.formats import formats
 from xstxm.io.hyperspy import to_hyperspy
+from xstxm.io.library import write_references
 from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import write_netcdf
 from xstxm.io.nxstxm.writer import write_nxstxm
@@ -47,6 +48,7 @@ __all__ = [
     "write_ncb",
     "write_netcdf",
     "write_nxstxm",
+    "write_references",
     "write_scan_list",
     "write_sdf",
     "write_shifts",

@@ -21,29 +21,31 @@ _MARK = b"Athena project"
 
 
 @dataclass(frozen=True)
-class GroupSpectrum:
-    """Absorption of a group: energies in eV, values, and how they were made."""
+class MeasuredSpectrum:
+    """Absorption as a file has it: energies in eV, values, how they were made, and their kind where it is said."""
 
     energy: np.ndarray
     values: np.ndarray
     origin: str
+    kind: str
 
 
-def is_athena(head: bytes) -> bool:
-    """Tell whether the first bytes are those of an Athena project, packed or plain."""
+def is_athena(head: bytes, name: str) -> bool:
+    """Tell whether the first bytes are those of an Athena project, packed or plain; a damaged archive by its name."""
     if head.startswith(_GZIP):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, 1024)
         except zlib.error:
-            return False
+            return name.lower().endswith(".prj")
     return _MARK in head[:1024]
 
 
-def read_project(source: Source, *, energy_units: str | None = None) -> dict[str, GroupSpectrum]:
+def read_project(source: Source, *, energy_units: str | None = None) -> dict[str, MeasuredSpectrum]:
     """Read the groups of an Athena project.
 
     The energies of a group are ``x + bkg_eshift``, as Athena shows them; `origin` says by how much they were moved,
-    and whether the values are mu(E) or normalised. Groups of chi(k) are passed over with a warning. Eager.
+    and whether the values are mu(E), ln(i0/signal) where a group has no other, or normalised. Groups of chi(k) are
+    passed over with a warning. Eager.
 
     Parameters
     ----------
@@ -123,16 +125,29 @@ def _names(groups: Sequence[Group], file: str) -> list[str]:
     return names
 
 
-def _spectrum(group: Group, units: str, source: Source) -> GroupSpectrum:
-    energy, values = (_numbers(group, key, source) for key in ("x", "y"))
+def _spectrum(group: Group, units: str, source: Source) -> MeasuredSpectrum:
+    energy = _numbers(group, "x", source)
+    values, made = _absorption(group, source)
     shift = _numbers(group, "bkg_eshift", source)[0]
     name = path_of(source) or name_of(source)
     if energy.size != values.size or not energy.size or not (energy > 0).all():
         expected = f"as many energies above 0 as values in group {_label(group)!r}"
         raise CorruptFileError(name, expected, f"{energy.size} and {values.size}", "save the project again from Athena")
-    kind = "normalised" if _is_on(group, "is_nor") else "mu(E)"
     moved = f", energies moved by {shift:+g} eV" if shift else ""
-    return GroupSpectrum(convert(energy, units, "eV", "the energy axis") + shift, values, kind + moved)
+    kind = "normalized_absorption" if made == "normalised" else "raw"
+    return MeasuredSpectrum(convert(energy, units, "eV", "the energy axis") + shift, values, made + moved, kind)
+
+
+def _absorption(group: Group, source: Source) -> tuple[np.ndarray, str]:
+    """Return the absorption of a group, and how it was made: of the detectors' counts where nothing else is there."""
+    if group.arrays.get("y") or not (group.arrays.get("i0") and group.arrays.get("signal")):
+        return _numbers(group, "y", source), "normalised" if _is_on(group, "is_nor") else "mu(E)"
+    incident, transmitted = (_numbers(group, key, source) for key in ("i0", "signal"))
+    if incident.size != transmitted.size or not (incident * transmitted > 0).all():
+        expected = f"as many i0 as signal, of one sign, in group {_label(group)!r}"
+        found = f"{incident.size} and {transmitted.size}, or zeros"
+        raise CorruptFileError(path_of(source) or name_of(source), expected, found, "repair the group in Athena")
+    return np.log(incident / transmitted), "ln(i0/signal)"
 
 
 def _numbers(group: Group, key: str, source: Source) -> np.ndarray:

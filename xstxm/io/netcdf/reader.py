@@ -9,13 +9,10 @@ from typing import Any
 
 import xarray as xr
 
-from xstxm.errors import CorruptFileError, StxmError
+from xstxm.errors import CorruptFileError
 from xstxm.io import _base, _stored
 from xstxm.io._base import Source
 from xstxm.io._hdf5 import Store, tells
-
-_DENSEST = 1100
-"""No packing of HDF5 makes numbers smaller than this many times."""
 
 
 def is_netcdf(source: Source) -> bool:
@@ -40,15 +37,8 @@ def open_netcdf(source: Source) -> _stored.Stored:
     name = _base.path_of(source) or _base.name_of(source)
     given: Any = Path(source).expanduser() if isinstance(source, str | os.PathLike) else source
     _base.read_head(source, 8)
-    try:
-        _check(source, name)
-        tree = xr.open_datatree(given, engine="h5netcdf")
-        return _stored.from_tree(tree, tree.close)
-    except (StxmError, FileNotFoundError):
-        raise
-    except Exception as error:  # a torn file fails anywhere below xarray, with anything
-        found = str(error).strip().splitlines() or [type(error).__name__]
-        raise CorruptFileError(name, "a readable netCDF file", found[0], _base.COPY_AGAIN) from error
+    _check(source, name)
+    return _stored.opened(name, "a readable netCDF file", lambda: xr.open_datatree(given, engine="h5netcdf"))
 
 
 def _check(source: Source, name: object) -> None:
@@ -57,14 +47,11 @@ def _check(source: Source, name: object) -> None:
 
     store = Store(source)
     try:
-        size = store.file.id.get_filesize()
-        for path in _datasets(store.file, name):
-            item = store.file[path]
-            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-                raise CorruptFileError(name, f"the numbers of {path}", "a link to another file", "write the file again")
-            if isinstance(item, h5py.Dataset) and item.chunks and item.nbytes > _DENSEST * size:
-                found = f"{path} of {item.nbytes / 1e9:.3g} GB in {size} bytes"
-                raise CorruptFileError(name, "no more numbers than fit the file", found, _base.COPY_AGAIN)
+        with store.guarded():
+            for path in _datasets(store.file, name):
+                item = store.file[path]
+                if isinstance(item, h5py.Dataset):
+                    store.check_claim(item)
     finally:
         store.close()
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.conventions import ENERGY, SPECS, annotate
-from xstxm.errors import MetadataWarning, ReferenceSpectrumError, UnsupportedScanError, warn
+from xstxm.conventions import ENERGY, SPECS, UNITS_OF_KIND, annotate
+from xstxm.errors import (
+    FileFormatError,
+    MetadataWarning,
+    OptionError,
+    ReferenceSpectrumError,
+    UnsupportedScanError,
+    shown,
+    warn,
+)
 from xstxm.io._base import Source, check_energies, name_of, path_of, read_head
-from xstxm.io.athena import is_athena, read_project
+from xstxm.io.athena import MeasuredSpectrum, is_athena, read_project
+from xstxm.io.library import is_library, read_library
 from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
 from xstxm.io.spectra.written import common_units, units_said
 from xstxm.provenance import recorded
-from xstxm.references import Spectrum, reference_set, require_unique
+from xstxm.references import Kinds, Spectrum, reference_set, require_unique
 
 
 @recorded
@@ -30,18 +40,19 @@ def read_references(
     color: Mapping[str, str] | None = None,
     units: str | None = None,
     energy_units: str | None = None,
+    kind: Kinds | None = None,
 ) -> xr.Dataset:
     r"""Read reference spectra from files into one reference set.
 
     Columns of text (.txt, .csv, .tsv, .xsp, .t, .r, aXis, Mantis), XDI, Athena exports (.nor, .xmu) and
-    Athena projects (.prj) are read. Where the columns have the names of XDI, a column of absorption is taken
+    Athena projects (.prj) are read, and libraries that `write_references` wrote. Where the columns have the names of XDI, a column of absorption is taken
     as it is, else ``ln(i0/itrans)`` or ``ifluor/i0`` is formed, and `source` says which.
 
     Parameters
     ----------
     path_or_mapping
         A file with one spectrum or several, named by its header or else by the file; or a mapping of names
-        to files with one spectrum each.
+        to files with one spectrum each. A library says all of its references itself, so it takes no option.
     composition
         Composition of each reference, by name; all of them or none.
     composition_name
@@ -54,6 +65,8 @@ def read_references(
     energy_units
         Units of the energies, e.g. ``"keV"``; by default those of the file, else eV, or keV with a warning
         where all are below 100.
+    kind
+        What the values are, by name or of all, see `xstxm.reference_set`; by default what the file says, or `units`.
 
     Returns
     -------
@@ -66,7 +79,9 @@ def read_references(
         A file is neither a table of numbers nor an Athena project.
     ReferenceSpectrumError
         A name is given twice, a file of the mapping holds several spectra, an energy occurs twice with different values, or
-        `composition`, `phase` or `color` name no reference.
+        `composition`, `phase`, `color` or `kind` name no reference.
+    OptionError
+        An option for a library: change what it says with ``assign_coords``.
 
     Examples
     --------
@@ -76,10 +91,16 @@ def read_references(
     >>> references.reference.values.tolist()
     ['V2O5', 'LiV2O5']
     """
-    units = units or common_units([file for _, file in _files(path_or_mapping)])
+    files = _files(path_or_mapping)
+    if files[0][0] is None and is_library(read_head(files[0][1])):
+        given = {"composition": composition, "composition_name": composition_name, "phase": phase, "color": color}
+        _refuse_options({**given, "units": units, "energy_units": energy_units, "kind": kind}, files[0][1])
+        return read_library(files[0][1])
+    units = units or common_units([file for _, file in files])
     spectra: dict[str, Spectrum] = {}
     source: dict[str, str] = {}
-    for name, file in _files(path_or_mapping):
+    kinds: dict[str, str] = {}
+    for name, file in files:
         found = _spectra_of(file, energy_units)
         if name is not None and len(found) > 1:
             raise ReferenceSpectrumError(
@@ -88,10 +109,11 @@ def read_references(
                 "then select with .sel(reference=[...])",
                 [name],
             )
-        for label, (spectrum, origin) in found.items():
+        for label, measured in found.items():
             key = name or label or Path(name_of(file)).stem
-            spectra[key] = spectrum
-            source[key] = ", ".join(part for part in (name_of(file), origin) if part)
+            spectra[key] = _on_energies(measured.energy, measured.values)
+            source[key] = ", ".join(part for part in (name_of(file), measured.origin) if part)
+            kinds[key] = measured.kind
     return reference_set(
         spectra,
         units=units or "1",
@@ -100,19 +122,40 @@ def read_references(
         composition_name=composition_name,
         color=color,
         source=source,
+        kind=_kinds(kinds, kind, units or "1"),
     )
 
 
-def _spectra_of(file: Source, energy_units: str | None) -> dict[str, tuple[xr.DataArray, str]]:
-    """Return the spectra of a file by label, each with the words for how it was made."""
-    if is_athena(read_head(file)):
-        groups = read_project(file, energy_units=energy_units)
-        return {label: (_on_energies(group.energy, group.values), group.origin) for label, group in groups.items()}
+def _refuse_options(given: Mapping[str, Any], source: Source) -> None:
+    """Refuse options for a library, which says all of it."""
+    for name, value in given.items():
+        if value is not None:
+            do = f"{name_of(source)} is a library and says it: change it with .assign_coords, then write_references"
+            raise OptionError(name, shown(value), do)
+
+
+def _spectra_of(file: Source, energy_units: str | None) -> dict[str, MeasuredSpectrum]:
+    """Return the spectra of a file by label."""
+    if is_library(read_head(file)):
+        found, do = "a library", f"read it by itself, read_references({name_of(file)!r}), then .sel(reference=[...])"
+        raise FileFormatError(path_of(file) or name_of(file), "a file of one spectrum", found, do)
+    if is_athena(read_head(file), name_of(file)):
+        return read_project(file, energy_units=energy_units)
     columns = read_columns(file, energy_units=energy_units)
     return {
-        label: (_on_energies(columns.energy, values), columns.origin[label])
-        for label, values in columns.spectra.items()
+        label: MeasuredSpectrum(columns.energy, column.values, column.origin, column.kind)
+        for label, column in columns.spectra.items()
     }
+
+
+def _kinds(found: dict[str, str], given: Kinds | None, units: str) -> Any:
+    """Return the kind of each reference: what the caller says, else the units, else the file; none where nothing does."""
+    if isinstance(given, str):
+        return given
+    of_units = [kind for kind, unit in UNITS_OF_KIND.items() if _units.same_kind(units, unit)]
+    said = dict.fromkeys(found, of_units[0]) if of_units else found
+    kinds = {**said, **(given or {})}
+    return kinds if any(kinds.values()) else None
 
 
 def _on_energies(energy: np.ndarray, values: np.ndarray) -> xr.DataArray:
@@ -169,7 +212,7 @@ def read_i0(path: Source, *, units: str | None = None) -> xr.DataArray:
         energy, values, found = _from_scan(path, as_rate=units is None)
     else:
         columns = read_columns(path, incident=True)
-        energy, values, found = columns.energy, next(iter(columns.spectra.values())), None
+        energy, values, found = columns.energy, next(iter(columns.spectra.values())).values, None
     check_energies(energy, path)
     units = units or units_said(path)
     unit = _units.normalize(units) if units is not None else found

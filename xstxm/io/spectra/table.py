@@ -78,12 +78,15 @@ def read_table(source: Source) -> Table:
 def _refuse_other_formats(source: Source) -> None:
     head = _base.read_head(source)
     name = _base.path_of(source) or _base.name_of(source)
-    if b"Athena project" in head[:200] or (head.startswith(b"\x1f\x8b") and _base.name_of(source).endswith(".prj")):
+    found = _base.describe_content(head)
+    if b"Athena project" in head[:200]:
         do = "save the spectra from Athena as text (.nor), or as XDI"
         raise FileFormatError(name, "a text table", "an Athena project", do)
-    if b"\0" in head[:1024] and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if found == "a binary file" and _base.name_of(source).lower().endswith(".prj"):
+        raise CorruptFileError(name, "an Athena project, text or a gzip archive", found, _base.COPY_AGAIN)
+    if found == "a gzip archive" or (b"\0" in head[:1024] and not head.startswith((b"\xff\xfe", b"\xfe\xff"))):
         do = "a scan is opened with open_stack" if _base.is_hdf5(head) else "save the spectrum as text"
-        raise FileFormatError(name, "a text table", _base.describe_content(head), do)
+        raise FileFormatError(name, "a text table", found, do)
 
 
 def _has_decimal_commas(lines: Sequence[str]) -> bool:

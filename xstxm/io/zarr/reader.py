@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError, StxmError
+from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError
 from xstxm.io import _base, _stored
 from xstxm.io._base import Source
 
@@ -54,15 +55,40 @@ def open_zarr_store(source: Source) -> _stored.Stored:
         name = path or _base.name_of(source)
         raise FileFormatError(name, "a Zarr store of xstxm", "another thing", "give a .zarr that xstxm wrote")
     require_zarr("a Zarr store")
-    try:
-        with quiet():
-            tree = xr.open_datatree(path, engine="zarr", consolidated=False)
-        return _stored.from_tree(tree, tree.close)
-    except StxmError:
-        raise
-    except Exception as error:  # torn metadata fail anywhere below xarray, with anything
-        found = str(error).strip().splitlines() or [type(error).__name__]
-        raise CorruptFileError(path, "a readable Zarr store", found[0], _base.COPY_AGAIN) from error
+    _check_claims(path)
+    return _stored.opened(path, "a readable Zarr store", lambda: _open(path))
+
+
+def _open(path: Path) -> xr.DataTree:
+    with quiet():
+        return xr.open_datatree(path, engine="zarr", consolidated=False)
+
+
+def _check_claims(path: Path) -> None:
+    """Refuse a store of which an array claims far more numbers than its chunks can hold.
+
+    Raises
+    ------
+    CorruptFileError
+        There is such an array, or metadata that cannot be read.
+    """
+    import zarr
+
+    with _base.guarded(path, "a readable Zarr store"), quiet():
+        for name, item in zarr.open_group(path, mode="r").members(max_depth=None):
+            if isinstance(item, zarr.Array) and item.nbytes > _base.LARGE and not _holds(path / name, item.nbytes):
+                found = f"the shape {item.shape} and too few bytes for it"
+                raise CorruptFileError(path, f"the numbers of {name}", found, _base.COPY_AGAIN)
+
+
+def _holds(folder: Path, size: int) -> bool:
+    """Tell whether the files in a folder can hold so many bytes, packed as densely as can be; looks at no more than needed."""
+    held = 0
+    for file in folder.rglob("*"):
+        held += file.stat().st_size
+        if held * _base.PACKING > size:
+            return True
+    return False
 
 
 def require_zarr(purpose: str) -> None:

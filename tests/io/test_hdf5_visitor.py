@@ -1,0 +1,146 @@
+"""HDF5 files of which the HDF5 library dies: another process finds out first."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import struct
+from pathlib import Path
+
+import nxstxm_files
+import pytest
+
+import xstxm
+from xstxm.errors import CorruptFileError, StxmError
+from xstxm.io import _hdf5_safety
+
+pytestmark = pytest.mark.filterwarnings("ignore::xstxm.errors.MetadataWarning")
+
+HEAP = b"GCOL"
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.hdf5"
+    nxstxm_files.write(path, nxstxm_files.i08)
+    return path
+
+
+@pytest.fixture
+def fresh_visitor(monkeypatch):
+    visitor = _hdf5_safety._Visitor()
+    monkeypatch.setattr(_hdf5_safety, "_visitor", visitor)
+    _hdf5_safety._unsound.cache_clear()
+    yield visitor
+    visitor.close()
+
+
+def _heap_objects(data: bytes) -> list[int]:
+    """Return where the sizes of the objects in the first heap of words are."""
+    at, found = data.index(HEAP) + 16, []
+    while number := struct.unpack_from("<H", data, at)[0]:
+        found.append(at + 8)
+        assert number < 1000
+        at += 16 + -(-struct.unpack_from("<Q", data, at + 8)[0] // 8) * 8
+    return found
+
+
+def _words(data: bytes) -> list[int]:
+    """Return where lengths of words stand, each before the address of the heap and a number in it."""
+    heap = struct.pack("<Q", data.index(HEAP))
+    at, found = data.find(heap), []
+    while at > 0:
+        if struct.unpack_from("<I", data, at + 8)[0] < 1000:
+            found.append(at - 4)
+        at = data.find(heap, at + 1)
+    return found
+
+
+def _opens(path: Path) -> str:
+    try:
+        with xstxm.open_stack(path) as stack:
+            stack.load()
+    except StxmError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("size", [0x52, 0, 2**63])
+def test_heap_with_wrong_sizes__is_refused_and_hangs_nobody(scan, size):
+    data = scan.read_bytes()
+    objects = _heap_objects(data)
+    assert len(objects) >= 5
+    for number, at in enumerate((objects[0], objects[-1])):
+        wrong = scan.with_name(f"{number}.hdf5")
+        wrong.write_bytes(data[:at] + struct.pack("<Q", size) + data[at + 8 :])
+        assert "copy the file again" in _opens(wrong)
+
+
+def test_words_that_claim_gigabytes__are_refused_by_name(scan):
+    data = scan.read_bytes()
+    places = _words(data)
+    assert len(places) > 5
+    messages = []
+    for number, at in enumerate(places):
+        wrong = scan.with_name(f"{number}.hdf5")
+        wrong.write_bytes(data[:at] + struct.pack("<I", 2**32 - 2) + data[at + 4 :])
+        messages.append(_opens(wrong))
+    assert all("expected a sound HDF5 file" in message for message in messages)
+    assert any("attribute" in message for message in messages)
+
+
+def test_same_file__is_visited_once(scan, fresh_visitor, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fresh_visitor, "visit", lambda path: asked.append(path))
+    for _ in range(2):
+        xstxm.open_stack(scan).close()
+    assert asked == [str(scan)]
+
+
+def test_visitor_that_was_killed_between_files__is_started_again(scan, fresh_visitor):
+    assert fresh_visitor.visit(str(scan)) is None
+    process = fresh_visitor._process
+    process.kill()
+    process.wait()
+    assert fresh_visitor.visit(str(scan)) is None
+    assert fresh_visitor._process is not process
+
+
+@pytest.mark.parametrize("python", ["no-such-program", "true"])
+def test_no_visitor__files_open_all_the_same(scan, fresh_visitor, monkeypatch, python):
+    monkeypatch.setattr(_hdf5_safety.sys, "executable", python)
+    with xstxm.open_stack(scan) as stack:
+        assert stack.sizes["energy"] == 3
+    assert fresh_visitor._process is None
+
+
+def test_damaged_file__is_refused_again_after_it_killed_the_visitor(scan, fresh_visitor):
+    data = scan.read_bytes()
+    for at in reversed(_heap_objects(data)):
+        scan.write_bytes(data[:at] + struct.pack("<Q", 0x52) + data[at + 8 :])
+        if fresh_visitor.visit(str(scan)) == _hdf5_safety._DEADLY:
+            break
+    for _ in range(2):
+        with pytest.raises(CorruptFileError):
+            xstxm.open_stack(scan)
+    scan.write_bytes(data)
+    assert _opens(scan) == ""
+
+
+def _visited_by(path: str, connection) -> None:
+    _hdf5_safety._visitor.visit(path)
+    connection.send(_hdf5_safety._visitor._process.pid)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_process__has_a_visitor_of_its_own(scan, fresh_visitor):
+    os.register_at_fork(after_in_child=fresh_visitor.forget)
+    fresh_visitor.visit(str(scan))
+    here, there = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_visited_by, args=(str(scan), there))
+    process.start()
+    assert here.poll(60)
+    assert here.recv() != fresh_visitor._process.pid
+    process.join()
+    assert fresh_visitor.visit(str(scan)) is None

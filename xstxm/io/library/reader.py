@@ -1,0 +1,102 @@
+"""Reference sets read from a library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xstxm._references_at import checked_absorption
+from xstxm.conventions import ENERGY, REFERENCE, SPECS
+from xstxm.errors import CorruptFileError, shown
+from xstxm.io._base import Source, name_of, path_of
+from xstxm.io._toml import read_toml, unplain
+from xstxm.io.library.writer import MARK, NAME, VERSION
+
+_MARKED = re.compile(rb"^\s*" + MARK.encode() + rb"\s*=", re.MULTILINE)
+_DO = "correct the file by hand, or write it again with write_references"
+
+
+def is_library(head: bytes) -> bool:
+    """Tell whether the first bytes are those of a library of references."""
+    return bool(_MARKED.search(head))
+
+
+def read_library(source: Source) -> xr.Dataset:
+    """Read the reference set that `write_references` wrote, or a hand did: numbers are float64. Eager.
+
+    Raises
+    ------
+    FileFormatError
+        It is no library.
+    CorruptFileError
+        A table is not that of a reference: energies as many as values, each once; plain words and numbers.
+    ReferenceSpectrumError
+        See `checked_absorption`.
+    """
+    table = read_toml(source, MARK, VERSION, what="a library of references", do=_DO)
+    try:
+        references = _set_of(table)
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        name = path_of(source) or name_of(source)
+        raise CorruptFileError(name, "a table for each reference", shown(str(error)), _DO) from error
+    checked_absorption(references)
+    return references
+
+
+def _set_of(table: Mapping[str, Any]) -> xr.Dataset:
+    tables: list[Mapping[str, Any]] = table["references"]
+    grids = [_numbers(entry, ENERGY) for entry in tables]
+    energy = np.unique(np.concatenate(grids))
+    if not np.isfinite(energy).all():
+        raise ValueError("energies that are no finite numbers")
+    keys = dict.fromkeys(key for entry in tables for key in entry if key not in (ENERGY, NAME))
+    if REFERENCE in keys:
+        raise ValueError(f"a key {REFERENCE!r}, which is called {NAME!r} here")
+    spectra = [key for key in keys if any(isinstance(entry.get(key), list) for entry in tables)]
+    attrs = {name: unplain(item) for name, item in table.get("variables", {}).items()}
+    coords = {key: xr.Variable(REFERENCE, _along(tables, key), attrs.get(key)) for key in keys if key not in spectra}
+    coords[REFERENCE] = xr.Variable(REFERENCE, _along(tables, NAME), attrs.get(REFERENCE))
+    default = {"units": str(SPECS[ENERGY].units), "long_name": SPECS[ENERGY].long_name}
+    coords[ENERGY] = xr.Variable(ENERGY, energy, attrs.get(ENERGY, default))
+    data = {key: xr.Variable((REFERENCE, ENERGY), _rows(tables, key, grids, energy), attrs.get(key)) for key in spectra}
+    if "units" not in data["absorption"].attrs:
+        data["absorption"].attrs["units"] = "1"
+    return xr.Dataset(data, coords, attrs=unplain(table.get("attrs", {})))
+
+
+def _rows(tables: Sequence[Mapping[str, Any]], key: str, grids: Sequence[np.ndarray], energy: np.ndarray) -> np.ndarray:
+    """Return spectra (reference, energy), NaN where a reference has no data."""
+    rows = np.full((len(tables), energy.size), np.nan)
+    for row, entry, grid in zip(rows, tables, grids, strict=True):
+        values = _numbers(entry, key) if key in entry else np.full(grid.size, np.nan)
+        if np.unique(grid).size != grid.size or values.size != grid.size:
+            raise ValueError(f"{entry.get(NAME)!r} has {grid.size} energies, some twice, or {values.size} of {key!r}")
+        row[np.searchsorted(energy, grid)] = values
+    return rows
+
+
+def _numbers(entry: Mapping[str, Any], key: str) -> np.ndarray:
+    values = entry[key]
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise TypeError(f"{key!r} of {entry.get(NAME)!r} is no list of numbers")
+    return np.array(values, dtype=float)
+
+
+def _along(tables: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    """Return what is along `reference`: words, none where a table has none; or numbers, NaN where one has none."""
+    values = [entry.get(key) for entry in tables]
+    types = {type(value) for value in values if value is not None}
+    missing = None in values
+    if key == NAME and missing:
+        raise KeyError("a reference without a name")
+    if types == {str}:
+        return np.array([value or "" for value in values])
+    if types == {bool} and not missing:
+        return np.array(values)
+    if types <= {int, float} and types:
+        return np.array([np.nan if value is None else value for value in values])
+    raise TypeError(f"{key!r} is neither all words nor all numbers")
