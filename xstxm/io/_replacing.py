@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from xstxm.errors import require_free
 
+_NO_PROMISE = (errno.EOPNOTSUPP, errno.EINVAL)
+"""What file systems say that cannot reserve room."""
 _MORE = 2**16
 """Bytes of an HDF5 file beside its arrays."""
 
@@ -86,7 +89,11 @@ def reserve(path: Path, size: int) -> None:
     """
     with path.open("wb") as file:
         if size and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in _NO_PROMISE:
+                    raise
         file.truncate(size)
 
 

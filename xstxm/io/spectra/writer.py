@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,31 +74,33 @@ def write_csv(
     energy (eV),1,1_std,2,2_std
     """
     if not isinstance(obj, xr.DataArray | xr.Dataset):
-        return write_table([_lines_of(obj)], path, overwrite=overwrite)
+        return write_table([_text_of(obj)], path, overwrite=overwrite)
     obj = _units.dequantify(obj)
     spectra = _spectra(obj, signal)
     beside = {} if isinstance(obj, xr.DataArray) else {end: obj[f"{spectra.name}{end}"] for end in _ends(obj, spectra)}
+    every = obj.variables if isinstance(obj, xr.Dataset) and signal is None else spectra.coords
+    kept = {*spectra.dims, spectra.name, *(array.name for array in beside.values())}
+    warn_of_loss("a table of spectra holds one kind", every, kept)
+    return write_table(_lines(spectra, beside), path, overwrite=overwrite)
+
+
+def _lines(spectra: xr.DataArray, beside: Mapping[str, xr.DataArray]) -> list[str]:
+    """Return the units, the names of the columns, and a row for each energy."""
     energy = require_energy(spectra)
-    columns = {
-        f"{name}{end}": np.asarray(array if spectra.ndim == 1 else array.transpose(..., ENERGY)[row], dtype=float)
-        for row, name in enumerate(_names(spectra))
+    values = {
+        end: np.atleast_2d(np.asarray(array.transpose(..., ENERGY), dtype=float))
         for end, array in {"": spectra, **beside}.items()
     }
+    columns = {f"{name}{end}": values[end][row] for row, name in enumerate(_names(spectra)) for end in values}
     rows = np.column_stack([np.asarray(energy, dtype=float), *columns.values()])
-    lines = [
+    return [
         f"{MARK}{spectra.attrs.get('units', 'unknown units')}",
         ",".join([f"{ENERGY} ({_units.units_of(energy)})", *columns]),
         *(",".join(repr(float(value)) for value in row) for row in rows),
     ]
-    written = write_table(lines, path, overwrite=overwrite)
-    every = obj.variables if isinstance(obj, xr.Dataset) and signal is None else spectra.coords
-    warn_of_loss(
-        "a table of spectra holds one kind", every, {*spectra.dims, spectra.name, *(a.name for a in beside.values())}
-    )
-    return written
 
 
-def _lines_of(table: object) -> str:
+def _text_of(table: object) -> str:
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame):
