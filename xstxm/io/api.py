@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
-from xstxm.errors import ChoiceError
+from xstxm.conventions import ENERGY
+from xstxm.errors import ChoiceError, FileFormatError
+from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._images import Energies, Kind
 from xstxm.io.converting import convert
@@ -59,7 +61,7 @@ __all__ = [
 
 @recorded
 def open_stack(
-    path: Source,
+    path: Source | Sequence[str | os.PathLike[str]],
     *,
     engine: str = "stxm",
     chunks: int | Mapping[Any, Any] | Literal["auto"] | None = None,
@@ -76,7 +78,7 @@ def open_stack(
     ----------
     path
         The file: the ``.hdr`` of an SDF scan, an NXstxm file, a ``.nc`` or ``.zarr`` that xstxm wrote, or a binary file
-        object. A folder or a pattern, as ``"night/*.hdr"``, of the only scan in it, or of files of one energy each,
+        object. A folder, a pattern as ``"night/*.hdr"``, or a list, of the only scan in it, or of files of one energy each,
         which become one stack, sorted by energy, with the coordinate `source_file`.
     engine
         ``"stxm"`` looks at the content; the name of a format, see `xstxm.formats`, insists on that.
@@ -134,11 +136,15 @@ def open_stack(
         "pixel_size": pixel_size,
     }
     options = {name: value for name, value in asked.items() if value is not None}
-    if isinstance(path, str | os.PathLike) and is_many(path):
-        stack = open_folder(path, chunks=chunks, options=options, engine=engine)
+    source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
+    if is_many(path):
+        stack = open_folder(source, chunks=chunks, options=options, engine=engine)
     else:
-        source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
         stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
+    if ENERGY not in stack.coords:
+        stack.close()
+        found, do = _base.listed([str(name) for name in stack.data_vars]), "open a result with xstxm.open_result"
+        raise FileFormatError(_base.name_of(source), "a stack, with energies", found, do)
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()
