@@ -18,6 +18,7 @@ from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
 from xstxm.io.formats import formats
+from xstxm.io.hyperspy import to_hyperspy
 from xstxm.io.library import write_references
 from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import write_netcdf
@@ -27,6 +28,7 @@ from xstxm.io.scan_list import write_scan_list
 from xstxm.io.sdf import write_sdf
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
+from xstxm.io.spectra.writer import write_csv
 from xstxm.io.tiff import write_tiff
 from xstxm.io.trees import open_nodes
 from xstxm.io.zarr import write_zarr
@@ -43,6 +45,8 @@ __all__ = [
     "read_i0",
     "read_references",
     "read_shifts",
+    "to_hyperspy",
+    "write_csv",
     "write_ncb",
     "write_netcdf",
     "write_nxstxm",

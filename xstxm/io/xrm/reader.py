@@ -131,11 +131,11 @@ def _own_energies(facts: Facts, source: Source) -> np.ndarray:
     if known.size:
         found = f"{count - known.size} that are not"
         raise CorruptFileError(name, "finite energies above zero", found, _images.GIVE_ENERGIES)
-    named = _images.energy_of_name(_base.name_of(source)) if count == 1 else None
+    named = _images.energies_of_names([_base.name_of(source)]) if count == 1 else None
     if named is None:
         found = f"{count} images and no energies in the header or the name"
         raise UnsupportedScanError(name, "an energy for each image", found, _images.GIVE_ENERGIES)
-    return _images.usable_energies(np.array([named]), source)
+    return _images.usable_energies(named, source)
 
 
 def _square(size: float | None) -> tuple[float, float] | None:
