@@ -145,6 +145,7 @@ def run_all(seeds: list[Seed], count: int) -> Iterator[tuple[int, str, float]]:
 def generated(root: Path) -> Iterator[Seed]:
     """Write small files of every format."""
     import cxi_files
+    import exchange_files
     import ncb_files
     import nxstxm_files
     import sdf_files
@@ -164,6 +165,10 @@ def generated(root: Path) -> Iterator[Seed]:
     folder.mkdir()
     cxi_files.write(folder / "scan.cxi")
     yield Seed("cxi", folder, "scan.cxi", "scan.cxi", "stack")
+    folder = root / "exchange"
+    folder.mkdir()
+    exchange_files.write(folder / "scan.hdf5")
+    yield Seed("exchange", folder, "scan.hdf5", "scan.hdf5", "stack")
     folder = root / "stk"
     folder.mkdir()
     ncb_files.write_stk(folder / "scan.stk", ncb_files.numbers())

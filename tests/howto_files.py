@@ -42,7 +42,7 @@ def _write_entries(stack: xr.Dataset, path: Path) -> None:
 def _write_images(stack: xr.Dataset, folder: Path) -> None:
     folder.mkdir()
     for number, energy in enumerate(stack["energy"].values):
-        image = stack["intensity"].sel(energy=energy).drop_vars("energy")
+        image = stack["intensity"].sel(energy=energy).reset_coords(drop=True)
         xstxm.write_tiff(image, folder / f"image_{number}.tif")
     np.savetxt(folder.parent / "energies.txt", stack["energy"].values)
 

@@ -387,13 +387,26 @@ def test_save__writes_pictures_in_one_step(tmp_path, stack):
     assert plot.save(plot.image(stack), path) == path
     assert path.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileExistsError, match=r"image\.png exists: pass overwrite=True"):
+        plot.save(plot.image(stack), path)
+
+
+def test_save__draws_a_map_with_its_unit_and_scale(tmp_path, stack):
+    thickness = stack["intensity"].isel(energy=0, drop=True).rename("thickness")
+    thickness.attrs = {"units": "nm", "long_name": "Thickness"}
+    page = plot.save(thickness, tmp_path / "given.svg").read_text(encoding="utf-8")
+    texts = re.findall("<!-- (.*) -->", page)
+    assert "Thickness [nm]" in texts
+    assert [text for text in texts if re.fullmatch(r"[\d.]+ .m", text)], "a scale bar says its length"
+    drawn = plot.save(plot.image(thickness), tmp_path / "drawn.svg").read_text(encoding="utf-8")
+    assert re.findall("<!-- (.*) -->", drawn) == texts
 
 
 def test_save__leaves_the_old_picture_where_drawing_fails(tmp_path):
     path = tmp_path / "image.png"
     path.write_bytes(b"old")
     with pytest.raises(Exception):  # noqa: B017
-        plot.save("not a plot", path)
+        plot.save("not a plot", path, overwrite=True)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -421,6 +434,8 @@ def test_save_maps__writes_what_there_is(tmp_path, phases, labelled):
     names = [path.name for path in plot.save_maps(phases, tmp_path / "new" / "folder")]
     assert names == ["phase_map.png", "confidence.png", "phase_spectra.png", "composition.png"]
     assert [path.name for path in plot.save_maps(labelled, tmp_path)] == ["phase_map.png", "confidence.png"]
+    with pytest.raises(FileExistsError, match=r"phase_map\.png exists: pass overwrite=True"):
+        plot.save_maps(labelled, tmp_path)
 
 
 def test_plot__without_holoviews_says_what_to_install(monkeypatch, stack):

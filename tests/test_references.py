@@ -350,3 +350,11 @@ def test_internal_references__of_measured_particles_look_like_the_spectra_measur
     assert (np.diag(alike) > 0.97).all()
     assert (alike[[0, 1], [1, 0]] < 0.85).all()
     assert internal["source"].values[0] == "optical_density of 71214078.hdr, region 1, 150 pixels"
+
+
+def test_other_things_than_spectra__are_refused_with_what_to_pass():
+    spectrum = xr.DataArray([1.0, 2.0, 3.0], coords={"energy": [515.0, 518.0, 521.0]}, name="spectrum")
+    with pytest.raises(ReferenceSpectrumError, match=r"found: a DataArray\): pass \{'name'"):
+        xstxm.reference_set(spectrum.expand_dims(cluster=[0, 1]))
+    with pytest.raises(ReferenceSpectrumError, match=r"'a' is a Dataset: pass an array along energy"):
+        xstxm.reference_set({"a": spectrum.to_dataset()})

@@ -115,6 +115,13 @@ def test_diff__of_two_files(folder, tmp_path):
     one, other = str(tmp_path / "s0.nc"), str(tmp_path / "s1.nc")
     assert "no difference" in RUN.invoke(cli.app, ["diff", one, one]).output
     assert "1 open_stack" in RUN.invoke(cli.app, ["diff", one, other]).output
+    store, plain, scan = str(tmp_path / "s0.zarr"), str(tmp_path / "plain.nc"), str(folder / "s0.hdf5")
+    xstxm.convert(one, store)
+    with xstxm.open_result(one) as result:
+        result.to_netcdf(plain)
+    assert "no difference" in RUN.invoke(cli.app, ["diff", one, store]).output
+    assert "no difference" in RUN.invoke(cli.app, ["diff", store, plain]).output
+    assert "no difference" in RUN.invoke(cli.app, ["diff", scan, scan]).output
 
 
 def test_map__writes_the_recipe_of_its_maps(folder, tmp_path):

@@ -186,7 +186,7 @@ def _incident(
     if i0 is not None:
         if not isinstance(i0, xr.DataArray):
             raise SchemaError(
-                f"I0 is a {type(i0).__name__}: read it with xstxm.read_i0(path, units=...), or make it an array with units, e.g. xarray.DataArray(values, "
+                f"I0 is of type {type(i0).__name__}: read it with xstxm.read_i0(path, units=...), or make it an array with units, e.g. xarray.DataArray(values, "
                 "dims='energy', coords={'energy': stack.energy}, attrs={'units': 'count'})"
             )
         return units.dequantify(i0).to_dataset(name="i0")

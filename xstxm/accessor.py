@@ -76,6 +76,7 @@ from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import FitNoise, Selection
 from xstxm.incident import AutoRegion
+from xstxm.io.hyperspy import to_hyperspy
 from xstxm.lattice import LatticeAxis
 from xstxm.lengthscales import Weights
 from xstxm.mechanics import Boundary, Elastic
@@ -906,6 +907,10 @@ class StxmAccessor:
         return tables.thickness(self._obj, formula, density, background=background, near_edge=near_edge, signal=signal)
 
     # ---- which energies to measure
+
+    def to_hyperspy(self, *, signal: str | None = None) -> dict[str, Any]:
+        """Return a stack as the dictionary of which HyperSpy makes a signal, see `xstxm.to_hyperspy`."""
+        return to_hyperspy(self._obj, signal=signal)
 
     def distinguishability(
         self,

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ import xstxm
 from xstxm import _run
 from xstxm.conventions import NO_SAMPLE
 from xstxm.errors import MissingDependencyError, OptionError, StxmError
+from xstxm.io.converting import open_any
 
 app = typer.Typer(
     help="X-ray spectromicroscopy stacks to quantitative phase and composition maps.",
@@ -179,12 +181,12 @@ def run_recipe(
 
 @app.command("diff")
 def diff_results(
-    one: Annotated[Path, typer.Argument(help="Result (.nc) of one analysis.")],
-    other: Annotated[Path, typer.Argument(help="Result (.nc) of the other.")],
+    one: Annotated[Path, typer.Argument(help="Result of one analysis, or a scan: a file, a Zarr store.")],
+    other: Annotated[Path, typer.Argument(help="That of the other.")],
 ) -> None:
     """Say where two analyses part: steps, parameters, inputs, numbers."""
-    with xr.open_dataset(one, engine="h5netcdf") as a, xr.open_dataset(other, engine="h5netcdf") as b:
-        found = xstxm.diff(a, b)
+    with closing(open_any(one)) as a, closing(open_any(other)) as b:
+        found = xstxm.diff(a, b)  # type: ignore[arg-type]  # it refuses trees itself
     table = Table("what", "where", one.name, other.name)
     for row in found.itertuples(index=False):
         table.add_row(*(escape(str(cell)) for cell in row))
@@ -205,7 +207,7 @@ def demo(
         known = xstxm.testing.simulate_references()
         simulated = xstxm.testing.simulate_stack(shape=(size * 3 // 4, size), seed=seed)
         xstxm.write_nxstxm(simulated[["intensity"]], path, overwrite=True)  # a file holds no ground truth
-        _write_references(known, spectra)
+        xstxm.write_csv(known["absorption"].reset_coords(drop=True), spectra, overwrite=True)
     stack = xstxm.open_stack(path)
     console.print(repr(stack.stxm), markup=False, highlight=False, soft_wrap=True)
     _report(_compute(stack, known), output)
@@ -317,14 +319,6 @@ def _compute(stack: xr.Dataset, references: xr.Dataset | None, **options: object
         return xstxm.phase_map(stack, references, **options).compute()  # type: ignore[arg-type]
 
 
-def _write_references(references: xr.Dataset, path: Path) -> None:
-    """Write reference spectra as a table with a column each."""
-    table = references["absorption"].to_pandas().T
-    temporary = path.with_suffix(".part")
-    table.to_csv(temporary, index_label="energy")
-    temporary.replace(path)
-
-
 def _require_free(output: Path, overwrite: bool) -> None:
     """Refuse, before anything is computed, to replace maps that nobody said to replace."""
     there = [path for path in (output / "maps.nc", output / "recipe.toml", *output.glob("*.png")) if path.exists()]
@@ -386,7 +380,7 @@ def _pictures(phases: xr.Dataset, output: Path) -> list[Path]:
     try:
         from xstxm import plot
 
-        return plot.save_maps(phases, output)
+        return plot.save_maps(phases, output, overwrite=True)
     except MissingDependencyError as error:
         console.print(f"no pictures: {error}", markup=False, soft_wrap=True)
         return []

@@ -336,6 +336,19 @@ def _by_reason(reasons: Mapping[str, str]) -> str:
     return "; ".join(f"{_quoted(group, 'and')}: {reason}" for reason, group in names.items())
 
 
+def require_free(paths: Sequence[Path], overwrite: bool) -> None:
+    """Refuse to replace what nobody said to replace.
+
+    Raises
+    ------
+    FileExistsError
+        One of the files or folders is there, and `overwrite` is off.
+    """
+    there = [path for path in paths if path.exists()]
+    if there and not overwrite:
+        raise FileExistsError(f"{there[0]} exists: pass overwrite=True to replace it, or give another name")
+
+
 def warn(message: str, category: type[StxmWarning]) -> None:
     """Warn at the line of the user's call: the first frame outside the package, and outside xarray.
 

@@ -93,8 +93,8 @@ def reference_set(
     >>> refs.absorption.sizes["reference"], refs.absorption.sel(reference="V2O5", energy=518).item()
     (2, 1.0)
     """
-    if not isinstance(spectra, Mapping) or not spectra:
-        found = "none" if not spectra else f"a {type(spectra).__name__}"
+    if not isinstance(spectra, Mapping) or isinstance(spectra, xr.Dataset) or not spectra:
+        found = "none" if isinstance(spectra, Mapping) and not spectra else f"a {type(spectra).__name__}"
         raise ReferenceSpectrumError(
             f"no reference spectra given (found: {found}): pass {{'name': (energies, values), ...}}"
         )
@@ -127,8 +127,11 @@ def reference_set(
 
 def _as_spectrum(name: str, spectrum: Spectrum, unit: str, energy_units: str) -> xr.DataArray:
     if not isinstance(spectrum, xr.DataArray):
-        if len(spectrum) != 2:
-            raise ReferenceSpectrumError(f"reference {name!r} is no pair (energies, values)", [name])
+        if not isinstance(spectrum, tuple | list | np.ndarray) or len(spectrum) != 2:
+            raise ReferenceSpectrumError(
+                f"reference {name!r} is a {type(spectrum).__name__}: pass an array along energy or a pair (energies, values)",
+                [name],
+            )
         energies, values = (np.asarray(part, dtype=float) for part in spectrum)
         if energies.ndim != 1 or energies.shape != values.shape:
             raise ReferenceSpectrumError(

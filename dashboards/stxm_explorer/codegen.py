@@ -55,7 +55,11 @@ def _phases(recipe: Recipe) -> str:
     options = {"method": recipe.method, "background": recipe.background} if known else {}
     call = _call("xstxm.phase_map", "stack", *known, **options, min_confidence=recipe.min_confidence)
     return "\n".join(
-        [f"phases = {call}.compute()", "print(xstxm.phase_summary(phases))", 'plot.save_maps(phases, "maps")']
+        [
+            f"phases = {call}.compute()",
+            "print(xstxm.phase_summary(phases))",
+            'plot.save_maps(phases, "maps", overwrite=True)',
+        ]
     )
 
 
@@ -64,12 +68,14 @@ def _region(region: Region | None, recipe: Recipe) -> str:
         return ""
     lines = [f"spectrum = {_call('xstxm.spectrum', 'stack', repr(region.for_xstxm()))}"]
     if not recipe.references:
-        return "\n".join([*lines, 'plot.save(plot.spectra(spectrum), "spectrum.png")'])
+        return "\n".join([*lines, 'plot.save(plot.spectra(spectrum), "spectrum.png", overwrite=True)'])
     call = _call("xstxm.fit", 'spectrum["spectrum"]', "references", method=recipe.method, background=recipe.background)
-    return "\n".join([*lines, f"fit = {call}", 'plot.save(plot.spectra(spectrum, fit=fit), "spectrum.png")'])
+    return "\n".join(
+        [*lines, f"fit = {call}", 'plot.save(plot.spectra(spectrum, fit=fit), "spectrum.png", overwrite=True)']
+    )
 
 
 def _image(state: ExplorerState) -> str:
     if state.energy is None:
         return ""
-    return f'plot.save({_call("plot.image", "stack", repr(state.energy), signal=state.signal)}, "image.png")'
+    return f'plot.save({_call("plot.image", "stack", repr(state.energy), signal=state.signal)}, "image.png", overwrite=True)'

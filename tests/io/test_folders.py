@@ -28,11 +28,12 @@ def write_frames(stack, folder, names=None):
     return folder
 
 
-@pytest.mark.parametrize("given", ["folder", "pattern", "path"])
+@pytest.mark.parametrize("given", ["folder", "pattern", "path", "list"])
 def test_files_of_one_energy__are_one_stack(stack, tmp_path, given):
     write_frames(stack, tmp_path)
     (tmp_path / "notes.txt").write_text("beam dump at 3 am")
-    source = {"folder": str(tmp_path), "pattern": f"{tmp_path}/*.hdf5", "path": tmp_path}[given]
+    files = [tmp_path / f"frame{12 - index}.hdf5" for index in range(12)]
+    source = {"folder": str(tmp_path), "pattern": f"{tmp_path}/*.hdf5", "path": tmp_path, "list": files}[given]
     for chunks in (None, {}, {"y": 2}):
         with xstxm.open_stack(source, chunks=chunks) as opened:
             np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
@@ -188,6 +189,7 @@ def test_convert__of_a_folder_of_frames(stack, tmp_path, ending):
         assert opened["intensity"].attrs["units"] == "count"
     assert all(0 <= share <= 1 for share in told)
     assert ending == "hdf5" or told[-1] == 1
+    assert told == sorted(told)
     with pytest.raises(FileExistsError, match="pass overwrite=True"):
         xstxm.convert(tmp_path / "frames", path)
 
@@ -210,3 +212,21 @@ def test_convert__refuses(stack, tmp_path):
         with pytest.raises(OptionError, match="give 16 MiB or more"):
             xstxm.convert(path, tmp_path / "b.nc", memory=memory)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]
+
+
+def test_list_of_files__names_what_is_wrong(stack, tmp_path):
+    write_frames(stack, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"lost\.hdf5"):
+        xstxm.open_stack([tmp_path / "frame1.hdf5", tmp_path / "lost.hdf5"])
+    whole = xstxm.write_nxstxm(stack, tmp_path / "whole.hdf5")
+    with pytest.raises(UnsupportedScanError, match="12 energies"):
+        xstxm.open_stack([tmp_path / "frame1.hdf5", whole])
+
+
+def test_result__is_no_stack(tmp_path):
+    stack = xstxm.testing.simulate_stack(shape=(6, 8), seed=0)
+    result = stack[["thickness"]] if "thickness" in stack else stack[["intensity"]].isel(energy=0, drop=True)
+    path = xstxm.write_netcdf(result, tmp_path / "result.nc")
+    with pytest.raises(FileFormatError, match=r"open a result with xstxm\.open_result"):
+        xstxm.open_stack(path)
+    assert xstxm.open_result(path).identical(result)

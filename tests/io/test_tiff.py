@@ -8,8 +8,16 @@ import tifffile
 import xarray as xr
 
 import xstxm
-from xstxm.errors import CorruptFileError, FileFormatError, OptionError, SchemaError, StxmError, UnsupportedScanError
-from xstxm.io._images import energy_of_name, read_energies
+from xstxm.errors import (
+    CorruptFileError,
+    FileFormatError,
+    MetadataWarning,
+    OptionError,
+    SchemaError,
+    StxmError,
+    UnsupportedScanError,
+)
+from xstxm.io._images import energies_of_names, read_energies
 from xstxm.io.tiff import assemble_tiff
 
 COUNTS = np.arange(24, dtype="uint16").reshape(2, 3, 4)
@@ -43,6 +51,22 @@ def test_what_nobody_says__is_asked_for(tmp_path):
     assert "optical_density" in xstxm.open_stack(tmp_path / "b.tif", kind="optical_density", **GIVEN)
 
 
+@pytest.mark.parametrize(
+    ("unit", "step"),
+    [("um", 0.05), ("micron", 0.05), ("\\u00B5m", 0.05), ("\\u00b5m", 0.05), ("nm", 5e-5), ("mm", 50.0)],
+)
+def test_unit_of_imagej__is_taken_exactly(tmp_path, unit, step):
+    path = write(tmp_path / "a.tif", imagej=True, resolution=(20, 20), metadata={"unit": unit})
+    np.testing.assert_allclose(xstxm.open_stack(path, energies=GIVEN["energies"]).x[1], step)
+
+
+@pytest.mark.parametrize("unit", ["5m", "m", "0\\u00b5m", "microns5", "pixel", "inch"])
+def test_unit_of_imagej__that_is_none_of_these_is_no_size(tmp_path, unit):
+    path = write(tmp_path / "a.tif", imagej=True, resolution=(20, 20), metadata={"unit": unit})
+    with pytest.raises(UnsupportedScanError, match="pixel_size="):
+        xstxm.open_stack(path, energies=GIVEN["energies"])
+
+
 def test_list_beside__gives_the_energies_and_must_fit(tmp_path):
     path = write(tmp_path / "a.tif")
     (tmp_path / "a.txt").write_text("# eV\n0, 500\n1, 510\n")
@@ -61,15 +85,51 @@ def test_list_beside__gives_the_energies_and_must_fit(tmp_path):
         ("a_0853.50eV_1.tif", 853.5),
         ("x_08354.0_eV_001of003.xrm", 8354),
         ("m_8353_0eV.xrm", 8353),
-        ("s_853_50.tif", 853.5),
         ("scan_12_853eV.tif", 853),
         ("x_8.353keV.tif", 8353),
+        ("s_853_50.tif", None),
+        ("sample_100_01.tif", None),
         ("2024_01_853_50.tif", None),
+        ("853eV_to_900eV.tif", None),
         ("plain.tif", None),
     ],
 )
 def test_file_name__holds_the_energy_or_is_not_clear(name, expected):
-    assert energy_of_name(name) == expected
+    found = energies_of_names([name])
+    assert found is expected is None or found.tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        pytest.param(["s_853.50.tif"], [853.5], id="a point"),
+        pytest.param(["s_01_853.50.tif", "s_02_854.0.tif"], [853.5, 854], id="a point, beside running numbers"),
+        pytest.param(["s_853_50.tif", "s_854_0.tif"], [853.5, 854], id="an underscore in all that varies"),
+    ],
+)
+def test_file_names_without_a_unit__are_taken_with_a_warning(names, expected):
+    with pytest.warns(MetadataWarning, match=r"853\.5.* eV are taken from names that do not say eV: pass energies="):
+        assert energies_of_names(names).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["sample_100_01.tif", "sample_100_02.tif"], id="numbers of frames"),
+        pytest.param(["s_1_853_50.tif", "s_2_854_00.tif"], id="another number varies too"),
+        pytest.param(["s_100_01_a.tif", "s_101_01_b.tif"], id="words vary too"),
+        pytest.param(["s_853.50_a.tif", "s_853.50_b.tif"], id="the same twice"),
+        pytest.param(["s_853.50.tif", "s_854.50eV.tif"], id="a unit in some"),
+        pytest.param(["s_853.tif", "s_854.tif"], id="whole numbers"),
+    ],
+)
+def test_file_names_that_cannot_be_decided__ask_for_energies(tmp_path, names):
+    assert energies_of_names(names) is None
+    paths = [write(tmp_path / name, COUNTS[0]) for name in names]
+    with pytest.raises(UnsupportedScanError, match=r"no clear one in .*pass energies=.*or name each file"):
+        assemble_tiff(paths, pixel_size="50 nm")
+    stack = assemble_tiff(paths, pixel_size="50 nm", energies=[510.0, 500.0])
+    np.testing.assert_array_equal(stack.energy, [500, 510])
 
 
 def test_files_of_one_energy__become_a_sorted_stack(tmp_path):
@@ -115,6 +175,59 @@ def test_written_stack__comes_back(tmp_path, signal):
     with pytest.raises(SchemaError, match="beyond float32"):
         xstxm.write_tiff(stack.astype(float) * 1e300, path, overwrite=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tif"]
+
+
+def maps(values, dims=("y", "x"), **attributes):
+    axes = {"y": np.arange(3) * 0.05 + 1, "x": np.arange(4) * 0.1 - 2}
+    coords = {dim: (dim, at, {"units": "um"}) for dim, at in axes.items()}
+    coords |= {"reference": ["A", "B"]} if "reference" in dims else {}
+    return xr.DataArray(values, coords, dims, name="component_map", attrs=attributes)
+
+
+def test_maps__open_in_imagej_with_pixel_size_names_and_units(tmp_path):
+    values = np.linspace(-1, 1, 24, dtype="float32").reshape(2, 3, 4)
+    values[1, 2, 3] = np.nan
+    components = maps(values, ("reference", "y", "x"), units="nm").transpose("y", "x", "reference")
+    with tifffile.TiffFile(xstxm.write_tiff(components, tmp_path / "a.tif")) as file:
+        np.testing.assert_array_equal(file.asarray(), values)
+        found, tags = file.imagej_metadata, file.pages[0].tags
+    assert (found["Labels"], found["Info"], found["unit"]) == (["A", "B"], "component_map [nm]", "um")
+    for tag, origin, step, first in (("YResolution", "yorigin", 0.05, 1), ("XResolution", "xorigin", 0.1, -2)):
+        up, down = tags[tag].value
+        assert down / up == pytest.approx(step)
+        assert -found[origin] * down / up == pytest.approx(first)
+    with tifffile.TiffFile(xstxm.write_tiff(components.sel(reference="B"), tmp_path / "b.tif")) as file:
+        np.testing.assert_array_equal(file.asarray(), values[1])
+        assert "B" in file.imagej_metadata["Labels"]
+    named = components.assign_coords(color=("reference", ["#111111", "#222222"]), polarization=0.0)
+    with pytest.warns(MetadataWarning, match=r"TIFF holds images on one grid: color, polarization not written"):
+        xstxm.write_tiff(named, tmp_path / "c.tif")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    ("largest", "dtype", "stored"),
+    [
+        (1, "bool", "uint8"),
+        (255, "int64", "uint8"),
+        (256, "int32", "uint16"),
+        (65535, "uint32", "uint16"),
+        (65536, "int64", "float32"),
+        (-2, "int16", "float32"),
+    ],
+)
+def test_labels__are_whole_numbers_of_imagej_where_it_has_them(tmp_path, largest, dtype, stored, lazy):
+    values = np.zeros((3, 4), dtype)
+    values[0, 1] = largest
+    labels = maps(values).chunk(y=1) if lazy else maps(values)
+    found = tifffile.imread(xstxm.write_tiff(labels, tmp_path / "a.tif"))
+    assert found.dtype == stored
+    np.testing.assert_array_equal(found, values)
+
+
+def test_labels_beyond_float32__are_told_to_be_rounded(tmp_path):
+    with pytest.warns(MetadataWarning, match="'component_map' was rounded to float32 for TIFF"):
+        xstxm.write_tiff(maps(np.full((3, 4), 2**24 + 1)), tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("seed", range(8))

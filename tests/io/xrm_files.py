@@ -17,8 +17,13 @@ def counts(count: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(100, 60_000, (count, *SHAPE), dtype="uint16")
 
 
-def write_xrm(path: Path, images: np.ndarray, energies=(), *, reference=None, pixel_size=0.03, **more) -> Path:
-    """Write images (n, y, x); `more` holds further streams of ImageInfo as arrays, or None to leave one out."""
+def write_xrm(
+    path: Path, images: np.ndarray, energies=(), *, reference=None, pixel_size=0.03, streams=None, **more
+) -> Path:
+    """Write images (n, y, x); `more` holds further streams of ImageInfo as arrays, or None to leave one out.
+
+    `streams` are further streams anywhere.
+    """
     count, height, width = images.shape
     info = {
         "ImageWidth": np.int32(width),
@@ -30,6 +35,7 @@ def write_xrm(path: Path, images: np.ndarray, energies=(), *, reference=None, pi
         "Energy": np.array(energies or [0.0] * count, "f4"),
         "ExpTimes": np.full(count, 2.0, "f4"),
     }
+    further = streams or {}
     streams = {
         f"ImageInfo/{name}": np.asarray(value).tobytes() for name, value in (info | more).items() if value is not None
     }
@@ -39,12 +45,12 @@ def write_xrm(path: Path, images: np.ndarray, energies=(), *, reference=None, pi
         streams["ReferenceData/Image"] = reference.tobytes()
         streams["ReferenceData/DataType"] = np.int32(CODES[reference.dtype.name]).tobytes()
         streams["ReferenceData/ExpTime"] = np.float32(2.0).tobytes()
-    path.write_bytes(compound(streams))
+    path.write_bytes(compound(streams | further))
     return path
 
 
 def compound(streams: Mapping[str, bytes]) -> bytes:
-    """Return a compound file of one level of storages; streams below 4096 bytes lie in the mini stream."""
+    """Return a compound file; streams below 4096 bytes lie in the mini stream."""
     mini, minifat, sectors, fat = b"", [], [], []
 
     def store(data: bytes) -> int:
@@ -79,21 +85,24 @@ def compound(streams: Mapping[str, bytes]) -> bytes:
 
 
 def _directory(streams, places, mini_at, mini_size) -> bytes:
-    """Return the entries: the root, the storages as a chain of right siblings, and the streams of each likewise."""
-    storages = sorted({name.split("/")[0] for name in streams}, key=lambda name: (len(name), name.upper()))
+    """Return the entries: the root, and what is in each storage as a chain of right siblings."""
     entries = [("Root Entry", 5, FREE, 1, mini_at, mini_size)]
-    at = 1 + len(storages)
-    inside = []
-    for index, storage in enumerate(storages):
-        names = [name for name in streams if name.split("/")[0] == storage]
-        names.sort(key=lambda name: (len(name), name.upper()))
-        right = index + 2 if index + 1 < len(storages) else FREE
-        entries.append((storage, 1, right, at, 0, 0))
-        for position, name in enumerate(names):
-            sibling = at + position + 1 if position + 1 < len(names) else FREE
-            inside.append((name.split("/")[1], 2, sibling, FREE, places[name], len(streams[name])))
-        at += len(names)
-    return b"".join(_entry(*entry) for entry in entries + inside)
+
+    def add(storage: str) -> None:
+        inside = {name[len(storage) :].split("/")[0] for name in streams if name.startswith(storage)}
+        words = sorted(inside, key=lambda word: (len(word), word.upper()))
+        first = len(entries)
+        entries.extend([()] * len(words))
+        for at, word in enumerate(words, start=first):
+            right, name = at + 1 if at + 1 < first + len(words) else FREE, storage + word
+            if name in streams:
+                entries[at] = (word, 2, right, FREE, places[name], len(streams[name]))
+            else:
+                entries[at] = (word, 1, right, len(entries), 0, 0)
+                add(f"{name}/")
+
+    add("")
+    return b"".join(_entry(*entry) for entry in entries)
 
 
 def _entry(name: str, kind: int, right: int, child: int, first: int, size: int) -> bytes:

@@ -78,14 +78,18 @@ def _moved(stack: xr.Dataset, first: xr.Dataset) -> str:
     return ""
 
 
+def source_files(names: Sequence[str]) -> xr.Variable:
+    """Return the coordinate that says which file each energy came from."""
+    spec = SPECS["source_file"]
+    return xr.Variable((ENERGY,), list(names), {"long_name": spec.long_name, "comment": spec.doc})
+
+
 def _frame(stack: xr.Dataset, first: xr.Dataset, path: Path) -> xr.Dataset:
     """Return a file as a frame on the positions of the first, with what it says of itself along the energy."""
     frame = stack.assign_coords({dim: first[dim] for dim in first.dims if dim != ENERGY and dim in first.coords})
-    spec = SPECS["source_file"]
-    names = xr.Variable((ENERGY,), [path.name], {"long_name": spec.long_name, "comment": spec.doc})
     alone = [name for name in ("dwell_time", "ring_current") if name in frame.coords and not frame[name].dims]
     along = {name: frame[name].variable.set_dims({ENERGY: 1}) for name in alone}
-    return frame.assign_coords({"source_file": names, **along})
+    return frame.assign_coords({"source_file": source_files([path.name]), **along})
 
 
 @dataclass(frozen=True)

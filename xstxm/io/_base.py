@@ -158,6 +158,8 @@ def describe_content(head: bytes) -> str:
         return "a TIFF image"
     if head.startswith(b"\x1f\x8b"):
         return "a gzip archive"
+    if head.startswith(b"\xd0\xcf\x11\xe0"):
+        return "a compound file, as Office and Windows write"
     if b"\0" in head[:1024]:
         return "a binary file"
     first = next((line for line in head.splitlines() if line.strip()), b"")

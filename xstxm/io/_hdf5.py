@@ -187,6 +187,12 @@ def is_inside(group: Any, path: str) -> bool:
         return False
 
 
+def numeric(group: Any, path: str) -> h5py.Dataset | None:
+    """Return a dataset of numbers, None where there is none, or one without any, in the file."""
+    item = member(group, path) if is_inside(group, path) else None
+    return item if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size else None
+
+
 def _other_files(dataset: h5py.Dataset) -> list[str]:
     """Return the names of other files that hold the numbers of a dataset."""
     plist = dataset.id.get_create_plist()
@@ -246,6 +252,10 @@ class StoredArray(BackendArray):
 
 def preferred_chunks(dataset: h5py.Dataset, dims: tuple[str, ...], axes: tuple[int | None, ...]) -> dict[str, int]:
     """Return the chunks to read by: whole frames, or whole spectra where the file stores those."""
+    if dims[0] == "energy" and axes[0] == dataset.ndim - 1 and dataset.chunks is None and dataset.ndim > 1:
+        # a frame of numbers that lie energy by energy is scattered over the whole file
+        slowest = dims[axes.index(0)]
+        return {"energy": dataset.shape[-1], slowest: _grown(1, dataset.shape[0])}
     if dataset.chunks is None or dims[0] != "energy" or axes[0] is None:
         return {"energy": 1}
     stored = {dim: dataset.chunks[axis] for dim, axis in zip(dims, axes, strict=True) if axis is not None}

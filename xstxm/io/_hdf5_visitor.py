@@ -13,9 +13,9 @@ from collections import deque
 
 import h5py
 
-SECONDS = 0.3
+SECONDS = 0.2
 """Processor time for one file; what is far from the root of a file of very many objects is not visited."""
-DEADLY_SECONDS = 1.0
+DEADLY_SECONDS = 0.5
 """Processor time that ends this process: no call of HDF5 on a sound file takes it."""
 MEMORY = 2**28
 FEW = 2**17

@@ -12,7 +12,15 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.errors import CorruptFileError, FileFormatError, OptionError, UnsupportedScanError, check_choice
+from xstxm.errors import (
+    CorruptFileError,
+    FileFormatError,
+    MetadataWarning,
+    OptionError,
+    UnsupportedScanError,
+    check_choice,
+    warn,
+)
 from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._raw import Kind
@@ -21,23 +29,61 @@ from xstxm.units import LengthLike
 Energies: TypeAlias = "Sequence[float] | np.ndarray | xr.DataArray | str | os.PathLike[str]"
 
 GIVE_ENERGIES = "pass energies=, a list in eV or the path of a text file with one in each line"
+NAME_ENERGIES = f"{GIVE_ENERGIES}; or name each file with it, as a_0853.50eV.tif"
 GIVE_PIXEL_SIZE = 'pass pixel_size=, e.g. pixel_size="50 nm"'
 _BESIDE = (".txt", ".csv", ".dat")
-# an underscore stands for a decimal point only between three digits or more and two or fewer, else a frame number is meant
 _NUMBER = r"\d+\.\d+|\d{3,}_\d{1,2}|\d+"
 _WITH_UNIT = re.compile(rf"(?<![\d.])({_NUMBER})[_ ]?(k?)eV(?![a-z])", re.IGNORECASE)
-_BARE = re.compile(r"(?<![\d.])(\d{3,5}[._]\d{1,2})(?![\d.]\d|\d)")
+_WITH_POINT = re.compile(r"(?<![\d.])\d{3,5}\.\d+(?![\d.])")
+_WITH_UNDERSCORE = re.compile(r"(?<!\d)(\d{3,5})_(\d{1,2})(?!\d)")
+_ENDINGS = (".tif", ".tiff", ".xrm", ".txrm")
 
 
-def energy_of_name(name: str) -> float | None:
-    """Return the energy in eV that a file name holds, as ``_0853.50eV_``, ``8353_0eV`` or ``853_50``; None where it is not clear."""
-    stem = Path(name).stem if Path(name).suffix.lower() in (".tif", ".tiff", ".xrm", ".txrm") else name
-    found = [(number, unit) for number, unit in _WITH_UNIT.findall(stem)] or [(one, "") for one in _BARE.findall(stem)]
-    if len(found) != 1:
+def energies_of_names(names: Sequence[str]) -> np.ndarray | None:
+    """Return the energies in eV that the names of files with one image each say, None where it is not clear.
+
+    A number with its unit is taken, as ``_0853.50eV_``, ``8353_0eV`` or ``8.353keV``; an underscore is a decimal point between
+    three digits or more and two or fewer. One without a unit is taken with a warning: with a point, as ``853.50``, or of several
+    names, as ``853_50``, where they differ in nothing else and in more than the digits behind the underscore.
+    """
+    stems = [Path(name).stem if Path(name).suffix.lower() in _ENDINGS else name for name in names]
+    said = [_WITH_UNIT.findall(stem) for stem in stems]
+    if all(len(found) == 1 for found in said):
+        return np.array([_in_ev(number, unit) for [(number, unit)] in said])
+    if any(said):
         return None
-    number, unit = found[0]
+    bare = _with_point(stems) or _with_underscore(stems)
+    if bare is None:
+        return None
+    shown = _base.listed([f"{energy:g}" for energy in bare])
+    warn(
+        f"{_base.listed(list(names))}: the energies {shown} eV are taken from names that do not say eV: pass energies= if "
+        "the numbers are something else",
+        MetadataWarning,
+    )
+    return np.array(bare)
+
+
+def _in_ev(number: str, kilo: str) -> float:
     value = float(number.replace("_", "."))
-    return float(_base.drop_noise(np.array(value * 1000))) if unit else value
+    return float(_base.drop_noise(np.array(value * 1000))) if kilo else value
+
+
+def _with_point(stems: Sequence[str]) -> list[float] | None:
+    found = [_WITH_POINT.findall(stem) for stem in stems]
+    energies = [float(numbers[0]) for numbers in found if len(numbers) == 1]
+    return energies if len({*energies}) == len(stems) else None
+
+
+def _with_underscore(stems: Sequence[str]) -> list[float] | None:
+    """Return ``853_50`` of several names as 853.5: a frame or sample number would vary by itself, or beside it."""
+    found = [[*_WITH_UNDERSCORE.finditer(stem)] for stem in stems]
+    if len(stems) < 2 or any(len(numbers) != 1 for numbers in found):
+        return None
+    around = {(stem[: one.start()], stem[one.end() :]) for stem, [one] in zip(stems, found, strict=True)}
+    energies = [float(f"{one[1]}.{one[2]}") for [one] in found]
+    clear = len(around) == 1 and len({one[1] for [one] in found}) > 1 and len({*energies}) == len(stems)
+    return energies if clear else None
 
 
 def given_energies(energies: Energies, count: int, source: Source) -> np.ndarray:

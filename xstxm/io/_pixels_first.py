@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import xarray as xr
 from dask.callbacks import Callback
 
 from xstxm.conventions import ENERGY
+from xstxm.io._replacing import reserve
 
 Progress: TypeAlias = "Callable[[float], None]"
 
@@ -52,8 +54,7 @@ class RawFile:
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.path, self.shape, self.dtype, self.ndim = path, shape, dtype, len(shape)
-        with path.open("wb") as file:
-            file.truncate(int(np.prod(shape)) * dtype.itemsize)
+        reserve(path, math.prod(shape) * dtype.itemsize)
 
     def _opened(self, mode: Any) -> np.memmap:
         # a new map for each block: pages that one map has touched count as memory of the process until it goes
@@ -70,23 +71,27 @@ class RawFile:
 @contextmanager
 def whole_spectra(
     tree: xr.DataTree, beside: Path, memory: int, progress: Progress | None = None
-) -> Iterator[xr.DataTree]:
+) -> Iterator[tuple[xr.DataTree, Progress | None]]:
     """Give a tree whose lazy arrays come in blocks that fit the chunks of the store and the memory.
 
     Frames are read once: where whole spectra would need them again and again they go through a plain file
-    `beside` the target, which is removed in all cases.
+    `beside` the target, which is removed in all cases. Comes with what to tell the progress of the rest to.
     """
     files: list[Path] = []
+    nodes = [node.to_dataset(inherit=False).variables.values() for node in tree.subtree]
+    passes = 1 + sum(_wants_file(variable, memory) for variables in nodes for variable in variables)
 
     def arranged(variable: xr.Variable) -> xr.Variable:
-        if isinstance(variable._data, np.ndarray) or isinstance(variable, xr.IndexVariable):
+        if not _is_unread(variable):
             return variable
-        lazy = variable if variable.chunks is not None else variable.chunk({})
-        blocks: Any = _arranged(lazy, beside, memory, files, progress)
-        return lazy.copy(deep=False, data=blocks)
+        lazy = _chunked(variable)
+        if not _wants_file(lazy, memory):
+            return lazy.copy(deep=False, data=lazy.data.rechunk(block_of(lazy, chunks_of(lazy), memory // 4)))
+        files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
+        return _through_file(lazy, files[-1], memory, _stage(progress, len(files), passes))
 
     try:
-        yield tree.map_over_datasets(lambda node: _mapped(node, arranged))
+        yield tree.map_over_datasets(lambda node: _mapped(node, arranged)), _stage(progress, passes, passes)
     finally:
         for file in files:
             file.unlink(missing_ok=True)
@@ -96,20 +101,40 @@ def _mapped(node: xr.Dataset, function: Callable[[xr.Variable], xr.Variable]) ->
     return node.assign({name: function(variable) for name, variable in node.variables.items() if name not in node.dims})
 
 
-def _arranged(lazy: xr.Variable, beside: Path, memory: int, files: list[Path], progress: Progress | None) -> da.Array:
-    blocks = block_of(lazy, chunks_of(lazy), memory // 4)
-    array = lazy.data
-    if ENERGY not in lazy.dims or array.numblocks[lazy.dims.index(ENERGY)] == 1 or array.nbytes <= memory // 4:
-        return array.rechunk(blocks)
-    files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
+def _is_unread(variable: xr.Variable) -> bool:
+    return not (isinstance(variable._data, np.ndarray) or isinstance(variable, xr.IndexVariable))
+
+
+def _chunked(variable: xr.Variable) -> xr.Variable:
+    return variable if variable.chunks is not None else variable.chunk({})
+
+
+def _wants_file(variable: xr.Variable, memory: int) -> bool:
+    """Tell whether an array is too large to be turned from frames to spectra in memory."""
+    if not _is_unread(variable) or ENERGY not in variable.dims:
+        return False
+    array = _chunked(variable).data
+    return array.numblocks[variable.dims.index(ENERGY)] > 1 and array.nbytes > memory // 4
+
+
+def _through_file(lazy: xr.Variable, path: Path, memory: int, progress: Progress | None) -> xr.Variable:
+    """Return an array, its energies in one block, that is read from a plain file into which its frames are written now."""
     order = (ENERGY, *(dim for dim in lazy.dims if dim != ENERGY))
-    array = lazy.transpose(*order)
-    raw: Any = RawFile(files[-1], array.shape, array.dtype)
+    frames = lazy.transpose(*order)
+    raw: Any = RawFile(path, frames.shape, frames.dtype)
     with told(progress):
-        da.store(array.data, raw, lock=True, scheduler="synchronous")
-    blocks = tuple(blocks[lazy.dims.index(dim)] for dim in order)
-    back = da.from_array(raw, chunks=blocks, name=False, meta=np.empty((0,) * raw.ndim, raw.dtype))
-    return xr.Variable(order, back).transpose(*lazy.dims).data
+        da.store(frames.data, raw, lock=True, scheduler="synchronous")
+    block = dict(zip(lazy.dims, block_of(lazy, chunks_of(lazy), memory // 4), strict=True))
+    chunks = tuple(block[dim] for dim in order)
+    back = da.from_array(raw, chunks=chunks, name=False, meta=np.empty((0,) * raw.ndim, raw.dtype))
+    return lazy.copy(deep=False, data=xr.Variable(order, back).transpose(*lazy.dims).data)
+
+
+def _stage(progress: Progress | None, number: int, stages: int) -> Progress | None:
+    """Return where one of several stages of a task, counted from 1, tells its share."""
+    if progress is None:
+        return None
+    return lambda share: progress((number - 1 + share) / stages)
 
 
 def block_of(variable: xr.Variable, chunks: tuple[int, ...], limit: int) -> tuple[int, ...]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from xstxm.errors import require_free
+
+_NO_PROMISE = (errno.EOPNOTSUPP, errno.EINVAL)
+"""What file systems say that cannot reserve room."""
+_MORE = 2**16
+"""Bytes of an HDF5 file beside its arrays."""
 
 
 @contextmanager
@@ -20,16 +28,111 @@ def replacing(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tuple[P
         There is such a file or folder, and `overwrite` is off.
     """
     target = Path(path).expanduser()
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists: pass overwrite=True to replace it, or give another name")
-    if target.is_dir() and not _is_store(target):
-        raise FileExistsError(f"{target} is a folder that is no Zarr store: it is not replaced, give another name")
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    require_free([target], overwrite)
+    _refuse_folders([target])
+    part = _beside(target)
     try:
         yield target, part
         _swap(part, target)
     finally:
         _remove(part)
+
+
+@contextmanager
+def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Iterator[Path]:
+    """Give a folder to write a file into, with others that belong to it; all take their places when all went well.
+
+    The file itself, without which the others are nothing, goes first and comes last: an end in between, of the
+    program or the power, never leaves it beside others than its own. The old ones come back after any error.
+
+    Parameters
+    ----------
+    target
+        The file.
+    old
+        Those that are there: the file, and what belongs to it.
+    overwrite
+        Whether to replace them.
+
+    Raises
+    ------
+    FileExistsError
+        There are some, and `overwrite` is off; or one is a folder.
+    """
+    require_free(old, overwrite)
+    _refuse_folders(old)
+    part = _beside(target)
+    aside = part.with_name(f"{part.name}.old")
+    part.mkdir()
+    try:
+        yield part
+        new = sorted(part.iterdir(), key=lambda file: file.name == target.name)
+        gone = sorted(old, key=lambda file: file != target)
+        aside.mkdir()
+        _move([*((file, aside / file.name) for file in gone), *((file, target.parent / file.name) for file in new)])
+        _remove(aside)
+    finally:
+        _remove(part)
+        with suppress(OSError):  # it is not there, or holds old files that did not get their names back
+            aside.rmdir()
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of so many bytes, with room for all of them on the disk where the system can promise it.
+
+    Writing to the map of a file that finds the disk full is no error: it ends the program.
+
+    Raises
+    ------
+    OSError
+        There is no room.
+    """
+    with path.open("wb") as file:
+        if size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in _NO_PROMISE:
+                    raise
+        file.truncate(size)
+
+
+def require_room(part: Path, size: int) -> None:
+    """Refuse to begin what the disk has no room for: HDF5 ends the program where it cannot close a file.
+
+    Raises
+    ------
+    OSError
+        There is no room for so many bytes and a little more.
+    """
+    try:
+        reserve(part, size + _MORE)
+    finally:
+        _remove(part)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+
+
+def _move(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Rename files one after the other; when one cannot be, those before get their names back."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for here, there in moves:
+            here.rename(there)
+            done.append((here, there))
+    except BaseException:
+        for here, there in reversed(done):
+            there.rename(here)
+        raise
+
+
+def _refuse_folders(paths: Sequence[Path]) -> None:
+    """Keep folders that no writer made."""
+    for path in paths:
+        if path.is_dir() and not _is_store(path):
+            raise FileExistsError(f"{path} is a folder that is no Zarr store: it is not replaced, give another name")
 
 
 def _is_store(folder: Path) -> bool:

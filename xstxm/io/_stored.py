@@ -14,6 +14,7 @@ from xarray.core import indexing
 from xstxm import units as _units
 from xstxm.errors import CorruptFileError, FileFormatError, SchemaError, StxmError
 from xstxm.io import _base
+from xstxm.provenance import RECORD
 
 Stored: TypeAlias = "xr.Dataset | xr.DataArray | xr.DataTree"
 
@@ -249,7 +250,7 @@ def _json_of(text: Any) -> dict[str, Any]:
 
 
 def is_ours(attrs: Mapping[Any, Any]) -> bool:
-    """Tell by the attributes of its root whether a file is one of this package."""
+    """Tell by the attributes of its root whether a file holds a stack or result of this package, whoever wrote it."""
     said = attrs.get("Conventions", "")
     said = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    return STORED_AS in attrs or (isinstance(said, str) and said.startswith("xstxm"))
+    return STORED_AS in attrs or RECORD in attrs or (isinstance(said, str) and said.startswith("xstxm"))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
-from xstxm.errors import ChoiceError
+from xstxm.conventions import ENERGY
+from xstxm.errors import ChoiceError, FileFormatError
+from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._images import Energies, Kind
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
 from xstxm.io.formats import formats
+from xstxm.io.hyperspy import to_hyperspy
 from xstxm.io.library import write_references
 from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import write_netcdf
@@ -25,6 +28,7 @@ from xstxm.io.scan_list import write_scan_list
 from xstxm.io.sdf import write_sdf
 from xstxm.io.shifts import read_shifts, write_shifts
 from xstxm.io.spectra.reader import read_i0, read_references
+from xstxm.io.spectra.writer import write_csv
 from xstxm.io.tiff import write_tiff
 from xstxm.io.trees import open_nodes
 from xstxm.io.zarr import write_zarr
@@ -41,6 +45,8 @@ __all__ = [
     "read_i0",
     "read_references",
     "read_shifts",
+    "to_hyperspy",
+    "write_csv",
     "write_ncb",
     "write_netcdf",
     "write_nxstxm",
@@ -55,7 +61,7 @@ __all__ = [
 
 @recorded
 def open_stack(
-    path: Source,
+    path: Source | Sequence[str | os.PathLike[str]],
     *,
     engine: str = "stxm",
     chunks: int | Mapping[Any, Any] | Literal["auto"] | None = None,
@@ -65,6 +71,7 @@ def open_stack(
     pixel_size: LengthLike | None = None,
     kind: Kind | None = None,
     energies: Energies | None = None,
+    axes: str | None = None,
 ) -> xr.Dataset:
     """Open a scan as a stack; `xarray.open_dataset` with the engines of this package does the same.
 
@@ -72,7 +79,7 @@ def open_stack(
     ----------
     path
         The file: the ``.hdr`` of an SDF scan, an NXstxm file, a ``.nc`` or ``.zarr`` that xstxm wrote, or a binary file
-        object. A folder or a pattern, as ``"night/*.hdr"``, of the only scan in it, or of files of one energy each,
+        object. A folder, a pattern as ``"night/*.hdr"``, or a list, of the only scan in it, or of files of one energy each,
         which become one stack, sorted by energy, with the coordinate `source_file`.
     engine
         ``"stxm"`` looks at the content; the name of a format, see `xstxm.formats`, insists on that.
@@ -88,9 +95,12 @@ def open_stack(
     pixel_size
         Size of a pixel, e.g. ``"10 nm"``, of images and reconstructions that do not say theirs.
     kind
-        What the numbers are, ``"intensity"`` or ``"optical_density"``, where files do not say: aXis2000, Stony Brook, TIFF.
+        What the numbers are, ``"intensity"`` or ``"optical_density"``, where files do not say: aXis2000, Data Exchange, Stony
+        Brook, TIFF.
     energies
         Energies of images that do not say theirs: one in eV for each, or the path of a text file.
+    axes
+        Names of the stored axes in their order, e.g. ``"x:y:energy"``, of a Data Exchange file that does not tell it.
 
     Returns
     -------
@@ -128,13 +138,18 @@ def open_stack(
         "energies": energies,
         "kind": kind,
         "pixel_size": pixel_size,
+        "axes": axes,
     }
     options = {name: value for name, value in asked.items() if value is not None}
-    if isinstance(path, str | os.PathLike) and is_many(path):
-        stack = open_folder(path, chunks=chunks, options=options, engine=engine)
+    source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
+    if is_many(path):
+        stack = open_folder(source, chunks=chunks, options=options, engine=engine)
     else:
-        source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
         stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
+    if ENERGY not in stack.coords:
+        stack.close()
+        found, do = _base.listed([str(name) for name in stack.data_vars]), "open a result with xstxm.open_result"
+        raise FileFormatError(_base.name_of(source), "a stack, with energies", found, do)
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()

@@ -11,6 +11,7 @@ from xarray.backends import BackendEntrypoint
 from xstxm.io import _base
 from xstxm.io._format import Format
 from xstxm.io.cxi import CXI
+from xstxm.io.exchange import EXCHANGE
 from xstxm.io.formats import OPTIONS, format_of, recognised
 from xstxm.io.ncb import NCB
 from xstxm.io.netcdf import NETCDF
@@ -71,6 +72,12 @@ class CxiBackendEntrypoint(_FormatEngine):
     """Opens CXI files."""
 
     format = CXI
+
+
+class ExchangeBackendEntrypoint(_FormatEngine):
+    """Opens Data Exchange files."""
+
+    format = EXCHANGE
 
 
 class NcbBackendEntrypoint(_FormatEngine):

@@ -9,7 +9,7 @@ from typing import Any
 
 from dask.utils import parse_bytes
 
-from xstxm.errors import ChoiceError, OptionError
+from xstxm.errors import ChoiceError, OptionError, require_free
 from xstxm.io import _stored
 from xstxm.io._pixels_first import Progress
 from xstxm.io.folders import is_many
@@ -85,7 +85,7 @@ def convert(
     memory
         About how much memory to use for the numbers, e.g. ``"2 GiB"``.
     progress
-        Called with the share that is done, from 0 to 1, once for each pass over the numbers.
+        Called again and again with the share that is done, from 0 to 1; not by the formats that hold frames.
 
     Returns
     -------
@@ -115,21 +115,23 @@ def convert(
     limit = _bytes(memory)
     if path.exists() and path.resolve() == Path(source).expanduser().resolve():
         raise OptionError("target", str(target), "that is the source: give another name")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: pass overwrite=True to replace it, or give another name")
-    opened = _open(source)
+    require_free([path], overwrite)
+    opened = open_any(source, chunks={})
     try:
         return write(opened, path, overwrite=overwrite, memory=limit, progress=progress)
     finally:
         opened.close()
 
 
-def _open(source: str | os.PathLike[str]) -> _stored.Stored:
+def open_any(source: str | os.PathLike[str], *, chunks: Any = None) -> _stored.Stored:
+    """Open a result of this package, or else a scan. Lazy."""
     from xstxm.io.api import open_stack
     from xstxm.io.results import open_result
 
     stored = not is_many(source) and (is_zarr(source) or is_netcdf(source))
-    return open_result(source).chunk({}) if stored else open_stack(source, chunks={})
+    if not stored:
+        return open_stack(source, chunks=chunks)
+    return open_result(source) if chunks is None else open_result(source).chunk(chunks)
 
 
 def _format_of(target: Path, to: str | None) -> str:

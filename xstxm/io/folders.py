@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import xarray as xr
 
@@ -16,8 +16,11 @@ from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
 from xstxm.io.formats import FORMATS
 
+Many: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+
 _SIDECARS = {".xim", ".xsp", ".txt", ".csv", ".tsv", ".dat", ".json", ".xml", ".log", ".md", ".pdf", ".pfhdr", ".aln"}
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg"}
+_OF_WINDOWS = {"thumbs.db", "desktop.ini"}
 
 
 def is_pattern(source: Any) -> bool:
@@ -29,8 +32,8 @@ def is_pattern(source: Any) -> bool:
 
 
 def is_many(source: Any) -> bool:
-    """Tell whether a path stands for several files: a pattern, or a folder that is no store."""
-    if is_pattern(source):
+    """Tell whether a path stands for several files: a list, a pattern, or a folder that is no store."""
+    if isinstance(source, list | tuple) or is_pattern(source):
         return True
     plain = isinstance(source, str | os.PathLike) and Path(source).expanduser().is_dir()
     return plain and first_of(FORMATS, source, b"") is None
@@ -41,7 +44,7 @@ def natural(path: Path) -> tuple[Any, ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", path.name))
 
 
-def scans_of(source: str | os.PathLike[str]) -> list[tuple[Path, Format]]:
+def scans_of(source: Many) -> list[tuple[Path, Format]]:
     """Return the scans in a folder or behind a pattern, in natural order, each with its format.
 
     Files that belong to scans, and texts and pictures beside them, are passed over.
@@ -53,19 +56,20 @@ def scans_of(source: str | os.PathLike[str]) -> list[tuple[Path, Format]]:
     """
     found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in _files(source)]
     scans = [(path, format) for path, format in found if format is not None]
-    others = [
-        path.name for path, format in found if format is None and path.suffix.lower() not in _SIDECARS | _PICTURES
-    ]
+    unknown = [path for path, format in found if format is None and path.name.lower() not in _OF_WINDOWS]
+    others = [path.name for path in unknown if path.suffix.lower() not in _SIDECARS | _PICTURES]
     if not scans:
         inside = _base.listed([path.name for path, _ in found]) or "nothing"
-        raise FileFormatError(str(source), "scans", inside, "give a folder or pattern with files of xstxm.formats()")
+        raise FileFormatError(_name(source), "scans", inside, "give a folder or pattern with files of xstxm.formats()")
     if others:
-        do = f"name those to open with a pattern, e.g. {Path(source).name}/*{scans[0][0].suffix}"
-        raise FileFormatError(str(source), "scans", f"also {_base.listed(others)}", do)
+        do = f"name those to open with a pattern, e.g. {scans[0][0].parent.name}/*{scans[0][0].suffix}"
+        raise FileFormatError(_name(source), "scans", f"also {_base.listed(others)}", do)
     return scans
 
 
-def _files(source: str | os.PathLike[str]) -> list[Path]:
+def _files(source: Many) -> list[Path]:
+    if not isinstance(source, str | os.PathLike):
+        return [_existing(Path(path).expanduser()) for path in source]
     if is_pattern(source):
         pattern = Path(source).expanduser()
         fixed = next(place for place in pattern.parents if not any(mark in str(place) for mark in "*?["))
@@ -75,10 +79,18 @@ def _files(source: str | os.PathLike[str]) -> list[Path]:
     return sorted((path for path in found if not path.name.startswith(".")), key=natural)
 
 
-def open_folder(
-    source: str | os.PathLike[str], *, chunks: Any, options: Mapping[str, Any], engine: str = "stxm"
-) -> xr.Dataset:
-    """Open the only scan of a folder, or all of them, one energy each, as one stack. Lazy.
+def _name(source: Many) -> str:
+    return str(source) if isinstance(source, str | os.PathLike) else f"{len(source)} files"
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    return path
+
+
+def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine: str = "stxm") -> xr.Dataset:
+    """Open the only scan of a folder, a pattern or a list, or all of them, one energy each, as one stack. Lazy.
 
     Raises
     ------
@@ -88,16 +100,14 @@ def open_folder(
     OptionError
         An option that the format does not know.
     """
-    scans = scans_of(source)
+    scans, name = scans_of(source), _name(source)
     formats = {format.name: format for _, format in scans}
     if engine != "stxm" and set(formats) != {engine}:
         do = 'give a pattern that leaves the others out, or engine="stxm"'
-        raise FileFormatError(str(source), f"files of the format {engine}", ", ".join(formats), do)
+        raise FileFormatError(name, f"files of the format {engine}", ", ".join(formats), do)
     if len(formats) > 1:
         names = [f"{path.name} ({format.name})" for path, format in scans]
-        raise FileFormatError(
-            str(source), "files of one format", _base.listed(names), "give a pattern, e.g. 'scans/*.hdr'"
-        )
+        raise FileFormatError(name, "files of one format", _base.listed(names), "give a pattern, e.g. 'scans/*.hdr'")
     (format,) = formats.values()
     format.check_options(options)
     paths = [path for path, _ in scans]
@@ -105,7 +115,7 @@ def open_folder(
         return chunked(format.open(paths[0], **options), chunks)
     if format.assemble is not None:
         return chunked(format.assemble(paths, drop_variables=None, **options), chunks)
-    return assemble({path: chunked(format.open(path, **options), chunks) for path in paths}, str(source))
+    return assemble({path: chunked(format.open(path, **options), chunks) for path in paths}, name)
 
 
 def chunked(stack: xr.Dataset, chunks: Any) -> xr.Dataset:

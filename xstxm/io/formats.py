@@ -9,6 +9,7 @@ from xstxm.io import _base
 from xstxm.io._base import Source
 from xstxm.io._format import Format, first_of
 from xstxm.io.cxi import CXI
+from xstxm.io.exchange import EXCHANGE
 from xstxm.io.ncb import NCB
 from xstxm.io.netcdf import NETCDF
 from xstxm.io.nxstxm import NXSTXM
@@ -18,7 +19,7 @@ from xstxm.io.tiff import TIFF
 from xstxm.io.xrm import XRM
 from xstxm.io.zarr import ZARR
 
-FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR, CXI, NCB, STK, TIFF, XRM)
+FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR, CXI, EXCHANGE, NCB, STK, TIFF, XRM)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
 
 

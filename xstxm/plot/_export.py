@@ -9,35 +9,40 @@ from typing import Any
 
 import xarray as xr
 
-from xstxm.errors import MissingDependencyError, OptionError
+from xstxm.errors import MissingDependencyError, OptionError, require_free
 from xstxm.plot._holoviews import holoviews
-from xstxm.plot._images import draw
+from xstxm.plot._images import draw, image
 from xstxm.plot._maps import composition, phase_map
 from xstxm.plot._spectra import spectra
 
 _SUFFIXES = (".png", ".svg", ".pdf", ".html")
 
 
-def save(plot: Any, path: str | Path, *, dpi: int = 150) -> Path:
-    """Write a drawing as a picture, with Matplotlib, or as a page to zoom in, with Bokeh; no display needed.
+def save(plot: Any, path: str | Path, *, dpi: int = 150, overwrite: bool = False) -> Path:
+    """Write a drawing or a map as a picture, with Matplotlib, or as a page to zoom in, with Bokeh; no display needed.
 
     Parameters
     ----------
     plot
-        What a function of `xstxm.plot` returned.
+        What a function of `xstxm.plot` returned; or a map (y, x), which is drawn as `xstxm.plot.image` does: its colours, a
+        colour bar with the unit, and a scale bar.
     path
-        File ending in ``.png``, ``.svg`` or ``.pdf``, or in ``.html``, a page that needs no network; one that exists is
-        replaced, in one step. Of a drawing with a slider, its first frame.
+        File ending in ``.png``, ``.svg`` or ``.pdf``, or in ``.html``, a page that needs no network. Of a drawing with a
+        slider, its first frame.
     dpi
         Dots per inch of a PNG.
+    overwrite
+        Replace a file that is there.
 
     Returns
     -------
     Path
-        The file.
+        The file, there as a whole or not at all. Eager.
 
     Raises
     ------
+    FileExistsError
+        There is such a file, and `overwrite` is off.
     OptionError
         Another ending.
     MissingDependencyError
@@ -50,11 +55,19 @@ def save(plot: Any, path: str | Path, *, dpi: int = 150) -> Path:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     xstxm.plot.save(plot, f"{folder}/references.png").name
     'references.png'
+    >>> density = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0))
+    >>> white_line = density.optical_density.sel(energy=518.4, method="nearest")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xstxm.plot.save(white_line, f"{folder}/white line.png").name
+    'white line.png'
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix.lower() not in _SUFFIXES:
         raise OptionError("path", path.name, f"pictures end in {', '.join(_SUFFIXES)}")
+    require_free([path], overwrite)
     hv = holoviews()
+    if isinstance(plot, xr.DataArray):
+        plot = image(plot)
     write = _write_page if path.suffix.lower() == ".html" else functools.partial(_write_picture, dpi=dpi)
     if isinstance(plot, hv.DynamicMap):
         plot = plot[plot.kdims[0].values[0]] if plot.kdims else plot[()]
@@ -95,7 +108,7 @@ def _write_page(plot: Any, path: Path) -> None:
         silence(FIXED_SIZING_MODE, False)
 
 
-def save_maps(phases: xr.Dataset, folder: str | Path, *, dpi: int = 150) -> list[Path]:
+def save_maps(phases: xr.Dataset, folder: str | Path, *, dpi: int = 150, overwrite: bool = False) -> list[Path]:
     """Write the pictures of a phase map: phases, confidence, composition, and spectra of the phases.
 
     Parameters
@@ -106,6 +119,8 @@ def save_maps(phases: xr.Dataset, folder: str | Path, *, dpi: int = 150) -> list
         Where to; made if it is not there.
     dpi
         Dots per inch.
+    overwrite
+        Replace pictures that are there.
 
     Returns
     -------
@@ -114,6 +129,8 @@ def save_maps(phases: xr.Dataset, folder: str | Path, *, dpi: int = 150) -> list
 
     Raises
     ------
+    FileExistsError
+        One of them is there, and `overwrite` is off; then none is written.
     MissingVariableError
         `phases` is no phase map.
     MissingDependencyError
@@ -128,7 +145,7 @@ def save_maps(phases: xr.Dataset, folder: str | Path, *, dpi: int = 150) -> list
     ...     [path.name for path in xstxm.plot.save_maps(phases, folder)]
     ['phase_map.png', 'confidence.png', 'phase_spectra.png', 'composition.png']
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     plots = {"phase_map": phase_map(phases)}
     if "confidence" in phases:
         plots["confidence"] = draw(phases["confidence"].compute(), cmap="cividis", clim=(0, 1))
@@ -136,5 +153,7 @@ def save_maps(phases: xr.Dataset, folder: str | Path, *, dpi: int = 150) -> list
         plots["phase_spectra"] = spectra(phases)
     if "composition" in phases:
         plots["composition"] = composition(phases)
+    paths = {folder / f"{name}.png": plot for name, plot in plots.items()}
+    require_free([*paths], overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    return [save(plot, folder / f"{name}.png", dpi=dpi) for name, plot in plots.items()]
+    return [save(plot, path, dpi=dpi, overwrite=overwrite) for path, plot in paths.items()]

@@ -22,8 +22,9 @@ from xstxm.errors import (
     warn,
 )
 from xstxm.io import _base, _images
+from xstxm.io._assembling import source_files
 from xstxm.io._base import FrameArray, Scan, Signal, Source
-from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, tells
+from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, numeric, tells
 from xstxm.units import LengthLike
 
 if TYPE_CHECKING:
@@ -33,17 +34,20 @@ IMAGE = "entry_1/image_1/data"
 _ENERGY = "entry_1/instrument_1/source_1/energy"
 _DETECTOR = "entry_1/instrument_1/detector_1"
 _PIXEL_NM = ("entry_1/process_1/Param/pixnm", "entry_1/image_1/process_1/Param/pixnm")
+_TRANSLATIONS = ("entry_1/data_1/translation", f"{_DETECTOR}/translation")
 _SAME_PIXEL = 1e-3
+_MOST_POSITIONS = 10**7
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """The reconstruction of one energy: eV, and um per pixel."""
+    """The reconstruction of one energy: eV, um per pixel (y, x), and the centre (y, x) in um of its scan where it tells it."""
 
     store: Store
     energy: float
-    pixel_size: float
+    pixel_size: tuple[float, float]
     shape: tuple[int, int]
+    centre: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def assemble_cxi(
 ) -> xr.Dataset:
     """Open CXI files of one energy each as one stack, sorted by energy.
 
-    Reconstructions of unequal sizes are cropped to the smallest about their centres, with a warning.
+    Reconstructions of unequal sizes are cropped to the smallest about their centres, with a warning. They are laid on
+    one another as they are, with a warning unless their scans have one centre.
 
     Parameters
     ----------
@@ -132,10 +137,13 @@ def assemble_cxi(
         for path in paths:
             stores.append(Store(path))
             frames.append(_frame(stores[-1], size))
-        stack = _base.to_dataset(_scan(tuple(sorted(frames, key=lambda frame: frame.energy))), drop_variables)
+        frames.sort(key=lambda frame: frame.energy)
+        stack = _base.to_dataset(_scan(tuple(frames)), drop_variables)
     except BaseException:
         _close(stores)
         raise
+    if len(stores) > 1:
+        stack = stack.assign_coords(source_file=source_files([os.fspath(frame.store.name) for frame in frames]))
     stack.set_close(partial(_close, stores))
     return stack
 
@@ -150,8 +158,8 @@ def _frame(store: Store, pixel_size: float | None) -> _Frame:
         image = _image(store)
         store.check_written(image)
         energy = _energy(store)
-        pixel = _pixel_size(store, energy) if pixel_size is None else pixel_size
-        return _Frame(store, energy, pixel, image.shape[-2:])
+        pixel = _pixel_size(store, energy) if pixel_size is None else (pixel_size, pixel_size)
+        return _Frame(store, energy, pixel, image.shape[-2:], _centre(store))
 
 
 def _image(store: Store) -> h5py.Dataset:
@@ -170,8 +178,8 @@ def _image(store: Store) -> h5py.Dataset:
 
 def _number(store: Store, path: str) -> float | None:
     """Return a number that is above 0, None where the file has none."""
-    item = member(store.file, path) if is_inside(store.file, path) else None
-    if item is None or not hasattr(item, "dtype") or item.dtype.kind not in "iuf" or item.size != 1:
+    item = numeric(store.file, path)
+    if item is None or item.size != 1:
         return None
     value = float(store.read(path).ravel()[0])
     return value if np.isfinite(value) and value > 0 else None
@@ -191,12 +199,43 @@ def _energy(store: Store) -> float:
     return float(_base.in_units(np.array(value), units, "eV", "energy", store.name))
 
 
-def _pixel_size(store: Store, energy: float) -> float:
-    """Return um per pixel: as stored, else wavelength x distance / width of the detector."""
+def _stored_pixel(store: Store) -> float | None:
+    """Return the um per pixel that are stored, None where there are none; sizes along y and x that differ are refused."""
     for path in _PIXEL_NM:
-        nanometres = _number(store, path)
-        if nanometres is not None:
-            return _units.drop_noise(nanometres / 1000)
+        item = numeric(store.file, path)
+        if item is None or item.size > 2:
+            continue
+        sizes = np.asarray(store.read(path), dtype=float).ravel()
+        if not (np.isfinite(sizes) & (sizes > 0)).all():
+            continue
+        if np.ptp(sizes) > _SAME_PIXEL * sizes[0]:
+            found = f"{sizes[0]:g} and {sizes[1]:g} nm, and not which is which"
+            do = "reconstruct on square pixels, or pass pixel_size= if they are square"
+            raise UnsupportedScanError(store.path, f"one size of a pixel in {path}", found, do)
+        return _units.drop_noise(float(sizes[0]) / 1000)
+    return None
+
+
+def _centre(store: Store) -> np.ndarray | None:
+    """Return the centre (y, x) in um of the positions of the scan, which CXI keeps as (x, y, z) in m; None without them."""
+    for path in _TRANSLATIONS:
+        item = numeric(store.file, path)
+        # whole numbers are pixels, not lengths
+        if item is None or item.dtype.kind != "f" or item.ndim != 2 or item.shape[1] not in (2, 3):
+            continue
+        if item.size > _MOST_POSITIONS:
+            continue
+        places = np.asarray(store.read(path), dtype=float)[:, 1::-1] * 1e6
+        if np.isfinite(places).all():
+            return (places.min(axis=0) + places.max(axis=0)) / 2
+    return None
+
+
+def _pixel_size(store: Store, energy: float) -> tuple[float, float]:
+    """Return um per pixel (y, x): as stored, else wavelength x distance / width of the detector."""
+    stored = _stored_pixel(store)
+    if stored is not None:
+        return stored, stored
     distance = _number(store, f"{_DETECTOR}/distance")
     corner = f"{_DETECTOR}/corner_position"
     values = store.read(corner).ravel() if is_inside(store.file, corner) else np.zeros(0)
@@ -204,13 +243,20 @@ def _pixel_size(store: Store, energy: float) -> float:
         do = "pass pixel_size=, such as pixel_size='10 nm'"
         raise FileFormatError(store.path, f"the size of a pixel in {_PIXEL_NM[0]}", "none", do)
     wavelength = constants.h * constants.c / (energy * constants.e)
-    pixel = 1e6 * wavelength * distance / (2 * abs(float(values[0])))
+    # a corner is (x, y, z)
+    y, x = (1e6 * wavelength * distance / (2 * abs(float(at))) for at in (values[1], values[0]))
     warn(
-        f"{store.name}: pixels of {1000 * pixel:.4g} nm by distance and corner of the detector: "
+        f"{store.name}: pixels of {_nanometres((y, x))} by distance and corner of the detector: "
         "pass pixel_size= if they are not",
         MetadataWarning,
     )
-    return pixel
+    return y, x
+
+
+def _nanometres(pixel_size: tuple[float, float]) -> str:
+    """Return the size of a pixel in words, both where it is not square."""
+    y, x = (f"{1000 * size:.5g} nm" for size in pixel_size)
+    return y if y == x else f"{y} (y) x {x} (x)"
 
 
 def _scan(frames: tuple[_Frame, ...]) -> Scan:
@@ -223,6 +269,7 @@ def _scan(frames: tuple[_Frame, ...]) -> Scan:
             f"{_base.listed(cut)}: unequal images are cropped to {height} x {width} about their centres",
             MetadataWarning,
         )
+    _tell_places(frames)
     energy = np.array([frame.energy for frame in frames])
     _base.check_energies(energy, first.store.name)
     file = first.store.file
@@ -230,8 +277,8 @@ def _scan(frames: tuple[_Frame, ...]) -> Scan:
         dims=(ENERGY, "y", "x"),
         energy=energy,
         positions={
-            name: ((name,), _base.drop_noise(np.arange(size) * first.pixel_size))
-            for name, size in (("y", height), ("x", width))
+            name: ((name,), _base.drop_noise(np.arange(size) * step))
+            for name, size, step in zip("yx", (height, width), first.pixel_size, strict=True)
         },
         signals={
             "transmission": Signal(
@@ -250,10 +297,28 @@ def _scan(frames: tuple[_Frame, ...]) -> Scan:
 def _check_pixels(frames: tuple[_Frame, ...]) -> None:
     """Refuse reconstructions whose pixels have other sizes than those of the first."""
     first = frames[0]
-    other = [frame for frame in frames if abs(frame.pixel_size / first.pixel_size - 1) > _SAME_PIXEL]
+    other = [frame for frame in frames if not np.allclose(frame.pixel_size, first.pixel_size, rtol=_SAME_PIXEL, atol=0)]
     if other:
-        found = ", ".join(f"{1000 * frame.pixel_size:.5g} nm in {os.fspath(frame.store.name)}" for frame in other[:3])
+        found = ", ".join(f"{_nanometres(frame.pixel_size)} in {os.fspath(frame.store.name)}" for frame in other[:3])
         do = "reconstruct them on one grid, or pass pixel_size= if they are on one"
         raise UnsupportedScanError(
-            first.store.path, f"pixels of {1000 * first.pixel_size:.5g} nm in every file", found, do
+            first.store.path, f"pixels of {_nanometres(first.pixel_size)} in every file", found, do
         )
+
+
+def _tell_places(frames: tuple[_Frame, ...]) -> None:
+    """Warn that the images of several files are laid on one another, unless their scans have one centre.
+
+    Where a reconstruction lies within its scan is up to the program that made it: no field of CXI says it.
+    """
+    if len(frames) < 2:
+        return
+    centres = [frame.centre for frame in frames if frame.centre is not None]
+    said = f"{frames[0].store.name} and {len(frames) - 1} more: the files do not say where the images lie"
+    if len(centres) == len(frames):
+        apart = np.ptp(centres, axis=0)
+        if (apart <= np.array(frames[0].pixel_size) / 2).all():
+            return
+        y, x = (f"{1000 * size:.4g}" for size in apart)
+        said = f"{frames[0].store.name} and {len(frames) - 1} more: the centres of the scans lie {y} nm (y), {x} nm (x) apart"
+    warn(f"{said}: they are laid on one another, align them with estimate_shifts", MetadataWarning)

@@ -12,12 +12,14 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
-from xstxm.errors import MetadataWarning, MissingCoordinateError, OptionError, SchemaError, shown, warn
+from xstxm.errors import MissingCoordinateError, OptionError, SchemaError
 from xstxm.io._base import convert
-from xstxm.io._replacing import replacing
+from xstxm.io._replacing import replacing_group, reserve
+from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
 
 _SIGNALS = ("intensity", "optical_density")
 _INTEGERS = np.iinfo("int16")
+_PROGRAM = "aXis2000"
 _EVEN = 1e-3
 """How far positions may be from even steps, in steps: aXis2000 keeps three decimals."""
 
@@ -74,11 +76,11 @@ def write_ncb(
     if scale is not None and not (isinstance(scale, int | float) and 0 < scale < np.inf):
         raise OptionError("scale", scale, "a number above zero, or leave it out for floats")
     text, numbers = _targets(path)
-    with replacing(text, overwrite) as (_, text_part), replacing(numbers, overwrite) as (_, numbers_part):
+    with replacing_group(text, [path for path in (text, numbers) if path.exists()], overwrite) as part:
         array = _checked(stack, signal)
-        text_part.write_text("\n".join(_lines(array, scale, text.stem)) + "\n", encoding="ascii")
-        _write_numbers(array, numbers_part, scale)
-        _warn_of_loss(stack, array)
+        (part / text.name).write_text("\n".join(_lines(array, scale, text.stem)) + "\n", encoding="ascii")
+        _write_numbers(array, part / numbers.name, scale)
+        _warn_of_loss(stack, array, signal)
     return text
 
 
@@ -152,22 +154,15 @@ def _ends(array: xr.DataArray, name: str) -> tuple[float, float]:
 class _Numbers:
     """The numbers on the disk, written block by block as they are to be stored."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], scale: float | None) -> None:
-        dtype = "<f4" if scale is None else "<i2"
-        self._scale, self._file = scale, np.memmap(path, dtype, "w+", shape=shape)
-        self.rounded = False
+    def __init__(self, path: Path, array: xr.DataArray, scale: float | None) -> None:
+        dtype = np.dtype("<f4" if scale is None else "<i2")
+        reserve(path, array.size * dtype.itemsize)
+        self._file = np.memmap(path, dtype, "r+", shape=array.shape)
+        self._name, self._scale, self._single = array.name, scale, SinglePrecision(array.name, _PROGRAM)
+        self._rounded = False
 
     def __setitem__(self, key: Any, block: np.ndarray) -> None:
-        stored = self._as_floats(block) if self._scale is None else self._as_integers(block, self._scale)
-        self._file[key] = stored
-
-    def _as_floats(self, block: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            stored = block.astype("<f4")
-        if (np.isinf(stored) & np.isfinite(block)).any():
-            raise SchemaError(f"numbers up to {shown(np.abs(block).max())} do not fit into float32: scale them first")
-        self.rounded |= not np.array_equal(stored, block, equal_nan=True)
-        return stored
+        self._file[key] = self._single(block) if self._scale is None else self._as_integers(block, self._scale)
 
     def _as_integers(self, block: np.ndarray, scale: float) -> np.ndarray:
         if not np.isfinite(block).all():
@@ -180,16 +175,20 @@ class _Numbers:
                 f"numbers up to {np.abs(block).max():g} do not fit into 16 bits: at most {most:.3g}, or leave scale out"
             )
             raise OptionError("scale", scale, do)
-        self.rounded |= not np.array_equal((stored / scale).astype("float32"), block.astype("float32"))
+        self._rounded |= not np.array_equal((stored / scale).astype("float32"), block.astype("float32"))
         return stored.astype("<i2")
 
     def close(self) -> None:
+        """Write what is left, and say what was rounded."""
         self._file.flush()
+        self._single.tell()
+        if self._rounded:
+            warn_of_rounding(self._name, f"1/{self._scale:g}", _PROGRAM)
 
 
 def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None:
     """Write an array without holding more than a chunk, or a frame, of it."""
-    numbers = _Numbers(path, array.shape, scale)
+    numbers = _Numbers(path, array, scale)
     if is_lazy(array):
         from dask.array import store
 
@@ -198,17 +197,10 @@ def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None
         for index in range(array.sizes[ENERGY]):
             numbers[index] = np.asarray(array.isel({ENERGY: index}))
     numbers.close()
-    if numbers.rounded:
-        kept = "float32" if scale is None else f"1/{scale:g}"
-        warn(f"{array.name!r} was rounded to {kept} for aXis2000", MetadataWarning)
 
 
-def _warn_of_loss(stack: xr.Dataset, array: xr.DataArray) -> None:
-    """Name the variables and coordinates that have no place in the files."""
+def _warn_of_loss(stack: xr.Dataset, array: xr.DataArray, signal: str | None) -> None:
+    """Name the variables and coordinates that have no place in the files; those beside a signal that was asked for are meant."""
     dwell = stack.coords.get("dwell_time")
     kept = {array.name, *array.dims} | ({"dwell_time"} if dwell is not None and set(dwell.dims) <= {ENERGY} else set())
-    lost = [str(name) for name in stack.variables if name not in kept]
-    if lost:
-        warn(
-            f"aXis2000 holds one variable: {', '.join(lost)} not written (to_netcdf keeps everything)", MetadataWarning
-        )
+    warn_of_loss("aXis2000 holds one variable", array.coords if signal else stack.variables, kept)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xstxm.io import _stored
 from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
-from xstxm.io._replacing import replacing
+from xstxm.io._replacing import replacing, require_room
 
 
 def write_netcdf(
@@ -66,9 +66,10 @@ def stream_netcdf(
     """Write netCDF within a memory in bytes, and tell how far it is."""
     with (
         replacing(path, overwrite) as (target, part),
-        whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree,
+        whole_spectra(_stored.to_tree(obj), part, memory, progress) as (tree, rest),
     ):
+        require_room(part, tree.nbytes)
         encoding = encoding_of(tree, "chunksizes", kinds="biufc")
-        with dask.config.set(scheduler="synchronous"), told(progress):
+        with dask.config.set(scheduler="synchronous"), told(rest):
             tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
     return target

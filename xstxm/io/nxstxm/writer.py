@@ -13,9 +13,10 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
-from xstxm.errors import MetadataWarning, MissingCoordinateError, SchemaError, warn
+from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.io import _base
-from xstxm.io._replacing import replacing
+from xstxm.io._replacing import replacing, require_room
+from xstxm.io._writing import warn_of_loss
 from xstxm.io.nxstxm.layout import nexus_group
 from xstxm.io.nxstxm.record import write_record
 
@@ -75,6 +76,7 @@ def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     """
     with replacing(path, overwrite) as (target, part):
         stack = _checked(stack)
+        require_room(part, stack.nbytes)
         import h5py
 
         with h5py.File(part, "w") as file:
@@ -130,8 +132,8 @@ def _write(file: h5py.File, stack: xr.Dataset) -> None:
     others = {str(name): array for name, array in stack.data_vars.items() if name != main.name}
     detectors = {first: main} | {name: array for name, array in others.items() if _is_detector(array, main)}
     maps = {name: array for name, array in others.items() if _is_map(array, main)}
-    kept = {*detectors, *maps, *(name for name in map(str, stack.coords) if _is_kept(name, stack))}
-    _warn_of_loss([name for name in [*others, *map(str, stack.coords)] if name not in kept])
+    kept = {*detectors, *maps, *(name for name in stack.coords if _is_kept(str(name), stack))}
+    warn_of_loss("NXstxm holds images on one grid", [*others, *stack.coords], kept)
     for name, array in (detectors | maps).items():
         _write_data(nexus_group(entry, name, "NXdata"), array, stack)
     _write_instrument(entry, stack, list(detectors))
@@ -167,14 +169,6 @@ def _is_kept(name: str, stack: xr.Dataset) -> bool:
     if name == "ring_current":
         return stack[name].dims in ((ENERGY,), _main(stack).dims)
     return name in (ENERGY, "dwell_time") or (name in ("y", "x", "position") and stack[name].ndim == 1)
-
-
-def _warn_of_loss(names: list[str]) -> None:
-    if names:
-        warn(
-            f"NXstxm holds images on one grid: {', '.join(names)} not written (to_netcdf keeps everything)",
-            MetadataWarning,
-        )
 
 
 def _field(group: h5py.Group, name: str, array: xr.DataArray, wanted: str) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import uuid
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -15,8 +14,10 @@ import xarray as xr
 
 from xstxm import units as _units
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
-from xstxm.errors import FileFormatError, MetadataWarning, MissingCoordinateError, SchemaError, warn
+from xstxm.errors import FileFormatError, MissingCoordinateError, SchemaError
 from xstxm.io._base import MONTHS, convert
+from xstxm.io._replacing import replacing_group
+from xstxm.io._writing import SinglePrecision, warn_of_loss
 
 _TYPES = {(): "NEXAFS Point Scan", ("position",): "NEXAFS Line Scan", ("y", "x"): "NEXAFS Image Scan"}
 _FLAGS = {(): "Spectra", ("position",): "Image", ("y", "x"): "Image Stack"}
@@ -65,22 +66,11 @@ def write_sdf(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: boo
     target = Path(path).expanduser()
     if target.suffix.lower() != ".hdr":
         raise FileFormatError(target, "a name that ends in .hdr", repr(target.suffix), "give the header's name")
-    there = _files_of(target)
-    if there and not overwrite:
-        raise FileExistsError(f"{there[0]} exists: pass overwrite=True to replace the scan, or give another name")
-    stack, channels = _checked(stack, target)
-    part = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}.part")
-    part.mkdir()
-    try:
+    with replacing_group(target, _files_of(target), overwrite) as part:
+        stack, channels = _checked(stack, target)
         _write_data(stack, channels, part / target.stem)
-        header = part / target.name
-        header.write_text(_header(stack, channels, target.name), encoding="latin-1", errors="replace")
-        for old in there:
-            old.unlink()
-        for file in sorted(part.iterdir(), key=lambda file: file == header):
-            file.replace(target.parent / file.name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        header = _header(stack, channels, target.name)
+        (part / target.name).write_text(header, encoding="latin-1", errors="replace")
     return target
 
 
@@ -116,37 +106,40 @@ def _checked(stack: xr.Dataset, target: Path) -> tuple[xr.Dataset, dict[str, xr.
     kept = {*channels, ENERGY, *dims, "dwell_time"}
     if "ring_current" in stack.coords and stack["ring_current"].dims == (ENERGY,) and dims == ("y", "x"):
         kept.add("ring_current")
-    lost = [str(name) for name in stack.variables if name not in kept]
-    if lost:
-        warn(
-            f"SDF holds images on one grid: {', '.join(lost)} not written (to_netcdf keeps everything)", MetadataWarning
-        )
+    warn_of_loss("SDF holds images on one grid", stack.variables, kept)
     return stack, channels
 
 
 def _write_data(stack: xr.Dataset, channels: dict[str, xr.DataArray], stem: Path) -> None:
+    singles = {name: SinglePrecision(name, "SDF") for name in channels}
     if len(stack["intensity"].dims) == 1:
         energy = _in(stack[ENERGY], "eV")
-        columns = [_energy_text(energy), *(_texts(np.asarray(array)) for array in channels.values())]
+        columns = [
+            _energy_text(energy),
+            *(_texts(singles[name](np.asarray(array))) for name, array in channels.items()),
+        ]
         rows = ["\t".join(row) for row in zip(*columns, strict=True)]
         stem.with_name(f"{stem.name}_0.xsp").write_text("\n".join(rows) + "\n", encoding="ascii")
+    else:
+        for letter, (name, array) in zip(_LETTERS, channels.items(), strict=False):
+            for number, frame in _frames(array):
+                path = stem.with_name(f"{stem.name}_{letter}{number}.xim")
+                np.savetxt(path, singles[name](frame), fmt="%.9g", delimiter="\t")
+    for single in singles.values():
+        single.tell()
+
+
+def _frames(array: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the images of a channel, each with its number; a line scan is one, (position, energy)."""
+    if array.ndim == 2:
+        yield "", np.asarray(array).T
         return
-    for letter, array in zip(_LETTERS, channels.values(), strict=False):
-        if array.ndim == 2:
-            _write_frame(stem.with_name(f"{stem.name}_{letter}.xim"), np.asarray(array).T)
-            continue
-        for index in range(array.sizes[ENERGY]):
-            _write_frame(
-                stem.with_name(f"{stem.name}_{letter}{index:03d}.xim"), np.asarray(array.isel({ENERGY: index}))
-            )
-
-
-def _write_frame(path: Path, frame: np.ndarray) -> None:
-    np.savetxt(path, frame.astype("float32"), fmt="%.9g", delimiter="\t")
+    for index in range(array.sizes[ENERGY]):
+        yield f"{index:03d}", np.asarray(array.isel({ENERGY: index}))
 
 
 def _texts(values: np.ndarray) -> list[str]:
-    return [f"{value:.9g}" for value in values.astype("float32")]
+    return [f"{value:.9g}" for value in values]
 
 
 def _energy_text(values: np.ndarray) -> list[str]:

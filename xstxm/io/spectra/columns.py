@@ -24,6 +24,8 @@ _UNIT = re.compile(
 )
 
 ABSORPTION = ("mutrans", "xmu", "mu", "norm", "normtrans", "flat", "mufluor", "normfluor", "absorption")
+ERRORS = ("_stderr", "_std")
+"""Endings of the columns that are errors of others, and no spectra."""
 INCIDENT = ("i0", "io", "izero")
 TRANSMITTED = ("itrans", "i1", "it", "itransmission")
 FLUORESCENCE = ("ifluor", "if", "iff", "fluor")
@@ -214,6 +216,8 @@ def _every(named: _Named, stem: str) -> dict[str, Column]:
 def _spectrum_columns(named: _Named, stem: str) -> list[tuple[int, str]]:
     """Return place and name of the columns but the energy; those without a name are numbered after the file."""
     columns = [(index, name.strip()) for index, name in enumerate(named.names) if index != named.energy]
+    errors = {f"{name}{ending}" for _, name in columns if name for ending in ERRORS}
+    columns = [(index, name) for index, name in columns if name not in errors]
     labels = [match[1].strip() for match in map(_LABEL.fullmatch, named.table.comments) if match]
     if len(columns) == 1 and columns[0][1].lower() in ("", *PLAIN):
         return [(columns[0][0], labels[-1] if labels else stem)]

@@ -25,6 +25,7 @@ from xstxm.io.athena import MeasuredSpectrum, is_athena, read_project
 from xstxm.io.library import is_library, read_library
 from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
+from xstxm.io.spectra.written import common_units, units_said
 from xstxm.provenance import recorded
 from xstxm.references import Kinds, Spectrum, reference_set, require_unique
 
@@ -59,7 +60,8 @@ def read_references(
     phase, color
         Phase name and drawing colour of references, by name.
     units
-        Units of the values, ``"1"`` (optical density) by default; ``"1/nm"`` or ``"cm**2/g"``.
+        Units of the values, ``"1"`` (optical density), ``"1/nm"`` or ``"cm**2/g"``; by default those that a file of
+        `xstxm.write_csv` says, else ``"1"``.
     energy_units
         Units of the energies, e.g. ``"keV"``; by default those of the file, else eV, or keV with a warning
         where all are below 100.
@@ -94,6 +96,7 @@ def read_references(
         given = {"composition": composition, "composition_name": composition_name, "phase": phase, "color": color}
         _refuse_options({**given, "units": units, "energy_units": energy_units, "kind": kind}, files[0][1])
         return read_library(files[0][1])
+    units = units or common_units([file for _, file in files])
     spectra: dict[str, Spectrum] = {}
     source: dict[str, str] = {}
     kinds: dict[str, str] = {}
@@ -211,6 +214,7 @@ def read_i0(path: Source, *, units: str | None = None) -> xr.DataArray:
         columns = read_columns(path, incident=True)
         energy, values, found = columns.energy, next(iter(columns.spectra.values())).values, None
     check_energies(energy, path)
+    units = units or units_said(path)
     unit = _units.normalize(units) if units is not None else found
     if unit is None:
         warn(

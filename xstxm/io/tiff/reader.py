@@ -24,7 +24,9 @@ from xstxm.units import LengthLike
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # deflate cannot pack better than 1:1032; more is a header that lies
 _MOST_PACKED = 2000
-_MICRONS = ("um", "micron", "microns", "µm", "μm", "\\u00b5m", "\\u00B5m", "nm", "mm", "nanometer", "millimeter")
+_ESCAPED_MICRONS = ("\\u00b5m", "\\u00B5m")
+"""How ImageJ writes the unit µm, a backslash and all."""
+_LENGTHS = ("um", "micron", "microns", "µm", "μm", *_ESCAPED_MICRONS, "nm", "mm", "nanometer", "millimeter")
 _LABEL = re.compile(r"([-+.\deE]+) eV")
 
 
@@ -62,7 +64,7 @@ def open_tiff(
         Path or binary file object; the latter is read at once.
     energies
         One in eV for each image, or the path of a list; else that of ImageJ's labels, of a .txt, .csv or .dat beside
-        the file, or of its name.
+        the file, or of its name, where that is clear.
     kind
         Whether the numbers are counts or optical densities; whole numbers are counts.
     pixel_size
@@ -85,7 +87,20 @@ def open_tiff(
     if energies is not None:
         energy = _images.given_energies(energies, facts.count, source)
     else:
-        energy = _own_energies(facts, source)
+        [energy] = _energies_of([(source, facts)])
+    return _stack(source, facts, content, energy, kind=kind, pixel_size=pixel_size, drop_variables=drop_variables)
+
+
+def _stack(
+    source: Source,
+    facts: _Facts,
+    content: Path | bytes,
+    energy: np.ndarray,
+    *,
+    kind: Kind | None,
+    pixel_size: LengthLike | None,
+    drop_variables: str | Iterable[str] | None,
+) -> xr.Dataset:
     _base.check_energies(energy, source)
     name = _images.signal_of(kind, facts.signal, facts.dtype, source)
     frames = FrameArray((facts.count, *facts.shape), _Frames(content, facts))
@@ -108,31 +123,60 @@ def assemble_tiff(
     drop_variables: str | Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open TIFF files with one image each as one stack, sorted by energy; `energies` are in the order of the paths."""
-    each: Sequence[Any] = [None] * len(paths)
+    files = [(path, *_facts(path)) for path in paths]
     if energies is not None:
-        each = list(_images.given_energies(energies, len(paths), paths[0].parent))
+        each = list(_images.given_energies(energies, len(paths), paths[0].parent)[:, None])
+    else:
+        each = _energies_of([(path, facts) for path, facts, _ in files])
     options: dict[str, Any] = {"kind": kind, "pixel_size": pixel_size, "drop_variables": drop_variables}
-    stacks = [open_tiff(path, energies=at, **options) for path, at in zip(paths, each, strict=True)]
+    stacks = [_stack(*file, at, **options) for file, at in zip(files, each, strict=True)]
     return assemble(dict(zip(paths, stacks, strict=True)), paths[0].parent.name)
 
 
-def _own_energies(facts: _Facts, source: Source) -> np.ndarray:
-    """Return the energies that the file or its surroundings say."""
-    if facts.energies is not None:
-        return _images.usable_energies(facts.energies, source)
-    name = _base.path_of(source) or _base.name_of(source)
-    beside = _images.energies_beside(source)
-    if beside is not None:
-        found = _images.read_energies(beside)
-        if len(found) != facts.count:
-            do = f"correct {beside.name}, or {_images.GIVE_ENERGIES}"
-            raise CorruptFileError(name, f"{facts.count} energies, one for each image", f"{len(found)}", do)
-        return found
-    named = _images.energy_of_name(_base.name_of(source)) if facts.count == 1 else None
+def _energies_of(files: Sequence[tuple[Source, _Facts]]) -> list[np.ndarray]:
+    """Return the energies of each file: those that it or a list beside it says, else those of the names of single images.
+
+    Raises
+    ------
+    UnsupportedScanError
+        Nothing says them.
+    """
+    known = {index: _own_energies(facts, source) for index, (source, facts) in enumerate(files)}
+    silent = [index for index, energy in known.items() if energy is None]
+    for source, facts in (files[index] for index in silent):
+        if facts.count > 1:
+            lacks = f"{facts.count} images and no energies"
+            raise UnsupportedScanError(_called(source), "an energy for each image", lacks, _images.GIVE_ENERGIES)
+    names = [_base.name_of(files[index][0]) for index in silent]
+    named = _images.energies_of_names(names) if names else np.array([])
     if named is None:
-        lacks = f"{facts.count} images and no energies"
-        raise UnsupportedScanError(name, "an energy for each image", lacks, _images.GIVE_ENERGIES)
-    return _images.usable_energies(np.array([named]), source)
+        found = f"none, and no clear one in {_base.listed(names)}"
+        raise UnsupportedScanError(
+            _called(files[silent[0]][0]), "an energy for each image", found, _images.NAME_ENERGIES
+        )
+    said = dict(zip(silent, named, strict=True))
+    return [
+        _images.usable_energies(np.array([said[index]]) if energy is None else energy, files[index][0])
+        for index, energy in known.items()
+    ]
+
+
+def _own_energies(facts: _Facts, source: Source) -> np.ndarray | None:
+    """Return the energies that a file or a list beside it says."""
+    if facts.energies is not None:
+        return facts.energies
+    beside = _images.energies_beside(source)
+    if beside is None:
+        return None
+    found = _images.read_energies(beside)
+    if len(found) != facts.count:
+        do = f"correct {beside.name}, or {_images.GIVE_ENERGIES}"
+        raise CorruptFileError(_called(source), f"{facts.count} energies, one for each image", f"{len(found)}", do)
+    return found
+
+
+def _called(source: Source) -> object:
+    return _base.path_of(source) or _base.name_of(source)
 
 
 def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
@@ -217,9 +261,9 @@ def _imagej_size(page: Any, metadata: dict[str, Any]) -> tuple[float, float] | N
     """Return the size of a pixel (y, x) in um, None where ImageJ names no unit of length for it."""
     unit = str(metadata.get("unit", ""))
     tags = [page.tags.get(name) for name in ("YResolution", "XResolution")]
-    if unit not in _MICRONS or any(tag is None or 0 in tag.value for tag in tags):
+    if unit not in _LENGTHS or any(tag is None or 0 in tag.value for tag in tags):
         return None
-    factor = 1.0 if unit.endswith(("um", "µm", "μm", "5m")) or unit.startswith("micron") else _units.factor(unit, "um")
+    factor = _units.factor("um" if unit in _ESCAPED_MICRONS else unit, "um")
     y, x = (_base.drop_noise(np.array(factor * tag.value[1] / tag.value[0])).item() for tag in tags)
     return y, x
 

@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.conventions import ENERGY, require_variable
+from xstxm.conventions import ENERGY
 from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.io._raw import UNITS_OF
 from xstxm.io._replacing import replacing
+from xstxm.io._writing import SinglePrecision, chosen, warn_of_loss
 
 _MOST_BYTES = 2**32 - 2**25
 
@@ -21,13 +22,13 @@ _MOST_BYTES = 2**32 - 2**25
 def write_tiff(
     obj: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, signal: str | None = None, overwrite: bool = False
 ) -> Path:
-    """Write a stack or a map as a TIFF file that ImageJ opens with its pixel size.
+    """Write a stack, a map or labels as a TIFF file that ImageJ opens with its pixel size.
 
     Parameters
     ----------
     obj
         A stack (energy, y, x), a map (y, x), or maps over one more dimension, as (reference, y, x). Lazy ones are written
-        image by image.
+        image by image. Coordinates that TIFF has no place for are named in a warning.
     path
         The file to write.
     signal
@@ -38,9 +39,11 @@ def write_tiff(
     Returns
     -------
     Path
-        The file: float32 images, rounded to seven digits, row 0 first; NaN stays. The labels of the images are the
-        energies (``853.5 eV``) or names, and the unit of the pixel size is um. It appears as a whole or not at all.
-        `xstxm.open_stack` returns the same stack. Eager.
+        The file. Whole numbers from 0 to 65535, as labels are, have 8 or 16 bits; all others are float32, and what that
+        rounds is told by a warning; NaN stays. Row 0 is the first y, which ImageJ shows at the top, while drawings of
+        `xstxm.plot` have y upwards. The labels of the images are the energies (``853.5 eV``) or names, the unit of the
+        pixel size is um, and the image's info names other variables than counts and densities, with their units. It
+        appears as a whole or not at all. `xstxm.open_stack` returns the same stack. Eager.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def write_tiff(
     Examples
     --------
     >>> import tempfile, pathlib, xstxm
-    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)
+    >>> stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0).drop_vars(["dwell_time", "ring_current"])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = xstxm.write_tiff(stack, pathlib.Path(folder) / "particle.tif", signal="intensity")
     ...     xstxm.open_stack(path).intensity.sizes["y"]
@@ -62,31 +65,24 @@ def write_tiff(
     import tifffile
 
     with replacing(path, overwrite) as (target, part):
-        array = _checked(_chosen(obj, signal))
+        array = _checked(chosen(obj, signal, "TIFF"))
         (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
         metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
-        if str(array.name) in UNITS_OF:
-            metadata["Info"] = f"xstxm {array.name}"
+        if array.name is not None:
+            metadata["Info"] = _info(array)
+        dtype, single = _whole_numbers(array), SinglePrecision(array.name, "TIFF")
         tifffile.imwrite(
             part,
-            _frames(array),
+            (single(frame) if dtype is None else frame.astype(dtype) for frame in _frames(array)),
             shape=array.shape,
-            dtype="float32",
+            dtype=dtype or "float32",
             imagej=True,
             resolution=(1 / dx, 1 / dy),
             metadata=metadata,
         )
+        single.tell()
+        warn_of_loss("TIFF holds images on one grid", array.coords, {*array.dims, _labelling(array)})
     return target
-
-
-def _chosen(obj: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray:
-    if isinstance(obj, xr.DataArray):
-        return obj
-    if signal is None and len(obj.data_vars) == 1:
-        signal = str(next(iter(obj.data_vars)))
-    if signal is None:
-        raise SchemaError(f"TIFF holds one variable (found: {', '.join(map(str, obj.data_vars))}): pass signal=")
-    return require_variable(obj, signal, "pass signal= with the name of a variable")
 
 
 def _checked(array: xr.DataArray) -> xr.DataArray:
@@ -125,25 +121,38 @@ def _first_and_step(array: xr.DataArray, dim: str) -> tuple[float, float]:
 
 
 def _labels(array: xr.DataArray) -> list[str]:
-    dim = str(array.dims[0])
+    named = array[_labelling(array)]
+    if named.name != ENERGY:
+        return [str(value) for value in np.atleast_1d(np.asarray(named))]
+    values = np.atleast_1d(np.asarray(_units.to_units(named.astype(float), "eV", "the energy axis")))
+    return [f"{float(value)!r} eV" for value in values]
+
+
+def _labelling(array: xr.DataArray) -> str:
+    """Return the coordinate that labels the images: their energies, else their dimension, of a single map its name."""
     if ENERGY in array.coords and array[ENERGY].size == array.shape[0]:
-        values = np.atleast_1d(np.asarray(_units.to_units(array[ENERGY].astype(float), "eV", "the energy axis")))
-        return [f"{float(value)!r} eV" for value in values]
-    return [str(value) for value in np.asarray(array[dim])]
+        return ENERGY
+    dim = str(array.dims[0])
+    names = [str(name) for name, coord in array.coords.items() if not coord.ndim and coord.dtype.kind in "UO"]
+    return names[0] if names and dim not in array.coords and array.shape[0] == 1 else dim
+
+
+def _info(array: xr.DataArray) -> str:
+    """Return what the file says of its numbers; what a stack holds is read back from it."""
+    if str(array.name) in UNITS_OF:
+        return f"xstxm {array.name}"
+    units = array.attrs.get("units")
+    return f"{array.name} [{units}]" if units else str(array.name)
+
+
+def _whole_numbers(array: xr.DataArray) -> np.dtype | None:
+    """Return the type for whole numbers that ImageJ keeps exactly, None for others."""
+    if array.dtype.kind not in "iub":
+        return None
+    low, high = (int(getattr(array, end)()) for end in ("min", "max"))
+    return np.min_scalar_type(high) if low >= 0 and high <= np.iinfo("uint16").max else None
 
 
 def _frames(array: xr.DataArray) -> Iterator[np.ndarray]:
-    """Yield the images one by one.
-
-    Raises
-    ------
-    SchemaError
-        A number is too large for float32.
-    """
     for index in range(array.shape[0]):
-        values = np.asarray(array[index])
-        with np.errstate(over="ignore"):
-            frame = values.astype("float32")
-        if (np.isinf(frame) & np.isfinite(values)).any():
-            raise SchemaError(f"image {index} has numbers beyond float32: divide the array first")
-        yield frame
+        yield np.asarray(array[index])

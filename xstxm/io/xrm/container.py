@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,26 +18,36 @@ from xstxm.io._base import COPY_AGAIN, Source
 MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 DTYPES = {3: "u1", 4: "<i2", 5: "<u2", 6: "<i4", 7: "<u4", 10: "<f4", 11: "<f8"}
 """Types of numbers by the code that files store."""
-REFERENCE = "ReferenceData/Image"
+WIDTH = "ImageInfo/ImageWidth"
+ENDINGS = (".xrm", ".txrm")
+_REFERENCES = ("ReferenceData", "MultiReferenceData")
 _HEADER = 512
 _MOST = 100_000
+
+Place: TypeAlias = "str | tuple[tuple[int, int], ...]"
+"""Where an image lies: pieces of the file, (offset, size), or the name of a stream so small that it has no pieces of its own."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One image: where it lies, and the type of its numbers; its energy and exposure (s) where the file says them."""
+
+    place: Place
+    dtype: str
+    energy: float | None
+    exposure: float | None
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the streams of a file say; per image where arrays, sizes in um, exposures in s."""
+    """What the streams of a file say; sizes in um."""
 
     shape: tuple[int, int]
-    dtype: str
-    count: int
+    images: tuple[Stored, ...]
+    references: tuple[Stored, ...]
     claimed: int
-    energies: np.ndarray | None
     angles: np.ndarray | None
-    exposures: np.ndarray | None
     pixel_size: float | None
-    reference: str | None
-    """Type of the numbers of the stored reference, None where there is none."""
-    reference_exposure: float | None
 
 
 @dataclass(frozen=True)
@@ -65,17 +75,28 @@ class Container:
         """Bytes of the file."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
+    def holds_images(self) -> bool:
+        """Tell whether there is the stream that all images of these microscopes have."""
+        return self._read(lambda ole: bool(ole.exists(WIDTH)))
+
     def facts(self) -> Facts:
         """Return what the file says, its images checked to be there in full."""
         return self._read(self._facts)
 
-    def frame(self, stream: str, shape: tuple[int, int], dtype: str) -> np.ndarray:
-        """Return an image (y, x) of a stream, float32."""
-        data = self._read(lambda ole: self._stream(ole, stream) or b"")
-        needed = math.prod(shape) * np.dtype(dtype).itemsize
+    def frame(self, stored: Stored, shape: tuple[int, int]) -> np.ndarray:
+        """Return an image (y, x), float32."""
+        place = stored.place
+        data = (
+            self._read(lambda ole: self._stream(ole, place) or b"") if isinstance(place, str) else self._pieces(place)
+        )
+        needed = math.prod(shape) * np.dtype(stored.dtype).itemsize
         if len(data) < needed:
-            raise CorruptFileError(self.name, f"{needed} bytes in {stream}", f"{len(data)}", COPY_AGAIN)
-        return np.frombuffer(data, dtype, math.prod(shape)).reshape(shape).astype("float32")
+            raise CorruptFileError(self.name, f"{needed} bytes for an image", f"{len(data)}", COPY_AGAIN)
+        return np.frombuffer(data, stored.dtype, math.prod(shape)).reshape(shape).astype("float32")
+
+    def _pieces(self, place: tuple[tuple[int, int], ...]) -> bytes:
+        with io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb") as file:
+            return b"".join(_piece(file, offset, size) for offset, size in place)
 
     def _read(self, job: Any) -> Any:
         """Return what a job makes of the open file, in errors of this package."""
@@ -129,52 +150,109 @@ class Container:
         return DTYPES[code]
 
     def _facts(self, ole: Any) -> Facts:
-        shape = self._integer(ole, "ImageInfo/ImageHeight"), self._integer(ole, "ImageInfo/ImageWidth")
+        shape = self._integer(ole, "ImageInfo/ImageHeight"), self._integer(ole, WIDTH)
         if not all(1 <= size <= _MOST for size in shape):
             raise CorruptFileError(self.name, f"sizes of images from 1 to {_MOST}", f"{shape}", COPY_AGAIN)
         dtype = self._dtype(ole, "ImageInfo/DataType")
-        count = self._count(ole, math.prod(shape) * np.dtype(dtype).itemsize)
+        needed = math.prod(shape) * np.dtype(dtype).itemsize
+        names = self._images(ole)
         taken = self._numbers(ole, "ImageInfo/ImagesTaken", "<i4")
         pixel = self._decimals(ole, "ImageInfo/PixelSize")
         known = pixel is not None and np.isfinite(pixel[0]) and pixel[0] > 0
-        inside = bool(ole.exists(REFERENCE))
-        own_type = inside and ole.exists("ReferenceData/DataType")
-        exposure = self._decimals(ole, "ReferenceData/ExpTime") if inside else None
+        angles = self._decimals(ole, "ImageInfo/Angles")
         return Facts(
             shape=shape,
-            dtype=dtype,
-            count=count,
-            claimed=count if taken is None else int(taken[0]),
-            energies=self._per_image(ole, "ImageInfo/Energy", count),
-            angles=self._per_image(ole, "ImageInfo/Angles", count),
-            exposures=self._per_image(ole, "ImageInfo/ExpTimes", count),
+            images=self._stored(ole, "ImageInfo", names, dtype, needed),
+            references=self._references(ole, dtype, math.prod(shape)),
+            claimed=len(names) if taken is None else int(taken[0]),
+            angles=None if angles is None or len(angles) < len(names) else angles[: len(names)],
             pixel_size=float(pixel[0]) if pixel is not None and known else None,
-            reference=(self._dtype(ole, "ReferenceData/DataType") if own_type else dtype) if inside else None,
-            reference_exposure=None if exposure is None else float(exposure[0]),
         )
 
-    def _per_image(self, ole: Any, stream: str, count: int) -> np.ndarray | None:
-        found = self._decimals(ole, stream)
-        return None if found is None or len(found) < count else found[:count]
+    def _references(self, ole: Any, dtype: str, pixels: int) -> tuple[Stored, ...]:
+        """Return the stored references: ``ReferenceData/Image``, or several that are numbered."""
+        names = ["/".join(parts) for parts in ole.listdir()]
+        for root in _REFERENCES:
+            found = {int(match[1] or 0): name for name in names if (match := re.fullmatch(rf"{root}/Image(\d*)", name))}
+            if not found:
+                continue
+            typed = next((f"{root}/{at}" for at in ("DataType", "ImageInfo/DataType") if f"{root}/{at}" in names), None)
+            own = self._dtype(ole, typed) if typed else dtype
+            ordered = [found[number] for number in sorted(found)]
+            return self._stored(ole, f"{root}/ImageInfo", ordered, own, pixels * np.dtype(own).itemsize)
+        return ()
 
-    def _count(self, ole: Any, needed: int) -> int:
-        """Return how many images are stored, each checked to have the bytes that it needs."""
+    def _stored(self, ole: Any, info: str, names: list[str], dtype: str, needed: int) -> tuple[Stored, ...]:
+        """Return the images of some streams, each with what the file says of it."""
+        energies = self._of_each(ole, f"{info}/Energy", len(names))
+        exposures = self._of_each(ole, f"{info}/ExpTimes", len(names))
+        one = self._of_each(ole, f"{info.split('/')[0]}/ExpTime", 1)
+        return tuple(
+            Stored(self._place(ole, name, needed), dtype, energy, exposure or one[0])
+            for name, energy, exposure in zip(names, energies, exposures, strict=True)
+        )
+
+    def _of_each(self, ole: Any, stream: str, count: int) -> list[float | None]:
+        """Return a number for each image, None where the file says none above zero."""
+        found = self._decimals(ole, stream)
+        if found is None or found.size < count:
+            return [None] * count
+        return [float(value) if np.isfinite(value) and value > 0 else None for value in found[:count]]
+
+    def _place(self, ole: Any, name: str, needed: int) -> Place:
+        """Return where the bytes of an image lie, so that the table of sectors is read once and not for each."""
+        size = ole.get_size(name)
+        if size < needed or size > self.size:
+            expected = f"{needed} bytes in {name}, in a file of {self.size}"
+            raise CorruptFileError(self.name, expected, f"{size}", COPY_AGAIN)
+        if size < ole.minisectorcutoff:
+            return name
+        first, sector = ole.direntries[ole._find(name)].isectStart, ole.sectorsize
+        pieces = _chain(np.asarray(ole.fat), first, -(-needed // sector), sector)
+        if pieces is None or sum(max(0, min(size, self.size - offset)) for offset, size in pieces) < needed:
+            found = "a chain of sectors that breaks off"
+            raise CorruptFileError(self.name, f"{needed} bytes in {name}", found, COPY_AGAIN)
+        return pieces
+
+    def _images(self, ole: Any) -> list[str]:
+        """Return the streams of the images in their order."""
         names = ["/".join(parts) for parts in ole.listdir()]
         found = {int(match[1]): name for name in names if (match := re.fullmatch(r"ImageData\d+/Image(\d{1,6})", name))}
         if sorted(found) != list(range(1, len(found) + 1)) or not found:
             numbers = _base.listed(sorted(found)) or "none"
             raise CorruptFileError(self.name, "images numbered from 1 without gaps", numbers, COPY_AGAIN)
         for number, name in found.items():
-            size = ole.get_size(name)
-            if name != image(number) or size < needed or size > self.size:
-                expected = f"{needed} bytes in {image(number)}, in a file of {self.size}"
-                raise CorruptFileError(self.name, expected, f"{size} in {name}", COPY_AGAIN)
-        return len(found)
+            # a hundred lie in each storage
+            if name != f"ImageData{(number + 99) // 100}/Image{number}":
+                raise CorruptFileError(self.name, "a hundred images in each ImageData", name, COPY_AGAIN)
+        return [found[number] for number in sorted(found)]
 
 
-def image(number: int) -> str:
-    """Return the stream of an image, counted from 1: a hundred lie in each storage."""
-    return f"ImageData{(number + 99) // 100}/Image{number}"
+def holds_images(source: Source) -> bool:
+    """Tell whether a compound file is one of these microscopes, of a broken one by its name; never an error."""
+    try:
+        return Container.of(source).holds_images()
+    except (OSError, StxmError):
+        return Path(_base.name_of(source)).suffix.lower() in (*ENDINGS, "")
+
+
+def _chain(table: np.ndarray, first: int, count: int, size: int) -> tuple[tuple[int, int], ...] | None:
+    """Return the pieces (offset, size) of a chain of sectors, each as long as they follow one another; None where it breaks off."""
+    pieces = []
+    while count:
+        if first >= len(table):
+            return None
+        following = table[first : first + count]
+        apart = np.flatnonzero(following != np.arange(first + 1, first + 1 + len(following)))
+        length = int(apart[0]) + 1 if apart.size else len(following)
+        pieces.append(((first + 1) * size, length * size))
+        first, count = int(following[length - 1]), count - length
+    return tuple(pieces)
+
+
+def _piece(file: Any, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
 
 
 def _check_header(head: bytes, size: int, name: object) -> None:

@@ -69,9 +69,9 @@ def stream_zarr(
     require_zarr("writing Zarr")
     with (
         replacing(path, overwrite) as (target, part),
-        whole_spectra(_stored.to_tree(obj), part, memory, progress) as tree,
+        whole_spectra(_stored.to_tree(obj), part, memory, progress) as (tree, rest),
     ):
         encoding = encoding_of(tree, "chunks")
-        with dask.config.set(scheduler="synchronous"), told(progress), quiet():
+        with dask.config.set(scheduler="synchronous"), told(rest), quiet():
             tree.to_zarr(part, encoding=encoding, consolidated=False)
     return target
