@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -189,7 +191,7 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with _opened(content) as file:
-            pages = [file.pages[index] for index in range(len(file.pages))]
+            pages = _pages(file, name)
             _check_pages(pages, size, name)
             if file.is_imagej and (file.imagej_metadata or {}).get("images", 1) > len(pages):
                 do = "save it from ImageJ as an image sequence or as OME-TIFF"
@@ -199,6 +201,18 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
         raise
     except Exception as error:
         raise _broken(name, error) from error
+
+
+def _pages(file: Any, name: object) -> list[Any]:
+    """Return the images one after another: tifffile would count those of a ring without end."""
+    pages: dict[int, Any] = {}
+    with contextlib.suppress(IndexError):
+        for index in itertools.count():
+            page = file.pages[index]
+            if page.offset in pages:
+                raise CorruptFileError(name, "a directory for each image", f"image {index} again", _base.COPY_AGAIN)
+            pages[page.offset] = page
+    return list(pages.values())
 
 
 def _broken(name: object, error: Exception) -> CorruptFileError:
