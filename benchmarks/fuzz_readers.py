@@ -238,7 +238,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of measured files")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), help="folder for what failed")
     options = parser.parse_args()
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it reports every tag that it cannot read
+    for name in ("tifffile", "asyncio"):  # they report every tag and every part of a store that they cannot read
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     with tempfile.TemporaryDirectory() as root:
         seeds = [*generated(Path(root)), *(real(options.data.resolve()) if options.data else ())]
         counts: Counter[tuple[str, str]] = Counter()

@@ -90,7 +90,7 @@ def test_any_piece_replaced__is_read_or_refused(tmp_path, name, piece):
     good = nxstxm_files.write(tmp_path / "good.hdf5", LAYOUTS[name])
     path = tmp_path / "scan.hdf5"
     ended = set()
-    for place in _places(good):
+    for place in _places(good)[len(piece) % 2 :: 2]:
         path.write_bytes(good.read_bytes())
         with h5py.File(path, "r+") as file:
             parent, _, last = place.rpartition("/")
