@@ -40,8 +40,9 @@ _ANY_CASE = {"ev": "eV", "kev": "keV", "micron": "um", "microns": "um"}
 
 def path_of(source: Source) -> Path | None:
     """Return the path behind a source, absolute, None for a file-like object that has none on disk."""
-    if isinstance(source, str | os.PathLike):
-        return Path(os.fspath(source)).expanduser().absolute()
+    place = located(source)
+    if isinstance(place, Path):
+        return place
     name = getattr(source, "name", None)
     return Path(name).absolute() if isinstance(name, str) and Path(name).is_file() else None
 

@@ -328,6 +328,8 @@ def _dwell(store: Store, entry: h5py.Group, group: h5py.Group, energies: int, ma
         return None
     times = _first_of_each(store, item, energies, main)
     if times is None:
+        found = f"{item.name} of the shape {item.shape} is neither per energy nor per pixel"
+        warn(f"{store.name}: {found}: dwell times are left out", MetadataWarning)
         return None
     units = _unit_of_dwell(store, entry, times, attribute(item, "units"), main)
     dwell = in_units(times, units, "ms", "count_time", store.name)
@@ -380,6 +382,8 @@ def _ring_current(store: Store, entry: h5py.Group, energies: int, main: Detector
         return np.where(current > 0, current, np.nan)
     if item.shape == store.file[main.signal].shape and _units.normalize(units) == "mA":
         return Signal(_array(store, main, item.name), "mA")
+    found = f"{item.name} in {units} of the shape {item.shape} is neither per energy nor, in mA, per pixel"
+    warn(f"{store.name}: the ring current {found}: it is left out", MetadataWarning)
     return None
 
 
