@@ -403,6 +403,11 @@ def test_multi_region_stack__lets_the_region_be_chosen(tmp_path):
         xstxm.open_stack(write_stack(tmp_path), region=1)
 
 
+def test_region__may_be_any_whole_number(tmp_path):
+    path = write_stack(tmp_path)
+    np.testing.assert_array_equal(xstxm.open_stack(path, region=np.int64(0))["intensity"], counts())
+
+
 def test_multi_region_image__reads_each_region(tmp_path):
     text = header(kind="Image Scan", flags="Multi-Region Image", regions=_regions((3, 4), (2, 5)), stack="")
     path = tmp_path / "multi.hdr"

@@ -122,9 +122,9 @@ def _choose_region(header: Header, region: int | None, path: Path) -> int:
         if count > 1:
             warn(f"{path.name}: {exist}: the first is read, pass region= for another", MetadataWarning)
         return 0
-    if isinstance(region, bool) or not isinstance(region, int) or not 0 <= region < count:
+    if isinstance(region, bool) or not isinstance(region, int | np.integer) or not 0 <= region < count:
         raise OptionError("region", region, exist)
-    return region
+    return int(region)
 
 
 def _kind_of(channel: Channel) -> str:
@@ -167,21 +167,15 @@ def _layout(scan: _Scan) -> Layout:
 
 
 def _image(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
-    header, q = scan.header, scan.axes.q
+    header, p, q = scan.header, scan.axes.p, scan.axes.q
     assert q is not None
-    shape = (q.points.size, scan.axes.p.points.size)
+    shape = (q.points.size, p.points.size)
     axis = _energy_axis(scan)
     files = frames.files_beside(scan.path, ".xim")
-    found = frames.frames_of(files, scan.intensity.letter, scan.region, header, scan.path)
-    if not found:
-        raise _no_data(scan, scan.intensity, ".xim")
-    positions = frames.pair(found, scan.region, header, axis, scan.path)
-    numbers = sorted(found)
-    kept = frames.drop_incomplete([found[number] for number in numbers], shape, axis[positions], scan.path)
-    numbers, positions = numbers[:kept], positions[:kept]
+    numbers, positions = _kept(scan, files, shape, axis)
     energy = _read_back(scan, axis[positions], numbers)
     turned = _is_turned(scan.axes)
-    y, x = (scan.axes.p, q) if turned else (q, scan.axes.p)
+    y, x = (p, q) if turned else (q, p)
     lengths = (energy.size, y.points.size, x.points.size)
     signals = {}
     for name, channel in _named_channels(scan):
@@ -203,6 +197,19 @@ def _image(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
         dwell_time=_dwell(header, axis.size, positions),
         ring_current=_ring_current(scan, numbers),
     )
+
+
+def _kept(
+    scan: _Scan, files: Mapping[str, Path], shape: tuple[int, int], axis: np.ndarray
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of the frames that are whole, and their positions on the energy axis."""
+    found = frames.frames_of(files, scan.intensity.letter, scan.region, scan.header, scan.path)
+    if not found:
+        raise _no_data(scan, scan.intensity, ".xim")
+    numbers = sorted(found)
+    positions = frames.pair(found, scan.region, scan.header, axis, scan.path)
+    kept = frames.drop_incomplete([found[number] for number in numbers], shape, axis[positions], scan.path)
+    return numbers[:kept], positions[:kept]
 
 
 def _is_turned(axes: Region) -> bool:
