@@ -286,3 +286,13 @@ def test_images_of_one_energy__become_a_stack_in_words_too(stack, tmp_path):
         xstxm.write_nxstxm(image, tmp_path / f"{index}.hdf5")
     assert xstxm.open_stack(tmp_path / "0.hdf5").attrs["scan_type"] == "sample image"
     assert xstxm.open_stack(tmp_path).attrs["scan_type"] == "sample image stack"
+
+
+@pytest.mark.parametrize("chunks", [None, {}], ids=["no dask", "dask"])
+def test_maps__become_one_for_each_file(stack, tmp_path, chunks):
+    for index in range(3):
+        thickness = (("y", "x"), np.full((5, 7), 1.0 + index), {"units": "nm"})
+        xstxm.write_nxstxm(stack.isel(energy=[index]).assign(thickness=thickness), tmp_path / f"{index}.hdf5")
+    opened = xstxm.open_stack(tmp_path, chunks=chunks)
+    np.testing.assert_array_equal(opened["thickness"], np.broadcast_to(np.array([[[1]], [[2]], [[3]]]), (3, 5, 7)))
+    np.testing.assert_array_equal(opened["intensity"], stack["intensity"][:3])

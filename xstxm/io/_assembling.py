@@ -116,11 +116,11 @@ class _Files:
     variables: Sequence[xr.Variable]
 
     def __call__(self, index: int) -> np.ndarray:
-        return np.asarray(self.variables[index].isel({ENERGY: 0}))
+        return np.asarray(self.variables[index].isel({ENERGY: 0}, missing_dims="ignore"))
 
 
 def _joined(variables: Sequence[xr.Variable]) -> xr.Variable:
-    """Return arrays that wait to be read as one that does too; `xarray.concat` would read them all."""
-    first = variables[0].transpose(ENERGY, ...)
-    whole = FrameArray((len(variables), *first.shape[1:]), _Files(variables), first.dtype.str)
-    return xr.Variable(first.dims, indexing.LazilyIndexedArray(whole), first.attrs)
+    """Return arrays that wait to be read, images among them, as one that does too; `xarray.concat` would read them all."""
+    first = variables[0].isel({ENERGY: 0}, missing_dims="ignore")
+    whole = FrameArray((len(variables), *first.shape), _Files(variables), first.dtype.str)
+    return xr.Variable((ENERGY, *first.dims), indexing.LazilyIndexedArray(whole), first.attrs)
