@@ -121,6 +121,16 @@ def test_detectors__on_the_same_grid_are_further_variables(tmp_path):
         xstxm.open_stack(path, detector="APDD")
 
 
+def test_detectors__a_drain_current_is_one_but_a_ring_current_is_none(tmp_path):
+    def measure(file):
+        for name in ("A sample current", "ring_current"):
+            file["entry1"].copy("APD", name)
+
+    stack = xstxm.open_stack(write(tmp_path / "scan.hdf5", pixelator, measure))
+    assert set(stack.data_vars) == {"intensity", "A_sample_current", "photodiode"}
+    assert stack["intensity"].attrs["detector"] == "APD"
+
+
 def test_detectors__the_default_of_the_entry_comes_first(tmp_path):
     def prefer(file):
         file["entry1"].attrs["default"] = "photodiode"
@@ -625,7 +635,6 @@ def test_values__that_make_no_sense_are_an_error(tmp_path, fields, message):
         pytest.param(np.array([1.0, 2.0, 3.0]), None, id="no unit"),
         pytest.param(np.array([1.0, 2.0, 3.0]), "furlongz", id="a unit nobody knows"),
         pytest.param(np.array([np.nan] * 3), "mA", id="NaN throughout"),
-        pytest.param(np.ones(7), "mA", id="another length"),
     ],
 )
 def test_control__that_is_no_ring_current_is_absent(tmp_path, control, units):
@@ -633,6 +642,21 @@ def test_control__that_is_no_ring_current_is_absent(tmp_path, control, units):
     with h5py.File(path, "r+") as file:
         field(group(file["entry1"], "control"), "data", control, **({"units": units} if units else {}))
     assert "ring_current" not in xstxm.open_stack(path).coords
+
+
+@pytest.mark.parametrize(("control", "units"), [(np.ones(7), "mA"), (np.ones(COUNTS.shape), "A")], ids=["length", "A"])
+def test_control__of_another_length_is_left_out_with_a_warning(tmp_path, control, units):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **GRID))
+    with h5py.File(path, "r+") as file:
+        field(group(file["entry1"], "control"), "data", control, units=units)
+    with pytest.warns(MetadataWarning, match=rf"ring current /entry1/control/data in {units} of the shape \("):
+        assert "ring_current" not in xstxm.open_stack(path).coords
+
+
+def test_dwell_times__of_another_length_are_left_out_with_a_warning(tmp_path):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **GRID, count_time=np.ones(7)))
+    with pytest.warns(MetadataWarning, match=r"count_time of the shape \(7,\) .* dwell times are left out"):
+        assert "dwell_time" not in xstxm.open_stack(path).coords
 
 
 def test_control__in_ampere_becomes_ma(tmp_path):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 ENERGY_NAMES = ("energy", "photon_energy")
 _POSITION = re.compile(r"(?:^|_)([xy])$")
 _NO_DETECTOR = re.compile(
-    r"(?:^|_)[xyz]$|position|energy|control|current|^time|^(?:requested|binned)_values$", re.IGNORECASE
+    r"(?:^|_)[xyz]$|position|energy|control|(?:ring|beam).?current|^current|^time|^(?:requested|binned)_values$",
+    re.IGNORECASE,
 )
 _OF_MAPS = ["sample_y", "sample_x"]
 ONE = "one"
@@ -94,7 +95,12 @@ def detectors_of(entry: h5py.Group) -> dict[str, h5py.Group]:
     real = {name: group for name, group in found.items() if own or not _NO_DETECTOR.search(name)}
     photon = {name: group for name, group in real.items() if name in _photon_counters(entry)}
     default = attribute(entry, "default") or "default"
-    return dict(sorted((photon or real or found).items(), key=lambda item: item[0] != default))
+    return dict(sorted((photon or real or found).items(), key=lambda item: _rank(item[0], default)))
+
+
+def _rank(name: str, default: str) -> tuple[bool, bool]:
+    """Return what sorts detectors: the default first, and the drain current of the sample after the counters."""
+    return name != default, "current" in name.lower()
 
 
 def _photon_counters(entry: h5py.Group) -> list[str]:

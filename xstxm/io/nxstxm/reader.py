@@ -111,7 +111,7 @@ def _read(store: Store, source: Source, asked_entry: str | None, asked_detector:
         energy=energy,
         positions=_positions(store, main, dict(zip(dims, shape, strict=True))),
         signals=_signals(store, entry_name, names, energy.size, main),
-        metadata=_metadata(store, entry, group, dims, energy.size),
+        metadata=_metadata(store, entry, group),
         dwell_time=_dwell(store, entry, group, energy.size, main),
         ring_current=_ring_current(store, entry, energy.size, main),
         chunks=chunks,
@@ -328,6 +328,8 @@ def _dwell(store: Store, entry: h5py.Group, group: h5py.Group, energies: int, ma
         return None
     times = _first_of_each(store, item, energies, main)
     if times is None:
+        found = f"{item.name} of the shape {item.shape} is neither per energy nor per pixel"
+        warn(f"{store.name}: {found}: dwell times are left out", MetadataWarning)
         return None
     units = _unit_of_dwell(store, entry, times, attribute(item, "units"), main)
     dwell = in_units(times, units, "ms", "count_time", store.name)
@@ -380,14 +382,13 @@ def _ring_current(store: Store, entry: h5py.Group, energies: int, main: Detector
         return np.where(current > 0, current, np.nan)
     if item.shape == store.file[main.signal].shape and _units.normalize(units) == "mA":
         return Signal(_array(store, main, item.name), "mA")
+    found = f"{item.name} in {units} of the shape {item.shape} is neither per energy nor, in mA, per pixel"
+    warn(f"{store.name}: the ring current {found}: it is left out", MetadataWarning)
     return None
 
 
-def _metadata(
-    store: Store, entry: h5py.Group, group: h5py.Group, dims: tuple[str, ...], energies: int
-) -> dict[str, str | None]:
+def _metadata(store: Store, entry: h5py.Group, group: h5py.Group) -> dict[str, str | None]:
     said = layout.scan_words(entry, group)
-    guess = {1: _WORDS[0], 2: _WORDS[1], 3: _WORDS[3] if energies > 1 else _WORDS[2]}[len(dims)]
     # Pixelator writes "Swiss Light Source" wherever it runs
     source = None if dialects.wrote("pixelator", entry) else field_text(entry, "instrument/source/name")
     return {
@@ -395,7 +396,7 @@ def _metadata(
         "sample": next(filter(None, (field_text(entry, place) for place in _SAMPLE)), None),
         "facility": source,
         "beamline": field_text(entry, "collection/beamline") or field_text(entry, "instrument/beamline"),
-        "scan_type": said if said in _WORDS else guess,
+        "scan_type": said if said in _WORDS else None,
         "start_time": _base.iso_time(field_text(entry, "start_time"), store.name),
         "source_file": _base.source_file(store.name),
         **read_record(store, entry),

@@ -111,7 +111,7 @@ def _stack(
         energy=energy,
         positions=_images.pixel_positions(facts.shape, pixel_size, facts.pixel_size, source, facts.first),
         signals={name: Signal(frames, UNITS_OF[name])},
-        metadata={"source_file": _base.source_file(_base.name_of(source)), "scan_type": "sample image stack"},
+        metadata={"source_file": _base.source_file(_base.name_of(source))},
     )
     return _base.to_dataset(scan, drop_variables)
 
@@ -187,7 +187,8 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
     name = _base.path_of(source) or _base.name_of(source)
     if not is_tiff(head):
         raise FileFormatError(name, "a TIFF image", _base.describe_content(_base.read_head(source)), "give a .tif file")
-    content = Path(source).expanduser() if isinstance(source, str | Path) else _base.read_bytes(source)
+    place = _base.located(source)
+    content = place if isinstance(place, Path) else _base.read_bytes(source)
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with _opened(content) as file:
