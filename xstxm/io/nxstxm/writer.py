@@ -84,7 +84,7 @@ def _checked(stack: xr.Dataset) -> xr.Dataset:
     if not isinstance(stack, xr.Dataset):
         raise SchemaError("NXstxm holds a Dataset with 'intensity': call .to_dataset(name='intensity') first")
     stack = _units.dequantify(stack)
-    intensity = require_variable(stack, "intensity", "NXstxm holds counts; use to_netcdf or to_zarr for results")
+    intensity = require_variable(stack, "intensity", "NXstxm holds counts; use write_netcdf or write_zarr for results")
     require_energy(intensity)
     dims = pixel_dims(intensity)
     if set(dims) not in (set(), {"position"}, {"y", "x"}):

@@ -99,7 +99,7 @@ def _checked(array: xr.DataArray) -> xr.DataArray:
     array = array.transpose(*(others or ["image"]), "y", "x")
     if 0 in array.shape or 4 * array.size > _MOST_BYTES:
         raise SchemaError(
-            f"TIFF holds up to 4 GB, found shape {array.shape}: select less, or use to_zarr or write_nxstxm"
+            f"TIFF holds up to 4 GB, found shape {array.shape}: select less, or use write_zarr or write_nxstxm"
         )
     return array
 
