@@ -16,6 +16,7 @@ from xstxm._dates import written_date
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import FileFormatError, MissingCoordinateError, SchemaError
 from xstxm.io._base import MONTHS, convert
+from xstxm.io._pixels_first import whole_frames
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss
 
@@ -126,20 +127,21 @@ def _write_data(stack: xr.Dataset, channels: dict[str, xr.DataArray], stem: Path
         stem.with_name(f"{stem.name}_0.xsp").write_text("\n".join(rows) + "\n", encoding="ascii")
     else:
         for letter, (name, array) in zip(_LETTERS, channels.items(), strict=False):
-            for number, frame in _frames(array):
+            for number, frame in _frames(array, stem):
                 path = stem.with_name(f"{stem.name}_{letter}{number}.xim")
                 np.savetxt(path, singles[name](frame), fmt="%.9g", delimiter="\t")
     for single in singles.values():
         single.tell()
 
 
-def _frames(array: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
+def _frames(array: xr.DataArray, beside: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the images of a channel, each with its number; a line scan is one, (position, energy)."""
     if array.ndim == 2:
         yield "", np.asarray(array).T
         return
-    for index in range(array.sizes[ENERGY]):
-        yield f"{index:03d}", np.asarray(array.isel({ENERGY: index}))
+    with whole_frames(array, beside) as frames:
+        for index in range(array.sizes[ENERGY]):
+            yield f"{index:03d}", np.asarray(frames.isel({ENERGY: index}))
 
 
 def _texts(values: np.ndarray) -> list[str]:
