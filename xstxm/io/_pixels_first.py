@@ -1,4 +1,4 @@
-"""From frames to spectra: a stack is laid out so that every chunk holds whole spectra, in bounded memory."""
+"""Between frames and spectra: a stack is laid out as its file holds it, each block computed once, in bounded memory."""
 
 from __future__ import annotations
 
