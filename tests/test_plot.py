@@ -402,13 +402,20 @@ def test_save__draws_a_map_with_its_unit_and_scale(tmp_path, stack):
     assert re.findall("<!-- (.*) -->", drawn) == texts
 
 
-def test_save__leaves_the_old_picture_where_drawing_fails(tmp_path):
+def test_save__leaves_the_old_picture_where_drawing_fails(tmp_path, stack):
     path = tmp_path / "image.png"
     path.write_bytes(b"old")
-    with pytest.raises(Exception):  # noqa: B017
-        plot.save("not a plot", path, overwrite=True)
+    with pytest.raises(ValueError, match="positive"):
+        plot.save(plot.image(stack, 515.0), path, dpi=-1, overwrite=True)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_save__of_what_is_no_drawing_says_what_to_give(tmp_path, stack):
+    for given in (stack, "not a plot"):
+        with pytest.raises(OptionError, match=r"give what xstxm\.plot drew, or a map \(y, x\)"):
+            plot.save(given, tmp_path / "image.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_save__page_needs_no_network_and_warns_of_nothing(tmp_path, stack, references, i0, caplog):

@@ -180,6 +180,29 @@ def test_recipe__keeps_large_inputs_beside_it_and_replaces_nothing_unasked(tmp_p
     recipe.save(path, overwrite=True)
 
 
+def test_recipe__keeps_large_inputs_to_the_bit_whatever_their_encoding_and_attributes(tmp_path):
+    stack = xstxm.testing.simulate_stack(shape=(16, 16), seed=0)[["intensity"]]
+    i0 = (stack["intensity"] * 0 + 6000.25).assign_attrs(units="count", known=True, none=None)
+    i0.encoding = {"dtype": "int16", "scale_factor": 1.0}
+    result = xstxm.optical_density(stack, i0)
+    recipe = xstxm.Recipe.from_result(result, {"i0": i0})
+    again = xstxm.Recipe.load(recipe.save(tmp_path / "recipe.toml"))
+    xr.testing.assert_identical(again.inputs["i0"].data, i0)
+    assert again.apply(stack).equals(result)
+
+
+def test_recipe__keeps_inputs_of_one_name_with_blanks_apart():
+    stack = density()
+    masks = [xr.full_like(stack["optical_density"].isel(energy=0, drop=True), k, dtype=bool) for k in (True, False)]
+    masks[1][:4] = True
+    first, second = (xstxm.internal_references(stack, {"left side": mask, "all": masks[0]}) for mask in masks)
+    both = [*entries(first)[-1:], *entries(second)[-1:]]
+    with pytest.warns(RecipeWarning, match="between internal_references and internal_references"):
+        recipe = xstxm.Recipe.from_result(first.assign_attrs({RECORD: json.dumps(both)}))
+    sides = [step.parameters["regions"]["left side"]["input"] for step in recipe.steps]
+    assert len({recipe.inputs[name].digest for name in sides}) == 2
+
+
 def test_recipe__calls_nothing_but_recorded_public_functions(tmp_path):
     good = xstxm.Recipe.from_result(density()).save(tmp_path / "good.toml").read_text()
     for verb in ("write_nxstxm", "provenance.recorded", "errors", "__import__", "set_options"):
@@ -187,10 +210,11 @@ def test_recipe__calls_nothing_but_recorded_public_functions(tmp_path):
         with pytest.raises(RecipeError, match="a recipe cannot call"):
             xstxm.Recipe.load(tmp_path / "bad.toml")
     (tmp_path / "bad.toml").write_text(good.replace("gain = 1.0", 'gain = {type = "Path", path = "/"}'))
-    with pytest.raises(RecipeError, match="a recipe cannot make a 'Path'"):
+    with pytest.raises(RecipeError, match="a recipe cannot make a 'Path'"), pytest.warns(RecipeWarning, match="edited"):
         xstxm.Recipe.load(tmp_path / "bad.toml").apply(counts())
     (tmp_path / "bad.toml").write_text(good.replace("gain = 1.0", "gane = 1.0"))
-    with pytest.raises(RecipeError, match="optical_density of this version of xstxm has no 'gane'"):
+    wanted = "optical_density of this version of xstxm has no 'gane'"
+    with pytest.raises(RecipeError, match=wanted), pytest.warns(RecipeWarning, match="edited"):
         xstxm.Recipe.load(tmp_path / "bad.toml").apply(counts())
 
 
@@ -225,6 +249,10 @@ def test_load__tells_other_versions_and_changed_inputs(tmp_path):
     (tmp_path / "c.toml").write_text(text.replace("    508.0,\n", "    508.5,\n", 1))
     with pytest.warns(RecipeWarning, match="'references' is not what its digest says"):
         xstxm.Recipe.load(tmp_path / "c.toml")
+    (tmp_path / "e.toml").write_text(text.replace("min_confidence = 0.95", "min_confidence = 0.5"))
+    with pytest.warns(RecipeWarning, match="e.toml was edited") as told:
+        xstxm.Recipe.load(tmp_path / "e.toml")
+    assert len(told) == 1
     (tmp_path / "d.toml").write_text(text.replace("    508.0,\n", "", 1))
     with pytest.raises(CorruptFileError, match="arrays of equal lengths in the input 'references'"):
         xstxm.Recipe.load(tmp_path / "d.toml")
@@ -282,10 +310,25 @@ def test_diff__says_where_two_analyses_part():
     assert labels["one"] == f"{n} of {one['phase_label'].size} differ"
 
 
+def test_diff__of_equal_dates_and_words_that_are_missing_has_no_row():
+    dates = np.array(["2026-01-01", "NaT"], dtype="datetime64[ns]")
+    held = xr.Dataset({"time": ("a", dates), "word": ("a", np.array(["a", np.nan], dtype=object))})
+    assert xstxm.diff(held, held.copy(deep=True)).empty
+    later = held.assign(time=("a", dates + np.timedelta64(1, "D")))
+    assert xstxm.diff(held, later).to_numpy().tolist() == [["numbers", "time", "1 of 2 differ", ""]]
+
+
+def test_diff__counts_infinite_numbers_apart():
+    a, b = (xr.DataArray([1.0, at, np.inf], dims="x", name="a") for at in (np.inf, 3.0))
+    assert xstxm.diff(a, b).to_numpy().tolist() == [
+        ["numbers", "a", "1 of 3 differ", "by up to 0, 1 not finite in one or both"]
+    ]
+
+
 def test_diff__counts_numbers_and_the_largest_difference():
     a = xr.DataArray([1.0, 2.0, np.nan, np.nan], dims="x", name="a", attrs={"units": "1"})
     b = xr.DataArray([1.0, 2.5, np.nan, 4.0], dims="x", name="a", attrs={"units": "nm"})
     assert xstxm.diff(a, b).to_numpy().tolist() == [
         ["units", "a", "1", "nm"],
-        ["numbers", "a", "2 of 4 differ", "by up to 0.5, 1 are NaN in one only"],
+        ["numbers", "a", "2 of 4 differ", "by up to 0.5, 1 not finite in one or both"],
     ]

@@ -293,9 +293,35 @@ def test_internal_references__of_particles_have_their_numbers(counted):
     image[2:4, 3:5], image[0, 6:9] = 7, 2
     refs = xstxm.internal_references(counted.assign_attrs(source_file="a.hdr"), image)
     assert refs["reference"].values.tolist() == ["particle 2", "particle 7"]
-    np.testing.assert_array_equal(refs["absorption"][1], xstxm.spectrum(counted, image == 7)["spectrum"])
+    for k, number in enumerate((2, 7)):
+        mean = xstxm.spectrum(counted, image == number)
+        np.testing.assert_allclose(refs["absorption"][k], mean["spectrum"], rtol=1e-6)
+        np.testing.assert_allclose(refs["absorption_stderr"][k], mean["spectrum_variance"] ** 0.5, rtol=1e-6)
     assert refs["source"].values[1] == "optical_density of a.hdr, particle 7, 4 pixels"
     assert xstxm.internal_references(counted, image.rename(None))["reference"].values[0] == "region 2"
+
+
+@pytest.mark.parametrize(
+    "chunks", [{}, {"energy": 5}, {"y": 2, "x": 4}], ids=["one block", "frames", "blocks of pixels"]
+)
+def test_internal_references__of_an_image_are_those_of_its_masks(counted, chunks):
+    label = xr.zeros_like(counted["optical_density"][0], dtype=int).drop_vars("energy").rename("particle_label")
+    label[1:4, 1:5], label[0, 6:9], label[5, 0] = 7, 2, 3
+    density = counted["optical_density"].where((counted["x"] != counted["x"][2]) | (counted["energy"] > 515))
+    variance = counted["optical_density_variance"].where(counted["x"] != counted["x"][8])
+    for stack in (
+        counted.assign(optical_density=density),
+        counted.assign(optical_density_variance=variance),
+        counted.drop_vars("optical_density_variance"),
+    ):
+        with raise_if_dask_computes(max_computes=1):
+            found = xstxm.internal_references(stack.chunk(chunks), label)
+        for number in (2, 3, 7):
+            of_mask = xstxm.internal_references(stack, {f"particle {number}": label == number})
+            for name in ("absorption", "absorption_stderr"):
+                np.testing.assert_allclose(
+                    found[name].sel(reference=f"particle {number}"), of_mask[name][0], rtol=1e-5, atol=1e-7
+                )
 
 
 def test_internal_references__of_a_descending_stack_in_kev(counted):

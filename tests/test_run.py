@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import xstxm
 from xstxm import cli
+from xstxm.errors import RecipeWarning
 from xstxm.provenance import RECORD
 
 RUN = CliRunner()
@@ -81,10 +82,12 @@ def test_run__replaces_nothing_of_another_recipe_unasked(folder, tmp_path):
     other = (folder / "recipe.toml").read_text().replace("min_confidence = 0.95", "min_confidence = 0.5")
     (tmp_path / "other.toml").write_text(other)
     arguments[1] = str(tmp_path / "other.toml")
-    result = RUN.invoke(cli.app, arguments)
+    with pytest.warns(RecipeWarning, match="other.toml was edited"):
+        result = RUN.invoke(cli.app, arguments)
     assert result.exit_code == 1
     assert "made by" in result.output
-    assert RUN.invoke(cli.app, [*arguments, "--overwrite"]).exit_code == 0
+    with pytest.warns(RecipeWarning, match="other.toml was edited"):
+        assert RUN.invoke(cli.app, [*arguments, "--overwrite"]).exit_code == 0
     with xr.open_dataset(tmp_path / "s0.nc", engine="h5netcdf") as found:
         assert found.attrs["min_confidence"] == 0.5
 

@@ -14,11 +14,16 @@ TIME_ZONE = "time_zone"
 
 def date_of(text: object, option: str = "start_time") -> tuple[np.datetime64, dict[str, str]]:
     """Return a date in ISO 8601, in UTC where it names a zone, and the attribute that says which."""
+    date = written_date(text, option)
+    return in_utc(date), zone_of(date)
+
+
+def written_date(text: object, option: str = "start_time") -> datetime:
+    """Return a date in ISO 8601 as it is written."""
     try:
-        date = datetime.fromisoformat(str(text))
+        return datetime.fromisoformat(str(text))
     except ValueError as error:
         raise OptionError(option, text, "give a date in ISO 8601, as '2026-03-01T10:00:00'") from error
-    return in_utc(date), zone_of(date)
 
 
 def zone_of(date: datetime) -> dict[str, str]:

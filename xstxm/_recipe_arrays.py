@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +12,7 @@ import xarray as xr
 
 from xstxm.errors import CorruptFileError, FileFormatError, RecipeError, shown
 from xstxm.io._toml import plain, unplain
+from xstxm.io.netcdf import is_netcdf, open_netcdf_stack, write_netcdf
 
 Given: TypeAlias = xr.DataArray | xr.Dataset | np.ndarray
 
@@ -90,14 +92,11 @@ def _variable(table: Mapping[str, Any]) -> xr.Variable:
 
 def write_beside(array: Given, path: Path) -> None:
     """Write a large input as netCDF, in one step or not at all."""
-    temporary = path.with_suffix(".part")
     try:
-        as_labelled(array).to_netcdf(temporary, engine="h5netcdf")
+        write_netcdf(as_labelled(array), path, overwrite=True)
     except (TypeError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
         do = "leave it out of inputs, and pass it again when the recipe is applied"
         raise RecipeError(f"{path.name} cannot hold this input ({shown(str(error))}): {do}") from error
-    temporary.replace(path)
 
 
 def read_beside(path: Path) -> xr.Dataset:
@@ -106,6 +105,9 @@ def read_beside(path: Path) -> xr.Dataset:
         raise FileFormatError(
             path, "a netCDF file beside the recipe", "no such file", "put it there, or pass it as input"
         )
+    if is_netcdf(path):
+        with closing(open_netcdf_stack(path)) as opened:
+            return opened.load()
     try:
         return xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as error:

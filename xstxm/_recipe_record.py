@@ -159,7 +159,7 @@ class Collected:
     def _input(self, name: str, verb: str, record: Entry, known: int) -> str:
         """Return the name of an input; the second of that name has a number."""
         told = record.get("digest")
-        alike = [key for key in self.inputs if key.partition(" ")[0] == name]
+        alike = [key for key in self.inputs if re.fullmatch(rf"{re.escape(name)}( \d+)?", key)]
         for key in alike:
             if told is not None and self.inputs[key].digest == told:
                 return key

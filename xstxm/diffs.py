@@ -113,17 +113,22 @@ def _of_variable(name: str, one: xr.Variable, other: xr.Variable) -> Iterator[Ro
         yield "units", name, units[0], units[1]
     a, b = np.asarray(one), np.asarray(other)
     numbers = a.dtype.kind in "fiubc" and b.dtype.kind in "fiubc"
-    differ = ~((a == b) | (np.isnan(a) & np.isnan(b))) if numbers else np.asarray(a != b)
+    differ = np.asarray((a != b) & ~(pd.isna(a) & pd.isna(b)))
     if differ.any():
-        yield "numbers", name, f"{int(differ.sum())} of {a.size} differ", _largest(a, b) if numbers else ""
+        yield (
+            "numbers",
+            name,
+            f"{int(differ.sum())} of {a.size} differ",
+            _largest(a[differ], b[differ]) if numbers else "",
+        )
     elif numbers and a.dtype != b.dtype:
         yield "numbers", name, f"equal, {a.dtype}", f"equal, {b.dtype}"
 
 
 def _largest(a: np.ndarray, b: np.ndarray) -> str:
-    """Return the largest difference where both are numbers, and how often only one of them is."""
+    """Return the largest of the differences of finite numbers, and how many others there are."""
     kind = np.result_type(a.dtype, b.dtype, np.float64)
     both = np.isfinite(a) & np.isfinite(b)
-    alone = int((np.isnan(a) != np.isnan(b)).sum())
     largest = np.abs(a[both].astype(kind) - b[both].astype(kind)).max(initial=0.0)
-    return f"by up to {largest:.6g}" + (f", {alone} are NaN in one only" if alone else "")
+    others = int((~both).sum())
+    return f"by up to {largest:.6g}" + (f", {others} not finite in one or both" if others else "")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import xarray as xr
 
@@ -202,7 +203,7 @@ class Recipe:
             if is_listed(item.data):
                 entry["arrays"] = listed(item.data)
             else:
-                entry["file"] = f"{path.stem}-{name.replace(' ', '-')}.nc"
+                entry["file"] = f"{path.stem}-{quote(name.replace(' ', '-'), safe='')}.nc"
                 beside[path.parent / entry["file"]] = item.data
         there = [file.name for file in (path, *beside) if file.exists()]
         if there and not overwrite:
@@ -235,7 +236,7 @@ class Recipe:
         Warns
         -----
         RecipeWarning
-            Another version of xstxm wrote it, or an input is not what its digest says.
+            Another version of xstxm wrote it, it was edited, or an input is not what its digest says.
         """
         path = Path(path).expanduser()
         table = _parsed(path)
@@ -243,15 +244,20 @@ class Recipe:
             reader = _step(table["reader"]) if "reader" in table else None
             steps = tuple(_step(item) for item in table["steps"])
             inputs = {name: _input(name, item, path) for name, item in table.get("inputs", {}).items()}
-            version = str(table["version"])
+            recipe = cls(steps, inputs, reader, str(table["version"]), path.resolve().parent)
+            edited = table.get("digest", recipe.digest) != recipe.digest
+            same_inputs = all(item.digest == table["inputs"][name].get("digest") for name, item in inputs.items())
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             do = "restore the file, or save the recipe again"
             raise CorruptFileError(path, _EXPECTED, f"something else ({shown(str(error))})", do) from error
         import xstxm
 
-        if version != xstxm.__version__:
-            warn(f"{path.name} is of xstxm {version}, this is {xstxm.__version__}: results may differ", RecipeWarning)
-        return cls(steps, inputs, reader, version, path.resolve().parent)
+        if recipe.version != xstxm.__version__:
+            was = f"{path.name} is of xstxm {recipe.version}, this is {xstxm.__version__}"
+            warn(f"{was}: results may differ", RecipeWarning)
+        if edited and same_inputs:
+            warn(f"{path.name} was edited: it does not do what it was saved to do", RecipeWarning)
+        return recipe
 
     def _table(self) -> dict[str, Any]:
         """Return the recipe without the numbers of its inputs."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, get_args
 
+import dask
 import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
+from xstxm._apply import is_lazy
+from xstxm._kernels import region_means
 from xstxm._references_at import references_at, require_absorption, require_unique, require_varying
 from xstxm.conventions import (
     ENERGY,
@@ -21,6 +24,8 @@ from xstxm.conventions import (
     pixel_dims,
     require_energy,
     signal_of,
+    used_pixels,
+    variance_of,
 )
 from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, check_choice, shown
 from xstxm.provenance import describe, note, recorded
@@ -29,6 +34,7 @@ from xstxm.roi import Region, spectrum
 from xstxm.units import EnergyLike
 
 Spectrum: TypeAlias = "xr.DataArray | tuple[Sequence[float], Sequence[float]]"
+_GIVE_REGIONS = "give {'name': region, ...}, or an image of whole numbers"
 Kinds: TypeAlias = "Mapping[str, AbsorptionKind] | AbsorptionKind"
 
 
@@ -269,16 +275,19 @@ def internal_references(
     """
     stack = _units.dequantify(stack)
     array = signal_of(stack, signal)
-    named = _named_regions(array, regions)
-    means = _means(stack, signal, list(named.values()))
+    if isinstance(regions, xr.DataArray):
+        said, means = _means_of_image(stack, signal, regions)
+    else:
+        said, means = _means(stack, signal, regions)
+    means = means.assign_coords({ENERGY: _units.to_units(require_energy(means).astype(float), "eV", "the energy axis")})
     references = reference_set(
-        {name: means["spectrum"].isel({REFERENCE: k}) for k, name in enumerate(named)},
+        {name: means["spectrum"].isel({REFERENCE: k}) for k, name in enumerate(said)},
         units=_units.units_of(array, f"the {array.name or 'stack'}", "1"),
         composition=composition,
         composition_name=composition_name,
         phase=phase,
         color=color,
-        source=_sources(stack, array, named, means["n_pixels"].max(ENERGY)),
+        source=_sources(stack, array, said, means["n_pixels"].max(ENERGY)),
         kind=next((kind for kind in get_args(AbsorptionKind) if kind == array.name), None),
     )
     error = _standard_error(means).assign_coords({REFERENCE: references[REFERENCE]})
@@ -287,38 +296,64 @@ def internal_references(
     return references.assign(absorption_stderr=annotate(error.astype(float), "absorption_stderr", units=unit))
 
 
-def _named_regions(array: xr.DataArray, regions: Mapping[str, Region] | xr.DataArray) -> dict[str, Region]:
-    """Return regions by name, those of an image of whole numbers under the word for what it labels. Eager on an image."""
-    do = "give {'name': region, ...}, or an image of whole numbers"
-    if isinstance(regions, Mapping):
-        if not regions or {*map(str, regions)} <= {*map(str, pixel_dims(array))}:
-            raise OptionError("regions", regions, do)
-        return {str(name): region for name, region in regions.items()}
-    if not isinstance(regions, xr.DataArray) or regions.dtype == bool:
-        raise OptionError("regions", regions, do)
-    word = "particle" if regions.name == "particle_label" else "region"
-    image, numbers = numbered_regions(array.isel({ENERGY: 0}, drop=True), regions)
-    found = [] if numbers is None else numbers.tolist()
-    return {f"{word} {number}": (image == k).rename(f"{word} {number}") for k, number in enumerate(found, start=1)}
-
-
-def _means(stack: xr.DataArray | xr.Dataset, signal: str, regions: Sequence[Region]) -> xr.Dataset:
-    """Return the mean spectra of regions (reference, energy in eV), from one pass over the stack. Eager."""
-    spectra = [spectrum(stack, region, signal=signal) for region in regions]
+def _means(stack: xr.DataArray | xr.Dataset, signal: str, regions: Any) -> tuple[dict[str, str], xr.Dataset]:
+    """Return what each region is, by name, and the mean spectra (reference, energy), from one pass over the stack. Eager."""
+    if not isinstance(regions, Mapping) or {*map(str, regions)} <= {*map(str, pixel_dims(signal_of(stack, signal)))}:
+        raise OptionError("regions", regions, _GIVE_REGIONS)
+    spectra = [spectrum(stack, region, signal=signal) for region in regions.values()]
     means = xr.concat([item.drop_vars({*item.coords} - {ENERGY}) for item in spectra], dim=REFERENCE).compute()
-    return means.assign_coords({ENERGY: _units.to_units(require_energy(means).astype(float), "eV", "the energy axis")})
+    return {str(name): _said(region) for name, region in regions.items()}, means
+
+
+def _means_of_image(
+    stack: xr.DataArray | xr.Dataset, signal: str, image: xr.DataArray
+) -> tuple[dict[str, str], xr.Dataset]:
+    """Return the same of an image of whole numbers, the regions under the word for what it labels. Eager."""
+    if image.dtype.kind not in "iuf":
+        raise OptionError("regions", image, _GIVE_REGIONS)
+    array, held = used_pixels(signal_of(stack, signal), stack), variance_of(stack, signal)
+    group, numbers = numbered_regions(array.isel({ENERGY: 0}, drop=True), image)
+    size = np.bincount(np.ravel(group))[1:]
+    parts = [array] if held is None else [array, held.where(array.notnull(), 0)]
+    sums, *of_variance = dask.compute(*(_sums_of_image(part, group, size.size) for part in parts))
+    number, total, squares = sums.transpose("what", ...)
+    mean = annotate(total / number, "spectrum", units=array.attrs.get("units"))
+    spread = (squares / number - mean**2).clip(0) ** 0.5
+    means = xr.Dataset({"spectrum": mean, "spectrum_std": spread, "n_pixels": number.astype(int)})
+    if of_variance:
+        known, total, _ = of_variance[0].transpose("what", ...)
+        means["spectrum_variance"] = total.where(known == xr.DataArray(size, dims=REFERENCE)) / number**2
+    word = "particle" if image.name == "particle_label" else "region"
+    names = [f"{word} {k}" for k in np.asarray(numbers).tolist()]
+    return dict(zip(names, names, strict=True)), means
+
+
+def _sums_of_image(array: xr.DataArray, group: xr.DataArray, n: int) -> xr.DataArray:
+    """Return number, sum and sum of squares of the known pixels of regions (reference, what, energy). Lazy."""
+    dims = group.dims
+    values, options = array.transpose(ENERGY, *dims).data, {"n_groups": n}
+    if is_lazy(array):
+        from dask.array import from_array, map_blocks
+
+        blocks = from_array(np.asarray(group), chunks=values.chunks[1:])
+        single = [(1,) * len(sizes) for sizes in blocks.chunks]
+        chunks = ((n,), (3,), values.chunks[0], *single)
+        found = map_blocks(
+            region_means.spectral_sums, values, blocks, new_axis=[0, 1], chunks=chunks, dtype=float, **options
+        )
+    else:
+        found = region_means.spectral_sums(values, np.asarray(group), **options)
+    sums = xr.DataArray(found, dims=(REFERENCE, "what", ENERGY, *dims), coords={ENERGY: array[ENERGY]})
+    return sums.sum(dims)
 
 
 def _sources(
-    stack: xr.DataArray | xr.Dataset, array: xr.DataArray, named: Mapping[str, Region], number: xr.DataArray
+    stack: xr.DataArray | xr.Dataset, array: xr.DataArray, said: Mapping[str, str], number: xr.DataArray
 ) -> dict[str, str]:
     """Return which pixels of what each mean is of."""
     of_stack = stack.attrs.get("source_file") or stack.attrs.get("title") or "the stack"
-    counts = zip(named.items(), np.asarray(number).tolist(), strict=True)
-    return {
-        name: f"{array.name or 'mean'} of {of_stack}, {_said(region)}, {count} pixels"
-        for (name, region), count in counts
-    }
+    counts = zip(said.items(), np.asarray(number).tolist(), strict=True)
+    return {name: f"{array.name or 'mean'} of {of_stack}, {region}, {count} pixels" for (name, region), count in counts}
 
 
 def _said(region: Region) -> str:

@@ -119,6 +119,14 @@ def test_names_that_a_table_cannot_hold__are_refused(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_names_that_are_those_of_errors__are_refused(tmp_path):
+    array = reference_array(np.eye(2, 3), names=["a", "a_stderr"])
+    both = xr.Dataset({"absorption": array, "absorption_stderr": array})
+    with pytest.raises(SchemaError, match="told apart"):
+        xstxm.write_csv(both, tmp_path / "a.csv")
+    xstxm.write_csv(both[["absorption"]], tmp_path / "a.csv")
+
+
 def test_what_is_no_spectrum__is_refused(stack, tmp_path):
     for given_, message in (
         (stack["intensity"], "take the mean of a region first"),

@@ -88,6 +88,27 @@ def test_error_of_the_data__leaves_nothing_and_keeps_what_was_there(tmp_path, fi
 
 
 @every_writer
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("chunks", [(1, 3, 4), (2, 2, 2), (5, 2, 4)], ids=["frames", "blocks", "spectra"])
+def test_blocks_of_a_lazy_stack__are_computed_once(tmp_path, file, write, chunks, dtype):
+    stack = scan((5, 3, 4)).map(lambda array: (200 * array).astype(dtype), keep_attrs=True)
+    times: list[int] = []
+
+    def counted(block):
+        times.append(block.size)
+        return block
+
+    lazy = stack.chunk(dict(zip(("energy", "y", "x"), chunks, strict=True)))
+    blocks = lazy["intensity"].data.map_blocks(counted, dtype=dtype, meta=np.empty((0, 0, 0), dtype))
+    path = write(lazy.assign(intensity=lazy["intensity"].copy(data=blocks)), tmp_path / file)
+    passes = 2 if file == "scan.tif" and dtype == "uint8" and chunks[0] == 1 else 1  # TIFF looks for its type first
+    assert sum(times) == passes * stack["intensity"].size
+    with xstxm.open_stack(path, kind="intensity") if file[-3:] in ("dat", "tif") else xstxm.open_stack(path) as again:
+        np.testing.assert_array_equal(again["intensity"], stack["intensity"])
+    assert not [left for left in tmp_path.rglob("*") if left.suffix in (".raw", ".part")]
+
+
+@every_writer
 def test_folder_of_that_name__is_never_replaced(tmp_path, file, write):
     (tmp_path / file).mkdir()
     (tmp_path / file / "other.txt").write_text("kept")

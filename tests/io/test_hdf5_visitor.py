@@ -7,12 +7,13 @@ import os
 import struct
 from pathlib import Path
 
+import h5py
 import nxstxm_files
 import pytest
 
 import xstxm
 from xstxm.errors import CorruptFileError, StxmError
-from xstxm.io import _hdf5_safety
+from xstxm.io import _hdf5_safety, _hdf5_visitor
 
 pytestmark = pytest.mark.filterwarnings("ignore::xstxm.errors.MetadataWarning")
 
@@ -144,3 +145,18 @@ def test_forked_process__has_a_visitor_of_its_own(scan, fresh_visitor):
     assert here.recv() != fresh_visitor._process.pid
     process.join()
     assert fresh_visitor.visit(str(scan)) is None
+
+
+def test_index_of_very_many_chunks__is_read_until_the_time_is_up(tmp_path, monkeypatch):
+    times: list[float] = []
+
+    def ticking() -> float:
+        times.append(len(times))
+        return times[-1]
+
+    monkeypatch.setattr(_hdf5_visitor.time, "process_time", ticking)
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        item = file.create_dataset("a", (2 * _hdf5_visitor.FEW,), chunks=(1,), dtype="u1")
+        item[:20] = 1
+        assert _hdf5_visitor.unsound_words(item, "/a", end=4) is None
+    assert len(times) == 6

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import xstxm
-from xstxm.errors import FileFormatError, MetadataWarning, SchemaError
+from xstxm.errors import FileFormatError, MetadataWarning, OptionError, SchemaError
 
 
 def scan(data: np.ndarray, **coords: object) -> xr.Dataset:
@@ -84,6 +84,12 @@ def test_writing__says_what_it_cannot_hold(tmp_path):
     stack = scan(np.ones((3, 2, 4)))
     with pytest.warns(MetadataWarning, match="mask not written"):
         xstxm.write_sdf(stack.assign(mask=(("y", "x"), np.ones((2, 4), bool))), tmp_path / "a.hdr")
+    each = stack.assign_coords(dwell_time=(("y", "x"), np.ones((2, 4)), {"units": "ms"}))
+    with pytest.warns(MetadataWarning, match="dwell_time not written"):
+        path = xstxm.write_sdf(each, tmp_path / "pixels.hdr")
+    assert "dwell_time" not in xstxm.open_stack(path).coords
+    with pytest.raises(OptionError, match="ISO 8601"):
+        xstxm.write_sdf(stack.assign_attrs(start_time="yesterday"), tmp_path / "b.hdr")
     with pytest.raises(SchemaError, match=r"stack\.isel\(theta=0\)"):
         xstxm.write_sdf(stack.expand_dims(theta=2), tmp_path / "b.hdr")
     with pytest.raises(FileFormatError, match=r"ends in \.hdr"):

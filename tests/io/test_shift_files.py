@@ -238,7 +238,7 @@ def test_write_shifts__of_an_aligned_stack(tmp_path, stack):
 def test_write_shifts__refuses_what_a_table_cannot_hold(tmp_path, stack):
     shifts = read(ALN, stack)
     path = tmp_path / "shifts.csv"
-    with pytest.raises(SchemaError, match=r"holds no rotation: use shifts\.to_netcdf"):
+    with pytest.raises(SchemaError, match=r"holds no rotation: use write_netcdf"):
         xstxm.write_shifts(shifts.assign(rotation=shifts.shift_x), path)
     with pytest.raises(SchemaError, match="select along the others"):
         xstxm.write_shifts(shifts.expand_dims(theta=[0.0]), path)

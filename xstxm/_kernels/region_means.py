@@ -53,6 +53,20 @@ def plain_means(value, group, *, n_groups):
         return (np.bincount(where, values, n_groups + 1) / np.bincount(where, minlength=n_groups + 1))[1:]
 
 
+def spectral_sums(value, group, *, n_groups):
+    """Return number, sum and sum of squares of the known pixels of each region, (g, 3, e, 1, ...) of value (e, p)."""
+    at = np.flatnonzero(group)
+    where = np.ravel(group)[at] - 1
+    found = np.empty((n_groups, 3, len(value)))
+    for e, frame in enumerate(value):
+        values = np.ravel(frame)[at].astype(float)
+        known = ~np.isnan(values)
+        values[~known] = 0
+        for k, weights in enumerate((known, values, values**2)):
+            found[:, k, e] = np.bincount(where, weights, n_groups)
+    return found.reshape(*found.shape, *[1] * np.ndim(group))
+
+
 def _of_this_field(noise, inside, correlation):
     """Return the stderr of a mean from the stderr of its pixels: sum_d rho_d sum_p s_p s_(p + d) / n^2."""
     square = (noise**2).sum() if correlation is None else correlated_sum(noise, correlation)

@@ -73,7 +73,7 @@ def visit_objects(file: h5py.File) -> str | None:
         if address in seen:
             continue
         seen.add(address)
-        unsound = unsound_words(item, path)
+        unsound = unsound_words(item, path, end)
         if unsound:
             return unsound
         if isinstance(item, h5py.Group):
@@ -93,8 +93,8 @@ def own_members(group: h5py.Group) -> list[str]:
     return names
 
 
-def unsound_words(item: h5py.HLObject, path: str) -> str | None:
-    """Read the attributes and a small array; say which words cannot be read."""
+def unsound_words(item: h5py.HLObject, path: str, end: float) -> str | None:
+    """Read the attributes and a small array, or until `end` the index of a large one; say which words cannot be read."""
     for name in item.attrs:
         try:
             item.attrs[name]
@@ -104,12 +104,13 @@ def unsound_words(item: h5py.HLObject, path: str) -> str | None:
             continue
     if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
         return None
+    has_words = False
     try:
         has_words = item.dtype.kind in "OSU"
         if item.size is not None and item.size <= FEW:
             item[()]
         elif item.chunks:
-            item.id.chunk_iter(lambda chunk: None)
+            item.id.chunk_iter(lambda chunk: True if time.process_time() > end else None)
     except (OSError, RuntimeError, MemoryError) as error:
         packed = item.id.get_create_plist().get_nfilters()
         return f"{path}: {short(error)}" if has_words and not packed else None

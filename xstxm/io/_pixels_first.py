@@ -1,4 +1,4 @@
-"""From frames to spectra: a stack is laid out so that every chunk holds whole spectra, in bounded memory."""
+"""Between frames and spectra: a stack is laid out as its file holds it, each block computed once, in bounded memory."""
 
 from __future__ import annotations
 
@@ -64,6 +64,8 @@ class RawFile:
         self._opened("r+")[key] = values
 
     def __getitem__(self, key: Any) -> np.ndarray:
+        if not isinstance(key[0], slice):
+            return np.array(self._opened("r")[key])
         frames = range(self.shape[0])[key[0]]
         return np.stack([np.array(self._opened("r")[(frame, *key[1:])]) for frame in frames])
 
@@ -95,6 +97,25 @@ def whole_spectra(
     finally:
         for file in files:
             file.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_frames(array: xr.DataArray, beside: Path) -> Iterator[xr.DataArray]:
+    """Give an array (image, y, x) of which any image is read without the others, each lazy block computed once.
+
+    Blocks that hold parts of several images go through a plain file `beside` the target, which is removed in all cases.
+    """
+    lazy = _chunked(array.variable) if _is_unread(array.variable) else None
+    if lazy is None or max(lazy.chunksizes[lazy.dims[0]]) == 1:
+        yield array
+        return
+    path = beside.with_name(f"{beside.name}.raw")
+    try:
+        raw: Any = RawFile(path, lazy.shape, lazy.dtype)
+        da.store(lazy.data, raw, lock=True)
+        yield array.copy(data=da.from_array(raw, chunks=(1, *lazy.shape[1:]), name=False))
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _mapped(node: xr.Dataset, function: Callable[[xr.Variable], xr.Variable]) -> xr.Dataset:

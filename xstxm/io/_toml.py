@@ -33,7 +33,9 @@ def write_toml(table: Mapping[str, Any], path: str | os.PathLike[str], *, overwr
         try:
             part.write_bytes(tomli_w.dumps(table).encode("utf-8"))
         except UnicodeEncodeError as error:
-            raise SchemaError(f"{target.name}: half a character in {shown(error.object[error.start - 9 :])}") from error
+            raise SchemaError(
+                f"{target.name}: half a character in {shown(error.object[max(error.start - 9, 0) :])}"
+            ) from error
     return target
 
 

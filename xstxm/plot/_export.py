@@ -44,7 +44,7 @@ def save(plot: Any, path: str | Path, *, dpi: int = 150, overwrite: bool = False
     FileExistsError
         There is such a file, and `overwrite` is off.
     OptionError
-        Another ending.
+        Another ending, or neither a drawing nor a map.
     MissingDependencyError
         HoloViews or Matplotlib is not installed.
 
@@ -68,6 +68,8 @@ def save(plot: Any, path: str | Path, *, dpi: int = 150, overwrite: bool = False
     hv = holoviews()
     if isinstance(plot, xr.DataArray):
         plot = image(plot)
+    if not isinstance(plot, hv.core.Dimensioned):
+        raise OptionError("plot", type(plot).__name__, "give what xstxm.plot drew, or a map (y, x)")
     write = _write_page if path.suffix.lower() == ".html" else functools.partial(_write_picture, dpi=dpi)
     if isinstance(plot, hv.DynamicMap):
         plot = plot[plot.kdims[0].values[0]] if plot.kdims else plot[()]

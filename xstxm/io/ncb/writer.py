@@ -14,7 +14,8 @@ from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
 from xstxm.errors import MissingCoordinateError, OptionError, SchemaError
 from xstxm.io._base import convert
-from xstxm.io._replacing import replacing_group, reserve
+from xstxm.io._pixels_first import RawFile
+from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
 
 _SIGNALS = ("intensity", "optical_density")
@@ -155,9 +156,7 @@ class _Numbers:
     """The numbers on the disk, written block by block as they are to be stored."""
 
     def __init__(self, path: Path, array: xr.DataArray, scale: float | None) -> None:
-        dtype = np.dtype("<f4" if scale is None else "<i2")
-        reserve(path, array.size * dtype.itemsize)
-        self._file = np.memmap(path, dtype, "r+", shape=array.shape)
+        self._file = RawFile(path, array.shape, np.dtype("<f4" if scale is None else "<i2"))
         self._name, self._scale, self._single = array.name, scale, SinglePrecision(array.name, _PROGRAM)
         self._rounded = False
 
@@ -178,9 +177,8 @@ class _Numbers:
         self._rounded |= not np.array_equal((stored / scale).astype("float32"), block.astype("float32"))
         return stored.astype("<i2")
 
-    def close(self) -> None:
-        """Write what is left, and say what was rounded."""
-        self._file.flush()
+    def tell(self) -> None:
+        """Warn where numbers were rounded."""
         self._single.tell()
         if self._rounded:
             warn_of_rounding(self._name, f"1/{self._scale:g}", _PROGRAM)
@@ -196,7 +194,7 @@ def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None
     else:
         for index in range(array.sizes[ENERGY]):
             numbers[index] = np.asarray(array.isel({ENERGY: index}))
-    numbers.close()
+    numbers.tell()
 
 
 def _warn_of_loss(stack: xr.Dataset, array: xr.DataArray, signal: str | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -13,9 +12,11 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
+from xstxm._dates import written_date
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import FileFormatError, MissingCoordinateError, SchemaError
 from xstxm.io._base import MONTHS, convert
+from xstxm.io._pixels_first import whole_frames
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss
 
@@ -52,6 +53,8 @@ def write_sdf(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: boo
         There is a header or a frame of that name, and `overwrite` is off.
     MissingVariableError, MissingCoordinateError, MissingUnitsError, SchemaError
         The object is no stack of counts.
+    OptionError
+        The start time is no date in ISO 8601.
     FileFormatError
         The name does not end in ``.hdr``, or there are more than 26 channels.
 
@@ -86,7 +89,7 @@ def _checked(stack: xr.Dataset, target: Path) -> tuple[xr.Dataset, dict[str, xr.
     if not isinstance(stack, xr.Dataset):
         raise SchemaError("SDF holds a Dataset with 'intensity': call .to_dataset(name='intensity') first")
     stack = _units.dequantify(stack)
-    intensity = require_variable(stack, "intensity", "SDF holds counts; use to_netcdf or to_zarr for results")
+    intensity = require_variable(stack, "intensity", "SDF holds counts; use write_netcdf or write_zarr for results")
     require_energy(intensity)
     dims = tuple(dim for dim in ("y", "x", "position") if dim in pixel_dims(intensity))
     if dims not in _TYPES or len(dims) != len(pixel_dims(intensity)):
@@ -103,11 +106,13 @@ def _checked(stack: xr.Dataset, target: Path) -> tuple[xr.Dataset, dict[str, xr.
     if len(channels) > len(_LETTERS):
         do = "select the variables to write first"
         raise FileFormatError(target, f"{len(_LETTERS)} channels at most", f"{len(channels)}", do)
-    kept = {*channels, ENERGY, *dims, "dwell_time"}
+    kept = {*channels, ENERGY, *dims}
+    if "dwell_time" in stack.coords and {*stack["dwell_time"].dims} <= {ENERGY}:
+        kept.add("dwell_time")
     if "ring_current" in stack.coords and stack["ring_current"].dims == (ENERGY,) and dims == ("y", "x"):
         kept.add("ring_current")
     warn_of_loss("SDF holds images on one grid", stack.variables, kept)
-    return stack, channels
+    return stack.drop_vars([name for name in stack.variables if name not in kept]), channels
 
 
 def _write_data(stack: xr.Dataset, channels: dict[str, xr.DataArray], stem: Path) -> None:
@@ -122,20 +127,21 @@ def _write_data(stack: xr.Dataset, channels: dict[str, xr.DataArray], stem: Path
         stem.with_name(f"{stem.name}_0.xsp").write_text("\n".join(rows) + "\n", encoding="ascii")
     else:
         for letter, (name, array) in zip(_LETTERS, channels.items(), strict=False):
-            for number, frame in _frames(array):
+            for number, frame in _frames(array, stem):
                 path = stem.with_name(f"{stem.name}_{letter}{number}.xim")
                 np.savetxt(path, singles[name](frame), fmt="%.9g", delimiter="\t")
     for single in singles.values():
         single.tell()
 
 
-def _frames(array: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
+def _frames(array: xr.DataArray, beside: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the images of a channel, each with its number; a line scan is one, (position, energy)."""
     if array.ndim == 2:
         yield "", np.asarray(array).T
         return
-    for index in range(array.sizes[ENERGY]):
-        yield f"{index:03d}", np.asarray(array.isel({ENERGY: index}))
+    with whole_frames(array, beside) as frames:
+        for index in range(array.sizes[ENERGY]):
+            yield f"{index:03d}", np.asarray(frames.isel({ENERGY: index}))
 
 
 def _texts(values: np.ndarray) -> list[str]:
@@ -208,13 +214,13 @@ def _time(stack: xr.Dataset) -> list[str]:
     said = stack.attrs.get("start_time")
     if not said:
         return []
-    time = datetime.fromisoformat(str(said))
+    time = written_date(said)
     return [f'Time = "{time.year} {MONTHS[time.month - 1].capitalize()} {time.day:02d} {time:%H:%M:%S}";']
 
 
 def _records(stack: xr.Dataset) -> list[str]:
     """Return the ring current of each frame; zero stands for unknown."""
-    if "ring_current" not in stack.coords or stack["ring_current"].dims != (ENERGY,) or "y" not in stack.dims:
+    if "ring_current" not in stack.coords:
         return []
     currents = np.nan_to_num(_in(stack["ring_current"], "mA")).tolist()
     return [f"Image{index:03d}_0 = {{ StorageRingCurrent = {current!r};}};" for index, current in enumerate(currents)]

@@ -17,7 +17,7 @@ from xstxm.io._base import write_table
 def write_shifts(shifts: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write the shifts of the frames of a stack as a table (.csv) that `read_shifts` reads.
 
-    Energies and shifts only, to the last digit; standard errors and flags go to netCDF with ``shifts.to_netcdf``.
+    Energies and shifts only, to the last digit; standard errors and flags go to netCDF with `write_netcdf`.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ def _checked(shifts: xr.Dataset, name: str) -> xr.DataArray:
     found = require_variable(shifts, name, "pass a result of estimate_shifts or read_shifts")
     if found.dims != (ENERGY,):
         raise SchemaError(
-            f"{name!r} has dims {found.dims}, a table holds (energy): select along the others, or use to_netcdf"
+            f"{name!r} has dims {found.dims}, a table holds (energy): select along the others, or use write_netcdf"
         )
     lost = [key for key in ("magnification", "rotation") if key in shifts]
     if lost:
-        raise SchemaError(f"a table of shifts holds no {' and '.join(lost)}: use shifts.to_netcdf")
+        raise SchemaError(f"a table of shifts holds no {' and '.join(lost)}: use write_netcdf")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ def _lines(spectra: xr.DataArray, beside: Mapping[str, xr.DataArray]) -> list[st
         end: np.atleast_2d(np.asarray(array.transpose(..., ENERGY), dtype=float))
         for end, array in {"": spectra, **beside}.items()
     }
-    columns = {f"{name}{end}": values[end][row] for row, name in enumerate(_names(spectra)) for end in values}
+    columns = {f"{name}{end}": values[end][row] for row, name in enumerate(_names(spectra, values)) for end in values}
     rows = np.column_stack([np.asarray(energy, dtype=float), *columns.values()])
     return [
         f"{MARK}{spectra.attrs.get('units', 'unknown units')}",
@@ -137,13 +137,14 @@ def _ends(obj: xr.Dataset, spectra: xr.DataArray) -> list[str]:
     return [end for end in ERRORS if f"{spectra.name}{end}" in obj]
 
 
-def _names(spectra: xr.DataArray) -> Sequence[str]:
-    """Return the names of spectra, which the file has to keep apart."""
+def _names(spectra: xr.DataArray, ends: Iterable[str]) -> Sequence[str]:
+    """Return the names of spectra, which the file has to keep apart, also with the endings of their errors."""
     if spectra.ndim == 1:
         return [str(spectra.name or "value")]
     names = [str(name) for name in np.asarray(spectra[spectra.dims[0]])]
     wrong = [name for name in names if not _can_stand(name)]
-    if wrong or len({*names}) < len(names):
+    columns = [f"{name}{end}" for end in ends for name in names]
+    if wrong or len({*columns}) < len(columns):
         raise SchemaError(
             f"{listed([repr(name) for name in wrong or names])} cannot be told apart in a table: rename them first, "
             "without commas, semicolons, quotes and blanks at the ends"

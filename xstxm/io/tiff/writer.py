@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
 from xstxm.conventions import ENERGY
 from xstxm.errors import MissingCoordinateError, SchemaError
+from xstxm.io._pixels_first import whole_frames
 from xstxm.io._raw import UNITS_OF
 from xstxm.io._replacing import replacing
 from xstxm.io._writing import SinglePrecision, chosen, warn_of_loss
@@ -70,16 +72,18 @@ def write_tiff(
         metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
         if array.name is not None:
             metadata["Info"] = _info(array)
-        dtype, single = _whole_numbers(array), SinglePrecision(array.name, "TIFF")
-        tifffile.imwrite(
-            part,
-            (single(frame) if dtype is None else frame.astype(dtype) for frame in _frames(array)),
-            shape=array.shape,
-            dtype=dtype or "float32",
-            imagej=True,
-            resolution=(1 / dx, 1 / dy),
-            metadata=metadata,
-        )
+        single = SinglePrecision(array.name, "TIFF")
+        with whole_frames(array, part) as frames:
+            dtype = _whole_numbers(frames)
+            tifffile.imwrite(
+                part,
+                (single(frame) if dtype is None else frame.astype(dtype) for frame in _images(frames)),
+                shape=array.shape,
+                dtype=dtype or "float32",
+                imagej=True,
+                resolution=(1 / dx, 1 / dy),
+                metadata=metadata,
+            )
         single.tell()
         warn_of_loss("TIFF holds images on one grid", array.coords, {*array.dims, _labelling(array)})
     return target
@@ -99,7 +103,7 @@ def _checked(array: xr.DataArray) -> xr.DataArray:
     array = array.transpose(*(others or ["image"]), "y", "x")
     if 0 in array.shape or 4 * array.size > _MOST_BYTES:
         raise SchemaError(
-            f"TIFF holds up to 4 GB, found shape {array.shape}: select less, or use to_zarr or write_nxstxm"
+            f"TIFF holds up to 4 GB, found shape {array.shape}: select less, or use write_zarr or write_nxstxm"
         )
     return array
 
@@ -149,10 +153,10 @@ def _whole_numbers(array: xr.DataArray) -> np.dtype | None:
     """Return the type for whole numbers that ImageJ keeps exactly, None for others."""
     if array.dtype.kind not in "iub":
         return None
-    low, high = (int(getattr(array, end)()) for end in ("min", "max"))
+    low, high = (int(end) for end in dask.compute(array.min(), array.max()))
     return np.min_scalar_type(high) if low >= 0 and high <= np.iinfo("uint16").max else None
 
 
-def _frames(array: xr.DataArray) -> Iterator[np.ndarray]:
+def _images(array: xr.DataArray) -> Iterator[np.ndarray]:
     for index in range(array.shape[0]):
         yield np.asarray(array[index])
