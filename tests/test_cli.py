@@ -52,7 +52,7 @@ def test_map__gives_what_the_demo_gave(demo, tmp_path):
 
     again = RUN.invoke(cli.app, arguments)
     assert again.exit_code != 0
-    assert "--overwrite" in str(again.exception)
+    assert "--overwrite" in again.output
 
 
 def test_map__passes_on_what_the_fit_can_do(demo, tmp_path):
@@ -60,7 +60,7 @@ def test_map__passes_on_what_the_fit_can_do(demo, tmp_path):
     arguments = ["map", str(folder / "lixv2o5.hdf5"), "-r", str(folder / "lixv2o5-references.csv"), "-o", str(tmp_path)]
     options = ["--noise", "poisson", "--selection", "bic", "--energy-shift", "0.1 eV", "--min-confidence", "0.8"]
     result = RUN.invoke(
-        cli.app, [*arguments, *options, "--max-optical-density", "2.5", "--energies", "509 eV", "559 eV"]
+        cli.app, [*arguments, *options, "--max-optical-density", "2.5", "--sel-energy", "509 eV", "559 eV"]
     )
     assert result.exit_code == 0, result.output
     with xr.open_dataset(tmp_path / "maps.nc") as mapped:
@@ -76,7 +76,7 @@ def test_map__unknown_composition(demo, tmp_path):
     folder, _ = demo
     arguments = ["map", str(folder / "lixv2o5.hdf5"), "-r", str(folder / "lixv2o5-references.csv"), "-o", str(tmp_path)]
     result = RUN.invoke(cli.app, [*arguments, "--composition", "V2O5"])
-    assert "write each as NAME=NUMBER" in str(result.exception)
+    assert "write each as NAME=NUMBER" in result.output
 
 
 def test_main__an_error_is_one_line(monkeypatch, capsys, tmp_path):
@@ -101,35 +101,35 @@ def test_map__of_no_sample_is_one_error_and_no_file(demo, tmp_path):
     folder, _ = demo
     arguments = ["map", str(folder / "lixv2o5.hdf5"), "-r", str(folder / "lixv2o5-references.csv"), "-o", str(tmp_path)]
     result = RUN.invoke(cli.app, [*arguments, "--min-amount", "1e9"])
-    assert "no pixel holds as much, the largest is" in str(result.exception)
+    assert "no pixel holds as much, the largest is" in result.output
     assert not list(tmp_path.iterdir())
 
 
 def test_map__i0_without_units_says_which_option(demo, tmp_path):
     folder, _ = demo
     result = RUN.invoke(cli.app, ["map", str(folder / "lixv2o5.hdf5"), "--i0", "i0.xsp", "-o", str(tmp_path)])
-    assert "add --i0-units count or --i0-units count/ms" in str(result.exception)
+    assert "add --i0-units count or --i0-units count/ms" in result.output
 
 
 def test_map__references_of_one_name_are_refused(demo, tmp_path):
     folder, _ = demo
     files = ["-r", str(tmp_path / "a" / "ref.t"), "-r", str(tmp_path / "b" / "ref.t")]
     result = RUN.invoke(cli.app, ["map", str(folder / "lixv2o5.hdf5"), *files, "-o", str(tmp_path)])
-    assert "give files of different names" in str(result.exception)
+    assert "give files of different names" in result.output
 
 
 def test_dashboard__refuses_what_it_could_not_serve(demo, tmp_path):
     file = str(demo[0] / "lixv2o5.hdf5")
     missing = RUN.invoke(cli.app, ["dashboard", "--root", str(tmp_path / "nowhere"), "--no-show"])
-    assert "that folder does not exist" in str(missing.exception)
+    assert "that folder does not exist" in missing.output
     outside = RUN.invoke(cli.app, ["dashboard", file, "--root", str(tmp_path), "--port", "0", "--no-show"])
-    assert "lixv2o5.hdf5 lies outside it" in str(outside.exception)
+    assert "lixv2o5.hdf5 lies outside it" in outside.output
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         busy = RUN.invoke(cli.app, ["dashboard", file, "--port", port, "--no-show"])
-    assert "something else uses it" in str(busy.exception)
+    assert "something else uses it" in busy.output
 
 
 def test_formats__lists_every_engine():

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -33,21 +37,65 @@ class Done:
     state: State
     seconds: float
     reason: str = ""
+    warned: tuple[str, ...] = ()
+    """What warnings said on the way."""
 
 
 def run_files(
     recipe: Recipe, files: Sequence[Path], output: Path, *, overwrite: bool = False, jobs: int = 1
-) -> Iterator[Done]:
-    """Apply a recipe, with all its inputs, to files and write a netCDF of each; yield what became of them as they end. Eager."""
+) -> Generator[Done, None, None]:
+    """Apply a recipe, with all its inputs, to files and write a netCDF of each; yield what became of them as they end. Eager.
+
+    An interrupt ends all work at once; what has been yielded is written, and nothing else.
+    """
     outputs = _outputs(files, output)
     if jobs == 1:
         for file, path in outputs.items():
             yield _one(recipe, file, path, overwrite)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_one, recipe, file, path, overwrite) for file, path in outputs.items()]
-        for future in as_completed(waiting):
-            yield future.result()
+        try:
+            with _interrupts_ignored():  # the workers inherit that: this process alone is told, and tells them
+                waiting = [pool.submit(_in_worker, recipe, file, path, overwrite) for file, path in outputs.items()]
+            yield from _as_they_end(waiting)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
+            raise
+
+
+def _as_they_end(waiting: Sequence[Future[Done]]) -> Iterator[Done]:
+    for future in as_completed(waiting):
+        yield future.result()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _in_worker(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> Done:
+    """Return what became of a file; told to end, remove what is half written first.
+
+    Of an exception the pool would make the result of this file, and go on with the next in a process that was cut short.
+    """
+    signal.signal(signal.SIGTERM, _end_once)
+    try:
+        return _one(recipe, file, path, overwrite)
+    except KeyboardInterrupt:
+        os._exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_once(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
@@ -65,11 +113,13 @@ def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
 
 def _one(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> Done:
     begun = time.perf_counter()
-    try:
-        state, reason = _written(recipe, file, path, overwrite)
-    except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
-        state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
-    return Done(file, state, time.perf_counter() - begun, reason)
+    with warnings.catch_warnings(record=True) as told:
+        try:
+            state, reason = _written(recipe, file, path, overwrite)
+        except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
+            state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
+    warned = tuple(dict.fromkeys(str(warning.message) for warning in told))
+    return Done(file, state, time.perf_counter() - begun, reason, warned)
 
 
 def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[State, str]:
