@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import time
 import warnings
@@ -21,6 +20,7 @@ import xarray as xr
 import xstxm
 from xstxm._recipe_record import verbs
 from xstxm.errors import OptionError, RecipeError, StxmError
+from xstxm.io._replacing import remove_unfinished
 from xstxm.recipes import Recipe
 
 State: TypeAlias = Literal["written", "skipped", "failed"]
@@ -46,7 +46,7 @@ def run_files(
 ) -> Generator[Done, None, None]:
     """Apply a recipe, with all its inputs, to files and write a netCDF of each; yield what became of them as they end. Eager.
 
-    An interrupt ends all work at once; what has been yielded is written, and nothing else.
+    An interrupt ends all work at once; each file that is there then is complete.
     """
     outputs = _outputs(files, output)
     if jobs == 1:
@@ -55,13 +55,14 @@ def run_files(
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
-            with _interrupts_ignored():  # the workers inherit that: this process alone is told, and tells them
-                waiting = [pool.submit(_in_worker, recipe, file, path, overwrite) for file, path in outputs.items()]
+            with _interrupts_ignored():  # the workers inherit that: this process alone is told
+                waiting = [pool.submit(_one, recipe, file, path, overwrite) for file, path in outputs.items()]
             yield from _as_they_end(waiting)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in active_children():
-                worker.terminate()
+            with _interrupts_ignored():
+                _end(pool)
+                for path in outputs.values():
+                    remove_unfinished(path)
             raise
 
 
@@ -79,23 +80,14 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _in_worker(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> Done:
-    """Return what became of a file; told to end, remove what is half written first.
-
-    Of an exception the pool would make the result of this file, and go on with the next in a process that was cut short.
-    """
-    signal.signal(signal.SIGTERM, _end_once)
-    try:
-        return _one(recipe, file, path, overwrite)
-    except KeyboardInterrupt:
-        os._exit(1)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _end_once(number: int, frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the workers amid their work: an exception would become the result of a file, and the next one be begun."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    workers = active_children()
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join()
 
 
 def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
