@@ -61,6 +61,7 @@ def test_run__that_was_killed_finishes_what_is_missing(folder, tmp_path):
         xr.load_dataset(tmp_path / name, engine="h5netcdf")
     result = RUN.invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
+    assert "10 of 10: s9.hdf5 written" in result.stderr
     assert (result.stdout.count("skipped"), result.stdout.count("written")) == (len(done), 10 - len(done))
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in done} == done
     assert {path.name for path in tmp_path.iterdir()} == {f"s{k}.nc" for k in range(10)}
@@ -138,8 +139,12 @@ def test_diff__of_two_files(folder, tmp_path):
     files = [str(folder / "s0.hdf5"), str(folder / "s1.hdf5")]
     assert RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)]).exit_code == 0
     one, other = str(tmp_path / "s0.nc"), str(tmp_path / "s1.nc")
-    assert "no difference" in RUN.invoke(cli.app, ["diff", one, one]).output
-    assert "1 open_stack" in RUN.invoke(cli.app, ["diff", one, other]).output
+    same_file = RUN.invoke(cli.app, ["diff", one, one])
+    assert (same_file.exit_code, "no difference" in same_file.output) == (0, True)
+    differ = RUN.invoke(cli.app, ["diff", one, other], env={"COLUMNS": "400"})
+    assert differ.exit_code == 1
+    assert all(said in differ.output for said in ("1 open_stack", one, other))
+    assert RUN.invoke(cli.app, ["diff", one, str(tmp_path / "none.nc")]).exit_code == 2
     store, plain, scan = str(tmp_path / "s0.zarr"), str(tmp_path / "plain.nc"), str(folder / "s0.hdf5")
     xstxm.convert(one, store)
     with xstxm.open_result(one) as result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import SupportsFloat
@@ -25,18 +25,21 @@ def progress(*columns: ProgressColumn) -> Progress:
     return Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal)
 
 
+COMPILING = "compiling: these options are used for the first time, later runs start at once"
+
+
 @contextmanager
-def compiling_is_told() -> Iterator[None]:
+def compiling_is_told(tell: Callable[[str], None] = note) -> Iterator[None]:
     """Say so, once, when a kernel is compiled that no earlier run has left compiled."""
     from numba.core import event
 
-    class Told(event.Listener):
-        said = False
+    said: list[str] = []
 
+    class Told(event.Listener):
         def on_start(self, event: object) -> None:
-            if not self.said:
-                note("compiling: these options are used for the first time, later runs start at once")
-            self.said = True
+            if not said:
+                said.append(COMPILING)
+                tell(COMPILING)
 
         def on_end(self, event: object) -> None:
             pass
