@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import xstxm
 from xstxm import cli
+from xstxm._commands.ending import out
 from xstxm.provenance import RECORD
 
 RUN = CliRunner()
@@ -135,13 +136,14 @@ def test_run__of_two_files_of_one_name_is_refused(folder, tmp_path):
     assert "several would be s0.nc" in result.output
 
 
-def test_diff__of_two_files(folder, tmp_path):
+def test_diff__of_two_files(folder, tmp_path, monkeypatch):
     files = [str(folder / "s0.hdf5"), str(folder / "s1.hdf5")]
     assert RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)]).exit_code == 0
     one, other = str(tmp_path / "s0.nc"), str(tmp_path / "s1.nc")
     same_file = RUN.invoke(cli.app, ["diff", one, one])
     assert (same_file.exit_code, "no difference" in same_file.output) == (0, True)
-    differ = RUN.invoke(cli.app, ["diff", one, other], env={"COLUMNS": "400"})
+    monkeypatch.setattr(out, "width", 400)
+    differ = RUN.invoke(cli.app, ["diff", one, other])
     assert differ.exit_code == 1
     assert all(said in differ.output for said in ("1 open_stack", one, other))
     assert RUN.invoke(cli.app, ["diff", one, str(tmp_path / "none.nc")]).exit_code == 2
