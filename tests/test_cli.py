@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 
 import xstxm
 from xstxm import cli
-from xstxm._commands.ending import in_words_of
-from xstxm._commands.mapping import COMPILING, compiling_is_told
+from xstxm._commands.speaking import COMPILING, compiling_is_told, in_words_of
 from xstxm.errors import MetadataWarning, warn
 
 RUN = CliRunner()

@@ -13,8 +13,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import xstxm
-from xstxm import cli
-from xstxm._commands.ending import out
+from xstxm import _run, cli
+from xstxm._commands.speaking import out
+from xstxm.errors import MetadataWarning, warn
 from xstxm.provenance import RECORD
 
 RUN = CliRunner()
@@ -128,6 +129,22 @@ def test_run__takes_inputs_from_files(folder, tmp_path):
     result = RUN.invoke(cli.app, [*arguments, "--input", given, "--jobs", "2"])
     assert result.exit_code == 0, result.output
     assert same(tmp_path / "out" / "s0.nc", maps)
+
+
+@pytest.mark.filterwarnings("default")
+def test_run__says_each_warning_once(folder, tmp_path, monkeypatch):
+    def opened(recipe, file):
+        warn("the ring current is missing", MetadataWarning)
+        return xstxm.open_stack(file)
+
+    monkeypatch.setattr(_run, "open_as", opened)
+    files = [str(folder / "s0.hdf5"), str(folder / "s1.hdf5")]
+    result = RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)])
+    assert result.stderr.splitlines() == [
+        "1 of 2: s0.hdf5 written",
+        "warning: the ring current is missing",
+        "2 of 2: s1.hdf5 written",
+    ]
 
 
 def test_run__of_two_files_of_one_name_is_refused(folder, tmp_path):

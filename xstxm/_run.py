@@ -8,7 +8,7 @@ import signal
 import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context
@@ -57,18 +57,13 @@ def run_files(
         try:
             with _interrupts_ignored():  # the workers inherit that: this process alone is told
                 waiting = [pool.submit(_one, recipe, file, path, overwrite) for file, path in outputs.items()]
-            yield from _as_they_end(waiting)
+            yield from (future.result() for future in as_completed(waiting))
         except BaseException:
             with _interrupts_ignored():
                 _end(pool)
                 for path in outputs.values():
                     remove_unfinished(path)
             raise
-
-
-def _as_they_end(waiting: Sequence[Future[Done]]) -> Iterator[Done]:
-    for future in as_completed(waiting):
-        yield future.result()
 
 
 @contextmanager

@@ -17,17 +17,15 @@ from rich.table import Table
 
 import xstxm
 from xstxm import _run
-from xstxm._commands.ending import INTERRUPTED, Commands, note, out, say
 from xstxm._commands.mapping import (
-    compiling_is_told,
     mapped,
-    progress,
     report,
     require_folder,
     require_free,
 )
 from xstxm._commands.reading import StackFile, reads_a_stack
 from xstxm._commands.serving import dashboard_script, require_panel, require_port, served
+from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
 from xstxm.errors import OptionError, StxmWarning
 from xstxm.io.converting import open_any
 
@@ -175,7 +173,10 @@ def map_stack(
 @app.command("run")
 def run_recipe(
     recipe: Annotated[Path, typer.Argument(help="Recipe: a .toml that Recipe.save or xstxm map wrote.")],
-    files: Annotated[list[Path], typer.Argument(help="Stack files.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Stack files, e.g. night/*.hdr; a folder is one stack, of files of one energy each."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results, a .nc of each file.")],
     inputs: Annotated[
         list[str] | None, typer.Option("--input", help="NAME=PATH of an input of the recipe; repeat for each.")

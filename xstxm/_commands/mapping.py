@@ -3,49 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import SupportsFloat
 
 import numpy as np
 import xarray as xr
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import xstxm
-from xstxm._commands.ending import note, notes, out, say
+from xstxm._commands.speaking import compiling_is_told, out, progress, say
 from xstxm.conventions import NO_SAMPLE
 from xstxm.errors import MissingDependencyError, OptionError
-
-
-def progress(*columns: ProgressColumn) -> Progress:
-    """Return a line that moves while something works, on stderr where that is a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), *columns, TimeElapsedColumn())
-    return Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal)
-
-
-COMPILING = "compiling: these options are used for the first time, later runs start at once"
-
-
-@contextmanager
-def compiling_is_told(tell: Callable[[str], None] = note) -> Iterator[None]:
-    """Say so, once, when a kernel is compiled that no earlier run has left compiled."""
-    from numba.core import event
-
-    said: list[str] = []
-
-    class Told(event.Listener):
-        def on_start(self, event: object) -> None:
-            if not said:
-                said.append(COMPILING)
-                tell(COMPILING)
-
-        def on_end(self, event: object) -> None:
-            pass
-
-    with event.install_listener("numba:compile", Told()):
-        yield
 
 
 def require_folder(output: Path) -> None:

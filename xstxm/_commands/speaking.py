@@ -1,4 +1,4 @@
-"""How a command speaks and ends: warnings, errors and interrupts as plain lines, in the words of the command line."""
+"""How commands speak: results, progress, warnings, errors and interrupts, in the words of the command line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup, TyperOption
 
 from xstxm.errors import StxmError
@@ -19,6 +20,7 @@ out = Console()
 notes = Console(stderr=True)
 
 INTERRUPTED = 130
+COMPILING = "compiling: these options are used for the first time, later runs start at once"
 _TROUBLE = {"diff": 2}
 """Exit status of an error where it is not 1, which `diff` keeps for a difference."""
 _KEYWORD = re.compile(r"(?<![\w.('\"=-])([a-z]\w*)=(True\b|(?=[\s,;:)]|$))?")
@@ -26,7 +28,7 @@ _CALL = re.compile(r"(?<![\w.])([a-z]\w*)\(([^()]*)\)")
 
 
 class Commands(TyperGroup):
-    """Commands of which none ends in a traceback."""
+    """Commands whose errors, warnings and interrupts are lines."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; an error is one line on stderr."""
@@ -57,6 +59,32 @@ def say(text: str) -> None:
 def note(text: str, *, style: str = "") -> None:
     """Print a line on stderr, where it is no part of the results."""
     notes.print(text, markup=False, highlight=False, soft_wrap=True, style=style)
+
+
+def progress(*columns: ProgressColumn) -> Progress:
+    """Return a line that moves while something works, on stderr where that is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *columns, TimeElapsedColumn())
+    return Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal)
+
+
+@contextmanager
+def compiling_is_told(tell: Callable[[str], None] = note) -> Iterator[None]:
+    """Say so, once, when a kernel is compiled that no earlier run has left compiled."""
+    from numba.core import event
+
+    said: list[str] = []
+
+    class Told(event.Listener):
+        def on_start(self, event: object) -> None:
+            if not said:
+                said.append(COMPILING)
+                tell(COMPILING)
+
+        def on_end(self, event: object) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Told()):
+        yield
 
 
 def in_words_of(options: Mapping[str, str], sentence: str) -> str:
