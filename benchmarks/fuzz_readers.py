@@ -156,7 +156,7 @@ def generated(root: Path) -> Iterator[Seed]:
     opened = sdf_files.write_stack(folder).name
     for damaged in sorted(path.name for path in folder.iterdir())[:3]:
         yield Seed("sdf", folder, damaged, opened, "stack")
-    for dialect in (nxstxm_files.pollux, nxstxm_files.pixelator, nxstxm_files.i08, nxstxm_files.als):
+    for dialect in (*nxstxm_files.DIALECTS.values(), nxstxm_files.als_2_line, nxstxm_files.cls_line):
         folder = root / f"nxstxm-{dialect.__name__}"
         folder.mkdir()
         nxstxm_files.write(folder / "scan.hdf5", dialect)
@@ -183,6 +183,13 @@ def generated(root: Path) -> Iterator[Seed]:
 def written(root: Path) -> Iterator[Seed]:
     """Write a stack and references with the writers of the package."""
     stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    full = xstxm.calibrate_energy(stack, 0.1)
+    full["optical_density"] = full["intensity"].assign_attrs(units="1")
+    full["thickness"] = full["intensity"].mean("energy").assign_attrs(units="nm")
+    folder = root / "written-nxstxm-full"
+    folder.mkdir()
+    xstxm.write_nxstxm(full, folder / "scan.hdf5")
+    yield Seed("nxstxm", folder, "scan.hdf5", "scan.hdf5", "stack")
     writers = {
         "nxstxm": (xstxm.write_nxstxm, ["scan.hdf5"]),
         "netcdf": (xstxm.write_netcdf, ["scan.nc"]),
@@ -231,7 +238,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of measured files")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), help="folder for what failed")
     options = parser.parse_args()
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it reports every tag that it cannot read
+    for name in ("tifffile", "asyncio"):  # they report every tag and every part of a store that they cannot read
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     with tempfile.TemporaryDirectory() as root:
         seeds = [*generated(Path(root)), *(real(options.data.resolve()) if options.data else ())]
         counts: Counter[tuple[str, str]] = Counter()

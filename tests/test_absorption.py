@@ -323,7 +323,7 @@ def test_optical_density__i0_that_does_not_cover_the_stack(stack, i0):
 
 
 def test_optical_density__i0_that_is_no_array(stack):
-    with pytest.raises(SchemaError, match=r"I0 is a list: read it with xstxm\.read_i0"):
+    with pytest.raises(SchemaError, match=r"I0 is of type list: read it with xstxm\.read_i0"):
         xstxm.optical_density(stack, [1, 2, 3])
 
 

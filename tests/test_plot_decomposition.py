@@ -200,7 +200,7 @@ def test_component_maps__more_maps_are_no_more_passes_over_the_picture(decompose
     counts = []
     for number in (1, 3):
         draws.clear()
-        plot.save(plot.component_maps(decomposed.isel(component=slice(number))), tmp_path / "maps.png")
+        plot.save(plot.component_maps(decomposed.isel(component=slice(number))), tmp_path / f"{number}.png")
         counts.append(len(draws))
     assert counts[0] == counts[1]
 

@@ -28,7 +28,8 @@ from xstxm.errors import (
 from xstxm.tree_accessor import StxmTreeAccessor
 
 REFERENCES = xstxm.testing.simulate_references()
-OF_REFERENCES = {"distinguishability", "design_energies", "phase_references"}
+ALONE = {"design_energies", "distinguishability", "internal_references", "phase_references", "to_hyperspy"}
+"""Verbs of references, and of one stack only."""
 """Verbs of the accessor whose primary input is no stack."""
 
 
@@ -203,10 +204,10 @@ VERBS = {name for name, member in vars(StxmAccessor).items() if inspect.isfuncti
 
 
 def test_accessor__has_every_verb_of_one_stack():
-    assert VERBS - {*vars(StxmTreeAccessor)} == OF_REFERENCES
+    assert VERBS - {*vars(StxmTreeAccessor)} == ALONE
 
 
-@pytest.mark.parametrize("name", sorted(VERBS - OF_REFERENCES - {"pca", "cluster"}))
+@pytest.mark.parametrize("name", sorted(VERBS - ALONE - {"pca", "cluster"}))
 def test_methods__show_the_options_of_the_function(name):
     method, function = getattr(StxmTreeAccessor, name), getattr(xstxm, name)
     own, options = (list(inspect.signature(f).parameters.values())[1:] for f in (method, function))

@@ -117,19 +117,132 @@ def cls(file: h5py.File) -> None:
     control["data"] = np.ones((2, 4))
 
 
-def als(file: h5py.File) -> None:
-    """ALS pystxmcontrol 3: a numeric version, per-DAQ NXdata, dwell in ms."""
+def cls_line(file: h5py.File) -> None:
+    """CLS pyStxm: a line spectrum whose `axes` are in one order in the data and in another in the control."""
     entry = group(file, "entry0", "NXentry")
-    entry["version"] = 3
-    data = group(entry, "default", "NXdata")
-    data.attrs["signal"], data.attrs["axes"] = "data", ["energy", "sample_y", "sample_x"]
-    field(data, "data", COUNTS)
-    for axis, (name, values) in enumerate([("energy", ENERGIES), ("sample_y", Y), ("sample_x", X)], start=1):
-        field(data, name, values, axis=axis)
-    data["count_time"] = np.full(3, 2.0)
+    entry["definition"], entry["version"] = "NXstxm", "1.0"
+    data = group(entry, "counter0", "NXdata")
+    data.attrs["signal"], data.attrs["axes"] = "data", ["sample_x", "energy"]
+    field(data, "data", COUNTS[:, 0], signal="1")
+    field(data, "energy", ENERGIES, units="eV")
+    field(data, "sample_y", np.full(4, 2.0), units="um")
+    field(data, "sample_x", X, units="um")
+    data["stxm_scan_type"] = "sample line spectrum"
+    control = group(entry, "control", "NXmonitor")
+    control.attrs["axes"] = ["energy", "GoniX"]
+    control["data"] = np.ones((3, 4))
 
 
-DIALECTS = {"pollux": pollux, "pixelator": pixelator, "i08": i08, "hermes": hermes, "cls": cls, "als": als}
+def _counter0(file: h5py.File, name: str, counts: np.ndarray, **positions: np.ndarray) -> h5py.Group:
+    """An entry of pystxmcontrol before version 3: dwell in ms that is called s, a ring current of zeros."""
+    entry = group(file, name, b"NXentry")
+    entry["start_time"] = [b"2021-05-06 07:08:09.123456"]
+    entry["sample_description"] = [b"cathode"]
+    group(entry, "motors", b"NXmonitor")["Sample X"] = 1.0
+    control = group(entry, "control", b"NXmonitor")
+    field(control, "data", np.zeros(counts.shape), units=b"mA")
+    data = group(entry, "counter0", b"NXdata")
+    data.attrs["axes"] = np.array([b"energy", b"sample_y", b"sample_x"])
+    data.attrs["signal"] = np.array([b"data"])
+    for axis, place in enumerate(("energy", "sample_y", "sample_x")):
+        data.attrs[f"{place}_indices"] = [axis]
+    field(data, "data", counts, units=b"")
+    field(data, "count_time", np.full(3, 2.0), units=b"s")
+    field(data, "energy", ENERGIES, units=b"eV")
+    for place, values in positions.items():
+        field(data, place, values, units=b"um")
+    data["stxm_scan_type"] = [b"Image"]
+    return entry
+
+
+def als_0(file: h5py.File) -> None:
+    """ALS pystxmcontrol before it had versions: no definition, two regions."""
+    _counter0(file, "entry0", COUNTS, sample_y=Y, sample_x=X)
+    _counter0(file, "entry1", COUNTS[:, :, :3] + 1000, sample_y=Y, sample_x=X[:3])
+
+
+def points() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Raw points (energy, line, point): three in each pixel, one in each turn; counts, y, x as measured."""
+    offsets = np.array([-0.015, 0.0, 0.015])
+    inside = (X[:, None] + offsets).ravel()
+    x = np.concatenate([[X[0] - 0.04], inside, [X[-1] + 0.04]])
+    shift = 0.001 * np.arange(6).reshape(3, 2, 1)
+    xs, ys = x + shift, np.broadcast_to(Y[:, None], (3, 2, 14)) + 0.002
+    turns = np.full((3, 2, 1), 9999.0)
+    counts = (COUNTS[..., None] + [-1, 0, 1]).reshape(3, 2, 12)
+    return np.concatenate([turns, counts, turns], axis=2), ys, xs
+
+
+def als_2(file: h5py.File) -> None:
+    """ALS pystxmcontrol 2: raw points with their measured positions, the requested grid beside them."""
+    counts, ys, xs = points()
+    entry = _counter0(file, "entry0", counts, sample_y=ys, sample_x=xs)
+    field(entry, "definition", np.bytes_(b"NXstxm"), version=b"2")
+    wanted = group(entry, "requested_values")
+    field(wanted, "sample_y", Y, units=b"um")
+    field(wanted, "sample_x", X, units=b"um")
+
+
+def als_2_line(file: h5py.File) -> None:
+    """ALS pystxmcontrol 2: a line spectrum as images of one line, along a slanted way."""
+    counts = np.arange(36.0).reshape(3, 1, 12)
+    along = (5 * np.arange(4)[:, None] + [-1.0, 0, 1]).ravel()
+    xs, ys = np.broadcast_to(0.6 * along, counts.shape), np.broadcast_to(0.8 * along + 7, counts.shape)
+    entry = _counter0(file, "entry0", counts, sample_y=ys, sample_x=xs)
+    del entry["counter0/stxm_scan_type"]
+    entry["counter0/stxm_scan_type"] = [b"Line Spectrum"]
+    entry["definition"] = b"2"
+    wanted = group(entry, "requested_values")
+    wanted["sample_x"], wanted["sample_y"] = 3.0 * np.arange(4), 4.0 * np.arange(4) + 7
+
+
+def als_21(file: h5py.File) -> None:
+    """ALS pystxmcontrol 2.1: raw points, and beside them what became of them on the grid."""
+    counts, ys, xs = points()
+    entry = _counter0(file, "entry0", counts, sample_y=ys, sample_x=xs)
+    entry["definition"] = 2.1
+    binned = group(entry, "binned_values", b"NXdata")
+    field(binned, "data", COUNTS, units=b"")
+    field(binned, "sample_y", Y, units=b"um")
+    field(binned, "sample_x", X, units=b"um")
+
+
+def als(file: h5py.File) -> None:
+    """ALS pystxmcontrol 3: a numeric version, NXdata per DAQ, raw points in the instrument, dwell in ms."""
+    entry = group(file, "entry0", b"NXentry")
+    entry["version"], entry["definition"] = 3.0, [b"NXstxm"]
+    instrument = group(entry, "instrument", b"NXinstrument")
+    group(instrument, "monochromator", b"NXmonochromator")["energy"] = ENERGIES
+    group(instrument, "motors", b"NXdetector")["sample_x"] = 1.0
+    group(entry, "sample", b"NXsample")["description"] = "cathode"
+    spectrum = np.linspace(400.0, 900.0, 7)
+    for name, energies, counts in (("analyzer", spectrum, COUNTS + 1000), ("default", ENERGIES, COUNTS)):
+        daq = group(instrument, name, b"NXdetector")
+        daq.attrs["type"] = np.bytes_(b"photon")
+        field(daq, "data", np.ones((3, 24)), energies=energies)
+        data = group(entry, name, b"NXdata")
+        data.attrs["signal"] = "data"
+        data.attrs["axes"] = [b"energy", b"sample_y", b"sample_x"]
+        field(data, "data", counts)
+        for axis, (place, values) in enumerate([("energy", energies), ("sample_y", Y), ("sample_x", X)], start=1):
+            field(data, place, values, axis=axis)
+        data["count_time"], data["stxm_scan_type"] = np.full(3, 2.0), [b"Image"]
+    motor = group(instrument, "stage", b"NXdetector")
+    motor.attrs["type"] = np.bytes_(b"motor")
+    group(entry, "stage", b"NXdata")["data"] = COUNTS + 5000
+
+
+DIALECTS = {
+    "pollux": pollux,
+    "pixelator": pixelator,
+    "i08": i08,
+    "hermes": hermes,
+    "cls": cls,
+    "als 0": als_0,
+    "als 2": als_2,
+    "als 2.1": als_21,
+    "als 3": als,
+}
 
 
 def write(path: Path, *writers: Callable[[h5py.File], None]) -> Path:

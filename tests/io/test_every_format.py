@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from pathlib import Path
 
+import cxi_files
 import numpy as np
 import pytest
 
 import xstxm
-from xstxm.errors import CorruptFileError
+from xstxm.errors import CorruptFileError, OptionError
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 WRITERS = {
@@ -77,3 +80,48 @@ def test_measured_point_scan__without_its_data_says_so():
         pytest.skip("the measured files are not here")
     with pytest.raises(CorruptFileError, match=r"30523005_0\.xsp"):
         xstxm.open_stack(header)
+
+
+@pytest.mark.filterwarnings("ignore:.*not written:xstxm.errors.MetadataWarning")
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("chunks", [None, {}], ids=["no dask", "dask"])
+def test_stack__of_a_relative_path_is_read_elsewhere(name, chunks, tmp_path, monkeypatch):
+    stack = xstxm.testing.simulate_stack(shape=(5, 4), seed=0)[["intensity"]]
+    file, write = WRITERS[name]
+    (tmp_path / "Meßzeit 1").mkdir()
+    write(stack, tmp_path / "Meßzeit 1" / file)
+    monkeypatch.chdir(tmp_path)
+    for given in (f"Meßzeit 1/{file}", "Meßzeit 1"):
+        monkeypatch.chdir(tmp_path)
+        opened = xstxm.open_stack(given, chunks=chunks, **({"kind": "intensity"} if name in ("ncb", "tiff") else {}))
+        monkeypatch.chdir(tmp_path.parent)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(opened))["intensity"], stack["intensity"])
+
+
+def test_stack_of_several_files__can_be_sent_elsewhere(tmp_path):
+    stack = xstxm.testing.simulate_stack(shape=(5, 4), seed=0)[["intensity"]]
+    for index in range(3):
+        xstxm.write_nxstxm(stack.isel(energy=[index]), tmp_path / f"{index}.hdf5")
+    sent = pickle.loads(pickle.dumps(xstxm.open_stack(tmp_path, chunks={})))
+    np.testing.assert_array_equal(sent["intensity"], stack["intensity"][:3])
+
+
+@pytest.mark.filterwarnings("ignore:.*not written:xstxm.errors.MetadataWarning")
+def test_scan_type__is_said_by_every_reader(tmp_path):
+    stack = xstxm.testing.simulate_stack(shape=(5, 4), seed=0)[["intensity"]]
+    del stack.attrs["scan_type"]
+    paths = [
+        xstxm.write_ncb(stack.isel(energy=[0]), tmp_path / "a.dat"),
+        xstxm.write_tiff(stack.isel(energy=[0]), tmp_path / "a.tif"),
+        cxi_files.write(tmp_path / "a.cxi"),
+    ]
+    for path in paths:
+        options = {} if path.suffix == ".cxi" else {"kind": "intensity"}
+        assert xstxm.open_stack(path, **options).attrs["scan_type"] == "sample image"
+
+
+@pytest.mark.parametrize("given", [3.5, None, io.StringIO("energy")], ids=["number", "nothing", "text"])
+def test_what_is_no_file__is_refused(given):
+    for read in (xstxm.open_stack, xstxm.read_references, xstxm.read_i0):
+        with pytest.raises(OptionError, match="give a path, or a file opened with 'rb'"):
+            read(given)

@@ -230,3 +230,69 @@ def test_result__is_no_stack(tmp_path):
     with pytest.raises(FileFormatError, match=r"open a result with xstxm\.open_result"):
         xstxm.open_stack(path)
     assert xstxm.open_result(path).identical(result)
+
+
+def test_dwell_times_and_ring_currents__are_those_of_each_file(stack, tmp_path):
+    bare = stack.isel(energy=slice(0, 3)).drop_vars(["dwell_time", "ring_current"])
+    said = [{"dwell_time": 2.0, "ring_current": 400.0}, {"dwell_time": 3.0}, {"ring_current": 402.0}]
+    units = {"dwell_time": "ms", "ring_current": "mA"}
+    for index, numbers in enumerate(said):
+        coords = {name: ("energy", [value], {"units": units[name]}) for name, value in numbers.items()}
+        xstxm.write_nxstxm(bare.isel(energy=[index]).assign_coords(coords), tmp_path / f"{index}.hdf5")
+    with pytest.warns(MetadataWarning) as told:
+        opened = xstxm.open_stack(tmp_path)
+    assert [str(one.message).partition(": ")[2] for one in told] == [
+        "2.hdf5 without a dwell_time, which is NaN there",
+        "1.hdf5 without a ring_current, which is NaN there",
+    ]
+    np.testing.assert_allclose(opened["dwell_time"], [2, 3, np.nan])
+    np.testing.assert_allclose(opened["ring_current"], [400, np.nan, 402])
+    assert opened["dwell_time"].attrs["units"] == "ms"
+
+
+def test_chunks__of_a_folder_are_those_asked_for(stack, tmp_path):
+    write_frames(stack, tmp_path)
+    for chunks, expected in (({"energy": 5}, (5, 5, 2)), ("auto", (12,)), (-1, (12,)), ({}, (1,) * 12)):
+        opened = xstxm.open_stack(tmp_path, chunks=chunks)
+        assert opened["intensity"].chunks[0] == expected
+        np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
+
+
+@pytest.mark.filterwarnings("ignore:.*not written:xstxm.errors.MetadataWarning")
+def test_folder_of_pairs__has_each_stack_once(stack, tmp_path):
+    for index in (1, 0):
+        xstxm.write_ncb(stack.isel(energy=[index]), tmp_path / f"{index}.dat")
+    for given in (tmp_path, f"{tmp_path}/*.ncb", f"{tmp_path}/*.dat"):
+        opened = xstxm.open_stack(given, kind="intensity")
+        assert list(opened["source_file"].values) == ["0.dat", "1.dat"]
+    assert list(xstxm.open_tree(tmp_path).children) == ["0", "1"]
+
+
+def test_folder__has_no_room_for_broken_links_and_passes_over_folders(stack, tmp_path):
+    path = xstxm.write_nxstxm(stack, tmp_path / "10²3.hdf5")
+    path.with_name("a.hdf5").symlink_to(path)
+    (tmp_path / "older").mkdir()
+    for given in (tmp_path, f"{tmp_path}/*"):
+        assert list(xstxm.open_tree(given).children) == ["10²3", "a"]
+    (tmp_path / "lost.hdf5").symlink_to(tmp_path / "moved.hdf5")
+    for given in (tmp_path, f"{tmp_path}/*"):
+        with pytest.raises(FileFormatError, match=r"found also lost\.hdf5"):
+            xstxm.open_tree(given)
+
+
+def test_images_of_one_energy__become_a_stack_in_words_too(stack, tmp_path):
+    for index in range(2):
+        image = stack.isel(energy=[index]).assign_attrs(scan_type="sample image")
+        xstxm.write_nxstxm(image, tmp_path / f"{index}.hdf5")
+    assert xstxm.open_stack(tmp_path / "0.hdf5").attrs["scan_type"] == "sample image"
+    assert xstxm.open_stack(tmp_path).attrs["scan_type"] == "sample image stack"
+
+
+@pytest.mark.parametrize("chunks", [None, {}], ids=["no dask", "dask"])
+def test_maps__become_one_for_each_file(stack, tmp_path, chunks):
+    for index in range(3):
+        thickness = (("y", "x"), np.full((5, 7), 1.0 + index), {"units": "nm"})
+        xstxm.write_nxstxm(stack.isel(energy=[index]).assign(thickness=thickness), tmp_path / f"{index}.hdf5")
+    opened = xstxm.open_stack(tmp_path, chunks=chunks)
+    np.testing.assert_array_equal(opened["thickness"], np.broadcast_to(np.array([[[1]], [[2]], [[3]]]), (3, 5, 7)))
+    np.testing.assert_array_equal(opened["intensity"], stack["intensity"][:3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 
 import h5py
 import numpy as np
@@ -15,12 +16,16 @@ from nxstxm_files import (
     ENERGIES,
     X,
     Y,
-    als,
+    als_2,
+    als_2_line,
+    als_21,
+    cls_line,
     field,
     group,
     hermes,
     i08,
     pixelator,
+    points,
     pollux,
     scan,
     write,
@@ -37,14 +42,33 @@ from xstxm.errors import (
 )
 
 GRID = {"energy": (ENERGIES, "eV"), "sample_y": (Y, "um"), "sample_x": (X, "um")}
-EXPECTED_WARNING = {"i08": "taken to be mm", "als": "taken to be ms"}
+NO_FILE = "was met in no real file"
+MS = "taken to be ms, which pystxmcontrol writes"
+SAID = {
+    "i08": ["sample_y has no unit and steps of 6.7e-05: taken to be mm", "sample_x has no unit"],
+    "hermes": [NO_FILE],
+    "cls": [NO_FILE],
+    "als 0": [NO_FILE, MS, "entries entry0, entry1 hold a scan each"],
+    "als 2": [NO_FILE, MS, "its raw points become the mean in each requested pixel"],
+    "als 2.1": [NO_FILE, MS],
+    "als 3": [NO_FILE, MS],
+}
 
 
 def open_dialect(source, name, **options):
-    if name not in EXPECTED_WARNING:
-        return xstxm.open_stack(source, **options)
-    with pytest.warns(MetadataWarning, match=EXPECTED_WARNING[name]):
-        return xstxm.open_stack(source, **options)
+    """Open a stack, which says what it should, each once, and nothing else."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        stack = xstxm.open_stack(source, **options)
+    said = [str(one.message) for one in caught]
+    for words in SAID.get(name, []):
+        assert sum(words in text for text in said) == 1, said
+    assert len(said) == len(SAID.get(name, [])), said
+    return stack
+
+
+def opened(tmp_path, name, **options):
+    return open_dialect(write(tmp_path / "scan.hdf5", DIALECTS[name]), name, **options)
 
 
 @pytest.mark.parametrize("as_stream", [False, True], ids=["path", "file object"])
@@ -97,6 +121,16 @@ def test_detectors__on_the_same_grid_are_further_variables(tmp_path):
         xstxm.open_stack(path, detector="APDD")
 
 
+def test_detectors__a_drain_current_is_one_but_a_ring_current_is_none(tmp_path):
+    def measure(file):
+        for name in ("A sample current", "ring_current"):
+            file["entry1"].copy("APD", name)
+
+    stack = xstxm.open_stack(write(tmp_path / "scan.hdf5", pixelator, measure))
+    assert set(stack.data_vars) == {"intensity", "A_sample_current", "photodiode"}
+    assert stack["intensity"].attrs["detector"] == "APD"
+
+
 def test_detectors__the_default_of_the_entry_comes_first(tmp_path):
     def prefer(file):
         file["entry1"].attrs["default"] = "photodiode"
@@ -123,14 +157,288 @@ def test_i08__positions_without_a_unit_are_mm(tmp_path):
 
 
 def test_hermes__beamline_and_dwell_per_energy(tmp_path):
-    stack = xstxm.open_stack(write(tmp_path / "scan.hdf5", hermes))
+    stack = opened(tmp_path, "hermes")
     assert stack.attrs["beamline"] == "Hermes"
     np.testing.assert_array_equal(stack.dwell_time, [1, 2, 3])
 
 
-def test_als__dwell_is_taken_to_be_ms(tmp_path):
-    with pytest.warns(MetadataWarning, match="count_time has no unit and is 2 in an image"):
-        np.testing.assert_array_equal(xstxm.open_stack(write(tmp_path / "a.stxm", als)).dwell_time, [2, 2, 2])
+@pytest.mark.filterwarnings("ignore:.*in no real file")
+def test_hermes__regions_are_entries_with_or_without_a_class(tmp_path):
+    def second(file):
+        file.copy("entry1", "entry2")
+        file["entry2"].attrs["NX_class"] = "NXentry"
+        file["entry2/Counter0/data"][:] = COUNTS + 7
+
+    path = write(tmp_path / "scan.nxs", hermes, second)
+    tree = xstxm.open_tree(path)
+    np.testing.assert_array_equal(tree["scan/entry1"].intensity, COUNTS)
+    np.testing.assert_array_equal(tree["scan/entry2"].intensity, COUNTS + 7)
+
+
+def test_cls__line_spectrum_follows_the_shape_where_the_axes_contradict(tmp_path):
+    with pytest.warns(MetadataWarning, match="CLS pyStxm was met in no real file"):
+        stack = xstxm.open_stack(write(tmp_path / "line.hdf5", cls_line))
+    assert stack.intensity.dims == ("energy", "position")
+    np.testing.assert_array_equal(stack.intensity, COUNTS[:, 0])
+    np.testing.assert_array_equal(stack.x, X)
+
+
+# ALS pystxmcontrol
+
+
+@pytest.mark.parametrize("name", ["als 0", "als 2", "als 2.1", "als 3"])
+def test_als__dwell_is_ms_whatever_the_file_calls_it_and_zeros_are_no_ring_current(tmp_path, name):
+    stack = opened(tmp_path, name)
+    np.testing.assert_array_equal(stack.dwell_time, [2, 2, 2])
+    assert "ring_current" not in stack.coords
+    assert stack.attrs["sample"] == "cathode"
+
+
+@pytest.mark.filterwarnings("ignore:.*(in no real file|taken to be ms)")
+def test_als_0__each_region_is_an_entry(tmp_path):
+    path = write(tmp_path / "scan.stxm", DIALECTS["als 0"])
+    np.testing.assert_array_equal(xstxm.open_stack(path, entry="entry1").intensity, COUNTS[:, :, :3] + 1000)
+    assert set(xstxm.open_tree(path)["scan"].children) == {"entry0", "entry1"}
+
+
+def test_als_2__lines_are_averaged_within_requested_pixels_as_frames_are_read(tmp_path, monkeypatch):
+    from xstxm.io._hdf5 import Store
+
+    stack = opened(tmp_path, "als 2", chunks={})
+    assert stack.intensity.chunks == ((1, 1, 1), (2,), (4,))
+    read = []
+    original = Store.read
+    monkeypatch.setattr(Store, "read", lambda self, path, key=(): read.append((path, key)) or original(self, path, key))
+    np.testing.assert_array_equal(stack.intensity[1], COUNTS[1])
+    assert read == [("/entry0/counter0/data", (1,)), ("/entry0/counter0/sample_x", (1,))]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(stack)).intensity, COUNTS)
+
+
+def _as(path, change):
+    with h5py.File(path, "r+") as file:
+        change(file["entry0"])
+    return path
+
+
+def _put(entry, name, values):
+    del entry[name]
+    entry[name] = values
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return write(tmp_path / "scan.stxm", als_2)
+
+
+only_gaps = pytest.mark.filterwarnings("ignore:.*(in no real file|taken to be ms|is not on a grid)")
+
+
+@only_gaps
+def test_als_2__mean_is_that_of_every_point_between_the_borders_of_a_pixel(raw):
+    counts, _, xs = points()
+    rng = np.random.default_rng(0)
+    counts, xs = rng.poisson(50, counts.shape), xs + rng.normal(0, 0.01, xs.shape)
+    _as(raw, lambda entry: (_put(entry, "counter0/data", counts), _put(entry, "counter0/sample_x", xs)))
+    borders = np.concatenate([X - 0.025, [X[-1] + 0.025]])
+    expected = [
+        [np.histogram(x, borders, weights=c)[0] / np.histogram(x, borders)[0] for x, c in zip(*frame, strict=True)]
+        for frame in zip(xs, counts, strict=True)
+    ]
+    np.testing.assert_allclose(xstxm.open_stack(raw).intensity, expected, rtol=1e-6)
+
+
+@only_gaps
+def test_als_2__descending_requested_positions_turn_the_columns(raw):
+    _as(raw, lambda entry: _put(entry, "requested_values/sample_x", X[::-1]))
+    stack = xstxm.open_stack(raw)
+    np.testing.assert_array_equal(stack.intensity, COUNTS[:, :, ::-1])
+    np.testing.assert_array_equal(stack.x, X[::-1])
+
+
+@only_gaps
+def test_als_2__requested_positions_in_another_unit_are_converted(raw):
+    def in_nm(entry):
+        _put(entry, "requested_values/sample_x", X * 1000)
+        entry["requested_values/sample_x"].attrs["units"] = "nm"
+
+    stack = xstxm.open_stack(_as(raw, in_nm))
+    np.testing.assert_array_equal(stack.intensity, COUNTS)
+    np.testing.assert_allclose(stack.x, X)
+
+
+@only_gaps
+def test_als_2__requested_positions_without_a_unit_have_that_of_the_measured(raw):
+    def small(entry):
+        for place in ("counter0/sample_x", "requested_values/sample_x"):
+            values = entry[place][()] / 1000
+            _put(entry, place, values)
+        entry["counter0/sample_x"].attrs["units"] = "um"
+
+    stack = xstxm.open_stack(_as(raw, small))
+    np.testing.assert_array_equal(stack.intensity, COUNTS)
+    np.testing.assert_allclose(stack.x, X / 1000)
+
+
+@only_gaps
+def test_als_2__pixels_without_a_point_are_nan_and_told_when_their_frame_is_read(raw):
+    def leave(entry):
+        xs = points()[2].copy()
+        xs[1, 0, 4:7] = xs[1, 0, 3]
+        _put(entry, "counter0/sample_x", xs)
+
+    stack = xstxm.open_stack(_as(raw, leave))
+    np.testing.assert_array_equal(stack.intensity[0], COUNTS[0])
+    with pytest.warns(MetadataWarning, match="1 of 8 pixels of frame 1 hold no measured point: they are NaN"):
+        frame = stack.intensity[1].values
+    np.testing.assert_array_equal(np.isnan(frame), [[False, True, False, False], [False] * 4])
+
+
+@only_gaps
+def test_als_2__points_without_a_position_are_left_out_and_told(raw):
+    def lose(entry):
+        xs = points()[2].copy()
+        xs[2, 1, 3] = np.nan
+        _put(entry, "counter0/sample_x", xs)
+
+    stack = xstxm.open_stack(_as(raw, lose))
+    with pytest.warns(MetadataWarning, match="1 points of frame 2 have no measured position: they are left out"):
+        frame = stack.intensity[2].values
+    assert frame[1, 0] == COUNTS[2, 1, 0] - 0.5
+
+
+@only_gaps
+def test_als_2__line_spectrum_is_averaged_along_its_way(tmp_path):
+    stack = xstxm.open_stack(write(tmp_path / "line.stxm", als_2_line))
+    assert stack.intensity.dims == ("energy", "position")
+    np.testing.assert_array_equal(stack.intensity, np.arange(36.0).reshape(3, 4, 3).mean(axis=2))
+    np.testing.assert_allclose(stack.position, [0, 5, 10, 15])
+
+
+@pytest.mark.filterwarnings("ignore:.*(in no real file|taken to be ms)")
+def test_als_2__as_many_columns_as_requested_are_the_pixels(raw):
+    def without_excess(entry):
+        for name in ("data", "sample_x", "sample_y"):
+            _put(entry, f"counter0/{name}", entry[f"counter0/{name}"][:, :, 1:5])
+
+    stack = xstxm.open_stack(_as(raw, without_excess))
+    np.testing.assert_array_equal(stack.intensity, points()[0][:, :, 1:5])
+
+
+@pytest.mark.filterwarnings("ignore:.*(in no real file|taken to be ms)")
+def test_als_21__line_spectrum_on_a_grid(tmp_path):
+    def line(file):
+        entry = file["entry0"]
+        _put(entry, "binned_values/data", COUNTS[:, :1])
+        _put(entry, "binned_values/sample_y", np.full(4, 2.0))
+        _put(entry, "counter0/stxm_scan_type", "Line Spectrum")
+
+    stack = xstxm.open_stack(write(tmp_path / "line.stxm", als_21, line))
+    assert stack.intensity.dims == ("energy", "position")
+    np.testing.assert_array_equal(stack.intensity, COUNTS[:, 0])
+    np.testing.assert_array_equal(stack.x, X)
+
+
+@pytest.mark.filterwarnings("ignore:.*(in no real file|taken to be ms)")
+def test_als_3__counters_of_photons_are_detectors_and_default_is_the_first(tmp_path):
+    path = write(tmp_path / "scan.stxm", DIALECTS["als 3"])
+    stack = xstxm.open_stack(path)
+    assert set(stack.data_vars) == {"intensity", "analyzer"}
+    np.testing.assert_array_equal(stack.analyzer, COUNTS + 1000)
+    other = xstxm.open_stack(path, detector="analyzer")
+    np.testing.assert_array_equal(other.intensity, COUNTS + 1000)
+    np.testing.assert_array_equal(other.energy, ENERGIES)
+
+
+@only_gaps
+def test_als__counter_of_a_ptychography_scan_is_read_and_its_frames_are_not(raw):
+    def camera(entry):
+        frames = group(entry, "ccd0", "NXdata")
+        group(frames, "exp"), group(frames, "dark")
+        _put(entry, "counter0/stxm_scan_type", "Ptychography Image")
+
+    with pytest.warns(MetadataWarning, match="its camera frames are not"):
+        np.testing.assert_array_equal(xstxm.open_stack(_as(raw, camera)).intensity, COUNTS)
+
+
+def _claim(entry, name, shape):
+    del entry[name]
+    entry.create_dataset(name, shape, "float64", chunks=(1,) * (len(shape) - 1) + (10,))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            lambda entry: _put(entry, "counter0/sample_x", np.ones((3, 2, 9))),
+            r"2 x 4 requested pixels, found counts of shape \(3, 2, 14\), positions of shapes",
+            id="positions of another shape",
+        ),
+        pytest.param(
+            lambda entry: _put(entry, "counter0/sample_x", X), "positions of shapes", id="positions of one line"
+        ),
+        pytest.param(
+            lambda entry: _put(entry, "requested_values/sample_x", np.arange(20.0)), "2 x 20", id="too few points"
+        ),
+        pytest.param(
+            lambda entry: _put(entry, "requested_values/sample_y", np.arange(5.0)), "5 x 4", id="too few lines"
+        ),
+        pytest.param(
+            lambda entry: _put(entry, "requested_values/sample_x", np.array([0, 1, 1, 2.0])),
+            "requested positions in order",
+            id="repeated requested positions",
+        ),
+        pytest.param(
+            lambda entry: _put(entry, "requested_values/sample_x", np.array([0, 1, np.nan, 2])),
+            "requested positions in order|finite positions",
+            id="NaN requested positions",
+        ),
+        pytest.param(
+            lambda entry: _put(entry, "requested_values/sample_y", np.array([0, np.nan])),
+            "finite positions along y, found 1 that are not",
+            id="NaN requested lines",
+        ),
+        pytest.param(
+            lambda entry: _put(entry, "requested_values/sample_x", np.array([])), "2 x 0 requested", id="no position"
+        ),
+        pytest.param(
+            lambda entry: _claim(entry, "requested_values/sample_x", (10**12,)), "2 x 1000000000000", id="a huge grid"
+        ),
+        pytest.param(
+            lambda entry: (
+                [_claim(entry, f"counter0/{name}", (3, 2, 10**12)) for name in ("data", "sample_x", "sample_y")]
+                + [_claim(entry, "requested_values/sample_x", (10**11,))]
+            ),
+            "and 0 bytes",
+            id="points that are not there for a huge grid",
+        ),
+        pytest.param(
+            lambda entry: [
+                _put(entry, "counter0/data", np.ones((3, 2, 10**6), "i1")),
+                *(_claim(entry, f"counter0/{name}", (3, 2, 10**6)) for name in ("sample_x", "sample_y")),
+                _claim(entry, "counter0/sample_x", (3, 2 * 10**6, 10**6)),
+            ],
+            "positions of shapes",
+            id="positions that are not there",
+        ),
+    ],
+)
+@only_gaps
+def test_als_2__that_contradicts_itself_is_refused(raw, change, message):
+    with pytest.raises(CorruptFileError, match=message) as caught:
+        xstxm.open_stack(_as(raw, change))
+    assert "scan.stxm" in str(caught.value)
+
+
+def test_entries__that_are_each_other_end(tmp_path):
+    def loops(file):
+        file["entry1/entry3"] = file["entry1"]
+        file["entry4"] = h5py.SoftLink("/entry5")
+        file["entry5"] = h5py.SoftLink("/entry4")
+        file["entry6"] = h5py.SoftLink("/entry1/entry3/entry3")
+
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **GRID), loops)
+    with pytest.warns(MetadataWarning, match="entries entry1, entry6 hold a scan each"):
+        np.testing.assert_array_equal(xstxm.open_stack(path).intensity, COUNTS)
 
 
 # axes
@@ -240,6 +548,22 @@ def test_positions__measured_at_every_point_give_means_and_themselves(tmp_path, 
     assert (stack.y_measured.dims, stack.y_measured.attrs["units"]) == (("y", "x"), "um")
 
 
+def test_positions__that_are_missing_at_some_points_do_not_count_in_the_mean(tmp_path):
+    xs = np.broadcast_to(X, (2, 4)).copy()
+    xs[0, 1] = np.nan
+    fields = {**GRID, "sample_x": (xs, "um")}
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **fields, axes=["energy", "sample_y", "sample_x"]))
+    np.testing.assert_array_equal(xstxm.open_stack(path).x, X)
+
+
+@pytest.mark.parametrize("xs", [np.array([0, np.nan, 2, 3]), np.full((2, 4), np.nan)], ids=["1-D", "2-D"])
+def test_positions__that_are_no_numbers_are_an_error(tmp_path, xs):
+    fields = {**GRID, "sample_x": (xs, "um")}
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **fields, axes=["energy", "sample_y", "sample_x"]))
+    with pytest.raises(CorruptFileError, match="finite positions along x"):
+        xstxm.open_stack(path)
+
+
 def test_energies__in_kev_are_converted(tmp_path):
     path = write(tmp_path / "scan.hdf5", scan(COUNTS, **{**GRID, "energy": (ENERGIES / 1000, "keV")}))
     np.testing.assert_array_equal(xstxm.open_stack(path).energy, ENERGIES)
@@ -283,6 +607,13 @@ def test_energies__in_the_monochromator_are_found(tmp_path):
     np.testing.assert_array_equal(xstxm.open_stack(path).energy, ENERGIES)
 
 
+def test_energies__beside_the_numbers_need_no_monochromator_in_another_file(tmp_path):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **GRID))
+    with h5py.File(path, "r+") as file:
+        group(file["entry1"], "instrument")["monochromator"] = h5py.ExternalLink("other.h5", "/")
+    np.testing.assert_array_equal(xstxm.open_stack(path).energy, ENERGIES)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -304,7 +635,6 @@ def test_values__that_make_no_sense_are_an_error(tmp_path, fields, message):
         pytest.param(np.array([1.0, 2.0, 3.0]), None, id="no unit"),
         pytest.param(np.array([1.0, 2.0, 3.0]), "furlongz", id="a unit nobody knows"),
         pytest.param(np.array([np.nan] * 3), "mA", id="NaN throughout"),
-        pytest.param(np.ones(7), "mA", id="another length"),
     ],
 )
 def test_control__that_is_no_ring_current_is_absent(tmp_path, control, units):
@@ -312,6 +642,21 @@ def test_control__that_is_no_ring_current_is_absent(tmp_path, control, units):
     with h5py.File(path, "r+") as file:
         field(group(file["entry1"], "control"), "data", control, **({"units": units} if units else {}))
     assert "ring_current" not in xstxm.open_stack(path).coords
+
+
+@pytest.mark.parametrize(("control", "units"), [(np.ones(7), "mA"), (np.ones(COUNTS.shape), "A")], ids=["length", "A"])
+def test_control__of_another_length_is_left_out_with_a_warning(tmp_path, control, units):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **GRID))
+    with h5py.File(path, "r+") as file:
+        field(group(file["entry1"], "control"), "data", control, units=units)
+    with pytest.warns(MetadataWarning, match=rf"ring current /entry1/control/data in {units} of the shape \("):
+        assert "ring_current" not in xstxm.open_stack(path).coords
+
+
+def test_dwell_times__of_another_length_are_left_out_with_a_warning(tmp_path):
+    path = write(tmp_path / "scan.hdf5", scan(COUNTS, **GRID, count_time=np.ones(7)))
+    with pytest.warns(MetadataWarning, match=r"count_time of the shape \(7,\) .* dwell times are left out"):
+        assert "dwell_time" not in xstxm.open_stack(path).coords
 
 
 def test_control__in_ampere_becomes_ma(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tracemalloc
 
@@ -200,25 +199,181 @@ def test_record__goes_on_from_the_file(tmp_path, scan):
         assert plain.attrs["xstxm_provenance"] == cut.attrs["xstxm_provenance"]
 
 
-@pytest.mark.parametrize("broken", ["[{", "3", '{"operation": "fit"}', None])
-def test_record__that_is_broken_is_left_out(tmp_path, scan, broken):
-    cut = xstxm.sel_energy(scan.drop_attrs(deep=False), float(scan.energy[1]), float(scan.energy[-2]))
-    path = xstxm.write_nxstxm(cut, tmp_path / "scan.hdf5")
+def test_record__that_is_read_is_equal_to_what_was_written(tmp_path, scan):
+    moved = xstxm.calibrate_energy(scan.drop_attrs(deep=False), 0.1)
+    for offset in np.linspace(0.1, 1.2, 12):  # more than nine, whose names are not in the order of their numbers
+        moved = xstxm.calibrate_energy(moved, offset)
+    i0 = moved.intensity.mean(("y", "x")).assign_attrs(units="count")
+    moved = xstxm.optical_density(moved, i0).drop_vars("quality")
+    with xr.open_dataset(xstxm.write_nxstxm(moved, tmp_path / "scan.hdf5"), engine="stxm") as plain:
+        assert plain.attrs["xstxm_provenance"] == moved.attrs["xstxm_provenance"]
+        assert plain.attrs["history"] == moved.attrs["history"]
+
+
+def test_record__is_a_process_for_each_step(tmp_path, scan):
+    low, high = float(scan.energy[1]), float(scan.energy[-2])
+    cut = xstxm.calibrate_energy(xstxm.sel_energy(scan.drop_attrs(deep=False), low, high), 0.1)
+    with h5py.File(xstxm.write_nxstxm(cut, tmp_path / "scan.hdf5")) as file:
+        entry = file["entry1"]
+        assert entry["program_name"].attrs["version"] == xstxm.__version__
+        for number, operation in enumerate(["sel_energy", "calibrate_energy"], start=1):
+            process = entry[f"process_{number}"]
+            step = json.loads(cut.attrs["xstxm_provenance"])[number - 1]
+            assert process.attrs["NX_class"] == "NXprocess"
+            assert process["program"].asstr()[()] == "xstxm"
+            assert process["sequence_index"][()] == number
+            assert process["version"].asstr()[()] == xstxm.__version__
+            assert process["date"].asstr()[()] == step["time"]
+            assert process["note"].attrs["NX_class"] == "NXnote"
+            assert process["note/type"].asstr()[()] == "application/json"
+            assert process["note/description"].asstr()[()] == operation
+            assert json.loads(process["note/data"][()]) == step
+        assert entry["notes/data"].asstr()[()] == cut.attrs["history"]
+
+
+def _in_the_old_form(path):
+    """Rewrite the record of a file as one process for all steps, as it was first."""
     with h5py.File(path, "r+") as file:
-        del file["entry1/process/note/data"]
-        if broken is not None:
-            file["entry1/process/note/data"] = broken
-    with contextlib.nullcontext() if broken is None else pytest.warns(MetadataWarning, match="record .* left out"):
+        entry = file["entry1"]
+        steps = [json.loads(entry[f"process_{number}/note/data"][()]) for number in (1, 2)]
+        note = entry.create_group("process/note")
+        entry["process/program"] = "xstxm"
+        note["description"], note["data"] = entry["notes/data"][()], json.dumps(steps)
+        del entry["notes"], entry["process_1"], entry["process_2"], entry["program_name"]
+    return path
+
+
+@pytest.fixture
+def cut(scan):
+    low, high = float(scan.energy[1]), float(scan.energy[-2])
+    return xstxm.calibrate_energy(xstxm.sel_energy(scan.drop_attrs(deep=False), low, high), 0.1)
+
+
+def test_record__in_the_old_form_is_read(tmp_path, cut):
+    path = _in_the_old_form(xstxm.write_nxstxm(cut, tmp_path / "scan.hdf5"))
+    with xr.open_dataset(path, engine="stxm") as plain:
+        assert plain.attrs["xstxm_provenance"] == cut.attrs["xstxm_provenance"]
+        assert plain.attrs["history"] == cut.attrs["history"]
+
+
+@pytest.mark.parametrize("form", ["old", "new"])
+@pytest.mark.parametrize("broken", ["[{", "3", '["fit"]', "[" * 100_000], ids=["cut", "number", "words", "deep"])
+def test_record__that_is_broken_is_left_out(tmp_path, cut, form, broken):
+    path = xstxm.write_nxstxm(cut, tmp_path / "scan.hdf5")
+    place = "entry1/process_2/note/data" if form == "new" else "entry1/process/note/data"
+    with h5py.File(_in_the_old_form(path) if form == "old" else path, "r+") as file:
+        del file[place]
+        file[place] = broken
+    with pytest.warns(MetadataWarning, match="record of the steps in /entry1 is broken: it is left out"):
         opened = xstxm.open_stack(path)
     assert _operations(opened) == ["open_stack"]
     assert opened.attrs["history"].startswith(cut.attrs["history"])
 
 
-def test_record__of_another_program_is_not_ours(tmp_path, scan):
-    path = xstxm.write_nxstxm(scan.assign_attrs(history="what they did"), tmp_path / "scan.hdf5")
+@pytest.mark.parametrize("missing", ["process_1", "process_2/note", "process_2/sequence_index"])
+def test_record__of_which_a_step_is_missing_is_left_out(tmp_path, cut, missing):
+    path = xstxm.write_nxstxm(cut, tmp_path / "scan.hdf5")
     with h5py.File(path, "r+") as file:
-        file["entry1/process/program"][()] = "another"
-    assert "what they did" not in xstxm.open_stack(path).attrs["history"]
+        del file["entry1"][missing]
+    with pytest.warns(MetadataWarning, match="it is left out"):
+        assert _operations(xstxm.open_stack(path)) == ["open_stack"]
+
+
+def test_record__of_another_program_is_not_ours(tmp_path, cut):
+    path = xstxm.write_nxstxm(cut, tmp_path / "scan.hdf5")
+    with h5py.File(path, "r+") as file:
+        process = file["entry1"].create_group("process_7")
+        process.attrs["NX_class"], process["program"], process["sequence_index"] = "NXprocess", "another", 1
+    assert _operations(xstxm.open_stack(path)) == ["sel_energy", "calibrate_energy", "open_stack"]
+    with h5py.File(path, "r+") as file:
+        file.attrs["creator"] = "another"
+        del file["entry1/program_name"]
+    assert _operations(xstxm.open_stack(path)) == ["open_stack"]
+
+
+def test_record__that_another_program_broke_is_not_written_and_told(tmp_path, scan):
+    with pytest.warns(MetadataWarning, match="cannot be read: it is not written"):
+        xstxm.write_nxstxm(scan.assign_attrs(xstxm_provenance="[{"), tmp_path / "scan.hdf5")
+
+
+# optical density and maps
+
+
+@pytest.fixture
+def absorbed(scan):
+    i0 = scan.intensity.max(("y", "x")).assign_attrs(units="count")
+    return xstxm.optical_density(scan, i0).drop_vars("quality")
+
+
+def test_optical_density__is_read_as_such(tmp_path, absorbed):
+    lazy = absorbed.drop_vars("intensity", errors="ignore").chunk({"energy": 1})
+    path = xstxm.write_nxstxm(lazy, tmp_path / "scan.hdf5")
+    with xstxm.open_stack(path) as opened:
+        assert set(opened.data_vars) == {"optical_density"}
+        np.testing.assert_array_equal(opened.optical_density, absorbed.optical_density.astype("float32"))
+        assert opened.optical_density.attrs["units"] == "1"
+        np.testing.assert_array_equal(opened.dwell_time, absorbed.dwell_time)
+    with h5py.File(path) as file:
+        assert file["entry1"].attrs["default"] == "optical_density"
+        assert file["entry1/optical_density"].attrs["NX_class"] == "NXdata"
+        assert file["entry1/optical_density/data"].attrs["units"] == "1"
+
+
+def test_optical_density__beside_the_counts_keeps_its_name(tmp_path, scan, absorbed):
+    both = scan.assign(optical_density=absorbed.optical_density)
+    with xstxm.open_stack(xstxm.write_nxstxm(both, tmp_path / "scan.hdf5")) as opened:
+        assert set(opened.data_vars) == {"intensity", "optical_density"}
+        np.testing.assert_array_equal(opened.intensity, scan.intensity)
+
+
+@pytest.mark.parametrize("detector", ["counter0", "optical_density"])
+def test_optical_density__is_no_intensity_when_it_is_asked_for(tmp_path, scan, absorbed, detector):
+    path = xstxm.write_nxstxm(scan.assign(optical_density=absorbed.optical_density), tmp_path / "scan.hdf5")
+    with xstxm.open_stack(path, detector=detector) as opened:
+        assert set(opened.data_vars) == {"intensity", "optical_density"}
+        np.testing.assert_array_equal(opened.intensity, scan.intensity)
+
+
+def test_maps__come_back_beside_the_stack(tmp_path, scan):
+    thickness = scan.intensity.mean("energy").assign_attrs(units="nm")
+    image = (scan.intensity[0] * 2).drop_vars("energy").assign_attrs(units="1")
+    with xstxm.open_stack(
+        xstxm.write_nxstxm(scan.assign(thickness=thickness, image=image), tmp_path / "scan.hdf5")
+    ) as opened:
+        assert set(opened.data_vars) == {"intensity", "thickness", "image"}
+        for name, array in (("thickness", thickness), ("image", image)):
+            assert opened[name].dims == ("y", "x")
+            assert opened[name].attrs["units"] == array.attrs["units"]
+            np.testing.assert_array_equal(opened[name], array)
+    with h5py.File(tmp_path / "scan.hdf5") as file:
+        group = file["entry1/thickness"]
+        assert group.attrs["NX_class"] == "NXdata"
+        assert list(group.attrs["axes"]) == ["sample_y", "sample_x"]
+        assert "energy" not in group
+        assert group["sample_x"].attrs["units"] == "um"
+
+
+def test_maps__and_detectors_of_any_name_come_back_whatever_their_order_of_axes(tmp_path, scan):
+    scan["current_x"] = (scan.intensity * 3).assign_attrs(units="count")
+    scan["energy_map"] = scan.intensity.mean("energy").assign_attrs(units="eV").T
+    with xstxm.open_stack(xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")) as opened:
+        np.testing.assert_array_equal(opened.current_x, scan.current_x)
+        np.testing.assert_array_equal(opened.energy_map, scan.energy_map.T)
+
+
+@pytest.mark.parametrize("name", ["process_1", "notes", "program_name"])
+def test_maps__of_a_name_of_the_format_are_refused(tmp_path, scan, name):
+    scan[name] = scan.intensity.mean("energy").assign_attrs(units="1").T
+    with pytest.raises(SchemaError, match=f"no detector can be called '{name}'"):
+        xstxm.write_nxstxm(scan, tmp_path / "scan.hdf5")
+
+
+def test_maps__beside_a_single_image_are_told_apart_from_it(tmp_path, scan):
+    one = scan.isel(energy=[4])
+    one["thickness"] = one.intensity[0].drop_vars(["energy", "ring_current"]).assign_attrs(units="nm")
+    with xstxm.open_stack(xstxm.write_nxstxm(one, tmp_path / "scan.hdf5")) as opened:
+        assert opened.intensity.dims == ("energy", "y", "x")
+        assert opened.thickness.dims == ("y", "x")
 
 
 def test_file__is_laid_out_as_the_definition_says(tmp_path, scan):
@@ -229,7 +384,6 @@ def test_file__is_laid_out_as_the_definition_says(tmp_path, scan):
             "control": "NXmonitor",
             "counter0": "NXdata",
             "instrument": "NXinstrument",
-            "process": "NXprocess",
             "sample": "NXsample",
         }
         assert entry["definition"][()] == b"NXstxm"

@@ -302,7 +302,7 @@ def test_header__without_data_says_which_file_it_misses(tmp_path):
 def test_opening__reads_no_frame_and_using_one_reads_one(tmp_path, monkeypatch):
     read = []
     original = frames.read_frame
-    monkeypatch.setattr(frames, "read_frame", lambda path, shape: read.append(path.name) or original(path, shape))
+    monkeypatch.setattr(frames, "read_frame", lambda path, *a, **b: read.append(path.name) or original(path, *a, **b))
     path = write_stack(tmp_path)
     stack = xstxm.open_stack(path)
     lazy = xstxm.open_stack(path, chunks={})
@@ -403,6 +403,11 @@ def test_multi_region_stack__lets_the_region_be_chosen(tmp_path):
         xstxm.open_stack(write_stack(tmp_path), region=1)
 
 
+def test_region__may_be_any_whole_number(tmp_path):
+    path = write_stack(tmp_path)
+    np.testing.assert_array_equal(xstxm.open_stack(path, region=np.int64(0))["intensity"], counts())
+
+
 def test_multi_region_image__reads_each_region(tmp_path):
     text = header(kind="Image Scan", flags="Multi-Region Image", regions=_regions((3, 4), (2, 5)), stack="")
     path = tmp_path / "multi.hdr"
@@ -430,6 +435,27 @@ def test_line_scan__is_energy_by_position(tmp_path, energy_first):
     np.testing.assert_array_equal(stack.energy, ENERGIES)
 
 
+@pytest.mark.parametrize("energy_first", [True, False], ids=["energy is the fast axis", "energy is the slow axis"])
+@pytest.mark.parametrize("torn", ["", "7\t"], ids=["after a row", "in a row"])
+def test_line_scan__that_was_aborted_keeps_the_rows_that_exist(tmp_path, energy_first, torn):
+    energy, line = axis("Energy", "eV", ENERGIES), axis("Line", "um", Y)
+    p, q = (energy, line) if energy_first else (line, energy)
+    path = tmp_path / "line.hdr"
+    path.write_text(header(kind="NEXAFS Line Scan", flags="Image", p=p, q=q, stack=""))
+    data = counts(1, (3, 4) if energy_first else (4, 3))[0]
+    write_frame(tmp_path / "line_a.xim", data[:2])
+    with (tmp_path / "line_a.xim").open("a") as file:
+        file.write(torn)
+    with pytest.warns(MetadataWarning, match=rf"line_a\.xim ends after 2 of {len(data)} rows along"):
+        stack = xstxm.open_stack(path)
+    np.testing.assert_array_equal(stack["intensity"], data[:2].T if energy_first else data[:2])
+    np.testing.assert_array_equal(stack["position"], Y[:2] if energy_first else Y)
+    np.testing.assert_array_equal(stack["energy"], ENERGIES if energy_first else ENERGIES[:2])
+    (tmp_path / "line_a.xim").write_text("")
+    with pytest.raises(CorruptFileError, match="aborted in its first row"):
+        xstxm.open_stack(path)
+
+
 def _points(folder, rows, unit="Hz", channels=None, **fields):
     path = folder / "points.hdr"
     given = {"kind": "NEXAFS Point Scan", "flags": "Spectra", "p": axis("Energy", "eV", ENERGIES), "stack": ""}
@@ -455,6 +481,13 @@ def test_point_scan__is_a_spectrum(tmp_path):
 def test_point_scan__aborted_keeps_what_was_measured(tmp_path):
     with pytest.warns(MetadataWarning, match=r"points_0\.xsp holds 2 of 4 energies"):
         assert xstxm.open_stack(_points(tmp_path, ROWS[:2])).sizes["energy"] == 2
+
+
+def test_point_scan__of_more_energies_than_announced_keeps_them_all(tmp_path):
+    asked = "ImageScan = {EnergyRegions = (2, {Points = 2; DwellTime = 1;}, {Points = 2; DwellTime = 3;});};"
+    path = _points(tmp_path, [*ROWS, "7.2000000E+2 50"], extra=asked)
+    with pytest.warns(MetadataWarning, match=r"points_0\.xsp holds 5 of 4 energies: all are kept"):
+        assert xstxm.open_stack(path)["intensity"].values.tolist() == [10, 20, 30, 40, 50]
 
 
 def test_point_scan__has_a_column_per_channel(tmp_path):

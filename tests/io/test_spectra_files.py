@@ -345,7 +345,10 @@ def test_file_object__is_as_good_as_a_path(tmp_path):
         pytest.param(b"% a\n4\n1 2\n3 4\n", CorruptFileError, "2 numbers in each row", id="a count that lies"),
         pytest.param(b"1 2\n3 4 5\n6 7\n", CorruptFileError, "another number of them in line 2", id="ragged"),
         pytest.param(b"1 2\nabc def\n3 4\n", CorruptFileError, "other words in line 2", id="words inside"),
-        pytest.param(b"nan 2\n1000 4\n", FileFormatError, "expected finite energies, found 1", id="NaN energy"),
+        pytest.param(b"nan 2\n1000 4\n", FileFormatError, "finite energies above zero, found 1", id="NaN energy"),
+        pytest.param(
+            b"-5 2\n0 4\n5 6\n", FileFormatError, "finite energies above zero, found 2", id="relative energies"
+        ),
         pytest.param(b"\x89HDF\r\n\x1a\n\0\0\0", FileFormatError, "found an HDF5 file", id="HDF5"),
         pytest.param(b"# Athena project file\n1;\n", FileFormatError, "found no group", id="Athena without groups"),
         pytest.param(

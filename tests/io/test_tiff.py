@@ -258,3 +258,20 @@ def test_broken_file__is_an_error_of_ours_or_a_stack(tmp_path, seed):
         else:
             said = "b.tif"
         assert "b.tif" in said
+
+
+@pytest.mark.parametrize("back_to", [0, 2, 120])
+def test_directories_in_a_ring__are_refused(tmp_path, back_to):
+    path = tmp_path / "ring.tif"
+    with tifffile.TiffWriter(path, byteorder="<") as file:
+        for _ in range(130):
+            file.write(np.zeros((2, 3), "uint16"), contiguous=False)
+    with tifffile.TiffFile(path) as file:
+        places = [page.offset for page in file.pages]
+    data = bytearray(path.read_bytes())
+    entries = int.from_bytes(data[places[-1] : places[-1] + 2], "little")
+    last = places[-1] + 2 + 12 * entries
+    data[last : last + 4] = places[back_to].to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError, match="found image 130 again"):
+        xstxm.open_stack(path, energies=np.arange(130) + 500.0)

@@ -11,7 +11,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
-from xstxm.errors import MissingDimensionError, UnsupportedScanError
+from xstxm.errors import MetadataWarning, MissingDimensionError, UnsupportedScanError, warn
 from xstxm.io import _base
 from xstxm.io._base import FrameArray
 
@@ -33,7 +33,8 @@ def assemble(stacks: Mapping[Path, xr.Dataset], name: str) -> xr.Dataset:
     if offenders:
         do = "give a pattern that leaves them out, or open each with xstxm.open_tree"
         raise UnsupportedScanError(name, "files of one energy on one grid", _base.listed(offenders), do)
-    frames = [_frame(stack, first, path) for path, stack in stacks.items()]
+    unknown = _unknown(stacks, name)
+    frames = [_frame(stack, first, path, unknown) for path, stack in stacks.items()]
     frames.sort(key=lambda frame: float(frame[ENERGY][0]))
     unread = [str(name) for name, array in first.data_vars.items() if not (array.chunks or array.variable._in_memory)]
     out = xr.concat(
@@ -48,8 +49,10 @@ def assemble(stacks: Mapping[Path, xr.Dataset], name: str) -> xr.Dataset:
     out = out.assign({variable: _joined([frame.variables[variable] for frame in frames]) for variable in unread})
     _base.check_energies(np.asarray(out[ENERGY]), name)
     for variable in out.variables.values():
-        variable.encoding = {}
+        variable.encoding = {"preferred_chunks": {ENERGY: 1}} if ENERGY in variable.dims else {}
     out.attrs["Conventions"] = CONVENTIONS
+    if out.attrs.get("scan_type") == _base.scan_type(out.dims, 1):
+        out.attrs["scan_type"] = _base.scan_type(out.dims, out.sizes[ENERGY])
     out.set_close(_base.closing(stacks.values()))
     return out
 
@@ -84,11 +87,25 @@ def source_files(names: Sequence[str]) -> xr.Variable:
     return xr.Variable((ENERGY,), list(names), {"long_name": spec.long_name, "comment": spec.doc})
 
 
-def _frame(stack: xr.Dataset, first: xr.Dataset, path: Path) -> xr.Dataset:
+def _unknown(stacks: Mapping[Path, xr.Dataset], name: str) -> dict[str, xr.Variable]:
+    """Return NaN for each coordinate of a frame that only some of the files say, with a warning where one is silent."""
+    unknown = {}
+    for coord in ("dwell_time", "ring_current"):
+        saying = [stack[coord] for stack in stacks.values() if coord in stack.coords and stack[coord].size == 1]
+        if saying:
+            unknown[coord] = xr.Variable((), np.nan, saying[0].attrs)
+        silent = [path.name for path, stack in stacks.items() if saying and coord not in stack.coords]
+        if silent:
+            said = f"{_base.listed(silent)} without a {coord}, which is NaN there"
+            warn(f"{_base.name_of(name)}: {said}", MetadataWarning)
+    return unknown
+
+
+def _frame(stack: xr.Dataset, first: xr.Dataset, path: Path, unknown: Mapping[str, xr.Variable]) -> xr.Dataset:
     """Return a file as a frame on the positions of the first, with what it says of itself along the energy."""
-    frame = stack.assign_coords({dim: first[dim] for dim in first.dims if dim != ENERGY and dim in first.coords})
-    alone = [name for name in ("dwell_time", "ring_current") if name in frame.coords and not frame[name].dims]
-    along = {name: frame[name].variable.set_dims({ENERGY: 1}) for name in alone}
+    places = {dim: first[dim].variable for dim in first.dims if dim != ENERGY and dim in first.coords}
+    frame = stack.assign_coords(places)
+    along = {name: frame.variables.get(name, nan).set_dims({ENERGY: 1}) for name, nan in unknown.items()}
     return frame.assign_coords({"source_file": source_files([path.name]), **along})
 
 
@@ -99,11 +116,11 @@ class _Files:
     variables: Sequence[xr.Variable]
 
     def __call__(self, index: int) -> np.ndarray:
-        return np.asarray(self.variables[index].isel({ENERGY: 0}))
+        return np.asarray(self.variables[index].isel({ENERGY: 0}, missing_dims="ignore"))
 
 
 def _joined(variables: Sequence[xr.Variable]) -> xr.Variable:
-    """Return arrays that wait to be read as one that does too; `xarray.concat` would read them all."""
-    first = variables[0].transpose(ENERGY, ...)
-    whole = FrameArray((len(variables), *first.shape[1:]), _Files(variables), first.dtype.str)
-    return xr.Variable(first.dims, indexing.LazilyIndexedArray(whole), first.attrs)
+    """Return arrays that wait to be read, images among them, as one that does too; `xarray.concat` would read them all."""
+    first = variables[0].isel({ENERGY: 0}, missing_dims="ignore")
+    whole = FrameArray((len(variables), *first.shape), _Files(variables), first.dtype.str)
+    return xr.Variable((ENERGY, *first.dims), indexing.LazilyIndexedArray(whole), first.attrs)

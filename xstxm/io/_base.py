@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -18,7 +19,7 @@ from xarray.core import indexing
 
 from xstxm import units as _units
 from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
-from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, StxmError, UnitsError, warn
+from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, OptionError, StxmError, UnitsError, warn
 from xstxm.io._replacing import replacing
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
@@ -33,15 +34,24 @@ PACKING = 2000
 """Beyond what any filter saves: deflate reaches 1032 to 1 on zeros."""
 BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What the libraries below raise where a file is broken."""
+_GIVE_FILE = "give a path, or a file opened with 'rb'"
 _ANY_CASE = {"ev": "eV", "kev": "keV", "micron": "um", "microns": "um"}
 
 
 def path_of(source: Source) -> Path | None:
-    """Return the path behind a source, None for a file-like object that has none on disk."""
-    if isinstance(source, str | os.PathLike):
-        return Path(os.fspath(source)).expanduser()
+    """Return the path behind a source, absolute, None for a file-like object that has none on disk."""
+    place = located(source)
+    if isinstance(place, Path):
+        return place
     name = getattr(source, "name", None)
-    return Path(name) if isinstance(name, str) and Path(name).is_file() else None
+    return Path(name).absolute() if isinstance(name, str) and Path(name).is_file() else None
+
+
+def located(source: Source) -> Path | BinaryIO:
+    """Return the absolute path of a file, so that its frames are found from any folder; a file-like object as it is."""
+    if isinstance(source, str | os.PathLike):
+        return Path(os.fspath(source)).expanduser().absolute()
+    return source
 
 
 def name_of(source: Source) -> str:
@@ -59,14 +69,27 @@ def source_file(name: str) -> str | None:
 
 
 def read_head(source: Source, size: int = SNIFF) -> bytes:
-    """Return the first bytes of a source; a file-like object is rewound."""
-    if isinstance(source, str | os.PathLike):
-        refuse_folder(Path(os.fspath(source)).expanduser())
-        with Path(os.fspath(source)).expanduser().open("rb") as file:
+    """Return the first bytes of a source; a file-like object is rewound.
+
+    Raises
+    ------
+    FileFormatError
+        The source is a folder.
+    OptionError
+        It is neither a path nor a file opened for bytes.
+    """
+    place = located(source)
+    if isinstance(place, Path):
+        refuse_folder(place)
+        with place.open("rb") as file:
             return file.read(size)
-    source.seek(0)
-    head = source.read(size)
-    source.seek(0)
+    if not hasattr(place, "read"):
+        raise OptionError("path", source, _GIVE_FILE)
+    place.seek(0)
+    head = place.read(size)
+    place.seek(0)
+    if not isinstance(head, bytes):
+        raise OptionError("path", source, _GIVE_FILE)
     return head
 
 
@@ -244,9 +267,19 @@ def to_dataset(scan: Scan, drop_variables: str | Iterable[str] | None = None) ->
     for variable in (*coords.values(), *variables.values()):
         # all alike: a Dataset whose variables disagree on their chunks cannot even be shown
         variable.encoding["preferred_chunks"] = {d: n for d, n in scan.chunks.items() if d in variable.dims}
-    attrs = {name: value for name, value in scan.metadata.items() if value} | {"Conventions": CONVENTIONS}
+    said = {name: value for name, value in scan.metadata.items() if value}
+    attrs = {"scan_type": scan_type(scan.dims, scan.energy.size), **said, "Conventions": CONVENTIONS}
     dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
     return xr.Dataset(variables, coords, attrs).drop_vars(dropped, errors="ignore")
+
+
+def scan_type(dims: Collection[Hashable], energies: int) -> str:
+    """Return what a scan of these dimensions is in the words of NXstxm, where its file does not say."""
+    if "position" in dims:
+        return "sample line spectrum"
+    if len(dims) == 1:
+        return "sample point spectrum"
+    return "sample image stack" if energies > 1 else "sample image"
 
 
 def _stamp(name: str, units: str | None) -> dict[str, str]:
@@ -394,15 +427,14 @@ def listed(names: Sequence[object], limit: int = 5) -> str:
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def closing(stacks: Iterable[xr.Dataset]) -> Callable[[], None]:
-    """Return a function that closes the files behind several stacks."""
-    opened = list(stacks)
+def closing(opened: Iterable[Any]) -> Callable[[], None]:
+    """Return a function, which can be pickled, that closes several stacks or files."""
+    return partial(_close, list(opened))
 
-    def close() -> None:
-        for stack in opened:
-            stack.close()
 
-    return close
+def _close(opened: Sequence[Any]) -> None:
+    for one in opened:
+        one.close()
 
 
 def write_table(lines: Iterable[str], path: str | os.PathLike[str], *, overwrite: bool) -> Path:

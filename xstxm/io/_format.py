@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -34,6 +35,8 @@ class Format:
     """What to say of an option that only other formats understand, by option."""
     scans: Callable[[Source], Mapping[str, Mapping[str, Any]]] | None = None
     """Returns the scans in a file, name -> the options that open it; None where a file holds one."""
+    main: Callable[[Path], Path] = Path
+    """Returns the file that stands for a scan of several files, given any of them."""
     assemble: Callable[..., xr.Dataset] | None = None
     """Opens many files, one energy each, as one stack: paths, ``drop_variables`` and the `options`."""
     experimental: str = ""

@@ -115,7 +115,7 @@ def open_stack(
         The file is of none of these formats; `UnsupportedScanError` and `CorruptFileError` for a scan
         that cannot become a stack and for a broken file.
     OptionError, ChoiceError
-        A region, entry or detector that does not exist, or an option of the other format.
+        A region, entry or detector that does not exist, or an option of another format.
 
     Examples
     --------

@@ -41,7 +41,7 @@ def is_many(source: Any) -> bool:
 
 def natural(path: Path) -> tuple[Any, ...]:
     """Return a key that sorts names by the numbers in them, a9 before a10."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", path.name))
+    return tuple((int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", path.name))
 
 
 def scans_of(source: Many) -> list[tuple[Path, Format]]:
@@ -55,7 +55,7 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
         There is no scan, or a file that is neither a scan nor such a companion.
     """
     found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in _files(source)]
-    scans = [(path, format) for path, format in found if format is not None]
+    scans = [*{format.main(path): format for path, format in found if format is not None}.items()]
     unknown = [path for path, format in found if format is None and path.name.lower() not in _OF_WINDOWS]
     others = [path.name for path in unknown if path.suffix.lower() not in _SIDECARS | _PICTURES]
     if not scans:
@@ -69,14 +69,15 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
 
 def _files(source: Many) -> list[Path]:
     if not isinstance(source, str | os.PathLike):
-        return [_existing(Path(path).expanduser()) for path in source]
+        return [_existing(Path(path).expanduser().absolute()) for path in source]
     if is_pattern(source):
-        pattern = Path(source).expanduser()
+        pattern = Path(source).expanduser().absolute()
         fixed = next(place for place in pattern.parents if not any(mark in str(place) for mark in "*?["))
-        found = list(fixed.glob(str(pattern.relative_to(fixed))))
+        found = fixed.glob(str(pattern.relative_to(fixed)))
     else:
-        found = [path for path in Path(source).expanduser().iterdir() if path.is_file() or path.suffix == ".zarr"]
-    return sorted((path for path in found if not path.name.startswith(".")), key=natural)
+        found = Path(source).expanduser().absolute().iterdir()
+    files = [path for path in found if not path.is_dir() or path.suffix == ".zarr"]
+    return sorted((path for path in files if not path.name.startswith(".")), key=natural)
 
 
 def _name(source: Many) -> str:
@@ -115,7 +116,7 @@ def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine
         return chunked(format.open(paths[0], **options), chunks)
     if format.assemble is not None:
         return chunked(format.assemble(paths, drop_variables=None, **options), chunks)
-    return assemble({path: chunked(format.open(path, **options), chunks) for path in paths}, name)
+    return chunked(assemble({path: format.open(path, **options) for path in paths}, name), chunks)
 
 
 def chunked(stack: xr.Dataset, chunks: Any) -> xr.Dataset:

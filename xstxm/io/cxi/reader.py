@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,17 +139,12 @@ def assemble_cxi(
         frames.sort(key=lambda frame: frame.energy)
         stack = _base.to_dataset(_scan(tuple(frames)), drop_variables)
     except BaseException:
-        _close(stores)
+        _base.closing(stores)()
         raise
     if len(stores) > 1:
         stack = stack.assign_coords(source_file=source_files([os.fspath(frame.store.name) for frame in frames]))
-    stack.set_close(partial(_close, stores))
+    stack.set_close(_base.closing(stores))
     return stack
-
-
-def _close(stores: list[Store]) -> None:
-    for store in stores:
-        store.close()
 
 
 def _frame(store: Store, pixel_size: float | None) -> _Frame:

@@ -98,7 +98,7 @@ def _scan(store: Store, asked: str | None, kind: Kind, pixel_size: LengthLike | 
         energy=energy,
         positions=_placed(store, positions, shape[1:], pixel_size),
         signals={kind: Signal(array, "1")} if kind != "intensity" else _intensity(store, data, stored, energy, array),
-        metadata=_metadata(store, energy.size),
+        metadata=_metadata(store),
         dwell_time=_dwell(store, energy.size),
         chunks=preferred_chunks(data, DIMS, axes),
     )
@@ -171,14 +171,13 @@ def _tell_left_out(store: Store, kind: Kind) -> None:
         warn(f"{store.name}: the dark images in {dark[0]} are left out: pass dark= to optical_density", MetadataWarning)
 
 
-def _metadata(store: Store, energies: int) -> dict[str, str | None]:
+def _metadata(store: Store) -> dict[str, str | None]:
     file = store.file
     return {
         "title": field_text(file, "information/title") or field_text(file, "exchange/title"),
         "sample": field_text(file, "information/sample/name"),
         "facility": field_text(file, "information/facility/name"),
         "beamline": field_text(file, "information/facility/beamline"),
-        "scan_type": "sample image stack" if energies > 1 else "sample image",
         "start_time": _base.iso_time(field_text(file, "information/experiment/start_time"), store.name),
         "source_file": _base.source_file(store.name),
     }

@@ -1,7 +1,7 @@
 """aXis2000 stacks: numbers (.ncb) beside a text that says what they are (.dat)."""
 
 from xstxm.io._format import Format
-from xstxm.io.ncb.header import is_ncb
+from xstxm.io.ncb.header import is_ncb, partners
 from xstxm.io.ncb.reader import open_ncb
 from xstxm.io.ncb.writer import write_ncb
 
@@ -13,6 +13,7 @@ NCB = Format(
     recognises=lambda source, head: is_ncb(source, head),
     open=open_ncb,
     options=("kind",),
+    main=lambda path: partners(path)[0],
     experimental="all of it",
     writer="write_ncb",
 )

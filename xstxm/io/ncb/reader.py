@@ -68,11 +68,7 @@ def _scan(header: Header, numbers: Path, energy: np.ndarray, name: str, text: Pa
         energy=energy,
         positions={"y": (("y",), header.y[:: flips[0]]), "x": (("x",), header.x[:: flips[1]])},
         signals={name: Signal(FrameArray(header.shape, read), UNITS_OF[name])},
-        metadata={
-            "title": text.stem,
-            "scan_type": "sample image stack" if energy.size > 1 else "sample image",
-            "source_file": text.name,
-        },
+        metadata={"title": text.stem, "source_file": text.name},
         dwell_time=header.dwell,
     )
 

@@ -14,7 +14,7 @@ NXSTXM = Format(
     open=open_nxstxm,
     options=("entry", "detector"),
     refusals={"region": "an NXstxm file has entries, use entry="},
-    experimental="the dialects of HERMES, CLS and ALS",
+    experimental="the layouts of ALS pystxmcontrol, SOLEIL HERMES and CLS pyStxm",
     scans=scans_of,
     writer="write_nxstxm",
 )

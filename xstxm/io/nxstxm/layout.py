@@ -11,23 +11,39 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import ChoiceError, CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, warn
 from xstxm.io._base import listed
 from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, words
+from xstxm.io.nxstxm import dialects
 
 if TYPE_CHECKING:
     import h5py
 
 ENERGY_NAMES = ("energy", "photon_energy")
 _POSITION = re.compile(r"(?:^|_)([xy])$")
-_NO_DETECTOR = re.compile(r"(?:^|_)[xyz]$|position|energy|control|current|^time", re.IGNORECASE)
+_NO_DETECTOR = re.compile(
+    r"(?:^|_)[xyz]$|position|energy|control|(?:ring|beam).?current|^current|^time|^(?:requested|binned)_values$",
+    re.IGNORECASE,
+)
+_OF_MAPS = ["sample_y", "sample_x"]
+ONE = "one"
+"""A stored axis of length one that is no dimension of the stack: that of the lines in a line scan."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector of an entry: its NXdata group, the dataset in it, and the dimensions as stored."""
+    """A detector of an entry: its numbers, their dimensions as stored, and the group with the positions of its grid."""
 
     name: str
-    group: str
     signal: str
     dims: tuple[str, ...]
+    grid: str
+    measured: tuple[str, str] | None = None
+    """Where the measured y and x are, of raw points that are still to be brought on the grid."""
+
+
+def nexus_group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
+    """Return a new group of a NeXus class."""
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nexus_class
+    return group
 
 
 def children(group: Any) -> dict[str, h5py.Group]:
@@ -37,10 +53,13 @@ def children(group: Any) -> dict[str, h5py.Group]:
 
 
 def entries_of(file: h5py.File) -> list[str]:
-    """Return the names of the entries."""
-    groups = children(file)
-    marked = [name for name, group in groups.items() if attribute(group, "NX_class") == "NXentry"]
-    return marked or [name for name in groups if name.lower().startswith("entry")]
+    """Return the names of the entries: groups of that class, and those of that name which have none."""
+    classes = {name: attribute(group, "NX_class") for name, group in children(file).items()}
+    return [name for name, said in classes.items() if (said or _class_by_name(name)) == "NXentry"]
+
+
+def _class_by_name(name: str) -> str:
+    return "NXentry" if name.lower().startswith("entry") else ""
 
 
 def _data_groups(entry: h5py.Group) -> dict[str, h5py.Group]:
@@ -71,9 +90,38 @@ def detectors_of(entry: h5py.Group) -> dict[str, h5py.Group]:
         signal = signal_of(group)
         if signal is not None and signal.ndim > 0 and signal.dtype.kind in "iuf":
             found[name] = group
-    real = {name: group for name, group in found.items() if not _NO_DETECTOR.search(name)}
-    default = attribute(entry, "default")
-    return dict(sorted((real or found).items(), key=lambda item: item[0] != default))
+    own = dialects.wrote("xstxm", entry)
+    found = {name: group for name, group in found.items() if name not in maps_of(entry)}
+    real = {name: group for name, group in found.items() if own or not _NO_DETECTOR.search(name)}
+    photon = {name: group for name, group in real.items() if name in _photon_counters(entry)}
+    default = attribute(entry, "default") or "default"
+    return dict(sorted((photon or real or found).items(), key=lambda item: _rank(item[0], default)))
+
+
+def _rank(name: str, default: str) -> tuple[bool, bool]:
+    """Return what sorts detectors: the default first, and the drain current of the sample after the counters."""
+    return name != default, "current" in name.lower()
+
+
+def _photon_counters(entry: h5py.Group) -> list[str]:
+    """Return the devices of the instrument that the file says count photons."""
+    instrument = member(entry, "instrument") if is_inside(entry, "instrument") else None
+    if not hasattr(instrument, "keys"):
+        return []
+    return [name for name, group in children(instrument).items() if attribute(group, "type") == "photon"]
+
+
+def maps_of(entry: h5py.Group) -> dict[str, h5py.Dataset]:
+    """Return the maps that `write_nxstxm` put beside the detectors: images without an energy, by name."""
+    if not dialects.wrote("xstxm", entry):
+        return {}
+    groups = {name: group for name, group in _data_groups(entry).items() if words(group, "axes") == _OF_MAPS}
+    signals = {name: signal_of(group) for name, group in groups.items() if "energy" not in group}
+    return {name: item for name, item in signals.items() if item is not None and _is_image(item)}
+
+
+def _is_image(item: h5py.Dataset) -> bool:
+    return item.ndim == 2 and item.dtype.kind in "iuf"
 
 
 def is_layout(file: h5py.File) -> bool:
@@ -181,7 +229,8 @@ def detector(store: Store, entry: str, name: str, energies: int) -> Detector:
     """Return a detector with the dimensions of its stored axes.
 
     The sources in turn: the group's ``axes``, its ``<field>_indices``, the ``axis`` of each field, and
-    the lengths; whatever the words say, the lengths have to fit.
+    the lengths; whatever the words say, the lengths have to fit. Of points and of what the program that wrote them
+    brought on a grid, that on the grid is taken; of points alone the requested grid.
 
     Raises
     ------
@@ -190,19 +239,74 @@ def detector(store: Store, entry: str, name: str, energies: int) -> Detector:
     CorruptFileError
         No assignment of axes fits the shape.
     """
-    group = store.file[entry][name]
-    signal = signal_of(group)
+    place, group = store.file[entry], store.file[entry][name]
+    kind = scan_words(place, group)
+    gridded = _gridded(place, name) or group
+    signal = signal_of(gridded)
     assert signal is not None
-    kind = scan_words(store.file[entry], group)
     if signal.ndim > 3 or "focus" in kind:
         found = f"a {kind!r} scan" if "focus" in kind else f"an array with {signal.ndim} axes"
         do = "it cannot become a stack, read the array with h5py"
         raise UnsupportedScanError(store.path, "an image, a stack, a line or a point scan", found, do)
-    lengths = _lengths(group, energies)
-    for dims in (_from_axes(group), _from_indices(group), _from_fields(group), *_by_rank(signal.ndim, kind, energies)):
+    raw = _raw_points(store, place, group, energies) if gridded == group else None
+    if raw is not None:
+        return raw
+    lengths = _lengths(gridded, energies)
+    said = (_from_axes(gridded), _from_indices(gridded), _from_fields(gridded))
+    for dims in (*_one_line(signal, kind), *said, *_by_rank(signal.ndim, kind, energies)):
         if dims is not None and _fits(dims, signal.shape, lengths):
-            return Detector(name, group.name, signal.name, dims)
+            return Detector(name, signal.name, dims, gridded.name)
     raise _no_fit(store, name, signal, lengths)
+
+
+def _gridded(entry: h5py.Group, name: str) -> h5py.Group | None:
+    """Return the group in which pystxmcontrol 2.1 keeps on a grid what ``counter0`` holds as points."""
+    group = member(entry, "binned_values") if is_inside(entry, "binned_values") else None
+    if name != "counter0" or not hasattr(group, "keys"):
+        return None
+    signal = signal_of(group)
+    return group if signal is not None and signal.ndim and signal.dtype.kind in "iuf" else None
+
+
+def _raw_points(store: Store, entry: h5py.Group, group: h5py.Group, energies: int) -> Detector | None:
+    """Return a detector of raw points, more in a line than were requested (pystxmcontrol 2); None where it is none.
+
+    Raises
+    ------
+    CorruptFileError
+        Counts, measured and requested positions do not belong together.
+    """
+    grid = _requested(entry, group)
+    signal, fields = signal_of(group), fields_of(group)
+    if grid is None or signal is None or signal.ndim != 3 or not {"y", "x"} <= set(fields):
+        return None
+    wanted = {dim: int(grid[name].size) for dim, name in fields_of(grid).items()}
+    is_line = "line" in scan_words(entry, group) and signal.shape[1] == 1
+    if wanted["x"] == signal.shape[2]:
+        return None
+    measured = [group[fields[dim]] for dim in ("y", "x")]
+    lines = wanted["x"] if is_line else signal.shape[1]
+    sound = 0 < wanted["x"] < signal.shape[2] and wanted["y"] == lines and signal.shape[0] == energies
+    if not sound or any(item.shape not in (signal.shape, signal.shape[1:]) for item in measured):
+        expected = f"points of {group.name} for {energies} energies and {wanted['y']} x {wanted['x']} requested pixels"
+        found = f"counts of shape {signal.shape}, positions of shapes {measured[0].shape} and {measured[1].shape}"
+        raise CorruptFileError(store.path, expected, found, "correct the file, or read the arrays with h5py")
+    dims = (ENERGY, ONE, "position") if is_line else (ENERGY, "y", "x")
+    return Detector(group.name.split("/")[-1], signal.name, dims, grid.name, (measured[0].name, measured[1].name))
+
+
+def _requested(entry: h5py.Group, group: h5py.Group) -> h5py.Group | None:
+    """Return the group with the requested positions."""
+    for place in (entry, group):
+        found = member(place, "requested_values") if is_inside(place, "requested_values") else None
+        if hasattr(found, "keys") and {"y", "x"} <= set(fields_of(found)):
+            return found
+    return None
+
+
+def _one_line(signal: h5py.Dataset, kind: str) -> list[tuple[str, ...]]:
+    """Return the dimensions of a line scan that is stored as images of one line."""
+    return [(ENERGY, ONE, "position")] if signal.ndim == 3 and signal.shape[1] == 1 and "line" in kind else []
 
 
 def _no_fit(store: Store, name: str, signal: h5py.Dataset, lengths: dict[str, set[int]]) -> FileFormatError:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.conventions import ENERGY
+from xstxm.conventions import ENERGY, SPECS
 from xstxm.errors import CorruptFileError, MetadataWarning, StxmError, UnitsError, warn
 from xstxm.io import _base
-from xstxm.io._base import Scan, Signal, Source, in_units
+from xstxm.io._base import FrameArray, Scan, Signal, Source, in_units
 from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, is_inside, member, preferred_chunks, tells
-from xstxm.io.nxstxm import layout
+from xstxm.io.nxstxm import dialects, layout
 from xstxm.io.nxstxm.layout import Detector
-from xstxm.provenance import HISTORY, RECORD
+from xstxm.io.nxstxm.points import Line, PointLine, points_of
+from xstxm.io.nxstxm.record import read_record
 
 if TYPE_CHECKING:
     import h5py
@@ -31,6 +31,9 @@ _WORDS = (
     "detector image",
     "generic scan",
 )
+_OD = "optical_density"
+_COORDINATES = (ENERGY, "y", "x", "position", "dwell_time", "ring_current")
+_SAMPLE = ("sample/name", "sample/sample_name", "sample/description", "sample_description")
 _DIMS = {1: (ENERGY,), 2: (ENERGY, "position"), 3: (ENERGY, "y", "x")}
 
 
@@ -97,51 +100,122 @@ def _read(store: Store, source: Source, asked_entry: str | None, asked_detector:
     group = entry[names[0]]
     energy = _energy(store, entry, group)
     main = layout.detector(store, entry_name, names[0], energy.size)
+    _tell_source(store, entry, group, main)
     store.check_written(store.file[main.signal])
-    dims = _dims(main)
-    axes = _axes(main, dims)
-    stored = store.file[main.signal].shape
-    shape = tuple(1 if axis is None else stored[axis] for axis in axes)
-    signals = {"intensity": _signal(store, main, dims, shape)}
-    for name in names[1:]:
-        other = _other(store, entry_name, name, energy.size, main, stored)
-        if other is not None:
-            signals[_base.variable_name(name, signals)] = _signal(store, other, dims, shape)
+    for place in main.measured or ():
+        store.check_claim(store.file[place])
+    dims, axes, shape = _dims(main), _axes(main), _shape(store, main)
+    chunks = {ENERGY: 1} if main.measured else preferred_chunks(store.file[main.signal], dims, axes)
     return Scan(
         dims=dims,
         energy=energy,
-        positions=_positions(store, group, main, dict(zip(dims, shape, strict=True))),
-        signals=signals,
-        metadata=_metadata(store, entry, group, dims, energy.size),
+        positions=_positions(store, main, dict(zip(dims, shape, strict=True))),
+        signals=_signals(store, entry_name, names, energy.size, main),
+        metadata=_metadata(store, entry, group),
         dwell_time=_dwell(store, entry, group, energy.size, main),
-        ring_current=_ring_current(store, entry, energy.size, main, dims, shape),
-        chunks=preferred_chunks(store.file[main.signal], dims, axes),
+        ring_current=_ring_current(store, entry, energy.size, main),
+        chunks=chunks,
     )
 
 
+def _signals(store: Store, entry_name: str, names: list[str], energies: int, main: Detector) -> dict[str, Signal]:
+    """Return the detectors on one grid, the main one first, and the maps that this package wrote beside them."""
+    entry = store.file[entry_name]
+    own = dialects.wrote("xstxm", entry)
+    signals = {names[0] if own and names[0] == _OD else "intensity": _signal(store, main)}
+    for name in names[1:]:
+        other = _other(store, entry_name, name, energies, main)
+        if other is not None:
+            signals[_name(name, signals, own)] = _signal(store, other)
+    for name, item in layout.maps_of(entry).items():
+        if "x" in _dims(main) and item.shape == _shape(store, main)[1:]:
+            signals[_name(name, signals, own)] = _map(store, item, name)
+    return signals
+
+
+def _name(name: str, taken: Mapping[str, Signal], own: bool) -> str:
+    """Return the name of a variable; in our own files it is the one that it was written from."""
+    if own and name == "counter0" and "intensity" not in taken:
+        return "intensity"
+    if own and name in SPECS and name not in (*taken, *_COORDINATES):
+        return name
+    return _base.variable_name(name, taken)
+
+
+def _map(store: Store, item: h5py.Dataset, name: str) -> Signal:
+    store.check_written(item)
+    units = _base.intensity_units(attribute(item, "units"), name, store.name)
+    return Signal(StoredArray(store, item.name, (0, 1), item.shape), units, dims=("y", "x"))
+
+
+def _tell_source(store: Store, entry: h5py.Group, group: h5py.Group, main: Detector) -> None:
+    """Warn of what is not sure about a scan, or not read of it."""
+    program = dialects.unverified(entry)
+    if program:
+        said = f"the layout of {program} was met in no real file: compare with another program"
+        warn(f"{store.name}: {said}", MetadataWarning)
+    if main.measured:
+        said = "its raw points become the mean in each requested pixel"
+        warn(f"{store.name}: {group.name} is not on a grid: {said}", MetadataWarning)
+    if "ptychography" in layout.scan_words(entry, group):
+        said = "the counter of a ptychography scan is read, its camera frames are not"
+        warn(f"{store.name}: {said}", MetadataWarning)
+
+
 def _dims(main: Detector) -> tuple[str, ...]:
-    return _DIMS[3] if "y" in main.dims or "x" in main.dims else _DIMS[len(main.dims)]
+    if "position" in main.dims:
+        return _DIMS[2]
+    return _DIMS[3] if "y" in main.dims or "x" in main.dims else _DIMS[1]
 
 
-def _axes(main: Detector, dims: tuple[str, ...]) -> tuple[int | None, ...]:
-    return tuple(main.dims.index(dim) if dim in main.dims else None for dim in dims)
+def _axes(main: Detector) -> tuple[int | None, ...]:
+    return tuple(main.dims.index(dim) if dim in main.dims else None for dim in _dims(main))
 
 
-def _signal(store: Store, main: Detector, dims: tuple[str, ...], shape: tuple[int, ...]) -> Signal:
-    dataset, axes = store.file[main.signal], _axes(main, dims)
-    units = _base.intensity_units(attribute(dataset, "units"), main.name, store.name)
-    return Signal(StoredArray(store, main.signal, axes, shape), units, main.name)
+def _shape(store: Store, main: Detector) -> tuple[int, ...]:
+    """Return the shape of a detector in the stack."""
+    stored = store.file[main.signal].shape
+    shape = tuple(1 if axis is None else stored[axis] for axis in _axes(main))
+    if main.measured is None:
+        return shape
+    grid = store.file[main.grid]
+    return (*shape[:-1], int(grid[layout.fields_of(grid)["x"]].size))
 
 
-def _other(
-    store: Store, entry: str, name: str, energies: int, main: Detector, shape: tuple[int, ...]
-) -> Detector | None:
+def _signal(store: Store, main: Detector) -> Signal:
+    units = _base.intensity_units(attribute(store.file[main.signal], "units"), main.name, store.name)
+    return Signal(_array(store, main, main.signal), units, main.name)
+
+
+def _array(store: Store, main: Detector, path: str) -> FrameArray | StoredArray:
+    """Return numbers with the axes of a detector, read when indexed."""
+    shape = _shape(store, main)
+    if main.measured is not None:
+        points = points_of(store, path, main.measured, _asked_for(store, main), layout.ONE in main.dims)
+        return FrameArray(shape, PointLine(points) if layout.ONE in main.dims else points)
+    if layout.ONE in main.dims:
+        return FrameArray(shape, Line(store, path))
+    return StoredArray(store, path, _axes(main), shape)
+
+
+def _asked_for(store: Store, main: Detector) -> tuple[np.ndarray, np.ndarray]:
+    """Return the requested y and x in the unit of the measured ones."""
+    grid, found = store.file[main.grid], []
+    assert main.measured is not None
+    for dim, place in zip(("y", "x"), main.measured, strict=True):
+        item, units = grid[layout.fields_of(grid)[dim]], attribute(store.file[place], "units")
+        said = attribute(item, "units") or units
+        found.append(in_units(store.read(item.name), said, units or said or "um", item.name, store.name))
+    return found[0], found[1]
+
+
+def _other(store: Store, entry: str, name: str, energies: int, main: Detector) -> Detector | None:
     """Return a further detector on the same grid; one on another grid is left out, with a warning."""
     try:
         found = layout.detector(store, entry, name, energies)
     except StxmError:
         found = None
-    if found is None or found.dims != main.dims or store.file[found.signal].shape != shape:
+    if found is None or found.dims != main.dims or _shape(store, found) != _shape(store, main):
         warn(
             f"{store.name}: detector {name!r} has another grid than {main.name!r}: it is left out, "
             f"pass detector={name!r} for it",
@@ -152,31 +226,36 @@ def _other(
 
 
 def _energy(store: Store, entry: h5py.Group, group: h5py.Group) -> np.ndarray:
+    """Return the energies in eV: those beside the numbers, or those of the monochromator where only they fit."""
     places = [(group, name) for name in layout.ENERGY_NAMES]
     places += [(entry, f"instrument/monochromator/{name}") for name in layout.ENERGY_NAMES]
-    for place, name in places:
-        item = member(place, name)
-        if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size:
-            values = np.atleast_1d(store.read(item.name)).ravel()
-            energy = _base.energies_in_ev(values, attribute(item, "units"), store.name)
-            _base.check_energies(energy, store.name)
-            return energy
-    do = "add it to the file as a field energy with its units"
-    raise CorruptFileError(store.path, f"the photon energy in {group.name}", "none", do)
+    items = (member(place, name) for place, name in places)
+    items = (item for item in items if hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size)
+    first = next(items, None)
+    if first is None:
+        do = "add it to the file as a field energy with its units"
+        raise CorruptFileError(store.path, f"the photon energy in {group.name}", "none", do)
+    signal = layout.signal_of(group)
+    sizes = {1, *(signal.shape if signal is not None else ())}
+    item = first if first.size in sizes else next((item for item in items if item.size in sizes), first)
+    values = np.atleast_1d(store.read(item.name)).ravel()
+    energy = _base.energies_in_ev(values, attribute(item, "units"), store.name)
+    _base.check_energies(energy, store.name)
+    return energy
 
 
-def _positions(
-    store: Store, group: h5py.Group, main: Detector, sizes: dict[str, int]
-) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+def _positions(store: Store, main: Detector, sizes: dict[str, int]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    group = store.file[main.grid]
     fields = layout.fields_of(group)
+    beside = attribute(store.file[main.measured[1]], "units") if main.measured else None
     found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for dim in ("position", "y", "x"):
         if dim not in fields:
             continue
         item = group[fields[dim]]
-        values = _in_um(store.read(item.name), attribute(item, "units"), item.name, store.name)
+        values = _in_um(store.read(item.name), attribute(item, "units") or beside, item.name, store.name)
         if dim in sizes:
-            found |= _along(dim, values, sizes, main)
+            found |= _along(store, dim, values, sizes, main)
         elif "position" in sizes and values.size == sizes["position"]:
             found[dim] = (("position",), values.ravel())
     if "position" in sizes and "position" not in found:
@@ -185,19 +264,35 @@ def _positions(
 
 
 def _along(
-    dim: str, values: np.ndarray, sizes: dict[str, int], main: Detector
+    store: Store, dim: str, values: np.ndarray, sizes: dict[str, int], main: Detector
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Return the coordinate of a dimension; of positions measured at every point the means, and themselves."""
     if values.ndim <= 1 and values.size == sizes[dim]:
-        return {dim: ((dim,), values.ravel())}
+        return {dim: ((dim,), _finite(store, dim, values.ravel()))}
     stored = [name for name in main.dims if name in ("y", "x")]
     frame = tuple(sizes[name] for name in stored)
-    if len(stored) != 2 or values.size % (frame[0] * frame[1]):
+    if len(stored) != 2 or not values.size or values.size % (frame[0] * frame[1]):
         return {}
-    measured = values.reshape(-1, *frame).mean(axis=0)
+    measured = _mean(values.reshape(-1, *frame), 0)
     measured = measured if stored == ["y", "x"] else measured.T
-    mean = measured.mean(axis=1 if dim == "y" else 0)
+    mean = _finite(store, dim, _mean(measured, 1 if dim == "y" else 0))
     return {dim: ((dim,), mean), f"{dim}_measured": (("y", "x"), measured)}
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean along an axis of the numbers that there are, NaN where there is none."""
+    known = np.isfinite(values)
+    number = known.sum(axis)
+    total = np.where(known, values, 0).sum(axis)
+    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+
+
+def _finite(store: Store, dim: str, values: np.ndarray) -> np.ndarray:
+    lost = int((~np.isfinite(values)).sum())
+    if lost:
+        do = "correct them in the file, or read the arrays with h5py"
+        raise CorruptFileError(store.path, f"finite positions along {dim}", f"{lost} that are not", do)
+    return values
 
 
 def _distance(places: dict[str, tuple[tuple[str, ...], np.ndarray]], size: int) -> np.ndarray:
@@ -231,18 +326,32 @@ def _dwell(store: Store, entry: h5py.Group, group: h5py.Group, energies: int, ma
             break
     else:
         return None
-    seconds = _first_of_each(store, item, energies, main)
-    if seconds is None:
+    times = _first_of_each(store, item, energies, main)
+    if times is None:
+        found = f"{item.name} of the shape {item.shape} is neither per energy nor per pixel"
+        warn(f"{store.name}: {found}: dwell times are left out", MetadataWarning)
         return None
-    units = attribute(item, "units")
-    if not units and np.nanmax(seconds) >= 1 and "position" not in main.dims and len(main.dims) > 1:
+    units = _unit_of_dwell(store, entry, times, attribute(item, "units"), main)
+    dwell = in_units(times, units, "ms", "count_time", store.name)
+    return dwell if np.isfinite(dwell).all() and (dwell > 0).all() else None
+
+
+def _unit_of_dwell(store: Store, entry: h5py.Group, times: np.ndarray, units: str | None, main: Detector) -> str:
+    """Return the unit of ``count_time``: s by the definition, but for pystxmcontrol, which calls its ms s."""
+    if dialects.pystxmcontrol(entry) is not None and units in (None, "s"):
+        said = "no unit" if units is None else f"the unit {units!r}"
         warn(
-            f"{store.name}: count_time has no unit and is {np.nanmax(seconds):g} in an image: taken to be ms",
+            f"{store.name}: count_time has {said}: taken to be ms, which pystxmcontrol writes",
             MetadataWarning,
         )
-        units = "ms"
-    dwell = in_units(seconds, units or "s", "ms", "count_time", store.name)
-    return dwell if np.isfinite(dwell).all() and (dwell > 0).all() else None
+        return "ms"
+    if not units and np.nanmax(times) >= 1 and "position" not in main.dims and len(main.dims) > 1:
+        warn(
+            f"{store.name}: count_time has no unit and is {np.nanmax(times):g} in an image: taken to be ms",
+            MetadataWarning,
+        )
+        return "ms"
+    return units or "s"
 
 
 def _first_of_each(store: Store, item: h5py.Dataset, energies: int, main: Detector) -> np.ndarray | None:
@@ -257,14 +366,12 @@ def _first_of_each(store: Store, item: h5py.Dataset, energies: int, main: Detect
     return np.atleast_1d(store.read(item.name, key))
 
 
-def _ring_current(
-    store: Store, entry: h5py.Group, energies: int, main: Detector, dims: tuple[str, ...], shape: tuple[int, ...]
-) -> np.ndarray | Signal | None:
+def _ring_current(store: Store, entry: h5py.Group, energies: int, main: Detector) -> np.ndarray | Signal | None:
     """Return the stored beam in mA, where ``control`` holds it: per energy, or lazily per pixel."""
     item = member(entry, "control/data") if is_inside(entry, "control/data") else None
     units = attribute(item, "units") if item is not None else None
-    if item is None or units is None or item.dtype.kind not in "iuf":
-        return None
+    if item is None or units is None or item.dtype.kind not in "iuf" or dialects.pystxmcontrol(entry) is not None:
+        return None  # pystxmcontrol always writes zeros
     try:
         if not _units.same_kind(units, "mA"):
             return None
@@ -274,49 +381,23 @@ def _ring_current(
         current = in_units(store.read(item.name).ravel(), units, "mA", "ring current", store.name)
         return np.where(current > 0, current, np.nan)
     if item.shape == store.file[main.signal].shape and _units.normalize(units) == "mA":
-        axes = _axes(main, dims)
-        return Signal(StoredArray(store, item.name, axes, shape), "mA")
+        return Signal(_array(store, main, item.name), "mA")
+    found = f"{item.name} in {units} of the shape {item.shape} is neither per energy nor, in mA, per pixel"
+    warn(f"{store.name}: the ring current {found}: it is left out", MetadataWarning)
     return None
 
 
-def _metadata(
-    store: Store, entry: h5py.Group, group: h5py.Group, dims: tuple[str, ...], energies: int
-) -> dict[str, str | None]:
+def _metadata(store: Store, entry: h5py.Group, group: h5py.Group) -> dict[str, str | None]:
     said = layout.scan_words(entry, group)
-    guess = {1: _WORDS[0], 2: _WORDS[1], 3: _WORDS[3] if energies > 1 else _WORDS[2]}[len(dims)]
     # Pixelator writes "Swiss Light Source" wherever it runs
-    source = None if _wrote(store.file, entry, "pixelator") else field_text(entry, "instrument/source/name")
+    source = None if dialects.wrote("pixelator", entry) else field_text(entry, "instrument/source/name")
     return {
         "title": field_text(entry, "title"),
-        "sample": field_text(entry, "sample/name") or field_text(entry, "sample/sample_name"),
+        "sample": next(filter(None, (field_text(entry, place) for place in _SAMPLE)), None),
         "facility": source,
         "beamline": field_text(entry, "collection/beamline") or field_text(entry, "instrument/beamline"),
-        "scan_type": said if said in _WORDS else guess,
+        "scan_type": said if said in _WORDS else None,
         "start_time": _base.iso_time(field_text(entry, "start_time"), store.name),
         "source_file": _base.source_file(store.name),
-        **_record(store, entry),
+        **read_record(store, entry),
     }
-
-
-def _record(store: Store, entry: h5py.Group) -> dict[str, str | None]:
-    """Return what `write_nxstxm` noted of the stack's past, so that it goes on; without a record that is broken."""
-    if field_text(entry, "process/program") != "xstxm":
-        return {}
-    said, stored = field_text(entry, "process/note/description"), field_text(entry, "process/note/data")
-    if stored is not None and not _is_record(stored):
-        warn(f"{store.name}: the record in {entry.name}/process/note cannot be read: it is left out", MetadataWarning)
-        stored = None
-    return {HISTORY: said, RECORD: stored}
-
-
-def _is_record(stored: str) -> bool:
-    try:
-        found = json.loads(stored)
-    except json.JSONDecodeError:
-        return False
-    return isinstance(found, list) and all(isinstance(item, dict) for item in found)
-
-
-def _wrote(file: h5py.File, entry: h5py.Group, program: str) -> bool:
-    said = [attribute(file, "creator"), attribute(entry, "creator"), field_text(entry, "program_name")]
-    return any(program in word.lower() for word in said if word)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -16,7 +17,8 @@ from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.io import _base
 from xstxm.io._replacing import replacing, require_room
 from xstxm.io._writing import warn_of_loss
-from xstxm.provenance import HISTORY, RECORD
+from xstxm.io.nxstxm.layout import nexus_group
+from xstxm.io.nxstxm.record import write_record
 
 if TYPE_CHECKING:
     import h5py
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
 DEFINITION_VERSION = "1.1"
 _FIELDS = {"energy": "energy", "y": "sample_y", "x": "sample_x", "position": "line_position"}
 _RESERVED = {
-    *("title", "start_time", "end_time", "definition", "counter0"),
-    *("instrument", "sample", "control", "process"),
+    *("title", "start_time", "end_time", "definition", "program_name", "counter0"),
+    *("instrument", "sample", "control", "notes"),
 }
+_STEP = re.compile(r"process(_\d+)?")
 _SCAN_TYPES = ("sample point spectrum", "sample line spectrum", "sample image", "sample image stack")
 
 
@@ -34,14 +37,16 @@ def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     """Write a stack as an NXstxm file (NeXus HDF5).
 
     `intensity` becomes the detector ``counter0``, further variables on the same grid detectors of their
-    own name; energies, positions, `dwell_time`, `ring_current`, title and times go where the definition
-    wants them, and the history goes with them. `xstxm.open_stack` returns the same numbers, as float32. The
-    file appears at once, when it is complete.
+    own name, such as `optical_density`, and maps (y, x) groups of their own name; energies, positions, `dwell_time`,
+    `ring_current`, title and times go where the definition wants them. Every recorded step becomes an ``NXprocess``.
+    `xstxm.open_stack` returns the same numbers, as float32, and the same record. The file appears at once, when it is
+    complete.
 
     Parameters
     ----------
     stack
-        A stack, line scan or point spectrum with `intensity`. Lazy stacks are written chunk by chunk.
+        A stack, line scan or point spectrum with `intensity` or `optical_density`. Lazy stacks are written chunk by
+        chunk.
     path
         The file to write.
     overwrite
@@ -57,7 +62,7 @@ def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     FileExistsError
         There is such a file, and `overwrite` is off.
     MissingVariableError, MissingCoordinateError, SchemaError
-        The object is no stack of counts, or a variable has a name that the format keeps for itself.
+        The object is no stack, or a variable has a name that the format keeps for itself.
     MissingUnitsError
         A coordinate or variable to be written has no units.
 
@@ -84,72 +89,86 @@ def _checked(stack: xr.Dataset) -> xr.Dataset:
     if not isinstance(stack, xr.Dataset):
         raise SchemaError("NXstxm holds a Dataset with 'intensity': call .to_dataset(name='intensity') first")
     stack = _units.dequantify(stack)
-    intensity = require_variable(stack, "intensity", "NXstxm holds counts; use write_netcdf or write_zarr for results")
-    require_energy(intensity)
-    dims = pixel_dims(intensity)
+    main = _main(stack)
+    require_energy(main)
+    dims = pixel_dims(main)
     if set(dims) not in (set(), {"position"}, {"y", "x"}):
         raise SchemaError(
-            f"intensity has dims {intensity.dims}: NXstxm holds (energy, y, x), (energy, position) or (energy): "
+            f"{main.name} has dims {main.dims}: NXstxm holds (energy, y, x), (energy, position) or (energy): "
             "select along the others first, e.g. stack.isel(theta=0)"
         )
     for dim in dims:
         if dim not in stack.coords and dim != "position":
             raise MissingCoordinateError(str(dim))
-    _check_names(stack, intensity)
-    order = [dim for dim in (ENERGY, "y", "x", "position") if dim in intensity.dims]
-    return stack.transpose(*order, ...)
+    order = [dim for dim in (ENERGY, "y", "x", "position") if dim in main.dims]
+    stack = stack.transpose(*order, ...)
+    _check_names(stack, _main(stack))
+    return stack
+
+
+def _main(stack: xr.Dataset) -> xr.DataArray:
+    """Return the variable that the file is about: the counts, or the optical density where there are none."""
+    name = "optical_density" if "intensity" not in stack and "optical_density" in stack else "intensity"
+    return require_variable(stack, name, "NXstxm holds scans; use write_netcdf or write_zarr for results")
 
 
 def _write(file: h5py.File, stack: xr.Dataset) -> None:
-    intensity = stack["intensity"]
+    from xstxm import __version__
+
+    main = _main(stack)
+    first = "counter0" if main.name == "intensity" else str(main.name)
     file.attrs.update({"NX_class": "NXroot", "default": "entry1", "creator": "xstxm"})
-    entry = _group(file, "entry1", "NXentry")
-    entry.attrs["default"] = "counter0"
+    entry = nexus_group(file, "entry1", "NXentry")
+    entry.attrs["default"] = first
     for name in ("title", "start_time", "end_time"):
         if stack.attrs.get(name):
             entry[name] = str(stack.attrs[name])
-    entry["definition"] = "NXstxm"
-    entry["definition"].attrs["version"] = DEFINITION_VERSION
-    detectors = {"counter0": intensity}
-    others = {str(name): array for name, array in stack.data_vars.items() if name != "intensity"}
-    detectors |= {name: array for name, array in others.items() if _is_detector(array, intensity)}
-    kept = {*detectors, *(name for name in stack.coords if _is_kept(str(name), stack))}
+    for name, said, version in (
+        ("definition", "NXstxm", DEFINITION_VERSION),
+        ("program_name", "xstxm", __version__),
+    ):
+        entry[name] = said
+        entry[name].attrs["version"] = version
+    others = {str(name): array for name, array in stack.data_vars.items() if name != main.name}
+    detectors = {first: main} | {name: array for name, array in others.items() if _is_detector(array, main)}
+    maps = {name: array for name, array in others.items() if _is_map(array, main)}
+    kept = {*detectors, *maps, *(name for name in stack.coords if _is_kept(str(name), stack))}
     warn_of_loss("NXstxm holds images on one grid", [*others, *stack.coords], kept)
-    for name, array in detectors.items():
-        _write_data(_group(entry, name, "NXdata"), array, stack)
+    for name, array in (detectors | maps).items():
+        _write_data(nexus_group(entry, name, "NXdata"), array, stack)
     _write_instrument(entry, stack, list(detectors))
     _write_sample(entry, stack)
     _write_control(entry, stack)
-    _write_process(entry, stack)
+    write_record(entry, stack)
 
 
-def _is_detector(array: xr.DataArray, intensity: xr.DataArray) -> bool:
+def _is_detector(array: xr.DataArray, main: xr.DataArray) -> bool:
     """Tell whether a variable is an array of numbers on the grid of the scan."""
-    return array.dims == intensity.dims and array.dtype.kind in "iuf"
+    return array.dims == main.dims and array.dtype.kind in "iuf"
 
 
-def _check_names(stack: xr.Dataset, intensity: xr.DataArray) -> None:
+def _is_map(array: xr.DataArray, main: xr.DataArray) -> bool:
+    """Tell whether a variable is an image of numbers with units, on the pixels of the scan."""
+    return array.dims == ("y", "x") == pixel_dims(main) and array.dtype.kind in "iuf" and "units" in array.attrs
+
+
+def _check_names(stack: xr.Dataset, main: xr.DataArray) -> None:
     """Refuse names of detectors that the file uses for something else, or cannot tell apart."""
     every = [str(name) for name in stack.data_vars]
     twice = sorted({name for name in every if every.count(name) > 1})
     if twice:
         raise SchemaError(f"variable names given twice: {', '.join(map(repr, twice))}: rename them first")
-    for name in (str(name) for name, array in stack.data_vars.items() if _is_detector(array, intensity)):
-        if name in _RESERVED or "/" in name or not name.strip("."):
+    groups = [name for name, array in stack.data_vars.items() if _is_detector(array, main) or _is_map(array, main)]
+    for name in map(str, groups):
+        if name in _RESERVED or _STEP.fullmatch(name) or "/" in name or not name.strip("."):
             raise SchemaError(f"no detector can be called {name!r} in NXstxm: rename it first")
 
 
 def _is_kept(name: str, stack: xr.Dataset) -> bool:
     """Tell whether a coordinate has a place in the file."""
     if name == "ring_current":
-        return stack[name].dims in ((ENERGY,), stack["intensity"].dims)
+        return stack[name].dims in ((ENERGY,), _main(stack).dims)
     return name in (ENERGY, "dwell_time") or (name in ("y", "x", "position") and stack[name].ndim == 1)
-
-
-def _group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
-    group = parent.create_group(name)
-    group.attrs["NX_class"] = nexus_class
-    return group
 
 
 def _field(group: h5py.Group, name: str, array: xr.DataArray, wanted: str) -> None:
@@ -160,17 +179,23 @@ def _field(group: h5py.Group, name: str, array: xr.DataArray, wanted: str) -> No
 def _write_data(group: h5py.Group, array: xr.DataArray, stack: xr.Dataset) -> None:
     group.attrs["signal"] = "data"
     group.attrs["axes"] = [_FIELDS[str(dim)] for dim in array.dims]
-    group["stxm_scan_type"] = _scan_type(stack)
-    _field(group, "energy", stack[ENERGY], "eV")
+    if ENERGY in array.dims:
+        _write_scan(group, stack)
     for name in ("y", "x", "position"):
         if name in stack.coords and stack[name].ndim == 1:
             _field(group, _FIELDS[name], stack[name], "um")
     if "position" in array.dims and "position" not in stack.coords:
         group["line_position"] = np.arange(stack.sizes["position"], dtype=float)
-    if "dwell_time" in stack.coords:
-        _field(group, "count_time", stack["dwell_time"], "s")
     _stream(group.create_dataset("data", array.shape, array.dtype), array)
     group["data"].attrs["units"] = _units.units_of(array)
+
+
+def _write_scan(group: h5py.Group, stack: xr.Dataset) -> None:
+    """Write what a detector has and a map has not."""
+    group["stxm_scan_type"] = _scan_type(stack)
+    _field(group, "energy", stack[ENERGY], "eV")
+    if "dwell_time" in stack.coords:
+        _field(group, "count_time", stack["dwell_time"], "s")
 
 
 def _stream(dataset: h5py.Dataset, array: xr.DataArray) -> None:
@@ -180,8 +205,8 @@ def _stream(dataset: h5py.Dataset, array: xr.DataArray) -> None:
 
         store(array.data, dataset, lock=True)
         return
-    for index in range(array.sizes[ENERGY]):
-        dataset[index] = np.asarray(array.isel({ENERGY: index}))
+    for index in range(array.shape[0]):
+        dataset[index] = np.asarray(array[index])
 
 
 def _scan_type(stack: xr.Dataset) -> str:
@@ -189,27 +214,27 @@ def _scan_type(stack: xr.Dataset) -> str:
     said = stack.attrs.get("scan_type")
     if said and said not in _SCAN_TYPES:
         return str(said)
-    pixels = len(pixel_dims(stack["intensity"]))
+    pixels = len(pixel_dims(_main(stack)))
     return _SCAN_TYPES[pixels + (pixels == 2 and stack.sizes[ENERGY] > 1)]
 
 
 def _write_instrument(entry: h5py.Group, stack: xr.Dataset, detectors: list[str]) -> None:
     import h5py
 
-    instrument = _group(entry, "instrument", "NXinstrument")
-    source = _group(instrument, "source", "NXsource")
+    instrument = nexus_group(entry, "instrument", "NXinstrument")
+    source = nexus_group(instrument, "source", "NXsource")
     source["type"], source["probe"] = "Synchrotron X-ray Source", "x-ray"
     if stack.attrs.get("facility"):
         source["name"] = str(stack.attrs["facility"])
     if stack.attrs.get("beamline"):
         instrument["beamline"] = str(stack.attrs["beamline"])
-    _field(_group(instrument, "monochromator", "NXmonochromator"), "energy", stack[ENERGY], "eV")
+    _field(nexus_group(instrument, "monochromator", "NXmonochromator"), "energy", stack[ENERGY], "eV")
     for name in detectors:
-        _group(instrument, f"detector_{name}", "NXdetector")["data"] = h5py.SoftLink(f"{entry.name}/{name}/data")
+        nexus_group(instrument, f"detector_{name}", "NXdetector")["data"] = h5py.SoftLink(f"{entry.name}/{name}/data")
 
 
 def _write_sample(entry: h5py.Group, stack: xr.Dataset) -> None:
-    sample = _group(entry, "sample", "NXsample")
+    sample = nexus_group(entry, "sample", "NXsample")
     sample["rotation_angle"] = 0.0
     if stack.attrs.get("sample"):
         sample["name"] = str(stack.attrs["sample"])
@@ -219,25 +244,10 @@ def _write_control(entry: h5py.Group, stack: xr.Dataset) -> None:
     """Write the ring current, where there is one, as the monitor of the flux."""
     if "ring_current" not in stack.coords:
         return
-    control, current = _group(entry, "control", "NXmonitor"), stack["ring_current"]
+    control, current = nexus_group(entry, "control", "NXmonitor"), stack["ring_current"]
     if current.dims == (ENERGY,):
         _field(control, "data", current, "mA")
-    elif current.dims == stack["intensity"].dims:
+    elif current.dims == _main(stack).dims:
         current = _units.to_units(current, "mA")
         _stream(control.create_dataset("data", current.shape, current.dtype), current)
         control["data"].attrs["units"] = "mA"
-
-
-def _write_process(entry: h5py.Group, stack: xr.Dataset) -> None:
-    from xstxm import __version__
-
-    process = _group(entry, "process", "NXprocess")
-    process["program"], process["version"] = "xstxm", __version__
-    kept = {field: stack.attrs.get(name) for field, name in (("description", HISTORY), ("data", RECORD))}
-    if not any(kept.values()):
-        return
-    note: Any = _group(process, "note", "NXnote")
-    note["type"] = "application/json"
-    for field, text in kept.items():
-        if text:
-            note[field] = str(text)

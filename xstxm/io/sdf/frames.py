@@ -24,14 +24,16 @@ class TextFrames:
     paths: tuple[Path, ...]
     shape: tuple[int, int]
     turned: bool = False
+    aborted: bool = False
+    """Whether rows that do not count may follow those of the shape."""
 
     def __call__(self, index: int = 0) -> np.ndarray:
         """Return one frame, float32."""
-        frame = read_frame(self.paths[index], self.shape)
+        frame = read_frame(self.paths[index], self.shape, aborted=self.aborted)
         return frame.T if self.turned else frame
 
 
-def read_frame(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def read_frame(path: Path, shape: tuple[int, int], *, aborted: bool = False) -> np.ndarray:
     """Read a frame: one row of numbers per line, any blanks between them.
 
     Raises
@@ -40,7 +42,7 @@ def read_frame(path: Path, shape: tuple[int, int]) -> np.ndarray:
         The file is missing, holds something else than numbers, or not `shape` of them.
     """
     expected = f"{shape[0]} rows of {shape[1]} numbers"
-    rows = [line.decode("latin-1") for line in _rows(path, shape)]
+    rows = [line.decode("latin-1") for line in _rows(path, shape)[: shape[0] if aborted else None]]
     if len(rows) != shape[0]:
         raise CorruptFileError(path, expected, f"{len(rows)} rows", COPY_AGAIN)
     try:
@@ -64,10 +66,10 @@ def _rows(path: Path, shape: tuple[int, int]) -> list[bytes]:
         raise CorruptFileError(path, expected, "no such file", "copy it beside the header again") from None
 
 
-def is_complete(path: Path, shape: tuple[int, int]) -> bool:
-    """Tell whether a frame was written to its last pixel, without converting its numbers."""
+def complete_rows(path: Path, shape: tuple[int, int]) -> int:
+    """Return how many rows of a frame were written to their last pixel, without converting its numbers."""
     rows = _rows(path, shape)
-    return len(rows) > shape[0] or (len(rows) == shape[0] and len(rows[-1].split()) >= shape[1])
+    return len(rows) - bool(rows and len(rows[-1].split()) < shape[1])
 
 
 def files_beside(header: Path, suffix: str) -> dict[str, Path]:
@@ -174,7 +176,7 @@ def drop_incomplete(paths: list[Path], shape: tuple[int, int], energy: np.ndarra
     CorruptFileError
         The only frame is incomplete.
     """
-    if is_complete(paths[-1], shape):
+    if complete_rows(paths[-1], shape) >= shape[0]:
         return len(paths)
     if len(paths) == 1:
         expected = f"{shape[0]} rows of {shape[1]} numbers"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -25,7 +25,7 @@ from xstxm.errors import (
 from xstxm.io import _base
 from xstxm.io._base import FrameArray, Scan, Signal, Source, WholeArray, in_units
 from xstxm.io.sdf import frames, spectra
-from xstxm.io.sdf.header import Channel, Header, Region, read_header, scan_type
+from xstxm.io.sdf.header import Axis, Channel, Header, Region, read_header, scan_type
 
 Layout: TypeAlias = Literal["image", "line", "point"]
 READBACK_LIMIT = 0.5
@@ -122,9 +122,9 @@ def _choose_region(header: Header, region: int | None, path: Path) -> int:
         if count > 1:
             warn(f"{path.name}: {exist}: the first is read, pass region= for another", MetadataWarning)
         return 0
-    if isinstance(region, bool) or not isinstance(region, int) or not 0 <= region < count:
+    if isinstance(region, bool) or not isinstance(region, int | np.integer) or not 0 <= region < count:
         raise OptionError("region", region, exist)
-    return region
+    return int(region)
 
 
 def _kind_of(channel: Channel) -> str:
@@ -167,21 +167,15 @@ def _layout(scan: _Scan) -> Layout:
 
 
 def _image(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
-    header, q = scan.header, scan.axes.q
+    header, p, q = scan.header, scan.axes.p, scan.axes.q
     assert q is not None
-    shape = (q.points.size, scan.axes.p.points.size)
+    shape = (q.points.size, p.points.size)
     axis = _energy_axis(scan)
     files = frames.files_beside(scan.path, ".xim")
-    found = frames.frames_of(files, scan.intensity.letter, scan.region, header, scan.path)
-    if not found:
-        raise _no_data(scan, scan.intensity, ".xim")
-    positions = frames.pair(found, scan.region, header, axis, scan.path)
-    numbers = sorted(found)
-    kept = frames.drop_incomplete([found[number] for number in numbers], shape, axis[positions], scan.path)
-    numbers, positions = numbers[:kept], positions[:kept]
+    numbers, positions = _kept(scan, files, shape, axis)
     energy = _read_back(scan, axis[positions], numbers)
     turned = _is_turned(scan.axes)
-    y, x = (scan.axes.p, q) if turned else (q, scan.axes.p)
+    y, x = (p, q) if turned else (q, p)
     lengths = (energy.size, y.points.size, x.points.size)
     signals = {}
     for name, channel in _named_channels(scan):
@@ -205,6 +199,19 @@ def _image(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
     )
 
 
+def _kept(
+    scan: _Scan, files: Mapping[str, Path], shape: tuple[int, int], axis: np.ndarray
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of the frames that are whole, and their positions on the energy axis."""
+    found = frames.frames_of(files, scan.intensity.letter, scan.region, scan.header, scan.path)
+    if not found:
+        raise _no_data(scan, scan.intensity, ".xim")
+    numbers = sorted(found)
+    positions = frames.pair(found, scan.region, scan.header, axis, scan.path)
+    kept = frames.drop_incomplete([found[number] for number in numbers], shape, axis[positions], scan.path)
+    return numbers[:kept], positions[:kept]
+
+
 def _is_turned(axes: Region) -> bool:
     """Tell whether the fast axis is y: the names of the axes decide."""
     p, q = axes.p.name.strip().lower(), (axes.q.name.strip().lower() if axes.q else "")
@@ -212,8 +219,10 @@ def _is_turned(axes: Region) -> bool:
 
 
 def _line(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
-    p, q = scan.axes.p, scan.axes.q
-    assert q is not None
+    p, asked = scan.axes.p, scan.axes.q
+    assert asked is not None
+    files = frames.files_beside(scan.path, ".xim")
+    q = _written(scan, files, asked)
     energy_axis, along = (p, q) if p.is_energy else (q, p)
     energy = _base.energies_in_ev(energy_axis.points, energy_axis.unit, scan.path)
     _base.check_energies(energy, scan.path)
@@ -222,20 +231,41 @@ def _line(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
     for name in ("x", "y"):
         if along.name.strip().lower().endswith(name):
             positions[name] = (("position",), place)
-    files = frames.files_beside(scan.path, ".xim")
-    shape = (q.points.size, p.points.size)
+    shape, aborted = (q.points.size, p.points.size), q is not asked
     signals = {}
     for name, channel in _named_channels(scan):
         paths = frames.frames_of(files, channel.letter, scan.region, scan.header, scan.path)
         if not paths:
-            if channel is scan.intensity:
-                raise _no_data(scan, channel, ".xim")
             warn(f"{scan.path.name}: files of channel {channel.name!r} are missing: it is left out", MetadataWarning)
             continue
-        reader = frames.TextFrames((paths[min(paths)],), shape, turned=p.is_energy)
+        reader = frames.TextFrames((paths[min(paths)],), shape, turned=p.is_energy, aborted=aborted)
         signals[name] = _signal(scan, channel, WholeArray((energy.size, place.size), reader))
-    dwell = _dwell(scan.header, energy.size, list(range(energy.size)))
+    announced = p.points.size if p.is_energy else asked.points.size
+    dwell = _dwell(scan.header, announced, list(range(energy.size)))
     return Scan((ENERGY, "position"), energy, positions, signals, metadata, dwell_time=dwell)
+
+
+def _written(scan: _Scan, files: Mapping[str, Path], axis: Axis) -> Axis:
+    """Return the slow axis of a line scan as far as it was measured, with a warning where that is not to its end.
+
+    Raises
+    ------
+    CorruptFileError
+        There is no row, or no file.
+    """
+    paths = frames.frames_of(files, scan.intensity.letter, scan.region, scan.header, scan.path)
+    if not paths:
+        raise _no_data(scan, scan.intensity, ".xim")
+    path, announced, columns = paths[min(paths)], axis.points.size, scan.axes.p.points.size
+    rows = frames.complete_rows(path, (announced, columns))
+    if rows >= announced:
+        return axis
+    if not rows:
+        expected, do = f"{announced} rows of {columns} numbers", "the scan was aborted in its first row, give another"
+        raise CorruptFileError(path, expected, "none", do)
+    said = f"{path.name} ends after {rows} of {announced} rows along {axis.name}, the scan was aborted"
+    warn(f"{scan.path.name}: {said}: the others are left out", MetadataWarning)
+    return replace(axis, points=axis.points[:rows])
 
 
 def _point(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
@@ -245,16 +275,14 @@ def _point(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
         raise _no_data(scan, scan.intensity, ".xsp")
     table = spectra.read_columns(path, len(scan.header.channels))
     announced = scan.axes.p.points
-    if len(table) < announced.size:
-        warn(
-            f"{scan.path.name}: {path.name} holds {len(table)} of {announced.size} energies: the scan was aborted",
-            MetadataWarning,
-        )
+    if len(table) != announced.size:
+        do = "the scan was aborted" if len(table) < announced.size else "all are kept"
+        warn(f"{scan.path.name}: {path.name} holds {len(table)} of {announced.size} energies: {do}", MetadataWarning)
     energy = _base.energies_in_ev(table[:, 0], scan.axes.p.unit, scan.path)
     _base.check_energies(energy, scan.path)
     columns = {channel: index for index, channel in enumerate(scan.header.channels, start=1)}
     signals = {name: _signal(scan, channel, table[:, columns[channel]]) for name, channel in _named_channels(scan)}
-    dwell = _dwell(scan.header, announced.size, list(range(energy.size)))
+    dwell = _dwell(scan.header, max(announced.size, energy.size), list(range(energy.size)))
     return Scan((ENERGY,), energy, {}, signals, metadata, dwell_time=dwell)
 
 

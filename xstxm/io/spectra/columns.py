@@ -132,9 +132,10 @@ def _is_known(name: str) -> bool:
 def _energy(named: _Named, source: Source, asked: str | None, incident: bool) -> np.ndarray:
     """Return the energies in eV: in the unit asked for, the unit of the file, or keV where they are below 100."""
     values = named.table.values[:, named.energy]
-    if not np.isfinite(values).all():
-        found, do = f"{int((~np.isfinite(values)).sum())} that are not", "correct or remove those lines"
-        raise FileFormatError(path_of(source) or name_of(source), "finite energies", found, do)
+    usable = np.isfinite(values) & (values > 0)
+    if not usable.all():
+        found, do = f"{int((~usable).sum())} that are not", "correct or remove those lines"
+        raise FileFormatError(path_of(source) or name_of(source), "finite energies above zero", found, do)
     units = asked or named.units[named.energy]
     if not units and named.names[named.energy].lower() in ("ev", "kev"):
         units = named.names[named.energy]

@@ -75,17 +75,14 @@ def open_stk(
         raise CorruptFileError(_name(source), "finite positions", "others", COPY_AGAIN)
     energy = _base.energies_in_ev(energy, None, source)
     _base.check_energies(energy, source)
-    read = RawFrames(source, (rows, columns), ">f4", _bytes(sizes) - 4 * count * rows * columns)
+    read = RawFrames(_base.located(source), (rows, columns), ">f4", _bytes(sizes) - 4 * count * rows * columns)
     name = kind or "intensity"
     scan = Scan(
         dims=(ENERGY, "y", "x"),
         energy=energy,
         positions={"y": (("y",), y), "x": (("x",), x)},
         signals={name: Signal(FrameArray(sizes, read), UNITS_OF[name])},
-        metadata={
-            "scan_type": "sample image stack" if count > 1 else "sample image",
-            "source_file": _base.source_file(_base.name_of(source)),
-        },
+        metadata={"source_file": _base.source_file(_base.name_of(source))},
         dwell_time=dwell if np.isfinite(dwell).all() and (dwell > 0).all() else None,
     )
     return _base.to_dataset(scan, drop_variables)

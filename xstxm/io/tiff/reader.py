@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -113,7 +115,7 @@ def _stack(
         energy=energy,
         positions=_images.pixel_positions(facts.shape, pixel_size, facts.pixel_size, source, facts.first),
         signals={name: Signal(frames, facts.units if facts.units and name == facts.signal else UNITS_OF[name])},
-        metadata={"source_file": _base.source_file(_base.name_of(source)), "scan_type": "sample image stack"},
+        metadata={"source_file": _base.source_file(_base.name_of(source))},
     )
     return _base.to_dataset(scan, drop_variables)
 
@@ -189,11 +191,12 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
     name = _base.path_of(source) or _base.name_of(source)
     if not is_tiff(head):
         raise FileFormatError(name, "a TIFF image", _base.describe_content(_base.read_head(source)), "give a .tif file")
-    content = Path(source).expanduser() if isinstance(source, str | Path) else _base.read_bytes(source)
+    place = _base.located(source)
+    content = place if isinstance(place, Path) else _base.read_bytes(source)
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with _opened(content) as file:
-            pages = [file.pages[index] for index in range(len(file.pages))]
+            pages = _pages(file, name)
             _check_pages(pages, size, name)
             if file.is_imagej and (file.imagej_metadata or {}).get("images", 1) > len(pages):
                 do = "save it from ImageJ as an image sequence or as OME-TIFF"
@@ -203,6 +206,18 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
         raise
     except Exception as error:
         raise _broken(name, error) from error
+
+
+def _pages(file: Any, name: object) -> list[Any]:
+    """Return the images one after another: tifffile would count those of a ring without end."""
+    pages: dict[int, Any] = {}
+    with contextlib.suppress(IndexError):
+        for index in itertools.count():
+            page = file.pages[index]
+            if page.offset in pages:
+                raise CorruptFileError(name, "a directory for each image", f"image {index} again", _base.COPY_AGAIN)
+            pages[page.offset] = page
+    return list(pages.values())
 
 
 def _broken(name: object, error: Exception) -> CorruptFileError:

@@ -65,8 +65,8 @@ class Container:
         if not head.startswith(MAGIC):
             found = _base.describe_content(_base.read_head(source))
             raise FileFormatError(name, "a Zeiss X-ray microscope file", found, "give a .xrm or .txrm file")
-        content = Path(source).expanduser() if not hasattr(source, "read") else _base.read_bytes(source)
-        one = cls(name, content)
+        place = _base.located(source)
+        one = cls(name, place if isinstance(place, Path) else _base.read_bytes(source))
         _check_header(head, one.size, name)
         return one
 

@@ -77,7 +77,7 @@ def open_xrm(
         signals["i0"] = i0
     scan = _scan(groups, signals, file.facts, pixel_size, source)
     named = {"source_file": _base.source_file(_base.name_of(source))}
-    return _base.to_dataset(replace(scan, metadata={**scan.metadata, **named}), drop_variables)
+    return _base.to_dataset(replace(scan, metadata=named), drop_variables)
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _scan(
         energy=energy,
         positions=_images.pixel_positions(facts.shape, pixel_size, _square(facts.pixel_size), source),
         signals=signals,
-        metadata={"scan_type": "sample image stack" if len(groups) > 1 else "sample image"},
+        metadata={},
         dwell_time=_dwell_times(groups),
     )
 
