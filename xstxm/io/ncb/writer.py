@@ -199,7 +199,7 @@ def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None
 
 
 def _warn_of_loss(stack: xr.Dataset, array: xr.DataArray, signal: str | None) -> None:
-    """Name the units, variables and coordinates that have no place in the files; those beside a signal that was asked for are meant."""
+    """Name what has no place in the files: units, variables, coordinates; those beside a signal that was asked for are meant."""
     dwell = stack.coords.get("dwell_time")
     kept = {array.name, *array.dims} | ({"dwell_time"} if dwell is not None and set(dwell.dims) <= {ENERGY} else set())
     warn_of_loss("aXis2000 holds one variable", array.coords if signal else stack.variables, kept)

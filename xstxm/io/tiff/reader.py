@@ -30,8 +30,6 @@ _ESCAPED_MICRONS = ("\\u00b5m", "\\u00B5m")
 """How ImageJ writes the unit µm, a backslash and all."""
 _LENGTHS = ("um", "micron", "microns", "µm", "μm", *_ESCAPED_MICRONS, "nm", "mm", "nanometer", "millimeter")
 _LABEL = re.compile(r"([-+.\deE]+) eV")
-
-
 _INFO = re.compile(r"xstxm (\w+)(?: \[(.+)\])?")
 
 
