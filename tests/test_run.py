@@ -77,13 +77,13 @@ def test_run__interrupted_says_what_is_done_and_how_to_go_on(folder, tmp_path, j
     arguments = ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path / "out"), "--jobs", jobs]
     with (tmp_path / "said").open("w+") as said:
         running = subprocess.Popen([*COMMAND, *arguments], stdout=said, stderr=said, start_new_session=True)
-        while len(list((tmp_path / "out").glob("*.nc"))) < 2 and running.poll() is None:
+        while len(list((tmp_path / "out").glob("*.nc"))) < 4 and running.poll() is None:
             time.sleep(0.005)
         os.killpg(running.pid, signal.SIGINT)
         assert running.wait() == 130
     told, done = (tmp_path / "said").read_text(), sorted((tmp_path / "out").iterdir())
     assert "of 10 files are done: start the same command again to go on" in told
-    assert "s0.hdf5 │ written" in told
+    assert "│ written │" in told
     assert not any(word in told for word in ("Traceback", "Exception ignored", "warning", "failed"))
     assert all(path.suffix == ".nc" for path in done)
     assert len(done) < 10
