@@ -48,10 +48,16 @@ def test_partner__is_found_in_any_case(tmp_path):
 def test_partner__that_is_missing_is_named(tmp_path):
     path = write_ncb(tmp_path, numbers())
     path.with_suffix(".ncb").unlink()
-    with pytest.raises(FileFormatError, match=r"stack\.dat: expected its \.ncb beside it, found none"):
-        xstxm.open_stack(path, engine="ncb")
-    with pytest.raises(FileFormatError, match="a spectrum is read with"):
-        xstxm.open_stack(path)
+    for engine in ("ncb", "stxm"):
+        with pytest.raises(FileFormatError, match=r"stack\.dat: expected its \.ncb beside it, found none"):
+            xstxm.open_stack(path, engine=engine)
+    numbers_alone = path.with_suffix(".ncb")
+    path.rename(tmp_path / "kept.txt")
+    numbers_alone.write_bytes(b"\0" * 48)
+    with pytest.raises(FileFormatError, match=r"stack\.ncb: expected its \.dat beside it, found none"):
+        xstxm.open_stack(numbers_alone)
+    with pytest.raises(FileFormatError, match=r"stack\.ncb: expected its \.dat beside it, found none"):
+        xstxm.open_tree(tmp_path)
 
 
 def test_optical_density__is_what_the_user_says(tmp_path):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -20,9 +21,11 @@ from xarray.core import indexing
 from xstxm import units as _units
 from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, OptionError, StxmError, UnitsError, warn
+from xstxm.io._endings import require_ending
 from xstxm.io._replacing import replacing
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+Opened = TypeVar("Opened")
 
 SNIFF = 64 * 1024
 NO_NAME = "the given file"
@@ -75,12 +78,14 @@ def read_head(source: Source, size: int = SNIFF) -> bytes:
     ------
     FileFormatError
         The source is a folder.
+    FileNotFoundError
+        There is no such file.
     OptionError
         It is neither a path nor a file opened for bytes.
     """
     place = located(source)
     if isinstance(place, Path):
-        refuse_folder(place)
+        require_file(place)
         with place.open("rb") as file:
             return file.read(size)
     if not hasattr(place, "read"):
@@ -121,8 +126,16 @@ def read_text(source: Source) -> str:
         return data.decode("latin-1")
 
 
-def refuse_folder(path: Path) -> None:
-    """Raise an error that names the header to give, where a folder was given."""
+def require_file(path: Path) -> None:
+    """Refuse a path at which there is nothing, and a folder, whose header the error names.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError
+        There is nothing, or a folder.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
     if not path.is_dir():
         return
     headers = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".hdr")
@@ -360,10 +373,7 @@ def unit_of_energies(values: np.ndarray, units: str | None, source: Source, do: 
     if not values.size or not 0 < values.max() < 100:
         return "eV"
     do = do or "if they are eV, use calibrate_energy(stack, scale=0.001)"
-    warn(
-        f"{name_of(source)}: energies of {values.min():g} to {values.max():g} without a unit are taken to be keV: {do}",
-        MetadataWarning,
-    )
+    warn(f"{name_of(source)}: energies below 100 without a unit are taken to be keV: {do}", MetadataWarning)
     return "keV"
 
 
@@ -386,11 +396,8 @@ def check_energies(energy: np.ndarray, source: Source) -> None:
         shown = ", ".join(f"{value:g}" for value in repeated[:5])
         warn(f"{name}: {repeated.size} energies were measured twice ({shown} eV): all are kept", MetadataWarning)
     if energy.size and energy.max() < 100:
-        warn(
-            f"{name}: energies up to {energy.max():g} eV look like keV: if they are, "
-            "use calibrate_energy(stack, scale=1000)",
-            MetadataWarning,
-        )
+        do = "if they are, use calibrate_energy(stack, scale=1000)"
+        warn(f"{name}: energies below 100 eV look like keV: {do}", MetadataWarning)
 
 
 def _twice(values: np.ndarray) -> np.ndarray:
@@ -421,6 +428,25 @@ def iso_time(text: str | None, source: Source) -> str | None:
     return None
 
 
+def told_once(paths: Iterable[Path], open_all: Callable[[], Opened]) -> Opened:
+    """Open files, and say what is warned of several of them, or of texts beside them, once, with all their names."""
+    stems = {path.stem for path in paths}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        opened = open_all()
+    said: dict[tuple[str, type[Warning]], list[str]] = {}
+    for one in caught:
+        text = str(one.message)
+        name, _, problem = text.partition(": ")
+        if Path(name).stem in stems:
+            said.setdefault((problem, one.category), []).append(name)
+        else:
+            said.setdefault((text, one.category), [])
+    for (text, category), names in said.items():
+        warn(f"{listed([*dict.fromkeys(names)])}: {text}" if names else text, category)
+    return opened
+
+
 def listed(names: Sequence[object], limit: int = 5) -> str:
     """Return the first names of a list in words."""
     shown = ", ".join(str(name) for name in names[:limit])
@@ -445,6 +471,7 @@ def write_table(lines: Iterable[str], path: str | os.PathLike[str], *, overwrite
     FileExistsError
         There is such a file, and `overwrite` is off.
     """
+    require_ending(path, "text")
     with replacing(path, overwrite) as (target, part):
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return target

@@ -31,6 +31,8 @@ Energies: TypeAlias = "Sequence[float] | np.ndarray | xr.DataArray | str | os.Pa
 GIVE_ENERGIES = "pass energies=, a list in eV or the path of a text file with one in each line"
 NAME_ENERGIES = f"{GIVE_ENERGIES}; or name each file with it, as a_0853.50eV.tif"
 GIVE_PIXEL_SIZE = 'pass pixel_size=, e.g. pixel_size="50 nm"'
+_MEANT_IN_NM = 1.0
+"""The size of a pixel from which on a number without a unit, which is in um, is not believed."""
 _BESIDE = (".txt", ".csv", ".dat")
 _NUMBER = r"\d+\.\d+|\d{3,}_\d{1,2}|\d+"
 _WITH_UNIT = re.compile(rf"(?<![\d.])({_NUMBER})[_ ]?(k?)eV(?![a-z])", re.IGNORECASE)
@@ -93,6 +95,11 @@ def given_energies(energies: Energies, count: int, source: Source) -> np.ndarray
     ------
     OptionError
         There are more or fewer than images, or some are no energies.
+
+    Warns
+    -----
+    MetadataWarning
+        Numbers below 100, without a unit, are taken to be keV.
     """
     if isinstance(energies, str | os.PathLike):
         values = read_energies(Path(energies).expanduser())
@@ -100,6 +107,8 @@ def given_energies(energies: Energies, count: int, source: Source) -> np.ndarray
         values = np.asarray(_units.to_units(energies, "eV", "energies"), dtype=float).ravel()
     else:
         values = _numbers(energies)
+        do = "if they are eV, give an array that says so, xr.DataArray(energies, attrs={'units': 'eV'})"
+        values = _base.convert(values, _base.unit_of_energies(values, None, source, do), "eV", "energies")
     if len(values) != count:
         raise OptionError("energies", values, f"{_base.name_of(source)} holds {count} images: give one energy for each")
     if not (np.isfinite(values) & (values > 0)).all():
@@ -188,13 +197,16 @@ def given_pixel_size(pixel_size: LengthLike | None) -> float | None:
     Raises
     ------
     OptionError
-        It is no length above zero.
+        It is no length above zero, or a number without a unit that is meant in nm.
     """
     if pixel_size is None:
         return None
     size = _units.to_magnitude(pixel_size, "um", "pixel_size")
     if not (np.isfinite(size) and size > 0):
         raise OptionError("pixel_size", pixel_size, 'give a length above zero, e.g. "50 nm"')
+    if size >= _MEANT_IN_NM and isinstance(pixel_size, int | float | np.number):
+        do = f'a number is in um, and pixels are smaller: write "{size:g} nm", or "{size:g} um" if it is that'
+        raise OptionError("pixel_size", pixel_size, do)
     return float(size)
 
 

@@ -56,8 +56,7 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
     """
     found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in _files(source)]
     scans = [*{format.main(path): format for path, format in found if format is not None}.items()]
-    unknown = [path for path, format in found if format is None and path.name.lower() not in _OF_WINDOWS]
-    others = [path.name for path in unknown if path.suffix.lower() not in _SIDECARS | _PICTURES]
+    others = [path.name for path, format in found if format is None and not _is_companion(path)]
     if not scans:
         inside = _base.listed([path.name for path, _ in found]) or "nothing"
         raise FileFormatError(_name(source), "scans", inside, "give a folder or pattern with files of xstxm.formats()")
@@ -65,6 +64,13 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
         do = f"name those to open with a pattern, e.g. {scans[0][0].parent.name}/*{scans[0][0].suffix}"
         raise FileFormatError(_name(source), "scans", f"also {_base.listed(others)}", do)
     return scans
+
+
+def _is_companion(path: Path) -> bool:
+    """Tell whether a file that is no scan may lie beside scans: one that belongs to them, a text or a picture."""
+    if not path.suffix:  # as README and LICENSE
+        return b"\0" not in _base.read_head(path)
+    return path.suffix.lower() in _SIDECARS | _PICTURES or path.name.lower() in _OF_WINDOWS
 
 
 def _files(source: Many) -> list[Path]:
@@ -114,9 +120,13 @@ def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine
     paths = [path for path, _ in scans]
     if len(paths) == 1:
         return chunked(format.open(paths[0], **options), chunks)
+    return chunked(_base.told_once(paths, lambda: _assembled(paths, format, options, name)), chunks)
+
+
+def _assembled(paths: Sequence[Path], format: Format, options: Mapping[str, Any], name: str) -> xr.Dataset:
     if format.assemble is not None:
-        return chunked(format.assemble(paths, drop_variables=None, **options), chunks)
-    return chunked(assemble({path: format.open(path, **options) for path in paths}, name), chunks)
+        return format.assemble(paths, drop_variables=None, **options)
+    return assemble({path: format.open(path, **options) for path in paths}, name)
 
 
 def chunked(stack: xr.Dataset, chunks: Any) -> xr.Dataset:

@@ -31,13 +31,7 @@ def open_nodes(paths: Given | Iterable[Given] | Mapping[str, Given], chunks: Any
         Two files that would have the same name in the tree.
     """
     named = _named(paths)
-    nodes: dict[str, xr.Dataset] = {}
-    reasons: dict[str, str] = {}
-    for name, path in named.items():
-        try:
-            nodes |= _scans(name, path, chunks)
-        except (StxmError, OSError) as error:
-            reasons[str(path)] = str(error)
+    nodes, reasons = _base.told_once(named.values(), lambda: _opened(named, chunks))
     if reasons:
         for node in nodes.values():
             node.close()
@@ -46,6 +40,18 @@ def open_nodes(paths: Given | Iterable[Given] | Mapping[str, Given], chunks: Any
     tree = xr.DataTree.from_dict(nodes)
     tree.set_close(_base.closing(nodes.values()))
     return tree
+
+
+def _opened(named: Mapping[str, Path], chunks: Any) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    """Return the scans of files by their names in the tree, and what is wrong with the others, by path."""
+    nodes: dict[str, xr.Dataset] = {}
+    reasons: dict[str, str] = {}
+    for name, path in named.items():
+        try:
+            nodes |= _scans(name, path, chunks)
+        except (StxmError, OSError) as error:
+            reasons[str(path)] = str(error)
+    return nodes, reasons
 
 
 def _named(paths: Given | Iterable[Given] | Mapping[str, Given]) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
 from xstxm.errors import MissingCoordinateError, OptionError, SchemaError
 from xstxm.io._base import convert
+from xstxm.io._endings import require_ending
 from xstxm.io._pixels_first import RawFile
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
@@ -76,6 +77,7 @@ def write_ncb(
     """
     if scale is not None and not (isinstance(scale, int | float) and 0 < scale < np.inf):
         raise OptionError("scale", scale, "a number above zero, or leave it out for floats")
+    require_ending(path, "ncb")
     text, numbers = _targets(path)
     with replacing_group(text, [path for path in (text, numbers) if path.exists()], overwrite) as part:
         array = _checked(stack, signal)

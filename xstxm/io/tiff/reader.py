@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ _MOST_PACKED = 2000
 _ESCAPED_MICRONS = ("\\u00b5m", "\\u00B5m")
 """How ImageJ writes the unit µm, a backslash and all."""
 _LENGTHS = ("um", "micron", "microns", "µm", "μm", *_ESCAPED_MICRONS, "nm", "mm", "nanometer", "millimeter")
+_NO_END = re.compile("invalid (page offset|offset to page)")
+"""How tifffile says that a file ends before the directory of an image."""
 _LABEL = re.compile(r"([-+.\deE]+) eV")
 
 
@@ -90,6 +93,7 @@ def open_tiff(
         energy = _images.given_energies(energies, facts.count, source)
     else:
         [energy] = _energies_of([(source, facts)])
+    _base.check_energies(energy, source)
     return _stack(source, facts, content, energy, kind=kind, pixel_size=pixel_size, drop_variables=drop_variables)
 
 
@@ -103,7 +107,6 @@ def _stack(
     pixel_size: LengthLike | None,
     drop_variables: str | Iterable[str] | None,
 ) -> xr.Dataset:
-    _base.check_energies(energy, source)
     name = _images.signal_of(kind, facts.signal, facts.dtype, source)
     frames = FrameArray((facts.count, *facts.shape), _Frames(content, facts))
     scan = Scan(
@@ -191,8 +194,11 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
     content = place if isinstance(place, Path) else _base.read_bytes(source)
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
-        with _opened(content) as file:
+        with _complaints() as complaints, _opened(content) as file:
             pages = _pages(file, name)
+            if any(_NO_END.search(complaint) for complaint in complaints):
+                found = f"{len(pages)}, and the next one behind the end of the file"
+                raise CorruptFileError(name, "a directory for each image", found, _base.COPY_AGAIN)
             _check_pages(pages, size, name)
             if file.is_imagej and (file.imagej_metadata or {}).get("images", 1) > len(pages):
                 do = "save it from ImageJ as an image sequence or as OME-TIFF"
@@ -202,6 +208,27 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
         raise
     except Exception as error:
         raise _broken(name, error) from error
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Gather what tifffile logs, which goes to the screen as a rule; without an error it is logged after all."""
+    records: list[logging.LogRecord] = []
+    said: list[str] = []
+    logger = logging.getLogger("tifffile")
+
+    def keep(record: logging.LogRecord) -> bool:
+        records.append(record)
+        said.append(record.getMessage())
+        return False
+
+    logger.addFilter(keep)
+    try:
+        yield said
+    finally:
+        logger.removeFilter(keep)
+    for record in records:
+        logger.handle(record)
 
 
 def _pages(file: Any, name: object) -> list[Any]:

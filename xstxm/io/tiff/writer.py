@@ -13,6 +13,7 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm.conventions import ENERGY
 from xstxm.errors import MissingCoordinateError, SchemaError
+from xstxm.io._endings import require_ending
 from xstxm.io._pixels_first import whole_frames
 from xstxm.io._raw import UNITS_OF
 from xstxm.io._replacing import replacing
@@ -66,6 +67,7 @@ def write_tiff(
     """
     import tifffile
 
+    require_ending(path, "tiff")
     with replacing(path, overwrite) as (target, part):
         array = _checked(chosen(obj, signal, "TIFF"))
         (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
