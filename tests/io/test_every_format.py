@@ -120,7 +120,7 @@ def test_scan_type__is_said_by_every_reader(tmp_path):
         assert xstxm.open_stack(path, **options).attrs["scan_type"] == "sample image"
 
 
-@pytest.mark.parametrize("given", [3.5, None, io.StringIO("energy")], ids=repr)
+@pytest.mark.parametrize("given", [3.5, None, io.StringIO("energy")], ids=["number", "nothing", "text"])
 def test_what_is_no_file__is_refused(given):
     for read in (xstxm.open_stack, xstxm.read_references, xstxm.read_i0):
         with pytest.raises(OptionError, match="give a path, or a file opened with 'rb'"):
