@@ -126,6 +126,18 @@ def read_text(source: Source) -> str:
         return data.decode("latin-1")
 
 
+def require_there(path: Path) -> None:
+    """Refuse a path at which there is nothing, in words: the system's own error has a number.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+
+
 def require_file(path: Path) -> None:
     """Refuse a path at which there is nothing, and a folder, whose header the error names.
 
@@ -134,8 +146,7 @@ def require_file(path: Path) -> None:
     FileNotFoundError, FileFormatError
         There is nothing, or a folder.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    require_there(path)
     if not path.is_dir():
         return
     headers = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".hdr")

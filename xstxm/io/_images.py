@@ -17,13 +17,14 @@ from xstxm.errors import (
     FileFormatError,
     MetadataWarning,
     OptionError,
+    UnitsError,
     UnsupportedScanError,
     check_choice,
     warn,
 )
 from xstxm.io import _base
 from xstxm.io._base import Source
-from xstxm.io._raw import Kind
+from xstxm.io._raw import UNITS_OF, Kind
 from xstxm.units import LengthLike
 
 Energies: TypeAlias = "Sequence[float] | np.ndarray | xr.DataArray | str | os.PathLike[str]"
@@ -38,6 +39,7 @@ _NUMBER = r"\d+\.\d+|\d{3,}_\d{1,2}|\d+"
 _WITH_UNIT = re.compile(rf"(?<![\d.])({_NUMBER})[_ ]?(k?)eV(?![a-z])", re.IGNORECASE)
 _WITH_POINT = re.compile(r"(?<![\d.])\d{3,5}\.\d+(?![\d.])")
 _WITH_UNDERSCORE = re.compile(r"(?<!\d)(\d{3,5})_(\d{1,2})(?!\d)")
+_SAID = re.compile(r"xstxm (intensity|optical_density)(?: \[(.+)\])?")
 _ENDINGS = (".tif", ".tiff", ".xrm", ".txrm")
 
 
@@ -189,6 +191,36 @@ def signal_of(kind: Kind | None, found: str | None, dtype: np.dtype, source: Sou
     name = _base.path_of(source) or _base.name_of(source)
     do = 'pass kind="intensity" or kind="optical_density"'
     raise FileFormatError(name, "counts, which are whole numbers", f"{dtype.name} numbers that may be either", do)
+
+
+def kind_or_counts(kind: Kind | None, doubt: str, source: Source) -> Kind:
+    """Return what the caller says that the numbers are, else counts, with a warning that says why this is in doubt, if it is."""
+    if kind is not None:
+        check_choice("kind", kind, Kind)
+        return kind
+    if doubt:
+        do = 'pass kind="optical_density", or kind="intensity"'
+        warn(f"{_base.name_of(source)}: {doubt} and are taken to be counts: {do}", MetadataWarning)
+    return "intensity"
+
+
+def saying(array: xr.DataArray) -> str:
+    """Return a line for files whose format has no word for it: what the numbers are, and their units unless these are the usual ones."""
+    name, units = str(array.name), array.attrs.get("units")
+    line = f"xstxm {name}" if name in UNITS_OF else name
+    return f"{line} [{units}]" if units and units != UNITS_OF.get(name) else line
+
+
+def said(line: str) -> tuple[Kind | None, str | None]:
+    """Return the kind and the units that a line of `saying` tells; None for what it does not."""
+    found = _SAID.fullmatch(line.strip())
+    if found is None:
+        return None, None
+    kind: Kind = "intensity" if found[1] == "intensity" else "optical_density"
+    try:
+        return kind, _units.normalize(found[2]) if found[2] else UNITS_OF[kind]
+    except UnitsError:
+        return kind, UNITS_OF[kind]
 
 
 def given_pixel_size(pixel_size: LengthLike | None) -> float | None:

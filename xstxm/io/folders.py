@@ -75,7 +75,10 @@ def _is_companion(path: Path) -> bool:
 
 def _files(source: Many) -> list[Path]:
     if not isinstance(source, str | os.PathLike):
-        return [_existing(Path(path).expanduser().absolute()) for path in source]
+        given = [Path(path).expanduser().absolute() for path in source]
+        for path in given:
+            _base.require_there(path)
+        return given
     if is_pattern(source):
         pattern = Path(source).expanduser().absolute()
         fixed = next(place for place in pattern.parents if not any(mark in str(place) for mark in "*?["))
@@ -88,12 +91,6 @@ def _files(source: Many) -> list[Path]:
 
 def _name(source: Many) -> str:
     return str(source) if isinstance(source, str | os.PathLike) else f"{len(source)} files"
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
-    return path
 
 
 def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine: str = "stxm") -> xr.Dataset:

@@ -26,7 +26,7 @@ def open_nodes(paths: Given | Iterable[Given] | Mapping[str, Given], chunks: Any
     Raises
     ------
     FileFormatError
-        Files that cannot be opened, all of them named, each with its reason.
+        Files that cannot be opened, all of them named, each with its reason; of a single one the error is its own.
     OptionError
         Two files that would have the same name in the tree.
     """
@@ -35,22 +35,26 @@ def open_nodes(paths: Given | Iterable[Given] | Mapping[str, Given], chunks: Any
     if reasons:
         for node in nodes.values():
             node.close()
+        if len(named) == 1:
+            raise next(iter(reasons.values()))
         do = "mend them, or leave them out of what is opened"
-        raise FileFormatError(f"{len(reasons)} of {len(named)} files", "scans", "; ".join(reasons.values()), do)
+        raise FileFormatError(
+            f"{len(reasons)} of {len(named)} files", "scans", "; ".join(map(str, reasons.values())), do
+        )
     tree = xr.DataTree.from_dict(nodes)
     tree.set_close(_base.closing(nodes.values()))
     return tree
 
 
-def _opened(named: Mapping[str, Path], chunks: Any) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+def _opened(named: Mapping[str, Path], chunks: Any) -> tuple[dict[str, xr.Dataset], dict[str, Exception]]:
     """Return the scans of files by their names in the tree, and what is wrong with the others, by path."""
     nodes: dict[str, xr.Dataset] = {}
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Exception] = {}
     for name, path in named.items():
         try:
             nodes |= _scans(name, path, chunks)
         except (StxmError, OSError) as error:
-            reasons[str(path)] = str(error)
+            reasons[str(path)] = error
     return nodes, reasons
 
 

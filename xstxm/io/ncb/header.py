@@ -10,6 +10,7 @@ import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, warn
 from xstxm.io._base import COPY_AGAIN, Source, head_or_nothing, path_of, read_head, require_file
+from xstxm.io._images import Kind, said
 
 _LARGEST = 8 * 1024 * 1024
 """Bytes of the text; that of 1000 energies has 50 kB."""
@@ -27,6 +28,9 @@ class Header:
     x: np.ndarray
     energy: np.ndarray
     dwell: np.ndarray | None
+    kind: Kind | None
+    units: str | None
+    """What the numbers are, where `write_ncb` said it."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -115,6 +119,9 @@ def read_header(path: Path) -> Header:
     y_ends = _line(path, lines, 2, 2, "first and last y")
     (energies,) = _line(path, lines, 3, 1, "the number of energies")
     count = _count(path, energies, "energies")
+    kind, units = said(lines[-1])
+    if kind is not None:
+        del lines[-1]
     listed = [value for line in lines[4 : 4 + count] for value in _numbers(line)]
     if len(listed) != count or len(lines) < 4 + count:
         raise CorruptFileError(path, f"{count} energies, one on each line", f"{len(listed)}", COPY_AGAIN)
@@ -124,6 +131,8 @@ def read_header(path: Path) -> Header:
         x=_axis(path, "x", x_ends, _count(path, columns, "columns")),
         energy=np.array(listed),
         dwell=_dwell(path, lines[4 + count :], count),
+        kind=kind,
+        units=units,
     )
 
 

@@ -12,11 +12,11 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
-from xstxm.errors import MetadataWarning, MissingCoordinateError, OptionError, SchemaError, warn
+from xstxm.errors import MissingCoordinateError, OptionError, SchemaError
 from xstxm.io._base import convert
 from xstxm.io._endings import require_ending
+from xstxm.io._images import saying
 from xstxm.io._pixels_first import RawFile
-from xstxm.io._raw import UNITS_OF
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
 
@@ -82,7 +82,7 @@ def write_ncb(
     text, numbers = _targets(path)
     with replacing_group(text, [path for path in (text, numbers) if path.exists()], overwrite) as part:
         array = _checked(stack, signal)
-        (part / text.name).write_text("\n".join(_lines(array, scale, text.stem)) + "\n", encoding="ascii")
+        (part / text.name).write_text("\n".join(_lines(array, scale, text.stem)) + "\n", "ascii", "replace")
         _write_numbers(array, part / numbers.name, scale)
         _warn_of_loss(stack, array, signal)
     return text
@@ -114,7 +114,7 @@ def _checked(stack: xr.Dataset, signal: str | None) -> xr.DataArray:
 
 
 def _lines(array: xr.DataArray, scale: float | None, stem: str) -> list[str]:
-    """Return the text: sizes and scale, both axes, energies, and a name, energy and dwell for each frame."""
+    """Return the text: sizes and scale, both axes, energies, a name, energy and dwell for each frame, and what the numbers are."""
     energies = [_digits(value, 3) for value in _in(array[ENERGY], "eV")]
     lines = [
         f"{array.sizes['x']} {array.sizes['y']} {-1 if scale is None else _digits(scale, 0)}",
@@ -128,7 +128,7 @@ def _lines(array: xr.DataArray, scale: float | None, stem: str) -> list[str]:
         name = "_".join(stem.encode("ascii", "replace").decode().replace("?", "_").split())
         named = enumerate(zip(energies, dwells, strict=True))
         lines += [f"{name}_{index:03d} {energy} {_digits(time, 2)}" for index, (energy, time) in named]
-    return lines
+    return [*lines, *([saying(array)] if array.name in _SIGNALS else [])]
 
 
 def _digits(value: float, least: int) -> str:
@@ -201,10 +201,7 @@ def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None
 
 
 def _warn_of_loss(stack: xr.Dataset, array: xr.DataArray, signal: str | None) -> None:
-    """Name what has no place in the files: units, variables, coordinates; those beside a signal that was asked for are meant."""
+    """Name the variables and coordinates that have no place in the files; those beside a signal that was asked for are meant."""
     dwell = stack.coords.get("dwell_time")
     kept = {array.name, *array.dims} | ({"dwell_time"} if dwell is not None and set(dwell.dims) <= {ENERGY} else set())
     warn_of_loss("aXis2000 holds one variable", array.coords if signal else stack.variables, kept)
-    units, usual = array.attrs.get("units"), UNITS_OF.get(str(array.name))
-    if units and usual and units != usual:
-        warn(f"aXis2000 holds no units: {array.name!r} is in {units!r}, and is read as {usual!r}", MetadataWarning)

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnitsError, UnsupportedScanError
+from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnsupportedScanError
 from xstxm.io import _base, _images
 from xstxm.io._assembling import assemble
 from xstxm.io._base import FrameArray, Scan, Signal, Source
@@ -33,7 +33,6 @@ _LENGTHS = ("um", "micron", "microns", "µm", "μm", *_ESCAPED_MICRONS, "nm", "m
 _NO_END = re.compile("invalid (page offset|offset to page)")
 """How tifffile says that a file ends before the directory of an image."""
 _LABEL = re.compile(r"([-+.\deE]+) eV")
-_INFO = re.compile(r"xstxm (\w+)(?: \[(.+)\])?")
 
 
 @dataclass(frozen=True)
@@ -283,20 +282,9 @@ def _described(file: Any, pages: Sequence[Any]) -> _Facts:
     origin = [metadata.get(key, 0) for key in ("yorigin", "xorigin")]
     known = size is not None and all(isinstance(at, int | float) and np.isfinite(at) for at in origin)
     first = tuple(-at * step for at, step in zip(origin, size, strict=True)) if size and known else (0.0, 0.0)
-    signal, units = _said(str(metadata.get("Info", "")))
+    signal, units = _images.said(str(metadata.get("Info", "")))
     energies = _labelled(metadata.get("Labels"), len(pages))
     return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, units, energies, size, first)
-
-
-def _said(info: str) -> tuple[str | None, str | None]:
-    """Return which signal `write_tiff` wrote, and in which units where these are not the usual ones."""
-    found = _INFO.fullmatch(info.strip())
-    if not found or found[1] not in UNITS_OF:
-        return None, None
-    try:
-        return found[1], _units.normalize(found[2]) if found[2] else None
-    except UnitsError:
-        return found[1], None
 
 
 def _labelled(labels: Any, count: int) -> np.ndarray | None:
