@@ -237,7 +237,7 @@ def test_rounding_to_single_precision__is_told_and_overflow_refused(tmp_path, fi
 @pytest.mark.filterwarnings("ignore:.* not written:xstxm.errors.MetadataWarning")
 @pytest.mark.parametrize("name", WRITERS)
 def test_real_rate__stays_a_rate(real_data, tmp_path, name):
-    path = xstxm.convert(real_data / "sdf-samples" / "30529000.hdr", tmp_path / WRITERS[name][0])
-    with xstxm.open_stack(path) as stack:
+    source = real_data / "sdf-samples" / "30529000.hdr"
+    with xstxm.open_stack(xstxm.convert(source, tmp_path / WRITERS[name][0])) as stack:
         assert stack["intensity"].attrs["units"] == "count/s"
-        assert stack["intensity"].max() > 1e5
+        np.testing.assert_array_equal(stack["intensity"], xstxm.open_stack(source)["intensity"])
