@@ -8,6 +8,7 @@ import json
 import pickle
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,23 @@ from nxstxm_files import COUNTS, hermes, pollux, write
 
 import xstxm
 from xstxm.errors import ChoiceError, CorruptFileError, FileFormatError, MetadataWarning, OptionError
-from xstxm.io.backend import ENGINES as FORMAT_ENGINES
+from xstxm.io import backend
 from xstxm.io.backend import NxstxmBackendEntrypoint, SdfBackendEntrypoint, StxmBackendEntrypoint
 
 ENGINES = {"stxm": StxmBackendEntrypoint, "sdf": SdfBackendEntrypoint, "nxstxm": NxstxmBackendEntrypoint}
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_engines__are_installed_and_describe_themselves(name):
-    engine = xr.backends.list_engines()[name]
-    assert type(engine) is ENGINES[name]
+def test_engines__are_declared_but_for_stores_that_xarray_reads_itself():
+    project = tomllib.loads((Path(xstxm.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    engines = {name: f"xstxm.io.backend:{engine.__name__}" for name, engine in backend.ENGINES.items()}
+    assert project["project"]["entry-points"]["xarray.backends"] == {
+        name: engine for name, engine in engines.items() if name not in ("netcdf", "zarr")
+    }
+    assert all(type(xr.backends.list_engines()[name]) is engine for name, engine in ENGINES.items())
+
+
+@pytest.mark.parametrize("engine", backend.ENGINES.values(), ids=backend.ENGINES)
+def test_engines__describe_themselves(engine):
     assert engine.description
     assert engine.url.startswith("docs/formats/")
     assert not {"chunks", "cache"} & set(engine.open_dataset_parameters)
@@ -46,7 +54,7 @@ def test_open_dataset__with_each_engine(tmp_path):
             assert "dwell_time" not in xr.open_dataset(str(path), engine=engine, drop_variables="dwell_time").variables
 
 
-@pytest.mark.parametrize("engine", [name for name in FORMAT_ENGINES if name not in ("stxm", "sdf")])
+@pytest.mark.parametrize("engine", [name for name in backend.ENGINES if name not in ("stxm", "sdf")])
 def test_engine_of_another_format__says_which_it_is(tmp_path, engine):
     path = sdf_files.write_stack(tmp_path)
     with pytest.raises(FileFormatError, match=r'found an SDF header: leave engine= out, or pass engine="sdf"') as told:
@@ -62,7 +70,7 @@ def test_file_that_is_not_there__is_named_in_plain_words(tmp_path, read):
         read(tmp_path / "nothere.hdr")
 
 
-@pytest.mark.parametrize("engine", FORMAT_ENGINES)
+@pytest.mark.parametrize("engine", backend.ENGINES)
 def test_file_that_is_not_there__is_named_by_every_engine(tmp_path, engine):
     with pytest.raises(FileNotFoundError, match=r"^there is no file '.*nothere\.hdr'$"):
         xstxm.open_stack(tmp_path / "nothere.hdr", engine=engine)
