@@ -6,13 +6,12 @@ import contextlib
 import io
 import os
 import re
-import warnings
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, TypeVar
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -26,7 +25,6 @@ from xstxm.io._endings import require_ending
 from xstxm.io._replacing import replacing
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
-Opened = TypeVar("Opened")
 
 SNIFF = 64 * 1024
 NO_NAME = "the given file"
@@ -435,25 +433,6 @@ def iso_time(text: str | None, source: Source) -> str | None:
             pass
     warn(f"{name_of(source)}: cannot understand the start time {text!r}: it is left out", MetadataWarning)
     return None
-
-
-def told_once(paths: Iterable[Path], open_all: Callable[[], Opened]) -> Opened:
-    """Open files, and say what is warned of several of them, or of texts beside them, once, with all their names."""
-    stems = {path.stem for path in paths}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        opened = open_all()
-    said: dict[tuple[str, type[Warning]], list[str]] = {}
-    for one in caught:
-        text = str(one.message)
-        name, _, problem = text.partition(": ")
-        if Path(name).stem in stems:
-            said.setdefault((problem, one.category), []).append(name)
-        else:
-            said.setdefault((text, one.category), [])
-    for (text, category), names in said.items():
-        warn(f"{listed([*dict.fromkeys(names)])}: {text}" if names else text, category)
-    return opened
 
 
 def listed(names: Sequence[object], limit: int = 5) -> str:

@@ -182,7 +182,7 @@ def open_tree(
     Raises
     ------
     FileFormatError
-        Files that cannot be opened: all of them are named, with their reasons.
+        Files that cannot be opened: all of them are named, with their reasons, and none is opened.
     OptionError
         Two files of the same name: give a mapping.
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import xarray as xr
 
-from xstxm.errors import FileFormatError
+from xstxm.errors import FileFormatError, warn
 from xstxm.io import _base
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
 from xstxm.io.formats import FORMATS
 
 Many: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+Opened = TypeVar("Opened")
 
 _SIDECARS = {".xim", ".xsp", ".txt", ".csv", ".tsv", ".dat", ".json", ".xml", ".log", ".md", ".pdf", ".pfhdr", ".aln"}
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg"}
@@ -93,6 +95,30 @@ def _name(source: Many) -> str:
     return str(source) if isinstance(source, str | os.PathLike) else f"{len(source)} files"
 
 
+def told_once(paths: Iterable[Path], open_all: Callable[[], Opened]) -> Opened:
+    """Open files, and say what is warned of several of them, or of texts beside them, once, with all their names."""
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            return open_all()
+    finally:
+        _tell(caught, {path.stem for path in paths})
+
+
+def _tell(caught: Iterable[warnings.WarningMessage], stems: Container[str]) -> None:
+    said: dict[tuple[str, type[Warning]], list[str]] = {}
+    for one in caught:
+        text = str(one.message)
+        name, _, problem = text.partition(": ")
+        if Path(name).stem in stems:
+            said.setdefault((problem, one.category), []).append(name)
+        else:
+            said.setdefault((text, one.category), [])
+    for (text, category), names in said.items():
+        warn(f"{_base.listed([*dict.fromkeys(names)])}: {text}" if names else text, category)
+
+
 def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine: str = "stxm") -> xr.Dataset:
     """Open the only scan of a folder, a pattern or a list, or all of them, one energy each, as one stack. Lazy.
 
@@ -117,7 +143,7 @@ def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine
     paths = [path for path, _ in scans]
     if len(paths) == 1:
         return chunked(format.open(paths[0], **options), chunks)
-    return chunked(_base.told_once(paths, lambda: _assembled(paths, format, options, name)), chunks)
+    return chunked(told_once(paths, lambda: _assembled(paths, format, options, name)), chunks)
 
 
 def _assembled(paths: Sequence[Path], format: Format, options: Mapping[str, Any], name: str) -> xr.Dataset:

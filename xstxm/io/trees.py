@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstxm.errors import FileFormatError, OptionError, StxmError
 from xstxm.io import _base, _stored
-from xstxm.io.folders import chunked, is_many, scans_of
+from xstxm.io.folders import chunked, is_many, scans_of, told_once
 from xstxm.io.formats import format_of
 from xstxm.io.netcdf import NETCDF
 from xstxm.io.results import open_result
@@ -31,7 +31,7 @@ def open_nodes(paths: Given | Iterable[Given] | Mapping[str, Given], chunks: Any
         Two files that would have the same name in the tree.
     """
     named = _named(paths)
-    nodes, reasons = _base.told_once(named.values(), lambda: _opened(named, chunks))
+    nodes, reasons = told_once(named.values(), lambda: _opened(named, chunks))
     if reasons:
         for node in nodes.values():
             node.close()

@@ -39,6 +39,7 @@ def write_ncb(
 
     Without a scale the numbers are float32, as they are. With one they are stored as integers of 16 bits,
     ``round(value * scale)``, which old versions of aXis2000 want; what that rounds is told by a warning.
+    The text ends with what the numbers are, e.g. ``xstxm intensity [count/ms]``, which `xstxm.open_stack` reads back.
     Positions are stored as the first and the last; energies and dwell times with all their digits.
 
     Parameters
