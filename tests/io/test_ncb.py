@@ -223,7 +223,8 @@ def test_writer__refuses_what_the_format_cannot_hold(tmp_path):
         ("intensity", "count", "count"),
         ("intensity", "count/ms", "count/ms"),
         ("intensity", "Hz", "count/s"),
-        ("intensity", "µ?", "count"),
+        ("intensity", "µA", "uA"),
+        ("intensity", "µ\n?", "count"),
         ("optical_density", "1", "1"),
     ],
 )
@@ -238,6 +239,13 @@ def test_written_stack__comes_back_as_what_it_is(tmp_path, dwell, scale, name, u
     assert ("dwell_time" in again.coords) == bool(dwell)
     other = "optical_density" if name == "intensity" else "intensity"
     assert xstxm.open_stack(path, kind=other)[other].attrs["units"] == ("1" if name == "intensity" else "count")
+
+
+def test_energies_of_a_written_stack__are_in_ev_whatever_their_size(tmp_path):
+    stack = stack_of(numbers().astype("float32")).assign_coords(energy=("energy", [70.0, 70.5, 71], {"units": "eV"}))
+    with pytest.warns(MetadataWarning, match="look like keV"):
+        again = xstxm.open_stack(xstxm.write_ncb(stack, tmp_path / "s"))
+    np.testing.assert_array_equal(again.energy, stack.energy)
 
 
 def test_writer__of_other_variables_leaves_open_what_they_are(tmp_path):

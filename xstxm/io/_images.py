@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -206,7 +207,9 @@ def kind_or_counts(kind: Kind | None, doubt: str, source: Source) -> Kind:
 
 def saying(array: xr.DataArray) -> str:
     """Return a line for files whose format has no word for it: what the numbers are, and their units unless these are the usual ones."""
-    name, units = str(array.name), array.attrs.get("units")
+    name, units = str(array.name), " ".join(str(array.attrs.get("units", "")).split())
+    with contextlib.suppress(UnitsError):
+        units = _units.normalize(units) if units else ""
     line = f"xstxm {name}" if name in UNITS_OF else name
     return f"{line} [{units}]" if units and units != UNITS_OF.get(name) else line
 

@@ -48,9 +48,9 @@ def open_ncb(
     text, numbers = partners(source)
     header = read_header(text)
     _check_size(header, numbers)
-    energy = _base.energies_in_ev(header.energy, None, text)
+    energy = _base.energies_in_ev(header.energy, "eV" if header.kind else None, text)
     _base.check_energies(energy, text)
-    name = kind_or_counts(kind or header.kind, _doubt(header.scale), text)
+    name = kind_or_counts(header.kind if kind is None else kind, _doubt(header.scale), text)
     return _base.to_dataset(_scan(header, numbers, energy, name, text), drop_variables)
 
 
