@@ -224,7 +224,7 @@ def test_writer__refuses_what_the_format_cannot_hold(tmp_path):
         ("intensity", "count/ms", "count/ms"),
         ("intensity", "Hz", "count/s"),
         ("intensity", "µA", "uA"),
-        ("intensity", "µ\n?", "count"),
+        ("intensity", "drôle\nd'unité", "count"),
         ("optical_density", "1", "1"),
     ],
 )
