@@ -330,7 +330,7 @@ class _Frames:
     def __call__(self, index: int) -> np.ndarray:
         name = self.content if isinstance(self.content, Path) else _base.NO_NAME
         try:
-            with _opened(self.content) as file:
+            with _complaints(), _opened(self.content) as file:
                 frame = file.pages[index].asarray()
         except FileNotFoundError:
             raise
