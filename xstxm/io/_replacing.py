@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import uuid
@@ -81,6 +82,12 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
         _remove(part)
         with suppress(OSError):  # it is not there, or holds old files that did not get their names back
             aside.rmdir()
+
+
+def remove_unfinished(target: Path) -> None:
+    """Remove what a process that was ended has left of a file."""
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        _remove(part)
 
 
 def reserve(path: Path, size: int) -> None:
