@@ -341,6 +341,8 @@ def _report(phases: xr.Dataset, output: Path) -> None:
         f"amount of {float(threshold):.4g} {unit}".rstrip() + " or more"
         if np.isfinite(threshold)
         else "no empty area found"
+        if sample == phases["phase_label"].size
+        else "no threshold of the amount"
     )
     console.print(
         f"{sample} of {phases['phase_label'].size} pixels are sample ({amount}){'; ' + notes if notes else ''}",
