@@ -43,6 +43,7 @@ SIDEWAYS = {
     ("phases", "fitting"),
     ("phases", "clustering"),
     ("phases", "_shape_scores"),
+    ("phases", "decomposition"),
     ("phases", "absorption"),
     ("absorption", "noise"),
     ("absorption", "_densities"),
