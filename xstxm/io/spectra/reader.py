@@ -25,7 +25,7 @@ from xstxm.io.athena import MeasuredSpectrum, is_athena, read_project
 from xstxm.io.library import is_library, read_library
 from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
-from xstxm.io.spectra.written import common_units, units_said
+from xstxm.io.spectra.written import common_units, has_own_energies, units_said
 from xstxm.provenance import recorded
 from xstxm.references import Kinds, Spectrum, reference_set, require_unique
 
@@ -142,10 +142,12 @@ def _spectra_of(file: Source, energy_units: str | None) -> dict[str, MeasuredSpe
     if is_athena(read_head(file), name_of(file)):
         return read_project(file, energy_units=energy_units)
     columns = read_columns(file, energy_units=energy_units)
-    return {
-        label: MeasuredSpectrum(columns.energy, column.values, column.origin, column.kind)
-        for label, column in columns.spectra.items()
-    }
+    own = has_own_energies(file)
+    spectra = {}
+    for label, column in columns.spectra.items():
+        kept = ~np.isnan(column.values) if own else slice(None)
+        spectra[label] = MeasuredSpectrum(columns.energy[kept], column.values[kept], column.origin, column.kind)
+    return spectra
 
 
 def _kinds(found: dict[str, str], given: Kinds | None, units: str) -> Any:
