@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
@@ -90,6 +91,22 @@ def test_run__replaces_nothing_of_another_recipe_unasked(folder, tmp_path):
         assert RUN.invoke(cli.app, [*arguments, "--overwrite"]).exit_code == 0
     with xr.open_dataset(tmp_path / "s0.nc", engine="h5netcdf") as found:
         assert found.attrs["min_confidence"] == 0.5
+
+
+def test_run__says_which_option_of_the_reader_is_not_in_the_recipe(tmp_path):
+    energies = np.linspace(500, 540, 300)
+    values = np.random.default_rng(0).integers(50, 99, (300, 4, 5)).astype("float32")
+    axes = {dim: (dim, 0.1 * np.arange(size), {"units": "um"}) for dim, size in (("y", 4), ("x", 5))}
+    counts = xr.DataArray(
+        values, {"energy": ("energy", energies, {"units": "eV"}), **axes}, ("energy", "y", "x"), "intensity"
+    )
+    xstxm.write_tiff(counts.assign_attrs(units="count"), tmp_path / "a.tif")
+    density = xstxm.optical_density(xstxm.open_stack(tmp_path / "a.tif", energies=energies))
+    recipe = xstxm.Recipe.from_result(density).save(tmp_path / "recipe.toml")
+    arguments = ["run", str(recipe), str(tmp_path / "a.tif"), "-o", str(tmp_path / "out")]
+    result = RUN.invoke(cli.app, arguments, terminal_width=400)
+    assert result.exit_code == 1
+    assert "a recipe does not hold" in " ".join(result.output.split())
 
 
 def test_run__takes_inputs_from_files(folder, tmp_path):

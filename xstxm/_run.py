@@ -103,6 +103,12 @@ def open_as(recipe: Recipe, file: Path) -> xr.Dataset | xr.DataArray:
     """Open a file as the recipe's own stack was."""
     if recipe.reader is None:
         return xstxm.open_stack(file)
+    for name, value in recipe.reader.parameters.items():
+        if isinstance(value, Mapping) and "array" in value:
+            raise RecipeError(
+                f"{recipe.reader.verb} was given {value['array']} as {name}, which a recipe does not hold: open the stack with "
+                "a list or a text file of them, or apply the recipe in Python"
+            )
     return verbs()[recipe.reader.verb](file, **recipe.reader.parameters)
 
 

@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 console = Console()
 
-StackFile = Annotated[Path, typer.Argument(help="Stack: .hdr of an SDF scan, or an NXstxm file.", show_default=False)]
+StackFile = Annotated[Path, typer.Argument(help="Stack, in any format that xstxm formats lists.", show_default=False)]
 
 
 def _print_version(asked: bool) -> None:

@@ -8,6 +8,7 @@ import json
 import pickle
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,23 @@ from nxstxm_files import COUNTS, hermes, pollux, write
 
 import xstxm
 from xstxm.errors import ChoiceError, FileFormatError, MetadataWarning, OptionError
+from xstxm.io import backend
 from xstxm.io.backend import NxstxmBackendEntrypoint, SdfBackendEntrypoint, StxmBackendEntrypoint
 
 ENGINES = {"stxm": StxmBackendEntrypoint, "sdf": SdfBackendEntrypoint, "nxstxm": NxstxmBackendEntrypoint}
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_engines__are_installed_and_describe_themselves(name):
-    engine = xr.backends.list_engines()[name]
-    assert type(engine) is ENGINES[name]
+def test_engines__are_declared_but_for_stores_that_xarray_reads_itself():
+    project = tomllib.loads((Path(xstxm.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    engines = {name: f"xstxm.io.backend:{engine.__name__}" for name, engine in backend.ENGINES.items()}
+    assert project["project"]["entry-points"]["xarray.backends"] == {
+        name: engine for name, engine in engines.items() if name not in ("netcdf", "zarr")
+    }
+    assert all(type(xr.backends.list_engines()[name]) is engine for name, engine in ENGINES.items())
+
+
+@pytest.mark.parametrize("engine", backend.ENGINES.values(), ids=backend.ENGINES)
+def test_engines__describe_themselves(engine):
     assert engine.description
     assert engine.url.startswith("docs/formats/")
     assert not {"chunks", "cache"} & set(engine.open_dataset_parameters)

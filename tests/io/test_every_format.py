@@ -7,11 +7,12 @@ import pickle
 from pathlib import Path
 
 import cxi_files
+import ncb_files
 import numpy as np
 import pytest
 
 import xstxm
-from xstxm.errors import CorruptFileError, OptionError
+from xstxm.errors import CorruptFileError, FileFormatError, OptionError
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 WRITERS = {
@@ -120,8 +121,24 @@ def test_scan_type__is_said_by_every_reader(tmp_path):
         assert xstxm.open_stack(path, **options).attrs["scan_type"] == "sample image"
 
 
-@pytest.mark.parametrize("given", [3.5, None, io.StringIO("energy")], ids=repr)
+@pytest.mark.parametrize("given", [3.5, None, io.StringIO("energy")], ids=["number", "nothing", "text"])
 def test_what_is_no_file__is_refused(given):
     for read in (xstxm.open_stack, xstxm.read_references, xstxm.read_i0):
         with pytest.raises(OptionError, match="give a path, or a file opened with 'rb'"):
             read(given)
+
+
+def test_file_object_that_was_closed__says_so(tmp_path):
+    path = xstxm.write_nxstxm(xstxm.testing.simulate_stack(shape=(5, 4), seed=0)[["intensity"]], tmp_path / "a.hdf5")
+    with path.open("rb") as file:
+        stack = xstxm.open_stack(file)
+    with pytest.raises(FileFormatError, match=r"a\.hdf5: expected an open file, found a closed one: open the stack"):
+        stack.load()
+
+
+@pytest.mark.filterwarnings("ignore:.*met no real .stk")
+def test_bytes_that_were_closed__say_so(tmp_path):
+    with io.BytesIO(ncb_files.write_stk(tmp_path / "a.stk", ncb_files.numbers()).read_bytes()) as file:
+        stack = xstxm.open_stack(file)
+    with pytest.raises(FileFormatError, match="expected an open file, found a closed one: open the stack again"):
+        stack.load()

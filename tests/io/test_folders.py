@@ -78,8 +78,12 @@ def test_repeated_energies__are_kept_with_a_warning(stack, tmp_path):
         (lambda s: s.assign_coords(x=s["x"] + 1.0), r"odd\.hdf5 \(x from .* um\)"),
         (lambda s: s.assign(second=s["intensity"]), r"odd\.hdf5 \(variables intensity, second\)"),
         (lambda s: s.assign(intensity=s["intensity"].assign_attrs(units="count/s")), r"\(intensity in count/s\)"),
+        (
+            lambda s: s.assign_coords(ring_current=(s["intensity"].dims, np.full((1, 5, 7), 400.0), {"units": "mA"})),
+            r"odd\.hdf5 \(coordinates .*ring_current.*\)",
+        ),
     ],
-    ids=["shape", "positions", "detectors", "units"],
+    ids=["shape", "positions", "detectors", "units", "ring current per pixel"],
 )
 def test_files_that_differ__are_named(stack, tmp_path, change, problem):
     write_frames(stack.isel(energy=slice(0, 3)), tmp_path)

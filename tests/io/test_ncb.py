@@ -132,7 +132,7 @@ def stack_of(values: np.ndarray, name: str = "intensity", **coords: object) -> x
     energies = {"energy": ("energy", list(ENERGIES[: len(values)]), {"units": "eV"})}
     x = ("x", 0.1 * np.arange(values.shape[2]), {"units": "um"})
     y = ("y", 0.3 * np.arange(values.shape[1]) - 7, {"units": "um"})
-    signal = (("energy", "y", "x"), values, {"units": "count"})
+    signal = (("energy", "y", "x"), values, {"units": {"intensity": "count"}.get(name, "1")})
     return xr.Dataset({name: signal}, {**energies, "y": y, "x": x, **coords})
 
 
@@ -197,10 +197,17 @@ def test_writer__refuses_what_the_format_cannot_hold(tmp_path):
         xstxm.write_ncb(stack.drop_vars("y"), tmp_path / "s")
     with pytest.raises(SchemaError, match=r"aXis2000 holds \(energy, y, x\)"):
         xstxm.write_ncb(stack.isel(y=0), tmp_path / "s")
-    with pytest.raises(OptionError, match="signal=None: the file holds one variable"):
+    with pytest.raises(SchemaError, match=r"holds one variable \(found: intensity, optical_density\): pass signal="):
         xstxm.write_ncb(stack.assign(optical_density=stack.intensity), tmp_path / "s")
     with pytest.raises(SchemaError, match="wants a Dataset"):
         xstxm.write_ncb(stack.intensity, tmp_path / "s")
+
+
+def test_writer__tells_units_that_the_format_cannot_say(tmp_path):
+    stack = stack_of(numbers().astype("float32"))
+    stack["intensity"].attrs["units"] = "count/ms"
+    with pytest.warns(MetadataWarning, match="'intensity' is in 'count/ms', and is read as 'count'"):
+        xstxm.write_ncb(stack, tmp_path / "s")
 
 
 def test_writer__replaces_files_when_told_to(tmp_path):

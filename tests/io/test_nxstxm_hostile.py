@@ -97,8 +97,8 @@ def test_any_piece_replaced__is_read_or_refused(tmp_path, name, piece):
             del file[place]
             PIECES[piece](file[parent or "/"], last)
         ended.add(opens_or_refuses(path))
+    assert ended
     assert ended <= REFUSED
-    assert len(ended) > 1 or piece == "nothing"
 
 
 @pytest.mark.parametrize("value", [np.nan, 10**12, b"\xff\xb5", "axes:" * 1000, h5py.Empty("f8")])

@@ -49,6 +49,21 @@ def test_round_trip__is_exact(tmp_path, scan):
         assert opened.attrs["source_file"] == "scan.hdf5"
 
 
+def test_scan_type__is_that_of_what_a_selection_leaves(tmp_path, scan):
+    said = scan.assign_attrs(scan_type="sample image stack").drop_vars("ring_current")
+    line = said.isel(x=0, drop=True).rename(y="position")
+    for stack, expected in (
+        (said, "sample image stack"),
+        (said.isel(energy=[0]), "sample image"),
+        (line, "sample line spectrum"),
+        (line.isel(position=0, drop=True), "sample point spectrum"),
+        (said.assign_attrs(scan_type="osa image"), "osa image"),
+    ):
+        path = xstxm.write_nxstxm(stack, tmp_path / "scan.hdf5", overwrite=True)
+        with xstxm.open_stack(path) as opened:
+            assert opened.attrs["scan_type"] == expected
+
+
 @pytest.mark.parametrize(
     "chunks",
     [

@@ -299,6 +299,15 @@ def test_header__without_data_says_which_file_it_misses(tmp_path):
 # laziness
 
 
+def test_header__that_is_a_link_says_where_its_data_are(tmp_path):
+    path = write_stack(tmp_path)
+    link = tmp_path / "links" / "scan.hdr"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with pytest.raises(CorruptFileError, match=rf"open {path}, to which the link leads"):
+        xstxm.open_stack(link)
+
+
 def test_opening__reads_no_frame_and_using_one_reads_one(tmp_path, monkeypatch):
     read = []
     original = frames.read_frame

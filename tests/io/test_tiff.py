@@ -177,6 +177,19 @@ def test_written_stack__comes_back(tmp_path, signal):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tif"]
 
 
+@pytest.mark.parametrize(
+    ("written", "read"), [("count/ms", "count/ms"), ("count", "count"), (None, "count"), ("nonsense", "count")]
+)
+def test_units_of_written_counts__come_back(tmp_path, written, read):
+    axes = {"energy": [500.0, 510.0], "y": [0.0, 0.1], "x": [0.0, 0.1, 0.2]}
+    coords = {n: (n, v, {"units": "eV" if n == "energy" else "um"}) for n, v in axes.items()}
+    attrs = {"units": written} if written else {}
+    stack = xr.DataArray(np.ones((2, 2, 3), "float32"), coords, ("energy", "y", "x"), "intensity", attrs)
+    path = xstxm.write_tiff(stack, tmp_path / "a.tif")
+    assert xstxm.open_stack(path)["intensity"].attrs["units"] == read
+    assert xstxm.open_stack(path, kind="optical_density")["optical_density"].attrs["units"] == "1"
+
+
 def maps(values, dims=("y", "x"), **attributes):
     axes = {"y": np.arange(3) * 0.05 + 1, "x": np.arange(4) * 0.1 - 2}
     coords = {dim: (dim, at, {"units": "um"}) for dim, at in axes.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from xstxm.errors import MetadataWarning, MissingDimensionError, UnsupportedScan
 from xstxm.io import _base
 from xstxm.io._base import FrameArray
 
+_OF_A_FRAME = ("dwell_time", "ring_current")
 _TOLERANCE = 0.01
 """Largest difference of positions that are the same, in pixels."""
 
@@ -67,9 +68,21 @@ def _difference(stack: xr.Dataset, first: xr.Dataset) -> str:
         return "shape " + " x ".join(str(size) for dim, size in stack.sizes.items() if dim != ENERGY)
     if {*stack.data_vars} != {*first.data_vars}:
         return f"variables {', '.join(map(str, stack.data_vars))}"
+    if _shared(stack) != _shared(first):
+        return f"coordinates {', '.join(map(str, stack.coords))}"
     units = [(str(name), stack[name].attrs.get("units"), first[name].attrs.get("units")) for name in first.data_vars]
     other = [f"{variable} in {found}" for variable, found, wanted in units if found != wanted]
     return other[0] if other else _moved(stack, first)
+
+
+def _is_of_a_frame(name: Hashable, coord: xr.DataArray) -> bool:
+    """Tell whether a coordinate is one number that belongs to the frame, and may be missing in some files."""
+    return name in _OF_A_FRAME and coord.size == 1
+
+
+def _shared(stack: xr.Dataset) -> set[Hashable]:
+    """Return the coordinates that all files have to have."""
+    return {name for name, coord in stack.coords.items() if not _is_of_a_frame(name, coord)}
 
 
 def _moved(stack: xr.Dataset, first: xr.Dataset) -> str:
@@ -90,8 +103,9 @@ def source_files(names: Sequence[str]) -> xr.Variable:
 def _unknown(stacks: Mapping[Path, xr.Dataset], name: str) -> dict[str, xr.Variable]:
     """Return NaN for each coordinate of a frame that only some of the files say, with a warning where one is silent."""
     unknown = {}
-    for coord in ("dwell_time", "ring_current"):
-        saying = [stack[coord] for stack in stacks.values() if coord in stack.coords and stack[coord].size == 1]
+    for coord in _OF_A_FRAME:
+        found = [stack[coord] for stack in stacks.values() if coord in stack.coords]
+        saying = [array for array in found if _is_of_a_frame(coord, array)]
         if saying:
             unknown[coord] = xr.Variable((), np.nan, saying[0].attrs)
         silent = [path.name for path, stack in stacks.items() if saying and coord not in stack.coords]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,6 @@ PACKING = 2000
 """Beyond what any filter saves: deflate reaches 1032 to 1 on zeros."""
 BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What the libraries below raise where a file is broken."""
-_GIVE_FILE = "give a path, or a file opened with 'rb'"
 _ANY_CASE = {"ev": "eV", "kev": "keV", "micron": "um", "microns": "um"}
 
 
@@ -83,13 +83,11 @@ def read_head(source: Source, size: int = SNIFF) -> bytes:
         refuse_folder(place)
         with place.open("rb") as file:
             return file.read(size)
-    if not hasattr(place, "read"):
-        raise OptionError("path", source, _GIVE_FILE)
+    if isinstance(place, io.TextIOBase) or not hasattr(place, "read"):
+        raise OptionError("path", source, "give a path, or a file opened with 'rb'")
     place.seek(0)
     head = place.read(size)
     place.seek(0)
-    if not isinstance(head, bytes):
-        raise OptionError("path", source, _GIVE_FILE)
     return head
 
 

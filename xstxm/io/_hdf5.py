@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from xarray.backends import BackendArray, CachingFileManager
@@ -16,6 +16,7 @@ from xarray.core import indexing
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, StxmError, warn
 from xstxm.io._base import COPY_AGAIN, LARGE, PACKING, Source, guarded, name_of, path_of, refuse_folder, short
 from xstxm.io._hdf5_safety import check_sound
+from xstxm.io._raw import refuse_closed
 
 if TYPE_CHECKING:
     import h5py
@@ -39,6 +40,7 @@ class Store:
         self.name = name_of(source)
         self.path = path_of(source) or self.name
         self._manager: CachingFileManager | None = None
+        self._source: BinaryIO | None = None
         self._file: h5py.File | None = None
         try:
             if isinstance(source, str | os.PathLike):
@@ -51,7 +53,7 @@ class Store:
                 import h5py
 
                 source.seek(0)
-                self._file = h5py.File(source, "r")
+                self._source, self._file = source, h5py.File(source, "r")
         except FileNotFoundError:
             raise
         except FileFormatError:
@@ -64,6 +66,7 @@ class Store:
         """The open file."""
         if self._manager is not None:
             return self._manager.acquire()
+        refuse_closed(self._source)
         if not self._file:
             raise FileFormatError(self.path, "an open file", "a closed one", "open the stack again")
         return self._file

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from xstxm.errors import CorruptFileError
+from xstxm.errors import CorruptFileError, FileFormatError
 from xstxm.io._base import COPY_AGAIN, Source, name_of, path_of
 
 Kind: TypeAlias = Literal["intensity", "optical_density"]
@@ -29,14 +29,23 @@ def size_of(source: Source) -> int:
     return size
 
 
+def refuse_closed(source: Source | None) -> None:
+    """Raise an error where a file object was closed while a stack still reads from it."""
+    if source is not None and getattr(source, "closed", False):
+        raise FileFormatError(name_of(source), "an open file", "a closed one", "open the stack again")
+
+
 def bytes_of(source: Source, offset: int, size: int) -> bytes:
     """Return bytes from anywhere in a source.
 
     Raises
     ------
+    FileFormatError
+        The source was closed.
     CorruptFileError
-        The source ends before that.
+        It ends before that.
     """
+    refuse_closed(source)
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             file.seek(offset)

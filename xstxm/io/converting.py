@@ -26,7 +26,7 @@ _LEAST = 2**24
 
 
 def _by_frames(write: Callable[..., Path]) -> Callable[..., Path]:
-    """Return a writer that holds a frame at a time, whatever the memory, and cannot tell how far it is."""
+    """Return a writer that holds a frame or a block of the source, whatever the memory, and cannot tell how far it is."""
 
     def write_frames(stack: Any, path: Path, *, overwrite: bool, memory: int, progress: Progress | None) -> Path:
         return write(stack, path, overwrite=overwrite)
@@ -70,7 +70,8 @@ def convert(
 
     Zarr and netCDF hold whole spectra in each chunk, so that a fit reads the file once. Frames are read once: where the
     stack is larger than a quarter of the memory they go through a plain file beside the target, as large as the stack,
-    which is removed in all cases. NXstxm, aXis2000, SDF and TIFF hold frames and are written frame by frame.
+    which is removed in all cases. NXstxm, aXis2000, SDF and TIFF hold frames and are written frame by frame; for SDF and
+    TIFF, spectra in one block go through such a file.
 
     Parameters
     ----------

@@ -12,9 +12,10 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
-from xstxm.errors import MissingCoordinateError, OptionError, SchemaError
+from xstxm.errors import MetadataWarning, MissingCoordinateError, OptionError, SchemaError, warn
 from xstxm.io._base import convert
 from xstxm.io._pixels_first import RawFile
+from xstxm.io._raw import UNITS_OF
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
 
@@ -62,9 +63,9 @@ def write_ncb(
     FileExistsError
         One of the files is there, and `overwrite` is off.
     OptionError
-        Numbers that do not fit into 16 bits with this scale, NaN among them; a `signal` that is missing where both exist.
+        Numbers that do not fit into 16 bits with this scale, NaN among them.
     MissingVariableError, MissingCoordinateError, SchemaError
-        The object is no stack of images in even steps.
+        The object is no stack of images in even steps, or holds both variables and no `signal` is given.
 
     Examples
     --------
@@ -97,7 +98,7 @@ def _checked(stack: xr.Dataset, signal: str | None) -> xr.DataArray:
         raise SchemaError("aXis2000 wants a Dataset: call .to_dataset(name='intensity') or 'optical_density' first")
     held = [name for name in _SIGNALS if name in stack]
     if signal is None and len(held) > 1:
-        raise OptionError("signal", None, "the file holds one variable: pass 'intensity' or 'optical_density'")
+        raise SchemaError(f"aXis2000 holds one variable (found: {', '.join(held)}): pass signal=")
     name = signal or (held or _SIGNALS)[0]
     array = require_variable(_units.dequantify(stack), name, "pass the name of a variable as signal=")
     require_energy(array)
@@ -198,7 +199,10 @@ def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None
 
 
 def _warn_of_loss(stack: xr.Dataset, array: xr.DataArray, signal: str | None) -> None:
-    """Name the variables and coordinates that have no place in the files; those beside a signal that was asked for are meant."""
+    """Name what has no place in the files: units, variables, coordinates; those beside a signal that was asked for are meant."""
     dwell = stack.coords.get("dwell_time")
     kept = {array.name, *array.dims} | ({"dwell_time"} if dwell is not None and set(dwell.dims) <= {ENERGY} else set())
     warn_of_loss("aXis2000 holds one variable", array.coords if signal else stack.variables, kept)
+    units, usual = array.attrs.get("units"), UNITS_OF.get(str(array.name))
+    if units and usual and units != usual:
+        warn(f"aXis2000 holds no units: {array.name!r} is in {units!r}, and is read as {usual!r}", MetadataWarning)

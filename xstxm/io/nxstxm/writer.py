@@ -30,7 +30,7 @@ _RESERVED = {
     *("instrument", "sample", "control", "notes"),
 }
 _STEP = re.compile(r"process(_\d+)?")
-_SCAN_TYPES = {0: "sample point spectrum", 1: "sample line spectrum", 2: "sample image"}
+_SCAN_TYPES = ("sample point spectrum", "sample line spectrum", "sample image", "sample image stack")
 
 
 def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -210,11 +210,12 @@ def _stream(dataset: h5py.Dataset, array: xr.DataArray) -> None:
 
 
 def _scan_type(stack: xr.Dataset) -> str:
+    """Return what the dimensions say, which a selection has changed; or what a stack says it is beside these."""
     said = stack.attrs.get("scan_type")
-    if said:
+    if said and said not in _SCAN_TYPES:
         return str(said)
     pixels = len(pixel_dims(_main(stack)))
-    return _SCAN_TYPES[pixels] + (" stack" if pixels == 2 and stack.sizes[ENERGY] > 1 else "")
+    return _SCAN_TYPES[pixels + (pixels == 2 and stack.sizes[ENERGY] > 1)]
 
 
 def _write_instrument(entry: h5py.Group, stack: xr.Dataset, detectors: list[str]) -> None:

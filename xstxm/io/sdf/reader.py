@@ -308,7 +308,9 @@ def _no_data(scan: _Scan, channel: Channel, suffix: str) -> CorruptFileError:
         first = f"{stem}_{scan.region}.xsp"
     else:
         first = f"{stem}_{channel.letter}{'000' if 'stack' in scan.header.flags else ''}.xim"
-    return CorruptFileError(scan.path, f"its data beside it, {first} first", "none", "copy the data files there")
+    there = f"open {scan.path.resolve()}, to which the link leads"
+    do = there if scan.path.is_symlink() else "copy the data files there"
+    return CorruptFileError(scan.path, f"its data beside it, {first} first", "none", do)
 
 
 def _energy_axis(scan: _Scan) -> np.ndarray:

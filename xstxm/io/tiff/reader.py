@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnsupportedScanError
+from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnitsError, UnsupportedScanError
 from xstxm.io import _base, _images
 from xstxm.io._assembling import assemble
 from xstxm.io._base import FrameArray, Scan, Signal, Source
@@ -30,6 +30,7 @@ _ESCAPED_MICRONS = ("\\u00b5m", "\\u00B5m")
 """How ImageJ writes the unit µm, a backslash and all."""
 _LENGTHS = ("um", "micron", "microns", "µm", "μm", *_ESCAPED_MICRONS, "nm", "mm", "nanometer", "millimeter")
 _LABEL = re.compile(r"([-+.\deE]+) eV")
+_INFO = re.compile(r"xstxm (\w+)(?: \[(.+)\])?")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class _Facts:
     shape: tuple[int, int]
     dtype: np.dtype
     signal: str | None
+    units: str | None
     energies: np.ndarray | None
     pixel_size: tuple[float, float] | None
     first: tuple[float, float]
@@ -110,7 +112,7 @@ def _stack(
         dims=("energy", "y", "x"),
         energy=energy,
         positions=_images.pixel_positions(facts.shape, pixel_size, facts.pixel_size, source, facts.first),
-        signals={name: Signal(frames, UNITS_OF[name])},
+        signals={name: Signal(frames, facts.units if facts.units and name == facts.signal else UNITS_OF[name])},
         metadata={"source_file": _base.source_file(_base.name_of(source))},
     )
     return _base.to_dataset(scan, drop_variables)
@@ -254,10 +256,20 @@ def _described(file: Any, pages: Sequence[Any]) -> _Facts:
     origin = [metadata.get(key, 0) for key in ("yorigin", "xorigin")]
     known = size is not None and all(isinstance(at, int | float) and np.isfinite(at) for at in origin)
     first = tuple(-at * step for at, step in zip(origin, size, strict=True)) if size and known else (0.0, 0.0)
-    info = str(metadata.get("Info", "")).split()
-    signal = info[1] if len(info) == 2 and info[0] == "xstxm" and info[1] in UNITS_OF else None
+    signal, units = _said(str(metadata.get("Info", "")))
     energies = _labelled(metadata.get("Labels"), len(pages))
-    return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, energies, size, first)
+    return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, units, energies, size, first)
+
+
+def _said(info: str) -> tuple[str | None, str | None]:
+    """Return which signal `write_tiff` wrote, and in which units where these are not the usual ones."""
+    found = _INFO.fullmatch(info.strip())
+    if not found or found[1] not in UNITS_OF:
+        return None, None
+    try:
+        return found[1], _units.normalize(found[2]) if found[2] else None
+    except UnitsError:
+        return found[1], None
 
 
 def _labelled(labels: Any, count: int) -> np.ndarray | None:

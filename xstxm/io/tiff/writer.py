@@ -143,10 +143,9 @@ def _labelling(array: xr.DataArray) -> str:
 
 def _info(array: xr.DataArray) -> str:
     """Return what the file says of its numbers; what a stack holds is read back from it."""
-    if str(array.name) in UNITS_OF:
-        return f"xstxm {array.name}"
-    units = array.attrs.get("units")
-    return f"{array.name} [{units}]" if units else str(array.name)
+    name, units = str(array.name), array.attrs.get("units")
+    said = f"xstxm {name}" if name in UNITS_OF else name
+    return f"{said} [{units}]" if units and units != UNITS_OF.get(name) else said
 
 
 def _whole_numbers(array: xr.DataArray) -> np.dtype | None:
