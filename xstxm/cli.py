@@ -305,12 +305,8 @@ def _number_or_text(given: str | None) -> float | str | None:
 
 
 def _read_references(paths: list[Path], composition: dict[str, float] | None, units: str | None) -> xr.Dataset:
-    if len(paths) == 1:
-        return xstxm.read_references(paths[0], composition=composition, units=units)
-    stems = [path.stem for path in paths]
-    if len(set(stems)) < len(stems):
-        raise OptionError("references", stems, "each file names its reference: give files of different names")
-    return xstxm.read_references(dict(zip(stems, paths, strict=True)), composition=composition, units=units)
+    given = paths[0] if len(paths) == 1 else paths
+    return xstxm.read_references(given, composition=composition, units=units)
 
 
 def _compute(stack: xr.Dataset, references: xr.Dataset | None, **options: object) -> xr.Dataset:
