@@ -305,8 +305,12 @@ def _number_or_text(given: str | None) -> float | str | None:
 
 
 def _read_references(paths: list[Path], composition: dict[str, float] | None, units: str | None) -> xr.Dataset:
-    given = paths[0] if len(paths) == 1 else paths
-    return xstxm.read_references(given, composition=composition, units=units)
+    if len(paths) == 1:
+        return xstxm.read_references(paths[0], composition=composition, units=units)
+    stems = [path.stem for path in paths]
+    if len(set(stems)) < len(stems):
+        raise OptionError("references", stems, "each file names its reference: give files of different names")
+    return xstxm.read_references(dict(zip(stems, paths, strict=True)), composition=composition, units=units)
 
 
 def _compute(stack: xr.Dataset, references: xr.Dataset | None, **options: object) -> xr.Dataset:
@@ -337,8 +341,6 @@ def _report(phases: xr.Dataset, output: Path) -> None:
         f"amount of {float(threshold):.4g} {unit}".rstrip() + " or more"
         if np.isfinite(threshold)
         else "no empty area found"
-        if sample == phases["phase_label"].size
-        else "no threshold of the amount"
     )
     console.print(
         f"{sample} of {phases['phase_label'].size} pixels are sample ({amount}){'; ' + notes if notes else ''}",

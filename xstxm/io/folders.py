@@ -54,7 +54,7 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
     FileFormatError
         There is no scan, or a file that is neither a scan nor such a companion.
     """
-    found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in files_of(source)]
+    found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in _files(source)]
     scans = [*{format.main(path): format for path, format in found if format is not None}.items()]
     unknown = [path for path, format in found if format is None and path.name.lower() not in _OF_WINDOWS]
     others = [path.name for path in unknown if path.suffix.lower() not in _SIDECARS | _PICTURES]
@@ -67,8 +67,7 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
     return scans
 
 
-def files_of(source: Many) -> list[Path]:
-    """Return the files of a folder or behind a pattern in natural order, or those of a list, which have to be there."""
+def _files(source: Many) -> list[Path]:
     if not isinstance(source, str | os.PathLike):
         return [_existing(Path(path).expanduser().absolute()) for path in source]
     if is_pattern(source):
