@@ -244,6 +244,36 @@ def test_read_library__takes_no_options(option):
         xstxm.read_references(io.BytesIO(BY_HAND), **option)
 
 
+def test_libraries__are_joined(tmp_path):
+    whole = full_set()
+    names = whole.reference.values.tolist()
+    first = xstxm.write_references(whole.sel(reference=names[:1]), tmp_path / "a.toml")
+    second = xstxm.write_references(whole.sel(reference=names[1:]).drop_vars("color"), tmp_path / "b.toml")
+    joined = xstxm.read_references([first, second])
+    assert joined.reference.values.tolist() == names
+    assert joined.color.values.tolist() == [whole.color.values[0], *[""] * (len(names) - 1)]
+    xr.testing.assert_identical(
+        joined.drop_vars("color").drop_attrs(deep=False),
+        whole.drop_vars("color").drop_attrs(deep=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "variable", "attrs", "message"),
+    [
+        (["V2O5", "VO2"], "absorption", {}, "names given twice: 'V2O5'"),
+        (["VO2", "V2O3"], "absorption", {"units": "1"}, "units of 'absorption' differ between the libraries"),
+        (["VO2", "V2O3"], "composition", {"long_name": "y"}, "long_name of 'composition' differ"),
+    ],
+)
+def test_libraries__that_do_not_fit_are_refused(tmp_path, names, variable, attrs, message):
+    first, other = full_set(), full_set().assign_coords(reference=names)
+    other[variable].attrs.update(attrs)
+    files = [xstxm.write_references(one, tmp_path / f"{k}.toml") for k, one in enumerate((first, other))]
+    with pytest.raises(ReferenceSpectrumError, match=message):
+        xstxm.read_references(files)
+
+
 def test_library__is_not_one_spectrum_of_a_mapping(tmp_path):
     path = xstxm.write_references(full_set(), tmp_path / "a.toml")
     with pytest.raises(FileFormatError, match="expected a file of one spectrum, found a library"):

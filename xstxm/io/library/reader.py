@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xstxm._references_at import checked_absorption
+from xstxm._references_at import checked_absorption, require_unique
 from xstxm.conventions import ENERGY, REFERENCE, SPECS
-from xstxm.errors import CorruptFileError, shown
+from xstxm.errors import CorruptFileError, ReferenceSpectrumError, shown
 from xstxm.io._base import Source, convert, name_of, path_of, unit_of_energies
 from xstxm.io._toml import read_toml, unplain
-from xstxm.io.library.writer import MARK, NAME, VERSION
+from xstxm.io.library.writer import MARK, NAME, VERSION, tables_of
 
 _MARKED = re.compile(rb"^\s*(" + MARK.encode() + rb"\s*=|\[\[\s*references\s*\]\])", re.MULTILINE)
 _DO = "correct the file by hand, or write it again with write_references"
@@ -45,6 +45,37 @@ def read_library(source: Source) -> xr.Dataset:
         raise CorruptFileError(name, "a table for each reference", shown(str(error)), _DO) from error
     checked_absorption(references)
     return references
+
+
+def read_libraries(sources: Sequence[Source]) -> xr.Dataset:
+    """Read one library, or several as one reference set, in their order. Eager.
+
+    What is along `reference` in some of them only is empty or NaN in the others; attributes of the set, and those of
+    variables that differ, are left out.
+
+    Raises
+    ------
+    ReferenceSpectrumError
+        A name occurs twice, or a variable has other units or another long_name in one of them.
+    """
+    sets = [read_library(source) for source in sources]
+    if len(sets) == 1:
+        return sets[0]
+    require_unique([str(name) for one in sets for name in np.asarray(one[REFERENCE])])
+    names = dict.fromkeys(str(name) for one in sets for name in one.variables)
+    attrs = {name: _agreed_attrs(name, [one[name].attrs for one in sets if name in one.variables]) for name in names}
+    return _set_of({"references": [table for one in sets for table in tables_of(one)], "variables": attrs})
+
+
+def _agreed_attrs(name: str, attrs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the attributes of a variable that are the same in all libraries that have it."""
+    for key in ("units", "long_name"):
+        said = dict.fromkeys(str(one.get(key, "none")) for one in attrs)
+        if len(said) > 1:
+            raise ReferenceSpectrumError(
+                f"{key} of {name!r} differ between the libraries ({', '.join(map(repr, said))}): read each by itself"
+            )
+    return {key: value for key, value in attrs[0].items() if all(one.get(key) == value for one in attrs)}
 
 
 def _set_of(table: Mapping[str, Any]) -> xr.Dataset:
