@@ -42,6 +42,8 @@ LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
 SIDEWAYS = {
     ("phases", "fitting"),
     ("phases", "clustering"),
+    ("phases", "_shape_scores"),
+    ("phases", "decomposition"),
     ("phases", "absorption"),
     ("absorption", "noise"),
     ("absorption", "_densities"),

@@ -380,6 +380,19 @@ def test_phase_map__fcls_of_a_full_field(density, references):
     assert bool((phases["phase_label"] != NO_SAMPLE).all())
 
 
+@pytest.mark.parametrize("chunks", [None, {"y": 5}])
+@pytest.mark.parametrize("background", ["none", "linear"])
+def test_phase_map__fcls_finds_where_there_is_no_sample(density, references, chunks, background):
+    stack = density if chunks is None else density.chunk(chunks)
+    known = xstxm.phase_map(density, references, background=background)
+    phases = xstxm.phase_map(stack, references, method="fcls", background=background)
+    np.testing.assert_array_equal(phases["phase_label"] == NO_SAMPLE, known["phase_label"] == NO_SAMPLE)
+    assert 0 < int((phases["phase_label"] == NO_SAMPLE).sum()) < phases["phase_label"].size
+    assert bool(phases["phase_fraction"].isnull().all("phase").where(phases["phase_label"] == NO_SAMPLE, True).all())
+    every = xstxm.phase_map(stack, references, method="fcls", background=background, min_amount=0)
+    assert bool((every["phase_label"] != NO_SAMPLE).all())
+
+
 def test_phase_map__composition_of_some_references_is_refused(density, references):
     some = references.assign_coords(composition=("reference", [0.0, 1.0, np.nan]))
     with pytest.raises(ReferenceSpectrumError, match="no composition for 'C': give every reference one"):

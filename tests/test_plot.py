@@ -229,6 +229,19 @@ def test_image__dichroism_at_an_energy(density):
     assert style(image, "plot")["title"] == "517.00 eV"
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_image__of_phases_has_their_names_and_colours(density, references, whole, tmp_path):
+    phases = xstxm.phase_map(density, references.assign_coords(color=("reference", ["#112233", "", ""])))
+    drawn = plot.image(phases, signal="phase_label") if whole else plot.image(phases.phase_label.chunk())
+    named = [element.label for element in drawn if element.label]
+    assert named[:3] == ["A", "B", "C"]
+    first = "#112233" if whole else PALETTE[0]
+    assert hv.Store.lookup_options("bokeh", drawn.get(0), "style").kwargs["cmap"][:2] == [first, PALETTE[1]]
+    by_number = plot.image(phases.phase_label, cmap="viridis")
+    assert isinstance(by_number, hv.Image)
+    assert plot.save(phases.phase_label, tmp_path / "a.png").is_file()
+
+
 def test_image__of_flags_keeps_the_rare_ones():
     flags = np.zeros((40, 50), "int16")
     flags[0, 0] = 64

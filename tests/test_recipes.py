@@ -339,3 +339,51 @@ def test_diff__counts_numbers_and_the_largest_difference():
         ["units", "a", "1", "nm"],
         ["numbers", "a", "2 of 4 differ", "by up to 0.5, 1 not finite in one or both"],
     ]
+
+
+@pytest.mark.filterwarnings("ignore::xstxm.errors.MetadataWarning")
+@pytest.mark.parametrize("ending", ["csv", "toml", "nc"])
+@pytest.mark.parametrize("held", ["read from a file", "two files", "made in memory"])
+def test_apply__takes_any_file_of_references(tmp_path, ending, held):
+    references = REFERENCES
+    spectra = references[["absorption"]].drop_vars([name for name in references.coords if name not in references.dims])
+    if held == "read from a file":
+        references = xstxm.read_references(xstxm.write_csv(spectra, tmp_path / "first.csv"), units="1/nm")
+    elif held == "two files":
+        names = references.reference.values.tolist()
+        files = {
+            name: xstxm.write_csv(spectra.absorption.sel(reference=name, drop=True), tmp_path / f"{name}.csv")
+            for name in names
+        }
+        references = xstxm.read_references(files, composition={name: k for k, name in enumerate(names)})
+    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]]
+    maps = xstxm.phase_map(xstxm.optical_density(stack), references)
+    path = xstxm.Recipe.from_result(maps, {"references": references}).save(tmp_path / "recipe.toml")
+    other = tmp_path / f"other.{ending}"
+    write = {"csv": xstxm.write_csv, "toml": xstxm.write_references, "nc": xstxm.write_netcdf}[ending]
+    write(spectra.assign(absorption=2 * spectra.absorption), other)
+    with pytest.warns(RecipeWarning, match="not the recorded one"):
+        found = xstxm.Recipe.load(path).apply(stack, inputs={"references": other})
+    np.testing.assert_allclose(found.total_amount, maps.total_amount / 2, rtol=1e-5)
+    assert ("composition" in found) == (held == "two files" and ending == "csv")
+
+
+def test_apply__takes_a_file_of_i0_as_the_recorded_one_was_read(tmp_path):
+    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]]
+    for name, factor in {"i0.txt": 1.0, "other.txt": 2.0}.items():
+        values = factor * xstxm.estimate_i0(stack).i0
+        np.savetxt(tmp_path / name, np.column_stack([stack.energy, values]))
+    i0 = xstxm.read_i0(tmp_path / "i0.txt", units="count")
+    density = xstxm.optical_density(stack, i0)
+    recipe = xstxm.Recipe.from_result(density, {"i0": i0})
+    with pytest.warns(RecipeWarning, match="not the recorded one"):
+        found = recipe.apply(stack, inputs={"i0": tmp_path / "other.txt"})
+    np.testing.assert_allclose(found.optical_density, density.optical_density + np.log(2), atol=1e-6)
+
+
+def test_apply__of_a_file_that_is_not_there_names_it(tmp_path):
+    references = REFERENCES
+    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]]
+    recipe = xstxm.Recipe.from_result(xstxm.phase_map(stack, references), {"references": references})
+    with pytest.raises(RecipeError, match=r"nothere\.csv, which is not there: pass inputs="):
+        recipe.apply(stack, inputs={"references": tmp_path / "nothere.csv"})

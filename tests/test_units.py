@@ -158,6 +158,11 @@ def test_to_magnitude__refuses_what_is_no_energy(value):
         units.to_magnitude(value, "eV", "energy limit")
 
 
+@pytest.mark.parametrize("text", ["700 ev", "700ev", " 700 EV ", "0.7 kev", "7e-1 KeV", "7e2eV", "700. ev"])
+def test_to_magnitude__takes_the_spellings_of_units_that_files_may_say(text):
+    assert units.to_magnitude(text, "eV") == pytest.approx(700)
+
+
 def test_to_magnitude__refuses_pixels_of_a_screen_as_a_length():
     with pytest.raises(UnitsError, match="sigma is '3 px', pixels: give it in um"):
         units.to_magnitude("3 px", "um", "sigma")

@@ -29,9 +29,16 @@ _CARRIED = ("n_energies", "quality", "energy_shift", "energy_shift_stderr", "bro
 
 
 def phases_of_fit(
-    fitted: xr.Dataset, whole: xr.Dataset | None, min_amount: AmountLike | None, with_covariance: bool
+    fitted: xr.Dataset,
+    whole: xr.Dataset | None,
+    min_amount: AmountLike | None,
+    with_covariance: bool,
+    density: xr.DataArray | None = None,
 ) -> xr.Dataset:
-    """Return the phases of a fit; `whole` is that of all references, where some were chosen."""
+    """Return the phases of a fit; `whole` is that of all references, where some were chosen.
+
+    `density` says where there is sample in place of the total amount, which a closure holds at one.
+    """
     every = fitted if whole is None else whole
     determined = every["reduced_chi2"].notnull()
     amount, covariance = fitted["component_map"].where(determined), fitted["component_map_covariance"]
@@ -41,7 +48,11 @@ def phases_of_fit(
         propagation.phase_fractions, amount, covariance, [["phase"], ["phase"], []], {"membership": membership}
     )
     threshold = sample_threshold(total, min_amount)
-    empty = total < threshold
+    if density is None:
+        empty = total < threshold
+    else:
+        density = density.where(determined)
+        empty = density < sample_threshold(density, None)
     label, confidence, bias = _judged(amount, covariance, every, membership, empty)
     if whole is not None:  # a choice leaves out what is small, of either sign
         bias = confidence.where(confidence.isnull(), 0)

@@ -33,7 +33,7 @@ class Step:
     parameters: Mapping[str, Any]
     takes: str | None = None
     """Name of the array that the verb was given where a Dataset holds it."""
-    files: str | Mapping[str, str] | None = None
+    files: str | Mapping[str, str] | Sequence[str] | None = None
     """Names of the files that a reader was given."""
 
 
@@ -103,7 +103,7 @@ def tell_unrecorded(entries: Sequence[Entry]) -> None:
 
 def _may_hold(whole: str, part: str) -> bool:
     """Tell from descriptions whether one is the other, or is selected from it by name."""
-    new = set(_variables(part)) - set(_variables(whole)) if whole.startswith("<dataset") else set()
+    new = set(variables_of(part)) - set(variables_of(whole)) if whole.startswith("<dataset") else set()
     return _sizes(part) <= _sizes(whole) and not new
 
 
@@ -112,7 +112,8 @@ def _sizes(text: str) -> set[str]:
     return set(found.group(1).split(", ")) - {""} if found else set()
 
 
-def _variables(text: str) -> list[str]:
+def variables_of(text: str) -> list[str]:
+    """Return the variables of a Dataset from its description."""
     return text.rstrip(">").partition(") with ")[2].split(", ") if ") with " in text else []
 
 
@@ -165,7 +166,9 @@ class Collected:
                 return key
         key = f"{name} {len(alike) + 1}" if alike else name
         data = self._given(key, name, verb, told)
-        after, steps = (None, []) if data is not None else self._made_by(record.get("from") or [], known)
+        after, steps = self._made_by(record.get("from") or [], known)
+        if data is not None and (after is not None or len(steps) > 1):  # else a file in its place is read alike
+            after, steps = None, []
         found = told if told or data is None else digest(data)
         self.inputs[key] = Input(str(record["array"]), found)
         chain = tuple(self.step(entry, known) for entry in steps)

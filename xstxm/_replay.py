@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import xarray as xr
 
 from xstxm import mechanics
 from xstxm._recipe_arrays import Given, as_kind, read_beside
-from xstxm._recipe_record import READERS, Input, Step, in_memory, verbs
+from xstxm._recipe_record import READERS, Input, Step, in_memory, variables_of, verbs
 from xstxm.errors import RecipeError, shown
+from xstxm.io._base import is_hdf5, read_head
+from xstxm.io.library import is_library
 
 Lookup = Callable[[str], Any]
 
@@ -119,36 +121,52 @@ class Inputs:
 
     def _from_path(self, name: str, path: Path) -> Any:
         item = self._inputs[name]
-        if path.suffix == ".nc" or not item.steps or item.after is not None:
-            labelled = read_beside(path)
-            if item.array.startswith("<dataset"):
-                return labelled
-            if len(labelled.data_vars) != 1:
-                raise RecipeError(f"{path.name} holds {len(labelled.data_vars)} variables, wanted one for {name!r}")
-            only = next(iter(labelled.data_vars))
-            return as_kind(labelled.rename({only: "data"}), "DataArray", str(only))
-        return self._from_files(name, path)
+        if not path.exists():
+            raise RecipeError(f"{name!r} was to be read from {path}, which is not there: {_pass(name)}")
+        if item.steps and item.after is None and path.suffix != ".nc":
+            return self._from_files(name, path)
+        verb = _text_reader(item)
+        if verb is not None and path.is_file() and not is_hdf5(read_head(path)):
+            return verbs()[verb](path)
+        labelled = read_beside(path)
+        if item.array.startswith("<dataset"):
+            return labelled
+        if len(labelled.data_vars) != 1:
+            raise RecipeError(f"{path.name} holds {len(labelled.data_vars)} variables, wanted one for {name!r}")
+        only = next(iter(labelled.data_vars))
+        return as_kind(labelled.rename({only: "data"}), "DataArray", str(only))
 
     def _from_files(self, name: str, where: Path) -> Any:
         """Return what the recorded reader makes of its files in a folder, or of one file, and the steps that follow."""
         reader, *steps = self._inputs[name].steps
         if reader.verb not in READERS:
             raise RecipeError(f"{name!r} begins with {reader.verb!r}, which reads no file: {_pass(name)}")
-        return after_each(
-            steps, call(reader, _located(reader, name, where), self.during([])), lambda _: self.during([])
-        )[-1]
+        files = _located(reader, name, where)
+        if isinstance(files, Path) and reader.verb == "read_references" and is_library(read_head(files)):
+            reader = replace(reader, parameters={})  # a library says all of it itself
+        return after_each(steps, call(reader, files, self.during([])), lambda _: self.during([]))[-1]
+
+
+def _text_reader(item: Input) -> str | None:
+    """Return the verb that reads a text with such an input, by what it was."""
+    if "reference: " in item.array and "absorption" in variables_of(item.array):
+        return "read_references"
+    return "read_i0" if item.array.startswith("<array i0 ") else None
 
 
 def _located(reader: Step, name: str, where: Path) -> Any:
-    """Return the paths of a reader's files, which have to be there."""
-    if where.is_file() and isinstance(reader.files, str):
+    """Return the file that is given, or the paths of a reader's files in a folder, which have to be there."""
+    if where.is_file():
         return where
-    named = {"": reader.files} if isinstance(reader.files, str) else dict(reader.files or {})
+    files = reader.files or ()
+    named = {"": files} if isinstance(files, str) else dict(files if isinstance(files, Mapping) else enumerate(files))
     paths = {key: where / Path(str(file)).name for key, file in named.items()}
-    missing = [path.name for path in paths.values() if not path.is_file()]
+    missing = [path.name for path in paths.values() if not path.is_file() and not any(where.glob(path.name))]
     if missing or not paths:
         raise RecipeError(f"{name!r} was read from {', '.join(missing)}, which is not in {where}: {_pass(name)}")
-    return paths[""] if isinstance(reader.files, str) else paths
+    if isinstance(files, str):
+        return paths[""]
+    return paths if isinstance(files, Mapping) else [*paths.values()]
 
 
 def _pass(name: str) -> str:

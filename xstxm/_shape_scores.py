@@ -63,11 +63,12 @@ def scored_field(
     """Return the scores of a field on what follows the background in a basis, and its sample. Eager on the scores."""
     projected, variance = scores(field.array, basis)
     projected = projected.isel({COMPONENT: slice(n_terms, None)})
-    amount = _amount(projected, field.array.sizes[ENERGY]).where(field.usable)
+    amount = amount_of(projected, field.array.sizes[ENERGY]).where(field.usable)
     return Scored(projected, variance, amount, *_sample_points(projected, amount, min_amount, normalize))
 
 
-def _amount(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
+def amount_of(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
+    """Return the root mean square over energy of what scores on an orthonormal basis describe. Lazy."""
     return (projected**2).sum(COMPONENT, skipna=False) ** 0.5 / np.asarray(n_energies**0.5, dtype=projected.dtype)
 
 

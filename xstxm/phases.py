@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 
 from xstxm import provenance
-from xstxm._apply import match_pixels
+from xstxm._apply import is_lazy, match_pixels
 from xstxm._fitted_phases import label_attrs, phases_of_fit
-from xstxm._unknowns import Background, Method
+from xstxm._shape_scores import amount_of
+from xstxm._unknowns import Background, Method, background_spectra
 from xstxm.absorption import with_density
 from xstxm.clustering import density_field, spectral_clusters
 from xstxm.conventions import (
@@ -28,6 +29,7 @@ from xstxm.conventions import (
     used_pixels,
     validate,
 )
+from xstxm.decomposition import COMPONENT, floating, scores
 from xstxm.errors import OptionError, SchemaError, StxmWarning, require_number
 from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, note, recorded
@@ -124,8 +126,10 @@ def phase_map(
     constraint or a `selection` put it there: a label is sure only where the data alone rule the others out. After a
     `selection` the confidence of the label is what the fit of all references gives it, which takes a fit more.
 
-    With ``method="fcls"`` the amounts of every pixel add up to one, the empty ones included: cut those out with a
-    `mask` variable in the Dataset.
+    With ``method="fcls"`` the amounts of every pixel add up to one, the empty ones included. There Otsu's threshold is
+    taken of the root mean square over energy of the optical density that the references explain, background removed;
+    `min_amount` of the result stays -inf. ``min_amount=0`` takes every pixel for sample, a `mask` variable in the
+    Dataset those of the mask.
 
     The confidence is the probability that the labelled phase is the largest of all, for Gaussian errors of the size of
     the residual, or of the variance where there is one, by the method of Mendell and Elston [1]_. An amount that is not
@@ -169,7 +173,11 @@ def phase_map(
         _refuse("phases are those of the references: leave it out", n_phases=n_phases, n_components=n_components)
         options = {"method": method, "background": background, "false_discovery_rate": false_discovery_rate, **of_data}
         fitted, whole = _fits(stack, references, chosen, moved, {**options, "covariance": True, "signal": signal})
-        phases = phases_of_fit(fitted, whole, min_amount, covariance)
+        density = None
+        if method == "fcls" and min_amount is None:
+            note("sample by the optical density that the references explain, as amounts add up to one everywhere")
+            density = _explained(array, fitted["reference_spectra"], background)
+        phases = phases_of_fit(fitted, whole, min_amount, covariance, density)
     return _labelled(phases, stack, min_confidence)
 
 
@@ -195,6 +203,16 @@ def _fits(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StxmWarning)
         return fitted, fit(stack, references, **found, **options)
+
+
+def _explained(array: xr.DataArray, spectra: xr.DataArray, background: Background) -> xr.DataArray:
+    """Return the root mean square over energy of what references can describe, the background removed (pixel dims). Lazy."""
+    terms = np.asarray(background_spectra(background, array[ENERGY]), dtype=float)
+    both = np.concatenate([terms, np.asarray(spectra.transpose(..., ENERGY), dtype=float)])
+    basis = xr.DataArray(np.linalg.qr(both.T)[0].T, dims=(COMPONENT, ENERGY))
+    whole = floating(array).chunk({ENERGY: -1}) if is_lazy(array) else floating(array)
+    projected, _ = scores(whole, basis)
+    return amount_of(projected.isel({COMPONENT: slice(len(terms), None)}), basis.sizes[ENERGY])
 
 
 def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confidence: float) -> xr.Dataset:

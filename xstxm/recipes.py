@@ -308,7 +308,7 @@ def _step(table: Mapping[str, Any]) -> Step:
         raise RecipeError(f"a recipe cannot call {shown(verb)}: its steps are recorded public functions of xstxm")
     if not isinstance(table["parameters"], dict) or not isinstance(takes, str | None):
         raise TypeError(f"parameters of {verb}")
-    if not isinstance(files, str | dict | None):
+    if not isinstance(files, str | dict | list | None):
         raise TypeError(f"files of {verb}")
     return Step(verb, table["parameters"], takes, files)
 

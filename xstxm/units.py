@@ -41,6 +41,7 @@ _SPELLINGS = {
     "kev": "keV",
     "KeV": "keV",
 }
+_LAST_WORD = re.compile(r"(?<=[\d.])\s*([^\W\d_]+)\s*$")
 _ARBITRARY = ("a.u.", "arb. units", "arb. u.")
 _LONGEST = 100
 _POWER_OF_NUMBER = re.compile(r"\d[\s)]*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻])")
@@ -216,8 +217,9 @@ def _example(unit: str) -> str:
 
 
 def _quantity(text: str, wanted: str, what: str) -> pint.Quantity:
+    spelled = _LAST_WORD.sub(lambda word: f" {_SPELLINGS[word[1]]}" if word[1] in _SPELLINGS else word[0], text)
     try:
-        quantity: pint.Quantity = _registry().Quantity(text)
+        quantity: pint.Quantity = _registry().Quantity(spelled)
     except Exception as error:  # pint lets its tokenizer's and Python's own errors through
         raise UnitsError(f"cannot understand {what} {text!r}: write it as {_example(wanted)}") from error
     if not is_quantity(quantity) or (not quantity.units._units and wanted != "1"):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -137,3 +138,59 @@ def test_what_is_no_spectrum__is_refused(stack, tmp_path):
         with pytest.raises(SchemaError, match=message):
             xstxm.write_csv(given_, tmp_path / "a.csv")
     assert not list(tmp_path.iterdir())
+
+
+def own_grids() -> xr.Dataset:
+    """References each on energies of its own, those of one between those of the other."""
+    odd, even = np.arange(515, 531, 2.0), np.arange(516, 530, 2.0)
+    return xstxm.reference_set({"odd": (odd, np.sin(odd)), "even": (even, np.cos(even))}, units="1/nm")
+
+
+def test_references__on_energies_of_their_own_come_back(tmp_path):
+    path = xstxm.write_csv(own_grids(), tmp_path / "a.csv")
+    assert path.read_text(encoding="utf-8").splitlines()[1] == "# nan: that spectrum has no such energy"
+    again = xstxm.read_references(path)
+    np.testing.assert_array_equal(again["absorption"], own_grids()["absorption"])
+    np.testing.assert_array_equal(again["energy"], own_grids()["energy"])
+
+
+def test_a_gap_in_another_table__is_still_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("energy,A,B\n515,1,1\n516,,2\n517,2,1\n", encoding="utf-8")
+    with pytest.raises(ReferenceSpectrumError, match="'A' has NaN between its data"):
+        xstxm.read_references(tmp_path / "a.csv")
+    spectrum = reference_array(np.array([[1.0, np.nan, 3.0, 2.0]])).isel(reference=0, drop=True)
+    with pytest.raises(ReferenceSpectrumError, match="has NaN between its data"):
+        xstxm.read_references(xstxm.write_csv(spectrum, tmp_path / "b.csv"))
+
+
+@pytest.mark.parametrize("weighed", [True, False])
+def test_spectrum_of_a_region__is_written_with_its_spread(stack, weighed, tmp_path):
+    if weighed:
+        stack = xstxm.with_variance(stack)
+    found = xstxm.spectrum(stack, stack.intensity.isel(energy=0).notnull(), signal="intensity")
+    lost = "dwell_time, spectrum_variance" if weighed else "dwell_time"
+    with pytest.warns(MetadataWarning, match=f": {lost} not written"):
+        path = xstxm.write_csv(found, tmp_path / "a.csv")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[1:3] == [f"# mean of {int(found.n_pixels[0])} pixels", "energy (eV),spectrum,spectrum_std"]
+    again = xstxm.read_references(path, units="1")
+    np.testing.assert_array_equal(again["absorption"][0], found["spectrum"])
+
+
+@pytest.mark.parametrize("pattern", ["nickel-k-edge/*.txt", "vanadium-k-edge/*.xdi", "athena/Vglasses.prj"])
+def test_measured_references__on_grids_of_their_own_come_back(pattern, tmp_path):
+    files = [path for path in sorted(DATA.glob(pattern)) if path.stem != "LICENSE"]
+    if not files:
+        pytest.skip(f"no {pattern} in {DATA}")
+    read = [xstxm.read_references(file, **({"energy_units": "keV"} if "nickel" in pattern else {})) for file in files]
+    joined = xstxm.reference_set(
+        {
+            str(name): one.absorption.sel(reference=name).dropna("energy")
+            for one in read
+            for name in one.reference.values
+        }
+    )
+    again = xstxm.read_references(xstxm.write_csv(joined, tmp_path / "a.csv"))
+    np.testing.assert_array_equal(again["absorption"], joined["absorption"])
+    np.testing.assert_array_equal(again["energy"], joined["energy"])
+    assert bool(joined["absorption"].isnull().any())

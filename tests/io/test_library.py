@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tomllib
 
 import hypothesis.strategies as st
@@ -16,6 +17,7 @@ import xstxm
 from xstxm.errors import (
     CorruptFileError,
     FileFormatError,
+    MetadataWarning,
     MissingVariableError,
     OptionError,
     ReferenceSpectrumError,
@@ -200,6 +202,7 @@ def test_write_references__refuses(tmp_path, change, error, message):
     ("old", "new", "error", "message"),
     [
         pytest.param(b"= 1\n", b"= 2\n", FileFormatError, "xstxm_references = 1, found 2", id="version"),
+        pytest.param(b"xstxm_references = 1\n", b"", FileFormatError, "xstxm_references = 1, found no such", id="mark"),
         pytest.param(b"[[references]]", b"[[references", FileFormatError, "which is TOML", id="no TOML"),
         pytest.param(b'"V2O5"', b'"\xff"', FileFormatError, "which is TOML", id="not UTF-8"),
         pytest.param(b"[[references]]", b"[[spectra]]", CorruptFileError, "references", id="no tables"),
@@ -223,10 +226,52 @@ def test_read_library__refuses(old, new, error, message):
         xstxm.read_references(io.BytesIO(BY_HAND.replace(old, new)))
 
 
+def test_read_library__takes_energies_below_100_for_kev_unless_it_says_ev():
+    def scaled(found):
+        return b", ".join(b"%g" % (float(number) / 1000) for number in found[1].split(b",")).join((b"energy = [", b"]"))
+
+    in_kev = re.sub(rb"energy = \[([^]]*)\]", scaled, BY_HAND)
+    wanted = xstxm.read_references(io.BytesIO(BY_HAND))
+    with pytest.warns(MetadataWarning, match=r"taken to be keV: if they are eV, add \[variables\.energy\]"):
+        xr.testing.assert_identical(xstxm.read_references(io.BytesIO(in_kev)).drop_attrs(), wanted.drop_attrs())
+    said = in_kev + b"\n[variables.energy]\nunits = 'eV'\n"
+    assert xstxm.read_references(io.BytesIO(said)).energy.max() < 1
+
+
 @pytest.mark.parametrize("option", [{"units": "1/nm"}, {"composition": {"V2O5": 0}}, {"kind": "raw"}])
 def test_read_library__takes_no_options(option):
     with pytest.raises(OptionError, match="is a library and says it"):
         xstxm.read_references(io.BytesIO(BY_HAND), **option)
+
+
+def test_libraries__are_joined(tmp_path):
+    whole = full_set()
+    names = whole.reference.values.tolist()
+    first = xstxm.write_references(whole.sel(reference=names[:1]), tmp_path / "a.toml")
+    second = xstxm.write_references(whole.sel(reference=names[1:]).drop_vars("color"), tmp_path / "b.toml")
+    joined = xstxm.read_references([first, second])
+    assert joined.reference.values.tolist() == names
+    assert joined.color.values.tolist() == [whole.color.values[0], *[""] * (len(names) - 1)]
+    xr.testing.assert_identical(
+        joined.drop_vars("color").drop_attrs(deep=False),
+        whole.drop_vars("color").drop_attrs(deep=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "variable", "attrs", "message"),
+    [
+        (["V2O5", "VO2"], "absorption", {}, "names given twice: 'V2O5'"),
+        (["VO2", "V2O3"], "absorption", {"units": "1"}, "units of 'absorption' differ between the libraries"),
+        (["VO2", "V2O3"], "composition", {"long_name": "y"}, "long_name of 'composition' differ"),
+    ],
+)
+def test_libraries__that_do_not_fit_are_refused(tmp_path, names, variable, attrs, message):
+    first, other = full_set(), full_set().assign_coords(reference=names)
+    other[variable].attrs.update(attrs)
+    files = [xstxm.write_references(one, tmp_path / f"{k}.toml") for k, one in enumerate((first, other))]
+    with pytest.raises(ReferenceSpectrumError, match=message):
+        xstxm.read_references(files)
 
 
 def test_library__is_not_one_spectrum_of_a_mapping(tmp_path):

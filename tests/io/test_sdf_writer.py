@@ -94,3 +94,13 @@ def test_writing__says_what_it_cannot_hold(tmp_path):
         xstxm.write_sdf(stack.expand_dims(theta=2), tmp_path / "b.hdr")
     with pytest.raises(FileFormatError, match=r"ends in \.hdr"):
         xstxm.write_sdf(stack, tmp_path / "b.nc")
+
+
+def test_optical_density__beside_the_counts_comes_back_under_its_name(stack, i0, tmp_path):
+    density = xstxm.optical_density(stack, i0)
+    with pytest.warns(MetadataWarning, match="quality not written"):
+        path = xstxm.write_sdf(density, tmp_path / "a.hdr")
+    again = xstxm.open_stack(path)
+    assert list(again.data_vars) == ["intensity", "optical_density"]
+    np.testing.assert_allclose(again["optical_density"], density["optical_density"], rtol=1e-6)
+    assert again["optical_density"].attrs["units"] == "1"

@@ -254,7 +254,9 @@ def test_xdi__in_angles_is_refused(tmp_path):
 
 def test_energies__below_100_are_taken_to_be_kev(tmp_path):
     (tmp_path / "a.txt").write_text("8.2 0\n8.3335 1\n8.4 0.5\n")
-    with pytest.warns(MetadataWarning, match=r"8\.2 to 8\.4 without a unit are taken to be keV: pass energy_units"):
+    with pytest.warns(
+        MetadataWarning, match=r"energies below 100 without a unit are taken to be keV: pass energy_units"
+    ):
         np.testing.assert_array_equal(xstxm.read_references(tmp_path / "a.txt").energy, [8200, 8333.5, 8400])
     np.testing.assert_array_equal(
         xstxm.read_references(tmp_path / "a.txt", energy_units="keV").energy, [8200, 8333.5, 8400]
@@ -518,9 +520,32 @@ def test_real_xmu(real_data):
     assert references.sizes["energy"] == 612
 
 
-def test_read_references__of_a_list_asks_for_names(tmp_path):
-    with pytest.raises(ReferenceSpectrumError, match="found a list of files: name each"):
-        xstxm.read_references([tmp_path / "a.t", tmp_path / "b.t"])
+@pytest.mark.parametrize("given", ["list", "pattern", "mapping"])
+def test_read_references__of_several_files_has_their_names(tmp_path, given):
+    paths = [tmp_path / f"V{number}.t" for number in (9, 10)]
+    for factor, path in enumerate(paths, 1):
+        path.write_text(f"515 {factor}\n518 {2 * factor}\n521 {3 * factor}\n", encoding="utf-8")
+    named = {"list": paths, "pattern": str(tmp_path / "V*.t"), "mapping": {path.stem: path for path in paths}}
+    references = xstxm.read_references(named[given], composition={"V9": 0, "V10": 1})
+    assert references.reference.values.tolist() == ["V9", "V10"]
+    np.testing.assert_array_equal(references.absorption, [[1, 2, 3], [2, 4, 6]])
+    recipe = xstxm.Recipe.from_result(xstxm.calibrate_energy(references, shift="1 eV"))
+    assert recipe.reader.verb == "read_references"
+
+
+def test_read_references__of_files_of_one_name_or_none_says_so(tmp_path):
+    with pytest.raises(ReferenceSpectrumError, match="given twice: 'a'"):
+        xstxm.read_references([tmp_path / "a.t", tmp_path / "other" / "a.t"])
+    with pytest.raises(ReferenceSpectrumError, match=r"no reference files behind .*nothing\*\.xdi': pass a list"):
+        xstxm.read_references(tmp_path / "nothing*.xdi")
+
+
+def test_real_references__of_a_pattern(real_data):
+    folder = real_data / "vanadium-k-edge"
+    references = xstxm.read_references(str(folder / "V*.xdi"))
+    assert sorted(references.reference.values.tolist()) == ["V2O3", "V2O5", "VO", "VO2", "V_foil"]
+    alone = xstxm.read_references(folder / "VO2.xdi").absorption[0]
+    np.testing.assert_array_equal(references.absorption.sel(reference="VO2").dropna("energy"), alone)
 
 
 TEXTS = [

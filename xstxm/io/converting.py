@@ -11,6 +11,7 @@ from dask.utils import parse_bytes
 
 from xstxm.errors import ChoiceError, OptionError, require_free
 from xstxm.io import _stored
+from xstxm.io._endings import ENDINGS
 from xstxm.io._pixels_first import Progress
 from xstxm.io.folders import is_many
 from xstxm.io.ncb.writer import write_ncb
@@ -41,19 +42,6 @@ WRITERS: Mapping[str, Callable[..., Path]] = {
     "ncb": _by_frames(write_ncb),
     "sdf": _by_frames(write_sdf),
     "tiff": _by_frames(write_tiff),
-}
-ENDINGS: Mapping[str, str] = {
-    ".zarr": "zarr",
-    ".nc": "netcdf",
-    ".hdf5": "nxstxm",
-    ".h5": "nxstxm",
-    ".nxs": "nxstxm",
-    ".stxm": "nxstxm",
-    ".dat": "ncb",
-    ".ncb": "ncb",
-    ".hdr": "sdf",
-    ".tif": "tiff",
-    ".tiff": "tiff",
 }
 
 

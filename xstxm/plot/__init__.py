@@ -5,6 +5,7 @@ function returns a HoloViews object that both can draw.
 """
 
 from xstxm.plot._accessor import StxmPlotAccessor, StxmTreePlotAccessor
+from xstxm.plot._classes import phase_colors
 from xstxm.plot._confusion import confusion
 from xstxm.plot._decomposition import clusters, component_maps, scree
 from xstxm.plot._distinguishability import distinguishability
@@ -13,7 +14,7 @@ from xstxm.plot._fields import fields
 from xstxm.plot._images import image
 from xstxm.plot._labels import label
 from xstxm.plot._lengths import autocovariance, coarse_graining, two_point
-from xstxm.plot._maps import composition, phase_colors, phase_map
+from xstxm.plot._maps import composition, phase_map
 from xstxm.plot._particles import particles, profiles
 from xstxm.plot._shifts import shifts
 from xstxm.plot._spectra import spectra

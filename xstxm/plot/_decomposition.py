@@ -11,11 +11,11 @@ import xarray as xr
 from xstxm import units
 from xstxm.conventions import ENERGY, PALETTE, require_variable
 from xstxm.errors import MissingVariableError
+from xstxm.plot._classes import draw_classes
 from xstxm.plot._curves import chart, curve, points, rule, square
 from xstxm.plot._holoviews import FRAME, INCHES_PER_PIXEL, Frame, frame_of, holoviews, styled
 from xstxm.plot._images import DIVERGING, draw, limits, missing_color
 from xstxm.plot._labels import label, wrapped
-from xstxm.plot._maps import draw_classes
 from xstxm.plot._spectra import curves_of
 from xstxm.plot._styles import NEUTRAL, UNDECIDED_COLOR, colors_along, names_along, require_colors
 

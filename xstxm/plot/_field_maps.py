@@ -13,9 +13,9 @@ from xstxm import units
 from xstxm._nodes import attempt, left_out, require_stacks
 from xstxm.conventions import NO_SAMPLE, PALETTE, UNDECIDED, content_of, require_image, require_variable
 from xstxm.errors import MissingCoordinateError, NoStacksError, SchemaError
+from xstxm.plot._classes import class_image, draw_classes, phase_colors
 from xstxm.plot._holoviews import Frame
 from xstxm.plot._images import SIGNED, default_cmap, draw, limits
-from xstxm.plot._maps import class_image, draw_classes, phase_colors
 from xstxm.plot._styles import COLORS, UNDECIDED_COLOR, require_colors
 
 Images: TypeAlias = dict[str, xr.DataArray]

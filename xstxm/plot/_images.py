@@ -12,6 +12,7 @@ import xarray as xr
 from xstxm import units
 from xstxm.conventions import ENERGY, require_energy, signal_of
 from xstxm.errors import EnergyRangeError, MissingVariableError, OptionError, SchemaError
+from xstxm.plot._classes import draw_phases, named_phases, phase_colors
 from xstxm.plot._holoviews import (
     COLOR_BAR,
     FRAME,
@@ -67,9 +68,10 @@ def image(
     cmap, clim
         Colour map, and the values at its ends. By default red to blue about zero for what has a sign (differences,
         dichroism, residuals), to the 99.5 percentile of its size. Else over the values of the frame, or for a map without
-        energies over those between its 0.5 and 99.5 percentiles; grey for counts, densities and absorption.
+        energies over those between its 0.5 and 99.5 percentiles; grey for counts, densities and absorption. A
+        `phase_label` has the colours of its phases, those of the palette where it is given alone.
     colorbar, scale_bar
-        Whether to draw them.
+        Whether to draw them; the names of phases in place of the bar.
     size
         Pixels on the screen along the longer side.
     title
@@ -79,7 +81,7 @@ def image(
 
     Returns
     -------
-    holoviews.Image or holoviews.DynamicMap
+    holoviews.Image, holoviews.DynamicMap or, of phases, holoviews.Overlay
         y upwards, one micrometre equally long in both directions. A pixel without a value (NaN) has a colour that is
         not in the colour map: grey, or sand colour among greys. Only the frame that is drawn is computed.
 
@@ -110,23 +112,28 @@ def image(
     if isinstance(stack, xr.Dataset) and isinstance(energy, str) and energy in stack:
         raise OptionError("energy", energy, f"that is a variable, draw it with signal={energy!r}")
     array = _image_signal(stack, signal)
+    phases = named_phases(array) if cmap is None and clim is None else None
+    if phases is not None:
+        known = phase_colors(stack) if isinstance(stack, xr.Dataset) and "phase" in stack.dims else phases
+        drawn = draw_phases(array, known, legend=colorbar, scale_bar=scale_bar, size=size, title=title or "")
+        return drawn.opts(**opts) if opts else drawn
     signed = array.name in SIGNED
     cmap = cmap or default_cmap(str(array.name))
     given: dict[str, Any] = {"cmap": cmap, "colorbar": colorbar, "scale_bar": scale_bar, "size": size}
     given |= {"missing": missing_color(cmap), **opts}
 
-    def drawn(frame: xr.DataArray, title: str | None) -> Any:
+    def shown(frame: xr.DataArray, title: str | None) -> Any:
         frame = frame.compute()
         robust = signed or ENERGY not in array.dims
         return draw(frame, clim=clim or (limits(frame, signed=signed) if robust else None), title=title, **given)
 
     if ENERGY not in array.dims:
-        return drawn(array, title or "")
+        return shown(array, title or "")
     if energy is None and array.sizes[ENERGY] > 1:
         axis = require_energy(array)
         dimension = hv.Dimension((ENERGY, label(axis)), values=np.sort(np.asarray(axis)).tolist())
-        return hv.DynamicMap(lambda value: drawn(frame_at(array, float(value)), title), kdims=[dimension])
-    return drawn(array.isel({ENERGY: 0}) if energy is None else frame_at(array, energy), title)
+        return hv.DynamicMap(lambda value: shown(frame_at(array, float(value)), title), kdims=[dimension])
+    return shown(array.isel({ENERGY: 0}) if energy is None else frame_at(array, energy), title)
 
 
 def _image_signal(stack: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray:

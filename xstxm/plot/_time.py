@@ -11,10 +11,10 @@ import xarray as xr
 from xstxm import units
 from xstxm.conventions import require_variable
 from xstxm.errors import MissingCoordinateError, SchemaError
+from xstxm.plot._classes import phase_colors
 from xstxm.plot._curves import Axes, band, chart, curve, points, whiskers
 from xstxm.plot._holoviews import FRAME, INCHES_PER_PIXEL, Box, holoviews, place, styled
 from xstxm.plot._labels import label
-from xstxm.plot._maps import phase_colors
 from xstxm.plot._styles import COLORS, NEUTRAL
 
 _TIME = "time"

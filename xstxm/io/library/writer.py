@@ -65,7 +65,7 @@ def write_references(references: xr.Dataset, path: str | os.PathLike[str], *, ov
         MARK: VERSION,
         "attrs": plain(references.attrs),
         "variables": {str(name): plain(item.attrs) for name, item in references.variables.items() if item.attrs},
-        "references": _tables(references),
+        "references": tables_of(references),
     }
     return write_toml(table, path, overwrite=overwrite)
 
@@ -93,7 +93,7 @@ def _is_held(references: xr.Dataset, name: Hashable) -> bool:
     return array.dims == (REFERENCE,) and array.dtype.kind in "biufUTO" and plain_words and name != NAME
 
 
-def _tables(references: xr.Dataset) -> list[dict[str, Any]]:
+def tables_of(references: xr.Dataset) -> list[dict[str, Any]]:
     """Return a table for each reference, with the energies at which it has data.
 
     Energies at which none has, as a selection leaves them, stay with the first, as ``nan``.

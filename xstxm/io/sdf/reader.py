@@ -290,7 +290,11 @@ def _named_channels(scan: _Scan) -> list[tuple[str, Channel]]:
     named = [("intensity", scan.intensity)]
     for channel in scan.header.channels:
         if channel is not scan.intensity:
-            named.append((_base.variable_name(channel.name, [name for name, _ in named]), channel))
+            is_density = (channel.name, channel.unit) == ("optical_density", "1") and "optical_density" not in dict(
+                named
+            )
+            name = channel.name if is_density else _base.variable_name(channel.name, [name for name, _ in named])
+            named.append((name, channel))
     return named
 
 

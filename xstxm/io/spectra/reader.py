@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,18 @@ from xstxm.errors import (
 )
 from xstxm.io._base import Source, check_energies, name_of, path_of, read_head
 from xstxm.io.athena import MeasuredSpectrum, is_athena, read_project
-from xstxm.io.library import is_library, read_library
+from xstxm.io.folders import is_pattern, natural
+from xstxm.io.library import is_library, read_libraries
 from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
-from xstxm.io.spectra.written import common_units, units_said
+from xstxm.io.spectra.written import common_units, has_own_energies, units_said
 from xstxm.provenance import recorded
 from xstxm.references import Kinds, Spectrum, reference_set, require_unique
 
 
 @recorded
 def read_references(
-    path_or_mapping: Source | Mapping[str, Source],
+    path_or_mapping: Source | Sequence[Source] | Mapping[str, Source],
     *,
     composition: Mapping[str, float] | None = None,
     composition_name: str | None = None,
@@ -51,8 +52,9 @@ def read_references(
     Parameters
     ----------
     path_or_mapping
-        A file with one spectrum or several, named by its header or else by the file; or a mapping of names
-        to files with one spectrum each. A library says all of its references itself, so it takes no option.
+        A file with one spectrum or several, named by its header or else by the file; a mapping of names to files with one
+        spectrum each; or a list of such files, or a pattern as ``"oxides/*.xdi"``, which are named by their files without
+        the endings. A library, or several, say all of their references themselves and take no option.
     composition
         Composition of each reference, by name; all of them or none.
     composition_name
@@ -92,10 +94,10 @@ def read_references(
     ['V2O5', 'LiV2O5']
     """
     files = _files(path_or_mapping)
-    if files[0][0] is None and is_library(read_head(files[0][1])):
+    if not isinstance(path_or_mapping, Mapping) and all(is_library(read_head(file)) for _, file in files):
         given = {"composition": composition, "composition_name": composition_name, "phase": phase, "color": color}
         _refuse_options({**given, "units": units, "energy_units": energy_units, "kind": kind}, files[0][1])
-        return read_library(files[0][1])
+        return read_libraries([file for _, file in files])
     units = units or common_units([file for _, file in files])
     spectra: dict[str, Spectrum] = {}
     source: dict[str, str] = {}
@@ -142,10 +144,12 @@ def _spectra_of(file: Source, energy_units: str | None) -> dict[str, MeasuredSpe
     if is_athena(read_head(file), name_of(file)):
         return read_project(file, energy_units=energy_units)
     columns = read_columns(file, energy_units=energy_units)
-    return {
-        label: MeasuredSpectrum(columns.energy, column.values, column.origin, column.kind)
-        for label, column in columns.spectra.items()
-    }
+    own = has_own_energies(file)
+    spectra = {}
+    for label, column in columns.spectra.items():
+        kept = ~np.isnan(column.values) if own else slice(None)
+        spectra[label] = MeasuredSpectrum(columns.energy[kept], column.values[kept], column.origin, column.kind)
+    return spectra
 
 
 def _kinds(found: dict[str, str], given: Kinds | None, units: str) -> Any:
@@ -162,17 +166,24 @@ def _on_energies(energy: np.ndarray, values: np.ndarray) -> xr.DataArray:
     return xr.DataArray(values, coords={ENERGY: (ENERGY, energy, {"units": "eV"})}, dims=ENERGY)
 
 
-def _files(given: Source | Mapping[str, Source]) -> list[tuple[str | None, Source]]:
+def _files(given: Any) -> Sequence[tuple[str | None, Source]]:
+    """Return the files with the names of their references; without one where the file itself says it."""
+    if not isinstance(given, Mapping | list | tuple) and not is_pattern(given):
+        return [(None, given)]
     if isinstance(given, Mapping):
-        if not given:
-            raise ReferenceSpectrumError("no reference files given: pass {'name': path, ...}")
-        require_unique([str(name) for name in given])
-        return [(str(name), file) for name, file in given.items()]
-    if isinstance(given, list | tuple | set):
-        raise ReferenceSpectrumError(
-            "found a list of files: name each, {'reduced': 'reduced.t', 'oxidized': 'oxidized.t'}"
-        )
-    return [(None, given)]
+        files = [(str(name), file) for name, file in given.items()]
+    else:
+        several = _behind(Path(given).expanduser()) if is_pattern(given) else given
+        files = [(Path(name_of(file)).stem, file) for file in several]
+    if not files:
+        found = f"behind {str(given)!r}" if is_pattern(given) else "given"
+        raise ReferenceSpectrumError(f"no reference files {found}: pass a list of files, or {{'name': path, ...}}")
+    require_unique([name for name, _ in files])
+    return files
+
+
+def _behind(pattern: Path) -> list[Path]:
+    return sorted((path for path in pattern.parent.glob(pattern.name) if not path.name.startswith(".")), key=natural)
 
 
 @recorded

@@ -11,17 +11,18 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.conventions import ENERGY, require_energy, require_variable
+from xstxm.conventions import ENERGY, REFERENCE, require_energy, require_variable
 from xstxm.errors import SchemaError
 from xstxm.io._base import listed, write_table
 from xstxm.io._writing import warn_of_loss
 from xstxm.io.spectra.columns import ERRORS
 from xstxm.io.spectra.table import COMMENTS
-from xstxm.io.spectra.written import MARK
+from xstxm.io.spectra.written import MARK, OWN_ENERGIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
+N_PIXELS = "n_pixels"
 _PARTING = ",;\t\r\n\"'"
 
 
@@ -50,7 +51,8 @@ def write_csv(
     -------
     Path
         The file, every digit of the numbers in it. Of spectra a line ``# spectra of xstxm, values in 1/nm``, a row of names,
-        ``energy (eV),V2O5,V2O5_stderr``, and a row for each energy; `xstxm.read_references` and `xstxm.read_i0` return the same
+        ``energy (eV),V2O5,V2O5_stderr``, and a row for each energy, ``nan`` where a reference has no data; of a region
+        also how many pixels it has; `xstxm.read_references` and `xstxm.read_i0` return the same
         values and units. Other variables, and coordinates as a composition, are named in a warning. It appears as a
         whole or not at all. Eager.
 
@@ -78,14 +80,15 @@ def write_csv(
     obj = _units.dequantify(obj)
     spectra = _spectra(obj, signal)
     beside = {} if isinstance(obj, xr.DataArray) else {end: obj[f"{spectra.name}{end}"] for end in _ends(obj, spectra)}
+    number = _pixels(obj, spectra)
     every = obj.variables if isinstance(obj, xr.Dataset) and signal is None else spectra.coords
-    kept = {*spectra.dims, spectra.name, *(array.name for array in beside.values())}
+    kept = {*spectra.dims, spectra.name, *(array.name for array in beside.values()), *([N_PIXELS] if number else [])}
     warn_of_loss("a table of spectra holds one kind", every, kept)
-    return write_table(_lines(spectra, beside), path, overwrite=overwrite)
+    return write_table(_lines(spectra, beside, number), path, overwrite=overwrite)
 
 
-def _lines(spectra: xr.DataArray, beside: Mapping[str, xr.DataArray]) -> list[str]:
-    """Return the units, the names of the columns, and a row for each energy."""
+def _lines(spectra: xr.DataArray, beside: Mapping[str, xr.DataArray], comments: Sequence[str]) -> list[str]:
+    """Return the units, what else there is to say, the names of the columns, and a row for each energy."""
     energy = require_energy(spectra)
     values = {
         end: np.atleast_2d(np.asarray(array.transpose(..., ENERGY), dtype=float))
@@ -93,8 +96,11 @@ def _lines(spectra: xr.DataArray, beside: Mapping[str, xr.DataArray]) -> list[st
     }
     columns = {f"{name}{end}": values[end][row] for row, name in enumerate(_names(spectra, values)) for end in values}
     rows = np.column_stack([np.asarray(energy, dtype=float), *columns.values()])
+    own = [OWN_ENERGIES] if REFERENCE in spectra.dims and np.isnan(rows).any() else []
     return [
         f"{MARK}{spectra.attrs.get('units', 'unknown units')}",
+        *own,
+        *(f"# {comment}" for comment in comments),
         ",".join([f"{ENERGY} ({_units.units_of(energy)})", *columns]),
         *(",".join(repr(float(value)) for value in row) for row in rows),
     ]
@@ -114,7 +120,8 @@ def _spectra(obj: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray
     """Return the spectra to write, (energy) or (name, energy)."""
     if isinstance(obj, xr.Dataset):
         found = [str(name) for name, array in obj.data_vars.items() if _is_spectral(array)]
-        found = [name for name in found if not any(name == f"{other}{end}" for other in found for end in ERRORS)]
+        of_others = {f"{name}{end}" for name in found for end in (*ERRORS, "_variance")} | {N_PIXELS}
+        found = [name for name in found if name not in of_others]
         if signal is None and len(found) != 1:
             held = f"spectra: {', '.join(found)}): pass signal=" if found else "none): take the mean of a region first"
             raise SchemaError(f"CSV holds one kind of spectra (found {held}, or write a table, e.g. .to_dataframe()")
@@ -125,6 +132,15 @@ def _spectra(obj: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray
             "first, e.g. .stxm.spectrum(region)"
         )
     return obj.transpose(..., ENERGY)
+
+
+def _pixels(obj: xr.DataArray | xr.Dataset, spectra: xr.DataArray) -> list[str]:
+    """Return how many pixels a spectrum is the mean of, in words; nothing where it is not the mean of a region."""
+    if isinstance(obj, xr.DataArray) or N_PIXELS not in obj or obj[N_PIXELS].dims != (ENERGY,) or spectra.ndim > 1:
+        return []
+    number = np.asarray(obj[N_PIXELS])
+    low, high = int(number.min()), int(number.max())
+    return [f"mean of {low} pixels" if low == high else f"mean of {low} to {high} pixels"]
 
 
 def _is_spectral(array: xr.DataArray) -> bool:

@@ -8,6 +8,7 @@ from xstxm.errors import ReferenceSpectrumError
 from xstxm.io._base import Source, name_of, read_head
 
 MARK = "# spectra of xstxm, values in "
+OWN_ENERGIES = "# nan: that spectrum has no such energy"
 
 
 def units_said(source: Source) -> str | None:
@@ -17,6 +18,12 @@ def units_said(source: Source) -> str | None:
         return None
     said = head[len(MARK) :].split(b"\n")[0].decode("utf-8", "replace").strip()
     return None if said == "unknown units" else said
+
+
+def has_own_energies(source: Source) -> bool:
+    """Tell whether a table that `write_csv` wrote says that its spectra lie on energies of their own."""
+    lines = read_head(source, 200 + len(OWN_ENERGIES)).splitlines()
+    return len(lines) > 1 and lines[0].startswith(MARK.encode()) and lines[1].strip() == OWN_ENERGIES.encode()
 
 
 def common_units(files: Sequence[Source]) -> str | None:
