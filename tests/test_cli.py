@@ -120,7 +120,7 @@ def test_map__references_of_one_name_are_refused(demo, tmp_path):
     folder, _ = demo
     files = ["-r", str(tmp_path / "a" / "ref.t"), "-r", str(tmp_path / "b" / "ref.t")]
     result = RUN.invoke(cli.app, ["map", str(folder / "lixv2o5.hdf5"), *files, "-o", str(tmp_path)])
-    assert "give files of different names" in result.output
+    assert "reference names given twice: 'ref'" in result.output
 
 
 def test_dashboard__refuses_what_it_could_not_serve(demo, tmp_path):
@@ -163,6 +163,7 @@ def test_convert__writes_what_was_there(tmp_path):
         pytest.param("memory='3': give 16 MiB or more", "--memory '3': give 16 MiB or more"),
         pytest.param('use sel_energy("510 eV", "520 eV") first', 'use --sel-energy "510 eV" "520 eV" first'),
         pytest.param("engine='x': no option of this command", "engine='x': no option of this command"),
+        pytest.param("pass to={'a': path}", "pass to={'a': path}", id="a mapping"),
         pytest.param("call .chunk(memory=-1) first", "call .chunk(memory=-1) first", id="a call"),
     ],
 )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import xarray as xr
 from rich.markup import escape
 from rich.progress import BarColumn, TaskProgressColumn
 from rich.table import Table
@@ -151,7 +150,8 @@ def map_stack(
     if i0 is not None or noise is not None:
         stack = xstxm.optical_density(stack, given, noise=noise)  # type: ignore[arg-type]
     told = {"composition": _compositions(composition), "units": reference_units, "energy_units": energy_units}
-    known = _read_references(references, told) if references else None
+    files = references[0] if references and len(references) == 1 else references
+    known = xstxm.read_references(files, **told) if files else None
     phases = mapped(
         stack,
         known,
@@ -297,15 +297,6 @@ def _number_or_text(given: str) -> float | str:
         return float(given)
     except ValueError:
         return given
-
-
-def _read_references(paths: list[Path], told: Mapping[str, Any]) -> xr.Dataset:
-    if len(paths) == 1:
-        return xstxm.read_references(paths[0], **told)
-    stems = [path.stem for path in paths]
-    if len(set(stems)) < len(stems):
-        raise OptionError("references", stems, "each file names its reference: give files of different names")
-    return xstxm.read_references(dict(zip(stems, paths, strict=True)), **told)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ INTERRUPTED = 130
 COMPILING = "compiling: these options are used for the first time, later runs start at once"
 _TROUBLE = {"diff": 2}
 """Exit status of an error where it is not 1, which `diff` keeps for a difference."""
-_KEYWORD = re.compile(r"(?<![\w.('\"=-])([a-z]\w*)=(True\b|(?=[\s,;:)]|$))?")
+_KEYWORD = re.compile(r"(?<![\w.('\"=-])([a-z]\w*)=(?!\{)(True\b|(?=[\s,;:)]|$))?")
 _CALL = re.compile(r"(?<![\w.])([a-z]\w*)\(([^()]*)\)")
 
 
