@@ -149,9 +149,14 @@ def map_stack(
     given = None if i0 is None else xstxm.read_i0(i0, units=i0_units)
     if i0 is not None or noise is not None:
         stack = xstxm.optical_density(stack, given, noise=noise)  # type: ignore[arg-type]
-    told = {"composition": _compositions(composition), "units": reference_units, "energy_units": energy_units}
-    files = references[0] if references and len(references) == 1 else references
-    known = xstxm.read_references(files, **told) if files else None
+    known = None
+    if references:
+        known = xstxm.read_references(
+            references if len(references) > 1 else references[0],
+            composition=_compositions(composition),
+            units=reference_units,
+            energy_units=energy_units,
+        )
     phases = mapped(
         stack,
         known,
