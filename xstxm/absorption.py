@@ -14,6 +14,7 @@ from xstxm.conventions import (
     ENERGY,
     annotate,
     as_float,
+    dwell_time_of,
     pixel_dims,
     quality_bits,
     quality_of,
@@ -45,6 +46,9 @@ from xstxm.noise import (
     variance_of_counts,
 )
 from xstxm.provenance import describe, note, recorded
+
+_ALIKE = 0.02
+"""Difference of optical densities, root mean square over energy, below which they are taken to be the same."""
 
 Noise: TypeAlias = Literal["poisson", "residual"]
 
@@ -139,7 +143,8 @@ def optical_density(
     NonPositiveIntensityWarning
         Counts or I0 of zero or less, of arrays in memory.
     MetadataWarning
-        Most pixels are brighter than I0, or the error of I0 is NaN and with it the variance.
+        Most pixels are brighter than I0; the clearest tenth would have no density were I0 a rate in place of counts, or
+        counts in place of a rate; or the error of I0 is NaN and with it the variance.
 
     Examples
     --------
@@ -166,6 +171,7 @@ def optical_density(
     if not is_lazy(counts):
         _warn_nonpositive(found.flags["nonpositive_counts"])
         _warn_dark_i0(found.brighter)
+        _warn_other_units(found.od, units.units_of(incident, "I0"), dwell_time_of(stack))
     od = annotate(found.od, "optical_density")
     if isinstance(stack, xr.DataArray):
         return od
@@ -337,6 +343,34 @@ def _warn_dark_i0(brighter: xr.DataArray) -> None:
             "and where I0 was taken",
             MetadataWarning,
         )
+
+
+def _warn_other_units(od: xr.DataArray, unit: str, dwell: xr.DataArray | None) -> None:
+    """Warn where I0 as a rate in place of counts, or as counts in place of a rate, makes the clearest pixels those of no sample.
+
+    An energy-independent density of a support that is by chance the logarithm of the dwell time looks the same.
+    """
+    is_counts, is_rate = units.same_kind(unit, "count"), units.same_kind(unit, "count/ms")
+    if dwell is None or not (is_counts or is_rate) or {*dwell.dims} - {ENERGY} or not pixel_dims(od):
+        return
+    above = -np.log(dwell) if is_counts else np.log(dwell)
+    clear = _clearest(od)
+    if float(above.min()) > 5 * _ALIKE and float(((clear - above) ** 2).mean()) ** 0.5 < _ALIKE:
+        other = "a rate, units='count/ms'," if is_counts else "counts, units='count',"
+        warn(
+            f"the clearest tenth of the pixels has an optical density of {float(clear.mean()):.3f} at every energy, which is "
+            f"the logarithm of the dwell time: were I0 {other} it would be none; check the units of I0",
+            MetadataWarning,
+        )
+
+
+def _clearest(od: xr.DataArray) -> xr.DataArray:
+    """Return the mean (energy) of the tenth of some pixels that has the least density, of an array in memory."""
+    dims = pixel_dims(od)
+    step = max(round((od.size / od.sizes[ENERGY] / 2**14) ** (1 / len(dims))), 1)
+    some = od.isel(dict.fromkeys(dims, slice(None, None, step))).stack(pixel=dims)
+    mean = some.mean(ENERGY)
+    return some.isel(pixel=np.flatnonzero(mean <= mean.quantile(0.1))).mean("pixel")
 
 
 def with_density(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray | xr.Dataset:
