@@ -111,3 +111,13 @@ def test_verbs__work_for_any_pixel_dims(stack, references, i0, kind):
     assert np.isfinite(fit["component_map"]).all()
     measured = shaped.stxm.optical_density(i0)["optical_density"]
     np.testing.assert_allclose(fit.stxm.predict(), measured.transpose("energy", *expected), atol=2e-5)
+
+
+def test_repr__offers_a_fit_only_where_there_are_energies_enough():
+    stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    density = xstxm.optical_density(stack)
+    references = xstxm.testing.simulate_references()
+    for one in (stack, density, xstxm.with_references(density, references)):
+        assert "phase_map(" in repr(one.stxm)
+        assert "phase_map(" not in repr(one.isel(energy=slice(0, 3)).stxm)
+    assert ".optical_density()" in repr(stack.isel(energy=[0]).stxm)

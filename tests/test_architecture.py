@@ -36,7 +36,7 @@ TIERS = [
     },
     {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
     {"_recipe_arrays", "_recipe_record", "_replay", "_run", "diffs", "recipes"},
-    {"accessor", "tree_accessor", "cli", "__init__", "__main__"},
+    {"accessor", "tree_accessor", "_commands", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
 SIDEWAYS = {
@@ -256,7 +256,7 @@ def test_import_xstxm__loads_nothing_heavy():
 
 def test_compute__only_at_the_edges():
     """`.compute()` and its like appear at the edges, and in functions whose docstring has a sentence with Eager."""
-    edges = {"_apply", "_kernels", "io", "cli", "testing", "plot"}  # kernels never see a labelled array
+    edges = {"_apply", "_kernels", "io", "_commands", "cli", "testing", "plot"}  # kernels never see a labelled array
     computing = {"compute", "load", "persist", "values", "to_numpy"}
     for path in MODULES:
         if _room(path) in edges:

@@ -318,11 +318,18 @@ def test_diff__of_equal_dates_and_words_that_are_missing_has_no_row():
     assert xstxm.diff(held, later).to_numpy().tolist() == [["numbers", "time", "1 of 2 differ", ""]]
 
 
+def test_diff__shows_an_option_that_was_none():
+    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]]
+    references = xstxm.testing.simulate_references()
+    one, other = (xstxm.phase_map(stack, references, selection=selection) for selection in (None, "bic"))
+    found = xstxm.diff(one, other)
+    row = found[found["where"].str.endswith("phase_map: selection")].iloc[0]
+    assert (row["one"], row["other"]) == (None, "bic")
+
+
 def test_diff__counts_infinite_numbers_apart():
     a, b = (xr.DataArray([1.0, at, np.inf], dims="x", name="a") for at in (np.inf, 3.0))
-    assert xstxm.diff(a, b).to_numpy().tolist() == [
-        ["numbers", "a", "1 of 3 differ", "by up to 0, 1 not finite in one or both"]
-    ]
+    assert xstxm.diff(a, b).to_numpy().tolist() == [["numbers", "a", "1 of 3 differ", "1 not finite in one or both"]]
 
 
 def test_diff__counts_numbers_and_the_largest_difference():

@@ -109,6 +109,13 @@ def test_references_at__names_all_that_do_not_cover(stack):
         references_at(refs, stack["energy"])
 
 
+def test_references_at__many_that_do_not_cover_are_counted(stack):
+    refs = xstxm.reference_set({f"r{k:02d}": (E[7 if k % 2 else 9 :], A[7 if k % 2 else 9 :]) for k in range(28)})
+    with pytest.raises(EnergyRangeError, match=r"'r00', 'r02', 'r04', 'r06' and 10 more 514-530 eV, 'r01'") as refused:
+        references_at(refs, stack["energy"])
+    assert len(str(refused.value)) < 250
+
+
 def test_references_at__nothing_in_common(stack):
     refs = xstxm.reference_set({"a": (E + 200, A)})
     with pytest.raises(EnergyRangeError, match="no energy is common to all: check the energy units"):

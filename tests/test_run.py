@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import xstxm
-from xstxm import cli
-from xstxm.errors import RecipeWarning
+from xstxm import _run, cli
+from xstxm._commands.speaking import out
+from xstxm.errors import MetadataWarning, warn
 from xstxm.provenance import RECORD
 
 RUN = CliRunner()
@@ -62,9 +64,32 @@ def test_run__that_was_killed_finishes_what_is_missing(folder, tmp_path):
         xr.load_dataset(tmp_path / name, engine="h5netcdf")
     result = RUN.invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
-    assert (result.output.count("skipped"), result.output.count("written")) == (len(done), 10 - len(done))
+    assert "10 of 10: s9.hdf5 written" in result.stderr
+    assert (result.stdout.count("skipped"), result.stdout.count("written")) == (len(done), 10 - len(done))
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in done} == done
     assert {path.name for path in tmp_path.iterdir()} == {f"s{k}.nc" for k in range(10)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="groups of processes are told otherwise there")
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_run__interrupted_says_what_is_done_and_how_to_go_on(folder, tmp_path, jobs):
+    files = [str(folder / f"s{k}.hdf5") for k in range(10)]
+    arguments = ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path / "out"), "--jobs", jobs]
+    with (tmp_path / "said").open("w+") as said:
+        running = subprocess.Popen([*COMMAND, *arguments], stdout=said, stderr=said, start_new_session=True)
+        while len(list((tmp_path / "out").glob("*.nc"))) < 2 and running.poll() is None:
+            time.sleep(0.005)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait() == 130
+    told, done = (tmp_path / "said").read_text(), sorted((tmp_path / "out").iterdir())
+    assert "of 10 files are done: start the same command again to go on" in told
+    assert "s0.hdf5 │ written" in told
+    assert not any(word in told for word in ("Traceback", "Exception ignored", "warning", "failed"))
+    assert all(path.suffix == ".nc" for path in done)
+    assert len(done) < 10
+    again = RUN.invoke(cli.app, arguments)
+    assert again.exit_code == 0
+    assert len(list((tmp_path / "out").iterdir())) == 10
 
 
 def test_run__one_that_fails_stops_no_other(folder, tmp_path):
@@ -77,18 +102,18 @@ def test_run__one_that_fails_stops_no_other(folder, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["s0.nc"]
 
 
+@pytest.mark.filterwarnings("default")
 def test_run__replaces_nothing_of_another_recipe_unasked(folder, tmp_path):
     arguments = ["run", str(folder / "recipe.toml"), str(folder / "s0.hdf5"), "-o", str(tmp_path)]
     assert RUN.invoke(cli.app, arguments).exit_code == 0
     other = (folder / "recipe.toml").read_text().replace("min_confidence = 0.95", "min_confidence = 0.5")
     (tmp_path / "other.toml").write_text(other)
     arguments[1] = str(tmp_path / "other.toml")
-    with pytest.warns(RecipeWarning, match="other.toml was edited"):
-        result = RUN.invoke(cli.app, arguments)
+    result = RUN.invoke(cli.app, arguments)
     assert result.exit_code == 1
+    assert result.stderr.count("warning: other.toml was edited") == 1
     assert "made by" in result.output
-    with pytest.warns(RecipeWarning, match="other.toml was edited"):
-        assert RUN.invoke(cli.app, [*arguments, "--overwrite"]).exit_code == 0
+    assert RUN.invoke(cli.app, [*arguments, "--overwrite"]).exit_code == 0
     with xr.open_dataset(tmp_path / "s0.nc", engine="h5netcdf") as found:
         assert found.attrs["min_confidence"] == 0.5
 
@@ -115,26 +140,47 @@ def test_run__takes_inputs_from_files(folder, tmp_path):
     recipe = xstxm.Recipe.from_result(maps).save(tmp_path / "bare.toml")
     references.to_netcdf(tmp_path / "references.nc", engine="h5netcdf")
     arguments = ["run", str(recipe), str(folder / "s0.hdf5"), "-o", str(tmp_path / "out")]
-    assert "--input 'references=PATH'" in str(RUN.invoke(cli.app, arguments).exception)
-    assert "write each as NAME=PATH" in str(RUN.invoke(cli.app, [*arguments, "--input", "references"]).exception)
+    assert "--input 'references=PATH'" in RUN.invoke(cli.app, arguments).output
+    assert "write each as NAME=PATH" in RUN.invoke(cli.app, [*arguments, "--input", "references"]).output
     given = f"references={tmp_path / 'references.nc'}"
     result = RUN.invoke(cli.app, [*arguments, "--input", given, "--jobs", "2"])
     assert result.exit_code == 0, result.output
     assert same(tmp_path / "out" / "s0.nc", maps)
 
 
+@pytest.mark.filterwarnings("default")
+def test_run__says_each_warning_once(folder, tmp_path, monkeypatch):
+    def opened(recipe, file):
+        warn("the ring current is missing", MetadataWarning)
+        return xstxm.open_stack(file)
+
+    monkeypatch.setattr(_run, "open_as", opened)
+    files = [str(folder / "s0.hdf5"), str(folder / "s1.hdf5")]
+    result = RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)])
+    assert result.stderr.splitlines() == [
+        "1 of 2: s0.hdf5 written",
+        "warning: the ring current is missing",
+        "2 of 2: s1.hdf5 written",
+    ]
+
+
 def test_run__of_two_files_of_one_name_is_refused(folder, tmp_path):
     twice = [str(folder / "s0.hdf5"), str(folder / "x" / "s0.hdf5")]
     result = RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *twice, "-o", str(tmp_path)])
-    assert "several would be s0.nc" in str(result.exception)
+    assert "several would be s0.nc" in result.output
 
 
-def test_diff__of_two_files(folder, tmp_path):
+def test_diff__of_two_files(folder, tmp_path, monkeypatch):
     files = [str(folder / "s0.hdf5"), str(folder / "s1.hdf5")]
     assert RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)]).exit_code == 0
     one, other = str(tmp_path / "s0.nc"), str(tmp_path / "s1.nc")
-    assert "no difference" in RUN.invoke(cli.app, ["diff", one, one]).output
-    assert "1 open_stack" in RUN.invoke(cli.app, ["diff", one, other]).output
+    same_file = RUN.invoke(cli.app, ["diff", one, one])
+    assert (same_file.exit_code, "no difference" in same_file.output) == (0, True)
+    monkeypatch.setattr(out, "width", 400)
+    differ = RUN.invoke(cli.app, ["diff", one, other])
+    assert differ.exit_code == 1
+    assert all(said in differ.output for said in ("1 open_stack", one, other))
+    assert RUN.invoke(cli.app, ["diff", one, str(tmp_path / "none.nc")]).exit_code == 2
     store, plain, scan = str(tmp_path / "s0.zarr"), str(tmp_path / "plain.nc"), str(folder / "s0.hdf5")
     xstxm.convert(one, store)
     with xstxm.open_result(one) as result:

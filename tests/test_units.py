@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pint
 import pint_xarray  # noqa: F401  registers .pint
@@ -168,3 +171,21 @@ def test_to_magnitude__refuses_pixels_of_a_screen_as_a_length():
 def test_counts__convert_between_their_multiples_and_to_nothing_else():
     assert units.factor("kilocount**2", "count**2") == pytest.approx(1e6)
     assert not units.same_kind("kilocount", "1")
+
+
+def test_units__are_known_after_an_interrupt_in_the_first_use():
+    code = """
+import pint, xstxm.units
+registry = pint.UnitRegistry
+load = registry.load_definitions
+def interrupted(*given, **options):
+    raise KeyboardInterrupt
+registry.load_definitions = interrupted
+try:
+    xstxm.units.normalize("eV")
+except KeyboardInterrupt:
+    registry.load_definitions = load
+    print(xstxm.units.normalize("counts"))
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said.strip() == "count"

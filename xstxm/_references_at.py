@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -227,7 +227,7 @@ def require_coverage(
     if not short:
         return
     low, high = max(low for low, _ in ends.values()) + below, min(high for _, high in ends.values()) - above
-    covered = ", ".join(f"{name!r} {format_range(np.array(limits), unit)}" for name, limits in short.items())
+    covered = _covered({name: format_range(np.array(limits), unit) for name, limits in short.items()})
     if low > stack.max() or high < stack.min() or low >= high:
         do = "no energy is common to all: check the energy units, or take references measured there"
     elif what == "the stack":
@@ -236,6 +236,21 @@ def require_coverage(
         do = f"take those from {low:.7g} to {high:.7g} {unit}"
     why = "" if move is None else f"; {_said(move, unit)} needs them to reach further"
     raise EnergyRangeError(f"references cover {covered}, {what} {format_range(stack, unit)}{why}: {do}")
+
+
+def _covered(ranges: Mapping[str, str]) -> str:
+    """Return the first ranges in words, those of many references together."""
+    named: dict[str, list[str]] = {}
+    for name, range_ in ranges.items():
+        named.setdefault(range_, []).append(repr(name))
+    said = [f"{_shortened(names)} {range_}" for range_, names in named.items()]
+    return _shortened(said)
+
+
+def _shortened(said: Sequence[str]) -> str:
+    """Return the first few, and how many more there are."""
+    more = f" and {len(said) - 4} more" if len(said) > 4 else ""
+    return ", ".join(said[:4]) + more
 
 
 def _margins(stack: np.ndarray, move: Move) -> tuple[float, float]:

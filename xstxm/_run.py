@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +20,7 @@ import xarray as xr
 import xstxm
 from xstxm._recipe_record import verbs
 from xstxm.errors import OptionError, RecipeError, StxmError
+from xstxm.io._replacing import remove_unfinished
 from xstxm.recipes import Recipe
 
 State: TypeAlias = Literal["written", "skipped", "failed"]
@@ -33,21 +37,52 @@ class Done:
     state: State
     seconds: float
     reason: str = ""
+    warned: tuple[str, ...] = ()
+    """What warnings said on the way."""
 
 
 def run_files(
     recipe: Recipe, files: Sequence[Path], output: Path, *, overwrite: bool = False, jobs: int = 1
-) -> Iterator[Done]:
-    """Apply a recipe, with all its inputs, to files and write a netCDF of each; yield what became of them as they end. Eager."""
+) -> Generator[Done, None, None]:
+    """Apply a recipe, with all its inputs, to files and write a netCDF of each; yield what became of them as they end. Eager.
+
+    An interrupt ends all work at once; each file that is there then is complete.
+    """
     outputs = _outputs(files, output)
     if jobs == 1:
         for file, path in outputs.items():
             yield _one(recipe, file, path, overwrite)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_one, recipe, file, path, overwrite) for file, path in outputs.items()]
-        for future in as_completed(waiting):
-            yield future.result()
+        try:
+            with _interrupts_ignored():  # the workers inherit that: this process alone is told
+                waiting = [pool.submit(_one, recipe, file, path, overwrite) for file, path in outputs.items()]
+            yield from (future.result() for future in as_completed(waiting))
+        except BaseException:
+            with _interrupts_ignored():
+                _end(pool)
+                for path in outputs.values():
+                    remove_unfinished(path)
+            raise
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the workers amid their work: an exception would become the result of a file, and the next one be begun."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    workers = active_children()
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join()
 
 
 def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
@@ -65,11 +100,13 @@ def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
 
 def _one(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> Done:
     begun = time.perf_counter()
-    try:
-        state, reason = _written(recipe, file, path, overwrite)
-    except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
-        state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
-    return Done(file, state, time.perf_counter() - begun, reason)
+    with warnings.catch_warnings(record=True) as told:
+        try:
+            state, reason = _written(recipe, file, path, overwrite)
+        except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
+            state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
+    warned = tuple(dict.fromkeys(str(warning.message) for warning in told))
+    return Done(file, state, time.perf_counter() - begun, reason, warned)
 
 
 def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[State, str]:

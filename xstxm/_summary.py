@@ -13,6 +13,9 @@ from xstxm.conventions import ENERGY, QUALITY_FLAGS, REFERENCE, pixel_dims
 
 Row = tuple[str, str]
 
+_LEAST_BESIDE_REFERENCES = 2
+"""Energies that a fit needs beside one for each reference: for the background, and to leave one over."""
+
 KINDS = {
     "phase_label": "phase map",
     "component_map": "fit",
@@ -72,10 +75,11 @@ def next_steps(obj: xr.DataArray | xr.Dataset) -> list[str]:
     if isinstance(obj, xr.Dataset) and "transmission" in obj and "optical_density" not in obj:
         return [".from_transmission()"]
     given = "" if isinstance(obj, xr.Dataset) and "reference_spectra" in obj else "references"
+    enough = obj.sizes[ENERGY] >= _LEAST_BESIDE_REFERENCES + (2 if given else obj.sizes[REFERENCE])
     density = obj.attrs.get("units") == "1" if isinstance(obj, xr.DataArray) else "optical_density" in obj
     if density:
-        return [f".fit({given})", f".phase_map({given})"]
-    mapped = [f".phase_map({given})"] if isinstance(obj, xr.Dataset) else []
+        return [f".fit({given})", f".phase_map({given})"] if enough else []
+    mapped = [f".phase_map({given})"] if enough and isinstance(obj, xr.Dataset) else []
     return [*_narrower(obj), ".optical_density()", *mapped]
 
 

@@ -48,7 +48,7 @@ def diff(one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset) -> pd
         if not isinstance(given, xr.DataArray | xr.Dataset):
             raise OptionError(name, type(given).__name__, "give a Dataset or a DataArray")
     rows = [*_of_steps(entries(one), entries(other)), *_of_numbers(_variables(one), _variables(other))]
-    return pd.DataFrame(rows, columns=["what", "where", "one", "other"])
+    return pd.DataFrame(rows, columns=["what", "where", "one", "other"], dtype=object)
 
 
 def _of_steps(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> Iterator[Row]:
@@ -131,4 +131,5 @@ def _largest(a: np.ndarray, b: np.ndarray) -> str:
     both = np.isfinite(a) & np.isfinite(b)
     largest = np.abs(a[both].astype(kind) - b[both].astype(kind)).max(initial=0.0)
     others = int((~both).sum())
-    return f"by up to {largest:.6g}" + (f", {others} not finite in one or both" if others else "")
+    said = [f"by up to {largest:.6g}"] if both.any() else []
+    return ", ".join([*said, f"{others} not finite in one or both"] if others else said)

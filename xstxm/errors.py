@@ -349,7 +349,7 @@ def require_free(paths: Sequence[Path], overwrite: bool) -> None:
         raise FileExistsError(f"{there[0]} exists: pass overwrite=True to replace it, or give another name")
 
 
-def warn(message: str, category: type[StxmWarning]) -> None:
+def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the user's call: the first frame outside the package, and outside xarray.
 
     A reader is called by `xarray.open_dataset`, whose lines mean nothing to the user.

@@ -51,7 +51,13 @@ _POWER_OF_NUMBER = re.compile(r"\d[\s)]*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻
 def _registry() -> pint.UnitRegistry:
     import pint
 
-    return pint.get_application_registry()
+    registry = pint.get_application_registry()
+    try:
+        registry.Unit("dimensionless")
+    except BaseException:  # an interrupt would leave pint with half of its definitions, to be used from then on
+        pint.set_application_registry(pint.LazyRegistry())
+        raise
+    return registry
 
 
 def is_quantity(value: object) -> bool:

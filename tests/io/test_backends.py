@@ -18,7 +18,7 @@ import xarray as xr
 from nxstxm_files import COUNTS, hermes, pollux, write
 
 import xstxm
-from xstxm.errors import ChoiceError, FileFormatError, MetadataWarning, OptionError
+from xstxm.errors import ChoiceError, CorruptFileError, FileFormatError, MetadataWarning, OptionError
 from xstxm.io import backend
 from xstxm.io.backend import NxstxmBackendEntrypoint, SdfBackendEntrypoint, StxmBackendEntrypoint
 
@@ -52,6 +52,28 @@ def test_open_dataset__with_each_engine(tmp_path):
                 assert stack.chunksizes["energy"] == (1,) * len(numbers)
                 np.testing.assert_array_equal(stack.intensity, numbers)
             assert "dwell_time" not in xr.open_dataset(str(path), engine=engine, drop_variables="dwell_time").variables
+
+
+@pytest.mark.parametrize("engine", [name for name in backend.ENGINES if name not in ("stxm", "sdf")])
+def test_engine_of_another_format__says_which_it_is(tmp_path, engine):
+    path = sdf_files.write_stack(tmp_path)
+    with pytest.raises(FileFormatError, match=r'found an SDF header: leave engine= out, or pass engine="sdf"') as told:
+        xstxm.open_stack(path, engine=engine)
+    assert not isinstance(told.value, CorruptFileError)
+
+
+@pytest.mark.parametrize(
+    "read", [xstxm.open_stack, xstxm.open_result, xstxm.read_references, xstxm.read_i0, xstxm.read_electrochemistry]
+)
+def test_file_that_is_not_there__is_named_in_plain_words(tmp_path, read):
+    with pytest.raises(FileNotFoundError, match=r"^there is no file '.*nothere\.hdr'$"):
+        read(tmp_path / "nothere.hdr")
+
+
+@pytest.mark.parametrize("engine", backend.ENGINES)
+def test_file_that_is_not_there__is_named_by_every_engine(tmp_path, engine):
+    with pytest.raises(FileNotFoundError, match=r"^there is no file '.*nothere\.hdr'$"):
+        xstxm.open_stack(tmp_path / "nothere.hdr", engine=engine)
 
 
 def test_guess__goes_by_content_whatever_the_name(tmp_path):

@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 
 import xstxm
-from xstxm.errors import MetadataWarning, StxmError
+from xstxm.errors import MetadataWarning, OptionError, StxmError
+from xstxm.io._endings import ENDINGS
 
 resource = pytest.importorskip("resource", reason="no limits of file sizes on this system")
 
@@ -103,7 +104,7 @@ def test_blocks_of_a_lazy_stack__are_computed_once(tmp_path, file, write, chunks
     path = write(lazy.assign(intensity=lazy["intensity"].copy(data=blocks)), tmp_path / file)
     passes = 2 if file == "scan.tif" and dtype == "uint8" and chunks[0] == 1 else 1  # TIFF looks for its type first
     assert sum(times) == passes * stack["intensity"].size
-    with xstxm.open_stack(path, kind="intensity") if file[-3:] in ("dat", "tif") else xstxm.open_stack(path) as again:
+    with xstxm.open_stack(path) as again:
         np.testing.assert_array_equal(again["intensity"], stack["intensity"])
     assert not [left for left in tmp_path.rglob("*") if left.suffix in (".raw", ".part")]
 
@@ -119,6 +120,47 @@ def test_folder_of_that_name__is_never_replaced(tmp_path, file, write):
 
 
 @every_writer
+def test_folder_that_is_not_there__is_named_and_not_made(tmp_path, file, write):
+    with pytest.raises(FileNotFoundError, match=rf"^there is no folder '.*lost' to write {file} into: make it first$"):
+        write(scan(), tmp_path / "lost" / file)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", [".png", ".csv", ".toml", ".stk"])
+@pytest.mark.parametrize("name", [name for name in WRITERS if name != "sdf"])
+def test_ending_of_another_format__is_refused(tmp_path, name, ending):
+    with pytest.raises(OptionError, match=rf"is written, and \{ending} is the ending of another format: use \."):
+        WRITERS[name][1](scan(), tmp_path / f"scan{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ["", ".7", ".own"])
+@pytest.mark.parametrize("name", [name for name in WRITERS if name != "sdf"])
+def test_ending_of_no_format__is_written(tmp_path, name, ending):
+    np.testing.assert_array_equal(
+        xstxm.open_stack(WRITERS[name][1](scan(), tmp_path / f"scan{ending}"))["intensity"], scan()["intensity"]
+    )
+
+
+def test_ending_of_each_format__suits_its_writer(tmp_path):
+    for ending, name in ENDINGS.items():
+        (tmp_path / ending).mkdir()
+        WRITERS[name][1](scan(), tmp_path / ending / f"scan{ending}")
+    xstxm.write_netcdf(scan(), tmp_path / "scan.h5")
+
+
+def test_tables__refuse_endings_and_folders_too(tmp_path):
+    table = pd.DataFrame({"a": [1.0]})
+    with pytest.raises(OptionError, match=r"a table is written, and \.nc is the ending of another format: use \.csv"):
+        xstxm.write_csv(table, tmp_path / "a.nc")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        xstxm.write_csv(table, tmp_path / "lost" / "a.csv")
+    references = xstxm.testing.simulate_references()
+    with pytest.raises(OptionError, match=r"TOML is written, and \.csv is the ending of another format: use \.toml"):
+        xstxm.write_references(references, tmp_path / "a.csv")
+
+
+@every_writer
 def test_file_that_is_there__is_replaced_when_told_to(tmp_path, file, write):
     path = write(scan(), tmp_path / file)
     before = content(tmp_path)
@@ -126,7 +168,7 @@ def test_file_that_is_there__is_replaced_when_told_to(tmp_path, file, write):
         write(scan(offset=1), path)
     assert content(tmp_path) == before
     write(scan(offset=1), path, overwrite=True)
-    with xstxm.open_stack(path, kind="intensity") if file[-3:] in ("dat", "tif") else xstxm.open_stack(path) as again:
+    with xstxm.open_stack(path) as again:
         np.testing.assert_array_equal(again["intensity"], scan(offset=1)["intensity"])
     assert set(content(tmp_path)) == set(before) or file == "scan.zarr"
 
@@ -190,3 +232,12 @@ def test_rounding_to_single_precision__is_told_and_overflow_refused(tmp_path, fi
         write(scan().astype(float) / 3, tmp_path / file)
     with pytest.raises(StxmError, match="beyond float32"):
         write(scan().astype(float) * 1e300, tmp_path / file, overwrite=True)
+
+
+@pytest.mark.filterwarnings("ignore:.* not written:xstxm.errors.MetadataWarning")
+@pytest.mark.parametrize("name", WRITERS)
+def test_real_rate__stays_a_rate(real_data, tmp_path, name):
+    source = real_data / "sdf-samples" / "30529000.hdr"
+    with xstxm.open_stack(xstxm.convert(source, tmp_path / WRITERS[name][0])) as stack:
+        assert stack["intensity"].attrs["units"] == "count/s"
+        np.testing.assert_array_equal(stack["intensity"], xstxm.open_stack(source)["intensity"])

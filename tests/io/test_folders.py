@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ncb_files
 import numpy as np
 import pytest
 import sdf_files
@@ -134,6 +135,28 @@ def test_folders__of_nothing_or_of_others(stack, tmp_path):
         xstxm.open_stack(tmp_path)
 
 
+def test_texts_without_an_ending__are_passed_over(stack, tmp_path):
+    xstxm.write_nxstxm(stack, tmp_path / "a.hdf5")
+    (tmp_path / "LICENSE").write_text("Permission is hereby granted")
+    assert xstxm.open_stack(tmp_path).sizes["energy"] == 12
+    (tmp_path / "core").write_bytes(b"\0\1")
+    with pytest.raises(FileFormatError, match="found also core: name those"):
+        xstxm.open_stack(tmp_path)
+
+
+def test_what_is_warned_of_several_files__is_said_once_with_their_names(tmp_path):
+    for name, energy in (("a", 0.7), ("b", 0.705)):
+        data = ncb_files.write_ncb(tmp_path, ncb_files.numbers()[:1], base=name)
+        data.write_text(data.read_text().replace("700.000", f"{energy}"))
+    with pytest.warns(MetadataWarning, match=r"^a\.dat, b\.dat: energies below 100 without a unit") as caught:
+        assert xstxm.open_stack(tmp_path).energy.values.tolist() == [700, 705]
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    with pytest.warns(MetadataWarning, match=r"^a\.dat, b\.dat: energies below 100 without a unit") as caught:
+        xstxm.open_tree(tmp_path)
+    assert len(caught) == 1
+
+
 def test_open_tree__of_every_kind_of_paths(stack, tmp_path):
     paths = [xstxm.write_nxstxm(stack + index, tmp_path / f"{name}.hdf5") for index, name in enumerate(("p2", "p10"))]
     for given, names in (
@@ -164,6 +187,11 @@ def test_open_tree__names_every_file_that_fails(stack, tmp_path):
     (tmp_path / "text.hdf5").write_text("hello")
     with pytest.raises(FileFormatError, match=r"3 of 4 files: .*torn\.hdf5: .*text\.hdf5: .*absent\.hdf5"):
         xstxm.open_tree([good, tmp_path / "torn.hdf5", tmp_path / "text.hdf5", tmp_path / "absent.hdf5"])
+
+
+def test_open_tree__of_one_file_says_what_is_wrong_with_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^there is no file '.*absent\.hdf5'$"):
+        xstxm.open_tree(tmp_path / "absent.hdf5")
 
 
 def test_open_tree__refuses_two_files_of_one_name(stack, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tomllib
 
 import hypothesis.strategies as st
@@ -16,6 +17,7 @@ import xstxm
 from xstxm.errors import (
     CorruptFileError,
     FileFormatError,
+    MetadataWarning,
     MissingVariableError,
     OptionError,
     ReferenceSpectrumError,
@@ -200,6 +202,7 @@ def test_write_references__refuses(tmp_path, change, error, message):
     ("old", "new", "error", "message"),
     [
         pytest.param(b"= 1\n", b"= 2\n", FileFormatError, "xstxm_references = 1, found 2", id="version"),
+        pytest.param(b"xstxm_references = 1\n", b"", FileFormatError, "xstxm_references = 1, found no such", id="mark"),
         pytest.param(b"[[references]]", b"[[references", FileFormatError, "which is TOML", id="no TOML"),
         pytest.param(b'"V2O5"', b'"\xff"', FileFormatError, "which is TOML", id="not UTF-8"),
         pytest.param(b"[[references]]", b"[[spectra]]", CorruptFileError, "references", id="no tables"),
@@ -221,6 +224,18 @@ def test_read_library__refuses(old, new, error, message):
     assert old in BY_HAND
     with pytest.raises(error, match=message):
         xstxm.read_references(io.BytesIO(BY_HAND.replace(old, new)))
+
+
+def test_read_library__takes_energies_below_100_for_kev_unless_it_says_ev():
+    def scaled(found):
+        return b", ".join(b"%g" % (float(number) / 1000) for number in found[1].split(b",")).join((b"energy = [", b"]"))
+
+    in_kev = re.sub(rb"energy = \[([^]]*)\]", scaled, BY_HAND)
+    wanted = xstxm.read_references(io.BytesIO(BY_HAND))
+    with pytest.warns(MetadataWarning, match=r"taken to be keV: if they are eV, add \[variables\.energy\]"):
+        xr.testing.assert_identical(xstxm.read_references(io.BytesIO(in_kev)).drop_attrs(), wanted.drop_attrs())
+    said = in_kev + b"\n[variables.energy]\nunits = 'eV'\n"
+    assert xstxm.read_references(io.BytesIO(said)).energy.max() < 1
 
 
 @pytest.mark.parametrize("option", [{"units": "1/nm"}, {"composition": {"V2O5": 0}}, {"kind": "raw"}])

@@ -15,6 +15,7 @@ from ncb_files import ENERGIES, X, Y, numbers, write_ncb
 
 import xstxm
 from xstxm.errors import (
+    ChoiceError,
     CorruptFileError,
     FileFormatError,
     MetadataWarning,
@@ -28,7 +29,7 @@ from xstxm.errors import (
 @pytest.mark.parametrize("scale", [1, -1], ids=["integers", "floats"])
 def test_stack__opens_by_either_file(tmp_path, suffix, scale):
     path = write_ncb(tmp_path, numbers(), scale).with_suffix(suffix)
-    stack = xstxm.open_stack(path)
+    stack = xstxm.open_stack(path, kind="intensity" if scale < 0 else None)
     np.testing.assert_array_equal(stack.intensity, numbers())
     assert (stack.intensity.dims, stack.intensity.dtype) == (("energy", "y", "x"), "float32")
     np.testing.assert_allclose(stack.x, np.linspace(*X, 4))
@@ -48,10 +49,16 @@ def test_partner__is_found_in_any_case(tmp_path):
 def test_partner__that_is_missing_is_named(tmp_path):
     path = write_ncb(tmp_path, numbers())
     path.with_suffix(".ncb").unlink()
-    with pytest.raises(FileFormatError, match=r"stack\.dat: expected its \.ncb beside it, found none"):
-        xstxm.open_stack(path, engine="ncb")
-    with pytest.raises(FileFormatError, match="a spectrum is read with"):
-        xstxm.open_stack(path)
+    for engine in ("ncb", "stxm"):
+        with pytest.raises(FileFormatError, match=r"stack\.dat: expected its \.ncb beside it, found none"):
+            xstxm.open_stack(path, engine=engine)
+    numbers_alone = path.with_suffix(".ncb")
+    path.rename(tmp_path / "kept.txt")
+    numbers_alone.write_bytes(b"\0" * 48)
+    with pytest.raises(FileFormatError, match=r"stack\.ncb: expected its \.dat beside it, found none"):
+        xstxm.open_stack(numbers_alone)
+    with pytest.raises(FileFormatError, match=r"stack\.ncb: expected its \.dat beside it, found none"):
+        xstxm.open_tree(tmp_path)
 
 
 def test_optical_density__is_what_the_user_says(tmp_path):
@@ -59,8 +66,13 @@ def test_optical_density__is_what_the_user_says(tmp_path):
     stack = xstxm.open_stack(path, kind="optical_density")
     np.testing.assert_array_equal(stack.optical_density, (numbers() / 1000).astype("float32"))
     assert stack.optical_density.attrs["units"] == "1"
-    with pytest.warns(MetadataWarning, match='look like an optical density.*pass kind="optical_density"'):
+    with pytest.warns(MetadataWarning, match='look like optical densities.*pass kind="optical_density"'):
         assert "intensity" in xstxm.open_stack(path)
+    path = write_ncb(tmp_path, numbers() / 1000, -1)
+    with pytest.warns(MetadataWarning, match='float32 numbers may be optical densities.*pass kind="optical_density"'):
+        assert "intensity" in xstxm.open_stack(path)
+    with pytest.raises(ChoiceError, match="optical_density"):
+        xstxm.open_stack(path, kind="density")
 
 
 def test_axes__that_descend_are_turned_with_their_numbers(tmp_path):
@@ -203,11 +215,44 @@ def test_writer__refuses_what_the_format_cannot_hold(tmp_path):
         xstxm.write_ncb(stack.intensity, tmp_path / "s")
 
 
-def test_writer__tells_units_that_the_format_cannot_say(tmp_path):
-    stack = stack_of(numbers().astype("float32"))
-    stack["intensity"].attrs["units"] = "count/ms"
-    with pytest.warns(MetadataWarning, match="'intensity' is in 'count/ms', and is read as 'count'"):
-        xstxm.write_ncb(stack, tmp_path / "s")
+@pytest.mark.parametrize("dwell", [{}, {"dwell_time": ((), 2.0, {"units": "ms"})}], ids=["no dwell", "dwell"])
+@pytest.mark.parametrize("scale", [None, 100], ids=["floats", "integers"])
+@pytest.mark.parametrize(
+    ("name", "units", "read"),
+    [
+        ("intensity", "count", "count"),
+        ("intensity", "count/ms", "count/ms"),
+        ("intensity", "Hz", "count/s"),
+        ("intensity", "µA", "uA"),
+        ("intensity", "drôle\nd'unité", "count"),
+        ("optical_density", "1", "1"),
+    ],
+)
+def test_written_stack__comes_back_as_what_it_is(tmp_path, dwell, scale, name, units, read):
+    stack = stack_of(numbers().astype("float32"), name, **dwell)
+    stack[name].attrs["units"] = units
+    path = xstxm.write_ncb(stack, tmp_path / "s", scale=scale)
+    again = xstxm.open_stack(path)
+    assert list(again.data_vars) == [name]
+    assert again[name].attrs["units"] == read
+    np.testing.assert_array_equal(again[name], stack[name])
+    assert ("dwell_time" in again.coords) == bool(dwell)
+    other = "optical_density" if name == "intensity" else "intensity"
+    assert xstxm.open_stack(path, kind=other)[other].attrs["units"] == ("1" if name == "intensity" else "count")
+
+
+def test_energies_of_a_written_stack__are_in_ev_whatever_their_size(tmp_path):
+    stack = stack_of(numbers().astype("float32")).assign_coords(energy=("energy", [70.0, 70.5, 71], {"units": "eV"}))
+    with pytest.warns(MetadataWarning, match="look like keV"):
+        again = xstxm.open_stack(xstxm.write_ncb(stack, tmp_path / "s"))
+    np.testing.assert_array_equal(again.energy, stack.energy)
+
+
+def test_writer__of_other_variables_leaves_open_what_they_are(tmp_path):
+    stack = stack_of(numbers().astype("float32"), "thickness", dwell_time=((), 2.0, {"units": "ms"}))
+    path = xstxm.write_ncb(stack, tmp_path / "s", signal="thickness")
+    with pytest.warns(MetadataWarning, match="may be optical densities and are taken to be counts"):
+        assert xstxm.open_stack(path)["dwell_time"] == 2
 
 
 def test_writer__replaces_files_when_told_to(tmp_path):

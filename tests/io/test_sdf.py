@@ -132,7 +132,7 @@ def test_energies__below_100_look_like_kev(tmp_path):
 
 def test_energies__below_100_without_a_unit_are_taken_to_be_kev(tmp_path):
     path = write_stack(tmp_path, stack=axis("Energy", "", [0.7, 0.705, 0.708, 0.71]))
-    with pytest.warns(MetadataWarning, match=r"0\.7 to 0\.71 without a unit are taken to be keV: .* scale=0\.001"):
+    with pytest.warns(MetadataWarning, match=r"energies below 100 without a unit are taken to be keV: .* scale=0\.001"):
         stack = xstxm.open_stack(path)
     np.testing.assert_array_equal(stack.energy, [700, 705, 708, 710])
 

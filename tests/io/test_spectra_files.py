@@ -254,7 +254,9 @@ def test_xdi__in_angles_is_refused(tmp_path):
 
 def test_energies__below_100_are_taken_to_be_kev(tmp_path):
     (tmp_path / "a.txt").write_text("8.2 0\n8.3335 1\n8.4 0.5\n")
-    with pytest.warns(MetadataWarning, match=r"8\.2 to 8\.4 without a unit are taken to be keV: pass energy_units"):
+    with pytest.warns(
+        MetadataWarning, match=r"energies below 100 without a unit are taken to be keV: pass energy_units"
+    ):
         np.testing.assert_array_equal(xstxm.read_references(tmp_path / "a.txt").energy, [8200, 8333.5, 8400])
     np.testing.assert_array_equal(
         xstxm.read_references(tmp_path / "a.txt", energy_units="keV").energy, [8200, 8333.5, 8400]

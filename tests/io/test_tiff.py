@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import tifffile
@@ -65,6 +67,56 @@ def test_unit_of_imagej__that_is_none_of_these_is_no_size(tmp_path, unit):
     path = write(tmp_path / "a.tif", imagej=True, resolution=(20, 20), metadata={"unit": unit})
     with pytest.raises(UnsupportedScanError, match="pixel_size="):
         xstxm.open_stack(path, energies=GIVEN["energies"])
+
+
+def test_pixel_size__without_a_unit_is_in_um_and_believed_below_one(tmp_path):
+    path = write(tmp_path / "a.tif")
+    assert xstxm.open_stack(path, energies=[500.0, 510.0], pixel_size=0.05).x[1] == 0.05
+    for size in (80, 80.0, np.float32(80)):
+        with pytest.raises(OptionError, match=r'a number is in um.*write "80 nm", or "80 um" if it is that'):
+            xstxm.open_stack(path, energies=[500.0, 510.0], pixel_size=size)
+    assert xstxm.open_stack(path, energies=[500.0, 510.0], pixel_size="80 um").x[1] == 80
+
+
+def test_energies__below_100_without_a_unit_are_kev_once(tmp_path):
+    paths = [write(tmp_path / f"{name}.tif", image) for name, image in zip("ab", COUNTS, strict=True)]
+    with pytest.warns(MetadataWarning) as caught:
+        stack = xstxm.open_stack(paths, energies=[0.7, 0.705], pixel_size="50 nm")
+    np.testing.assert_array_equal(stack.energy, [700, 705])
+    assert len(caught) == 1
+    assert "energies below 100 without a unit are taken to be keV: if they are eV, give" in str(caught[0].message)
+    given = xr.DataArray([70.0, 70.5], attrs={"units": "eV"})
+    with pytest.warns(MetadataWarning, match="look like keV") as caught:
+        np.testing.assert_array_equal(xstxm.open_stack(paths, energies=given, pixel_size="50 nm").energy, given)
+    assert len(caught) == 1
+    for path, energy in zip(paths, (0.7, 0.705), strict=True):
+        path.with_suffix(".txt").write_text(f"{energy}\n")
+    with pytest.warns(MetadataWarning, match=r"^a\.txt, b\.txt: energies below 100 without") as caught:
+        np.testing.assert_array_equal(xstxm.open_stack(paths, pixel_size="50 nm").energy, [700, 705])
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("imagej", [True, False], ids=["ImageJ", "plain"])
+def test_file_that_is_cut_short__says_so_and_nothing_else(tmp_path, caplog, imagej):
+    path = write(tmp_path / "a.tif", imagej=imagej)
+    content = path.read_bytes()
+    first = tifffile.TiffFile(path).pages[0]
+    path.write_bytes(content[: first.dataoffsets[0] + first.nbytes + 4])
+    with pytest.raises(CorruptFileError, match="expected a directory for each image, found 1, and the next one behind"):
+        xstxm.open_stack(path, **GIVEN)
+    assert not caplog.records
+
+
+def test_what_tifffile_says_of_a_file_that_opens__is_logged(tmp_path, caplog, monkeypatch):
+    path, opened = write(tmp_path / "a.tif"), tifffile.TiffFile
+
+    def complaining(content):
+        logging.getLogger("tifffile").warning("a strange tag")
+        return opened(content)
+
+    monkeypatch.setattr(tifffile, "TiffFile", complaining)
+    xstxm.open_stack(path, **GIVEN)
+    assert [record.getMessage() for record in caplog.records] == ["a strange tag"]
 
 
 def test_list_beside__gives_the_energies_and_must_fit(tmp_path):

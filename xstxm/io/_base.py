@@ -21,6 +21,7 @@ from xarray.core import indexing
 from xstxm import units as _units
 from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, OptionError, StxmError, UnitsError, warn
+from xstxm.io._endings import require_ending
 from xstxm.io._replacing import replacing
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
@@ -75,12 +76,14 @@ def read_head(source: Source, size: int = SNIFF) -> bytes:
     ------
     FileFormatError
         The source is a folder.
+    FileNotFoundError
+        There is no such file.
     OptionError
         It is neither a path nor a file opened for bytes.
     """
     place = located(source)
     if isinstance(place, Path):
-        refuse_folder(place)
+        require_file(place)
         with place.open("rb") as file:
             return file.read(size)
     if isinstance(place, io.TextIOBase) or not hasattr(place, "read"):
@@ -119,8 +122,27 @@ def read_text(source: Source) -> str:
         return data.decode("latin-1")
 
 
-def refuse_folder(path: Path) -> None:
-    """Raise an error that names the header to give, where a folder was given."""
+def require_there(path: Path) -> None:
+    """Refuse a path at which there is nothing, in words: the system's own error has a number.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+
+
+def require_file(path: Path) -> None:
+    """Refuse a path at which there is nothing, and a folder, whose header the error names.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError
+        There is nothing, or a folder.
+    """
+    require_there(path)
     if not path.is_dir():
         return
     headers = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".hdr")
@@ -358,10 +380,7 @@ def unit_of_energies(values: np.ndarray, units: str | None, source: Source, do: 
     if not values.size or not 0 < values.max() < 100:
         return "eV"
     do = do or "if they are eV, use calibrate_energy(stack, scale=0.001)"
-    warn(
-        f"{name_of(source)}: energies of {values.min():g} to {values.max():g} without a unit are taken to be keV: {do}",
-        MetadataWarning,
-    )
+    warn(f"{name_of(source)}: energies below 100 without a unit are taken to be keV: {do}", MetadataWarning)
     return "keV"
 
 
@@ -384,11 +403,8 @@ def check_energies(energy: np.ndarray, source: Source) -> None:
         shown = ", ".join(f"{value:g}" for value in repeated[:5])
         warn(f"{name}: {repeated.size} energies were measured twice ({shown} eV): all are kept", MetadataWarning)
     if energy.size and energy.max() < 100:
-        warn(
-            f"{name}: energies up to {energy.max():g} eV look like keV: if they are, "
-            "use calibrate_energy(stack, scale=1000)",
-            MetadataWarning,
-        )
+        do = "if they are, use calibrate_energy(stack, scale=1000)"
+        warn(f"{name}: energies below 100 eV look like keV: {do}", MetadataWarning)
 
 
 def _twice(values: np.ndarray) -> np.ndarray:
@@ -443,6 +459,7 @@ def write_table(lines: Iterable[str], path: str | os.PathLike[str], *, overwrite
     FileExistsError
         There is such a file, and `overwrite` is off.
     """
+    require_ending(path, "text")
     with replacing(path, overwrite) as (target, part):
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return target

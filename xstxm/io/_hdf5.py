@@ -14,7 +14,7 @@ from xarray.backends import BackendArray, CachingFileManager
 from xarray.core import indexing
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, StxmError, warn
-from xstxm.io._base import COPY_AGAIN, LARGE, PACKING, Source, guarded, name_of, path_of, refuse_folder, short
+from xstxm.io._base import COPY_AGAIN, LARGE, PACKING, Source, guarded, name_of, path_of, require_file, short
 from xstxm.io._hdf5_safety import check_sound
 from xstxm.io._raw import refuse_closed
 
@@ -45,7 +45,7 @@ class Store:
         try:
             if isinstance(source, str | os.PathLike):
                 path = Path(os.fspath(source)).expanduser()
-                refuse_folder(path)
+                require_file(path)
                 check_sound(path)
                 self._manager = CachingFileManager(_open, str(path.resolve()), mode="r")
                 self._manager.acquire()

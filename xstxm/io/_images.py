@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -17,13 +18,14 @@ from xstxm.errors import (
     FileFormatError,
     MetadataWarning,
     OptionError,
+    UnitsError,
     UnsupportedScanError,
     check_choice,
     warn,
 )
 from xstxm.io import _base
 from xstxm.io._base import Source
-from xstxm.io._raw import Kind
+from xstxm.io._raw import UNITS_OF, Kind
 from xstxm.units import LengthLike
 
 Energies: TypeAlias = "Sequence[float] | np.ndarray | xr.DataArray | str | os.PathLike[str]"
@@ -31,11 +33,14 @@ Energies: TypeAlias = "Sequence[float] | np.ndarray | xr.DataArray | str | os.Pa
 GIVE_ENERGIES = "pass energies=, a list in eV or the path of a text file with one in each line"
 NAME_ENERGIES = f"{GIVE_ENERGIES}; or name each file with it, as a_0853.50eV.tif"
 GIVE_PIXEL_SIZE = 'pass pixel_size=, e.g. pixel_size="50 nm"'
+_MEANT_IN_NM = 1.0
+"""The size of a pixel from which on a number without a unit, which is in um, is not believed."""
 _BESIDE = (".txt", ".csv", ".dat")
 _NUMBER = r"\d+\.\d+|\d{3,}_\d{1,2}|\d+"
 _WITH_UNIT = re.compile(rf"(?<![\d.])({_NUMBER})[_ ]?(k?)eV(?![a-z])", re.IGNORECASE)
 _WITH_POINT = re.compile(r"(?<![\d.])\d{3,5}\.\d+(?![\d.])")
 _WITH_UNDERSCORE = re.compile(r"(?<!\d)(\d{3,5})_(\d{1,2})(?!\d)")
+_SAID = re.compile(r"xstxm (intensity|optical_density)(?: \[(.+)\])?")
 _ENDINGS = (".tif", ".tiff", ".xrm", ".txrm")
 
 
@@ -93,6 +98,11 @@ def given_energies(energies: Energies, count: int, source: Source) -> np.ndarray
     ------
     OptionError
         There are more or fewer than images, or some are no energies.
+
+    Warns
+    -----
+    MetadataWarning
+        Numbers below 100, without a unit, are taken to be keV.
     """
     if isinstance(energies, str | os.PathLike):
         values = read_energies(Path(energies).expanduser())
@@ -100,6 +110,8 @@ def given_energies(energies: Energies, count: int, source: Source) -> np.ndarray
         values = np.asarray(_units.to_units(energies, "eV", "energies"), dtype=float).ravel()
     else:
         values = _numbers(energies)
+        do = "if they are eV, give an array that says so, xr.DataArray(energies, attrs={'units': 'eV'})"
+        values = _base.convert(values, _base.unit_of_energies(values, None, source, do), "eV", "energies")
     if len(values) != count:
         raise OptionError("energies", values, f"{_base.name_of(source)} holds {count} images: give one energy for each")
     if not (np.isfinite(values) & (values > 0)).all():
@@ -182,19 +194,54 @@ def signal_of(kind: Kind | None, found: str | None, dtype: np.dtype, source: Sou
     raise FileFormatError(name, "counts, which are whole numbers", f"{dtype.name} numbers that may be either", do)
 
 
+def kind_or_counts(kind: Kind | None, doubt: str, source: Source) -> Kind:
+    """Return what the caller says that the numbers are, else counts, with a warning that says why this is in doubt, if it is."""
+    if kind is not None:
+        check_choice("kind", kind, Kind)
+        return kind
+    if doubt:
+        do = 'pass kind="optical_density", or kind="intensity"'
+        warn(f"{_base.name_of(source)}: {doubt} and are taken to be counts: {do}", MetadataWarning)
+    return "intensity"
+
+
+def saying(array: xr.DataArray) -> str:
+    """Return a line for files whose format has no word for it: what the numbers are, and their units unless these are the usual ones."""
+    name, units = str(array.name), " ".join(str(array.attrs.get("units", "")).split())
+    with contextlib.suppress(UnitsError):
+        units = _units.normalize(units) if units else ""
+    line = f"xstxm {name}" if name in UNITS_OF else name
+    return f"{line} [{units}]" if units and units != UNITS_OF.get(name) else line
+
+
+def said(line: str) -> tuple[Kind | None, str | None]:
+    """Return the kind and the units that a line of `saying` tells; None for what it does not."""
+    found = _SAID.fullmatch(line.strip())
+    if found is None:
+        return None, None
+    kind: Kind = "intensity" if found[1] == "intensity" else "optical_density"
+    try:
+        return kind, _units.normalize(found[2]) if found[2] else UNITS_OF[kind]
+    except UnitsError:
+        return kind, UNITS_OF[kind]
+
+
 def given_pixel_size(pixel_size: LengthLike | None) -> float | None:
     """Return the size of a pixel that the caller gives, in um.
 
     Raises
     ------
     OptionError
-        It is no length above zero.
+        It is no length above zero, or a number without a unit that is meant in nm.
     """
     if pixel_size is None:
         return None
     size = _units.to_magnitude(pixel_size, "um", "pixel_size")
     if not (np.isfinite(size) and size > 0):
         raise OptionError("pixel_size", pixel_size, 'give a length above zero, e.g. "50 nm"')
+    if size >= _MEANT_IN_NM and isinstance(pixel_size, int | float | np.number):
+        do = f'a number is in um, and pixels are smaller: write "{size:g} nm", or "{size:g} um" if it is that'
+        raise OptionError("pixel_size", pixel_size, do)
     return float(size)
 
 

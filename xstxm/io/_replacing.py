@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import uuid
@@ -26,8 +27,11 @@ def replacing(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tuple[P
     ------
     FileExistsError
         There is such a file or folder, and `overwrite` is off.
+    FileNotFoundError
+        The folder to write into is not there.
     """
     target = Path(path).expanduser()
+    _require_folder(target)
     require_free([target], overwrite)
     _refuse_folders([target])
     part = _beside(target)
@@ -58,7 +62,10 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
     ------
     FileExistsError
         There are some, and `overwrite` is off; or one is a folder.
+    FileNotFoundError
+        The folder to write into is not there.
     """
+    _require_folder(target)
     require_free(old, overwrite)
     _refuse_folders(old)
     part = _beside(target)
@@ -75,6 +82,12 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
         _remove(part)
         with suppress(OSError):  # it is not there, or holds old files that did not get their names back
             aside.rmdir()
+
+
+def remove_unfinished(target: Path) -> None:
+    """Remove what a process that was ended has left of a file."""
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        _remove(part)
 
 
 def reserve(path: Path, size: int) -> None:
@@ -126,6 +139,13 @@ def _move(moves: Sequence[tuple[Path, Path]]) -> None:
         for here, there in reversed(done):
             there.rename(here)
         raise
+
+
+def _require_folder(target: Path) -> None:
+    """Refuse to write into a folder that is not there: it may be a slip, and a store would make it unasked."""
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(folder)!r} to write {target.name} into: make it first")
 
 
 def _refuse_folders(paths: Sequence[Path]) -> None:

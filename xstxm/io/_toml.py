@@ -12,6 +12,7 @@ import numpy as np
 
 from xstxm.errors import FileFormatError, SchemaError, shown
 from xstxm.io._base import Source, name_of, path_of, read_head
+from xstxm.io._endings import require_ending
 from xstxm.io._replacing import replacing
 
 LARGEST = 64 * 1024**2
@@ -27,6 +28,7 @@ def write_toml(table: Mapping[str, Any], path: str | os.PathLike[str], *, overwr
     SchemaError
         A text in it cannot be written as UTF-8.
     """
+    require_ending(path, "toml")
     import tomli_w
 
     with replacing(path, overwrite) as (target, part):
@@ -56,7 +58,8 @@ def read_toml(source: Source, mark: str, version: int, *, what: str, do: str) ->
     except (ValueError, RecursionError) as error:
         raise FileFormatError(name, f"{what}, which is TOML", shown(str(error)), do) from error
     if table.get(mark) != version:
-        raise FileFormatError(name, f"{mark} = {version}", shown(table.get(mark)), do)
+        found = shown(table[mark]) if mark in table else "no such line"
+        raise FileFormatError(name, f"{mark} = {version}", found, do)
     return table
 
 

@@ -93,12 +93,13 @@ def open_stack(
     detector
         Name of the detector or channel that becomes `intensity`.
     pixel_size
-        Size of a pixel, e.g. ``"10 nm"``, of images and reconstructions that do not say theirs.
+        Size of a pixel, e.g. ``"10 nm"``; a number is in um, and below 1. Of images and reconstructions that do not say theirs.
     kind
         What the numbers are, ``"intensity"`` or ``"optical_density"``, where files do not say: aXis2000, Data Exchange, Stony
         Brook, TIFF.
     energies
-        Energies of images that do not say theirs: one in eV for each, or the path of a text file.
+        Energies of images that do not say theirs: one in eV for each, in keV, with a warning, where all are below 100; or the
+        path of a text file.
     axes
         Names of the stored axes in their order, e.g. ``"x:y:energy"``, of a Data Exchange file that does not tell it.
 
@@ -181,7 +182,7 @@ def open_tree(
     Raises
     ------
     FileFormatError
-        Files that cannot be opened: all of them are named, with their reasons.
+        Files that cannot be opened: all of them are named, with their reasons, and none is opened.
     OptionError
         Two files of the same name: give a mapping.
 

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
+from xstxm.errors import FileFormatError
 from xstxm.io import _base
-from xstxm.io._format import Format
+from xstxm.io._format import Format, first_of
 from xstxm.io.cxi import CXI
 from xstxm.io.exchange import EXCHANGE
-from xstxm.io.formats import OPTIONS, format_of, recognised
+from xstxm.io.formats import FORMATS, OPTIONS, format_of, recognised
 from xstxm.io.ncb import NCB
 from xstxm.io.netcdf import NETCDF
 from xstxm.io.nxstxm import NXSTXM
@@ -41,7 +42,16 @@ class _FormatEngine(BackendEntrypoint):
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """Open the scan, see `xstxm.open_stack`."""
+        self._refuse_others(filename_or_obj)
         return self.format.open(filename_or_obj, drop_variables=drop_variables, **options)
+
+    def _refuse_others(self, source: Any) -> None:
+        """Refuse a sound file of another format, before the reader calls it broken."""
+        head = _base.head_or_nothing(source)
+        found = None if self.format.recognises(source, head) else first_of(FORMATS, source, head)
+        if found is not None:
+            do = f'leave engine= out, or pass engine="{found.name}"'
+            raise FileFormatError(_base.path_of(source) or _base.name_of(source), self.format.title, found.title, do)
 
 
 class SdfBackendEntrypoint(_FormatEngine):

@@ -11,6 +11,7 @@ from dask.utils import parse_bytes
 
 from xstxm.errors import ChoiceError, OptionError, require_free
 from xstxm.io import _stored
+from xstxm.io._endings import ENDINGS
 from xstxm.io._pixels_first import Progress
 from xstxm.io.folders import is_many
 from xstxm.io.ncb.writer import write_ncb
@@ -42,19 +43,6 @@ WRITERS: Mapping[str, Callable[..., Path]] = {
     "sdf": _by_frames(write_sdf),
     "tiff": _by_frames(write_tiff),
 }
-ENDINGS: Mapping[str, str] = {
-    ".zarr": "zarr",
-    ".nc": "netcdf",
-    ".hdf5": "nxstxm",
-    ".h5": "nxstxm",
-    ".nxs": "nxstxm",
-    ".stxm": "nxstxm",
-    ".dat": "ncb",
-    ".ncb": "ncb",
-    ".hdr": "sdf",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-}
 
 
 def convert(
@@ -64,6 +52,7 @@ def convert(
     to: str | None = None,
     overwrite: bool = False,
     memory: str = "512 MiB",
+    reader: Mapping[str, Any] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Rewrite a scan, of any size, in another format.
@@ -85,6 +74,8 @@ def convert(
         Replace what is there.
     memory
         About how much memory to use for the numbers, e.g. ``"2 GiB"``.
+    reader
+        Options of `open_stack` for the source, e.g. ``{"pixel_size": "50 nm"}``.
     progress
         Called again and again with the share that is done, from 0 to 1; not by the formats that hold frames.
 
@@ -117,21 +108,23 @@ def convert(
     if path.exists() and path.resolve() == Path(source).expanduser().resolve():
         raise OptionError("target", str(target), "that is the source: give another name")
     require_free([path], overwrite)
-    opened = open_any(source, chunks={})
+    opened = open_any(source, chunks={}, reader=reader)
     try:
         return write(opened, path, overwrite=overwrite, memory=limit, progress=progress)
     finally:
         opened.close()
 
 
-def open_any(source: str | os.PathLike[str], *, chunks: Any = None) -> _stored.Stored:
-    """Open a result of this package, or else a scan. Lazy."""
+def open_any(
+    source: str | os.PathLike[str], *, chunks: Any = None, reader: Mapping[str, Any] | None = None
+) -> _stored.Stored:
+    """Open a result of this package, or else a scan, which may need options. Lazy."""
     from xstxm.io.api import open_stack
     from xstxm.io.results import open_result
 
     stored = not is_many(source) and (is_zarr(source) or is_netcdf(source))
-    if not stored:
-        return open_stack(source, chunks=chunks)
+    if reader or not stored:
+        return open_stack(source, chunks=chunks, **(reader or {}))
     return open_result(source) if chunks is None else open_result(source).chunk(chunks)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import xarray as xr
 
-from xstxm.errors import FileFormatError
+from xstxm.errors import FileFormatError, warn
 from xstxm.io import _base
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
 from xstxm.io.formats import FORMATS
 
 Many: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+Opened = TypeVar("Opened")
 
 _SIDECARS = {".xim", ".xsp", ".txt", ".csv", ".tsv", ".dat", ".json", ".xml", ".log", ".md", ".pdf", ".pfhdr", ".aln"}
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg"}
@@ -56,8 +58,7 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
     """
     found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in _files(source)]
     scans = [*{format.main(path): format for path, format in found if format is not None}.items()]
-    unknown = [path for path, format in found if format is None and path.name.lower() not in _OF_WINDOWS]
-    others = [path.name for path in unknown if path.suffix.lower() not in _SIDECARS | _PICTURES]
+    others = [path.name for path, format in found if format is None and not _is_companion(path)]
     if not scans:
         inside = _base.listed([path.name for path, _ in found]) or "nothing"
         raise FileFormatError(_name(source), "scans", inside, "give a folder or pattern with files of xstxm.formats()")
@@ -67,9 +68,19 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
     return scans
 
 
+def _is_companion(path: Path) -> bool:
+    """Tell whether a file that is no scan may lie beside scans: one that belongs to them, a text or a picture."""
+    if not path.suffix:  # as README and LICENSE
+        return b"\0" not in _base.read_head(path)
+    return path.suffix.lower() in _SIDECARS | _PICTURES or path.name.lower() in _OF_WINDOWS
+
+
 def _files(source: Many) -> list[Path]:
     if not isinstance(source, str | os.PathLike):
-        return [_existing(Path(path).expanduser().absolute()) for path in source]
+        given = [Path(path).expanduser().absolute() for path in source]
+        for path in given:
+            _base.require_there(path)
+        return given
     if is_pattern(source):
         pattern = Path(source).expanduser().absolute()
         fixed = next(place for place in pattern.parents if not any(mark in str(place) for mark in "*?["))
@@ -84,10 +95,28 @@ def _name(source: Many) -> str:
     return str(source) if isinstance(source, str | os.PathLike) else f"{len(source)} files"
 
 
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
-    return path
+def told_once(paths: Iterable[Path], open_all: Callable[[], Opened]) -> Opened:
+    """Open files, and say what is warned of several of them, or of texts beside them, once, with all their names."""
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            return open_all()
+    finally:
+        _tell(caught, {path.stem for path in paths})
+
+
+def _tell(caught: Iterable[warnings.WarningMessage], stems: Container[str]) -> None:
+    said: dict[tuple[str, type[Warning]], list[str]] = {}
+    for one in caught:
+        text = str(one.message)
+        name, _, problem = text.partition(": ")
+        if Path(name).stem in stems:
+            said.setdefault((problem, one.category), []).append(name)
+        else:
+            said.setdefault((text, one.category), [])
+    for (text, category), names in said.items():
+        warn(f"{_base.listed([*dict.fromkeys(names)])}: {text}" if names else text, category)
 
 
 def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine: str = "stxm") -> xr.Dataset:
@@ -114,9 +143,13 @@ def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine
     paths = [path for path, _ in scans]
     if len(paths) == 1:
         return chunked(format.open(paths[0], **options), chunks)
+    return chunked(told_once(paths, lambda: _assembled(paths, format, options, name)), chunks)
+
+
+def _assembled(paths: Sequence[Path], format: Format, options: Mapping[str, Any], name: str) -> xr.Dataset:
     if format.assemble is not None:
-        return chunked(format.assemble(paths, drop_variables=None, **options), chunks)
-    return chunked(assemble({path: format.open(path, **options) for path in paths}, name), chunks)
+        return format.assemble(paths, drop_variables=None, **options)
+    return assemble({path: format.open(path, **options) for path in paths}, name)
 
 
 def chunked(stack: xr.Dataset, chunks: Any) -> xr.Dataset:

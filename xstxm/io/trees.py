@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstxm.errors import FileFormatError, OptionError, StxmError
 from xstxm.io import _base, _stored
-from xstxm.io.folders import chunked, is_many, scans_of
+from xstxm.io.folders import chunked, is_many, scans_of, told_once
 from xstxm.io.formats import format_of
 from xstxm.io.netcdf import NETCDF
 from xstxm.io.results import open_result
@@ -26,26 +26,36 @@ def open_nodes(paths: Given | Iterable[Given] | Mapping[str, Given], chunks: Any
     Raises
     ------
     FileFormatError
-        Files that cannot be opened, all of them named, each with its reason.
+        Files that cannot be opened, all of them named, each with its reason; of a single one the error is its own.
     OptionError
         Two files that would have the same name in the tree.
     """
     named = _named(paths)
+    nodes, reasons = told_once(named.values(), lambda: _opened(named, chunks))
+    if reasons:
+        for node in nodes.values():
+            node.close()
+        if len(named) == 1:
+            raise next(iter(reasons.values()))
+        do = "mend them, or leave them out of what is opened"
+        raise FileFormatError(
+            f"{len(reasons)} of {len(named)} files", "scans", "; ".join(map(str, reasons.values())), do
+        )
+    tree = xr.DataTree.from_dict(nodes)
+    tree.set_close(_base.closing(nodes.values()))
+    return tree
+
+
+def _opened(named: Mapping[str, Path], chunks: Any) -> tuple[dict[str, xr.Dataset], dict[str, Exception]]:
+    """Return the scans of files by their names in the tree, and what is wrong with the others, by path."""
     nodes: dict[str, xr.Dataset] = {}
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Exception] = {}
     for name, path in named.items():
         try:
             nodes |= _scans(name, path, chunks)
         except (StxmError, OSError) as error:
-            reasons[str(path)] = str(error)
-    if reasons:
-        for node in nodes.values():
-            node.close()
-        do = "mend them, or leave them out of what is opened"
-        raise FileFormatError(f"{len(reasons)} of {len(named)} files", "scans", "; ".join(reasons.values()), do)
-    tree = xr.DataTree.from_dict(nodes)
-    tree.set_close(_base.closing(nodes.values()))
-    return tree
+            reasons[str(path)] = error
+    return nodes, reasons
 
 
 def _named(paths: Given | Iterable[Given] | Mapping[str, Given]) -> dict[str, Path]:

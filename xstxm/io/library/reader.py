@@ -12,16 +12,16 @@ import xarray as xr
 from xstxm._references_at import checked_absorption, require_unique
 from xstxm.conventions import ENERGY, REFERENCE, SPECS
 from xstxm.errors import CorruptFileError, ReferenceSpectrumError, shown
-from xstxm.io._base import Source, name_of, path_of
+from xstxm.io._base import Source, convert, name_of, path_of, unit_of_energies
 from xstxm.io._toml import read_toml, unplain
 from xstxm.io.library.writer import MARK, NAME, VERSION, tables_of
 
-_MARKED = re.compile(rb"^\s*" + MARK.encode() + rb"\s*=", re.MULTILINE)
+_MARKED = re.compile(rb"^\s*(" + MARK.encode() + rb"\s*=|\[\[\s*references\s*\]\])", re.MULTILINE)
 _DO = "correct the file by hand, or write it again with write_references"
 
 
 def is_library(head: bytes) -> bool:
-    """Tell whether the first bytes are those of a library of references."""
+    """Tell whether the first bytes are those of a library of references, whose mark may have been forgotten."""
     return bool(_MARKED.search(head))
 
 
@@ -39,7 +39,7 @@ def read_library(source: Source) -> xr.Dataset:
     """
     table = read_toml(source, MARK, VERSION, what="a library of references", do=_DO)
     try:
-        references = _set_of(table)
+        references = _in_ev(_set_of(table), source)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         name = path_of(source) or name_of(source)
         raise CorruptFileError(name, "a table for each reference", shown(str(error)), _DO) from error
@@ -91,12 +91,24 @@ def _set_of(table: Mapping[str, Any]) -> xr.Dataset:
     attrs = {name: unplain(item) for name, item in table.get("variables", {}).items()}
     coords = {key: xr.Variable(REFERENCE, _along(tables, key), attrs.get(key)) for key in keys if key not in spectra}
     coords[REFERENCE] = xr.Variable(REFERENCE, _along(tables, NAME), attrs.get(REFERENCE))
-    default = {"units": str(SPECS[ENERGY].units), "long_name": SPECS[ENERGY].long_name}
-    coords[ENERGY] = xr.Variable(ENERGY, energy, attrs.get(ENERGY, default))
+    coords[ENERGY] = xr.Variable(ENERGY, energy, attrs.get(ENERGY))
     data = {key: xr.Variable((REFERENCE, ENERGY), _rows(tables, key, grids, energy), attrs.get(key)) for key in spectra}
     if "units" not in data["absorption"].attrs:
         data["absorption"].attrs["units"] = "1"
     return xr.Dataset(data, coords, attrs=unplain(table.get("attrs", {})))
+
+
+def _in_ev(references: xr.Dataset, source: Source) -> xr.Dataset:
+    """Return a set whose energies have a unit: the one in the file, else eV, converted from keV where they are below 100."""
+    energy = references[ENERGY]
+    if "units" in energy.attrs:
+        return references
+    do = "if they are eV, add [variables.energy] with units = 'eV' to the file"
+    values = np.asarray(energy, dtype=float)
+    values = convert(values, unit_of_energies(values, None, source, do), "eV", "energy")
+    spec = SPECS[ENERGY]
+    default = {"units": str(spec.units), "long_name": spec.long_name}
+    return references.assign_coords({ENERGY: (ENERGY, values, {**default, **energy.attrs})})
 
 
 def _rows(tables: Sequence[Mapping[str, Any]], key: str, grids: Sequence[np.ndarray], energy: np.ndarray) -> np.ndarray:

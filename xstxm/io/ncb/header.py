@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, warn
-from xstxm.io._base import COPY_AGAIN, Source, head_or_nothing, path_of, read_head, refuse_folder
+from xstxm.io._base import COPY_AGAIN, Source, head_or_nothing, path_of, read_head, require_file
+from xstxm.io._images import Kind, said
 
 _LARGEST = 8 * 1024 * 1024
 """Bytes of the text; that of 1000 energies has 50 kB."""
@@ -27,6 +28,9 @@ class Header:
     x: np.ndarray
     energy: np.ndarray
     dwell: np.ndarray | None
+    kind: Kind | None
+    units: str | None
+    """What the numbers are, where `write_ncb` said it."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,12 +55,10 @@ def partners(source: Source) -> tuple[Path, Path]:
     do = "an aXis2000 stack is two files of one name: give the path of either, with the other beside it"
     if path is None:
         raise FileFormatError("the given file", "the path of a .dat or .ncb", "a stream", do)
-    refuse_folder(path)
+    require_file(path)
     wanted = {".dat": ".ncb", ".ncb": ".dat"}.get(path.suffix.lower())
     if wanted is None:
         raise FileFormatError(path, "a .dat or .ncb", f"the ending {path.suffix!r}", do)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
     other = _beside(path, wanted)
     if other is None:
         raise FileFormatError(path, f"its {wanted} beside it", "none", do)
@@ -74,11 +76,16 @@ def _beside(path: Path, suffix: str) -> Path | None:
 
 
 def is_ncb(source: Source, head: bytes) -> bool:
-    """Tell whether a file is one of the two of a stack: the first lines of the text decide."""
-    try:
-        text, _ = partners(source)
-    except (OSError, ValueError):
+    """Tell whether a file is one of the two of a stack: the first lines of the text decide, numbers without one by their name.
+
+    Of a file that was left without the other one the reader says so.
+    """
+    path = path_of(source)
+    if path is None or path.suffix.lower() not in (".dat", ".ncb") or not path.is_file():
         return False
+    text = path if path.suffix.lower() == ".dat" else _beside(path, ".dat")
+    if text is None:
+        return True
     lines = head_or_nothing(text).decode("latin-1").splitlines()[:4]
     numbers = [_numbers(line) for line in lines]
     return [len(found) for found in numbers] == [3, 2, 2, 1] and min(*numbers[0][:2], *numbers[3]) >= 1
@@ -112,6 +119,9 @@ def read_header(path: Path) -> Header:
     y_ends = _line(path, lines, 2, 2, "first and last y")
     (energies,) = _line(path, lines, 3, 1, "the number of energies")
     count = _count(path, energies, "energies")
+    kind, units = said(lines[-1])
+    if kind is not None:
+        del lines[-1]
     listed = [value for line in lines[4 : 4 + count] for value in _numbers(line)]
     if len(listed) != count or len(lines) < 4 + count:
         raise CorruptFileError(path, f"{count} energies, one on each line", f"{len(listed)}", COPY_AGAIN)
@@ -121,6 +131,8 @@ def read_header(path: Path) -> Header:
         x=_axis(path, "x", x_ends, _count(path, columns, "columns")),
         energy=np.array(listed),
         dwell=_dwell(path, lines[4 + count :], count),
+        kind=kind,
+        units=units,
     )
 
 

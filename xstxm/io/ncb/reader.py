@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 
 from xstxm.conventions import ENERGY
-from xstxm.errors import CorruptFileError, MetadataWarning, check_choice, warn
+from xstxm.errors import CorruptFileError
 from xstxm.io import _base
 from xstxm.io._base import COPY_AGAIN, FrameArray, Scan, Signal, Source
+from xstxm.io._images import kind_or_counts
 from xstxm.io._raw import UNITS_OF, Kind, RawFrames, size_of
 from xstxm.io.ncb.header import Header, partners, read_header
 
@@ -27,7 +28,8 @@ def open_ncb(
     source
         Path of the ``.dat`` or of the ``.ncb``; the other lies beside it.
     kind
-        What the numbers are, which the files do not say: ``"intensity"``, the default, or ``"optical_density"``.
+        What the numbers are, ``"intensity"`` or ``"optical_density"``; else what `write_ncb` said, else counts, with a warning
+        where they are no whole numbers.
     drop_variables
         Variables to leave out.
 
@@ -43,21 +45,20 @@ def open_ncb(
     ChoiceError
         Another word as `kind`.
     """
-    if kind is not None:
-        check_choice("kind", kind, Kind)
     text, numbers = partners(source)
     header = read_header(text)
     _check_size(header, numbers)
-    energy = _base.energies_in_ev(header.energy, None, text)
+    energy = _base.energies_in_ev(header.energy, "eV" if header.kind else None, text)
     _base.check_energies(energy, text)
-    if kind is None and header.scale > 1:
-        warn(
-            f"{text.name}: numbers in steps of 1/{header.scale:g} look like an optical density and are taken to be "
-            'counts: pass kind="optical_density", or kind="intensity"',
-            MetadataWarning,
-        )
-    name = kind or "intensity"
+    name = kind_or_counts(header.kind if kind is None else kind, _doubt(header.scale), text)
     return _base.to_dataset(_scan(header, numbers, energy, name, text), drop_variables)
+
+
+def _doubt(scale: float) -> str:
+    """Say why numbers may be no counts; nothing where they are whole."""
+    if scale < 0:
+        return "float32 numbers may be optical densities"
+    return f"numbers in steps of 1/{scale:g} look like optical densities" if scale > 1 else ""
 
 
 def _scan(header: Header, numbers: Path, energy: np.ndarray, name: str, text: Path) -> Scan:
@@ -67,7 +68,7 @@ def _scan(header: Header, numbers: Path, energy: np.ndarray, name: str, text: Pa
         dims=(ENERGY, "y", "x"),
         energy=energy,
         positions={"y": (("y",), header.y[:: flips[0]]), "x": (("x",), header.x[:: flips[1]])},
-        signals={name: Signal(FrameArray(header.shape, read), UNITS_OF[name])},
+        signals={name: Signal(FrameArray(header.shape, read), header.units if name == header.kind else UNITS_OF[name])},
         metadata={"title": text.stem, "source_file": text.name},
         dwell_time=header.dwell,
     )

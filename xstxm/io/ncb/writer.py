@@ -12,10 +12,11 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
-from xstxm.errors import MetadataWarning, MissingCoordinateError, OptionError, SchemaError, warn
+from xstxm.errors import MissingCoordinateError, OptionError, SchemaError
 from xstxm.io._base import convert
+from xstxm.io._endings import require_ending
+from xstxm.io._images import saying
 from xstxm.io._pixels_first import RawFile
-from xstxm.io._raw import UNITS_OF
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
 
@@ -38,6 +39,7 @@ def write_ncb(
 
     Without a scale the numbers are float32, as they are. With one they are stored as integers of 16 bits,
     ``round(value * scale)``, which old versions of aXis2000 want; what that rounds is told by a warning.
+    The text ends with what the numbers are, e.g. ``xstxm intensity [count/ms]``, which `xstxm.open_stack` reads back.
     Positions are stored as the first and the last; energies and dwell times with all their digits.
 
     Parameters
@@ -77,10 +79,11 @@ def write_ncb(
     """
     if scale is not None and not (isinstance(scale, int | float) and 0 < scale < np.inf):
         raise OptionError("scale", scale, "a number above zero, or leave it out for floats")
+    require_ending(path, "ncb")
     text, numbers = _targets(path)
     with replacing_group(text, [path for path in (text, numbers) if path.exists()], overwrite) as part:
         array = _checked(stack, signal)
-        (part / text.name).write_text("\n".join(_lines(array, scale, text.stem)) + "\n", encoding="ascii")
+        (part / text.name).write_text("\n".join(_lines(array, scale, text.stem)) + "\n", "ascii", "replace")
         _write_numbers(array, part / numbers.name, scale)
         _warn_of_loss(stack, array, signal)
     return text
@@ -112,7 +115,7 @@ def _checked(stack: xr.Dataset, signal: str | None) -> xr.DataArray:
 
 
 def _lines(array: xr.DataArray, scale: float | None, stem: str) -> list[str]:
-    """Return the text: sizes and scale, both axes, energies, and a name, energy and dwell for each frame."""
+    """Return the text: sizes and scale, both axes, energies, a name, energy and dwell for each frame, and what the numbers are."""
     energies = [_digits(value, 3) for value in _in(array[ENERGY], "eV")]
     lines = [
         f"{array.sizes['x']} {array.sizes['y']} {-1 if scale is None else _digits(scale, 0)}",
@@ -126,7 +129,7 @@ def _lines(array: xr.DataArray, scale: float | None, stem: str) -> list[str]:
         name = "_".join(stem.encode("ascii", "replace").decode().replace("?", "_").split())
         named = enumerate(zip(energies, dwells, strict=True))
         lines += [f"{name}_{index:03d} {energy} {_digits(time, 2)}" for index, (energy, time) in named]
-    return lines
+    return [*lines, *([saying(array)] if array.name in _SIGNALS else [])]
 
 
 def _digits(value: float, least: int) -> str:
@@ -199,10 +202,7 @@ def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None
 
 
 def _warn_of_loss(stack: xr.Dataset, array: xr.DataArray, signal: str | None) -> None:
-    """Name what has no place in the files: units, variables, coordinates; those beside a signal that was asked for are meant."""
+    """Name the variables and coordinates that have no place in the files; those beside a signal that was asked for are meant."""
     dwell = stack.coords.get("dwell_time")
     kept = {array.name, *array.dims} | ({"dwell_time"} if dwell is not None and set(dwell.dims) <= {ENERGY} else set())
     warn_of_loss("aXis2000 holds one variable", array.coords if signal else stack.variables, kept)
-    units, usual = array.attrs.get("units"), UNITS_OF.get(str(array.name))
-    if units and usual and units != usual:
-        warn(f"aXis2000 holds no units: {array.name!r} is in {units!r}, and is read as {usual!r}", MetadataWarning)

@@ -9,6 +9,7 @@ import dask
 import xarray as xr
 
 from xstxm.io import _stored
+from xstxm.io._endings import require_ending
 from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
 from xstxm.io._replacing import replacing, require_room
 
@@ -64,6 +65,7 @@ def stream_netcdf(
     progress: Progress | None = None,
 ) -> Path:
     """Write netCDF within a memory in bytes, and tell how far it is."""
+    require_ending(path, "netcdf")
     with (
         replacing(path, overwrite) as (target, part),
         whole_spectra(_stored.to_tree(obj), part, memory, progress) as (tree, rest),

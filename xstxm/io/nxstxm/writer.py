@@ -15,6 +15,7 @@ from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.io import _base
+from xstxm.io._endings import require_ending
 from xstxm.io._replacing import replacing, require_room
 from xstxm.io._writing import warn_of_loss
 from xstxm.io.nxstxm.layout import nexus_group
@@ -74,6 +75,7 @@ def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     ...     xstxm.write_nxstxm(stack, pathlib.Path(folder) / "particle.hdf5").name
     'particle.hdf5'
     """
+    require_ending(path, "nxstxm")
     with replacing(path, overwrite) as (target, part):
         stack = _checked(stack)
         require_room(part, stack.nbytes)

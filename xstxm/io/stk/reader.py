@@ -67,7 +67,10 @@ def open_stk(
     if kind is not None:
         check_choice("kind", kind, Kind)
     sizes = _checked_sizes(source)
-    warn(f"{_base.name_of(source)}: this reader has met no real .stk: compare with another program", MetadataWarning)
+    doubt = "this reader has met no real .stk: compare with another program"
+    if kind is None:
+        doubt += '; its numbers are taken to be counts: pass kind="optical_density", or kind="intensity"'
+    warn(f"{_base.name_of(source)}: {doubt}", MetadataWarning)
     count, rows, columns = sizes
     table = np.frombuffer(bytes_of(source, _SIZES, 4 * (columns + rows + 2 * count)), ">f4")
     x, y, energy, dwell = np.split(_decimals(table), np.cumsum([columns, rows, count]))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnitsError, UnsupportedScanError
+from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnsupportedScanError
 from xstxm.io import _base, _images
 from xstxm.io._assembling import assemble
 from xstxm.io._base import FrameArray, Scan, Signal, Source
@@ -29,8 +30,9 @@ _MOST_PACKED = 2000
 _ESCAPED_MICRONS = ("\\u00b5m", "\\u00B5m")
 """How ImageJ writes the unit µm, a backslash and all."""
 _LENGTHS = ("um", "micron", "microns", "µm", "μm", *_ESCAPED_MICRONS, "nm", "mm", "nanometer", "millimeter")
+_NO_END = re.compile("invalid (page offset|offset to page)")
+"""How tifffile says that a file ends before the directory of an image."""
 _LABEL = re.compile(r"([-+.\deE]+) eV")
-_INFO = re.compile(r"xstxm (\w+)(?: \[(.+)\])?")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def open_tiff(
         energy = _images.given_energies(energies, facts.count, source)
     else:
         [energy] = _energies_of([(source, facts)])
+    _base.check_energies(energy, source)
     return _stack(source, facts, content, energy, kind=kind, pixel_size=pixel_size, drop_variables=drop_variables)
 
 
@@ -105,7 +108,6 @@ def _stack(
     pixel_size: LengthLike | None,
     drop_variables: str | Iterable[str] | None,
 ) -> xr.Dataset:
-    _base.check_energies(energy, source)
     name = _images.signal_of(kind, facts.signal, facts.dtype, source)
     frames = FrameArray((facts.count, *facts.shape), _Frames(content, facts))
     scan = Scan(
@@ -193,8 +195,11 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
     content = place if isinstance(place, Path) else _base.read_bytes(source)
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
-        with _opened(content) as file:
+        with _complaints() as complaints, _opened(content) as file:
             pages = _pages(file, name)
+            if any(_NO_END.search(complaint) for complaint in complaints):
+                found = f"{len(pages)}, and the next one behind the end of the file"
+                raise CorruptFileError(name, "a directory for each image", found, _base.COPY_AGAIN)
             _check_pages(pages, size, name)
             if file.is_imagej and (file.imagej_metadata or {}).get("images", 1) > len(pages):
                 do = "save it from ImageJ as an image sequence or as OME-TIFF"
@@ -204,6 +209,27 @@ def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
         raise
     except Exception as error:
         raise _broken(name, error) from error
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Gather what tifffile logs, which goes to the screen as a rule; without an error it is logged after all."""
+    records: list[logging.LogRecord] = []
+    said: list[str] = []
+    logger = logging.getLogger("tifffile")
+
+    def keep(record: logging.LogRecord) -> bool:
+        records.append(record)
+        said.append(record.getMessage())
+        return False
+
+    logger.addFilter(keep)
+    try:
+        yield said
+    finally:
+        logger.removeFilter(keep)
+    for record in records:
+        logger.handle(record)
 
 
 def _pages(file: Any, name: object) -> list[Any]:
@@ -256,20 +282,9 @@ def _described(file: Any, pages: Sequence[Any]) -> _Facts:
     origin = [metadata.get(key, 0) for key in ("yorigin", "xorigin")]
     known = size is not None and all(isinstance(at, int | float) and np.isfinite(at) for at in origin)
     first = tuple(-at * step for at, step in zip(origin, size, strict=True)) if size and known else (0.0, 0.0)
-    signal, units = _said(str(metadata.get("Info", "")))
+    signal, units = _images.said(str(metadata.get("Info", "")))
     energies = _labelled(metadata.get("Labels"), len(pages))
     return _Facts(len(pages), page.shape, np.dtype(page.dtype), signal, units, energies, size, first)
-
-
-def _said(info: str) -> tuple[str | None, str | None]:
-    """Return which signal `write_tiff` wrote, and in which units where these are not the usual ones."""
-    found = _INFO.fullmatch(info.strip())
-    if not found or found[1] not in UNITS_OF:
-        return None, None
-    try:
-        return found[1], _units.normalize(found[2]) if found[2] else None
-    except UnitsError:
-        return found[1], None
 
 
 def _labelled(labels: Any, count: int) -> np.ndarray | None:
@@ -315,7 +330,7 @@ class _Frames:
     def __call__(self, index: int) -> np.ndarray:
         name = self.content if isinstance(self.content, Path) else _base.NO_NAME
         try:
-            with _opened(self.content) as file:
+            with _complaints(), _opened(self.content) as file:
                 frame = file.pages[index].asarray()
         except FileNotFoundError:
             raise

@@ -13,8 +13,9 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm.conventions import ENERGY
 from xstxm.errors import MissingCoordinateError, SchemaError
+from xstxm.io._endings import require_ending
+from xstxm.io._images import saying
 from xstxm.io._pixels_first import whole_frames
-from xstxm.io._raw import UNITS_OF
 from xstxm.io._replacing import replacing
 from xstxm.io._writing import SinglePrecision, chosen, warn_of_loss
 
@@ -66,12 +67,13 @@ def write_tiff(
     """
     import tifffile
 
+    require_ending(path, "tiff")
     with replacing(path, overwrite) as (target, part):
         array = _checked(chosen(obj, signal, "TIFF"))
         (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
         metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
         if array.name is not None:
-            metadata["Info"] = _info(array)
+            metadata["Info"] = saying(array)
         single = SinglePrecision(array.name, "TIFF")
         with whole_frames(array, part) as frames:
             dtype = _whole_numbers(frames)
@@ -139,13 +141,6 @@ def _labelling(array: xr.DataArray) -> str:
     dim = str(array.dims[0])
     names = [str(name) for name, coord in array.coords.items() if not coord.ndim and coord.dtype.kind in "UO"]
     return names[0] if names and dim not in array.coords and array.shape[0] == 1 else dim
-
-
-def _info(array: xr.DataArray) -> str:
-    """Return what the file says of its numbers; what a stack holds is read back from it."""
-    name, units = str(array.name), array.attrs.get("units")
-    said = f"xstxm {name}" if name in UNITS_OF else name
-    return f"{said} [{units}]" if units and units != UNITS_OF.get(name) else said
 
 
 def _whole_numbers(array: xr.DataArray) -> np.dtype | None:

@@ -51,6 +51,8 @@ def open_zarr_store(source: Source) -> _stored.Stored:
         Its metadata are torn.
     """
     path = _base.path_of(source)
+    if path is not None:
+        _base.require_there(path)
     if path is None or not is_zarr(source):
         name = path or _base.name_of(source)
         raise FileFormatError(name, "a Zarr store of xstxm", "another thing", "give a .zarr that xstxm wrote")

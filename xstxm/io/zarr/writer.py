@@ -9,6 +9,7 @@ import dask
 import xarray as xr
 
 from xstxm.io import _stored
+from xstxm.io._endings import require_ending
 from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
 from xstxm.io._replacing import replacing
 from xstxm.io.zarr.reader import quiet, require_zarr
@@ -66,6 +67,7 @@ def stream_zarr(
     progress: Progress | None = None,
 ) -> Path:
     """Write Zarr within a memory in bytes, and tell how far it is."""
+    require_ending(path, "zarr")
     require_zarr("writing Zarr")
     with (
         replacing(path, overwrite) as (target, part),
