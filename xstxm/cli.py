@@ -300,12 +300,7 @@ def _number_or_text(given: str) -> float | str:
 
 
 def _read_references(paths: list[Path], told: Mapping[str, Any]) -> xr.Dataset:
-    if len(paths) == 1:
-        return xstxm.read_references(paths[0], **told)
-    stems = [path.stem for path in paths]
-    if len(set(stems)) < len(stems):
-        raise OptionError("references", stems, "each file names its reference: give files of different names")
-    return xstxm.read_references(dict(zip(stems, paths, strict=True)), **told)
+    return xstxm.read_references(paths[0] if len(paths) == 1 else paths, **told)
 
 
 def main() -> None:
