@@ -703,6 +703,12 @@ def test_optical_density__i0_of_counts_in_place_of_a_rate_is_told(dwell, unit, g
     assert told is None or told in said[0]
 
 
+@pytest.mark.parametrize("dwell", [((), 0.0, {"units": "ms"}), ((), 0.4, {}), ((), 0.4, {"units": "eV"})])
+def test_optical_density__of_counts_needs_no_dwell_time(dwell):
+    stack = xstxm.testing.simulate_stack(shape=(6, 8), seed=0)[["intensity"]].assign_coords(dwell_time=dwell)
+    assert "optical_density" in xstxm.optical_density(stack, xstxm.estimate_i0(stack))
+
+
 def test_optical_density__real_i0_in_the_wrong_units_is_told(real_data):
     folder = real_data / "fe-l-edge-stack"
     stack = xstxm.open_stack(folder / "71214078.hdr")
