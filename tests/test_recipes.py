@@ -389,6 +389,7 @@ def test_apply__of_a_file_that_is_not_there_names_it(tmp_path):
         recipe.apply(stack, inputs={"references": tmp_path / "nothere.csv"})
 
 
+@pytest.mark.filterwarnings("ignore:.*rounded to float32:xstxm.errors.MetadataWarning")
 def test_apply__takes_a_point_scan_of_i0_in_its_own_units(tmp_path):
     stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]]
     counts = xstxm.estimate_i0(stack).i0
