@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -672,3 +674,44 @@ def test_optical_density__variance_is_nan_where_the_density_is_and_never_stale(s
     assert again["optical_density_variance"].notnull().all()
     plain = found.drop_vars("intensity_variance").assign(intensity=stack["intensity"])
     assert "optical_density_variance" not in xstxm.optical_density(plain)
+
+
+@pytest.mark.parametrize(
+    ("dwell", "unit", "given", "told"),
+    [
+        (0.433, "count", "count/ms", None),
+        (0.433, "count", "count", "a rate, units='count/ms'"),
+        (3.0, "count", "count/ms", "counts, units='count'"),
+        (3.0, "count/ms", "count/ms", "counts, units='count'"),
+        (1.0, "count", "count", None),
+    ],
+)
+def test_optical_density__i0_of_counts_in_place_of_a_rate_is_told(dwell, unit, given, told):
+    """The true I0 of the counts is 1000 in the dwell time; what is given is that number, or the rate."""
+    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]]
+    i0 = xstxm.estimate_i0(stack).i0
+    stack = stack.assign_coords(dwell_time=((), dwell, {"units": "ms"}))
+    if unit == "count/ms":
+        stack["intensity"] = (stack["intensity"] / dwell).assign_attrs(units=unit)
+    rate_is_true = told is None or told.startswith("a rate")
+    i0 = (i0 / dwell if rate_is_true else i0).assign_attrs(units=given)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        xstxm.optical_density(stack, i0)
+    said = [str(one.message) for one in caught if "clearest" in str(one.message)]
+    assert len(said) == (told is not None)
+    assert told is None or told in said[0]
+
+
+@pytest.mark.parametrize("dwell", [((), 0.0, {"units": "ms"}), ((), 0.4, {}), ((), 0.4, {"units": "eV"})])
+def test_optical_density__of_counts_needs_no_dwell_time(dwell):
+    stack = xstxm.testing.simulate_stack(shape=(6, 8), seed=0)[["intensity"]].assign_coords(dwell_time=dwell)
+    assert "optical_density" in xstxm.optical_density(stack, xstxm.estimate_i0(stack))
+
+
+def test_optical_density__real_i0_in_the_wrong_units_is_told(real_data):
+    folder = real_data / "fe-l-edge-stack"
+    stack = xstxm.open_stack(folder / "71214078.hdr")
+    with pytest.warns(MetadataWarning, match="clearest tenth of the pixels has an optical density of 0.836 at every"):
+        xstxm.optical_density(stack, xstxm.read_i0(folder / "i0.xsp", units="count"))
+    xstxm.optical_density(stack, xstxm.read_i0(folder / "i0.xsp", units="count/ms"))

@@ -120,7 +120,7 @@ def test_map__references_of_one_name_are_refused(demo, tmp_path):
     folder, _ = demo
     files = ["-r", str(tmp_path / "a" / "ref.t"), "-r", str(tmp_path / "b" / "ref.t")]
     result = RUN.invoke(cli.app, ["map", str(folder / "lixv2o5.hdf5"), *files, "-o", str(tmp_path)])
-    assert "reference names given twice: 'ref'" in result.output
+    assert "reference names given twice" in result.output
 
 
 def test_dashboard__refuses_what_it_could_not_serve(demo, tmp_path):

@@ -389,6 +389,9 @@ def test_phase_map__fcls_finds_where_there_is_no_sample(density, references, chu
     np.testing.assert_array_equal(phases["phase_label"] == NO_SAMPLE, known["phase_label"] == NO_SAMPLE)
     assert 0 < int((phases["phase_label"] == NO_SAMPLE).sum()) < phases["phase_label"].size
     assert bool(phases["phase_fraction"].isnull().all("phase").where(phases["phase_label"] == NO_SAMPLE, True).all())
+    gap = stack.where(stack.energy != stack.energy[3])
+    holed = xstxm.phase_map(gap, references, method="fcls", background=background)
+    np.testing.assert_array_equal(holed["phase_label"] == NO_SAMPLE, known["phase_label"] == NO_SAMPLE)
     every = xstxm.phase_map(stack, references, method="fcls", background=background, min_amount=0)
     assert bool((every["phase_label"] != NO_SAMPLE).all())
 

@@ -387,3 +387,24 @@ def test_apply__of_a_file_that_is_not_there_names_it(tmp_path):
     recipe = xstxm.Recipe.from_result(xstxm.phase_map(stack, references), {"references": references})
     with pytest.raises(RecipeError, match=r"nothere\.csv, which is not there: pass inputs="):
         recipe.apply(stack, inputs={"references": tmp_path / "nothere.csv"})
+
+
+@pytest.mark.filterwarnings("ignore:.*rounded to float32:xstxm.errors.MetadataWarning")
+def test_apply__takes_a_point_scan_of_i0_in_its_own_units(tmp_path):
+    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]]
+    counts = xstxm.estimate_i0(stack).i0
+    np.savetxt(tmp_path / "i0.txt", np.column_stack([stack.energy, counts / stack.dwell_time]))
+    i0 = xstxm.read_i0(tmp_path / "i0.txt", units="count/ms")
+    density = xstxm.optical_density(stack, i0)
+    scan = (
+        (4 * counts)
+        .rename("intensity")
+        .reset_coords(drop=True)
+        .to_dataset()
+        .assign_coords(dwell_time=((), 4.0, {"units": "ms"}))
+    )
+    other = xstxm.write_sdf(scan, tmp_path / "other.hdr")
+    found = xstxm.Recipe.from_result(density, {"i0": i0})
+    with pytest.warns(RecipeWarning, match="not the recorded one"):
+        again = found.apply(stack, inputs={"i0": other})
+    np.testing.assert_allclose(again.optical_density, density.optical_density, atol=1e-5)

@@ -207,7 +207,7 @@ def test_map__writes_the_recipe_of_its_maps(folder, tmp_path):
 def test_run__repeats_the_maps_of_a_measured_iron_stack(real_data, tmp_path):
     data = real_data / "fe-l-edge-stack"
     references = xstxm.read_references({"oxidized": data / "oxidized.t", "reduced": data / "reduced.t"})
-    i0 = xstxm.read_i0(data / "i0.xsp", units="count")
+    i0 = xstxm.read_i0(data / "i0.xsp", units="count/ms")
     maps = xstxm.phase_map(xstxm.optical_density(xstxm.open_stack(data / "71214078.hdr"), i0), references).compute()
     recipe = xstxm.Recipe.from_result(maps, {"references": references, "i0": i0}).save(tmp_path / "recipe.toml")
     command = [*COMMAND, "run", str(recipe), str(data / "71214078.hdr"), "-o", str(tmp_path / "out")]

@@ -17,6 +17,7 @@ from xstxm._recipe_record import READERS, Input, Step, in_memory, variables_of, 
 from xstxm.errors import RecipeError, shown
 from xstxm.io._base import is_hdf5, read_head
 from xstxm.io.library import is_library
+from xstxm.io.sdf import is_sdf
 
 Lookup = Callable[[str], Any]
 
@@ -142,9 +143,14 @@ class Inputs:
         if reader.verb not in READERS:
             raise RecipeError(f"{name!r} begins with {reader.verb!r}, which reads no file: {_pass(name)}")
         files = _located(reader, name, where)
-        if isinstance(files, Path) and reader.verb == "read_references" and is_library(read_head(files)):
-            reader = replace(reader, parameters={})  # a library says all of it itself
+        if isinstance(files, Path) and files.is_file() and _says_all(reader.verb, read_head(files)):
+            reader = replace(reader, parameters={})
         return after_each(steps, call(reader, files, self.during([])), lambda _: self.during([]))[-1]
+
+
+def _says_all(verb: str, head: bytes) -> bool:
+    """Tell whether a file says itself what a reader of texts has to be told: units, compositions."""
+    return (verb == "read_references" and is_library(head)) or (verb == "read_i0" and is_sdf(head))
 
 
 def _text_reader(item: Input) -> str | None:

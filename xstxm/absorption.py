@@ -32,6 +32,7 @@ from xstxm.errors import (
     NonPositiveIntensityWarning,
     OptionError,
     SchemaError,
+    UnitsError,
     require_number,
     warn,
 )
@@ -45,6 +46,9 @@ from xstxm.noise import (
     variance_of_counts,
 )
 from xstxm.provenance import describe, note, recorded
+
+_ALIKE = 0.02
+"""Difference of optical densities, root mean square over energy, below which they are taken to be the same."""
 
 Noise: TypeAlias = Literal["poisson", "residual"]
 
@@ -139,7 +143,8 @@ def optical_density(
     NonPositiveIntensityWarning
         Counts or I0 of zero or less, of arrays in memory.
     MetadataWarning
-        Most pixels are brighter than I0, or the error of I0 is NaN and with it the variance.
+        Most pixels are brighter than I0; the clearest tenth would have no density were I0 a rate in place of counts, or
+        counts in place of a rate; or the error of I0 is NaN and with it the variance.
 
     Examples
     --------
@@ -166,6 +171,7 @@ def optical_density(
     if not is_lazy(counts):
         _warn_nonpositive(found.flags["nonpositive_counts"])
         _warn_dark_i0(found.brighter)
+        _warn_other_units(found.od, units.units_of(incident, "I0"), stack)
     od = annotate(found.od, "optical_density")
     if isinstance(stack, xr.DataArray):
         return od
@@ -337,6 +343,44 @@ def _warn_dark_i0(brighter: xr.DataArray) -> None:
             "and where I0 was taken",
             MetadataWarning,
         )
+
+
+def _warn_other_units(od: xr.DataArray, unit: str, stack: xr.DataArray | xr.Dataset) -> None:
+    """Warn where I0 as a rate in place of counts, or as counts in place of a rate, makes the clearest pixels those of no sample.
+
+    A support whose density is at all energies by chance the logarithm of the dwell time looks the same.
+    """
+    is_counts, is_rate = units.same_kind(unit, "count"), units.same_kind(unit, "count/ms")
+    if "dwell_time" not in stack.coords or not (is_counts or is_rate) or not pixel_dims(od) or not od.size:
+        return
+    try:
+        dwell = units.to_units(stack["dwell_time"].astype(float), "ms", "dwell_time")
+    except UnitsError:  # nothing here needs it
+        return
+    if {*dwell.dims} - {ENERGY} or not bool((dwell > 0).all()):
+        return
+    above = np.asarray(-np.log(dwell) if is_counts else np.log(dwell))
+    clear = _clearest(od)
+    if above.min() > 5 * _ALIKE and np.mean((clear - above) ** 2) ** 0.5 < _ALIKE:
+        other = "a rate, units='count/ms'," if is_counts else "counts, units='count',"
+        warn(
+            f"the clearest tenth of the pixels has an optical density of {clear.mean():.3f} at every energy, which is the "
+            f"logarithm of the dwell time: were I0 {other} it would be none; check the units of I0",
+            MetadataWarning,
+        )
+
+
+def _clearest(od: xr.DataArray) -> np.ndarray:
+    """Return the mean (energy) of the tenth with the least density of some 16 000 pixels of an array in memory."""
+    dims = pixel_dims(od)
+    step = max(round((od.size / od.sizes[ENERGY] / 2**14) ** (1 / len(dims))), 1)
+    some = np.asarray(od.isel(dict.fromkeys(dims, slice(None, None, step))).transpose(ENERGY, ...), dtype=float)
+    some = some.reshape(len(some), -1)
+    some = some[:, np.isfinite(some).all(0)]
+    if not some.size:
+        return np.full(len(some), np.nan)
+    mean = some.mean(0)
+    return some[:, mean <= np.quantile(mean, 0.1)].mean(1)
 
 
 def with_density(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray | xr.Dataset:

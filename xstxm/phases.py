@@ -211,7 +211,7 @@ def _explained(array: xr.DataArray, spectra: xr.DataArray, background: Backgroun
     both = np.concatenate([terms, np.asarray(spectra.transpose(..., ENERGY), dtype=float)])
     basis = xr.DataArray(np.linalg.qr(both.T)[0].T, dims=(COMPONENT, ENERGY))
     whole = floating(array).chunk({ENERGY: -1}) if is_lazy(array) else floating(array)
-    projected, _ = scores(whole, basis)
+    projected, _ = scores(whole.fillna(whole.mean(ENERGY)), basis)
     return amount_of(projected.isel({COMPONENT: slice(len(terms), None)}), basis.sizes[ENERGY])
 
 

@@ -53,6 +53,8 @@ def report(phases: xr.Dataset, output: Path) -> None:
         f"amount of {float(threshold):.4g} {unit}".rstrip() + " or more"
         if np.isfinite(threshold)
         else "no empty area found"
+        if sample == phases["phase_label"].size
+        else "no threshold of the amount"
     )
     pixels = f"{sample} of {phases['phase_label'].size} pixels are sample ({amount})"
     say(pixels + (f"; {history}" if history else ""))

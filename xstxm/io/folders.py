@@ -56,7 +56,7 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
     FileFormatError
         There is no scan, or a file that is neither a scan nor such a companion.
     """
-    found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in _files(source)]
+    found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in files_of(source)]
     scans = [*{format.main(path): format for path, format in found if format is not None}.items()]
     others = [path.name for path, format in found if format is None and not _is_companion(path)]
     if not scans:
@@ -75,7 +75,8 @@ def _is_companion(path: Path) -> bool:
     return path.suffix.lower() in _SIDECARS | _PICTURES or path.name.lower() in _OF_WINDOWS
 
 
-def _files(source: Many) -> list[Path]:
+def files_of(source: Many) -> list[Path]:
+    """Return the files of a folder or behind a pattern in natural order, or those of a list, which have to be there."""
     if not isinstance(source, str | os.PathLike):
         given = [Path(path).expanduser().absolute() for path in source]
         for path in given:

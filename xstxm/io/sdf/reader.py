@@ -32,6 +32,10 @@ READBACK_LIMIT = 0.5
 """A read-back energy further than this (eV) from the axis is not believed."""
 
 
+_DENSITY = "optical_density"
+"""Channel that `write_sdf` makes of that variable."""
+
+
 @dataclass(frozen=True)
 class _Scan:
     """What the assembly of one region needs at hand."""
@@ -290,10 +294,9 @@ def _named_channels(scan: _Scan) -> list[tuple[str, Channel]]:
     named = [("intensity", scan.intensity)]
     for channel in scan.header.channels:
         if channel is not scan.intensity:
-            is_density = (channel.name, channel.unit) == ("optical_density", "1") and "optical_density" not in dict(
-                named
-            )
-            name = channel.name if is_density else _base.variable_name(channel.name, [name for name, _ in named])
+            taken = [name for name, _ in named]
+            is_density = (channel.name, channel.unit) == (_DENSITY, "1") and _DENSITY not in taken
+            name = _DENSITY if is_density else _base.variable_name(channel.name, taken)
             named.append((name, channel))
     return named
 

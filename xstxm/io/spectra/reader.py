@@ -22,7 +22,7 @@ from xstxm.errors import (
 )
 from xstxm.io._base import Source, check_energies, name_of, path_of, read_head
 from xstxm.io.athena import MeasuredSpectrum, is_athena, read_project
-from xstxm.io.folders import is_pattern, natural
+from xstxm.io.folders import files_of, is_pattern
 from xstxm.io.library import is_library, read_libraries
 from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
@@ -173,17 +173,13 @@ def _files(given: Any) -> Sequence[tuple[str | None, Source]]:
     if isinstance(given, Mapping):
         files = [(str(name), file) for name, file in given.items()]
     else:
-        several = _behind(Path(given).expanduser()) if is_pattern(given) else given
+        several = files_of(given) if is_pattern(given) else given
         files = [(Path(name_of(file)).stem, file) for file in several]
     if not files:
         found = f"behind {str(given)!r}" if is_pattern(given) else "given"
         raise ReferenceSpectrumError(f"no reference files {found}: pass a list of files, or {{'name': path, ...}}")
     require_unique([name for name, _ in files])
     return files
-
-
-def _behind(pattern: Path) -> list[Path]:
-    return sorted((path for path in pattern.parent.glob(pattern.name) if not path.name.startswith(".")), key=natural)
 
 
 @recorded
