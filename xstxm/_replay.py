@@ -15,7 +15,7 @@ from xstxm import mechanics
 from xstxm._recipe_arrays import Given, as_kind, read_beside
 from xstxm._recipe_record import READERS, Input, Step, in_memory, variables_of, verbs
 from xstxm.errors import RecipeError, shown
-from xstxm.io._base import is_hdf5, read_head
+from xstxm.io._sources import is_hdf5, read_head
 from xstxm.io.library import is_library
 from xstxm.io.sdf import is_sdf
 

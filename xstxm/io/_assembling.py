@@ -12,7 +12,7 @@ from xarray.core import indexing
 
 from xstxm.conventions import CONVENTIONS, ENERGY, SPECS
 from xstxm.errors import MetadataWarning, MissingDimensionError, UnsupportedScanError, warn
-from xstxm.io import _base
+from xstxm.io import _base, _sources
 from xstxm.io._base import FrameArray
 
 _OF_A_FRAME = ("dwell_time", "ring_current")
@@ -33,7 +33,7 @@ def assemble(stacks: Mapping[Path, xr.Dataset], name: str) -> xr.Dataset:
     offenders = [f"{file} ({problem})" for file, problem in problems.items() if problem]
     if offenders:
         do = "give a pattern that leaves them out, or open each with xstxm.open_tree"
-        raise UnsupportedScanError(name, "files of one energy on one grid", _base.listed(offenders), do)
+        raise UnsupportedScanError(name, "files of one energy on one grid", _sources.listed(offenders), do)
     unknown = _unknown(stacks, name)
     frames = [_frame(stack, first, path, unknown) for path, stack in stacks.items()]
     frames.sort(key=lambda frame: float(frame[ENERGY][0]))
@@ -54,7 +54,7 @@ def assemble(stacks: Mapping[Path, xr.Dataset], name: str) -> xr.Dataset:
     out.attrs["Conventions"] = CONVENTIONS
     if out.attrs.get("scan_type") == _base.scan_type(out.dims, 1):
         out.attrs["scan_type"] = _base.scan_type(out.dims, out.sizes[ENERGY])
-    out.set_close(_base.closing(stacks.values()))
+    out.set_close(_sources.closing(stacks.values()))
     return out
 
 
@@ -110,8 +110,8 @@ def _unknown(stacks: Mapping[Path, xr.Dataset], name: str) -> dict[str, xr.Varia
             unknown[coord] = xr.Variable((), np.nan, saying[0].attrs)
         silent = [path.name for path, stack in stacks.items() if saying and coord not in stack.coords]
         if silent:
-            said = f"{_base.listed(silent)} without a {coord}, which is NaN there"
-            warn(f"{_base.name_of(name)}: {said}", MetadataWarning)
+            said = f"{_sources.listed(silent)} without a {coord}, which is NaN there"
+            warn(f"{_sources.name_of(name)}: {said}", MetadataWarning)
     return unknown
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from xstxm.errors import OptionError
-from xstxm.io._base import Source
+from xstxm.io._sources import Source
 
 
 @dataclass(frozen=True)

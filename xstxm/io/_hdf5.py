@@ -14,9 +14,9 @@ from xarray.backends import BackendArray, CachingFileManager
 from xarray.core import indexing
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, StxmError, warn
-from xstxm.io._base import COPY_AGAIN, LARGE, PACKING, Source, guarded, name_of, path_of, require_file, short
 from xstxm.io._hdf5_safety import check_sound
 from xstxm.io._raw import refuse_closed
+from xstxm.io._sources import COPY_AGAIN, LARGE, PACKING, Source, guarded, name_of, path_of, require_file, short
 
 if TYPE_CHECKING:
     import h5py

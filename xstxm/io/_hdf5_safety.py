@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from xstxm.errors import CorruptFileError
-from xstxm.io._base import COPY_AGAIN
+from xstxm.io._sources import COPY_AGAIN
 
 _VISITOR = Path(__file__).with_name("_hdf5_visitor.py")
 _DEADLY = "that the HDF5 library hangs or crashes on it"

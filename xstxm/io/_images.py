@@ -23,9 +23,9 @@ from xstxm.errors import (
     check_choice,
     warn,
 )
-from xstxm.io import _base
-from xstxm.io._base import Source
+from xstxm.io import _base, _sources
 from xstxm.io._raw import UNITS_OF, Kind
+from xstxm.io._sources import Source
 from xstxm.units import LengthLike
 
 Energies: TypeAlias = "Sequence[float] | np.ndarray | xr.DataArray | str | os.PathLike[str]"
@@ -60,9 +60,9 @@ def energies_of_names(names: Sequence[str]) -> np.ndarray | None:
     bare = _with_point(stems) or _with_underscore(stems)
     if bare is None:
         return None
-    shown = _base.listed([f"{energy:g}" for energy in bare])
+    shown = _sources.listed([f"{energy:g}" for energy in bare])
     warn(
-        f"{_base.listed(list(names))}: the energies {shown} eV are taken from names that do not say eV: pass energies= if "
+        f"{_sources.listed(list(names))}: the energies {shown} eV are taken from names that do not say eV: pass energies= if "
         "the numbers are something else",
         MetadataWarning,
     )
@@ -113,7 +113,9 @@ def given_energies(energies: Energies, count: int, source: Source) -> np.ndarray
         do = "if they are eV, give an array that says so, xr.DataArray(energies, attrs={'units': 'eV'})"
         values = _base.convert(values, _base.unit_of_energies(values, None, source, do), "eV", "energies")
     if len(values) != count:
-        raise OptionError("energies", values, f"{_base.name_of(source)} holds {count} images: give one energy for each")
+        raise OptionError(
+            "energies", values, f"{_sources.name_of(source)} holds {count} images: give one energy for each"
+        )
     if not (np.isfinite(values) & (values > 0)).all():
         raise OptionError("energies", values, "give finite energies above zero, in eV")
     return values
@@ -138,7 +140,7 @@ def read_energies(path: Path) -> np.ndarray:
         No numbers, rows of unequal length, words between numbers, or energies that are none.
     """
     said, rows = [], []
-    for number, line in enumerate(_base.read_text(path).splitlines(), start=1):
+    for number, line in enumerate(_sources.read_text(path).splitlines(), start=1):
         cells = [cell for cell in re.split(r"[,;\s]+", line.strip()) if cell]
         try:
             row = [float(cell) for cell in cells] if line.strip()[:1] not in "*#%!;" else []
@@ -162,7 +164,7 @@ def read_energies(path: Path) -> np.ndarray:
 def usable_energies(values: np.ndarray, source: Source) -> np.ndarray:
     """Return energies, or refuse those that are not finite and above zero."""
     if not (np.isfinite(values) & (values > 0)).all():
-        name = _base.path_of(source) or _base.name_of(source)
+        name = _sources.called(source)
         found = f"{int((~(np.isfinite(values) & (values > 0))).sum())} that are not"
         raise CorruptFileError(name, "finite energies above zero", found, GIVE_ENERGIES)
     return values
@@ -170,7 +172,7 @@ def usable_energies(values: np.ndarray, source: Source) -> np.ndarray:
 
 def energies_beside(source: Source) -> Path | None:
     """Return the list of energies that lies beside a file under the same name, None where there is none."""
-    path = _base.path_of(source)
+    path = _sources.path_of(source)
     if path is None:
         return None
     return next((beside for ending in _BESIDE if (beside := path.with_suffix(ending)).is_file()), None)
@@ -189,7 +191,7 @@ def signal_of(kind: Kind | None, found: str | None, dtype: np.dtype, source: Sou
         return kind
     if found is not None or dtype.kind in "iu":
         return found or "intensity"
-    name = _base.path_of(source) or _base.name_of(source)
+    name = _sources.called(source)
     do = 'pass kind="intensity" or kind="optical_density"'
     raise FileFormatError(name, "counts, which are whole numbers", f"{dtype.name} numbers that may be either", do)
 
@@ -201,7 +203,7 @@ def kind_or_counts(kind: Kind | None, doubt: str, source: Source) -> Kind:
         return kind
     if doubt:
         do = 'pass kind="optical_density", or kind="intensity"'
-        warn(f"{_base.name_of(source)}: {doubt} and are taken to be counts: {do}", MetadataWarning)
+        warn(f"{_sources.name_of(source)}: {doubt} and are taken to be counts: {do}", MetadataWarning)
     return "intensity"
 
 
@@ -263,7 +265,7 @@ def pixel_positions(
     if size is not None:
         found = (size, size)
     if found is None:
-        name = _base.path_of(source) or _base.name_of(source)
+        name = _sources.called(source)
         raise UnsupportedScanError(name, "the size of a pixel", "none with a unit", GIVE_PIXEL_SIZE)
     axes = zip("yx", shape, found, first, strict=True)
     return {dim: ((dim,), _base.drop_noise(start + step * np.arange(size))) for dim, size, step, start in axes}

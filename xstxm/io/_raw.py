@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError
-from xstxm.io._base import COPY_AGAIN, Source, name_of, path_of
+from xstxm.io._sources import COPY_AGAIN, Source, called, name_of
 
 Kind: TypeAlias = Literal["intensity", "optical_density"]
 """What the numbers are, where a file does not say."""
@@ -55,7 +55,7 @@ def bytes_of(source: Source, offset: int, size: int) -> bytes:
             source.seek(offset)
             found = source.read(size)
     if len(found) != size:
-        name = path_of(source) or name_of(source)
+        name = called(source)
         raise CorruptFileError(name, f"{size} bytes from byte {offset}", f"{len(found)}", COPY_AGAIN)
     return found
 

@@ -13,7 +13,7 @@ from xarray.core import indexing
 
 from xstxm import units as _units
 from xstxm.errors import CorruptFileError, FileFormatError, SchemaError, StxmError
-from xstxm.io import _base
+from xstxm.io import _sources
 from xstxm.provenance import RECORD
 
 Stored: TypeAlias = "xr.Dataset | xr.DataArray | xr.DataTree"
@@ -69,7 +69,7 @@ class _Guarded(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
-        with _base.guarded(self._file, f"the numbers of {self._name}"):
+        with _sources.guarded(self._file, f"the numbers of {self._name}"):
             return np.asarray(self._variable.isel(dict(zip(self._variable.dims, key, strict=True))).values)
 
 
@@ -87,7 +87,7 @@ def opened(file: object, expected: str, open_tree: Callable[[], xr.DataTree]) ->
     except (StxmError, FileNotFoundError):
         raise
     except Exception as error:  # a torn file fails anywhere below xarray, with anything
-        raise CorruptFileError(file, expected, _base.short(error), _base.COPY_AGAIN) from error
+        raise CorruptFileError(file, expected, _sources.short(error), _sources.COPY_AGAIN) from error
 
 
 def _guarded(node: xr.Dataset, file: object) -> xr.Dataset:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from xstxm.errors import FileFormatError, SchemaError, shown
-from xstxm.io._base import Source, name_of, path_of, read_head
 from xstxm.io._endings import require_ending
 from xstxm.io._replacing import replacing
+from xstxm.io._sources import Source, called, read_head
 
 LARGEST = 64 * 1024**2
 
@@ -49,7 +49,7 @@ def read_toml(source: Source, mark: str, version: int, *, what: str, do: str) ->
     FileFormatError
         It is no TOML, has another mark or more than 64 MiB.
     """
-    name = path_of(source) or name_of(source)
+    name = called(source)
     data = read_head(source, LARGEST + 1)
     if len(data) > LARGEST:
         raise FileFormatError(name, f"{what} of at most {LARGEST // 1024**2} MiB", "more", do)

@@ -11,9 +11,9 @@ import xarray as xr
 
 from xstxm.conventions import ENERGY
 from xstxm.errors import ChoiceError, FileFormatError
-from xstxm.io import _base
-from xstxm.io._base import Source
+from xstxm.io import _sources
 from xstxm.io._images import Energies, Kind
+from xstxm.io._sources import Source
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
@@ -149,8 +149,8 @@ def open_stack(
         stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
     if ENERGY not in stack.coords:
         stack.close()
-        found, do = _base.listed([str(name) for name in stack.data_vars]), "open a result with xstxm.open_result"
-        raise FileFormatError(_base.name_of(source), "a stack, with energies", found, do)
+        found, do = _sources.listed([str(name) for name in stack.data_vars]), "open a result with xstxm.open_result"
+        raise FileFormatError(_sources.name_of(source), "a stack, with energies", found, do)
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()

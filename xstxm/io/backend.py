@@ -9,7 +9,7 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from xstxm.errors import FileFormatError
-from xstxm.io import _base
+from xstxm.io import _sources
 from xstxm.io._format import Format, first_of
 from xstxm.io.cxi import CXI
 from xstxm.io.exchange import EXCHANGE
@@ -36,7 +36,7 @@ class _FormatEngine(BackendEntrypoint):
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Tell by the content whether this is a file of the format."""
-        return self.format.recognises(filename_or_obj, _base.head_or_nothing(filename_or_obj))
+        return self.format.recognises(filename_or_obj, _sources.head_or_nothing(filename_or_obj))
 
     def open_dataset(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
@@ -47,11 +47,11 @@ class _FormatEngine(BackendEntrypoint):
 
     def _refuse_others(self, source: Any) -> None:
         """Refuse a sound file of another format, before the reader calls it broken."""
-        head = _base.head_or_nothing(source)
+        head = _sources.head_or_nothing(source)
         found = None if self.format.recognises(source, head) else first_of(FORMATS, source, head)
         if found is not None:
             do = f'leave engine= out, or pass engine="{found.name}"'
-            raise FileFormatError(_base.path_of(source) or _base.name_of(source), self.format.title, found.title, do)
+            raise FileFormatError(_sources.called(source), self.format.title, found.title, do)
 
 
 class SdfBackendEntrypoint(_FormatEngine):

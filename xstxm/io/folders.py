@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import xarray as xr
 
 from xstxm.errors import FileFormatError, warn
-from xstxm.io import _base
+from xstxm.io import _sources
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
 from xstxm.io.formats import FORMATS
@@ -56,22 +56,22 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
     FileFormatError
         There is no scan, or a file that is neither a scan nor such a companion.
     """
-    found = [(path, first_of(FORMATS, path, _base.head_or_nothing(path))) for path in files_of(source)]
+    found = [(path, first_of(FORMATS, path, _sources.head_or_nothing(path))) for path in files_of(source)]
     scans = [*{format.main(path): format for path, format in found if format is not None}.items()]
     others = [path.name for path, format in found if format is None and not _is_companion(path)]
     if not scans:
-        inside = _base.listed([path.name for path, _ in found]) or "nothing"
+        inside = _sources.listed([path.name for path, _ in found]) or "nothing"
         raise FileFormatError(_name(source), "scans", inside, "give a folder or pattern with files of xstxm.formats()")
     if others:
         do = f"name those to open with a pattern, e.g. {scans[0][0].parent.name}/*{scans[0][0].suffix}"
-        raise FileFormatError(_name(source), "scans", f"also {_base.listed(others)}", do)
+        raise FileFormatError(_name(source), "scans", f"also {_sources.listed(others)}", do)
     return scans
 
 
 def _is_companion(path: Path) -> bool:
     """Tell whether a file that is no scan may lie beside scans: one that belongs to them, a text or a picture."""
     if not path.suffix:  # as README and LICENSE
-        return b"\0" not in _base.read_head(path)
+        return b"\0" not in _sources.read_head(path)
     return path.suffix.lower() in _SIDECARS | _PICTURES or path.name.lower() in _OF_WINDOWS
 
 
@@ -80,7 +80,7 @@ def files_of(source: Many) -> list[Path]:
     if not isinstance(source, str | os.PathLike):
         given = [Path(path).expanduser().absolute() for path in source]
         for path in given:
-            _base.require_there(path)
+            _sources.require_there(path)
         return given
     if is_pattern(source):
         pattern = Path(source).expanduser().absolute()
@@ -117,7 +117,7 @@ def _tell(caught: Iterable[warnings.WarningMessage], stems: Container[str]) -> N
         else:
             said.setdefault((text, one.category), [])
     for (text, category), names in said.items():
-        warn(f"{_base.listed([*dict.fromkeys(names)])}: {text}" if names else text, category)
+        warn(f"{_sources.listed([*dict.fromkeys(names)])}: {text}" if names else text, category)
 
 
 def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine: str = "stxm") -> xr.Dataset:
@@ -138,7 +138,7 @@ def open_folder(source: Many, *, chunks: Any, options: Mapping[str, Any], engine
         raise FileFormatError(name, f"files of the format {engine}", ", ".join(formats), do)
     if len(formats) > 1:
         names = [f"{path.name} ({format.name})" for path, format in scans]
-        raise FileFormatError(name, "files of one format", _base.listed(names), "give a pattern, e.g. 'scans/*.hdr'")
+        raise FileFormatError(name, "files of one format", _sources.listed(names), "give a pattern, e.g. 'scans/*.hdr'")
     (format,) = formats.values()
     format.check_options(options)
     paths = [path for path, _ in scans]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from xstxm.errors import FileFormatError
-from xstxm.io import _base
-from xstxm.io._base import Source
+from xstxm.io import _sources
 from xstxm.io._format import Format, first_of
+from xstxm.io._sources import Source
 from xstxm.io.cxi import CXI
 from xstxm.io.exchange import EXCHANGE
 from xstxm.io.ncb import NCB
@@ -31,21 +31,21 @@ def format_of(source: Source) -> Format:
     FileFormatError
         No reader of this package knows it.
     """
-    found = first_of(FORMATS, source, _base.head_or_nothing(source))
+    found = first_of(FORMATS, source, _sources.head_or_nothing(source))
     if found is not None:
         return found
-    head = _base.read_head(source)  # not before: it refuses folders, and a Zarr store is one
-    if _base.is_hdf5(head):
+    head = _sources.read_head(source)  # not before: it refuses folders, and a Zarr store is one
+    if _sources.is_hdf5(head):
         # its reader says better what is missing in the file
         return NXSTXM
-    name = _base.path_of(source) or _base.name_of(source)
-    do = _base.advise(_base.name_of(source), head) or "xstxm.formats() lists the formats that are read"
-    raise FileFormatError(name, "a scan in a format that xstxm reads", _base.describe_content(head), do)
+    name = _sources.called(source)
+    do = _sources.advise(_sources.name_of(source), head) or "xstxm.formats() lists the formats that are read"
+    raise FileFormatError(name, "a scan in a format that xstxm reads", _sources.describe_content(head), do)
 
 
 def recognised(source: Source) -> bool:
     """Tell whether any reader of this package knows a file; never an error."""
-    return first_of(FORMATS, source, _base.head_or_nothing(source)) is not None
+    return first_of(FORMATS, source, _sources.head_or_nothing(source)) is not None
 
 
 def formats() -> pd.DataFrame:

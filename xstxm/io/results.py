@@ -5,8 +5,8 @@ from __future__ import annotations
 import xarray as xr
 
 from xstxm.errors import FileFormatError
-from xstxm.io import _base
-from xstxm.io._base import Source
+from xstxm.io import _sources
+from xstxm.io._sources import Source
 from xstxm.io.netcdf import is_netcdf, open_netcdf
 from xstxm.io.zarr import is_zarr, open_zarr_store
 
@@ -40,11 +40,11 @@ def open_result(path: Source) -> xr.Dataset | xr.DataArray | xr.DataTree:
     """
     if is_zarr(path):
         return open_zarr_store(path)
-    head = _base.read_head(path)
-    if _base.is_hdf5(head) and is_netcdf(path):
+    head = _sources.read_head(path)
+    if _sources.is_hdf5(head) and is_netcdf(path):
         return open_netcdf(path)
-    name = _base.path_of(path) or _base.name_of(path)
-    found = _base.describe_content(head)
+    name = _sources.called(path)
+    found = _sources.describe_content(head)
     raise FileFormatError(
         name, "a file of write_netcdf or write_zarr", found, "open scans with xstxm.open_stack or xstxm.open_tree"
     )

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import xarray as xr
 
 from xstxm.errors import FileFormatError, OptionError, StxmError
-from xstxm.io import _base, _stored
+from xstxm.io import _sources, _stored
 from xstxm.io.folders import chunked, is_many, scans_of, told_once
 from xstxm.io.formats import format_of
 from xstxm.io.netcdf import NETCDF
@@ -42,7 +42,7 @@ def open_nodes(paths: Given | Iterable[Given] | Mapping[str, Given], chunks: Any
             f"{len(reasons)} of {len(named)} files", "scans", "; ".join(map(str, reasons.values())), do
         )
     tree = xr.DataTree.from_dict(nodes)
-    tree.set_close(_base.closing(nodes.values()))
+    tree.set_close(_sources.closing(nodes.values()))
     return tree
 
 
@@ -71,9 +71,7 @@ def _named(paths: Given | Iterable[Given] | Mapping[str, Given]) -> dict[str, Pa
     stems = [path.stem for path in files]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
-        do = (
-            f"two files are called {_base.listed(twice)}: name each, e.g. {{'{twice[0]}': path, '{twice[0]}_2': other}}"
-        )
+        do = f"two files are called {_sources.listed(twice)}: name each, e.g. {{'{twice[0]}': path, '{twice[0]}_2': other}}"
         raise OptionError("paths", [str(path) for path in files], do)
     return dict(zip(stems, files, strict=True))
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, warn
-from xstxm.io._base import COPY_AGAIN, Source, convert, listed, name_of, path_of, read_bytes, read_head, read_text
+from xstxm.io._base import convert
+from xstxm.io._sources import COPY_AGAIN, Source, called, listed, name_of, read_bytes, read_head, read_text
 from xstxm.io.athena.project import Group, parse
 
 LARGEST = 64 * 1024**2
@@ -66,7 +67,7 @@ def read_project(source: Source, *, energy_units: str | None = None) -> dict[str
     CorruptFileError
         The project is cut short, or a group has not as many finite energies as values.
     """
-    name = path_of(source) or name_of(source)
+    name = called(source)
     text = read_text(io.BytesIO(_unpack(source)))
     if not text.lstrip().startswith("{") and "\n1;" not in text:
         warn(f"{name_of(source)}: the last line of an Athena project is missing: groups may be, too", MetadataWarning)
@@ -87,7 +88,7 @@ def read_project(source: Source, *, energy_units: str | None = None) -> dict[str
 
 def _unpack(source: Source) -> bytes:
     """Return the text of a project; a small file that unpacks without end is refused before it fills the memory."""
-    name = path_of(source) or name_of(source)
+    name = called(source)
     packed = read_bytes(source) if read_head(source, 2) == _GZIP else b""
     try:
         text = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(LARGEST + 1) if packed else read_head(source, LARGEST + 1)
@@ -129,7 +130,7 @@ def _spectrum(group: Group, units: str, source: Source) -> MeasuredSpectrum:
     energy = _numbers(group, "x", source)
     values, made = _absorption(group, source)
     shift = _numbers(group, "bkg_eshift", source)[0]
-    name = path_of(source) or name_of(source)
+    name = called(source)
     if energy.size != values.size or not energy.size or not (energy > 0).all():
         expected = f"as many energies above 0 as values in group {_label(group)!r}"
         raise CorruptFileError(name, expected, f"{energy.size} and {values.size}", "save the project again from Athena")
@@ -146,7 +147,7 @@ def _absorption(group: Group, source: Source) -> tuple[np.ndarray, str]:
     if incident.size != transmitted.size or not (incident * transmitted > 0).all():
         expected = f"as many i0 as signal, of one sign, in group {_label(group)!r}"
         found = f"{incident.size} and {transmitted.size}, or zeros"
-        raise CorruptFileError(path_of(source) or name_of(source), expected, found, "repair the group in Athena")
+        raise CorruptFileError(called(source), expected, found, "repair the group in Athena")
     return np.log(incident / transmitted), "ln(i0/signal)"
 
 
@@ -159,5 +160,5 @@ def _numbers(group: Group, key: str, source: Source) -> np.ndarray:
         numbers = np.array([np.nan])
     if not np.isfinite(numbers).all():
         expected, do = f"finite numbers as {key!r} of group {_label(group)!r}", "repair the group in Athena"
-        raise CorruptFileError(path_of(source) or name_of(source), expected, "others", do)
+        raise CorruptFileError(called(source), expected, "others", do)
     return numbers

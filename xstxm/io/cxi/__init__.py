@@ -1,7 +1,7 @@
 """CXI: HDF5 files of ptychographic reconstructions, one energy each."""
 
-from xstxm.io._base import is_hdf5
 from xstxm.io._format import Format
+from xstxm.io._sources import is_hdf5
 from xstxm.io.cxi.reader import assemble_cxi, is_cxi, open_cxi
 
 CXI = Format(

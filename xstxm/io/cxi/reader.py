@@ -20,10 +20,11 @@ from xstxm.errors import (
     UnsupportedScanError,
     warn,
 )
-from xstxm.io import _base, _images
+from xstxm.io import _base, _images, _sources
 from xstxm.io._assembling import source_files
-from xstxm.io._base import FrameArray, Scan, Signal, Source
+from xstxm.io._base import FrameArray, Scan, Signal
 from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, numeric, tells
+from xstxm.io._sources import Source
 from xstxm.units import LengthLike
 
 if TYPE_CHECKING:
@@ -139,11 +140,11 @@ def assemble_cxi(
         frames.sort(key=lambda frame: frame.energy)
         stack = _base.to_dataset(_scan(tuple(frames)), drop_variables)
     except BaseException:
-        _base.closing(stores)()
+        _sources.closing(stores)()
         raise
     if len(stores) > 1:
         stack = stack.assign_coords(source_file=source_files([os.fspath(frame.store.name) for frame in frames]))
-    stack.set_close(_base.closing(stores))
+    stack.set_close(_sources.closing(stores))
     return stack
 
 
@@ -260,7 +261,7 @@ def _scan(frames: tuple[_Frame, ...]) -> Scan:
     cut = [f"{frame.store.name} {frame.shape[0]} x {frame.shape[1]}" for frame in frames]
     if len({frame.shape for frame in frames}) > 1:
         warn(
-            f"{_base.listed(cut)}: unequal images are cropped to {height} x {width} about their centres",
+            f"{_sources.listed(cut)}: unequal images are cropped to {height} x {width} about their centres",
             MetadataWarning,
         )
     _tell_places(frames)
@@ -283,7 +284,7 @@ def _scan(frames: tuple[_Frame, ...]) -> Scan:
             "title": field_text(file, "entry_1/title"),
             "sample": field_text(file, "entry_1/sample_1/name"),
             "start_time": _base.iso_time(field_text(file, "entry_1/start_time"), first.store.name),
-            "source_file": _base.source_file(first.store.name) if len(frames) == 1 else None,
+            "source_file": _sources.source_file(first.store.name) if len(frames) == 1 else None,
         },
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from xstxm._dates import in_utc, zone_of
 from xstxm.errors import CorruptFileError, FileFormatError, OptionError
-from xstxm.io._base import Source, describe_content, name_of, path_of, read_head, read_text
+from xstxm.io._sources import Source, called, describe_content, read_head, read_text
 
 COMMENTS = "#%!*"
 _NAMES = {
@@ -98,7 +98,7 @@ def _heads(lines: list[tuple[int, str]], chosen: Mapping[str, str], source: Sour
             if "time" in found and len(found - {None}) > 1:
                 return at, delimiter, heads
     raise FileFormatError(
-        path_of(source) or name_of(source),
+        called(source),
         "a line of column names, with a time and a voltage, current or charge",
         describe_content(read_head(source)),
         "name the columns as in 'time (s),Ewe (V),I (mA)', or pass columns={'time': <name>, 'voltage': <name>}",
@@ -117,7 +117,7 @@ def _places(heads: list[str], chosen: Mapping[str, str], source: Source) -> dict
         if len(found) > 1:
             named = " and ".join(repr(heads[k]) for k in found)
             do = f"say which, columns={{{quantity!r}: {heads[found[0]]!r}}}"
-            raise FileFormatError(path_of(source) or name_of(source), f"one column for the {quantity}", named, do)
+            raise FileFormatError(called(source), f"one column for the {quantity}", named, do)
         if found:
             place[quantity] = found[0]
     return place
@@ -125,7 +125,7 @@ def _places(heads: list[str], chosen: Mapping[str, str], source: Source) -> dict
 
 def _require_even(rows: list[tuple[int, list[str]]], width: int, source: Source) -> None:
     """Refuse rows of another number of cells; an empty one at the end opens no column."""
-    name = path_of(source) or name_of(source)
+    name = called(source)
     if not rows:
         raise CorruptFileError(name, "rows of numbers under the names", "none", "give the whole log")
     for number, cells in rows:
@@ -150,7 +150,7 @@ def _number(cell: str, column: Column, line: int, source: Source) -> float:
         found = f"{cell[:40]!r} in line {line}"
         expected = f"a number in column {column.head!r}"
         do = "correct the line; dates are written as 2026-03-01T10:00:00"
-        raise CorruptFileError(path_of(source) or name_of(source), expected, found, do) from error
+        raise CorruptFileError(called(source), expected, found, do) from error
 
 
 def dates(column: Column, lines: tuple[int, ...], source: Source) -> tuple[np.ndarray, dict[str, str]] | None:
@@ -161,9 +161,7 @@ def dates(column: Column, lines: tuple[int, ...], source: Source) -> tuple[np.nd
     for cell, date, line in zip(column.cells, found, lines, strict=True):
         if date is None or (date.tzinfo is None) != (found[0].tzinfo is None):  # type: ignore[union-attr]
             do = "write all dates alike, as 2026-03-01T10:00:00"
-            raise CorruptFileError(
-                path_of(source) or name_of(source), "a date in ISO 8601", f"{cell[:40]!r} in line {line}", do
-            )
+            raise CorruptFileError(called(source), "a date in ISO 8601", f"{cell[:40]!r} in line {line}", do)
     known = [date for date in found if date]
     return np.array([in_utc(date) for date in known]), zone_of(known[0])
 

@@ -11,7 +11,7 @@ from xstxm import units as _units
 from xstxm._dates import date_of
 from xstxm.conventions import SPECS, annotate
 from xstxm.errors import CorruptFileError, MissingUnitsError, OptionError
-from xstxm.io._base import Source, name_of, path_of
+from xstxm.io._sources import Source, called, name_of
 from xstxm.io.electrochemistry.log import Column, Log, dates, numbers, read_log
 from xstxm.provenance import note, recorded
 
@@ -109,9 +109,7 @@ def _time(log: Log, units: dict[str, str], start_time: str | None, source: Sourc
     seconds = _column("time", column, log.lines, units, source)
     if not np.isfinite(seconds).all():
         line = log.lines[int(np.argmin(np.isfinite(seconds)))]
-        raise CorruptFileError(
-            path_of(source) or name_of(source), "a time in each row", f"none in line {line}", "complete or remove it"
-        )
+        raise CorruptFileError(called(source), "a time in each row", f"none in line {line}", "complete or remove it")
     if start_time is None:
         return seconds, {"units": "s"}
     start, zone = date_of(start_time)
@@ -137,7 +135,7 @@ def _require_order(time: np.ndarray, lines: tuple[int, ...], source: Source) -> 
     back = np.flatnonzero(np.diff(time) < np.zeros(1, np.diff(time).dtype))
     if back.size:
         raise CorruptFileError(
-            path_of(source) or name_of(source),
+            called(source),
             "times that do not go back",
             f"an earlier one in line {lines[back[0] + 1]}",
             "sort the rows, or give the parts of a log that was restarted one by one",

@@ -1,7 +1,7 @@
 """Data Exchange: HDF5 files of Mantis and of microscopes of the APS."""
 
-from xstxm.io._base import is_hdf5
 from xstxm.io._format import Format
+from xstxm.io._sources import is_hdf5
 from xstxm.io.exchange.reader import is_exchange, open_exchange
 
 EXCHANGE = Format(

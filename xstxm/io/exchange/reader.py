@@ -10,10 +10,11 @@ import xarray as xr
 
 from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, MetadataWarning, check_choice, warn
-from xstxm.io import _base, _images
-from xstxm.io._base import Scan, Signal, Source
+from xstxm.io import _base, _images, _sources
+from xstxm.io._base import Scan, Signal
 from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, preferred_chunks, tells
 from xstxm.io._raw import Kind
+from xstxm.io._sources import Source
 from xstxm.io.exchange import incident, layout
 from xstxm.io.exchange.layout import DATA, DIMS
 from xstxm.units import LengthLike
@@ -179,5 +180,5 @@ def _metadata(store: Store) -> dict[str, str | None]:
         "facility": field_text(file, "information/facility/name"),
         "beamline": field_text(file, "information/facility/beamline"),
         "start_time": _base.iso_time(field_text(file, "information/experiment/start_time"), store.name),
-        "source_file": _base.source_file(store.name),
+        "source_file": _sources.source_file(store.name),
     }

@@ -12,7 +12,8 @@ import xarray as xr
 from xstxm._references_at import checked_absorption, require_unique
 from xstxm.conventions import ENERGY, REFERENCE, SPECS
 from xstxm.errors import CorruptFileError, ReferenceSpectrumError, shown
-from xstxm.io._base import Source, convert, name_of, path_of, unit_of_energies
+from xstxm.io._base import convert, unit_of_energies
+from xstxm.io._sources import Source, called
 from xstxm.io._toml import read_toml, unplain
 from xstxm.io.library.writer import MARK, NAME, VERSION, tables_of
 
@@ -41,7 +42,7 @@ def read_library(source: Source) -> xr.Dataset:
     try:
         references = _in_ev(_set_of(table), source)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        name = path_of(source) or name_of(source)
+        name = called(source)
         raise CorruptFileError(name, "a table for each reference", shown(str(error)), _DO) from error
     checked_absorption(references)
     return references

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, warn
-from xstxm.io._base import COPY_AGAIN, Source, head_or_nothing, path_of, read_head, require_file
 from xstxm.io._images import Kind, said
+from xstxm.io._sources import COPY_AGAIN, Source, head_or_nothing, path_of, read_head, require_file
 
 _LARGEST = 8 * 1024 * 1024
 """Bytes of the text; that of 1000 energies has 50 kB."""

@@ -12,9 +12,10 @@ import xarray as xr
 from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError
 from xstxm.io import _base
-from xstxm.io._base import COPY_AGAIN, FrameArray, Scan, Signal, Source
+from xstxm.io._base import FrameArray, Scan, Signal
 from xstxm.io._images import kind_or_counts
 from xstxm.io._raw import UNITS_OF, Kind, RawFrames, size_of
+from xstxm.io._sources import COPY_AGAIN, Source
 from xstxm.io.ncb.header import Header, partners, read_header
 
 

@@ -1,7 +1,7 @@
 """netCDF: stacks and results of this package in one file."""
 
-from xstxm.io._base import is_hdf5
 from xstxm.io._format import Format
+from xstxm.io._sources import is_hdf5
 from xstxm.io.netcdf.reader import is_netcdf, open_netcdf, open_netcdf_stack
 from xstxm.io.netcdf.writer import write_netcdf
 

@@ -10,9 +10,9 @@ from typing import Any
 import xarray as xr
 
 from xstxm.errors import CorruptFileError
-from xstxm.io import _base, _stored
-from xstxm.io._base import Source
+from xstxm.io import _sources, _stored
 from xstxm.io._hdf5 import Store, tells
+from xstxm.io._sources import Source
 
 
 def is_netcdf(source: Source) -> bool:
@@ -22,7 +22,7 @@ def is_netcdf(source: Source) -> bool:
 
 def open_netcdf_stack(source: Source, *, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
     """Open the stack in a netCDF file. Lazy."""
-    name = _base.path_of(source) or _base.name_of(source)
+    name = _sources.called(source)
     return _stored.dropped(_stored.only_dataset(open_netcdf(source), name), drop_variables)
 
 
@@ -34,9 +34,9 @@ def open_netcdf(source: Source) -> _stored.Stored:
     CorruptFileError
         The file is torn, links to others, or claims more numbers than it can hold.
     """
-    name = _base.path_of(source) or _base.name_of(source)
+    name = _sources.called(source)
     given: Any = Path(source).expanduser() if isinstance(source, str | os.PathLike) else source
-    _base.read_head(source, 8)
+    _sources.read_head(source, 8)
     _check(source, name)
     return _stored.opened(name, "a readable netCDF file", lambda: xr.open_datatree(given, engine="h5netcdf"))
 
@@ -63,6 +63,6 @@ def _datasets(file: Any, name: object) -> list[str]:
     links: list[str] = []
     file.visititems_links(lambda path, link: (found if isinstance(link, h5py.HardLink) else links).append(path))
     if links:
-        what = f"{_base.listed(links)} in the file"
+        what = f"{_sources.listed(links)} in the file"
         raise CorruptFileError(name, what, "a link to another place", "write the file again without links")
     return found

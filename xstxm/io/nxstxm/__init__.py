@@ -1,7 +1,7 @@
 """NXstxm: NeXus HDF5 files of STXM scans, in the dialects of several beamlines."""
 
-from xstxm.io._base import is_hdf5
 from xstxm.io._format import Format
+from xstxm.io._sources import is_hdf5
 from xstxm.io.nxstxm.reader import is_nxstxm, open_nxstxm, scans_of
 from xstxm.io.nxstxm.writer import write_nxstxm
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from xstxm.conventions import ENERGY
 from xstxm.errors import ChoiceError, CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, warn
-from xstxm.io._base import listed
 from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, words
+from xstxm.io._sources import listed
 from xstxm.io.nxstxm import dialects
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm.conventions import ENERGY, SPECS
 from xstxm.errors import CorruptFileError, MetadataWarning, StxmError, UnitsError, warn
-from xstxm.io import _base
-from xstxm.io._base import FrameArray, Scan, Signal, Source, in_units
+from xstxm.io import _base, _sources
+from xstxm.io._base import FrameArray, Scan, Signal, in_units
 from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, is_inside, member, preferred_chunks, tells
+from xstxm.io._sources import Source
 from xstxm.io.nxstxm import dialects, layout
 from xstxm.io.nxstxm.layout import Detector
 from xstxm.io.nxstxm.points import Line, PointLine, points_of
@@ -398,6 +399,6 @@ def _metadata(store: Store, entry: h5py.Group, group: h5py.Group) -> dict[str, s
         "beamline": field_text(entry, "collection/beamline") or field_text(entry, "instrument/beamline"),
         "scan_type": said if said in _WORDS else None,
         "start_time": _base.iso_time(field_text(entry, "start_time"), store.name),
-        "source_file": _base.source_file(store.name),
+        "source_file": _sources.source_file(store.name),
         **read_record(store, entry),
     }

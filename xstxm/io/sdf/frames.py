@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xstxm.errors import CorruptFileError, MetadataWarning, warn
-from xstxm.io._base import COPY_AGAIN, listed
+from xstxm.io._sources import COPY_AGAIN, listed
 from xstxm.io.sdf.header import Header
 
 _LONGEST = 64

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from xstxm.errors import CorruptFileError
-from xstxm.io._base import COPY_AGAIN
+from xstxm.io._sources import COPY_AGAIN
 
 Struct: TypeAlias = "dict[str, Any]"
 

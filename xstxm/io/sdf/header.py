@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, shown, warn
-from xstxm.io._base import COPY_AGAIN, SNIFF, Source, advise, describe_content, name_of, path_of, read_head
+from xstxm.io._sources import COPY_AGAIN, SNIFF, Source, advise, called, describe_content, name_of, read_head
 from xstxm.io.sdf import grammar
 
 MARK = b"ScanDefinition"
@@ -97,7 +97,7 @@ def read_header(source: Source) -> Header:
         The header lacks what a scan cannot be read without.
     """
     head = read_head(source)
-    name = path_of(source) or name_of(source)
+    name = called(source)
     if not is_sdf(head):
         found = describe_content(head)
         raise FileFormatError(name, "an SDF header with a ScanDefinition", found, advise(name_of(source), head))
@@ -178,7 +178,7 @@ def _channels(scan: Mapping[str, Any], source: Source) -> tuple[Channel, ...]:
         return (Channel("a", "counter0", "counts"),)
     if len(structs) > len(_LETTERS):
         expected = f"at most {len(_LETTERS)} Channels, a letter of the file names for each"
-        raise CorruptFileError(path_of(source) or name_of(source), expected, f"{len(structs)}", COPY_AGAIN)
+        raise CorruptFileError(called(source), expected, f"{len(structs)}", COPY_AGAIN)
     return tuple(
         Channel(letter, str(struct.get("Name") or f"channel_{index}"), _text(struct.get("Unit")))
         for index, (letter, struct) in enumerate(zip(_LETTERS, structs, strict=False))
@@ -241,7 +241,7 @@ def scan_type(header: Header, source: Source) -> str:
                 return said
     axes = [axis.name for region in header.regions[:1] for axis in (region.p, region.q) if axis]
     raise UnsupportedScanError(
-        path_of(source) or name_of(source),
+        called(source),
         "an image, a stack, a line or a point scan",
         f"a {header.type!r} of {' and '.join(axes)}",
         "it cannot become a stack, give one that can",

@@ -22,8 +22,9 @@ from xstxm.errors import (
     UnsupportedScanError,
     warn,
 )
-from xstxm.io import _base
-from xstxm.io._base import FrameArray, Scan, Signal, Source, WholeArray, in_units
+from xstxm.io import _base, _sources
+from xstxm.io._base import FrameArray, Scan, Signal, WholeArray, in_units
+from xstxm.io._sources import Source
 from xstxm.io.sdf import frames, spectra
 from xstxm.io.sdf.header import Axis, Channel, Header, Region, read_header, scan_type
 
@@ -81,10 +82,10 @@ def open_sdf(
     FileFormatError, CorruptFileError, UnsupportedScanError
         See the classes; each names the file and what was expected of it.
     """
-    path = _base.path_of(source)
+    path = _sources.path_of(source)
     if path is None:
         raise FileFormatError(
-            _base.name_of(source), "a path", "a stream", "an SDF scan is several files: give the path of the .hdr"
+            _sources.name_of(source), "a path", "a stream", "an SDF scan is several files: give the path of the .hdr"
         )
     header = read_header(path)
     chosen = _choose_region(header, region, path)
@@ -121,7 +122,7 @@ def _said(kind: str, layout: Layout) -> str:
 
 def _choose_region(header: Header, region: int | None, path: Path) -> int:
     count = len(header.regions)
-    exist = f"the scan has regions {_base.listed(range(count), 12)}" if count > 1 else "the scan has region 0 only"
+    exist = f"the scan has regions {_sources.listed(range(count), 12)}" if count > 1 else "the scan has region 0 only"
     if region is None:
         if count > 1:
             warn(f"{path.name}: {exist}: the first is read, pass region= for another", MetadataWarning)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xstxm.errors import CorruptFileError
-from xstxm.io._base import COPY_AGAIN
+from xstxm.io._sources import COPY_AGAIN
 
 _LARGEST = 64 * 1024 * 1024
 """Bytes of a spectrum; real ones have some kB."""

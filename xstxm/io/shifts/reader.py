@@ -14,7 +14,7 @@ from xstxm._apply import equal_within
 from xstxm._frame_grid import Grid
 from xstxm.conventions import ENERGY, annotate, require_energy
 from xstxm.errors import CorruptFileError, EnergyRangeError, FileFormatError, SchemaError, UnitsError, check_choice
-from xstxm.io._base import Source, listed, name_of, path_of, read_text
+from xstxm.io._sources import Source, called, listed, name_of, read_text
 from xstxm.io.spectra.table import is_energy_name, read_table
 from xstxm.provenance import recorded
 
@@ -134,7 +134,7 @@ def _is_alignment(text: str) -> bool:
 
 def _alignment(text: str, source: Source) -> _Moves:
     """Return the moves of an aXis2000 alignment: a line for each frame after ``PLOTIT(n,``."""
-    name = path_of(source) or name_of(source)
+    name = called(source)
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1)]
     begin = next(k for k, (_, line) in enumerate(lines) if _BEGIN.fullmatch(line))
     count = int(_BEGIN.fullmatch(lines[begin][1])[1])  # type: ignore[index]
@@ -173,7 +173,7 @@ def _table(source: Source) -> _Moves:
     if set(columns) != {ENERGY, "y", "x"}:
         shown = listed([repr(name) for name in table.names]) or "no names"
         raise FileFormatError(
-            path_of(source) or name_of(source),
+            called(source),
             "columns named energy, dx and dy",
             shown,
             "write a first line such as 'energy,dx,dy', or 'energy (eV),dx (nm),dy (nm)'",

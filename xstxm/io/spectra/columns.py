@@ -12,7 +12,8 @@ import numpy as np
 
 from xstxm.conventions import AbsorptionKind
 from xstxm.errors import FileFormatError, UnitsError
-from xstxm.io._base import Source, convert, listed, name_of, path_of, unit_of_energies
+from xstxm.io._base import convert, unit_of_energies
+from xstxm.io._sources import Source, called, listed, name_of
 from xstxm.io.spectra.table import Table, is_energy_name, read_table
 from xstxm.provenance import note
 from xstxm.references import require_unique
@@ -117,9 +118,7 @@ def _name(table: Table, source: Source) -> _Named:
     plain = tuple(pair[1].strip() if pair else name for name, pair in zip(names, pairs, strict=True))
     found = [index for index, name in enumerate(plain) if is_energy_name(name)]
     if not found and any(name.lower() == "angle" for name in plain):
-        raise FileFormatError(
-            path_of(source) or name_of(source), "a column of energies", "angles", "convert them to energies first"
-        )
+        raise FileFormatError(called(source), "a column of energies", "angles", "convert them to energies first")
     return _Named(table, plain, units, found[0] if found else 0)
 
 
@@ -135,7 +134,7 @@ def _energy(named: _Named, source: Source, asked: str | None, incident: bool) ->
     usable = np.isfinite(values) & (values > 0)
     if not usable.all():
         found, do = f"{int((~usable).sum())} that are not", "correct or remove those lines"
-        raise FileFormatError(path_of(source) or name_of(source), "finite energies above zero", found, do)
+        raise FileFormatError(called(source), "finite energies above zero", found, do)
     units = asked or named.units[named.energy]
     if not units and named.names[named.energy].lower() in ("ev", "kev"):
         units = named.names[named.energy]
@@ -199,7 +198,7 @@ def _incident(named: _Named, source: Source) -> dict[str, Column]:
     if len(names) > 1:
         found = f"{len(names)} ({listed([repr(name) for name in names])})"
         do = "save the one to use by itself, or name its column i0"
-        raise FileFormatError(path_of(source) or name_of(source), "one spectrum", found, do)
+        raise FileFormatError(called(source), "one spectrum", found, do)
     return {}
 
 

@@ -20,7 +20,8 @@ from xstxm.errors import (
     shown,
     warn,
 )
-from xstxm.io._base import Source, check_energies, name_of, path_of, read_head
+from xstxm.io._base import check_energies
+from xstxm.io._sources import Source, called, name_of, read_head
 from xstxm.io.athena import MeasuredSpectrum, is_athena, read_project
 from xstxm.io.folders import files_of, is_pattern
 from xstxm.io.library import is_library, read_libraries
@@ -140,7 +141,7 @@ def _spectra_of(file: Source, energy_units: str | None) -> dict[str, MeasuredSpe
     """Return the spectra of a file by label."""
     if is_library(read_head(file)):
         found, do = "a library", f"read it by itself, read_references({name_of(file)!r}), then .sel(reference=[...])"
-        raise FileFormatError(path_of(file) or name_of(file), "a file of one spectrum", found, do)
+        raise FileFormatError(called(file), "a file of one spectrum", found, do)
     if is_athena(read_head(file), name_of(file)):
         return read_project(file, energy_units=energy_units)
     columns = read_columns(file, energy_units=energy_units)
@@ -237,7 +238,7 @@ def _from_scan(path: Source, *, as_rate: bool) -> tuple[np.ndarray, np.ndarray, 
     with open_sdf(path) as scan:
         if scan["intensity"].dims != (ENERGY,):
             raise UnsupportedScanError(
-                path_of(path) or name_of(path),
+                called(path),
                 "a point scan",
                 f"a {scan.attrs['scan_type']!r}",
                 "open it with open_stack and use spectrum or estimate_i0",

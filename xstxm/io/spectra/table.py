@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError
-from xstxm.io import _base
-from xstxm.io._base import Source
+from xstxm.io import _sources
+from xstxm.io._sources import Source
 
 COMMENTS = "#%*!;"
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?|[-+]?(?:nan|inf)", re.IGNORECASE)
@@ -41,9 +41,9 @@ def read_table(source: Source) -> Table:
     CorruptFileError
         A row is not like the others.
     """
-    name = _base.path_of(source) or _base.name_of(source)
+    name = _sources.called(source)
     _refuse_other_formats(source)
-    lines = re.split(r"\r\n|\n|\r", _base.read_text(source))
+    lines = re.split(r"\r\n|\n|\r", _sources.read_text(source))
     comments, rows = [], []
     for number, line in enumerate(lines, start=1):
         stripped = line.strip().strip("\ufeff")
@@ -56,7 +56,7 @@ def read_table(source: Source) -> Table:
     heads = [(number, row) for number, row in cells if not _is_numeric(row)]
     numeric = [(number, row) for number, row in cells if _is_numeric(row)]
     if not numeric:
-        found = _base.describe_content(_base.read_head(source))
+        found = _sources.describe_content(_sources.read_head(source))
         raise FileFormatError(name, "columns of numbers", found, "give a text with an energy and a value per row")
     late = [number for number, _ in heads if number > numeric[0][0]]
     if late:
@@ -76,16 +76,16 @@ def read_table(source: Source) -> Table:
 
 
 def _refuse_other_formats(source: Source) -> None:
-    head = _base.read_head(source)
-    name = _base.path_of(source) or _base.name_of(source)
-    found = _base.describe_content(head)
+    head = _sources.read_head(source)
+    name = _sources.called(source)
+    found = _sources.describe_content(head)
     if b"Athena project" in head[:200]:
         do = "save the spectra from Athena as text (.nor), or as XDI"
         raise FileFormatError(name, "a text table", "an Athena project", do)
-    if found == "a binary file" and _base.name_of(source).lower().endswith(".prj"):
-        raise CorruptFileError(name, "an Athena project, text or a gzip archive", found, _base.COPY_AGAIN)
+    if found == "a binary file" and _sources.name_of(source).lower().endswith(".prj"):
+        raise CorruptFileError(name, "an Athena project, text or a gzip archive", found, _sources.COPY_AGAIN)
     if found == "a gzip archive" or (b"\0" in head[:1024] and not head.startswith((b"\xff\xfe", b"\xfe\xff"))):
-        do = "a scan is opened with open_stack" if _base.is_hdf5(head) else "save the spectrum as text"
+        do = "a scan is opened with open_stack" if _sources.is_hdf5(head) else "save the spectrum as text"
         raise FileFormatError(name, "a text table", found, do)
 
 

@@ -13,7 +13,8 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm.conventions import ENERGY, REFERENCE, require_energy, require_variable
 from xstxm.errors import SchemaError
-from xstxm.io._base import listed, write_table
+from xstxm.io._base import write_table
+from xstxm.io._sources import listed
 from xstxm.io._writing import warn_of_loss
 from xstxm.io.spectra.columns import ERRORS
 from xstxm.io.spectra.table import COMMENTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xstxm.errors import ReferenceSpectrumError
-from xstxm.io._base import Source, name_of, read_head
+from xstxm.io._sources import Source, name_of, read_head
 
 MARK = "# spectra of xstxm, values in "
 OWN_ENERGIES = "# nan: that spectrum has no such energy"

@@ -9,9 +9,10 @@ import xarray as xr
 
 from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, check_choice, warn
-from xstxm.io import _base
-from xstxm.io._base import COPY_AGAIN, FrameArray, Scan, Signal, Source
+from xstxm.io import _base, _sources
+from xstxm.io._base import FrameArray, Scan, Signal
 from xstxm.io._raw import UNITS_OF, Kind, RawFrames, bytes_of, size_of
+from xstxm.io._sources import COPY_AGAIN, Source
 
 _SIZES = 12
 """Bytes of the three sizes that a file starts with."""
@@ -70,7 +71,7 @@ def open_stk(
     doubt = "this reader has met no real .stk: compare with another program"
     if kind is None:
         doubt += '; its numbers are taken to be counts: pass kind="optical_density", or kind="intensity"'
-    warn(f"{_base.name_of(source)}: {doubt}", MetadataWarning)
+    warn(f"{_sources.name_of(source)}: {doubt}", MetadataWarning)
     count, rows, columns = sizes
     table = np.frombuffer(bytes_of(source, _SIZES, 4 * (columns + rows + 2 * count)), ">f4")
     x, y, energy, dwell = np.split(_decimals(table), np.cumsum([columns, rows, count]))
@@ -78,30 +79,30 @@ def open_stk(
         raise CorruptFileError(_name(source), "finite positions", "others", COPY_AGAIN)
     energy = _base.energies_in_ev(energy, None, source)
     _base.check_energies(energy, source)
-    read = RawFrames(_base.located(source), (rows, columns), ">f4", _bytes(sizes) - 4 * count * rows * columns)
+    read = RawFrames(_sources.located(source), (rows, columns), ">f4", _bytes(sizes) - 4 * count * rows * columns)
     name = kind or "intensity"
     scan = Scan(
         dims=(ENERGY, "y", "x"),
         energy=energy,
         positions={"y": (("y",), y), "x": (("x",), x)},
         signals={name: Signal(FrameArray(sizes, read), UNITS_OF[name])},
-        metadata={"source_file": _base.source_file(_base.name_of(source))},
+        metadata={"source_file": _sources.source_file(_sources.name_of(source))},
         dwell_time=dwell if np.isfinite(dwell).all() and (dwell > 0).all() else None,
     )
     return _base.to_dataset(scan, drop_variables)
 
 
 def _name(source: Source) -> object:
-    return _base.path_of(source) or _base.name_of(source)
+    return _sources.called(source)
 
 
 def _checked_sizes(source: Source) -> tuple[int, int, int]:
-    head = _base.read_head(source)
+    head = _sources.read_head(source)
     sizes, found = sizes_of(head), size_of(source)
     if sizes is None:
         expected = f"the sizes of a Stony Brook stack, from 1 to {_MOST}"
         do = "open it with engine='stxm', which looks at the content"
-        raise FileFormatError(_name(source), expected, _base.describe_content(head), do)
+        raise FileFormatError(_name(source), expected, _sources.describe_content(head), do)
     if found != _bytes(sizes):
         expected = f"{_bytes(sizes)} bytes for {' x '.join(map(str, sizes))} numbers"
         raise CorruptFileError(_name(source), expected, f"{found}", COPY_AGAIN)

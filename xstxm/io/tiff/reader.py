@@ -17,11 +17,12 @@ import xarray as xr
 
 from xstxm import units as _units
 from xstxm.errors import CorruptFileError, FileFormatError, StxmError, UnsupportedScanError
-from xstxm.io import _base, _images
+from xstxm.io import _base, _images, _sources
 from xstxm.io._assembling import assemble
-from xstxm.io._base import FrameArray, Scan, Signal, Source
+from xstxm.io._base import FrameArray, Scan, Signal
 from xstxm.io._images import Energies, Kind
 from xstxm.io._raw import UNITS_OF
+from xstxm.io._sources import Source
 from xstxm.units import LengthLike
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -115,7 +116,7 @@ def _stack(
         energy=energy,
         positions=_images.pixel_positions(facts.shape, pixel_size, facts.pixel_size, source, facts.first),
         signals={name: Signal(frames, facts.units if facts.units and name == facts.signal else UNITS_OF[name])},
-        metadata={"source_file": _base.source_file(_base.name_of(source))},
+        metadata={"source_file": _sources.source_file(_sources.name_of(source))},
     )
     return _base.to_dataset(scan, drop_variables)
 
@@ -153,10 +154,10 @@ def _energies_of(files: Sequence[tuple[Source, _Facts]]) -> list[np.ndarray]:
         if facts.count > 1:
             lacks = f"{facts.count} images and no energies"
             raise UnsupportedScanError(_called(source), "an energy for each image", lacks, _images.GIVE_ENERGIES)
-    names = [_base.name_of(files[index][0]) for index in silent]
+    names = [_sources.name_of(files[index][0]) for index in silent]
     named = _images.energies_of_names(names) if names else np.array([])
     if named is None:
-        found = f"none, and no clear one in {_base.listed(names)}"
+        found = f"none, and no clear one in {_sources.listed(names)}"
         raise UnsupportedScanError(
             _called(files[silent[0]][0]), "an energy for each image", found, _images.NAME_ENERGIES
         )
@@ -182,24 +183,26 @@ def _own_energies(facts: _Facts, source: Source) -> np.ndarray | None:
 
 
 def _called(source: Source) -> object:
-    return _base.path_of(source) or _base.name_of(source)
+    return _sources.called(source)
 
 
 def _facts(source: Source) -> tuple[_Facts, Path | bytes]:
     """Return what the header says, and where the images are read from: the path, or all bytes of a file object."""
-    head = _base.read_head(source, 8)
-    name = _base.path_of(source) or _base.name_of(source)
+    head = _sources.read_head(source, 8)
+    name = _sources.called(source)
     if not is_tiff(head):
-        raise FileFormatError(name, "a TIFF image", _base.describe_content(_base.read_head(source)), "give a .tif file")
-    place = _base.located(source)
-    content = place if isinstance(place, Path) else _base.read_bytes(source)
+        raise FileFormatError(
+            name, "a TIFF image", _sources.describe_content(_sources.read_head(source)), "give a .tif file"
+        )
+    place = _sources.located(source)
+    content = place if isinstance(place, Path) else _sources.read_bytes(source)
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with _complaints() as complaints, _opened(content) as file:
             pages = _pages(file, name)
             if any(_NO_END.search(complaint) for complaint in complaints):
                 found = f"{len(pages)}, and the next one behind the end of the file"
-                raise CorruptFileError(name, "a directory for each image", found, _base.COPY_AGAIN)
+                raise CorruptFileError(name, "a directory for each image", found, _sources.COPY_AGAIN)
             _check_pages(pages, size, name)
             if file.is_imagej and (file.imagej_metadata or {}).get("images", 1) > len(pages):
                 do = "save it from ImageJ as an image sequence or as OME-TIFF"
@@ -239,7 +242,7 @@ def _pages(file: Any, name: object) -> list[Any]:
         for index in itertools.count():
             page = file.pages[index]
             if page.offset in pages:
-                raise CorruptFileError(name, "a directory for each image", f"image {index} again", _base.COPY_AGAIN)
+                raise CorruptFileError(name, "a directory for each image", f"image {index} again", _sources.COPY_AGAIN)
             pages[page.offset] = page
     return list(pages.values())
 
@@ -247,7 +250,7 @@ def _pages(file: Any, name: object) -> list[Any]:
 def _broken(name: object, error: Exception) -> CorruptFileError:
     # tifffile has no error of its own for most of what a torn file makes of its numbers
     found = f"a file that tifffile cannot read ({type(error).__name__}: {str(error)[:80]})"
-    return CorruptFileError(name, "whole TIFF images", found, _base.COPY_AGAIN)
+    return CorruptFileError(name, "whole TIFF images", found, _sources.COPY_AGAIN)
 
 
 def _opened(content: Path | bytes) -> Any:
@@ -259,7 +262,7 @@ def _opened(content: Path | bytes) -> Any:
 def _check_pages(pages: Sequence[Any], size: int, name: object) -> None:
     """Refuse what is no series of gray images of one shape, or claims more bytes than the file has."""
     if not pages:
-        raise CorruptFileError(name, "an image", "none", _base.COPY_AGAIN)
+        raise CorruptFileError(name, "an image", "none", _sources.COPY_AGAIN)
     first = pages[0]
     if len(first.shape) != 2 or 0 in first.shape or first.dtype is None or first.dtype.kind not in "iuf":
         found = f"one of shape {first.shape}, {first.dtype}"
@@ -272,7 +275,7 @@ def _check_pages(pages: Sequence[Any], size: int, name: object) -> None:
         ends = [at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if not ends or max(ends) > size or page.nbytes > packed * (1 if page.compression == 1 else _MOST_PACKED):
             found = f"{packed} bytes for image {number} in a file of {size}"
-            raise CorruptFileError(name, f"{page.nbytes} bytes for each image", found, _base.COPY_AGAIN)
+            raise CorruptFileError(name, f"{page.nbytes} bytes for each image", found, _sources.COPY_AGAIN)
 
 
 def _described(file: Any, pages: Sequence[Any]) -> _Facts:
@@ -328,7 +331,7 @@ class _Frames:
     facts: _Facts
 
     def __call__(self, index: int) -> np.ndarray:
-        name = self.content if isinstance(self.content, Path) else _base.NO_NAME
+        name = self.content if isinstance(self.content, Path) else _sources.NO_NAME
         try:
             with _complaints(), _opened(self.content) as file:
                 frame = file.pages[index].asarray()
@@ -337,5 +340,5 @@ class _Frames:
         except Exception as error:
             raise _broken(name, error) from error
         if frame.shape != self.facts.shape:
-            raise CorruptFileError(name, f"an image of {self.facts.shape}", f"{frame.shape}", _base.COPY_AGAIN)
+            raise CorruptFileError(name, f"an image of {self.facts.shape}", f"{frame.shape}", _sources.COPY_AGAIN)
         return frame.astype("float32")

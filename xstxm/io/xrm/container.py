@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError, StxmError, UnsupportedScanError
-from xstxm.io import _base
-from xstxm.io._base import COPY_AGAIN, Source
+from xstxm.io import _sources
+from xstxm.io._sources import COPY_AGAIN, Source
 
 MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 DTYPES = {3: "u1", 4: "<i2", 5: "<u2", 6: "<i4", 7: "<u4", 10: "<f4", 11: "<f8"}
@@ -60,13 +60,13 @@ class Container:
     @classmethod
     def of(cls, source: Source) -> Container:
         """Return the container of a source, refused where its header is none or claims more than the file holds."""
-        name = _base.path_of(source) or _base.name_of(source)
-        head = _base.read_head(source, _HEADER)
+        name = _sources.called(source)
+        head = _sources.read_head(source, _HEADER)
         if not head.startswith(MAGIC):
-            found = _base.describe_content(_base.read_head(source))
+            found = _sources.describe_content(_sources.read_head(source))
             raise FileFormatError(name, "a Zeiss X-ray microscope file", found, "give a .xrm or .txrm file")
-        place = _base.located(source)
-        one = cls(name, place if isinstance(place, Path) else _base.read_bytes(source))
+        place = _sources.located(source)
+        one = cls(name, place if isinstance(place, Path) else _sources.read_bytes(source))
         _check_header(head, one.size, name)
         return one
 
@@ -219,7 +219,7 @@ class Container:
         names = ["/".join(parts) for parts in ole.listdir()]
         found = {int(match[1]): name for name in names if (match := re.fullmatch(r"ImageData\d+/Image(\d{1,6})", name))}
         if sorted(found) != list(range(1, len(found) + 1)) or not found:
-            numbers = _base.listed(sorted(found)) or "none"
+            numbers = _sources.listed(sorted(found)) or "none"
             raise CorruptFileError(self.name, "images numbered from 1 without gaps", numbers, COPY_AGAIN)
         for number, name in found.items():
             # a hundred lie in each storage
@@ -233,7 +233,7 @@ def holds_images(source: Source) -> bool:
     try:
         return Container.of(source).holds_images()
     except (OSError, StxmError):
-        return Path(_base.name_of(source)).suffix.lower() in (*ENDINGS, "")
+        return Path(_sources.name_of(source)).suffix.lower() in (*ENDINGS, "")
 
 
 def _chain(table: np.ndarray, first: int, count: int, size: int) -> tuple[tuple[int, int], ...] | None:

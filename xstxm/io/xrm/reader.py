@@ -12,11 +12,12 @@ import xarray as xr
 
 from xstxm.conventions import ENERGY
 from xstxm.errors import CorruptFileError, MetadataWarning, UnsupportedScanError, warn
-from xstxm.io import _base, _images
+from xstxm.io import _base, _images, _sources
 from xstxm.io._assembling import source_files
-from xstxm.io._base import Scan, Signal, Source
+from xstxm.io._base import Scan, Signal
 from xstxm.io._images import Energies, Kind
 from xstxm.io._raw import UNITS_OF
+from xstxm.io._sources import Source
 from xstxm.io.xrm import shots
 from xstxm.io.xrm.container import MAGIC, Container, Facts, Stored, holds_images
 from xstxm.io.xrm.shots import Shot, averages
@@ -72,11 +73,11 @@ def open_xrm(
     found = "intensity" if file.references else None
     name = _images.signal_of(kind, found, np.dtype(file.facts.images[0].dtype), source)
     signals = {name: Signal(averages(groups), UNITS_OF[name])}
-    i0 = shots.stored_incident(groups, file.references, _base.name_of(source)) if name == "intensity" else None
+    i0 = shots.stored_incident(groups, file.references, _sources.name_of(source)) if name == "intensity" else None
     if i0 is not None:
         signals["i0"] = i0
     scan = _scan(groups, signals, file.facts, pixel_size, source)
-    named = {"source_file": _base.source_file(_base.name_of(source))}
+    named = {"source_file": _sources.source_file(_sources.name_of(source))}
     return _base.to_dataset(replace(scan, metadata=named), drop_variables)
 
 
@@ -99,7 +100,7 @@ def _opened(source: Source, energies: Energies | None) -> _File:
     facts = container.facts()
     count = len(facts.images)
     if facts.claimed != count:
-        said = f"{_base.name_of(source)}: {facts.claimed} images were taken and {count} are stored"
+        said = f"{_sources.name_of(source)}: {facts.claimed} images were taken and {count} are stored"
         warn(f"{said}: those are read", MetadataWarning)
     energy = _own_energies(facts, source) if energies is None else _images.given_energies(energies, count, source)
     if facts.angles is not None and np.ptp(energy) == 0 and np.ptp(facts.angles) > 0.01:
@@ -123,7 +124,7 @@ def _references(container: Container, facts: Facts, source: Source) -> tuple[Sho
 
 def _own_energies(facts: Facts, source: Source) -> np.ndarray:
     """Return the energies in eV that the header or, for a single image, the file name says."""
-    name = _base.path_of(source) or _base.name_of(source)
+    name = _sources.called(source)
     count = len(facts.images)
     known = np.array([one.energy for one in facts.images if one.energy is not None])
     if known.size == count:
@@ -131,7 +132,7 @@ def _own_energies(facts: Facts, source: Source) -> np.ndarray:
     if known.size:
         found = f"{count - known.size} that are not"
         raise CorruptFileError(name, "finite energies above zero", found, _images.GIVE_ENERGIES)
-    named = _images.energies_of_names([_base.name_of(source)]) if count == 1 else None
+    named = _images.energies_of_names([_sources.name_of(source)]) if count == 1 else None
     if named is None:
         found = f"{count} images and no energies in the header or the name"
         raise UnsupportedScanError(name, "an energy for each image", found, _images.GIVE_ENERGIES)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xstxm.errors import MetadataWarning, UnsupportedScanError, warn
-from xstxm.io import _base
+from xstxm.io import _base, _sources
 from xstxm.io._base import FrameArray, Signal, WholeArray
 from xstxm.io._raw import UNITS_OF
 from xstxm.io.xrm.container import Container, Stored
@@ -95,12 +95,12 @@ def paired(groups: list[list[Shot]], references: list[list[Shot]], name: str) ->
     """
     nearest, alone = _nearest(groups, references)
     if alone.size:
-        found = f"none for {_base.listed([f'{value:g} eV' for value in alone])}"
+        found = f"none for {_sources.listed([f'{value:g} eV' for value in alone])}"
         do = "add the references, or open the images without any by a pattern"
         raise UnsupportedScanError(name, "a reference for each energy", found, do)
     unused = sorted(set(range(len(references))) - set(nearest.tolist()))
     if unused:
-        shown = _base.listed([f"{references[index][0].energy:g} eV" for index in unused])
+        shown = _sources.listed([f"{references[index][0].energy:g} eV" for index in unused])
         warn(f"{name}: references without an image are left out: {shown}", MetadataWarning)
     return [references[index] for index in nearest]
 
@@ -163,7 +163,7 @@ def exposures(groups: Sequence[Sequence[Shot]]) -> np.ndarray | None:
         return None
     for group, some in zip(groups, known, strict=True):
         if not np.allclose(some, some[0], rtol=_SAME_EXPOSURE) and not all(shot.counted for shot in group):
-            found = f"{_base.listed(some)} s at {group[0].energy:g} eV"
+            found = f"{_sources.listed(some)} s at {group[0].energy:g} eV"
             do = "open the files one by one, or leave out those of another exposure"
             raise UnsupportedScanError(group[0].container.name, "repetitions of one exposure", found, do)
     return _base.drop_noise(np.array([np.mean(some) for some in known]))

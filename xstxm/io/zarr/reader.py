@@ -13,8 +13,8 @@ from typing import Any
 import xarray as xr
 
 from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError
-from xstxm.io import _base, _stored
-from xstxm.io._base import Source
+from xstxm.io import _sources, _stored
+from xstxm.io._sources import Source
 
 
 def is_zarr(source: Source) -> bool:
@@ -27,7 +27,7 @@ def is_zarr(source: Source) -> bool:
 
 def _root_attrs(source: Any) -> dict[str, Any]:
     """Return the attributes of the root as its JSON says them, without the package zarr."""
-    folder = _base.path_of(source)
+    folder = _sources.path_of(source)
     if folder is None or not folder.is_dir():
         return {}
     found = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def _root_attrs(source: Any) -> dict[str, Any]:
 def open_zarr_stack(source: Source, *, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
     """Open the stack in a Zarr store. Lazy."""
     opened = open_zarr_store(source)
-    return _stored.dropped(_stored.only_dataset(opened, _base.path_of(source)), drop_variables)
+    return _stored.dropped(_stored.only_dataset(opened, _sources.path_of(source)), drop_variables)
 
 
 def open_zarr_store(source: Source) -> _stored.Stored:
@@ -50,11 +50,11 @@ def open_zarr_store(source: Source) -> _stored.Stored:
     CorruptFileError
         Its metadata are torn.
     """
-    path = _base.path_of(source)
+    path = _sources.path_of(source)
     if path is not None:
-        _base.require_there(path)
+        _sources.require_there(path)
     if path is None or not is_zarr(source):
-        name = path or _base.name_of(source)
+        name = path or _sources.name_of(source)
         raise FileFormatError(name, "a Zarr store of xstxm", "another thing", "give a .zarr that xstxm wrote")
     require_zarr("a Zarr store")
     _check_claims(path)
@@ -76,11 +76,11 @@ def _check_claims(path: Path) -> None:
     """
     import zarr
 
-    with _base.guarded(path, "a readable Zarr store"), quiet():
+    with _sources.guarded(path, "a readable Zarr store"), quiet():
         for name, item in zarr.open_group(path, mode="r").members(max_depth=None):
-            if isinstance(item, zarr.Array) and item.nbytes > _base.LARGE and not _holds(path / name, item.nbytes):
+            if isinstance(item, zarr.Array) and item.nbytes > _sources.LARGE and not _holds(path / name, item.nbytes):
                 found = f"the shape {item.shape} and too few bytes for it"
-                raise CorruptFileError(path, f"the numbers of {name}", found, _base.COPY_AGAIN)
+                raise CorruptFileError(path, f"the numbers of {name}", found, _sources.COPY_AGAIN)
 
 
 def _holds(folder: Path, size: int) -> bool:
@@ -88,7 +88,7 @@ def _holds(folder: Path, size: int) -> bool:
     held = 0
     for file in folder.rglob("*"):
         held += file.stat().st_size
-        if held * _base.PACKING > size:
+        if held * _sources.PACKING > size:
             return True
     return False
 
