@@ -446,7 +446,7 @@ def test_fit__missing_references_say_what_to_call(noisy):
 def test_fit__short_references_are_all_named(noisy, references):
     short = references.where((references["energy"] > 512) | (references["reference"] == "A"))
     with pytest.raises(
-        EnergyRangeError, match=r"'B' .*'C' .*the stack 505-530 eV: use sel_energy\(\"513 eV\", \"530 eV\"\)"
+        EnergyRangeError, match=r"'B', 'C' .*the stack 505-530 eV: use sel_energy\(\"513 eV\", \"530 eV\"\)"
     ) as caught:
         xstxm.fit(noisy, short)
     assert "'A'" not in str(caught.value)

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -178,10 +177,10 @@ def test_spectrum_of_a_region__is_written_with_its_spread(stack, weighed, tmp_pa
 
 
 @pytest.mark.parametrize("pattern", ["nickel-k-edge/*.txt", "vanadium-k-edge/*.xdi", "athena/Vglasses.prj"])
-def test_measured_references__on_grids_of_their_own_come_back(pattern, tmp_path):
-    files = [path for path in sorted(DATA.glob(pattern)) if path.stem != "LICENSE"]
+def test_measured_references__on_grids_of_their_own_come_back(real_data, pattern, tmp_path):
+    files = [path for path in sorted(real_data.glob(pattern)) if path.stem != "LICENSE"]
     if not files:
-        pytest.skip(f"no {pattern} in {DATA}")
+        pytest.skip(f"no {pattern} in {real_data}")
     read = [xstxm.read_references(file, **({"energy_units": "keV"} if "nickel" in pattern else {})) for file in files]
     joined = xstxm.reference_set(
         {

@@ -147,7 +147,8 @@ def test_read_shifts__leaves_a_lazy_stack_alone(stack):
 
 
 def test_read_shifts__of_an_array_and_of_optical_density_only(stack):
-    assert read(ALN, stack.intensity).identical(read(ALN, stack).assign_attrs(read(ALN, stack.intensity).attrs))
+    of_array = read(ALN, stack.intensity)
+    assert of_array.identical(read(ALN, stack).assign_attrs(of_array.attrs))
     assert "shift_x" in read(ALN, stack.rename(intensity="optical_density"))
 
 
