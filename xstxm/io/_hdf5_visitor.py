@@ -5,6 +5,7 @@ It imports nothing of the package, so that it starts in a tenth of a second.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -84,28 +85,36 @@ def visit_objects(file: h5py.File) -> str | None:
 def own_members(group: h5py.Group) -> list[str]:
     """Return the names that are no links to another place, as far as they can be listed."""
     names = []
-    try:
+    with contextlib.suppress(Exception):
         for name in group:
             if isinstance(group.get(name, getlink=True), h5py.HardLink):
                 names.append(name)
-    except Exception:
-        pass
     return names
+
+
+def attributes(item: h5py.HLObject) -> list[str]:
+    """Return the names of attributes, none where they cannot be listed: what else is in the file is visited all the same."""
+    try:
+        return list(item.attrs)
+    except Exception:
+        return []
 
 
 def unsound_words(item: h5py.HLObject, path: str, end: float) -> str | None:
     """Read the attributes and a small array, or until `end` the index of a large one; say which words cannot be read."""
-    for name in item.attrs:
+    for name in attributes(item):
         try:
             item.attrs[name]
         except (OSError, RuntimeError, MemoryError) as error:
             return f"attribute {name} of {path}: {short(error)}"
         except Exception:
             continue
-    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+    if not isinstance(item, h5py.Dataset):
         return None
     has_words = False
     try:
+        if item.external or item.is_virtual:
+            return None
         has_words = item.dtype.kind in "OSU"
         if item.size is not None and item.size <= FEW:
             item[()]
@@ -114,8 +123,8 @@ def unsound_words(item: h5py.HLObject, path: str, end: float) -> str | None:
     except (OSError, RuntimeError, MemoryError) as error:
         packed = item.id.get_create_plist().get_nfilters()
         return f"{path}: {short(error)}" if has_words and not packed else None
-    except Exception:
-        return None
+    except Exception:  # whoever reads it finds the same
+        pass
     return None
 
 
