@@ -2,7 +2,7 @@
 
 Serve it without --num-threads: long work has threads of its own, and what changes a page stays in order.
 XSTXM_ROOT names the folder whose files can be opened (by default the current one), XSTXM_FILE a stack below it
-that is open at the start.
+that is open at the start, XSTXM_SCHEDULER a dask scheduler that does the work.
 """
 
 import os
@@ -21,4 +21,8 @@ from stxm_explorer.store import Store
 pn.extension(notifications=True, exception_handler=report)
 
 store = Store(Path(os.environ.get("XSTXM_ROOT") or Path.cwd()))
-App(ExplorerState(file=store.name_of(os.environ.get("XSTXM_FILE"))), store).servable()
+state = ExplorerState()
+if name := store.name_of(os.environ.get("XSTXM_FILE")):
+    state.open(name)
+    state.view.page = "Phases"
+App(state, store).servable()

@@ -1,20 +1,21 @@
-"""The page around the pages."""
+"""The page around the pages: app bar, rail of steps, controls, workspace, the drawer of the code."""
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 
-from stxm_explorer.controls import Controls
-from stxm_explorer.pages.code import Code
-from stxm_explorer.pages.explore import Explore
-from stxm_explorer.pages.phases import Phases
+from stxm_explorer.calls import script
+from stxm_explorer.pages import PAGES
 from stxm_explorer.session import Session
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
-from stxm_explorer.viewport import SIDEBAR, Viewport
+from stxm_explorer.viewport import CONTROLS, RAIL, Viewport
+from stxm_explorer.views import Page
+from xstxm.errors import StxmError
 
 THEME: dict[str, Any] = {
     "chart_style": "standard",
@@ -28,38 +29,133 @@ class App(pn.viewable.Viewer):
     def __init__(self, state: ExplorerState, store: Store) -> None:
         super().__init__()
         self.state, self.session = state, Session(state, store)
+        self._pages: dict[str, Page] = {}
+        self._controls = pn.Column(width=CONTROLS, sizing_mode="stretch_height", scroll="y")
+        self._workspace = pn.Column(sizing_mode="stretch_width")
+        self._code = Code(self.session, self.page)
         self._viewport = Viewport(width=0, height=0, margin=0)
-        self._viewport.param.watch(self._resize, "inner_width")
-        self._viewport.param.watch(self._resize, "inner_height")
-        self._tabs = pmui.Tabs(
-            ("Explore", Explore(state, self.session)),
-            ("Phases", Phases(state, self.session)),
-            ("Code", Code(state)),
-            sizing_mode="stretch_width",
-        )
+        self._viewport.param.watch(self._resize, ["inner_width", "inner_height"])
+        self._title = ""
         self._waits_for = {"page", "size"} if pn.state.curdoc else {"page"}
         pn.state.onload(lambda: self._ready("page"))
+        if pn.state.curdoc:
+            pn.state.on_session_destroyed(lambda _: self.session.close())
+
+    def page(self) -> Page:
+        """Return the page that is looked at; it is made at the first visit."""
+        title = self.state.view.page
+        if title not in self._pages:
+            self._pages[title] = PAGES[title](self.session)
+        return self._pages[title]
+
+    def refresh(self) -> None:
+        """Show the page that is chosen, and have it follow the choices."""
+        page = self.page()
+        if self._title != self.state.view.page:
+            self._title = self.state.view.page
+            self._controls[:] = [page.controls()]
+            self._workspace[:] = [page.workspace()]
+        page.refresh()
+        self._code.refresh()
+        if pn.state.location is not None:
+            pn.state.location.update_query(state=self.state.to_query())
 
     def _ready(self, what: str) -> None:
         """Start once the page is there, which misses what changes before, and its size is known."""
         waited = bool(self._waits_for)
         self._waits_for.discard(what)
         if waited and not self._waits_for:
-            self.session.start()
+            self._start()
 
-    def _resize(self, _: Any) -> None:
+    def _start(self) -> None:
+        if (word := (pn.state.session_args or {}).get("state")) and pn.state.location is not None:
+            try:
+                self.state.from_query(word[0].decode("ascii", "replace"))
+            except StxmError as error:
+                self.session.report(error)
+        self.state.listen(self.refresh)
+        self.session.param.watch(lambda *_: self.refresh(), ["width", "height"])
+        self.refresh()
+
+    def _resize(self, *_: Any) -> None:
         width, height = self._viewport.inner_width, self._viewport.inner_height
         if width and height:
-            self.state.param.update(width=max(width, 200), height=max(height, 200))
+            self.session.param.update(width=max(width, 200), height=max(height, 200))
             self._ready("size")
 
     def __panel__(self) -> pn.viewable.Viewable:
+        rail = pmui.RadioButtonGroup.from_param(
+            self.state.view.param.page, label="", orientation="vertical", size="small", width=RAIL, margin=(8, 4)
+        )
         return pmui.Page(
             title="xstxm explorer",
-            header=[pmui.LoadingSpinner(value=True, size=24, color="light", visible=self.session.param.busy.rx() > 0)],
-            sidebar=[Controls(self.state, self.session)],
-            sidebar_width=SIDEBAR,
-            sidebar_resizable=False,
-            main=[self._tabs, self._viewport],
+            header=[_status(self.session), self._code.button()],
+            main=[
+                pn.Row(rail, self._controls, self._workspace, sizing_mode="stretch_both"),
+                self._code,
+                self._viewport,
+            ],
             theme_config=THEME,
         )
+
+
+class Code(pn.viewable.Viewer):
+    """The calls behind what is on the screen, to read and to take away."""
+
+    def __init__(self, session: Session, page: Any) -> None:
+        super().__init__()
+        self._session, self._page = session, page
+        self._text = pn.pane.Markdown(sizing_mode="stretch_width", margin=(0, 10))
+        download = pmui.FileDownload(
+            callback=lambda: io.StringIO(self.script()), filename="explore.py", label="Download", size="small"
+        )
+        self._drawer = pmui.Drawer(
+            pmui.Typography("What makes the numbers on this page", variant="subtitle1", margin=10),
+            download,
+            self._text,
+            anchor="right",
+            size=640,
+        )
+        self._drawer.param.watch(lambda _: self.refresh(), "open")
+
+    def script(self) -> str:
+        """Return the script of the page that is looked at."""
+        calls = self._page().calls()
+        if not calls:
+            return "# Nothing is computed on this page yet.\n"
+        return script(calls, "Makes the numbers that the explorer shows; run it in the folder that it serves.")
+
+    def refresh(self) -> None:
+        """Write the script anew, where it is seen."""
+        if self._drawer.open:
+            self._text.object = f"```python\n{self.script()}\n```"
+
+    def button(self) -> pn.viewable.Viewable:
+        """Return the button that opens the drawer."""
+        return self._drawer.create_toggle(icon="code", color="light")
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._drawer
+
+
+def _status(session: Session) -> pn.viewable.Viewable:
+    """Return what says which work is under way and how far it is, with a button that stops it."""
+    busy = session.param.running.rx().rx.len() > 0
+    what = session.param.running.rx().rx.pipe(lambda jobs: jobs[-1].label if jobs else "")
+    share = session.param.progress.rx()
+    bar = pmui.LinearProgress(
+        value=share.rx.pipe(lambda part: int(100 * part) if part is not None else -1),
+        variant=share.rx.pipe(lambda part: "indeterminate" if part is None else "determinate"),
+        width=160,
+        color="light",
+        margin=(22, 8),
+    )
+    stop = pmui.Button(
+        label="Stop",
+        icon="cancel",
+        color="light",
+        variant="text",
+        size="small",
+        on_click=lambda _: session.jobs.cancel(),
+    )
+    return pn.Row(pmui.Typography(what, color="inherit", margin=(14, 4)), bar, stop, visible=busy)

@@ -1,36 +1,52 @@
-"""What the user chose: parameters only, no widget, no data."""
+"""What the user chose: parameters only, no widget, no data.
+
+The choices are checked by their parameters (kind, bounds, members of a list), also those that come from outside: a state
+round-trips through JSON, which a file or the address of the page can hold.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import math
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import param
 
 from xstxm.errors import OptionError
 
 Vertices: TypeAlias = tuple[tuple[float, float], ...]
+S = TypeVar("S", bound="Settings")
 
 METHODS = {"Non-negative (nnls)": "nnls", "Fractions sum to 1 (fcls)": "fcls", "Unconstrained (lstsq)": "lstsq"}
 BACKGROUNDS = {"None": "none", "Constant": "constant", "Linear": "linear"}
-I0_SOURCES = {"Brightest pixels": "brightest", "From file": "file"}
+I0_SOURCES = {"Brightest pixels": "brightest", "Region": "region", "File": "file", "In the stack": "stack"}
 I0_UNITS = {"As the file says": "", "counts": "count", "counts per ms": "count/ms", "counts per s": "count/s"}
 SIGNALS = {"Optical density": "optical_density", "Intensity": "intensity"}
+PAGES = ("Data", "Prepare", "Explore", "Unmix", "Phases", "Length scales", "Export")
+
+MAX_STATE = 200_000
+"""Characters of a state that is taken from outside; one with a hundred regions has a tenth of it."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """Pixels that were picked: a point, a box by two corners, or a polygon; (x, y) in um."""
+    """Pixels with a name: a point, a box by two corners, or a polygon; (x, y) in um, so that it holds at any scale."""
 
     kind: Literal["point", "box", "polygon"]
     vertices: Vertices
+    name: str = ""
 
     def rounded(self, length: float) -> Region:
         """Return the region with coordinates that read well, moved by less than a length."""
         digits = max(math.ceil(-math.log10(length)), 0)
-        return Region(self.kind, tuple((round(float(x), digits), round(float(y), digits)) for x, y in self.vertices))
+        vertices = tuple((round(float(x), digits), round(float(y), digits)) for x, y in self.vertices)
+        return Region(self.kind, vertices, self.name)
 
     def for_xstxm(self) -> Any:
         """Return the region as `xstxm.spectrum` takes it."""
@@ -49,72 +65,287 @@ class Region:
         (left, bottom), (right, top) = self.vertices
         return [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the numbers on the page; equal recipes give equal numbers."""
-
-    file: str
-    i0_source: str
-    i0_fraction: float
-    i0_file: str
-    i0_units: str
-    references: tuple[str, ...]
-    composition: str
-    method: Literal["lstsq", "nnls", "fcls"]
-    background: Literal["none", "constant", "linear"]
-    min_confidence: float
-
-    @property
-    def compositions(self) -> dict[str, float] | None:
-        """Composition of each reference by name; None where none is given.
+    @classmethod
+    def from_table(cls, table: Any) -> Region:
+        """Return the region of a table.
 
         Raises
         ------
         OptionError
-            The text cannot be read.
+            It is none.
         """
-        return dict(parse_composition(self.composition)) or None
+        try:
+            vertices = tuple((float(x), float(y)) for x, y in table["vertices"])
+            region = cls(table["kind"], vertices, str(table.get("name", ""))[:80])
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise OptionError("region", str(table)[:80], "write kind, name and vertices [[x, y], ...] in um") from error
+        needed = {"point": (1, 1), "box": (2, 2), "polygon": (3, 10_000)}.get(str(region.kind), (1, 0))
+        if not needed[0] <= len(vertices) <= needed[1] or not all(math.isfinite(x + y) for x, y in vertices):
+            raise OptionError("region", str(table)[:80], "a point has 1 vertex, a box 2 corners, a polygon 3 or more")
+        return region
 
 
-class ExplorerState(param.Parameterized):
-    """The choices of one session."""
+class Settings(param.Parameterized):
+    """A group of choices."""
 
+    _ITEMS: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    """How the items of a list are made of what JSON holds."""
+
+    def table(self) -> dict[str, Any]:
+        """Return the choices that differ from the defaults, as JSON knows them."""
+        found = {}
+        for name in self._choices():
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                if inner := value.table():
+                    found[name] = inner
+            elif value != self.param[name].default:
+                found[name] = _plain(value)
+        return found
+
+    def restore(self, table: Any) -> None:
+        """Take the choices of a table, and the defaults of all others.
+
+        Raises
+        ------
+        OptionError
+            It has a choice that there is not, or a value that cannot be; the state is as before.
+        """
+        values = self._checked(table)
+        groups = {name: inner for name, inner in values.items() if isinstance(getattr(self, name), Settings)}
+        with param.parameterized.batch_call_watchers(self):
+            for name, inner in groups.items():
+                getattr(self, name).restore(inner)
+            self.param.update({name: value for name, value in values.items() if name not in groups})
+
+    @classmethod
+    def from_table(cls: type[S], table: Any) -> S:
+        """Return the choices of a table; see `restore`."""
+        made = cls()
+        made.restore(table)
+        return made
+
+    def _choices(self) -> list[str]:
+        return [name for name in self.param if name != "name"]
+
+    def _checked(self, table: Any) -> dict[str, Any]:
+        """Return a value for every choice, after all were tried on another object."""
+        if not isinstance(table, Mapping):
+            raise OptionError("state", str(table)[:80], "expected a table of choices, as the explorer writes it")
+        if unknown := sorted({*map(str, table)} - {*self._choices()}):
+            raise OptionError(
+                "state", unknown[0][:80], "there is no such choice: the file is of another version, or none"
+            )
+        values: dict[str, Any] = {}
+        for name in self._choices():
+            group = getattr(self, name)
+            if isinstance(group, Settings):
+                values[name] = table.get(name, {})
+                type(group).from_table(values[name])
+            else:
+                values[name] = self._value(name, table)
+        return values
+
+    def _value(self, name: str, table: Mapping[str, Any]) -> Any:
+        default = self.param[name].default
+        if name not in table:
+            return [*default] if isinstance(default, list) else {**default} if isinstance(default, dict) else default
+        value = table[name]
+        if (make := self._ITEMS.get(name)) is not None and isinstance(value, list):
+            value = [make(item) for item in value]
+        elif isinstance(self.param[name], param.Tuple | param.Range) and isinstance(value, list):
+            value = tuple(value)
+        try:
+            type(self)(**{name: value})
+        except (ValueError, TypeError) as error:
+            raise OptionError(f"state: {name}", str(value)[:80], "that cannot be chosen") from error
+        return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.table()
+    if isinstance(value, Region):
+        return {key: part for key, part in asdict(value).items() if part}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class Field(Settings):
+    """One stack of the material, and how it is prepared."""
+
+    label = param.String("", doc="Name of the field, e.g. electrode or particle.")
     file = param.String("", doc="Stack, relative to the root folder.")
-    i0_source: Any = param.Selector(default="brightest", objects=list(I0_SOURCES.values()))
+    start = param.Number(None, allow_None=True, doc="Lowest energy that is used, in the unit of the stack.")
+    stop = param.Number(None, allow_None=True, doc="Highest energy that is used.")
+    dropped = param.List([], item_type=float, doc="Energies of frames that are left out.")
+    despike = param.Boolean(False, doc="Replace counts that stand out from their neighbours in space and energy.")
+    align = param.Boolean(False, doc="Move every frame onto the others; the margin that some lack becomes empty.")
+    i0_source: Any = param.Selector(
+        default="brightest",
+        objects=list(I0_SOURCES.values()),
+        doc="Where the incident intensity comes from: pixels without sample, a region without sample, or a spectrum.",
+    )
     i0_fraction = param.Number(0.1, bounds=(0.01, 0.5), step=0.01, doc="Share of the pixels taken as empty.")
+    i0_region = param.ClassSelector(class_=Region, default=None, allow_None=True, doc="Region without sample.")
     i0_file = param.String("", doc="I0 spectrum, relative to the root folder.")
     i0_units: Any = param.Selector(default="", objects=list(I0_UNITS.values()), doc="Rates and counts differ.")
-    references = param.List([], item_type=str, doc="Reference files, relative to the root folder.")
+
+    def _value(self, name: str, table: Mapping[str, Any]) -> Any:
+        if name == "i0_region" and table.get(name) is not None:
+            return Region.from_table(table[name])
+        return super()._value(name, table)
+
+
+class References(Settings):
+    """Which substances may be there."""
+
+    files = param.List([], item_type=str, doc="Tables of spectra, relative to the root folder.")
     composition = param.String("", doc="Composition of each reference, e.g. V2O5=0, LiV2O5=1.")
-    method: Any = param.Selector(default="nnls", objects=list(METHODS.values()))
-    background: Any = param.Selector(default="constant", objects=list(BACKGROUNDS.values()))
-    min_confidence = param.Number(0.95, bounds=(0.5, 0.999), step=0.01)
+    colors = param.Dict({}, doc="Colours of references, by name; those of the palette for all others.")
+
+
+class Fit(Settings):
+    """How spectra are explained by the references."""
+
+    method: Any = param.Selector(default="nnls", objects=list(METHODS.values()), doc="What amounts may be.")
+    background: Any = param.Selector(
+        default="constant", objects=list(BACKGROUNDS.values()), doc="What is fitted beside the references."
+    )
+    min_confidence = param.Number(
+        0.95, bounds=(0.5, 0.999), step=0.01, doc="Probability below which a pixel is undecided."
+    )
+
+
+class Unmix(Settings):
+    """Components and clusters."""
+
+
+class Scales(Settings):
+    """Length scales and particles."""
+
+
+class View(Settings):
+    """What is looked at: nothing here changes a number."""
+
+    page: Any = param.Selector(default="Data", objects=list(PAGES))
+    field = param.String("", doc="Label of the field that is shown.")
     signal: Any = param.Selector(default="optical_density", objects=list(SIGNALS.values()))
     energy = param.Number(None, allow_None=True, doc="Energy of the image, in the unit of the stack.")
-    region = param.ClassSelector(class_=Region, default=None, allow_None=True)
-    width = param.Integer(1280, bounds=(200, None), doc="Width of the window in pixels.")
-    height = param.Integer(800, bounds=(200, None), doc="Height of the window in pixels.")
+    cursor = param.XYCoordinates(None, allow_None=True, doc="Picked pixel (x, y) in um.")
+    region = param.String("", doc="Name of the region that is looked at.")
+
+    def _value(self, name: str, table: Mapping[str, Any]) -> Any:
+        value = super()._value(name, table)
+        return tuple(value) if name == "cursor" and isinstance(value, list) else value
+
+
+class ExplorerState(Settings):
+    """The choices of one session."""
+
+    fields = param.List([], item_type=Field, doc="Stacks that are open.")
+    regions = param.List([], item_type=Region, doc="Named regions, shared by all fields that they lie in.")
+    references = param.ClassSelector(class_=References, constant=True, instantiate=True, default=References())
+    fit = param.ClassSelector(class_=Fit, constant=True, instantiate=True, default=Fit())
+    unmix = param.ClassSelector(class_=Unmix, constant=True, instantiate=True, default=Unmix())
+    scales = param.ClassSelector(class_=Scales, constant=True, instantiate=True, default=Scales())
+    view = param.ClassSelector(class_=View, constant=True, instantiate=True, default=View())
+
+    _ITEMS = {"fields": Field.from_table, "regions": Region.from_table}
+
+    def __init__(self, **choices: Any) -> None:
+        super().__init__(**choices)
+        self._listeners: list[Callable[[], None]] = []
+        self._heard: list[Settings] = []
+        for group in (self, self.references, self.fit, self.unmix, self.scales, self.view):
+            group.param.watch(self._tell, group._choices())
+        self._hear_fields()
 
     @property
-    def recipe(self) -> Recipe:
-        """The choices that decide the numbers."""
-        return Recipe(
-            file=self.file,
-            i0_source=self.i0_source,
-            i0_fraction=self.i0_fraction,
-            i0_file=self.i0_file,
-            i0_units=self.i0_units,
-            references=tuple(self.references),
-            composition=self.composition,
-            method=self.method,
-            background=self.background,
-            min_confidence=self.min_confidence,
-        )
+    def field(self) -> Field | None:
+        """The field that is shown: the chosen one, else the first."""
+        named = (field for field in self.fields if field.label == self.view.field)
+        return next(named, self.fields[0] if self.fields else None)
+
+    def open(self, file: str) -> Field:
+        """Add a field for a stack, or return the one that is there, and look at it."""
+        field = next((field for field in self.fields if field.file == file), None)
+        if field is None:
+            field = Field(file=file, label=unused(PurePosixPath(file).stem, [field.label for field in self.fields]))
+            self.fields = [*self.fields, field]
+        self.view.field = field.label
+        return field
+
+    def close(self, field: Field) -> None:
+        """Forget a field."""
+        self.fields = [kept for kept in self.fields if kept is not field]
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call a function after every change."""
+        self._listeners.append(changed)
+
+    def to_json(self) -> str:
+        """Return the choices as text."""
+        return json.dumps(self.table(), indent=1)
+
+    def from_json(self, text: str) -> None:
+        """Take the choices of a text.
+
+        Raises
+        ------
+        OptionError
+            It is too long, or no state; the state is as before.
+        """
+        if len(text) > MAX_STATE:
+            raise OptionError("state", f"{len(text)} characters", f"take a file of at most {MAX_STATE}")
+        try:
+            table = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise OptionError("state", text[:40], "expected the JSON that the explorer writes") from error
+        self.restore(table)
+
+    def to_query(self) -> str:
+        """Return the choices as a short word for the address of a page."""
+        packed = zlib.compress(json.dumps(self.table(), separators=(",", ":")).encode(), 9)
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    def from_query(self, word: str) -> None:
+        """Take the choices of such a word; errors as of `from_json`."""
+        try:
+            packed = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
+            unpacking = zlib.decompressobj()
+            text = unpacking.decompress(packed, MAX_STATE + 1).decode()
+        except (ValueError, binascii.Error, zlib.error) as error:
+            raise OptionError("state", word[:40], "the link is cut off or changed: copy the whole link") from error
+        self.from_json(text)
+
+    def _tell(self, *events: Any) -> None:
+        if any(event.obj is self and event.name == "fields" for event in events):
+            self._hear_fields()
+        for listener in [*self._listeners]:
+            listener()
+
+    def _hear_fields(self) -> None:
+        for field in self.fields:
+            if not any(field is heard for heard in self._heard):
+                field.param.watch(self._tell, field._choices())
+        self._heard = [*self.fields]
 
 
-def parse_composition(text: str) -> tuple[tuple[str, float], ...]:
-    """Return the pairs of "V2O5=0, LiV2O5=1".
+def unused(name: str, taken: list[str]) -> str:
+    """Return a name that is not taken.
+
+    Examples
+    --------
+    >>> unused("particle", ["particle", "particle 2"])
+    'particle 3'
+    """
+    if name not in taken:
+        return name
+    return next(new for k in range(2, len(taken) + 3) if (new := f"{name} {k}") not in taken)
+
+
+def parse_composition(text: str) -> dict[str, float]:
+    """Return the numbers of "V2O5=0, LiV2O5=1" by name.
 
     Raises
     ------
@@ -123,15 +354,9 @@ def parse_composition(text: str) -> tuple[tuple[str, float], ...]:
     """
     pairs = [part.partition("=") for part in text.replace(";", ",").split(",") if part.strip()]
     try:
-        named = tuple((name.strip(), float(value)) for name, _, value in pairs)
+        named = [(name.strip(), float(value)) for name, _, value in pairs]
     except ValueError:
-        named = (("", math.nan),)
+        named = [("", math.nan)]
     if len(dict(named)) < len(named) or not all(math.isfinite(value) for _, value in named):
         raise OptionError("composition", text, "write NAME=NUMBER once for each reference, e.g. V2O5=0, LiV2O5=1")
-    return named
-
-
-def reference_files(files: tuple[str, ...]) -> dict[str, str]:
-    """Return the name of each reference file: its stem, or the whole path where two stems are alike."""
-    stems = [PurePosixPath(file).stem for file in files]
-    return {stem if stems.count(stem) == 1 else file: file for stem, file in zip(stems, files, strict=True)}
+    return dict(named)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import param
 from panel.custom import JSComponent
 
-SIDEBAR = 320
-_HEADER = 215
-"""App bar, tabs, slider, plot toolbar, axis and margins above and below a plot, in pixels."""
+RAIL = 108
+CONTROLS = 280
+_BESIDE = RAIL + CONTROLS + 48
+"""Pixels beside the workspace."""
+_HEADER = 170
+"""App bar, plot toolbar, axis and margins above and below a plot, in pixels."""
 
 
 class Viewport(JSComponent):
@@ -32,7 +35,24 @@ class Viewport(JSComponent):
     """
 
 
-def plot_side(width: int, height: int, taken: int, *, beside: int = 2, rows_below: int = 0) -> int:
-    """Return the side in pixels of plots that share a row; `taken` is what their axes and legends need."""
-    room = (width - SIDEBAR - 56 - taken) // beside
-    return max(240, min(room, height - _HEADER - rows_below, 760))
+def workspace_width(width: int) -> int:
+    """Return the pixels that a page has beside its controls."""
+    return max(width - _BESIDE, 400)
+
+
+def plot_side(width: int, height: int, taken: int, *, beside: int = 2, rows: int = 1, below: int = 0) -> int:
+    """Return the side in pixels of plots that share the workspace.
+
+    Parameters
+    ----------
+    width, height
+        Of the window.
+    taken
+        Pixels across that axes, colour bars and legends of a row need.
+    beside, rows
+        Plots in a row, and rows.
+    below
+        Pixels above or below the plots that something else takes.
+    """
+    room = (workspace_width(width) - taken) // beside
+    return max(220, min(room, (height - _HEADER - below) // rows - (rows - 1) * 60, 760))

@@ -1,0 +1,92 @@
+"""Results that all sessions share, read-only: each is made once, the least used go first."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, TimeoutError
+from typing import Any
+
+import xarray as xr
+
+from stxm_explorer.jobs import Job, Stopped
+
+
+class Cache:
+    """Results by name, up to a number of bytes in memory; lazy arrays count nothing."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._making: dict[str, Future[Any]] = {}
+
+    def get(self, name: str) -> Any:
+        """Return a result, None where it is not there."""
+        with self._lock:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+            return self._kept.get(name)
+
+    def once(self, name: str, make: Callable[[], Any], job: Job) -> Any:
+        """Return a result; of two that want it at once, one makes it and the other waits."""
+        while True:
+            with self._lock:
+                if name in self._kept:
+                    self._kept.move_to_end(name)
+                    return self._kept[name]
+                other = self._making.get(name)
+                mine = other is None
+                if mine:
+                    other = self._making[name] = Future()
+            assert other is not None
+            if mine:
+                return self._make(name, make, other)
+            try:
+                return _wait(other, job)
+            except Stopped:
+                job.step()  # the other one was stopped, this one was not: make it here
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._kept.clear()
+
+    def _make(self, name: str, make: Callable[[], Any], promise: Future[Any]) -> Any:
+        try:
+            result = make()
+        except BaseException as error:
+            with self._lock:
+                del self._making[name]
+            promise.set_exception(error)
+            raise
+        with self._lock:
+            del self._making[name]
+            self._kept[name] = result
+            self._trim()
+        promise.set_result(result)
+        return result
+
+    def _trim(self) -> None:
+        total = sum(memory(result) for result in self._kept.values())
+        while total > self.limit and len(self._kept) > 1:
+            total -= memory(self._kept.popitem(last=False)[1])
+
+
+def _wait(promise: Future[Any], job: Job) -> Any:
+    while True:
+        job.step()
+        try:
+            return promise.result(timeout=0.2)
+        except TimeoutError:
+            if promise.done():
+                raise
+
+
+def memory(result: Any) -> int:
+    """Return the bytes that a result holds in memory."""
+    if isinstance(result, xr.DataTree):
+        return sum(memory(node.dataset) for node in result.subtree)
+    arrays = result.variables.values() if isinstance(result, xr.Dataset) else [getattr(result, "variable", None)]
+    return sum(int(array.nbytes) for array in arrays if array is not None and array.chunks is None)

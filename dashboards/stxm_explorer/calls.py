@@ -1,0 +1,144 @@
+"""Calls of xstxm as values: one description that the store runs and the script prints.
+
+Two calls are the same if they read the same, so the text of the script that makes a result is its name in the cache, and
+what is on the screen is what the script makes.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+WIDTH = 100
+"""Characters after which a call takes a line for each argument."""
+
+_MODULES = {"xstxm": "import xstxm", "xr": "import xarray as xr"}
+
+
+class Missing(Exception):
+    """A choice that has to be made first; its text says which."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file below the root folder."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file that is written: into the output folder, or to be downloaded."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A public function with its arguments, which may be calls, alone or in lists and tables.
+
+    A function that begins with a dot is a method of the first argument; ``[]`` takes one item of it.
+    """
+
+    function: str
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    """Of the result in a script; without one, the call is made for what it does."""
+
+    def __getitem__(self, key: str) -> Call:
+        return Call("[]", (self, key), name=key)
+
+    def parts(self) -> Iterator[Any]:
+        """Give every call and file in the arguments, those inside lists and tables too."""
+        yield from _leaves([*self.arguments, *self.options.values()])
+
+    def files(self) -> set[str]:
+        """Return the names of the files that are read, by this call or on the way to it."""
+        found: set[str] = set()
+        for call in ordered([self]):
+            found |= {part.name for part in call.parts() if isinstance(part, File)}
+        return found
+
+
+def call(function: str, *arguments: Any, name: str = "", **options: Any) -> Call:
+    """Return a call of xstxm."""
+    prefix = "" if function.startswith((".", "xr.")) else "xstxm."
+    return Call(prefix + function, arguments, options, name)
+
+
+def ordered(calls: Sequence[Call]) -> list[Call]:
+    """Return calls and all that they need, each after what it needs, equal ones once."""
+    found: dict[int, Call] = {}
+
+    def visit(wanted: Call) -> None:
+        if id(wanted) not in found:
+            for part in wanted.parts():
+                if isinstance(part, Call):
+                    visit(part)
+            found[id(wanted)] = wanted
+
+    for wanted in calls:
+        visit(wanted)
+    return [*found.values()]
+
+
+def script(calls: Sequence[Call], comment: str = "") -> str:
+    """Return the Python script that makes some results; its paths are relative to the root folder."""
+    names: dict[int, str] = {}
+    lines: dict[str, str] = {}
+    taken = {"xr", "xstxm", *keyword.kwlist}
+    for each in ordered(calls):
+        text = _expression(each, names)
+        if text in lines or each.function == "[]":
+            names[id(each)] = lines.get(text, text)
+            continue
+        variable = _variable(each.name, taken) if each.name else ""
+        taken.add(variable)
+        names[id(each)] = lines[text] = variable
+    body = [f"{variable} = {text}" if variable else text for text, variable in lines.items()]
+    used = [line for module, line in _MODULES.items() if any(f"{module}." in text for text in body)]
+    return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *body, ""])
+
+
+def _expression(call: Call, names: Mapping[int, str]) -> str:
+    arguments = [_literal(argument, names) for argument in call.arguments]
+    if call.function == "[]":
+        return f"{arguments[0]}[{arguments[1]}]"
+    head = f"{arguments.pop(0)}{call.function}" if call.function.startswith(".") else call.function
+    parts = [*arguments, *(f"{name}={_literal(value, names)}" for name, value in call.options.items())]
+    line = f"{head}({', '.join(parts)})"
+    return line if len(line) < WIDTH else f"{head}(\n    " + ",\n    ".join(parts) + ",\n)"
+
+
+def _literal(value: Any, names: Mapping[int, str]) -> str:
+    if isinstance(value, Call):
+        return names[id(value)]
+    if isinstance(value, File | Output):
+        return repr(value.name)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_literal(item, names)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_literal(item, names) for item in value) + "]"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(_literal(item, names) for item in value) + ("," if len(value) == 1 else "") + ")"
+    return repr(value)
+
+
+def _leaves(values: Sequence[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, Mapping):
+            yield from _leaves([*value.values()])
+        elif isinstance(value, list | tuple):
+            yield from _leaves(value)
+        elif isinstance(value, Call | File | Output):
+            yield value
+
+
+def _variable(name: str, taken: set[str]) -> str:
+    """Return a name that Python takes and no other result has."""
+    word = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name).strip("_").lower()
+    word = f"_{word}" if not word or word[0].isdigit() else word
+    return word if word not in taken else next(w for k in range(2, len(taken) + 3) if (w := f"{word}_{k}") not in taken)

@@ -1,0 +1,33 @@
+"""What pages share in their looks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+
+CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "margin": (4, 10)}
+"""Look of a choice among the controls."""
+
+
+def heading(text: str) -> pmui.Typography:
+    """Return the name of a group of choices."""
+    return pmui.Typography(text, variant="subtitle2", margin=(10, 10, 2, 10))
+
+
+def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
+    """Return names with their colours, in rows as wide as a plot; `measured` is drawn as a point."""
+    marks = "".join(
+        f'<span style="white-space:nowrap"><span style="color:{escape(color)};font-weight:bold">'
+        f"{'●' if name == 'measured' else '━━'}</span> {escape(name)}</span>"
+        for name, color in entries.items()
+    )
+    html = f'<div class="legend" style="display:flex;flex-wrap:wrap;column-gap:16px">{marks}</div>'
+    return pn.pane.HTML(html, width=width, margin=(0, 8, 4, 60))
+
+
+def beside(*columns: pn.viewable.Viewable) -> pn.viewable.Viewable:
+    """Return columns side by side, one under the other where the window is narrow."""
+    return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")

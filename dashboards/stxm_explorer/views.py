@@ -1,0 +1,144 @@
+"""A place on a page for the result of one call: always something to read or to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, ClassVar
+
+import panel as pn
+import panel_material_ui as pmui
+
+from stxm_explorer.calls import Call, Missing
+from stxm_explorer.jobs import Stopped
+from stxm_explorer.session import Session, message
+from xstxm.errors import StxmError
+
+
+class View(pn.viewable.Viewer):
+    """Shows what a call returns; before, what to choose first, that the work is under way, or why there is none.
+
+    Parameters
+    ----------
+    want
+        Returns the call for the present choices; raises `Missing` with a hint, or an error of xstxm.
+    body
+        What is shown once there is a result.
+    show
+        Draws a result into the body.
+    look
+        What else the drawing depends on; it is drawn anew when this changes.
+    label
+        Of the work, for the progress bar.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        want: Callable[[], Call],
+        body: pn.viewable.Viewable,
+        show: Callable[[Any], None],
+        *,
+        look: Callable[[], Hashable] = lambda: None,
+        label: str = "Working",
+        width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.session, self.call = session, None
+        self._want, self._body, self._show, self._look, self._label = want, body, show, look, label
+        self._kind = f"view {id(self)}"
+        self._waiting: str | None = None
+        self._drawn: tuple[str, Hashable] | None = None
+        self._stopped: str | None = None
+        self._place = pn.Column(sizing_mode=None, width=width)
+        self.result: Any = None
+
+    call: Call | None
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._place
+
+    def refresh(self) -> None:
+        """Follow the choices: nothing happens where they ask for what is shown already."""
+        try:
+            self.call = self._want()
+            key = self.session.store.key(self.call)
+        except (Missing, StxmError) as problem:
+            self.call = None
+            self._drop(problem)
+            return
+        if (key, self._look()) == self._drawn or key in (self._waiting, self._stopped):
+            return
+        self._begin(key)
+
+    def _begin(self, key: str) -> None:
+        assert self.call is not None
+        self._waiting, self._stopped = key, None
+        self.session.get(self._kind, self.call, lambda result: self._done(key, result), self._failed, label=self._label)
+        if self._waiting == key and self._drawn is None:
+            self._say(f"{self._label} ...", "info")
+        self._place.loading = self._waiting == key and self._drawn is not None
+
+    def _done(self, key: str, result: Any) -> None:
+        self._waiting, self.result, self._drawn = None, result, (key, self._look())
+        self._place.loading = False
+        self._show(result)
+        if [*self._place.objects] != [self._body]:
+            self._place[:] = [self._body]
+
+    def _failed(self, error: Exception) -> None:
+        self._stopped = self._waiting
+        if isinstance(error, Stopped):
+            self._drop(Missing("Stopped."))
+        else:
+            self._drop(error)
+            self.session.report(error)
+        again = pmui.Button(label="Try again", icon="refresh", size="small", on_click=lambda _: self._again())
+        self._place.append(again)
+
+    def _again(self) -> None:
+        self._stopped = None
+        self.refresh()
+
+    def _drop(self, problem: Exception) -> None:
+        self.session.jobs.stop(self._kind)
+        self._waiting = self._drawn = self.result = None
+        self._place.loading = False
+        self._say(message(problem, self.session.store.root), "info" if isinstance(problem, Missing) else "warning")
+
+    def _say(self, text: str, severity: str) -> None:
+        self._place[:] = [_said(text, severity)]
+
+
+def _said(text: str, severity: str) -> pmui.Alert:
+    return pmui.Alert(text, severity=severity, width=380, margin=10)
+
+
+class Page(pn.viewable.Viewer):
+    """One step of the work: controls on the left, views in the middle; it follows the choices while it is looked at."""
+
+    title: ClassVar[str]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session, self.state = session, session.state
+
+    def views(self) -> Sequence[View]:
+        """Return the views."""
+        return ()
+
+    def controls(self) -> pn.viewable.Viewable:
+        """Return the choices of this step."""
+        raise NotImplementedError
+
+    def workspace(self) -> pn.viewable.Viewable:
+        """Return the middle of the page."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Follow the choices."""
+        for view in self.views():
+            view.refresh()
+
+    def calls(self) -> list[Call]:
+        """Return the calls behind what is on the screen."""
+        return [view.call for view in self.views() if view.call is not None]
