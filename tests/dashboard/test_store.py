@@ -14,7 +14,7 @@ from stxm_explorer.state import ExplorerState, Region
 from stxm_explorer.store import Store
 
 import xstxm
-from xstxm.errors import SchemaError
+from xstxm.errors import MetadataWarning, SchemaError
 
 
 @pytest.fixture
@@ -91,7 +91,8 @@ def test_run__a_file_that_vanished_or_lies_outside(filled, state):
 
 def test_run__a_scan_without_images_is_refused(filled, state, tmp_path):
     point = xstxm.testing.simulate_stack(shape=(8, 9))[["intensity"]].isel(y=0, x=0)
-    xstxm.write_nxstxm(point, tmp_path / "point.hdf5")
+    with pytest.warns(MetadataWarning):
+        xstxm.write_nxstxm(point, tmp_path / "point.hdf5")
     state.fields[0].file = "point.hdf5"
     with pytest.raises(SchemaError, match="the explorer shows images"):
         Store(tmp_path).run(plan.raw(state.fields[0]))
