@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 from stxm_explorer.figures import CurveFigure, MapFigure
 from stxm_explorer.session import Session, notify
-from stxm_explorer.state import Region, unused
+from stxm_explorer.state import ExplorerState, Region
+
+
+REGION_COLORS = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#0072B2")
+"""Colour-blind safe."""
+
+CURSOR_COLOR = "#D55E00"
+"""None of those."""
+
+
+def region_colors(state: ExplorerState) -> dict[str, str]:
+    """Return the colour of each region by its name, in the order in which they were drawn."""
+    return {region.name: color for region, color in zip(state.regions, itertools.cycle(REGION_COLORS), strict=False)}
 
 
 class LinkedMap(MapFigure):
@@ -19,21 +32,34 @@ class LinkedMap(MapFigure):
         Its choices are followed, and changed.
     regions
         Takes what is drawn in place of the regions of the session.
+    places
+        Takes what is tapped in place of the cursor.
     """
 
     def __init__(
-        self, session: Session, *, side: int = 400, regions: Callable[[Region], None] | None = None, **options: Any
+        self,
+        session: Session,
+        *,
+        side: int = 400,
+        regions: Callable[[Region], None] | None = None,
+        places: Callable[[tuple[float, float]], None] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(session.ranges, side=side, **options)
         self._session = session
-        self._take = regions or self._add
+        self._take, self._go = regions or self._add, places or self._move
         self.on_pick(self._picked)
 
     def follow(self) -> None:
-        """Draw the cursor and the regions where they are now."""
+        """Draw the cursor, the regions and the line where they are now."""
         state = self._session.state
-        regions = {region.name: region.outline() for region in state.regions}
-        self.mark(cursor=state.view.cursor, regions=regions, active=state.view.region or None)
+        self.mark(
+            cursor=state.view.cursor,
+            regions={region.name: region.outline() for region in state.regions},
+            active=state.view.region or None,
+            line=state.view.line,
+            colors=region_colors(state),
+        )
 
     def _picked(self, kind: Any, vertices: Any) -> None:
         region = Region(kind, tuple((float(x), float(y)) for x, y in vertices))
@@ -41,15 +67,15 @@ class LinkedMap(MapFigure):
             notify("warning", "that lies outside the image: pick inside its frame")
         elif kind == "point":
             ((x, y),) = region.rounded(self._session.ranges.step / 100).vertices
-            self._session.state.view.cursor = (x, y)
+            self._go((x, y))
         else:
             self._take(region.rounded(self._session.ranges.step / 100))
 
+    def _move(self, place: tuple[float, float]) -> None:
+        self._session.state.view.cursor = place
+
     def _add(self, region: Region) -> None:
-        state = self._session.state
-        name = unused("region", [known.name for known in state.regions])
-        state.regions = [*state.regions, Region(region.kind, region.vertices, name)]
-        state.view.region = name
+        self._session.state.add(region)
 
 
 class LinkedCurves(CurveFigure):

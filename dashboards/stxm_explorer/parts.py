@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -15,6 +17,44 @@ CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "marg
 def heading(text: str) -> pmui.Typography:
     """Return the name of a group of choices."""
     return pmui.Typography(text, variant="subtitle2", margin=(10, 10, 2, 10))
+
+
+def hint(text: str) -> pmui.Typography:
+    """Return a sentence among the controls that says what to do."""
+    return pmui.Typography(text, variant="body2", color="text.secondary", margin=(2, 10))
+
+
+def with_error(value: float, error: float) -> str:
+    """Return a number with its standard error, with the digits that mean something.
+
+    Examples
+    --------
+    >>> with_error(0.18342, 0.0123)
+    '0.183 ± 0.012'
+    """
+    if not math.isfinite(value):
+        return "–"
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.3g}"
+    digits = min(max(1 - math.floor(math.log10(error)), 0), 6)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> pn.viewable.Viewable:
+    """Return a small table, the first column to the left."""
+    cells = [_row("th", head), *(_row("td", row) for row in rows)]
+    html = f'<table style="border-collapse:collapse;font-size:14px">{"".join(cells)}</table>'
+    return pn.pane.HTML(html, width=width, margin=(4, 8), styles={"overflow-x": "auto"})
+
+
+def _row(kind: str, texts: Sequence[str]) -> str:
+    line = "border-bottom:1px solid #80808055;padding:3px 12px 3px 0;white-space:nowrap"
+    cells = "".join(
+        f'<{kind} style="{line};text-align:{"right" if k else "left"};font-weight:{500 if kind == "th" else 400}">'
+        f"{escape(text)}</{kind}>"
+        for k, text in enumerate(texts)
+    )
+    return f"<tr>{cells}</tr>"
 
 
 def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:

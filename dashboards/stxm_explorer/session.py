@@ -12,6 +12,7 @@ import panel as pn
 import param
 
 from stxm_explorer.calls import Call, Missing
+from stxm_explorer.figures import MapRanges
 from stxm_explorer.jobs import Job, Jobs, Stopped
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
@@ -33,6 +34,7 @@ class Session(param.Parameterized):
     def __init__(self, state: ExplorerState, store: Store) -> None:
         super().__init__()
         self.state, self.store = state, store
+        self.ranges = MapRanges()
         self.jobs = Jobs(self._count, pn.state.curdoc)
 
     def get(
@@ -43,9 +45,19 @@ class Session(param.Parameterized):
         failed: Callable[[Exception], None] | None = None,
         *,
         label: str = "",
+        at_once: bool = False,
     ) -> None:
-        """Have a call run: `done` is given its result, at once if it is there, else when it is made."""
+        """Have a call run: `done` is given its result, at once if it is there, else when it is made.
+
+        With `at_once`, what takes no time is made without a job.
+        """
         result, failed = self.store.ready(call), failed or self.report
+        if result is None and at_once:
+            try:
+                result = self.store.at_once(call)
+            except Exception as error:
+                failed(error)
+                return
         if result is None:
             self.jobs.start(kind, label or kind, lambda job: self.store.run(call, job), done, failed)
             return

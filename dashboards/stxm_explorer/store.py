@@ -16,7 +16,8 @@ from typing import Any
 import xarray as xr
 
 import xstxm
-from stxm_explorer.cache import Cache
+from stxm_explorer import surveys
+from stxm_explorer.cache import Cache, memory
 from stxm_explorer.calls import Call, File, Output, script
 from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve
 from stxm_explorer.jobs import Job
@@ -32,7 +33,13 @@ _STEPS = 16
 """Parts in which long work on a stack in memory is done, so that it tells how far it is and can be stopped."""
 
 _IN_PARTS = {"xstxm.fit", "xstxm.phase_map"}
-_MODULES = {"xstxm": xstxm, "xr": xr}
+_MODULES = {"xstxm": xstxm, "xr": xr, "surveys": surveys}
+_PARTS = {"[]", ".isel"}
+"""Calls that return a part of their first argument as it is."""
+
+_LITTLE = 1_000_000
+"""Bytes with which anything is done in no time."""
+
 _RESULTS = Cache(CACHE)
 
 
@@ -73,7 +80,16 @@ class Store:
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
         job = job or Job()
+        if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
+            return self._part(call, whole, job)  # what is in memory already is not kept once more
         return _RESULTS.once(self.key(call), lambda: self._make(call, job), job)
+
+    def at_once(self, call: Call) -> Any:
+        """Return what takes no time, made on the spot; None where there is more to do.
+
+        That is a frame or the spectrum of a pixel of a stack in memory, and anything that is made of a few spectra.
+        """
+        return self.run(call) if self._is_light(call) else None
 
     def write(self, call: Call, folder: Path, job: Job | None = None) -> None:
         """Run a call that writes its `Output` into a folder."""
@@ -106,6 +122,25 @@ class Store:
         module, *path = call.function.split(".")
         function: Any = functools.reduce(getattr, path, _MODULES[module])
         return function(*arguments, **options)
+
+    def _part(self, call: Call, whole: Any, job: Job) -> Any:
+        job.step()
+        if call.function == "[]":
+            return whole[call.arguments[1]]
+        return getattr(whole, call.function[1:])(*call.arguments[1:], **call.options)
+
+    def _is_light(self, call: Call) -> bool:
+        parts = [*call.parts()]
+        return not any(isinstance(part, File) for part in parts) and all(
+            self._is_at_hand(part, call) for part in parts if isinstance(part, Call)
+        )
+
+    def _is_at_hand(self, part: Call, call: Call) -> bool:
+        """Tell whether an argument of a call is there, in memory, and not much for that call."""
+        result = self.ready(part)
+        if result is None:
+            return self._is_light(part)
+        return not _is_lazy(result) and (memory(result) < _LITTLE or call.function in _PARTS or _is_of_pixel(call))
 
     def _value(self, value: Any, job: Job, folder: Path | None) -> Any:
         if isinstance(value, Call):
@@ -151,6 +186,13 @@ class Store:
 def _is_lazy(result: Any) -> bool:
     arrays = result.variables.values() if isinstance(result, xr.Dataset) else [result]
     return any(getattr(array, "chunks", None) for array in arrays)
+
+
+def _is_of_pixel(call: Call) -> bool:
+    """Tell whether a call reads the spectrum of one pixel."""
+    if call.function != "xstxm.spectrum" or not isinstance(call.arguments[1], Mapping):
+        return False
+    return all(isinstance(place, float) for place in call.arguments[1].values())
 
 
 def _in_parts(stack: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.DataArray:

@@ -31,6 +31,8 @@ class View(pn.viewable.Viewer):
         What else the drawing depends on; it is drawn anew when this changes.
     label
         Of the work, for the progress bar.
+    at_once
+        Make results that take no time without a job.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class View(pn.viewable.Viewer):
         *,
         look: Callable[[], Hashable] = lambda: None,
         label: str = "Working",
+        at_once: bool = False,
         width: int | None = None,
     ) -> None:
         super().__init__()
         self.session, self.call = session, None
         self._want, self._body, self._show, self._look, self._label = want, body, show, look, label
+        self._at_once = at_once
         self._kind = f"view {id(self)}"
         self._waiting: str | None = None
         self._drawn: tuple[str, Hashable] | None = None
@@ -55,6 +59,11 @@ class View(pn.viewable.Viewer):
         self.result: Any = None
 
     call: Call | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the result of the present choices is shown."""
+        return self._drawn is not None and self._waiting is None
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._place
@@ -75,7 +84,14 @@ class View(pn.viewable.Viewer):
     def _begin(self, key: str) -> None:
         assert self.call is not None
         self._waiting, self._stopped = key, None
-        self.session.get(self._kind, self.call, lambda result: self._done(key, result), self._failed, label=self._label)
+        self.session.get(
+            self._kind,
+            self.call,
+            lambda result: self._done(key, result),
+            self._failed,
+            label=self._label,
+            at_once=self._at_once,
+        )
         if self._waiting == key and self._drawn is None:
             self._say(f"{self._label} ...", "info")
         self._place.loading = self._waiting == key and self._drawn is not None
