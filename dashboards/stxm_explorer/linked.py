@@ -7,8 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from stxm_explorer.figures import CurveFigure, MapFigure
+from stxm_explorer.figures.maps import Kind, Point
+from stxm_explorer.figures.rasters import Window
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import ExplorerState, Region
+
+_DIVISIONS = 100_000
+"""Of the longer side of an image: places are rounded to less than a pixel, so that they read well."""
 
 
 REGION_COLORS = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#0072B2")
@@ -42,12 +47,12 @@ class LinkedMap(MapFigure):
         *,
         side: int = 400,
         regions: Callable[[Region], None] | None = None,
-        places: Callable[[tuple[float, float]], None] | None = None,
+        places: Callable[[Point], None] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(session.ranges, side=side, **options)
         self._session = session
-        self._take, self._go = regions or self._add, places or self._move
+        self._take, self._go = regions or session.state.add, places or self._move
         self.on_pick(self._picked)
 
     def follow(self) -> None:
@@ -61,21 +66,20 @@ class LinkedMap(MapFigure):
             colors=region_colors(state),
         )
 
-    def _picked(self, kind: Any, vertices: Any) -> None:
+    def _picked(self, kind: Kind, vertices: tuple[Point, ...]) -> None:
+        extent = self.ranges.extent
         region = Region(kind, tuple((float(x), float(y)) for x, y in vertices))
-        if not self._session.ranges.meets(region.vertices):
+        if extent is None or not _overlap(region, extent):
             notify("warning", "that lies outside the image: pick inside its frame")
-        elif kind == "point":
-            ((x, y),) = region.rounded(self._session.ranges.step / 100).vertices
-            self._go((x, y))
+            return
+        region = region.rounded(max(extent.width, extent.height) / _DIVISIONS)
+        if kind == "point":
+            self._go(region.vertices[0])
         else:
-            self._take(region.rounded(self._session.ranges.step / 100))
+            self._take(region)
 
-    def _move(self, place: tuple[float, float]) -> None:
+    def _move(self, place: Point) -> None:
         self._session.state.view.cursor = place
-
-    def _add(self, region: Region) -> None:
-        self._session.state.add(region)
 
 
 class LinkedCurves(CurveFigure):
@@ -92,3 +96,9 @@ class LinkedCurves(CurveFigure):
 
     def _picked(self, energy: float) -> None:
         self._session.state.view.energy = float(energy)
+
+
+def _overlap(region: Region, extent: Window) -> bool:
+    """Tell whether the bounding box of a region meets the image."""
+    x, y = ([vertex[axis] for vertex in region.vertices] for axis in (0, 1))
+    return min(x) <= extent.right and max(x) >= extent.left and min(y) <= extent.top and max(y) >= extent.bottom

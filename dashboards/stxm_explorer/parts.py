@@ -9,9 +9,21 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+import xarray as xr
+
+from xstxm import plot
 
 CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "margin": (4, 10)}
 """Look of a choice among the controls."""
+
+
+_TABLE = """
+:host { overflow-x: auto }
+table { border-collapse: collapse; font-size: 14px }
+th, td { padding: 3px 16px 3px 0; border-bottom: 1px solid #80808055; white-space: nowrap; text-align: right; font-weight: 400 }
+th { font-weight: 500 }
+th:first-child, td:first-child { text-align: left }
+"""
 
 
 def heading(text: str) -> pmui.Typography:
@@ -22,6 +34,11 @@ def heading(text: str) -> pmui.Typography:
 def hint(text: str) -> pmui.Typography:
     """Return a sentence among the controls that says what to do."""
     return pmui.Typography(text, variant="body2", color="text.secondary", margin=(2, 10))
+
+
+def named(array: xr.DataArray, name: str) -> str:
+    """Return a label with the unit of an array and another name."""
+    return plot.label(array.assign_attrs(long_name=name))
 
 
 def with_error(value: float, error: float) -> str:
@@ -42,19 +59,12 @@ def with_error(value: float, error: float) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> pn.viewable.Viewable:
     """Return a small table, the first column to the left."""
-    cells = [_row("th", head), *(_row("td", row) for row in rows)]
-    html = f'<table style="border-collapse:collapse;font-size:14px">{"".join(cells)}</table>'
-    return pn.pane.HTML(html, width=width, margin=(4, 8), styles={"overflow-x": "auto"})
+    lines = [_row("th", head), *(_row("td", row) for row in rows)]
+    return pn.pane.HTML(f"<table>{''.join(lines)}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE])
 
 
 def _row(kind: str, texts: Sequence[str]) -> str:
-    line = "border-bottom:1px solid #80808055;padding:3px 12px 3px 0;white-space:nowrap"
-    cells = "".join(
-        f'<{kind} style="{line};text-align:{"right" if k else "left"};font-weight:{500 if kind == "th" else 400}">'
-        f"{escape(text)}</{kind}>"
-        for k, text in enumerate(texts)
-    )
-    return f"<tr>{cells}</tr>"
+    return f"<tr>{''.join(f'<{kind}>{escape(text)}</{kind}>' for text in texts)}</tr>"
 
 
 def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
@@ -68,6 +78,6 @@ def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
     return pn.pane.HTML(html, width=width, margin=(0, 8, 4, 60))
 
 
-def beside(*columns: pn.viewable.Viewable) -> pn.viewable.Viewable:
+def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.Viewable:
     """Return columns side by side, one under the other where the window is narrow."""
     return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")

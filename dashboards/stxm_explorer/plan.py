@@ -126,7 +126,7 @@ def image(state: ExplorerState, field: Field, number: int, energy: float, second
 def spectra(state: ExplorerState, field: Field, regions: Sequence[Region]) -> Call:
     """Return the mean spectra of some regions, by their names."""
     each = [spectrum(field, region, state.view.signal) for region in regions]
-    joined = call("xr.concat", each, "region", name="spectra")
+    joined = call("xr.concat", each, "region", name="joined")
     return call(".assign_coords", joined, region=[region.name for region in regions], name="spectra")
 
 
@@ -149,7 +149,7 @@ def profile(state: ExplorerState, image: Call) -> Call:
     """
     if len(state.view.line) < 2:
         raise Missing("Tap the two ends of the line on the image.")
-    width = {} if state.view.line_width is None else {"width": state.view.line_width}
+    width = {"width": state.view.line_width} if state.view.line_width else {}
     return call("line_profile", image, *state.view.line, **width, name="profile")
 
 

@@ -264,11 +264,7 @@ class View(Settings):
         [], item_type=tuple, bounds=(0, 2), doc="Ends (x, y) of a line in um, of which a profile is drawn."
     )
     line_width = param.Number(
-        None,
-        allow_None=True,
-        bounds=(0, None),
-        inclusive_bounds=(False, True),
-        doc="Width in um over which a profile is averaged.",
+        0.0, bounds=(0, None), doc="Width in um over which the profile is averaged; 0 is a single line of pixels."
     )
     spread = param.Boolean(True, doc="Draw a band of one standard deviation over the pixels of a region.")
     residual = param.Boolean(False, doc="Draw what the fit leaves.")

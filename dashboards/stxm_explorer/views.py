@@ -33,6 +33,8 @@ class View(pn.viewable.Viewer):
         Of the work, for the progress bar.
     at_once
         Make results that take no time without a job.
+    then
+        Called when a result is in its place, e.g. to have other views follow that need it.
     """
 
     def __init__(
@@ -45,12 +47,13 @@ class View(pn.viewable.Viewer):
         look: Callable[[], Hashable] = lambda: None,
         label: str = "Working",
         at_once: bool = False,
+        then: Callable[[], None] = lambda: None,
         width: int | None = None,
     ) -> None:
         super().__init__()
         self.session, self.call = session, None
         self._want, self._body, self._show, self._look, self._label = want, body, show, look, label
-        self._at_once = at_once
+        self._at_once, self._then = at_once, then
         self._kind = f"view {id(self)}"
         self._waiting: str | None = None
         self._drawn: tuple[str, Hashable] | None = None
@@ -64,6 +67,15 @@ class View(pn.viewable.Viewer):
     def settled(self) -> bool:
         """Whether the result of the present choices is shown."""
         return self._drawn is not None and self._waiting is None
+
+    @property
+    def visible(self) -> bool:
+        """Whether there is anything of it on the page."""
+        return bool(self._place.visible)
+
+    @visible.setter
+    def visible(self, shown: bool) -> None:
+        self._place.visible = shown
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._place
@@ -102,6 +114,7 @@ class View(pn.viewable.Viewer):
         self._place.loading = False
         if [*self._place.objects] != [self._body]:
             self._place[:] = [self._body]
+        self._then()
 
     def _failed(self, error: Exception) -> None:
         self._stopped = self._waiting

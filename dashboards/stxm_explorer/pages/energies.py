@@ -12,6 +12,7 @@ import panel_material_ui as pmui
 
 from stxm_explorer.keys import ArrowKeys
 from stxm_explorer.session import Session
+from stxm_explorer.state import View
 from stxm_explorer.surveys import Survey
 
 _PERIOD = 250
@@ -34,8 +35,8 @@ class Energies(pn.viewable.Viewer):
         self._view, self._busy = session.state.view, busy
         self._energies: list[float] = []
         self._timer: Any = None
-        self._first = _slider("Photon energy", lambda energy: self._view.param.update(energy=energy))
-        self._second = _slider("Other energy", lambda energy: self._view.param.update(second=energy))
+        self._first = _slider("Photon energy", session.state.view, "energy")
+        self._second = _slider("Other energy", session.state.view, "second")
         self._play = pmui.ToggleIcon(
             icon="play_arrow",
             active_icon="pause",
@@ -92,11 +93,12 @@ class Energies(pn.viewable.Viewer):
             self._timer = pn.state.add_periodic_callback(self.tick, period=_PERIOD)
 
 
-def _slider(label: str, moved: Callable[[float], None]) -> pmui.DiscreteSlider:
+def _slider(label: str, view: View, name: str) -> pmui.DiscreteSlider:
+    """Return a slider that sets a choice."""
     slider = pmui.DiscreteSlider(
-        label=label, options={"": 0.0}, value=0.0, visible=False, sizing_mode="stretch_width", max_width=640
+        label=label, options={}, value=None, visible=False, sizing_mode="stretch_width", max_width=640
     )
-    slider.param.watch(lambda event: slider.visible and moved(event.new), "value")
+    slider.param.watch(lambda event: view.param.update(**{name: event.new}) if slider.options else None, "value")
     return slider
 
 

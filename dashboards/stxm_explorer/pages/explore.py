@@ -16,7 +16,7 @@ from stxm_explorer.linked import CURSOR_COLOR, LinkedMap
 from stxm_explorer.pages.energies import Energies
 from stxm_explorer.pages.regions import Regions
 from stxm_explorer.pages.spectra import Spectra
-from stxm_explorer.parts import CHOICE, beside, heading
+from stxm_explorer.parts import CHOICE, beside, heading, named
 from stxm_explorer.session import Session
 from stxm_explorer.state import COLORS, IMAGES, SIGNALS, TAPS, Region, unused
 from stxm_explorer.surveys import Survey
@@ -27,6 +27,7 @@ from xstxm import plot
 _LIMITS = {"optical_density": "density_limits", "intensity": "intensity_limits"}
 """Which choice holds the ends of the colour scale of a signal."""
 
+_NAMES = {key: name for name, key in {**SIGNALS, **IMAGES}.items()}
 _PROFILE = 220
 """Pixels that the profile is high."""
 
@@ -53,12 +54,22 @@ class Explore(Page):
         self._regions = Regions(session)
         self._colors = pmui.RangeSlider(label="Ends of the colour scale", visible=False, **CHOICE)
         self._colors.param.watch(self._recolor, "value")
+        width = session.state.view.param.line_width
+        self._line = pn.Column(
+            pmui.FloatInput.from_param(width, label="Width of the line in µm, 0: one pixel", step=0.1, **CHOICE),
+            pmui.Button(
+                label="Forget the line", icon="close", variant="outlined", on_click=lambda _: self._forget_line(), **CHOICE
+            ),
+            sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
         self._body = pn.Column(
             self._energies,
             beside(pn.Column(self._image, self._profile, sizing_mode=None), self._spectra),
             sizing_mode="stretch_width",
         )
-        self._survey = View(session, self._want_survey, self._body, self._surveyed, label="Opening the stack")
+        self._survey = View(
+            session, self._want_survey, self._body, self._surveyed, label="Opening the stack", then=self._follow
+        )
         self._known: Survey
         self._fitted = ""
 
@@ -78,7 +89,7 @@ class Explore(Page):
         self._survey.refresh()
         self._regions.follow()
         if self._survey.settled:
-            self._follow(self._known)
+            self._follow()
 
     def workspace(self) -> Shown:
         return self._survey
@@ -91,26 +102,25 @@ class Explore(Page):
             pmui.Select.from_param(view.image, label="Image", options=IMAGES, **CHOICE),
             pmui.Select.from_param(view.colors, label="Colour scale", options=COLORS, **CHOICE),
             self._colors,
-            heading("Regions"),
+            heading("A tap on the image picks"),
             pmui.RadioButtonGroup.from_param(view.tap, label="", options=TAPS, **CHOICE),
+            self._line,
+            heading("Regions"),
             self._regions,
-            heading("Line profile"),
-            pmui.FloatInput.from_param(view.line_width, label="Width in um", **CHOICE),
-            pmui.Button(label="Forget the line", icon="close", on_click=lambda _: self._forget_line(), **CHOICE),
             heading("Spectra"),
             pmui.Switch.from_param(view.spread, label="Spread of the pixels", **CHOICE),
             pmui.Switch.from_param(view.residual, label="Residual of the fit", **CHOICE),
         )
 
-    def _follow(self, survey: Survey) -> None:
+    def _follow(self) -> None:
         """Follow the choices, once the stack is known."""
-        self._energies.follow(survey)
-        self._follow_colors(survey)
+        self._energies.follow(self._known)
+        self._follow_colors()
         width = workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 40
         height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
         self._image.refresh()
         self._map.follow()
-        self._profile.visible = len(self.state.view.line) == 2 or self.state.view.tap == "line"
+        self._line.visible = self._profile.visible = self.state.view.tap == "line" or len(self.state.view.line) == 2
         self._profile.refresh()
         self._spectra.resize(width, max(height, 340))
         self._spectra.refresh()
@@ -120,7 +130,6 @@ class Explore(Page):
 
     def _surveyed(self, survey: Survey) -> None:
         self._known = survey
-        self._follow(survey)
 
     def _want_image(self) -> Call:
         view, known = self.state.view, self._known
@@ -151,13 +160,13 @@ class Explore(Page):
             return None
         return getattr(view, _LIMITS[view.signal]) or self._known.limits
 
-    def _follow_colors(self, survey: Survey) -> None:
+    def _follow_colors(self) -> None:
         """Offer ends of the colour scale around those of the stack."""
         limits = self._limits()
         self._colors.visible = limits is not None
         if limits is None:
             return
-        low, high = survey.limits
+        low, high = self._known.limits
         room = (high - low) / 2
         ends = {"start": min(low - room, limits[0]), "end": max(high + room, limits[1]), "step": room / 100}
         changed = {
@@ -200,8 +209,13 @@ class Explore(Page):
         self._along.show(
             [Curve("profile", distance, mean, color=CURSOR_COLOR, **band)],
             xlabel=plot.label(profile["distance"]),
-            ylabel=plot.label(self._image.result),
+            ylabel=named(profile["profile"], self._quantity()),
         )
+
+    def _quantity(self) -> str:
+        """Return the name of what the image shows."""
+        view = self.state.view
+        return _NAMES[view.signal if view.image == "frame" else view.image]
 
     def _forget_line(self) -> None:
         self.state.view.line = []

@@ -18,7 +18,7 @@ class Regions(pn.viewable.Viewer):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._state = session.state
+        self._state: Any = session.state
         self._shown: Any = None
         self._rows = pn.Column(sizing_mode="stretch_width", margin=(0, 4))
 
@@ -49,7 +49,7 @@ class Regions(pn.viewable.Viewer):
         view = self._state.view
         look = _icon("add", "Look at the picked pixel", lambda: view.param.update(region=""))
         look.sx = {"color": CURSOR_COLOR}
-        text = pmui.Typography(f"Pixel at ({place[0]:g}, {place[1]:g}) um", variant="body2", width=128, margin=(8, 2))
+        text = pmui.Typography(f"({place[0]:g}, {place[1]:g}) µm", variant="body2", width=144, margin=(10, 2))
         keep = _icon("push_pin", "Keep this pixel as a region", self._keep)
         return pn.Row(look, text, keep, _icon("close", "Pick nothing", lambda: view.param.update(cursor=None)))
 
@@ -57,9 +57,9 @@ class Regions(pn.viewable.Viewer):
         self._state.view.region = region.name
 
     def _keep(self) -> None:
-        place = self._state.view.cursor
-        self._state.add(Region("point", (place,), "pixel"))
-        self._state.view.cursor = None
+        view = self._state.view
+        self._state.add(Region("point", (view.cursor,), "pixel"))
+        view.cursor = None
 
     def _rename(self, region: Region, name: pmui.TextInput) -> None:
         if name.value.strip():

@@ -13,12 +13,13 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import CURSOR_COLOR, LinkedCurves, region_colors
-from stxm_explorer.parts import table, with_error
+from stxm_explorer.parts import named, table, with_error
 from stxm_explorer.session import Session
-from stxm_explorer.state import Region
+from stxm_explorer.state import SIGNALS, Region
 from stxm_explorer.views import View
 from xstxm import plot
 
+_NAMES = {signal: name for name, signal in SIGNALS.items()}
 _BELOW = 180
 """Pixels that the residual is high."""
 
@@ -42,11 +43,14 @@ class Spectra(pn.viewable.Viewer):
         self._left.figure.x_range = self._curves.figure.x_range
         self._fractions = pn.Column(sizing_mode=None, margin=0)
         self._width, self._refreshing, self._changed = 400, False, False
+        look: dict[str, Any] = {"at_once": True, "then": self._arrived}
         self.mean = View(
-            session, self._want, self._curves.pane, self._redraw, look=self._look, label="Reading spectra", at_once=True
+            session, self._want, self._curves.pane, self._redraw, look=self._look, label="Reading spectra", **look
         )
-        self.fit = View(session, self._want_fit, self._left.pane, self._redraw, label="Fitting spectra", at_once=True)
-        self.shares = View(session, self._want_shares, self._fractions, self._tabulate, label="Fractions")
+        self.fit = View(session, self._want_fit, self._left.pane, self._redraw, label="Fitting spectra", **look)
+        self.shares = View(
+            session, self._want_shares, self._fractions, self._tabulate, look=lambda: self._width, label="Fractions"
+        )
         self._below = pn.Column(self.fit, self.shares, sizing_mode=None, margin=0)
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -71,6 +75,7 @@ class Spectra(pn.viewable.Viewer):
         self.shares.visible = self.fit.settled
         self._left.pane.visible = self._state.view.residual
         if self._changed:
+            self._changed = False
             self._draw()
         self._curves.follow()
         self._left.follow()
@@ -102,7 +107,8 @@ class Spectra(pn.viewable.Viewer):
 
     def _after_fit(self) -> list[Call]:
         """Return the calls that make the fitted curves, and what is left."""
-        assert self.fit.call is not None and self.mean.call is not None
+        assert self.fit.call is not None
+        assert self.mean.call is not None
         return [
             call("predict", self.fit.call, name="model"),
             call("residual", self.mean.call["spectrum"], self.fit.call, name="left"),
@@ -114,11 +120,13 @@ class Spectra(pn.viewable.Viewer):
 
     def _redraw(self, _: Any) -> None:
         self._changed = True
+
+    def _arrived(self) -> None:
+        """Go on with what came later."""
         if not self._refreshing:
-            self._draw()
+            self.refresh()
 
     def _draw(self) -> None:
-        self._changed = False
         spectra: xr.Dataset | None = self.mean.result
         if spectra is None:
             return
@@ -126,7 +134,10 @@ class Spectra(pn.viewable.Viewer):
         names = [str(name) for name in spectra["region"].values]
         colors = {names[0]: CURSOR_COLOR, **region_colors(self._state)}
         curves = [self._measured(spectra.sel(region=name), colors[name]) for name in names]
-        labels = {"xlabel": plot.label(spectra["energy"]), "ylabel": plot.label(spectra["spectrum"])}
+        labels = {
+            "xlabel": plot.label(spectra["energy"]),
+            "ylabel": named(spectra["spectrum"], _NAMES[self._state.view.signal]),
+        }
         fit = self.fit.result if self.fit.settled else None
         if fit is not None and [*fit["region"].values] == names:
             model, left = (self._session.store.run(each).sortby("energy") for each in self._after_fit())
@@ -161,18 +172,21 @@ class Spectra(pn.viewable.Viewer):
         return chosen if chosen in names else names[0]
 
     def _tabulate(self, phases: xr.Dataset) -> None:
-        fraction, error = phases["phase_fraction"], phases["phase_fraction_stderr"]
-        names = [str(phase) for phase in phases["phase"].values]
-        head = ["", *names]
+        regions = [str(region) for region in phases["region"].values]
         rows = [
-            [str(region), *(with_error(float(f), float(e)) for f, e in zip(fraction.sel(region=region), error.sel(region=region), strict=True))]
-            for region in phases["region"].values
-        ]  # fmt: skip
+            [str(phase), *_told(phases["phase_fraction"], phases["phase_fraction_stderr"], phase=phase)]
+            for phase in phases["phase"].values
+        ]
         if "composition" in phases:
-            head.append(str(phases["composition"].attrs.get("long_name", "Composition")))
-            for row, value, stderr in zip(rows, phases["composition"], phases["composition_stderr"], strict=True):
-                row.append(with_error(float(value), float(stderr)))
-        self._fractions[:] = [table(head, rows, self._width)]
+            called = plot.label(phases["composition"])
+            rows.append([called, *_told(phases["composition"], phases["composition_stderr"])])
+        self._fractions[:] = [table(["Fraction", *regions], rows, self._width)]
+
+
+def _told(values: xr.DataArray, errors: xr.DataArray, **at: Any) -> list[str]:
+    """Return the numbers of all regions with their errors."""
+    pairs = zip(values.sel(at).values, errors.sel(at).values, strict=True)
+    return [with_error(float(value), float(error)) for value, error in pairs]
 
 
 def _lines(spectra: xr.DataArray, names: Sequence[str], colors: Mapping[str, str], called: str) -> list[Curve]:
