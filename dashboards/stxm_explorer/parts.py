@@ -48,12 +48,15 @@ def with_error(value: float, error: float) -> str:
     --------
     >>> with_error(0.18342, 0.0123)
     '0.183 ± 0.012'
+    >>> with_error(0.18342, 0.0032)
+    '0.183 ± 0.003'
     """
     if not math.isfinite(value):
         return "–"
     if not (math.isfinite(error) and error > 0):
         return f"{value:.3g}"
-    digits = min(max(1 - math.floor(math.log10(error)), 0), 6)
+    first = math.floor(math.log10(error))
+    digits = min(max(-first + (error < 2 * 10**first), 0), 6)
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 

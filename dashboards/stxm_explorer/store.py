@@ -38,7 +38,10 @@ _PARTS = {"[]", ".isel"}
 """Calls that return a part of their first argument as it is."""
 
 _LITTLE = 1_000_000
-"""Bytes with which anything is done in no time."""
+"""Bytes with which anything is done in no time, once it is compiled."""
+
+_DONE: set[str] = set()
+"""Functions that this process has run: the first time, some are compiled."""
 
 _RESULTS = Cache(CACHE)
 
@@ -121,7 +124,9 @@ class Store:
             return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
         module, *path = call.function.split(".")
         function: Any = functools.reduce(getattr, path, _MODULES[module])
-        return function(*arguments, **options)
+        result = function(*arguments, **options)
+        _DONE.add(call.function)
+        return result
 
     def _part(self, call: Call, whole: Any, job: Job) -> Any:
         job.step()
@@ -131,6 +136,8 @@ class Store:
 
     def _is_light(self, call: Call) -> bool:
         parts = [*call.parts()]
+        if call.function.startswith("xstxm.") and call.function not in _DONE:
+            return False
         return not any(isinstance(part, File) for part in parts) and all(
             self._is_at_hand(part, call) for part in parts if isinstance(part, Call)
         )

@@ -52,7 +52,7 @@ class Explore(Page):
         self._spectra = Spectra(session, self._picked)
         self._energies = Energies(session, lambda: not self._image.settled)
         self._regions = Regions(session)
-        self._colors = pmui.RangeSlider(label="Ends of the colour scale", visible=False, **CHOICE)
+        self._colors = pmui.RangeSlider(label="Colours", visible=False, **CHOICE)
         self._colors.param.watch(self._recolor, "value")
         width = session.state.view.param.line_width
         self._line = pn.Column(
@@ -65,6 +65,7 @@ class Explore(Page):
         self._body = pn.Column(
             self._energies,
             beside(pn.Column(self._image, self._profile, sizing_mode=None), self._spectra),
+            self._spectra.shares,
             sizing_mode="stretch_width",
         )
         self._survey = View(
@@ -116,13 +117,14 @@ class Explore(Page):
         """Follow the choices, once the stack is known."""
         self._energies.follow(self._known)
         self._follow_colors()
-        width = workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 40
+        room = workspace_width(self.session.width)
+        width = room - self.side - LinkedMap.taken[0] - 40
         height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
         self._image.refresh()
         self._map.follow()
         self._line.visible = self._profile.visible = self.state.view.tap == "line" or len(self.state.view.line) == 2
         self._profile.refresh()
-        self._spectra.resize(width, max(height, 340))
+        self._spectra.resize(width, max(height, 340), room - 40)
         self._spectra.refresh()
 
     def _want_survey(self) -> Call:

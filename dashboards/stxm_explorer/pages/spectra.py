@@ -51,14 +51,13 @@ class Spectra(pn.viewable.Viewer):
         self.shares = View(
             session, self._want_shares, self._fractions, self._tabulate, look=lambda: self._width, label="Fractions"
         )
-        self._below = pn.Column(self.fit, self.shares, sizing_mode=None, margin=0)
 
     def __panel__(self) -> pn.viewable.Viewable:
-        return pn.Column(self.mean, self._below, sizing_mode=None, margin=0)
+        return pn.Column(self.mean, self.fit, sizing_mode=None, margin=0)
 
-    def resize(self, width: int, height: int) -> None:
-        """Give the curves another size in pixels."""
-        self._width = width
+    def resize(self, width: int, height: int, table: int) -> None:
+        """Give the curves, and the table, another size in pixels."""
+        self._width = table
         self._curves.resize(width, height)
         self._left.resize(width, _BELOW)
 
@@ -71,8 +70,8 @@ class Spectra(pn.viewable.Viewer):
             self.shares.refresh()
         finally:
             self._refreshing = False
-        self._below.visible = self.mean.settled
-        self.shares.visible = self.fit.settled
+        self.fit.visible = self.mean.settled
+        self.shares.visible = self.mean.settled and self.fit.settled
         self._left.pane.visible = self._state.view.residual
         if self._changed:
             self._changed = False
