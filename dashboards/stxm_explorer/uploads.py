@@ -18,7 +18,7 @@ from xstxm.errors import CorruptFileError, FileFormatError, OptionError, Referen
 LARGEST = 2_000_000
 """Bytes of a file that is taken; the server's limit of a message leaves room for it and little more."""
 MOST_LINES = 50_000
-LONGEST_LINE = 10_000
+LONGEST_LINE = 2_000
 MOST_FILES = 50
 TABLES = (".csv", ".tsv", ".txt", ".dat", ".asc", ".t", ".r", ".xsp", ".xas", ".xdi", ".nor", ".xmu")
 """Endings of the tables of text that `xstxm.read_references` reads; packed projects and libraries are opened from the root folder."""
