@@ -12,10 +12,6 @@ from stxm_explorer.figures.rasters import Window
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import ExplorerState, Region
 
-_DIVISIONS = 100_000
-"""Of the longer side of an image: places are rounded to less than a pixel, so that they read well."""
-
-
 REGION_COLORS = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#0072B2")
 """Colour-blind safe."""
 
@@ -26,6 +22,10 @@ CURSOR_COLOR = "#D55E00"
 def region_colors(state: ExplorerState) -> dict[str, str]:
     """Return the colour of each region by its name, in the order in which they were drawn."""
     return {region.name: color for region, color in zip(state.regions, itertools.cycle(REGION_COLORS), strict=False)}
+
+
+_DIVISIONS = 100_000
+"""Of the longer side of an image: places are rounded to less than a pixel, so that they read well."""
 
 
 class LinkedMap(MapFigure):
