@@ -98,7 +98,7 @@ class _Slot:
         )
         self._line = drawn.line("x", "y", source=self._data, line_width=2, visible=False)
         self._dots = drawn.scatter("x", "y", source=self._data, size=6, line_color=None, visible=False)
-        self.pointed = [self._line, self._dots]
+        self.pointed: list[Any] = [self._line, self._dots]
 
     def show(self, curve: Curve | None) -> None:
         """Draw a curve, or nothing."""
