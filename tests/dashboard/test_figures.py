@@ -251,7 +251,7 @@ def test_frame__stays_where_it_is_whatever_is_shown():
         frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
     figure.show_classes(image(np.zeros((30, 60), dtype=int)), COLORS)
     frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
-    assert frames == {(300, 150, 76)}
+    assert frames == {(300, 150, 64)}
 
 
 def test_resize__keeps_the_aspect():
@@ -487,11 +487,13 @@ def test_on_x__tells_where_the_curve_was_tapped(curves):
 
 
 def test_figures__leave_nothing_behind(curves):
-    figures = [MapFigure(MapRanges()), CurveFigure()]
-    figures[0].show(image(np.ones((40, 50))))
-    figures[0].on_pick(lambda *_: figures[1].mark(1.0))
-    figures[1].show(curves, xlabel="x", ylabel="y")
-    alive = [weakref.ref(part) for figure in figures for part in (figure, figure.figure, figure.pane)]
-    del figures
+    def build() -> list[weakref.ref]:
+        figure, spectrum = MapFigure(MapRanges()), CurveFigure()
+        figure.show(image(np.ones((40, 50))))
+        figure.on_pick(lambda *_: spectrum.mark(1.0))
+        spectrum.show(curves, xlabel="x", ylabel="y")
+        return [weakref.ref(part) for one in (figure, spectrum) for part in (one, one.figure, one.pane)]
+
+    alive = build()
     gc.collect()
     assert [part() for part in alive] == [None] * 6

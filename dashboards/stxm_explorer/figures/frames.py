@@ -32,7 +32,7 @@ from stxm_explorer.figures.rasters import Array, Window
 
 Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
-LEFT, RIGHT, TOP, BOTTOM = 76, 108, 34, 58
+LEFT, RIGHT, TOP, BOTTOM = 64, 120, 34, 58
 """Pixels around the frame; RIGHT has the colour bar or the names of classes."""
 LENGTHS = ("m", "mm", "µm", "nm", "pm")
 """Units of a scale bar; Bokeh takes any for one that it knows."""
@@ -63,6 +63,7 @@ def map_frame(ranges: MapRanges, gestures: Sequence[Gesture]) -> Figure:
     )
     drawn.toolbar.logo = None
     drawn.grid.visible = False
+    drawn.yaxis.major_label_orientation = math.pi / 2  # as wide at any zoom, however far from zero
     for axis in drawn.axis:
         axis.formatter = plain_numbers()
         axis.ticker = BasicTicker(desired_num_ticks=5)
