@@ -6,10 +6,8 @@ A result is named by the script that makes it and the times at which its files c
 from __future__ import annotations
 
 import functools
-import glob
 import math
 import operator
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,11 @@ import xarray as xr
 
 import xstxm
 from stxm_explorer.cache import Cache
-from stxm_explorer.calls import Call, File, Output, script
-from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve
+from stxm_explorer.calls import Call, File, Output, Upload, script
+from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve, stamp
 from stxm_explorer.jobs import Job
-from xstxm.errors import SchemaError
+from stxm_explorer.uploads import Uploads
+from xstxm.errors import OptionError, SchemaError
 
 IN_MEMORY = 1_500_000_000
 """Bytes up to which a result is held in memory; a larger one stays lazy."""
@@ -44,6 +43,7 @@ class Store:
         self.root = root.resolve()
         self.client = client
         """Of a dask cluster that does the work, if any."""
+        self.uploads = Uploads()
 
     def catalogue(self) -> Catalogue:
         """Return the files that can be opened."""
@@ -64,7 +64,8 @@ class Store:
         OutsideRootError
             A file is not there, or not below the root folder.
         """
-        stamps = [f"# {name} {self._changed(name)}" for name in sorted(call.files())]
+        paths = {self._path(file) for file in call.files()}
+        stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
         return "\n".join([str(self.root), script([call]), *stamps])
 
     def ready(self, call: Call) -> Any:
@@ -111,7 +112,7 @@ class Store:
         if isinstance(value, Call):
             return self.run(value, job)
         if isinstance(value, File):
-            return self.path(value.name)
+            return self._path(value)
         if isinstance(value, Output):
             assert folder is not None
             return folder / value.name
@@ -140,12 +141,12 @@ class Store:
         refuse_links_out(self.root, path)
         return path
 
-    def _changed(self, name: str) -> int:
-        path = self.path(name)
-        parts = [path, path.parent]
-        if path.suffix.lower() == ".hdr":
-            parts += path.parent.glob(f"{glob.escape(path.stem)}*")
-        return max(os.stat(part).st_mtime_ns for part in parts)
+    def _path(self, file: File) -> Path:
+        if not isinstance(file, Upload):
+            return self.path(file.name)
+        if file.name not in self.uploads.files:
+            raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
+        return self.uploads.files[file.name]
 
 
 def _is_lazy(result: Any) -> bool:
