@@ -66,7 +66,8 @@ class Store:
         """
         paths = {self._path(file) for file in call.files()}
         stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
-        return "\n".join([str(self.root), script([call]), *stamps])
+        item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
+        return "\n".join([str(self.root), script([call]), *item, *stamps])
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""

@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
-from bokeh.models import NumberFormatter
+from bokeh.models.widgets.tables import NumberFormatter
 
 from stxm_explorer.catalogue import MAX_ENTRIES, Catalogue, Description, Entry, describe
-from stxm_explorer.parts import CHOICE
 from stxm_explorer.session import Session, message, notify
 from stxm_explorer.thumbnails import thumbnail
 from xstxm.errors import StxmError
@@ -22,26 +21,26 @@ _COLUMNS = {
     "picture": " ",
     "name": "File",
     "what": "Content",
-    "first": "From (eV)",
-    "last": "To (eV)",
+    "first": "From eV",
+    "last": "To eV",
     "energies": "Energies",
     "pixels": "Pixels",
     "pixel": "Pixel size",
     "size": "Size",
-    "modified": "Modified (UTC)",
+    "modified": "Modified",
 }
-_WIDTHS = {
-    "picture": 60,
-    "first": 80,
-    "last": 72,
-    "energies": 80,
-    "pixels": 84,
-    "pixel": 86,
-    "size": 76,
-    "modified": 108,
-}
+_WIDTHS = {"picture": 54, "what": 104, "first": 78, "last": 66, "energies": 80, "pixels": 84, "pixel": 90, "size": 72}
+_WIDTHS["modified"] = 92
 _SPECTRA_LACK = ["picture", "pixels", "pixel"]
 _ROW = 50
+STYLE = """
+.tabulator .tabulator-col-title { font-size: 12px }
+.tabulator .tabulator-row .tabulator-cell { font-size: 13px; white-space: normal; overflow-wrap: anywhere; line-height: 1.15 }
+.tabulator .tabulator-row .tabulator-cell[tabulator-field="picture"] { padding: 3px 4px; text-overflow: clip; text-align: center }
+.tabulator .tabulator-row { cursor: pointer }
+.tabulator .tabulator-row.tabulator-selected { background-color: rgba(0, 114, 178, 0.18) !important; color: inherit }
+.tabulator .tabulator-row.tabulator-selected .tabulator-cell { color: inherit }
+"""
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ def _cells(entry: Entry, look: Look | None) -> dict[str, Any]:
         "pixels": " × ".join(map(str, told.pixels)),
         "pixel": told.pixel_size,
         "size": float("nan") if entry.size is None else float(entry.size),
-        "modified": f"{entry.modified:%Y-%m-%d %H:%M}",
+        "modified": f"{entry.modified:%Y-%m-%d}",
     }
 
 
@@ -243,6 +242,8 @@ def _table() -> pn.widgets.Tabulator:
         pagination="local",
         page_size=7,
         row_height=_ROW,
+        configuration={"rowHeight": _ROW, "columnDefaults": {"tooltip": True}},
+        stylesheets=[STYLE],
         layout="fit_columns",
         show_index=False,
         disabled=True,

@@ -11,7 +11,7 @@ import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
-from bokeh.models import NumberFormatter
+from bokeh.models.widgets.tables import NumberFormatter
 
 from stxm_explorer import plan
 from stxm_explorer.advice import ranges, told_apart, uncovered
@@ -236,9 +236,13 @@ class References(pn.viewable.Viewer):
         self.sentence.object = told_apart(result, self.state.references.counts)
 
 
-_TABLE_WIDTH = 430
+_TABLE_WIDTH = 440
 _ADVICE = 760
 _ROW = 32
+_STYLE = """
+.tabulator .tabulator-col-title { font-size: 12px }
+.tabulator .tabulator-row .tabulator-cell { font-size: 13px }
+"""
 
 
 def _rows(references: xr.Dataset, chosen: Any) -> pd.DataFrame:
@@ -265,14 +269,14 @@ def _number(value: Any) -> float:
 
 
 def _height(rows: int) -> int:
-    return min(rows, 12) * _ROW + 46
+    return min(rows, 12) * (_ROW + 1) + 44
 
 
 def _table() -> pn.widgets.Tabulator:
     return pn.widgets.Tabulator(
         pd.DataFrame(columns=["used", "color", "name", "composition", "range"]),
         titles={"used": "Use", "color": "Colour", "name": "Name", "composition": "Composition", "range": "Data (eV)"},
-        widths={"used": 52, "color": 70, "composition": 104, "range": 100},
+        widths={"used": 46, "color": 64, "composition": 100, "range": 92},
         editors={
             "used": {"type": "tickCross"},
             "color": {"type": "input", "elementAttributes": {"type": "color"}},
@@ -291,6 +295,8 @@ def _table() -> pn.widgets.Tabulator:
         sortable=False,
         selectable=False,
         row_height=_ROW,
+        configuration={"rowHeight": _ROW, "columnDefaults": {"tooltip": True}},
+        stylesheets=[_STYLE],
         layout="fit_columns",
         width=_TABLE_WIDTH,
         margin=(0, 10),
