@@ -107,7 +107,8 @@ class Store:
         if call.function.startswith("."):
             return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
         module, *path = call.function.split(".")
-        return functools.reduce(getattr, path, _MODULES[module])(*arguments, **options)
+        function: Any = functools.reduce(getattr, path, _MODULES[module])
+        return function(*arguments, **options)
 
     def _value(self, value: Any, job: Job, folder: Path | None) -> Any:
         if isinstance(value, Call):

@@ -14,7 +14,7 @@ from stxm_explorer.pages.files import Files
 from stxm_explorer.pages.references import Choice, References
 from stxm_explorer.parts import heading
 from stxm_explorer.session import Session
-from stxm_explorer.views import Page, View
+from stxm_explorer.views import Page, Shown, View
 
 
 class Data(Page):
@@ -63,9 +63,9 @@ class Data(Page):
         else:
             self._place[:] = [self.files, heading("The stack that is shown"), self.about]
 
-    def controls(self) -> pn.viewable.Viewable:
+    def controls(self) -> Shown:
         return pmui.Column(self.fields, self.choice)
 
-    def workspace(self) -> pn.viewable.Viewable:
+    def workspace(self) -> Shown:
         tabs = pmui.RadioButtonGroup.from_param(self.state.view.param.data, label="", size="small", margin=(8, 10))
         return pn.Column(tabs, self._place, sizing_mode="stretch_width")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import holoviews as hv
 import numpy as np
 import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
+from bokeh.models.annotations.geometry import BoxAnnotation
 from bokeh.models.widgets.tables import NumberFormatter
 
 from stxm_explorer import plan
 from stxm_explorer.advice import ranges, told_apart, uncovered
 from stxm_explorer.calls import Call, File, Missing, Upload
+from stxm_explorer.figures import Curve
+from stxm_explorer.linked import LinkedCurves
 from stxm_explorer.parts import CHOICE, beside, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import KINDS
@@ -23,6 +25,7 @@ from stxm_explorer.uploads import LARGEST, TABLES
 from stxm_explorer.viewport import workspace_width
 from stxm_explorer.views import View
 from xstxm import plot
+from xstxm.plot import NEUTRAL
 
 OFFERED = 300
 """Files in the list to choose from; those beyond are chosen in the table of files."""
@@ -114,29 +117,19 @@ class References(pn.viewable.Viewer):
         self.session, self.state = session, session.state
         self.table = _table()
         self.table.on_edit(self._edit)
-        self.plot = pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None)
+        self.curves = LinkedCurves(session, width=self._width, height=_HEIGHT)
+        self.shade = BoxAnnotation(fill_color=NEUTRAL, fill_alpha=0.12, line_color=None, visible=False)
+        self.curves.figure.add_layout(self.shade)
         self.advice = pn.Column(sizing_mode=None)
         self.squares = pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None)
         self.sentence = pn.pane.Markdown(width=380, margin=(10, 20))
-        apart = pn.Row(self.squares, self.sentence)
-        self._range: tuple[float, float] | None = None
+        self._spectra: xr.Dataset | None = None
+        self._energy: xr.DataArray | None = None
+        self.problems: list[str] = []
         self.read = View(session, self._all, self.table, self._list, look=self._details, label="Reading references")
-        self.drawn = View(
-            session,
-            self._used,
-            self.plot,
-            self._draw,
-            look=lambda: (self._width, self._range),
-            label="Drawing references",
-        )
-        self.cover = View(
-            session,
-            self._energies,
-            self.advice,
-            self._compare,
-            look=lambda: id(self.drawn.result),
-            label="Reading energies",
-        )
+        self.drawn = View(session, self._used, self.curves.pane, self._draw, label="Drawing references")
+        self.cover = View(session, self._energies, self.advice, self._compare, label="Reading energies")
+        apart = pn.Row(self.squares, self.sentence)
         self.apart = View(session, self._distinguished, apart, self._tell, label="Telling references apart")
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -155,12 +148,14 @@ class References(pn.viewable.Viewer):
 
     def refresh(self) -> None:
         """Follow the choices."""
+        self.curves.resize(self._width, _HEIGHT)
         for view in (self.read, self.drawn, self.cover, self.apart):
             view.refresh()
+        self.curves.follow()
 
     @property
     def _width(self) -> int:
-        return max(min(workspace_width(self.session.width) - _TABLE_WIDTH - 130, 620), 300)
+        return max(min(workspace_width(self.session.width) - _TABLE_WIDTH - 40, 640), 340)
 
     def _all(self) -> Call:
         known = plan.spectra(self.state)
@@ -179,7 +174,10 @@ class References(pn.viewable.Viewer):
         return plan.selected(plan.field_of(self.state))["energy"]
 
     def _distinguished(self) -> Call:
-        return plan.distinguished(self.state, plan.field_of(self.state))
+        wanted = plan.distinguished(self.state, plan.field_of(self.state))
+        if self.problems:
+            raise Missing("They are told apart where all of them have data: see above.")
+        return wanted
 
     def _details(self) -> Any:
         chosen = self.state.references
@@ -205,31 +203,31 @@ class References(pn.viewable.Viewer):
             chosen.colors = {**dict(zip(frame["name"], frame["color"], strict=True)), name: event.value}
 
     def _draw(self, references: xr.Dataset) -> None:
-        drawn = plot.spectra(references, width=self._width, height=260, legend=False)
-        if self._range is not None:
-            span = hv.VSpan(*self._range).opts(color="#0072B2", alpha=0.1)
-            drawn = span * drawn
-        self.plot.object = drawn
-        self.cover.refresh()
+        energy, colors = np.asarray(references["energy"], dtype=float), plot.phase_colors(references)
+        curves = [
+            Curve(name, energy[known := np.isfinite(spectrum)], spectrum[known], color=color)
+            for (name, color), spectrum in zip(colors.items(), references["absorption"].values, strict=True)
+        ]
+        axes = {"xlabel": plot.label(references["energy"]), "ylabel": plot.label(references["absorption"])}
+        self.curves.show(curves, **axes)
+        self._spectra = references
+        self._advise()
 
     def _compare(self, energy: xr.DataArray) -> None:
-        values = np.asarray(energy, dtype=float)
-        self._range = (float(values.min()), float(values.max()))
-        field = plan.field_of(self.state)
-        said = [] if self.drawn.result is None else uncovered(self.drawn.result, energy, field.label)
-        shown = [(text, "warning") for text in said]
-        if not said:
-            unit = energy.attrs.get("units", "eV")
-            shown = [
-                (
-                    f"Shaded: the energies of {field.label}, {self._range[0]:.6g} to {self._range[1]:.6g} {unit}, all covered.",
-                    "info",
-                )
-            ]
-        self.advice[:] = [
-            pmui.Alert(text, severity=severity, width=_ADVICE, margin=(4, 10)) for text, severity in shown
-        ]
-        self.drawn.refresh()
+        self._energy = energy
+        self._advise()
+
+    def _advise(self) -> None:
+        """Say whether the references cover the energies of the field, and shade these."""
+        if self._spectra is None or self._energy is None:
+            return
+        label, values = plan.field_of(self.state).label, np.asarray(self._energy, dtype=float)
+        self.shade.update(left=float(values.min()), right=float(values.max()), visible=True)
+        self.problems = uncovered(self._spectra, self._energy, label)
+        covered = f"Shaded: the energies of {label}, at which all of the spectra have data."
+        said = [(text, "warning") for text in self.problems] or [(covered, "info")]
+        self.advice[:] = [pmui.Alert(text, severity=kind, width=_ADVICE, margin=(4, 10)) for text, kind in said]
+        self.apart.refresh()
 
     def _tell(self, result: xr.Dataset) -> None:
         self.squares.object = plot.distinguishability(result, size=max(60 * result.sizes["reference"], 160))
@@ -238,6 +236,7 @@ class References(pn.viewable.Viewer):
 
 _TABLE_WIDTH = 440
 _ADVICE = 760
+_HEIGHT = 340
 _ROW = 32
 _STYLE = """
 .tabulator .tabulator-col-title { font-size: 12px }
