@@ -23,8 +23,8 @@ class Fields(pn.viewable.Viewer):
         super().__init__()
         self.session, self.state = session, session.state
         self.list = pmui.MenuList(items=[], dense=True, sizing_mode="stretch_width", margin=(0, 4))
-        self.list.on_click(lambda item: self.state.view.param.update(field=item["label"]))
-        self.list.on_action("close", lambda item: self._close(item["label"]))
+        self.list.on_click(self._choose_field)
+        self.list.on_action("close", self._close)
         self.label = pmui.TextInput(label="Name of the field", **CHOICE)
         self.label.param.watch(self._rename, "value")
         self.scan = pmui.Select(label="Scan in the file", options=[], visible=False, **CHOICE)
@@ -107,8 +107,11 @@ class Fields(pn.viewable.Viewer):
             self.session.report(error)
             self.label.value = field.label
 
-    def _close(self, label: str) -> None:
-        for field in [field for field in self.state.fields if field.label == label]:
+    def _choose_field(self, item: Any) -> None:
+        self.state.view.field = item["label"]
+
+    def _close(self, item: Any) -> None:
+        for field in [field for field in self.state.fields if field.label == item["label"]]:
             self.state.close(field)
 
     def _open(self, event: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ STYLE = """
 .tabulator .tabulator-row .tabulator-cell { font-size: 13px; white-space: normal; overflow-wrap: anywhere; line-height: 1.15 }
 .tabulator .tabulator-row .tabulator-cell[tabulator-field="picture"] { padding: 3px 4px; text-overflow: clip; text-align: center }
 .tabulator .tabulator-row { cursor: pointer }
-.tabulator .tabulator-row.tabulator-selected { background-color: rgba(0, 114, 178, 0.18) !important; color: inherit }
-.tabulator .tabulator-row.tabulator-selected .tabulator-cell { color: inherit }
+.tabulator .tabulator-row.tabulator-selected { background-color: rgba(0, 114, 178, 0.18) !important; color: var(--mdc-theme-on-background) !important }
+.tabulator .tabulator-row.tabulator-selected .tabulator-cell { color: var(--mdc-theme-on-background) }
 """
 
 
@@ -174,6 +175,9 @@ class Files(pn.viewable.Viewer):
 
     def _found(self, name: str, look: Look) -> None:
         self.known[name] = look
+        if (self.state.view.page, self.state.view.data) != ("Data", "Files"):
+            self._listed = ()  # the table is not on the page: it is filled when it comes back
+            return
         row = next((row for row, entry in enumerate(self._entries) if entry.name == name), None)
         if row is not None:
             cells = _cells(self._entries[row], look)
@@ -225,7 +229,7 @@ def _frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 def _table() -> pn.widgets.Tabulator:
     plain = {"type": "plaintext"}
-    number = {"nan_format": "", "text_align": "right"}
+    number = partial(NumberFormatter, nan_format="", text_align="right")
     return pn.widgets.Tabulator(
         _frame([]),
         titles=_COLUMNS,
@@ -233,10 +237,10 @@ def _table() -> pn.widgets.Tabulator:
         formatters={
             "picture": {"type": "image"},
             **dict.fromkeys(("name", "what", "pixels", "pixel", "modified"), plain),
-            "first": NumberFormatter(format="0.0", **number),
-            "last": NumberFormatter(format="0.0", **number),
-            "energies": NumberFormatter(format="0", **number),
-            "size": NumberFormatter(format="0.0 b", **number),
+            "first": number(format="0.0"),
+            "last": number(format="0.0"),
+            "energies": number(format="0"),
+            "size": number(format="0.0 b"),
         },
         sortable={"picture": False},
         pagination="local",

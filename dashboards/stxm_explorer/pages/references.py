@@ -268,7 +268,7 @@ def _number(value: Any) -> float:
 
 
 def _height(rows: int) -> int:
-    return min(rows, 12) * (_ROW + 1) + 44
+    return min(rows, 12) * (_ROW + 4) + 40
 
 
 def _table() -> pn.widgets.Tabulator:
