@@ -16,7 +16,7 @@ from stxm_explorer.capacity import admitted, busy_page
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 
-pn.extension(notifications=True, exception_handler=report)
+pn.extension("tabulator", notifications=True, exception_handler=report)
 
 if admitted():
     App.from_environment().servable()
