@@ -65,7 +65,8 @@ class Store:
             A file is not there, or not below the root folder.
         """
         stamps = [f"# {name} {self._changed(name)}" for name in sorted(call.files())]
-        return "\n".join([str(self.root), script([call]), *stamps])
+        item = [f"# {call.arguments[1]}"] if call.function == "[]" else []
+        return "\n".join([str(self.root), script([call]), *item, *stamps])
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""
