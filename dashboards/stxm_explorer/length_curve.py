@@ -9,6 +9,7 @@ import panel as pn
 from bokeh.events import Tap
 from bokeh.models import Span
 
+from stxm_explorer.parts import LEGEND_BELOW
 from xstxm import plot
 
 _LINE = "#D55E00"
@@ -26,7 +27,7 @@ class LengthCurve:
         """Draw a result of `xstxm.coarse_grain`."""
         import holoviews
 
-        drawing = plot.coarse_graining(coarse, width=width, height=height, legend_position="bottom", legend_cols=3)
+        drawing = plot.coarse_graining(coarse, width=width, height=height, **LEGEND_BELOW)
         figure = holoviews.render(drawing, backend="bokeh")
         self._line = Span(
             dimension="height", line_color=_LINE, line_width=3, line_dash="dashed", editable=True, visible=False

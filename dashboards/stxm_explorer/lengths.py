@@ -97,7 +97,7 @@ def particles(state: ExplorerState, name: str) -> Call:
     """Return the particles of a field."""
     chosen = state.scales
     options: dict[str, Any] = {"min_amount": chosen.min_amount, "min_area": chosen.min_area}
-    given = {option: value for option, value in options.items() if value is not None}
+    given = {option: value for option, value in options.items() if value}
     found = maps(state)[name]
     return call(
         "particles", found, signal=quantity(state), **given, max_neck=chosen.max_neck, name=f"{name} particles"

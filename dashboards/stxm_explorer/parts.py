@@ -12,6 +12,13 @@ CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "marg
 """Look of a choice among the controls."""
 
 
+LEGEND_BELOW: dict[str, Any] = {
+    "legend_position": "bottom",
+    "legend_opts": {"ncols": 2, "border_line_alpha": 0, "background_fill_alpha": 0, "padding": 0},
+}
+"""Options of a plot beside which there is no room."""
+
+
 def heading(text: str) -> pmui.Typography:
     """Return the name of a group of choices."""
     return pmui.Typography(text, variant="subtitle2", margin=(10, 10, 2, 10))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 import numpy as np
 import xarray as xr
 
 _MOSTLY = {
-    "within particles": "it varies mostly inside particles",
-    "between particles": "it varies mostly from particle to particle",
-    "between fields": "it varies mostly from field to field",
+    "within particles": "inside particles",
+    "between particles": "from particle to particle",
+    "between fields": "from field to field",
 }
 
 
@@ -24,13 +24,22 @@ def of_split(split: xr.Dataset, name: str) -> str:
     if not known or not total > 0:
         return f"No variance of the {name} is left once the noise is taken off."
     parts = listed([f"{100 * share:.0f} % {scale}" for scale, share in known.items()])
-    text = f"Of the variance of the {name}, {parts}: {_MOSTLY[max(known, key=known.__getitem__)]}."
-    text += f" Its standard deviation is {math.sqrt(total):.3g} in all."
+    text = f"The variance of the {name} lies {parts}: {_most(split, known)}. Its standard deviation is "
+    text += f"{math.sqrt(total):.3g} in all, noise taken off."
     if below := [scale for scale, share in known.items() if share < 0]:
         text += f" A share below zero is none that can be told from zero: {listed(below)}."
     if reason := split.attrs.get("undetermined"):
         text += f" Not determined is what lies {reason}."
     return text
+
+
+def _most(split: xr.Dataset, shares: Mapping[str, float]) -> str:
+    """Return where most of the variance is, and whether the intervals tell so."""
+    first, *others = sorted(shares, key=shares.__getitem__, reverse=True)
+    low = float(split["variance_lower"].sel(scale=first))
+    rivals = [scale for scale in others if not float(split["variance_upper"].sel(scale=scale)) < low]
+    text = f"it varies mostly {_MOSTLY[first]}"
+    return f"{text}, though the interval of what lies {listed(rivals)} reaches as far" if rivals else text
 
 
 def split_rows(split: xr.Dataset) -> list[tuple[str, ...]]:
@@ -64,14 +73,13 @@ def of_lengths(found: xr.Dataset, name: str, *, within: bool) -> str:
         length, low, high = (float(one[f"correlation_length{end}"]) for end in ("", "_lower", "_upper"))
         of = f"In {field}" if field else "In all fields together"
         if not math.isfinite(length):
-            lines.append(f"{of} no length is found: there is no variance beyond the noise, or it does not fall so far.")
+            lines.append(f"{of}: none, as there is no variance beyond the noise, or it does not fall so far.")
             continue
         level = found["correlation_length_lower"].attrs.get("confidence_level", 0.95)
         sure = f"({100 * level:g} % interval {low:.3g} to {high:.3g} µm)"
         doubt = "(no interval: it is more than a third of the particles or of the field)"
-        lines.append(f"{of} {length:.3g} µm {sure if math.isfinite(low + high) else doubt}.")
-    head = f"Distance at which {where} still share 1/e of the variance of the {name}: "
-    return head + " ".join(lines)
+        lines.append(f"{of}: {length:.3g} µm {sure if math.isfinite(low + high) else doubt}")
+    return f"Over which distance does what {where} share of the {name} fall to 1/e?\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def of_blocks(found: xr.Dataset, field: str, length: float, name: str) -> str:

@@ -257,12 +257,8 @@ class Scales(Settings):
     together = param.Boolean(
         False, doc="One length of the material from all fields, whose pixels then have one size; otherwise one for each."
     )
-    min_amount = param.Number(
-        None, bounds=(0, None), allow_None=True, doc="Least amount of a sample pixel; found from the map by default."
-    )
-    min_area = param.Number(
-        None, bounds=(0, None), allow_None=True, doc="Area of the smallest particle in um\u00b2; that of 9 pixels by default."
-    )
+    min_amount = param.Number(0.0, bounds=(0, None), doc="Least amount of a sample pixel; 0 finds it from the map.")
+    min_area = param.Number(0.0, bounds=(0, None), doc="Area of the smallest particle in um²; 0 takes that of 9 pixels.")
     max_neck = param.Number(
         0.8,
         bounds=(0, 1),

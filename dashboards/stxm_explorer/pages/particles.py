@@ -13,9 +13,9 @@ import xarray as xr
 from stxm_explorer import lengths
 from stxm_explorer.calls import Call
 from stxm_explorer.outlines import outlines
-from stxm_explorer.figures import MapFigure
+from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.pages.scale_parts import Part, field_choice, search_choices
-from stxm_explorer.parts import CHOICE, beside
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside
 from stxm_explorer.session import Session
 from stxm_explorer.tables import ParticleTable
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -33,7 +33,8 @@ class Particles(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._map = MapFigure(session.ranges, side=self.side, tools=("tap",))
+        self._ranges = MapRanges()
+        self._map = MapFigure(self._ranges, side=self.side, tools=("tap",))
         self._map.on_pick(self._tapped)
         self._table = ParticleTable(self._chosen)
         self._profiles, self._scatter = (pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None) for _ in range(2))
@@ -86,11 +87,11 @@ class Particles(Part):
         width, height = self.frame()
         drawn = self._drawn(found)
         self._profiles.object = plot.profiles(
-            drawn, relative=self.state.scales.relative, width=width // 2, height=height, legend_position="bottom"
+            drawn, relative=self.state.scales.relative, width=width // 2, height=height, **LEGEND_BELOW
         )
         signal = f"particle_{lengths.quantity(self.state)}"
         self._scatter.object = plot.particles(
-            self._listed(found), y=signal, width=width // 2, height=height, legend_position="bottom"
+            self._listed(found), y=signal, width=width // 2, height=height, **LEGEND_BELOW
         )
         self._follow()
 
@@ -110,14 +111,13 @@ class Particles(Part):
         self._map.mark(regions={f"{number}": self._outlines[number] for number in chosen})
         self._table.mark(chosen)
         if chosen and chosen != self._seen and self._found.result is not None:
-            self._centre(chosen[-1], self._found.result.sel(particle=chosen[-1]))
+            self._centre(self._found.result.sel(particle=chosen[-1]))
         self._seen = chosen
 
-    def _centre(self, number: int, particle: xr.Dataset) -> None:
+    def _centre(self, particle: xr.Dataset) -> None:
         """Move what is seen until a particle is in its middle."""
-        ranges = self.session.ranges
         half = _ROOM / 2 * float(particle["equivalent_diameter"])
-        ranges.look_at(float(particle["centroid_x"]), float(particle["centroid_y"]), half)
+        self._ranges.look_at(float(particle["centroid_x"]), float(particle["centroid_y"]), half)
 
     def _tapped(self, kind: str, vertices: Sequence[tuple[float, float]]) -> None:
         if self._found.result is not None:

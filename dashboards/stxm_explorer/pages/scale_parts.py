@@ -10,8 +10,8 @@ import panel_material_ui as pmui
 from stxm_explorer import lengths, readings
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.length_curve import LengthCurve
-from stxm_explorer.linked import LinkedMap
-from stxm_explorer.parts import CHOICE, beside, heading
+from stxm_explorer.figures import MapFigure, MapRanges
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import FRAMES, QUANTITIES, WEIGHTS, ExplorerState
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -40,9 +40,10 @@ def called(session: Session) -> str:
 
 def count_choice(state: ExplorerState) -> pn.viewable.Viewable:
     """Return the choice of the fields that do not count."""
-    labels = [field.label for field in state.fields]
+    labels = dict.fromkeys([*(field.label for field in state.fields), *state.scales.left_out])
     left_out = state.scales.param.left_out
-    return pmui.MultiChoice.from_param(left_out, label="Fields left out", options=labels, **CHOICE)
+    look = {"sizing_mode": "stretch_width", "margin": CHOICE["margin"]}
+    return pmui.MultiChoice.from_param(left_out, label="Fields left out", options=[*labels], **look)
 
 
 def field_choice(state: ExplorerState) -> pn.viewable.Viewable:
@@ -72,9 +73,9 @@ class Part(Page):
         return pn.pane.Markdown("", width=min(workspace_width(self.session.width) - 40, 900), margin=(0, 10))
 
     def frame(self) -> tuple[int, int]:
-        """Return width and height of a plot with a legend beside it."""
+        """Return width and height of a plot with text above, and a legend beside it or below."""
         room = workspace_width(self.session.width) - 330
-        return min(max(room, 300), 720), max(240, min(self.session.height - 480, 440))
+        return min(max(room, 300), 640), max(240, min(self.session.height - 500, 440))
 
 
 class Fields(Part):
@@ -158,7 +159,7 @@ class Blocks(Part):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._said, self._curve = self.said(), LengthCurve(self._choose)
-        self._map = LinkedMap(session, side=self.side)
+        self._map = MapFigure(MapRanges(), side=self.side)
         self._sides = [0.0]
         self._slider = pmui.DiscreteSlider(label="Side of a block [µm]", options=self._sides, width=240, margin=(4, 20))
         self._slider.param.watch(lambda event: self._choose(event.new), "value_throttled")
@@ -168,7 +169,7 @@ class Blocks(Part):
     @property
     def side(self) -> int:
         """Pixels of the side of the map, and of the curve beside it."""
-        return plot_side(self.session.width, self.session.height, taken=330, below=_ABOVE)
+        return plot_side(self.session.width, self.session.height, taken=260, below=_ABOVE)
 
     @property
     def length(self) -> float:
@@ -206,7 +207,7 @@ class Blocks(Part):
         self._map.show(image, title=f"{lengths.shown(self.state)} in blocks of {self.length:.3g} µm")
 
     def _follow(self) -> None:
-        self._map.follow()
+        self._map.mark(self.state.view.cursor)
         coarse = self._curves.result
         if coarse is None or not self.length:
             return
@@ -246,7 +247,7 @@ class Correlation(Part):
         width, height = self.frame()
         within = self.state.scales.in_particles
         self._said.object = readings.of_lengths(found, called(self.session), within=within)
-        self._curves.object = plot.autocovariance(found, width=width, height=height)
+        self._curves.object = plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW)
 
     def views(self) -> list[View]:
         return [self._view]
