@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.events import Tap
 from bokeh.models import Span
 
-from stxm_explorer.parts import LEGEND_BELOW
+from stxm_explorer.parts import LEGEND_BELOW, rendered
 from xstxm import plot
 
 _LINE = "#D55E00"
@@ -25,10 +25,8 @@ class LengthCurve:
 
     def show(self, coarse: Any, width: int, height: int) -> None:
         """Draw a result of `xstxm.coarse_grain`."""
-        import holoviews
-
         drawing = plot.coarse_graining(coarse, width=width, height=height, **LEGEND_BELOW)
-        figure = holoviews.render(drawing, backend="bokeh")
+        figure = rendered(drawing)
         self._line = Span(
             dimension="height", line_color=_LINE, line_width=3, line_dash="dashed", editable=True, visible=False
         )

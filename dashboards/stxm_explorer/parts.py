@@ -38,3 +38,14 @@ def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
 def beside(*columns: pn.viewable.Viewable) -> pn.viewable.Viewable:
     """Return columns side by side, one under the other where the window is narrow."""
     return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
+
+
+def rendered(drawing: Any) -> Any:
+    """Return a drawing of `xstxm.plot` as a figure of Bokeh, whose parts can be changed; without Bokeh's sign."""
+    import holoviews
+    from bokeh.models import Toolbar
+
+    figure = holoviews.render(drawing, backend="bokeh")
+    for toolbar in figure.select({"type": Toolbar}):
+        toolbar.logo = None
+    return figure

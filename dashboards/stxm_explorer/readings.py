@@ -67,11 +67,11 @@ def split_rows(split: xr.Dataset) -> list[tuple[str, ...]]:
 
 def of_lengths(found: xr.Dataset, name: str, *, within: bool) -> str:
     """Return what a result of `correlation_length` says about a quantity."""
-    where = "two pixels of a particle" if within else "two pixels anywhere"
+    where = "in one particle" if within else "anywhere in a field"
     lines = []
     for field, one in _fields(found):
         length, low, high = (float(one[f"correlation_length{end}"]) for end in ("", "_lower", "_upper"))
-        of = f"In {field}" if field else "In all fields together"
+        of = field or "all fields together"
         if not math.isfinite(length):
             lines.append(f"{of}: none, as there is no variance beyond the noise, or it does not fall so far.")
             continue
@@ -79,7 +79,8 @@ def of_lengths(found: xr.Dataset, name: str, *, within: bool) -> str:
         sure = f"({100 * level:g} % interval {low:.3g} to {high:.3g} µm)"
         doubt = "(no interval: it is more than a third of the particles or of the field)"
         lines.append(f"{of}: {length:.3g} µm {sure if math.isfinite(low + high) else doubt}")
-    return f"Over which distance does what {where} share of the {name} fall to 1/e?\n\n" + "\n".join(f"- {line}" for line in lines)
+    head = f"Correlation length of the {name}, of pixels {where}, at which their covariance is 1/e of the variance:"
+    return f"{head}\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def of_blocks(found: xr.Dataset, field: str, length: float, name: str) -> str:

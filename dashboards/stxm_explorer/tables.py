@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,11 @@ import panel as pn
 from bokeh.models.widgets.tables import BooleanFormatter, NumberFormatter
 
 from xstxm import plot
+
+
+_NUMBER = "number"
+_WIDE = 560
+"""Pixels from which on there is room for columns on the shape."""
 
 
 class ParticleTable:
@@ -39,62 +45,65 @@ class ParticleTable:
     def show(self, table: pd.DataFrame, quantity: str, *, whole: bool, size: tuple[int, int]) -> None:
         """List the particles of a result of `xstxm.particle_table`, those that the edge cuts only where asked for."""
         listed = table[~table["touches_edge"]] if whole else table
-        names = _columns(listed, quantity)
-        rows = listed[[*names]].rename_axis("No.")
-        rows.index = rows.index.astype(int)
-        self._marking = True
-        try:
+        columns = _columns(listed, quantity, wide=size[0] > _WIDE)
+        rows = pd.DataFrame({key: listed[column] for key, (column, _) in columns.items()})
+        rows.index = pd.Index(listed.index.astype(int), name=_NUMBER)
+        with self._quiet():
             self.pane.param.update(
                 value=rows,
                 selection=[],
-                titles=names,
-                formatters={name: _format(rows[name]) for name in names},
+                titles={_NUMBER: "No.", **{key: title for key, (_, title) in columns.items()}},
+                formatters={key: _format(rows[key]) for key in columns},
                 width=max(size[0], 320),
                 height=size[1],
             )
-        finally:
-            self._marking = False
 
     def mark(self, numbers: Sequence[int]) -> None:
         """Mark the rows of some particles."""
         places = [place for place, number in enumerate(self.pane.value.index) if number in numbers]
         if places != [*self.pane.selection]:
-            self._marking = True
-            try:
+            with self._quiet():
                 self.pane.selection = places
-            finally:
-                self._marking = False
 
     def _selected(self, event: Any) -> None:
         if not self._marking:
             self._take([int(self.pane.value.index[place]) for place in event.new])
 
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Change the table without taking it for a choice of the user."""
+        self._marking = True
+        try:
+            yield
+        finally:
+            self._marking = False
 
-def _columns(table: pd.DataFrame, quantity: str) -> dict[str, str]:
-    """Return the columns that matter, with titles that say their units."""
+
+def _columns(table: pd.DataFrame, quantity: str, *, wide: bool) -> dict[str, tuple[str, str]]:
+    """Return the columns that matter and there are, by a key without signs, with titles that say their units."""
     titles = {
-        "particle_area": "Area",
         "equivalent_diameter": "Diameter",
         f"particle_{quantity}": quantity.capitalize(),
         f"particle_{quantity}_stderr": "± noise",
         f"{quantity}_spread": "Spread",
         "core_shell_difference": "Core − shell",
-        "aspect_ratio": "Aspect",
-        "touches_edge": "Cut",
+        **({"particle_area": "Area", "aspect_ratio": "Aspect ratio", "n_neighbours": "Neighbours"} if wide else {}),
     }
+    if table["touches_edge"].any():
+        titles["touches_edge"] = "Cut"
     found = {}
-    for name, title in titles.items():
-        column = next((column for column in table.columns if column.split(" [")[0] == name), None)
-        if column is not None and not (name == "touches_edge" and not table[column].any()):
-            unit = plot.pretty_units(column.partition(" [")[2].rstrip("]"))
-            found[column] = f"{title} [{unit}]" if unit else title
-    return found
+    for column in table.columns:
+        name, _, unit = column.partition(" [")
+        if name in titles:
+            shown = plot.pretty_units(unit.rstrip("]"))
+            found[name] = column, f"{titles[name]} [{shown}]" if shown else titles[name]
+    return {name: found[name] for name in titles if name in found}
 
 
 def _format(column: pd.Series[Any]) -> Any:
     """Return a format with three digits of what is typical of a column."""
     if column.dtype.kind != "f":
-        return BooleanFormatter()
+        return BooleanFormatter() if column.dtype.kind == "b" else NumberFormatter(format="0", text_align="right")
     typical = float(column.abs().median())
     digits = max(2 - math.floor(math.log10(typical)), 0) if math.isfinite(typical) and typical > 0 else 3
     return NumberFormatter(format=f"0.{'0' * digits}" if digits else "0", text_align="right")

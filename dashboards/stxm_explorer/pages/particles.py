@@ -33,7 +33,7 @@ class Particles(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._ranges = MapRanges()
+        self._ranges, self._fitted = MapRanges(), ""
         self._map = MapFigure(self._ranges, side=self.side, tools=("tap",))
         self._map.on_pick(self._tapped)
         self._table = ParticleTable(self._chosen)
@@ -74,8 +74,12 @@ class Particles(Part):
         return lengths.maps(self.state)[lengths.shown(self.state)]
 
     def _show_map(self, maps: Any) -> None:
+        image, name = maps[lengths.quantity(self.state)], lengths.shown(self.state)
+        if name != self._fitted:
+            self._fitted = name
+            self._ranges.fit(image)
         self._map.resize(self.side)
-        self._map.show(maps[lengths.quantity(self.state)])
+        self._map.show(image, title=name)
 
     def _show_table(self, table: Any) -> None:
         width = workspace_width(self.session.width) - self.side - 210

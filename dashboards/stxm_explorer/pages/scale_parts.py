@@ -11,7 +11,7 @@ from stxm_explorer import lengths, readings
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.length_curve import LengthCurve
 from stxm_explorer.figures import MapFigure, MapRanges
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, heading
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, heading, rendered
 from stxm_explorer.session import Session
 from stxm_explorer.state import FRAMES, QUANTITIES, WEIGHTS, ExplorerState
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -19,7 +19,8 @@ from stxm_explorer.views import Page, View
 from xstxm import plot
 
 _WORDS = {variable: name.lower() for name, variable in QUANTITIES.items()}
-_COLUMNS = 3
+_WIDE = 1000
+"""Pixels of the workspace from which on three maps stand in a row."""
 _ABOVE = 110
 """Pixels above the drawings: tabs, and what they say in words."""
 
@@ -85,7 +86,7 @@ class Fields(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._maps = pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None)
+        self._maps = pn.pane.Bokeh(sizing_mode=None)
         self._view = View(session, self._want, self._maps, self._show, look=self._look, label="Mapping all fields")
 
     def _want(self) -> Call:
@@ -95,10 +96,11 @@ class Fields(Part):
         return self.state.scales.labels, self.state.scales.scale, self.session.width, self.session.height
 
     def _show(self, tree: Any) -> None:
-        columns = min(len(tree), _COLUMNS)
+        columns = min(len(tree), 3 if workspace_width(self.session.width) > _WIDE else 2)
         size = plot_side(self.session.width, self.session.height, 130 + 75 * columns, beside=columns, below=_ABOVE)
         signal = "phase_label" if self.state.scales.labels else lengths.quantity(self.state)
-        self._maps.object = plot.fields(tree, signal, scale=self.state.scales.scale, columns=columns, size=size)
+        drawing = plot.fields(tree, signal, scale=self.state.scales.scale, columns=columns, size=size)
+        self._maps.object = rendered(drawing)
 
     def views(self) -> list[View]:
         return [self._view]
@@ -159,7 +161,8 @@ class Blocks(Part):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._said, self._curve = self.said(), LengthCurve(self._choose)
-        self._map = MapFigure(MapRanges(), side=self.side)
+        self._ranges, self._fitted = MapRanges(), ""
+        self._map = MapFigure(self._ranges, side=self.side, tools=())
         self._sides = [0.0]
         self._slider = pmui.DiscreteSlider(label="Side of a block [µm]", options=self._sides, width=240, margin=(4, 20))
         self._slider.param.watch(lambda event: self._choose(event.new), "value_throttled")
@@ -203,8 +206,12 @@ class Blocks(Part):
         return lengths.blocks(self.state, name, lengths.factors(phases, self.length))
 
     def _show_map(self, image: Any) -> None:
+        name = lengths.shown(self.state)
+        if name != self._fitted:
+            self._fitted = name
+            self._ranges.fit(self.session.store.ready(lengths.phases(self.state)[name])["phase_label"])
         self._map.resize(self.side)
-        self._map.show(image, title=f"{lengths.shown(self.state)} in blocks of {self.length:.3g} µm")
+        self._map.show(image, title=f"{name} in blocks of {self.length:.3g} µm")
 
     def _follow(self) -> None:
         self._map.mark(self.state.view.cursor)
