@@ -13,11 +13,13 @@ import panel as pn
 if pn.state.curdoc:  # components find their style sheets on this server, whichever process made the session
     pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"
 
+from stxm_explorer.notes import listen
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
 
+listen()
 pn.extension("tabulator", notifications=True, exception_handler=report)
 
 store = Store(Path(os.environ.get("XSTXM_ROOT") or Path.cwd()))

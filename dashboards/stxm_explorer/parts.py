@@ -41,11 +41,11 @@ def beside(*columns: pn.viewable.Viewable) -> pn.viewable.Viewable:
 
 
 def rendered(drawing: Any) -> Any:
-    """Return a drawing of `xstxm.plot` as a figure of Bokeh, whose parts can be changed; without Bokeh's sign."""
+    """Return a drawing of `xstxm.plot` as a figure of Bokeh, over which the wheel scrolls the page."""
     import holoviews
     from bokeh.models import Toolbar
 
     figure = holoviews.render(drawing, backend="bokeh")
     for toolbar in figure.select({"type": Toolbar}):
-        toolbar.logo = None
+        toolbar.update(logo=None, active_scroll=None)
     return figure

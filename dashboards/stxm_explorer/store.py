@@ -20,6 +20,7 @@ from stxm_explorer.cache import Cache
 from stxm_explorer.calls import Call, File, Output, script
 from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve
 from stxm_explorer.jobs import Job
+from stxm_explorer.notes import heard
 from xstxm.errors import SchemaError
 
 IN_MEMORY = 1_500_000_000
@@ -34,6 +35,7 @@ _STEPS = 16
 _IN_PARTS = {"xstxm.fit", "xstxm.phase_map"}
 _MODULES = {"xstxm": xstxm, "xr": xr}
 _RESULTS = Cache(CACHE)
+_NOTES: dict[str, list[str]] = {}
 
 
 class Store:
@@ -73,8 +75,20 @@ class Store:
 
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
-        job = job or Job()
-        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job)
+        key, job = self.key(call), job or Job()
+
+        def make() -> Any:
+            with heard() as told:
+                result = self._make(call, job)
+            if told:
+                _NOTES[key] = told
+            return result
+
+        return _RESULTS.once(key, make, job)
+
+    def notes(self, call: Call) -> list[str]:
+        """Return what xstxm warned of when it made a result, apart from what that was made of."""
+        return _NOTES.get(self.key(call), [])
 
     def write(self, call: Call, folder: Path, job: Job | None = None) -> None:
         """Run a call that writes its `Output` into a folder."""

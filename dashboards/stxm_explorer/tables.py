@@ -15,6 +15,12 @@ from xstxm import plot
 
 
 _NUMBER = "number"
+_LOOK = """
+.tabulator { font-size: 12px }
+.tabulator .tabulator-header .tabulator-col .tabulator-col-content .tabulator-col-title { white-space: normal }
+.tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 2px 4px }
+.tabulator .tabulator-row .tabulator-cell { padding: 4px 6px }
+"""
 _WIDE = 560
 """Pixels from which on there is room for columns on the shape."""
 
@@ -35,8 +41,9 @@ class ParticleTable:
             disabled=True,
             selectable=True,
             show_index=True,
-            layout="fit_data_table",
+            layout="fit_columns",
             theme="materialize",
+            stylesheets=[_LOOK],
             sizing_mode=None,
             margin=(10, 8),
         )
@@ -83,7 +90,7 @@ def _columns(table: pd.DataFrame, quantity: str, *, wide: bool) -> dict[str, tup
     """Return the columns that matter and there are, by a key without signs, with titles that say their units."""
     titles = {
         "equivalent_diameter": "Diameter",
-        f"particle_{quantity}": quantity.capitalize(),
+        f"particle_{quantity}": "Mean",
         f"particle_{quantity}_stderr": "± noise",
         f"{quantity}_spread": "Spread",
         "core_shell_difference": "Core − shell",

@@ -15,7 +15,7 @@ from stxm_explorer.calls import Call
 from stxm_explorer.outlines import outlines
 from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.pages.scale_parts import Part, field_choice, search_choices
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, rendered
 from stxm_explorer.session import Session
 from stxm_explorer.tables import ParticleTable
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -37,7 +37,7 @@ class Particles(Part):
         self._map = MapFigure(self._ranges, side=self.side, tools=("tap",))
         self._map.on_pick(self._tapped)
         self._table = ParticleTable(self._chosen)
-        self._profiles, self._scatter = (pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None) for _ in range(2))
+        self._profiles, self._scatter = (pn.pane.Bokeh(sizing_mode=None) for _ in range(2))
         self._image = View(session, self._want_map, self._map.pane, self._show_map, look=lambda: self.side)
         self._rows = View(session, self._want_table, self._table.pane, self._show_table, look=self._look)
         self._found = View(
@@ -89,14 +89,10 @@ class Particles(Part):
     def _show(self, found: Any) -> None:
         self._outlines = outlines(found["particle_label"])
         width, height = self.frame()
-        drawn = self._drawn(found)
-        self._profiles.object = plot.profiles(
-            drawn, relative=self.state.scales.relative, width=width // 2, height=height, **LEGEND_BELOW
-        )
-        signal = f"particle_{lengths.quantity(self.state)}"
-        self._scatter.object = plot.particles(
-            self._listed(found), y=signal, width=width // 2, height=height, **LEGEND_BELOW
-        )
+        size: dict[str, Any] = {"width": width // 2, "height": height, **LEGEND_BELOW}
+        profiles = plot.profiles(self._drawn(found), relative=self.state.scales.relative, **size)
+        means = plot.particles(self._listed(found), y=f"particle_{lengths.quantity(self.state)}", **size)
+        self._profiles.object, self._scatter.object = rendered(profiles), rendered(means)
         self._follow()
 
     def _listed(self, found: xr.Dataset) -> xr.Dataset:

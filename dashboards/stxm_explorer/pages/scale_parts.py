@@ -76,7 +76,7 @@ class Part(Page):
     def frame(self) -> tuple[int, int]:
         """Return width and height of a plot with text above, and a legend beside it or below."""
         room = workspace_width(self.session.width) - 330
-        return min(max(room, 300), 640), max(240, min(self.session.height - 500, 440))
+        return min(max(room, 300), 640), max(220, min(self.session.height - 520, 440))
 
 
 class Fields(Part):
@@ -124,7 +124,7 @@ class Variance(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._said, self._bars = self.said(), pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None)
+        self._said, self._bars = self.said(), pn.pane.Bokeh(sizing_mode=None)
         self._numbers = pn.pane.HTML("", margin=(10, 10))
         body = pn.Column(self._said, self._bars, self._numbers)
         self._view = View(session, self._want, body, self._show, look=self.frame, label="Splitting the variance")
@@ -135,7 +135,7 @@ class Variance(Part):
     def _show(self, split: Any) -> None:
         width, height = self.frame()
         self._said.object = readings.of_split(split, called(self.session))
-        self._bars.object = plot.variance_split(split, width=min(width, 560), height=height)
+        self._bars.object = rendered(plot.variance_split(split, width=min(width, 560), height=height))
         self._numbers.object = readings.html_table(readings.split_rows(split))
 
     def views(self) -> list[View]:
@@ -243,7 +243,7 @@ class Correlation(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._said, self._curves = self.said(), pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None)
+        self._said, self._curves = self.said(), pn.pane.Bokeh(sizing_mode=None)
         body = pn.Column(self._said, self._curves)
         self._view = View(session, self._want, body, self._show, look=self.frame, label="Correlating pixels")
 
@@ -254,7 +254,7 @@ class Correlation(Part):
         width, height = self.frame()
         within = self.state.scales.in_particles
         self._said.object = readings.of_lengths(found, called(self.session), within=within)
-        self._curves.object = plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW)
+        self._curves.object = rendered(plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW))
 
     def views(self) -> list[View]:
         return [self._view]
