@@ -16,9 +16,10 @@ from typing import Any
 import xarray as xr
 
 import xstxm
+from stxm_explorer.access import refuse_links_out, resolve
 from stxm_explorer.cache import Cache
 from stxm_explorer.calls import Call, File, Output, script
-from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve
+from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
 from stxm_explorer.notes import heard
 from xstxm.errors import SchemaError
@@ -156,7 +157,7 @@ class Store:
         return path
 
     def _changed(self, name: str) -> int:
-        path = self.path(name)
+        path = resolve(self.root, name)
         parts = [path, path.parent]
         if path.suffix.lower() == ".hdr":
             parts += path.parent.glob(f"{glob.escape(path.stem)}*")
