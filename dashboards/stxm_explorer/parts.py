@@ -14,7 +14,7 @@ CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "marg
 
 LEGEND_BELOW: dict[str, Any] = {
     "legend_position": "bottom",
-    "legend_opts": {"ncols": 2, "border_line_alpha": 0, "background_fill_alpha": 0, "padding": 0},
+    "legend_opts": {"ncols": 2, "border_line_alpha": 0, "background_fill_alpha": 0},
 }
 """Options of a plot beside which there is no room."""
 

@@ -16,10 +16,10 @@ from xstxm import plot
 
 _NUMBER = "number"
 _LOOK = """
-.tabulator { font-size: 12px }
-.tabulator .tabulator-header .tabulator-col .tabulator-col-content .tabulator-col-title { white-space: normal }
-.tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 2px 4px }
-.tabulator .tabulator-row .tabulator-cell { padding: 4px 6px }
+:host .tabulator { font-size: 12px !important }
+:host .tabulator .tabulator-header .tabulator-col { font-size: 12px !important }
+:host .tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 2px 4px !important }
+:host .tabulator .tabulator-header .tabulator-col .tabulator-col-title { padding-right: 14px !important }
 """
 _WIDE = 560
 """Pixels from which on there is room for columns on the shape."""
@@ -44,6 +44,7 @@ class ParticleTable:
             layout="fit_columns",
             theme="materialize",
             stylesheets=[_LOOK],
+            configuration={"columnDefaults": {"headerWordWrap": True, "headerHozAlign": "right"}},
             sizing_mode=None,
             margin=(10, 8),
         )
@@ -108,9 +109,10 @@ def _columns(table: pd.DataFrame, quantity: str, *, wide: bool) -> dict[str, tup
 
 
 def _format(column: pd.Series[Any]) -> Any:
-    """Return a format with three digits of what is typical of a column."""
+    """Return a format with two digits of what is typical of a column, and two decimals at least."""
     if column.dtype.kind != "f":
         return BooleanFormatter() if column.dtype.kind == "b" else NumberFormatter(format="0", text_align="right")
     typical = float(column.abs().median())
-    digits = max(2 - math.floor(math.log10(typical)), 0) if math.isfinite(typical) and typical > 0 else 3
+    known = math.isfinite(typical) and typical > 0
+    digits = max(1 - math.floor(math.log10(typical)), 2) if known else 3
     return NumberFormatter(format=f"0.{'0' * digits}" if digits else "0", text_align="right")

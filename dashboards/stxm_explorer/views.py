@@ -90,7 +90,7 @@ class View(pn.viewable.Viewer):
         if self._notes != notes or self._body not in [*self._place.objects]:
             self._notes = notes
             told = [message(StxmError(note), self.session.store.root) for note in notes]
-            self._place[:] = [self._body, *(_said(text, "warning") for text in told)]
+            self._place[:] = [*(_said(text, "warning", 640) for text in told), self._body]
 
     def _failed(self, error: Exception) -> None:
         self._stopped = self._waiting
@@ -119,8 +119,8 @@ class View(pn.viewable.Viewer):
         self._place[:] = [_said(text, severity)]
 
 
-def _said(text: str, severity: str) -> pmui.Alert:
-    return pmui.Alert(text, severity=severity, width=380, margin=10)
+def _said(text: str, severity: str, width: int = 380) -> pmui.Alert:
+    return pmui.Alert(text, severity=severity, width=width, margin=10)
 
 
 class Page(pn.viewable.Viewer):

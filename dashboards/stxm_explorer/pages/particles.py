@@ -14,7 +14,7 @@ from stxm_explorer import lengths
 from stxm_explorer.calls import Call
 from stxm_explorer.outlines import outlines
 from stxm_explorer.figures import MapFigure, MapRanges
-from stxm_explorer.pages.scale_parts import Part, field_choice, search_choices
+from stxm_explorer.pages.scale_parts import CLEAR, Part, field_choice, search_choices
 from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, rendered
 from stxm_explorer.session import Session
 from stxm_explorer.tables import ParticleTable
@@ -79,7 +79,7 @@ class Particles(Part):
             self._fitted = name
             self._ranges.fit(image)
         self._map.resize(self.side)
-        self._map.show(image, title=name)
+        self._map.show(image, missing=CLEAR, title=name)
 
     def _show_table(self, table: Any) -> None:
         width = workspace_width(self.session.width) - self.side - 210

@@ -19,6 +19,9 @@ from stxm_explorer.views import Page, View
 from xstxm import plot
 
 _WORDS = {variable: name.lower() for name, variable in QUANTITIES.items()}
+CLEAR = "#00000000"
+"""Where there is no sample, the ground of the page is seen."""
+
 _WIDE = 1000
 """Pixels of the workspace from which on three maps stand in a row."""
 _ABOVE = 110
@@ -211,7 +214,7 @@ class Blocks(Part):
             self._fitted = name
             self._ranges.fit(self.session.store.ready(lengths.phases(self.state)[name])["phase_label"])
         self._map.resize(self.side)
-        self._map.show(image, title=f"{name} in blocks of {self.length:.3g} µm")
+        self._map.show(image, missing=CLEAR, title=f"{name} in blocks of {self.length:.3g} µm")
 
     def _follow(self) -> None:
         self._map.mark(self.state.view.cursor)
