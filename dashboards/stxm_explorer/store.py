@@ -21,6 +21,7 @@ from stxm_explorer.cache import Cache, memory
 from stxm_explorer.calls import Call, File, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
+from stxm_explorer.notes import heard
 from stxm_explorer.uploads import Uploads
 from xstxm.errors import OptionError, SchemaError
 
@@ -45,6 +46,7 @@ _DONE: set[str] = set()
 """Functions that this process has run: the first time, some are compiled."""
 
 _RESULTS = Cache(CACHE)
+_NOTES: dict[str, list[str]] = {}
 
 
 class Store:
@@ -89,7 +91,20 @@ class Store:
         job = job or Job()
         if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
             return self._part(call, whole, job)  # what is in memory already is not kept once more
-        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job)
+        key = self.key(call)
+
+        def make() -> Any:
+            with heard() as told:
+                result = self._make(call, job)
+            if told:
+                _NOTES[key] = told
+            return result
+
+        return _RESULTS.once(key, make, job)
+
+    def notes(self, call: Call) -> list[str]:
+        """Return what xstxm warned of when it made a result, apart from what that was made of."""
+        return _NOTES.get(self.key(call), [])
 
     def at_once(self, call: Call) -> Any:
         """Return what takes no time, made on the spot; None where there is more to do.

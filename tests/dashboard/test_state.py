@@ -127,7 +127,9 @@ def test_region__rounds_below_a_length():
     assert region == Region("point", ((-4735.1593, 1.2346),), "p")
 
 
-@pytest.mark.parametrize("table", [{"composition": {"a": "x"}}, {"composition": {"a": None}}, {"colors": {"a": "red;"}}])
+@pytest.mark.parametrize(
+    "table", [{"composition": {"a": "x"}}, {"composition": {"a": None}}, {"colors": {"a": "red;"}}]
+)
 def test_references__numbers_and_colours_by_name(table):
     with pytest.raises(OptionError):
         ExplorerState().restore({"references": table})

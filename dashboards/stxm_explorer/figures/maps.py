@@ -92,7 +92,7 @@ class MapFigure:
             Colour map, and the values at its ends; by default those of `xstxm.plot.image`. Who steps through frames
             gives `clim`: finding it takes longer than drawing.
         missing
-            Colour of a pixel without a value, e.g. ``"transparent"``; by default one that is not in the colour map.
+            Colour of a pixel without a value, e.g. ``"#00000000"``, which is none; by default one that is not in the colour map.
         title
             Text above.
 
