@@ -2,7 +2,8 @@
 
 from stxm_explorer.pages.data import Data
 from stxm_explorer.pages.phases import Phases
+from stxm_explorer.pages.prepare import Prepare
 from stxm_explorer.views import Page
 
-PAGES: dict[str, type[Page]] = {page.title: page for page in (Data, Phases)}
+PAGES: dict[str, type[Page]] = {page.title: page for page in (Data, Prepare, Phases)}
 """By title, in the order of the work."""
