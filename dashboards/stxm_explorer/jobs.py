@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import panel as pn
 from dask.callbacks import Callback
 
 logger = logging.getLogger("stxm_explorer")
@@ -91,11 +90,18 @@ _Watch().register()
 
 
 class Jobs:
-    """The work of one page; without a page it is done at once."""
+    """The work of one page; without a page it is done at once.
 
-    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
-        self._document = pn.state.curdoc
-        self._told = told
+    Parameters
+    ----------
+    told
+        Called when a job begins, goes on or ends.
+    document
+        Of the page.
+    """
+
+    def __init__(self, told: Callable[[], None] = lambda: None, document: Any = None) -> None:
+        self._document, self._told = document, told
         self.running: dict[str, Job] = {}
 
     def start(

@@ -285,7 +285,7 @@ class ExplorerState(Settings):
     scales = param.ClassSelector(class_=Scales, constant=True, instantiate=True, default=Scales())
     view = param.ClassSelector(class_=View, constant=True, instantiate=True, default=View())
 
-    _ITEMS = {"fields": Field.from_table, "regions": Region.from_table}
+    _ITEMS: ClassVar = {"fields": Field.from_table, "regions": Region.from_table}
 
     def __init__(self, **choices: Any) -> None:
         super().__init__(**choices)
