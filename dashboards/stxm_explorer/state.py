@@ -36,6 +36,16 @@ KINDS = {
     "Absorption per nm": "linear_absorption",
     "Absorption in cm2/g": "mass_absorption",
 }
+ALIGN_TO = {
+    "Model of the whole stack": "model",
+    "Neighbouring frames": "neighbours",
+    "Frame before": "previous",
+    "First frame": "first",
+    "Mean of the frames": "mean",
+}
+TRANSFORMS = {"Shift": "translation", "Shift, magnification, rotation": "similarity"}
+NOISES = {"As the stack states, else from the fit": "", "Photon counting": "poisson"}
+STEPS = ("Frames", "Alignment", "I0", "Optical density")
 SIGNALS = {"Optical density": "optical_density", "Intensity": "intensity"}
 IMAGES = {"One energy": "frame", "Difference": "difference", "Ratio": "ratio"}
 COLORS = {"Of the stack": "stack", "Of each image": "image"}
@@ -208,6 +218,19 @@ class Field(Settings):
     dropped = param.List([], item_type=float, doc="Energies of frames that are left out.")
     despike = param.Boolean(False, doc="Replace counts that stand out from their neighbours in space and energy.")
     align = param.Boolean(False, doc="Move every frame onto the others; the margin that some lack becomes empty.")
+    align_to: Any = param.Selector(
+        default="model", objects=list(ALIGN_TO.values()), doc="What each frame is compared with to find its shift."
+    )
+    align_region = param.ClassSelector(
+        class_=Region, default=None, allow_None=True, doc="Pixels that shifts are found on; all without one."
+    )
+    max_shift = param.Number(
+        None, allow_None=True, bounds=(0, None), inclusive_bounds=(False, True), doc="Farthest shift, in the unit of y."
+    )
+    transform: Any = param.Selector(
+        default="translation", objects=list(TRANSFORMS.values()), doc="A zone plate that follows the energy magnifies."
+    )
+    crop = param.Boolean(False, doc="Keep only the rectangle that every frame covers.")
     i0_source: Any = param.Selector(
         default="brightest",
         objects=list(I0_SOURCES.values()),
@@ -217,9 +240,19 @@ class Field(Settings):
     i0_region = param.ClassSelector(class_=Region, default=None, allow_None=True, doc="Region without sample.")
     i0_file = param.String("", doc="I0 spectrum, relative to the root folder.")
     i0_units: Any = param.Selector(default="", objects=list(I0_UNITS.values()), doc="Rates and counts differ.")
+    noise: Any = param.Selector(
+        default="", objects=list(NOISES.values()), doc="Where the errors of optical densities come from."
+    )
+    gain = param.Number(
+        1.0, bounds=(0, None), inclusive_bounds=(False, True), doc="Photons for one count, with photon counting."
+    )
+    thick = param.Number(2.2, bounds=(0, None), doc="Optical density above which a pixel is flagged as too thick.")
+    saturation = param.Number(
+        None, allow_None=True, bounds=(0, None), doc="Counts from which a pixel is flagged as saturated."
+    )
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
-        if name == "i0_region" and table.get(name) is not None:
+        if name in ("i0_region", "align_region") and table.get(name) is not None:
             return Region.from_table(table[name])
         return super()._value(name, table)
 
@@ -337,6 +370,7 @@ class View(Settings):
     field = param.String("", doc="Label of the field that is shown.")
     signal: Any = param.Selector(default="optical_density", objects=list(SIGNALS.values()))
     energy = param.Number(None, allow_None=True, doc="Energy of the image, in the unit of the stack.")
+    prepare: Any = param.Selector(default="Frames", objects=list(STEPS), doc="Step of the preparation.")
     cursor = param.XYCoordinates(None, allow_None=True, doc="Picked pixel (x, y) in um.")
     region = param.String("", doc="Name of the region that is looked at.")
     image: Any = param.Selector(
@@ -344,7 +378,11 @@ class View(Settings):
         objects=list(IMAGES.values()),
         doc="The image at an energy, or its difference from or ratio to that at another.",
     )
-    second = param.Number(None, allow_None=True, doc="The other energy of a difference or ratio.")
+    second = param.Number(
+        None,
+        allow_None=True,
+        doc="The other energy: of a difference or ratio, or of the frame that an alignment is judged by.",
+    )
     colors: Any = param.Selector(
         default="stack",
         objects=list(COLORS.values()),
