@@ -13,7 +13,7 @@ import pytest
 
 import xstxm
 from xstxm.errors import CorruptFileError, StxmError
-from xstxm.io import _hdf5_safety, _hdf5_visitor
+from xstxm.io import _hdf5, _hdf5_safety, _hdf5_visitor
 
 pytestmark = pytest.mark.filterwarnings("ignore::xstxm.errors.MetadataWarning")
 
@@ -176,3 +176,60 @@ def test_attributes_that_cannot_be_listed__hide_nothing_else(scan, monkeypatch):
     assert "bad heap index" in found[-1]
     monkeypatch.setattr(h5py.AttributeManager, "__iter__", broken)
     assert _hdf5_visitor.visit(str(scan)) == found[-1]
+
+
+@pytest.fixture
+def opened_here(monkeypatch):
+    """The files that this process tries to open itself."""
+    paths, really = [], _hdf5._open
+    monkeypatch.setattr(_hdf5, "_open", lambda path, mode="r": [paths.append(path), really(path, mode)][1])
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("at", "byte"),
+    [
+        pytest.param(8, 9, id="version of the superblock"),
+        pytest.param(13, 77, id="bytes of an address"),
+        pytest.param(40, 1, id="end of the file"),
+        pytest.param(None, None, id="cut short"),
+    ],
+)
+def test_file_that_hdf5_does_not_open__is_never_opened_here_and_opens_once_mended(scan, opened_here, at, byte):
+    data, then = scan.read_bytes(), scan.stat()
+    scan.write_bytes(data[:-100] if at is None else data[:at] + bytes([byte]) + data[at + 1 :])
+    os.utime(scan, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert "expected a readable HDF5 file, found Unable to" in _opens(scan)
+    assert opened_here == []
+    scan.write_bytes(data)
+    os.utime(scan, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert _opens(scan) == ""
+    assert opened_here
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"energy,counts\n" * 50, b"CDF\x01" + bytes(500)], ids=["empty", "text", "netCDF 3"]
+)
+def test_file_that_is_no_hdf5__is_named_so(tmp_path, opened_here, content):
+    path = tmp_path / "scan.nc"
+    path.write_bytes(content)
+    with pytest.raises(
+        CorruptFileError, match=r"scan\.nc: expected a readable HDF5 file, found .*file signature not found"
+    ):
+        xstxm.open_stack(path, engine="nxstxm")
+    assert opened_here == []
+
+
+def test_file_that_this_process_writes__opens_here_though_it_is_locked_for_others(scan):
+    with h5py.File(scan, "r+") as file:
+        file.flush()
+        assert _opens(scan) == ""
+
+
+def test_path_from_another_folder__is_found_by_the_visitor(scan, fresh_visitor, monkeypatch):
+    fresh_visitor.visit(str(scan))
+    data = scan.read_bytes()
+    at = _words(data)[-1]
+    scan.write_bytes(data[:at] + struct.pack("<I", 2**32 - 2) + data[at + 4 :])
+    monkeypatch.chdir(scan.parent)
+    assert "expected a sound HDF5 file" in _opens(Path(scan.name))

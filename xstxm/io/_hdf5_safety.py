@@ -30,18 +30,26 @@ class _Visitor:
         self._lock = threading.Lock()
 
     def visit(self, path: str) -> str | None:
-        """Return what is unsound in a file; None for nothing, and where no process can be started."""
+        """Return what is unsound in a file; None for nothing, and where no process can be started.
+
+        Raises
+        ------
+        OSError
+            HDF5 does not open it.
+        """
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = _start()
             if self._process is None:
                 return None
-            answer = _ask(self._process, json.dumps(path))
-            if not answer:
+            line = _ask(self._process, json.dumps(path))
+            if not line:
                 self.close()
                 return _DEADLY
-            found: str | None = json.loads(answer)
-            return found
+        answer: dict[str, str | None] = json.loads(line)
+        if "unopened" in answer:
+            raise OSError(answer["unopened"])
+        return answer["unsound"]
 
     def close(self) -> None:
         """End the process."""
@@ -99,16 +107,20 @@ def check_sound(path: Path) -> None:
     ------
     CorruptFileError
         Words in it claim more than there is, or the HDF5 library dies of it.
+    OSError
+        The HDF5 library does not open it.
     """
     try:
         found = path.stat()
     except OSError:
         return
-    unsound = _unsound(str(path), found.st_mtime_ns, found.st_size, found.st_ino)
+    # the process of its own stays in the folder in which it was started
+    unsound = _unsound(str(path.resolve()), found.st_mtime_ns, found.st_size, found.st_ino)
     if unsound:
         raise CorruptFileError(path, "a sound HDF5 file", unsound, COPY_AGAIN)
 
 
 @lru_cache(maxsize=1024)
 def _unsound(path: str, time: int, size: int, number: int) -> str | None:
+    """Ask once for each state of a file; of one that is not opened again each time, as errors are not kept: it may be half copied."""
     return _visitor.visit(path)

@@ -24,14 +24,14 @@ FEW = 2**17
 
 
 def main() -> None:
-    """Answer every path of the input, also null, with a line: null, or what is unsound."""
+    """Answer every path of the input, also null, with a line."""
     limit_memory()
     for line in sys.stdin:
         path = json.loads(line)
         limit_time(DEADLY_SECONDS)
-        answer = visit(path) if path else None
+        found = answer(path) if path else None
         limit_time(0)
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 
 
@@ -52,13 +52,21 @@ def limit_time(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
+def answer(path: str) -> dict[str, str | None]:
+    """Return what is unsound in a file, or why HDF5 does not open it."""
+    try:
+        return {"unsound": visit(path)}
+    except Exception as error:
+        # a refusal of the system has a number, and may be for this process only: a file is locked by the program that asks
+        return {"unsound": None} if getattr(error, "errno", None) else {"unopened": short(error)}
+
+
 def visit(path: str) -> str | None:
     """Open what is in a file, what is near its root first, and return the words in it that cannot be read."""
-    try:
-        with h5py.File(path, "r") as file:
-            return visit_objects(file)
-    except Exception:
-        return None  # whoever opens it finds the same, and can say it better
+    file = h5py.File(path, "r")
+    with contextlib.suppress(Exception), file:  # whoever reads it finds the same
+        return visit_objects(file)
+    return None
 
 
 def visit_objects(file: h5py.File) -> str | None:
