@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import struct
@@ -98,6 +99,14 @@ def test_same_file__is_visited_once(scan, fresh_visitor, monkeypatch):
     assert asked == [str(scan)]
 
 
+def test_path_from_the_folder_of_this_process__is_named_in_full(scan, fresh_visitor, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fresh_visitor, "visit", lambda path: asked.append(path))
+    monkeypatch.chdir(scan.parent)
+    xstxm.open_stack(scan.name).close()
+    assert asked == [str(scan)]
+
+
 def test_visitor_that_was_killed_between_files__is_started_again(scan, fresh_visitor):
     assert fresh_visitor.visit(str(scan)) is None
     process = fresh_visitor._process
@@ -182,7 +191,12 @@ def test_attributes_that_cannot_be_listed__hide_nothing_else(scan, monkeypatch):
 def opened_here(monkeypatch):
     """The files that this process tries to open itself."""
     paths, really = [], _hdf5._open
-    monkeypatch.setattr(_hdf5, "_open", lambda path, mode="r": [paths.append(path), really(path, mode)][1])
+
+    def opening(path: str, mode: str = "r") -> h5py.File:
+        paths.append(path)
+        return really(path, mode)
+
+    monkeypatch.setattr(_hdf5, "_open", opening)
     return paths
 
 
@@ -226,10 +240,14 @@ def test_file_that_this_process_writes__opens_here_though_it_is_locked_for_other
         assert _opens(scan) == ""
 
 
-def test_path_from_another_folder__is_found_by_the_visitor(scan, fresh_visitor, monkeypatch):
-    fresh_visitor.visit(str(scan))
-    data = scan.read_bytes()
-    at = _words(data)[-1]
-    scan.write_bytes(data[:at] + struct.pack("<I", 2**32 - 2) + data[at + 4 :])
-    monkeypatch.chdir(scan.parent)
-    assert "expected a sound HDF5 file" in _opens(Path(scan.name))
+def test_file_that_was_locked__is_visited_when_asked_for_again(scan, fresh_visitor, monkeypatch):
+    asked = []
+
+    def locked(path: str) -> None:
+        asked.append(path)
+        raise OSError(errno.EAGAIN, "unable to lock file")
+
+    monkeypatch.setattr(fresh_visitor, "visit", locked)
+    for _ in range(2):
+        _hdf5_safety.check_sound(scan)
+    assert asked == [str(scan)] * 2

@@ -35,7 +35,7 @@ class _Visitor:
         Raises
         ------
         OSError
-            HDF5 does not open it.
+            HDF5 does not open it; with the number of the system's error where the file is not to blame.
         """
         with self._lock:
             if self._process is None or self._process.poll() is not None:
@@ -46,10 +46,12 @@ class _Visitor:
             if not line:
                 self.close()
                 return _DEADLY
-        answer: dict[str, str | None] = json.loads(line)
+        answer = json.loads(line)
         if "unopened" in answer:
-            raise OSError(answer["unopened"])
-        return answer["unsound"]
+            number, words = answer["unopened"]
+            raise OSError(number, words) if number else OSError(words)
+        unsound: str | None = answer["unsound"]
+        return unsound
 
     def close(self) -> None:
         """End the process."""
@@ -112,15 +114,17 @@ def check_sound(path: Path) -> None:
     """
     try:
         found = path.stat()
-    except OSError:
-        return
-    # the process of its own stays in the folder in which it was started
-    unsound = _unsound(str(path.resolve()), found.st_mtime_ns, found.st_size, found.st_ino)
+        # the other process stays in the folder in which it was started
+        unsound = _unsound(str(path.resolve()), found.st_mtime_ns, found.st_size, found.st_ino)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return  # the system may refuse to the other process only: the file is locked by this one, which writes it
     if unsound:
         raise CorruptFileError(path, "a sound HDF5 file", unsound, COPY_AGAIN)
 
 
 @lru_cache(maxsize=1024)
 def _unsound(path: str, time: int, size: int, number: int) -> str | None:
-    """Ask once for each state of a file; of one that is not opened again each time, as errors are not kept: it may be half copied."""
+    """Ask once for each state of a file, and again each time where that raises: the file may be half copied, or locked for a while."""
     return _visitor.visit(path)

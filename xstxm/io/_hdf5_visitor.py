@@ -52,13 +52,12 @@ def limit_time(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-def answer(path: str) -> dict[str, str | None]:
-    """Return what is unsound in a file, or why HDF5 does not open it."""
+def answer(path: str) -> dict[str, object]:
+    """Return what is unsound in a file, or why it does not open: the number of the system's refusal, if it is one, and words."""
     try:
         return {"unsound": visit(path)}
     except Exception as error:
-        # a refusal of the system has a number, and may be for this process only: a file is locked by the program that asks
-        return {"unsound": None} if getattr(error, "errno", None) else {"unopened": short(error)}
+        return {"unopened": (getattr(error, "errno", None), short(error))}
 
 
 def visit(path: str) -> str | None:
