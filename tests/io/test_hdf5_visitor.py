@@ -172,9 +172,16 @@ def test_index_of_very_many_chunks__is_read_until_the_time_is_up(tmp_path, monke
     assert len(times) == 6
 
 
-def test_attributes_that_cannot_be_listed__hide_nothing_else(scan, monkeypatch):
-    def broken(attributes):
-        raise RuntimeError("no list of attributes")
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [
+        pytest.param(h5py.AttributeManager, "__iter__", id="list of attributes"),
+        pytest.param(h5py.h5o, "get_info", id="address of an object"),
+    ],
+)
+def test_what_cannot_be_had__hides_nothing_else(scan, monkeypatch, of, name):
+    def broken(*_):
+        raise RuntimeError("addr overflow")
 
     data, found = scan.read_bytes(), []
     for at in _words(data):
@@ -183,7 +190,7 @@ def test_attributes_that_cannot_be_listed__hide_nothing_else(scan, monkeypatch):
         if str(found[-1]).startswith("/entry1"):
             break
     assert "bad heap index" in found[-1]
-    monkeypatch.setattr(h5py.AttributeManager, "__iter__", broken)
+    monkeypatch.setattr(of, name, broken)
     assert _hdf5_visitor.visit(str(scan)) == found[-1]
 
 

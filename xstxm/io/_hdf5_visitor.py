@@ -75,18 +75,27 @@ def visit_objects(file: h5py.File) -> str | None:
         path = left.popleft()
         try:
             item = file[path]
-            address = h5py.h5o.get_info(item.id).addr
         except Exception:
             continue
-        if address in seen:
+        place = place_of(item, path)
+        if place in seen:
             continue
-        seen.add(address)
+        seen.add(place)
         unsound = unsound_words(item, path, end)
         if unsound:
             return unsound
         if isinstance(item, h5py.Group):
             left.extend(f"{path.rstrip('/')}/{name}" for name in own_members(item))
     return None
+
+
+def place_of(item: h5py.HLObject, path: str) -> int | str:
+    """Return what only this object has: its address, or its path where a broken index hides the address."""
+    try:
+        address: int = h5py.h5o.get_info(item.id).addr
+    except Exception:
+        return path
+    return address
 
 
 def own_members(group: h5py.Group) -> list[str]:
