@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import struct
+import sys
 from pathlib import Path
 
 import h5py
@@ -258,3 +259,32 @@ def test_file_that_was_locked__is_visited_when_asked_for_again(scan, fresh_visit
     for _ in range(2):
         _hdf5_safety.check_sound(scan)
     assert asked == [str(scan)] * 2
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "error"),
+    [
+        pytest.param(
+            h5py.Group, "__iter__", RuntimeError("Link iteration failed (memory allocation failed)"), id="members"
+        ),
+        pytest.param(h5py.AttributeManager, "__iter__", RuntimeError("(can't allocate attribute)"), id="attributes"),
+        pytest.param(h5py.Group, "__getitem__", KeyError("image null after H5MM_realloc()"), id="an object"),
+        pytest.param(h5py.Group, "__iter__", MemoryError(), id="memory of Python"),
+    ],
+)
+def test_lack_of_memory__ends_the_visitor_as_a_reader_would_take_more(scan, monkeypatch, of, name, error):
+    def starved(*_):
+        raise error
+
+    monkeypatch.setattr(of, name, starved)
+    monkeypatch.setattr(_hdf5_visitor.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit):
+        _hdf5_visitor.answer(str(scan))
+
+
+def test_members_past_the_end_of_the_file__are_no_lack_of_memory(scan, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("Link iteration failed (address of object past end of allocation)")
+
+    monkeypatch.setattr(h5py.Group, "__iter__", broken)
+    assert _hdf5_visitor.answer(str(scan)) == {"unsound": None}

@@ -15,7 +15,7 @@ from xstxm.errors import CorruptFileError
 from xstxm.io._sources import COPY_AGAIN
 
 _VISITOR = Path(__file__).with_name("_hdf5_visitor.py")
-_DEADLY = "that the HDF5 library hangs or crashes on it"
+_DEADLY = "that the HDF5 library hangs, crashes or runs out of memory on it"
 
 
 class _Visitor:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 
 import h5py
 
@@ -19,6 +22,8 @@ SECONDS = 0.2
 DEADLY_SECONDS = 0.5
 """Processor time that ends this process: no call of HDF5 on a sound file takes it."""
 MEMORY = 2**28
+STARVED = re.compile(r"allocate\b|allocation failed|[mc]alloc\b|realloc\b")
+"""How HDF5 says that memory did not suffice; "past end of allocation" is another thing."""
 FEW = 2**17
 """Numbers and words that are read whole; of larger arrays only the index of their chunks is."""
 
@@ -63,7 +68,7 @@ def answer(path: str) -> dict[str, object]:
 def visit(path: str) -> str | None:
     """Open what is in a file, what is near its root first, and return the words in it that cannot be read."""
     file = h5py.File(path, "r")
-    with contextlib.suppress(Exception), file:  # whoever reads it finds the same
+    with passing_over(), file:
         return visit_objects(file)
     return None
 
@@ -73,12 +78,11 @@ def visit_objects(file: h5py.File) -> str | None:
     end, left, seen = time.process_time() + SECONDS, deque(["/"]), set()
     while left and time.process_time() < end:
         path = left.popleft()
-        try:
+        item = None
+        with passing_over():
             item = file[path]
-        except Exception:
-            continue
-        place = place_of(item, path)
-        if place in seen:
+        place = path if item is None else place_of(item, path)
+        if item is None or place in seen:
             continue
         seen.add(place)
         unsound = unsound_words(item, path, end)
@@ -87,6 +91,19 @@ def visit_objects(file: h5py.File) -> str | None:
         if isinstance(item, h5py.Group):
             left.extend(f"{path.rstrip('/')}/{name}" for name in own_members(item))
     return None
+
+
+@contextlib.contextmanager
+def passing_over() -> Iterator[None]:
+    """Pass over what is broken, as whoever reads it finds the same; end this process where memory did not suffice.
+
+    A reader has no limit of memory: it would take gigabytes there, or never come back.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or STARVED.search(str(error)):
+            os._exit(1)  # an exception would want memory too
 
 
 def place_of(item: h5py.HLObject, path: str) -> int | str:
@@ -101,7 +118,7 @@ def place_of(item: h5py.HLObject, path: str) -> int | str:
 def own_members(group: h5py.Group) -> list[str]:
     """Return the names that are no links to another place, as far as they can be listed."""
     names = []
-    with contextlib.suppress(Exception):
+    with passing_over():
         for name in group:
             if isinstance(group.get(name, getlink=True), h5py.HardLink):
                 names.append(name)
@@ -110,10 +127,10 @@ def own_members(group: h5py.Group) -> list[str]:
 
 def attributes(item: h5py.HLObject) -> list[str]:
     """Return the names of attributes, none where they cannot be listed: what else is in the file is visited all the same."""
-    try:
-        return list(item.attrs)
-    except Exception:
-        return []
+    names: list[str] = []
+    with passing_over():
+        names = list(item.attrs)
+    return names
 
 
 def unsound_words(item: h5py.HLObject, path: str, end: float) -> str | None:
