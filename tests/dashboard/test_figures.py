@@ -251,7 +251,7 @@ def test_frame__stays_where_it_is_whatever_is_shown():
         frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
     figure.show_classes(image(np.zeros((30, 60), dtype=int)), COLORS)
     frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
-    assert frames == {(300, 150, 64)}
+    assert frames == {(300, 150, 92)}
 
 
 def test_resize__keeps_the_aspect():

@@ -173,7 +173,7 @@ def image_colors(
     --------
     >>> import xarray as xr
     >>> from xstxm import plot
-    >>> colors = plot.image_colors(xr.DataArray([[-1.0, 0.5]], dims=("y", "x"), name="difference"))
+    >>> colors = plot.image_colors(xr.DataArray([[-2.0, 1.0]], dims=("y", "x"), name="difference"), clim=(-1, 1))
     >>> colors.low, colors.high, colors.palette[0]
     (-1.0, 1.0, '#053061')
     """

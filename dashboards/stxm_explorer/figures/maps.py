@@ -109,10 +109,10 @@ class MapFigure:
             high=colors.high,
             nan_color=missing or colors.missing,
         )
-        self._bar.show(plot.label(image), self.ranges.frame(self._side)[1])
         unit = plot.pretty_units(str(image.attrs.get("units", "1")))
         name = str(image.attrs.get("long_name") or image.name or "value")
         self._tell(image, [(name, f"@image{{%.5g}} {unit}".rstrip())], {"@image": "printf"})
+        self._bar.show(plot.label(image), self.ranges.frame(self._side)[1])
         self._show(Values(upright(image)), image, title=title)
 
     def show_classes(
@@ -192,7 +192,9 @@ class MapFigure:
         self._draw()
 
     def _tell(self, image: xr.DataArray, rows: list[tuple[str, str]], formatters: dict[str, Any]) -> None:
-        """Set what the tooltip says, positions with the decimals that tell pixels apart, and the axes."""
+        """Set the axes and what the tooltip says, places with the decimals that tell pixels apart."""
+        if self.ranges.extent is None:
+            self.ranges.fit(image)
         unit = plot.pretty_units(str(image["x"].attrs.get("units", "1")))
         extent = outer_edges(image)
         step = min(extent.width / image.sizes["x"], extent.height / image.sizes["y"])
@@ -215,10 +217,7 @@ class MapFigure:
         set_if_new(self._values.renderer, visible=valued)
         set_if_new(self._picture.renderer, visible=not valued)
         self._layer, self._extent, self._sent = layer, outer_edges(image), None
-        if self.ranges.extent is None:
-            self.ranges.fit(image)
-        else:
-            self._draw()
+        self._draw()
 
     def _draw(self) -> None:
         """Send what is seen, where that is not what was sent last."""
