@@ -30,12 +30,14 @@ from stxm_explorer.figures.layers import Bands, Classes, Layer, Values
 from stxm_explorer.figures.legends import class_legend
 from stxm_explorer.figures.marks import Marks, Point
 from stxm_explorer.figures.ranges import MapRanges
-from stxm_explorer.figures.rasters import Array, Crop, Window, crop_to, outer_edges, stripes, upright
+from stxm_explorer.figures.rasters import Array, Crop, Window, crop_to, outer_edges, stripes, upright, whole_labels
 from xstxm import plot
 from xstxm.conventions import UNDECIDED
 
 Kind: TypeAlias = Literal["point", "box", "polygon"]
 Pick: TypeAlias = Callable[[Kind, tuple[Point, ...]], None]
+
+_CLEAR = "#00000000"
 
 
 class MapFigure:
@@ -107,7 +109,7 @@ class MapFigure:
             palette=[*colors.palette],
             low=colors.low,
             high=colors.high,
-            nan_color=missing or colors.missing,
+            nan_color=_CLEAR if missing == "transparent" else missing or colors.missing,
         )
         unit = plot.pretty_units(str(image.attrs.get("units", "1")))
         name = str(image.attrs.get("long_name") or image.name or "value")
@@ -129,7 +131,7 @@ class MapFigure:
         Parameters
         ----------
         labels
-            Map (y, x) of 0 to n - 1; -1 is no sample and transparent, -2 undecided and striped.
+            Map (y, x) of 0 to n - 1; -1 or NaN is no sample and transparent, -2 undecided and striped.
         colors
             Colour of each of the n classes by its name.
         opacity
@@ -138,9 +140,13 @@ class MapFigure:
             Whether the names stand beside the map.
         title
             Text above.
+
+        Raises
+        ------
+        SchemaError
+            A label without a colour.
         """
-        pixels = upright(labels)
-        pixels = pixels.astype(np.int16 if len(colors) > 127 else np.int8)
+        pixels = whole_labels(upright(labels), len(colors))
         layer = Classes(pixels, tuple(colors.values()), None if opacity is None else upright(opacity))
         names = CustomJSHover(args={"names": [*colors, "undecided", "no sample"]}, code="return names.at(value)")
         rows = [("Class", "@label{custom}")]
