@@ -25,6 +25,12 @@ th { font-weight: 500 }
 th:first-child, td:first-child { text-align: left }
 """
 
+LEGEND_BELOW: dict[str, Any] = {
+    "legend_position": "bottom",
+    "legend_opts": {"ncols": 2, "border_line_alpha": 0, "background_fill_alpha": 0},
+}
+"""Options of a plot beside which there is no room."""
+
 
 def heading(text: str) -> pmui.Typography:
     """Return the name of a group of choices."""
@@ -84,3 +90,14 @@ def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
 def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.Viewable:
     """Return columns side by side, one under the other where the window is narrow."""
     return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
+
+
+def rendered(drawing: Any) -> Any:
+    """Return a drawing of `xstxm.plot` as a figure of Bokeh, over which the wheel scrolls the page."""
+    import holoviews
+    from bokeh.models import Toolbar
+
+    figure = holoviews.render(drawing, backend="bokeh")
+    for toolbar in figure.select({"type": Toolbar}):
+        toolbar.update(logo=None, active_scroll=None)
+    return figure

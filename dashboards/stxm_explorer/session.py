@@ -73,6 +73,7 @@ class Session(param.Parameterized):
     def close(self) -> None:
         """Stop the work of a page that was left."""
         self.jobs.stop_all()
+        self.store.uploads.close()
 
     def _count(self) -> None:
         jobs = [*self.jobs.running.values()]

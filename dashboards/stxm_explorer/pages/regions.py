@@ -48,7 +48,7 @@ class Regions(pn.viewable.Viewer):
         name.param.watch(lambda event: self._rename(region, name), "value")
         look = _icon("radio_button_checked" if active else "circle", "Look at this region", lambda: self._look(region))
         look.sx = {"color": color}
-        return pn.Row(look, name, _icon("delete", "Forget this region", lambda: self._state.remove(region)))
+        return pn.Row(look, name, _icon("delete", "Forget this region", lambda: self._state.remove_region(region)))
 
     def _cursor_row(self) -> pn.viewable.Viewable:
         view = self._state.view
@@ -63,12 +63,12 @@ class Regions(pn.viewable.Viewer):
 
     def _keep(self) -> None:
         view = self._state.view
-        self._state.add(Region("point", (view.cursor,), "pixel"))
+        self._state.add_region(Region("point", (view.cursor,), "pixel"))
         view.cursor = None
 
     def _rename(self, region: Region, name: pmui.TextInput) -> None:
         if name.value.strip():
-            self._state.rename(region, name.value)
+            self._state.rename_region(region, name.value)
         else:
             notify("warning", "a region needs a name: type one, or forget the region")
             name.value = region.name
