@@ -17,7 +17,7 @@ import xarray as xr
 import xstxm
 from stxm_explorer import surveys
 from stxm_explorer.access import refuse_links_out, resolve, stamp
-from stxm_explorer.cache import Cache, memory
+from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.calls import Call, File, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
@@ -46,7 +46,6 @@ _DONE: set[str] = set()
 """Functions that this process has run: the first time, some are compiled."""
 
 _RESULTS = Cache(CACHE)
-_NOTES: dict[str, list[str]] = {}
 
 
 class Store:
@@ -84,27 +83,20 @@ class Store:
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""
-        return _RESULTS.get(self.key(call))
+        made = _RESULTS.get(self.key(call))
+        return None if made is None else made.result
 
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
         job = job or Job()
         if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
             return self._part(call, whole, job)  # what is in memory already is not kept once more
-        key = self.key(call)
+        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job).result
 
-        def make() -> Any:
-            with heard() as told:
-                result = self._make(call, job)
-            if told:
-                _NOTES[key] = told
-            return result
-
-        return _RESULTS.once(key, make, job)
-
-    def notes(self, call: Call) -> list[str]:
+    def notes(self, call: Call) -> tuple[str, ...]:
         """Return what xstxm warned of when it made a result, apart from what that was made of."""
-        return _NOTES.get(self.key(call), [])
+        made = _RESULTS.get(self.key(call))
+        return () if made is None else made.notes
 
     def at_once(self, call: Call) -> Any:
         """Return what takes no time, made on the spot; None where there is more to do.
@@ -122,14 +114,15 @@ class Store:
         result = self.ready(call)
         return result is not None and _is_lazy(result)
 
-    def _make(self, call: Call, job: Job) -> Any:
-        result = self._call(call, job, None)
-        if call.function == "xstxm.open_stack" and not {"y", "x"} <= {*result.dims}:
-            dims = tuple(result.dims)
-            raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
-        if _is_lazy(result) and result.nbytes < IN_MEMORY:
-            return self._compute(result, job)
-        return result
+    def _make(self, call: Call, job: Job) -> Made:
+        with heard() as told:
+            result = self._call(call, job, None)
+            if call.function == "xstxm.open_stack" and not {"y", "x"} <= {*result.dims}:
+                dims = tuple(result.dims)
+                raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
+            if _is_lazy(result) and result.nbytes < IN_MEMORY:
+                result = self._compute(result, job)
+        return Made(result, tuple(told))
 
     def _call(self, call: Call, job: Job, folder: Path | None) -> Any:
         job.step()
@@ -137,7 +130,7 @@ class Store:
         options = {name: self._value(value, job, folder) for name, value in call.options.items()}
         if call.function == "[]":
             return operator.getitem(*arguments)
-        if call.function in _IN_PARTS and self.client is None:
+        if call.function in _IN_PARTS:
             arguments[0] = _in_parts(arguments[0])
         if call.function.startswith("."):
             return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)

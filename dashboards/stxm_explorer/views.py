@@ -59,7 +59,7 @@ class View(pn.viewable.Viewer):
         self._waiting: str | None = None
         self._drawn: tuple[str, Hashable] | None = None
         self._stopped: str | None = None
-        self._notes: list[str] = []
+        self._notes: tuple[str, ...] = ()
         self._place = pn.Column(sizing_mode=None, width=width)
         self.result: Any = None
 
@@ -114,7 +114,7 @@ class View(pn.viewable.Viewer):
         self._show(result)
         self._waiting, self.result, self._drawn = None, result, (key, self._look())
         self._place.loading = False
-        notes = self.session.store.notes(self.call) if self.call else []
+        notes = self.session.store.notes(self.call) if self.call else ()
         if self._notes != notes or self._body not in [*self._place.objects]:
             self._notes = notes
             told = [message(StxmError(note), self.session.store.root) for note in notes]

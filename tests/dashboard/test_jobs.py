@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from stxm_explorer.cache import Cache, memory
+from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.jobs import Job, Jobs, Stopped
 
 
@@ -195,7 +195,7 @@ def test_cache__an_error_is_not_kept():
 def test_cache__forgets_the_least_used():
     cache = Cache(2500)
     for name in "abc":
-        cache.once(name, lambda: xr.DataArray(np.zeros(125)), Job())
+        cache.once(name, lambda: Made(xr.DataArray(np.zeros(125))), Job())
         cache.get("a")
     assert cache.get("a") is not None
     assert cache.get("b") is None
