@@ -69,12 +69,12 @@ class Cache:
     def _make(self, name: str, make: Callable[[], Made], promise: Future[Made]) -> Made:
         try:
             result = make()
+            size = memory(result.result)
         except BaseException as error:
             with self._lock:
                 del self._making[name]
             promise.set_exception(error)
             raise
-        size = memory(result.result)
         with self._lock:
             del self._making[name]
             self._kept[name], self._sizes[name] = result, size
