@@ -67,11 +67,11 @@ class App(pn.viewable.Viewer):
     def refresh(self) -> None:
         """Show the page that is chosen, and have it follow the choices."""
         page = self.page()
-        if self._title != self.state.view.page:
+        page.refresh()
+        if self._title != self.state.view.page:  # what is drawn first comes with the page, in one piece
             self._title = self.state.view.page
             self._controls[:] = [page.controls()]
             self._workspace[:] = [page.workspace()]
-        page.refresh()
         self._code.refresh()
         self._viewport.query = f"state={self.state.to_query()}"
 
