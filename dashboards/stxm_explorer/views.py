@@ -60,6 +60,7 @@ class View(pn.viewable.Viewer):
         self._drawn: tuple[str, Hashable] | None = None
         self._stopped: str | None = None
         self._notes: list[str] = []
+        self._said = ("", "")
         self._words = pn.Column(sizing_mode=None, margin=0)
         # the body stays on the page: a figure that comes and goes is built anew, and loses what changes meanwhile
         self._frame = pn.Column(body, sizing_mode=None, margin=0, visible=False)
@@ -159,10 +160,10 @@ class View(pn.viewable.Viewer):
             self._say(message(problem, self.session.store.root), "warning")
 
     def _say(self, text: str, severity: str) -> None:
-        self._frame.visible = False
-        alert = self._words[0] if len(self._words) == 1 else None
-        if not (isinstance(alert, pmui.Alert) and (alert.object, alert.severity) == (text, severity)):
-            self._words[:] = [_said(text, severity, self._fitting(380))]
+        said = text, severity
+        if self._frame.visible or self._said != said or len(self._words) != 1:
+            self._words[:] = [_said(*said, self._fitting(380))]
+        self._frame.visible, self._said = False, said
 
 
 def _said(text: str, severity: str, width: int) -> pmui.Alert:
