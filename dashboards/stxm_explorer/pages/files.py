@@ -30,8 +30,9 @@ _COLUMNS = {
     "size": "Size",
     "modified": "Modified",
 }
-_WIDTHS = {"picture": 54, "what": 104, "first": 78, "last": 66, "energies": 80, "pixels": 84, "pixel": 90, "size": 72}
+_WIDTHS = {"picture": 54, "what": 104, "first": 78, "last": 66, "energies": 80, "pixels": 84, "pixel": 90, "size": 80}
 _WIDTHS["modified"] = 92
+_WIDTHS_OF_SPECTRA = {**{column: width for column, width in _WIDTHS.items() if column != "what"}, "name": 250}
 _SPECTRA_LACK = ["picture", "pixels", "pixel"]
 _ROW = 50
 STYLE = """
@@ -143,10 +144,12 @@ class Files(pn.viewable.Viewer):
                 "info",
             )
             return
+        self.table.selection = []  # rows of the table as it was
         self.table.param.update(
             page=1,
             page_size=max((self.session.height - 420) // _ROW, 5),
             hidden_columns=_SPECTRA_LACK if spectra else [],
+            widths=_WIDTHS_OF_SPECTRA if spectra else _WIDTHS,
             value=_frame(_cells(entry, self.known.get(entry.name)) for entry in self._entries),
         )
         self._place[:] = [self.table]
