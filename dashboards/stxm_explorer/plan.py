@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -78,7 +79,7 @@ def density(field: Field) -> Call:
     return call("optical_density", prepared(field), *([] if i0 is None else [i0]), name=f"{field.label} density")
 
 
-def spectra(state: ExplorerState) -> Call | None:
+def reference_files(state: ExplorerState) -> Call | None:
     """Return all spectra in the chosen files, None where there are none."""
     chosen = state.references
     files = [*map(File, chosen.files), *map(Upload, chosen.uploads)]
@@ -91,7 +92,7 @@ def spectra(state: ExplorerState) -> Call | None:
 
 def references(state: ExplorerState) -> Call | None:
     """Return the references that fits use, with their compositions and colours; None where there are none."""
-    known, chosen, names = spectra(state), state.references, state.references.used
+    known, chosen, names = reference_files(state), state.references, state.references.used
     if known is None or not chosen.names:
         return known
     if len(names) < len(chosen.names):
@@ -136,9 +137,59 @@ def phases(state: ExplorerState, field: Field) -> Call:
     )
 
 
+def signal_of(field: Field, signal: str) -> Call:
+    """Return the optical density or the intensity of a field, over energy and the pixels."""
+    return stack_with(field, signal)[signal]
+
+
+def stack_with(field: Field, signal: str) -> Call:
+    """Return the stack that holds a signal."""
+    return density(field) if signal == "optical_density" else prepared(field)
+
+
+def image(state: ExplorerState, field: Field, number: int, energy: float, second: float) -> Call:
+    """Return the image that is looked at: the frame of a number, or its contrast to the other energy."""
+    view = state.view
+    if view.image == "frame":
+        return call(".isel", signal_of(field, view.signal), energy=number, name="image")
+    options = {} if view.signal == "optical_density" else {"signal": view.signal}
+    contrast = call(f"{view.image}_map", stack_with(field, view.signal), energy, second, **options, name="contrast")
+    return contrast[view.image]
+
+
+def spectra(state: ExplorerState, field: Field, regions: Sequence[Region]) -> Call:
+    """Return the mean spectra of some regions, by their names."""
+    each = [spectrum(field, region, state.view.signal) for region in regions]
+    joined = call("xr.concat", each, "region", name="joined")
+    return call(".assign_coords", joined, region=[region.name for region in regions], name="spectra")
+
+
+def shares(state: ExplorerState, spectra: Call) -> Call | None:
+    """Return how much of each phase there is in some mean spectra, with errors; None without references."""
+    known = references(state)
+    if known is None:
+        return None
+    options = {"method": state.fit.method, "background": state.fit.background, "min_amount": 0}
+    return call("phase_map", spectra["spectrum"], known, **options, name="fractions")
+
+
+def profile(state: ExplorerState, image: Call) -> Call:
+    """Return the values of an image along the line that was drawn.
+
+    Raises
+    ------
+    Missing
+        It has no two ends yet.
+    """
+    if len(state.view.line) < 2:
+        raise Missing("Tap the two ends of the line on the image.")
+    width = {"width": state.view.line_width} if state.view.line_width else {}
+    return call("line_profile", image, *state.view.line, **width, name="profile")
+
+
 def spectrum(field: Field, region: Region, signal: str = "optical_density") -> Call:
     """Return the mean spectrum of a region."""
-    stack = density(field) if signal == "optical_density" else prepared(field)
+    stack = stack_with(field, signal)
     options = {} if signal == "optical_density" else {"signal": signal}
     return call("spectrum", stack, region.for_xstxm(), **options, name=region.name or "spectrum")
 

@@ -13,7 +13,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -37,6 +37,9 @@ KINDS = {
     "Absorption in cm2/g": "mass_absorption",
 }
 SIGNALS = {"Optical density": "optical_density", "Intensity": "intensity"}
+IMAGES = {"One energy": "frame", "Difference": "difference", "Ratio": "ratio"}
+COLORS = {"Of the stack": "stack", "Of each image": "image"}
+TAPS = {"A pixel": "pixel", "Ends of a line": "line"}
 PAGES = ("Data", "Prepare", "Explore", "Unmix", "Phases", "Length scales", "Export")
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -269,6 +272,12 @@ class Scales(Settings):
     """Length scales and particles."""
 
 
+def _point(vertex: Any) -> tuple[float, float]:
+    """Return a place (x, y) of what JSON holds."""
+    (point,) = Region.from_table({"kind": "point", "vertices": [vertex]}).vertices
+    return point
+
+
 class View(Settings):
     """What is looked at: nothing here changes a number."""
 
@@ -281,6 +290,34 @@ class View(Settings):
     energy = param.Number(None, allow_None=True, doc="Energy of the image, in the unit of the stack.")
     cursor = param.XYCoordinates(None, allow_None=True, doc="Picked pixel (x, y) in um.")
     region = param.String("", doc="Name of the region that is looked at.")
+    image: Any = param.Selector(
+        default="frame",
+        objects=list(IMAGES.values()),
+        doc="The image at an energy, or its difference from or ratio to that at another.",
+    )
+    second = param.Number(None, allow_None=True, doc="The other energy of a difference or ratio.")
+    colors: Any = param.Selector(
+        default="stack",
+        objects=list(COLORS.values()),
+        doc="Whether all images of a stack share one colour scale, or each has its own.",
+    )
+    density_limits = param.Range(None, allow_None=True, doc="Optical density at the ends of the colour scale.")
+    intensity_limits = param.Range(None, allow_None=True, doc="Intensity at the ends of the colour scale.")
+    tap: Any = param.Selector(
+        default="pixel",
+        objects=list(TAPS.values()),
+        doc="Whether a tap on the image picks a pixel or the ends of a line.",
+    )
+    line = param.List(
+        [], item_type=tuple, bounds=(0, 2), doc="Ends (x, y) of a line in um, of which a profile is drawn."
+    )
+    line_width = param.Number(
+        0.0, bounds=(0, None), doc="Width in um over which the profile is averaged; 0 is a single line of pixels."
+    )
+    spread = param.Boolean(True, doc="Draw a band of one standard deviation over the pixels of a region.")
+    residual = param.Boolean(False, doc="Draw what the fit leaves.")
+
+    _ITEMS: ClassVar = {"line": _point}
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
         value = super()._value(name, table)
@@ -332,7 +369,7 @@ class ExplorerState(Settings):
         """Forget a field."""
         self.fields = [kept for kept in self.fields if kept is not field]
 
-    def rename(self, field: Field, label: str) -> None:
+    def rename_field(self, field: Field, label: str) -> None:
         """Call a field by another name.
 
         Raises
@@ -349,6 +386,25 @@ class ExplorerState(Settings):
             if shown:
                 self.view.field = label
             field.label = label
+
+    def add(self, region: Region) -> None:
+        """Add a region under a name that no other has, and look at it."""
+        name = unused(region.name or "region", [known.name for known in self.regions])
+        self.regions = [*self.regions, replace(region, name=name)]
+        self.view.region = name
+
+    def rename(self, region: Region, name: str) -> None:
+        """Give a region another name, with a number where that is taken."""
+        name = unused(name.strip()[:80], [known.name for known in self.regions if known is not region])
+        with param.parameterized.batch_call_watchers(self.view):
+            self.regions = [replace(known, name=name) if known is region else known for known in self.regions]
+            self.view.region = name
+
+    def remove(self, region: Region) -> None:
+        """Forget a region."""
+        self.regions = [known for known in self.regions if known is not region]
+        if self.view.region == region.name:
+            self.view.region = ""
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Call a function after every change."""

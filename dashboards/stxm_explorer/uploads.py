@@ -72,7 +72,7 @@ class Uploads:
             references = xstxm.read_references(path, **options)
             _check_values(name, references)
             if stack is not None:
-                xstxm.with_references(stack, references)
+                xstxm.with_references(stack[["energy"]], references)
             path.replace(Path(self._folder.name) / name)  # one of that name stays unless this is as good
         return references
 
@@ -105,8 +105,8 @@ def check_text(name: str, data: bytes, largest: int = LARGEST) -> None:
         found, do = f"the ending {ending!r}", f"send one of {', '.join(TABLES)}; open others from the list of files"
         raise FileFormatError(name, _TEXT, found, do)
     if len(data) > largest:
-        found = f"{len(data) / 1e6:.1f} MB" if len(data) >= 1e5 else f"{len(data)} bytes"
-        raise FileFormatError(name, f"at most {largest / 1e6:g} MB", found, "put it into the folder that is served")
+        do = "put it into the folder that is served"
+        raise FileFormatError(name, f"at most {largest / 1e6:g} MB", f"{len(data) / 1e6:.3g} MB", do)
     if not data.strip():
         raise CorruptFileError(name, _TEXT, "an empty file", "choose another")
     text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1", "replace")

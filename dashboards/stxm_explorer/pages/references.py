@@ -146,7 +146,7 @@ class References(pn.viewable.Viewer):
 
     def views(self) -> list[View]:
         """Return the views; without references there is one, which says what to do."""
-        some = plan.spectra(self.state) is not None
+        some = plan.reference_files(self.state) is not None
         return [self.read, self.drawn, self.cover, self.apart] if some else [self.read]
 
     def refresh(self) -> None:
@@ -161,7 +161,7 @@ class References(pn.viewable.Viewer):
         return max(min(workspace_width(self.session.width) - _TABLE_WIDTH - 40, 640), 340)
 
     def _all(self) -> Call:
-        known = plan.spectra(self.state)
+        known = plan.reference_files(self.state)
         if known is None:
             raise Missing(_NONE_YET)
         return known
@@ -228,7 +228,9 @@ class References(pn.viewable.Viewer):
         self.problems = uncovered(self._spectra, self._energy, label)
         self.shade.data = {"low": [float(values.min())], "high": [float(values.max())]}
         covered = f"Shaded: the energies of {label}, at which all of the spectra have data."
-        warnings = [pmui.Alert(text, severity="warning", width=_ADVICE, margin=(4, 10)) for text in self.problems]
+        warnings: list[Any] = [
+            pmui.Alert(text, severity="warning", width=_ADVICE, margin=(4, 10)) for text in self.problems
+        ]
         self.advice[:] = warnings or [pmui.Typography(covered, variant="body2", margin=(0, 10))]
         self.apart.refresh()
 
