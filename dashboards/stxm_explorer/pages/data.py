@@ -25,7 +25,7 @@ class Data(Page):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.fields, self.choice = Fields(session), Choice(session)
-        self.files, self.references = Files(session), References(session)
+        self.files, self.references = Files(session, self.refresh), References(session)
         self._said = pn.pane.HTML(sizing_mode="stretch_width", margin=(0, 10))
         self.about = View(session, self._want, self._said, self._show, label="Opening the stack")
         self._shown = ""

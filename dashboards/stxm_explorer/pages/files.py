@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,11 +54,20 @@ class Look:
 
 
 class Files(pn.viewable.Viewer):
-    """The files below the root folder; those that are seen are looked into, one after the other."""
+    """The files below the root folder; those that are seen are looked into, one after the other.
 
-    def __init__(self, session: Session) -> None:
+    Parameters
+    ----------
+    session
+        Its choices are followed, and changed.
+    found
+        Called when the folder was looked through.
+    """
+
+    def __init__(self, session: Session, found: Callable[[], None]) -> None:
         super().__init__()
         self.session, self.state = session, session.state
+        self._tell = found
         self.catalogue: Catalogue | None = None
         self.known: dict[str, Look] = {}
         self._entries: list[Entry] = []
@@ -98,7 +107,7 @@ class Files(pn.viewable.Viewer):
 
         def done(found: Catalogue) -> None:
             self.catalogue, self.known = found, {}
-            self.state.view.param.trigger("listed")
+            self._tell()
 
         store = self.session.store
         self.session.jobs.start("catalogue", "Looking for files", lambda job: store.catalogue(), done, self._failed)
