@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,8 @@ _WIDTHS["modified"] = 92
 _WIDTHS_OF_SPECTRA = {**{column: width for column, width in _WIDTHS.items() if column != "what"}, "name": 250}
 _SPECTRA_LACK = ["picture", "pixels", "pixel"]
 _ROW = 50
+_OFTEN = 1.0
+"""Seconds between two times that the table is filled."""
 STYLE = """
 .tabulator .tabulator-col-title { font-size: 12px }
 .tabulator .tabulator-row .tabulator-cell { font-size: 13px; white-space: normal; overflow-wrap: anywhere; line-height: 1.15 }
@@ -71,6 +74,8 @@ class Files(pn.viewable.Viewer):
         self.catalogue: Catalogue | None = None
         self.known: dict[str, Look] = {}
         self._entries: list[Entry] = []
+        self._news: list[str] = []
+        self._filled_at = 0.0
         self._listed: tuple[Any, ...] = ()
         self.table = _table()
         self.table.on_click(lambda event: self.take(str(self.table.value["name"].iloc[event.row])))
@@ -153,6 +158,7 @@ class Files(pn.viewable.Viewer):
                 "info",
             )
             return
+        self._news = []
         self.table.selection = []  # rows of the table as it was
         self.table.param.update(
             page=1,
@@ -170,6 +176,8 @@ class Files(pn.viewable.Viewer):
     def _look_further(self) -> None:
         """Look into the next file that is seen and not known yet."""
         name = next((name for name in self._seen() if name not in self.known), None)
+        if name is None or time.monotonic() - self._filled_at > _OFTEN:
+            self._fill()
         if name is None:
             return
         root, with_picture = self.session.store.root, self.state.view.listed == "Stacks"
@@ -187,14 +195,20 @@ class Files(pn.viewable.Viewer):
 
     def _found(self, name: str, look: Look) -> None:
         self.known[name] = look
-        if (self.state.view.page, self.state.view.data) != ("Data", "Files"):
+        self._news.append(name)
+        if (self.state.view.page, self.state.view.data) == ("Data", "Files"):
+            self._look_further()
+        else:
             self._listed = ()  # the table is not on the page: it is filled when it comes back
-            return
-        row = next((row for row, entry in enumerate(self._entries) if entry.name == name), None)
-        if row is not None:
-            cells = _cells(self._entries[row], look)
-            self.table.patch({column: [(row, cells[column])] for column in _COLUMNS if column != "name"})
-        self._look_further()
+
+    def _fill(self) -> None:
+        """Write into the table what was found since, all at once: it is drawn anew each time, and clicks may get lost."""
+        rows = {entry.name: row for row, entry in enumerate(self._entries)}
+        news = [rows[name] for name in self._news if name in rows]
+        self._news, self._filled_at = [], time.monotonic()
+        if news:
+            cells = {row: _cells(self._entries[row], self.known[self._entries[row].name]) for row in news}
+            self.table.patch({column: [(row, cells[row][column]) for row in news] for column in _COLUMNS})
 
     def _say(self, text: str, severity: str) -> None:
         self._hint.param.update(object=text, severity=severity)

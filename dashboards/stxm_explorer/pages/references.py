@@ -188,7 +188,9 @@ class References(pn.viewable.Viewer):
 
     def _list(self, references: xr.Dataset) -> None:
         names = [str(name) for name in references["reference"].values]
-        self.table.param.update(value=_rows(references, self.state.references), height=_height(len(names)))
+        rows = _rows(references, self.state.references)
+        if not _same(rows, self.table.value):  # a table that is drawn anew forgets the cell that is being edited
+            self.table.param.update(value=rows, height=_height(len(names)))
         if names != self.state.references.names:
             self.state.references.names = names
 
@@ -266,6 +268,12 @@ def _rows(references: xr.Dataset, chosen: Any) -> pd.DataFrame:
             "range": [f"{low:.5g} – {high:.5g}" if low <= high else "no data" for low, high in spans.values()],
         }
     )
+
+
+def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    numbers = (frame.assign(composition=frame["composition"].map(_number)) for frame in (one, other))
+    first, second = (frame.astype(object) for frame in numbers)
+    return bool(first.equals(second))
 
 
 def _number(value: Any) -> float:
