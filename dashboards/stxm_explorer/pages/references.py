@@ -174,10 +174,14 @@ class References(pn.viewable.Viewer):
 
     def _energies(self) -> Call:
         self._used()
-        return plan.selected(plan.field_of(self.state))["energy"]
+        if self.state.field is None:
+            raise Missing("Open a stack under Files: then this says whether the spectra have data at its energies.")
+        return plan.selected(self.state.field)["energy"]
 
     def _distinguished(self) -> Call:
-        wanted = plan.distinguished(self.state, plan.field_of(self.state))
+        if self.state.field is None:
+            raise Missing("Open a stack under Files: references are told apart at its energies.")
+        wanted = plan.distinguished(self.state, self.state.field)
         if self.problems:
             raise Missing("They are told apart where all of them have data: see above.")
         return wanted
@@ -248,7 +252,7 @@ _ADVICE = 760
 _HEIGHT = 340
 _ROW = 32
 _STYLE = """
-.tabulator .tabulator-row.tabulator-selected { background-color: inherit !important }
+.tabulator .tabulator-row:hover { background-color: rgba(0, 114, 178, 0.1) !important; color: inherit !important }
 .tabulator .tabulator-col-title { font-size: 12px }
 .tabulator .tabulator-row .tabulator-cell { font-size: 13px }
 """
