@@ -54,6 +54,7 @@ SIDEWAYS = {
     ("noise", "_frame_grid"),
     ("fitting", "references"),
     ("references", "energy"),
+    ("frames", "energy"),
     ("references", "_references_at"),
     ("references", "regions"),
     ("references", "roi"),

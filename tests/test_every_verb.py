@@ -29,6 +29,7 @@ VERBS = {
     "ratio_map": lambda s: xstxm.ratio_map(s, (518, 519), (516, 517)),
     "dichroism": lambda s: xstxm.dichroism(s, plus="a", minus="b"),
     "flag_frames": xstxm.flag_frames,
+    "drop_frames": lambda s: xstxm.drop_frames(s, [516.4]),
     "despike": xstxm.despike,
     "repair_pixels": xstxm.repair_pixels,
     "subtract_dark": lambda s: xstxm.subtract_dark(s, 3.0),

@@ -36,7 +36,7 @@ from xstxm.energy_shift import estimate_energy_shift
 from xstxm.evaluation import evaluate_energies
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
-from xstxm.frames import flag_frames
+from xstxm.frames import drop_frames, flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
@@ -113,6 +113,7 @@ __all__ = [
     "diff",
     "difference_map",
     "distinguishability",
+    "drop_frames",
     "edge_map",
     "errors",
     "estimate_energy_shift",

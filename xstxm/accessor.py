@@ -288,6 +288,10 @@ class StxmAccessor:
             signal=signal,
         )
 
+    def drop_frames(self, energies: EnergyLike | Sequence[EnergyLike] | xr.DataArray) -> Any:
+        """Leave out the frames at some energies, see `xstxm.drop_frames`."""
+        return frames.drop_frames(self._obj, energies)
+
     def despike(self, *, method: SpikeMethod = "both", threshold: float = 6.0, signal: str = "intensity") -> Any:
         """Replace single values that stand out, see `xstxm.despike`."""
         return cleaning.despike(self._obj, method=method, threshold=threshold, signal=signal)

@@ -232,6 +232,7 @@ class StxmTreeAccessor:
     despike = _over_stacks(cleaning.despike)
     dichroism = _over_stacks(polarization.dichroism)
     difference_map = _over_stacks(contrast.difference_map)
+    drop_frames = _over_stacks(frames.drop_frames)
     edge_map = _over_stacks(features.edge_map)
     estimate_energy_shift = _over_stacks(energy_shift.estimate_energy_shift)
     estimate_i0 = _over_stacks(incident.estimate_i0)

@@ -94,7 +94,7 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
     taken = {"xr", "xstxm", *keyword.kwlist}
     for each in ordered(calls):
         text = _expression(each, names)
-        if text in lines or each.function == "[]":
+        if text in lines or (each.function == "[]" and not any(each is wanted for wanted in calls)):
             names[id(each)] = lines.get(text, text)
             continue
         variable = _variable(each.name, taken) if each.name else ""

@@ -52,7 +52,7 @@ class LinkedMap(MapFigure):
     ) -> None:
         super().__init__(session.ranges, side=side, **options)
         self._session = session
-        self._take, self._go = regions or session.state.add, places or self._move
+        self._take, self._go = regions or session.state.add_region, places or self._move
         self.on_pick(self._picked)
 
     def follow(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -24,6 +24,14 @@ th, td { padding: 3px 16px 3px 0; border-bottom: 1px solid #80808055; white-spac
 th { font-weight: 500 }
 th:first-child, td:first-child { text-align: left }
 """
+
+_LEFT = "td { text-align: left }"
+
+LEGEND_BELOW: dict[str, Any] = {
+    "legend_position": "bottom",
+    "legend_opts": {"ncols": 2, "border_line_alpha": 0, "background_fill_alpha": 0},
+}
+"""Options of a plot beside which there is no room."""
 
 
 def heading(text: str) -> pmui.Typography:
@@ -66,6 +74,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> pn.
     return pn.pane.HTML(f"<table>{''.join(lines)}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE])
 
 
+def bars(parts: Mapping[str, tuple[float, float]], colors: Mapping[str, str], width: int) -> pn.viewable.Viewable:
+    """Return fractions with their errors, each with a bar in its colour."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td><div style='width:{round(200 * min(max(value, 0), 1))}px;height:12px;"
+        f"background:{escape(colors.get(name, plot.NEUTRAL))}'></div></td><td>{with_error(value, error)}</td></tr>"
+        for name, (value, error) in parts.items()
+        if math.isfinite(value)
+    )
+    return pn.pane.HTML(f"<table>{rows}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE, _LEFT])
+
+
 def _row(kind: str, texts: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<{kind}>{escape(text)}</{kind}>' for text in texts)}</tr>"
 
@@ -84,3 +103,14 @@ def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
 def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.Viewable:
     """Return columns side by side, one under the other where the window is narrow."""
     return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
+
+
+def rendered(drawing: Any) -> Any:
+    """Return a drawing of `xstxm.plot` as a figure of Bokeh, over which the wheel scrolls the page."""
+    import holoviews
+    from bokeh.models import Toolbar
+
+    figure = holoviews.render(drawing, backend="bokeh")
+    for toolbar in figure.select({"type": Toolbar}):
+        toolbar.update(logo=None, active_scroll=None)
+    return figure

@@ -31,28 +31,54 @@ def raw(field: Field) -> Call:
     return call("open_stack", File(field.file), chunks={}, **which, name=f"{field.label} stack")
 
 
+def frames(field: Field) -> Call:
+    """Return what is wrong with each frame of the file, if anything."""
+    return call("flag_frames", raw(field), name=f"{field.label} frames")
+
+
 def selected(field: Field) -> Call:
     """Return the stack at the energies that are used."""
     stack = raw(field)
     if field.start is not None or field.stop is not None:
         stack = call("sel_energy", stack, field.start, field.stop, name=f"{field.label} selected")
     if field.dropped:
-        stack = call(".drop_sel", stack, energy=[*field.dropped], name=f"{field.label} kept")
+        stack = call("drop_frames", stack, [*field.dropped], name=f"{field.label} kept")
     return stack
+
+
+def cleaned(field: Field) -> Call:
+    """Return the frames that are used, without spikes, where they were measured."""
+    stack = selected(field)
+    if field.despike:
+        stack = call("despike", stack, name=f"{field.label} despiked")
+    return stack
+
+
+def shifts(field: Field) -> Call:
+    """Return how far each frame has to be moved."""
+    options: dict[str, Any] = {}
+    if field.align_region is not None:
+        options["region"] = field.align_region.for_xstxm()
+    if field.max_shift is not None:
+        options["max_shift"] = field.max_shift
+    if field.transform != "translation":
+        options["transform"] = field.transform
+    return call("estimate_shifts", cleaned(field), field.align_to, **options, name=f"{field.label} shifts")
+
+
+def aligned(field: Field) -> Call:
+    """Return the frames moved by their shifts."""
+    options = {"crop": True} if field.crop else {}
+    return call("apply_shifts", cleaned(field), shifts(field), **options, name=f"{field.label} aligned")
 
 
 def prepared(field: Field) -> Call:
     """Return the stack after the steps that keep it a stack of counts."""
-    stack = selected(field)
-    if field.despike:
-        stack = call("despike", stack, name=f"{field.label} despiked")
-    if field.align:
-        stack = call("align", stack, name=f"{field.label} aligned")
-    return stack
+    return aligned(field) if field.align else cleaned(field)
 
 
-def incident(field: Field) -> Call | None:
-    """Return the incident intensity; None where the stack brings its own.
+def incident(field: Field) -> Call:
+    """Return what holds the incident intensity: an estimate, a spectrum, or the stack itself.
 
     Raises
     ------
@@ -70,16 +96,20 @@ def incident(field: Field) -> Call | None:
         if not field.i0_file:
             raise Missing("Choose the file of I0 on page Prepare.")
         return call("read_i0", File(field.i0_file), **({"units": field.i0_units} if field.i0_units else {}), name=name)
-    return None
+    return stack
 
 
 def density(field: Field) -> Call:
     """Return the stack with its optical density."""
-    i0 = incident(field)
-    return call("optical_density", prepared(field), *([] if i0 is None else [i0]), name=f"{field.label} density")
+    options: dict[str, Any] = {"noise": field.noise, "gain": field.gain} if field.noise else {}
+    if field.thick != Field.param.thick.default:
+        options["thick"] = field.thick
+    if field.saturation is not None:
+        options["saturation"] = field.saturation
+    return call("optical_density", prepared(field), incident(field), **options, name=f"{field.label} density")
 
 
-def reference_files(state: ExplorerState) -> Call | None:
+def reference_spectra(state: ExplorerState) -> Call | None:
     """Return all spectra in the chosen files, None where there are none."""
     chosen = state.references
     files = [*map(File, chosen.files), *map(Upload, chosen.uploads)]
@@ -92,14 +122,13 @@ def reference_files(state: ExplorerState) -> Call | None:
 
 def references(state: ExplorerState) -> Call | None:
     """Return the references that fits use, with their compositions and colours; None where there are none."""
-    known, chosen, names = reference_files(state), state.references, state.references.used
+    known, chosen, names = reference_spectra(state), state.references, state.references.used
     if known is None or not chosen.names:
         return known
     if len(names) < len(chosen.names):
         known = call(".sel", known, reference=names, name="references")
     told: dict[str, Any] = {}
-    if names and all(name in chosen.composition for name in names):
-        numbers = [float(chosen.composition[name]) for name in names]
+    if numbers := [*chosen.compositions.values()]:
         told["composition"] = ("reference", numbers, {"units": "1", "long_name": "Composition"})
     if any(name in chosen.colors for name in names):
         told["color"] = ("reference", [chosen.colors.get(name, "") for name in names])
@@ -125,16 +154,42 @@ def distinguished(state: ExplorerState, field: Field) -> Call:
 
 def phases(state: ExplorerState, field: Field) -> Call:
     """Return the phase map of a field."""
+    known, fit = references(state), state.fit
+    options: dict[str, Any] = _of_fit(state) if known else {}
+    if fit.min_amount:
+        options["min_amount"] = fit.min_amount
+    options["min_confidence"] = fit.min_confidence
+    return call("phase_map", density(field), *([known] if known else []), **options, name=f"{field.label} phases")
+
+
+def summary(state: ExplorerState, field: Field) -> Call:
+    """Return how much of each phase there is in a field, with errors."""
+    return call("phase_summary", phases(state, field), name=f"{field.label} summary")
+
+
+def misfit(state: ExplorerState, field: Field) -> Call:
+    """Return the fit of every pixel, which says what it leaves.
+
+    Raises
+    ------
+    Missing
+        There are no references.
+    """
     known = references(state)
-    options: dict[str, Any] = {"method": state.fit.method, "background": state.fit.background} if known else {}
-    return call(
-        "phase_map",
-        density(field),
-        *([known] if known else []),
-        **options,
-        min_confidence=state.fit.min_confidence,
-        name=f"{field.label} phases",
-    )
+    if known is None:
+        raise Missing("Choose reference spectra on page Data: the misfit is what their fit leaves.")
+    return call("fit", density(field), known, **_of_fit(state), name=f"{field.label} fit")
+
+
+def _of_fit(state: ExplorerState) -> dict[str, Any]:
+    """Return the options of a fit that differ from its defaults, and the two that everyone asks for."""
+    fit = state.fit
+    options: dict[str, Any] = {"method": fit.method, "background": fit.background}
+    if fit.selection:
+        options["selection"] = fit.selection
+    if fit.max_optical_density:
+        options["max_optical_density"] = fit.max_optical_density
+    return options
 
 
 def signal_of(field: Field, signal: str) -> Call:

@@ -26,6 +26,7 @@ S = TypeVar("S", bound="Settings")
 
 METHODS = {"Non-negative (nnls)": "nnls", "Fractions sum to 1 (fcls)": "fcls", "Unconstrained (lstsq)": "lstsq"}
 BACKGROUNDS = {"None": "none", "Constant": "constant", "Linear": "linear"}
+SELECTIONS = {"All references": "", "As many as the BIC asks for": "bic", "As many as an F-test asks for": "f-test"}
 I0_SOURCES = {"Brightest pixels": "brightest", "Region": "region", "File": "file", "In the stack": "stack"}
 I0_UNITS = {"As the file says": "", "counts": "count", "counts per ms": "count/ms", "counts per s": "count/s"}
 KINDS = {
@@ -36,10 +37,25 @@ KINDS = {
     "Absorption per nm": "linear_absorption",
     "Absorption in cm2/g": "mass_absorption",
 }
+ALIGN_TO = {
+    "Model of the whole stack": "model",
+    "Neighbouring frames": "neighbours",
+    "Frame before": "previous",
+    "First frame": "first",
+    "Mean of the frames": "mean",
+}
+TRANSFORMS = {"Shift": "translation", "Shift, magnification, rotation": "similarity"}
+NOISES = {"As the stack states, else from the fit": "", "Photon counting": "poisson"}
+STEPS = ("Frames", "Alignment", "I0", "Optical density")
 SIGNALS = {"Optical density": "optical_density", "Intensity": "intensity"}
 IMAGES = {"One energy": "frame", "Difference": "difference", "Ratio": "ratio"}
 COLORS = {"Of the stack": "stack", "Of each image": "image"}
 TAPS = {"A pixel": "pixel", "Ends of a line": "line"}
+LENGTH_TABS = ("Fields", "Variance", "Coarse-graining", "Correlation", "Particles")
+QUANTITIES = {"Composition": "composition", "Fraction of a phase": "fraction", "Total amount": "amount"}
+FRAMES = {"True to scale": "common", "Equally large": "fill"}
+WEIGHTS = {"Areas": "area", "Particles": "particle"}
+BELOW = ("Pixel", "Shares", "Histogram")
 PAGES = ("Data", "Prepare", "Explore", "Unmix", "Phases", "Length scales", "Export")
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -204,6 +220,19 @@ class Field(Settings):
     dropped = param.List([], item_type=float, doc="Energies of frames that are left out.")
     despike = param.Boolean(False, doc="Replace counts that stand out from their neighbours in space and energy.")
     align = param.Boolean(False, doc="Move every frame onto the others; the margin that some lack becomes empty.")
+    align_to: Any = param.Selector(
+        default="model", objects=list(ALIGN_TO.values()), doc="What each frame is compared with to find its shift."
+    )
+    align_region = param.ClassSelector(
+        class_=Region, default=None, allow_None=True, doc="Pixels that shifts are found on; all without one."
+    )
+    max_shift = param.Number(
+        None, allow_None=True, bounds=(0, None), inclusive_bounds=(False, True), doc="Farthest shift, in the unit of y."
+    )
+    transform: Any = param.Selector(
+        default="translation", objects=list(TRANSFORMS.values()), doc="A zone plate that follows the energy magnifies."
+    )
+    crop = param.Boolean(False, doc="Keep only the rectangle that every frame covers.")
     i0_source: Any = param.Selector(
         default="brightest",
         objects=list(I0_SOURCES.values()),
@@ -213,9 +242,19 @@ class Field(Settings):
     i0_region = param.ClassSelector(class_=Region, default=None, allow_None=True, doc="Region without sample.")
     i0_file = param.String("", doc="I0 spectrum, relative to the root folder.")
     i0_units: Any = param.Selector(default="", objects=list(I0_UNITS.values()), doc="Rates and counts differ.")
+    noise: Any = param.Selector(
+        default="", objects=list(NOISES.values()), doc="Where the errors of optical densities come from."
+    )
+    gain = param.Number(
+        1.0, bounds=(0, None), inclusive_bounds=(False, True), doc="Photons for one count, with photon counting."
+    )
+    thick = param.Number(2.2, bounds=(0, None), doc="Optical density above which a pixel is flagged as too thick.")
+    saturation = param.Number(
+        None, allow_None=True, bounds=(0, None), doc="Counts from which a pixel is flagged as saturated."
+    )
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
-        if name == "i0_region" and table.get(name) is not None:
+        if name in ("i0_region", "align_region") and table.get(name) is not None:
             return Region.from_table(table[name])
         return super()._value(name, table)
 
@@ -243,6 +282,12 @@ class References(Settings):
         """Names of the spectra that fits use."""
         return [name for name in self.names if name not in self.unused]
 
+    @property
+    def compositions(self) -> dict[str, float]:
+        """Composition of each spectrum that fits use; nothing where one of them has none."""
+        known = {name: float(self.composition[name]) for name in self.used if name in self.composition}
+        return known if len(known) == len(self.used) else {}
+
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
         value = super()._value(name, table)
         if name == "composition":
@@ -255,9 +300,29 @@ class References(Settings):
 class Fit(Settings):
     """How spectra are explained by the references."""
 
-    method: Any = param.Selector(default="nnls", objects=list(METHODS.values()), doc="What amounts may be.")
+    method: Any = param.Selector(
+        default="nnls",
+        objects=list(METHODS.values()),
+        doc="Amounts of zero or more; amounts that add up to one, for references as thick as the sample; or any amounts.",
+    )
     background: Any = param.Selector(
-        default="constant", objects=list(BACKGROUNDS.values()), doc="What is fitted beside the references."
+        default="constant",
+        objects=list(BACKGROUNDS.values()),
+        doc="What is fitted beside the references: other matter whose absorption hardly changes over the energies.",
+    )
+    selection: Any = param.Selector(
+        default="",
+        objects=list(SELECTIONS.values()),
+        doc="Keep in each pixel only the references that the data ask for; fractions of the others become zero.",
+    )
+    max_optical_density = param.Number(
+        None,
+        bounds=(0, None),
+        allow_None=True,
+        doc="Energies at which a pixel is darker than this are left out of its fit.",
+    )
+    min_amount = param.Number(
+        0.0, bounds=(0, None), doc="Amount below which a pixel holds no sample; 0 finds it from the map."
     )
     min_confidence = param.Number(
         0.95, bounds=(0.5, 0.999), step=0.01, doc="Probability below which a pixel is undecided."
@@ -270,6 +335,51 @@ class Unmix(Settings):
 
 class Scales(Settings):
     """Length scales and particles."""
+
+    tab: Any = param.Selector(default="Fields", objects=list(LENGTH_TABS))
+    quantity: Any = param.Selector(
+        default="composition",
+        objects=list(QUANTITIES.values()),
+        doc="What is compared over lengths. Where no composition is given, the fraction of a phase stands in for it.",
+    )
+    phase = param.String("", doc="Phase whose fraction is compared; the first one by default.")
+    left_out = param.List(
+        [],
+        item_type=str,
+        doc="Fields that do not count here. Leave out those that show the same place once more, overview or details.",
+    )
+    labels = param.Boolean(False, doc="Draw which phase is the largest in place of the quantity.")
+    scale: Any = param.Selector(
+        default="common",
+        objects=list(FRAMES.values()),
+        doc="A micrometre is as long in all maps, or all maps are as large, each with a scale bar.",
+    )
+    weights: Any = param.Selector(
+        default="area",
+        objects=list(WEIGHTS.values()),
+        doc="Whether every area counts the same, or every particle whatever its size.",
+    )
+    length = param.Number(None, bounds=(0, None), allow_None=True, doc="Side of the blocks of the map, in um.")
+    in_particles = param.Boolean(
+        True, doc="Compare pixels of the same particle only; otherwise pixels anywhere in the field."
+    )
+    together = param.Boolean(
+        False,
+        doc="One length of the material from all fields, whose pixels then have one size; otherwise one for each.",
+    )
+    min_amount = param.Number(0.0, bounds=(0, None), doc="Least amount of a sample pixel; 0 finds it from the map.")
+    min_area = param.Number(
+        0.0, bounds=(0, None), doc="Area of the smallest particle in um²; 0 takes that of 9 pixels."
+    )
+    max_neck = param.Number(
+        0.8,
+        bounds=(0, 1),
+        step=0.05,
+        doc="Relative width of a neck at which two parts become one particle; 0 parts nothing.",
+    )
+    whole = param.Boolean(True, doc="Leave out particles that the edge of the image cuts: their shape is not known.")
+    relative = param.Boolean(False, doc="Subtract the mean of each particle: what is left has to do with depth.")
+    particles = param.List([], item_type=int, doc="Numbers of the particles that are looked at.")
 
 
 def _point(vertex: Any) -> tuple[float, float]:
@@ -288,6 +398,7 @@ class View(Settings):
     field = param.String("", doc="Label of the field that is shown.")
     signal: Any = param.Selector(default="optical_density", objects=list(SIGNALS.values()))
     energy = param.Number(None, allow_None=True, doc="Energy of the image, in the unit of the stack.")
+    prepare: Any = param.Selector(default="Frames", objects=list(STEPS), doc="Step of the preparation.")
     cursor = param.XYCoordinates(None, allow_None=True, doc="Picked pixel (x, y) in um.")
     region = param.String("", doc="Name of the region that is looked at.")
     image: Any = param.Selector(
@@ -295,7 +406,11 @@ class View(Settings):
         objects=list(IMAGES.values()),
         doc="The image at an energy, or its difference from or ratio to that at another.",
     )
-    second = param.Number(None, allow_None=True, doc="The other energy of a difference or ratio.")
+    second = param.Number(
+        None,
+        allow_None=True,
+        doc="The other energy: of a difference or ratio, or of the frame that an alignment is judged by.",
+    )
     colors: Any = param.Selector(
         default="stack",
         objects=list(COLORS.values()),
@@ -316,6 +431,11 @@ class View(Settings):
     )
     spread = param.Boolean(True, doc="Draw a band of one standard deviation over the pixels of a region.")
     residual = param.Boolean(False, doc="Draw what the fit leaves.")
+    map = param.String(
+        "composition", doc="Map beside that of the phases: a variable, or that of a phase after a colon."
+    )
+    faded = param.Boolean(False, doc="Draw what is less sure fainter.")
+    below: Any = param.Selector(default="Pixel", objects=list(BELOW), doc="What stands below the maps of phases.")
 
     _ITEMS: ClassVar = {"line": _point}
 
@@ -369,7 +489,26 @@ class ExplorerState(Settings):
         """Forget a field."""
         self.fields = [kept for kept in self.fields if kept is not field]
 
-    def rename_field(self, field: Field, label: str) -> None:
+    def add_region(self, region: Region) -> None:
+        """Add a region under a name that no other has, and look at it."""
+        name = unused(region.name or "region", [known.name for known in self.regions])
+        self.regions = [*self.regions, replace(region, name=name)]
+        self.view.region = name
+
+    def rename_region(self, region: Region, name: str) -> None:
+        """Give a region another name, with a number where that is taken."""
+        name = unused(name.strip()[:80], [known.name for known in self.regions if known is not region])
+        with param.parameterized.batch_call_watchers(self.view):
+            self.regions = [replace(known, name=name) if known is region else known for known in self.regions]
+            self.view.region = name
+
+    def remove_region(self, region: Region) -> None:
+        """Forget a region."""
+        self.regions = [known for known in self.regions if known is not region]
+        if self.view.region == region.name:
+            self.view.region = ""
+
+    def rename(self, field: Field, label: str) -> None:
         """Call a field by another name.
 
         Raises
@@ -386,25 +525,6 @@ class ExplorerState(Settings):
             if shown:
                 self.view.field = label
             field.label = label
-
-    def add(self, region: Region) -> None:
-        """Add a region under a name that no other has, and look at it."""
-        name = unused(region.name or "region", [known.name for known in self.regions])
-        self.regions = [*self.regions, replace(region, name=name)]
-        self.view.region = name
-
-    def rename(self, region: Region, name: str) -> None:
-        """Give a region another name, with a number where that is taken."""
-        name = unused(name.strip()[:80], [known.name for known in self.regions if known is not region])
-        with param.parameterized.batch_call_watchers(self.view):
-            self.regions = [replace(known, name=name) if known is region else known for known in self.regions]
-            self.view.region = name
-
-    def remove(self, region: Region) -> None:
-        """Forget a region."""
-        self.regions = [known for known in self.regions if known is not region]
-        if self.view.region == region.name:
-            self.view.region = ""
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Call a function after every change."""

@@ -21,6 +21,7 @@ from stxm_explorer.cache import Cache, memory
 from stxm_explorer.calls import Call, File, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
+from stxm_explorer.notes import heard
 from stxm_explorer.uploads import Uploads
 from xstxm.errors import OptionError, SchemaError
 
@@ -45,6 +46,7 @@ _DONE: set[str] = set()
 """Functions that this process has run: the first time, some are compiled."""
 
 _RESULTS = Cache(CACHE)
+_NOTES: dict[str, list[str]] = {}
 
 
 class Store:
@@ -75,7 +77,7 @@ class Store:
         OutsideRootError
             A file is not there, or not below the root folder.
         """
-        paths = {self._sent(file) or resolve(self.root, file.name) for file in call.files()}
+        paths = {self._file(file) for file in call.files()}
         stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
         item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
         return "\n".join([str(self.root), script([call]), *item, *stamps])
@@ -89,7 +91,20 @@ class Store:
         job = job or Job()
         if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
             return self._part(call, whole, job)  # what is in memory already is not kept once more
-        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job)
+        key = self.key(call)
+
+        def make() -> Any:
+            with heard() as told:
+                result = self._make(call, job)
+            if told:
+                _NOTES[key] = told
+            return result
+
+        return _RESULTS.once(key, make, job)
+
+    def notes(self, call: Call) -> list[str]:
+        """Return what xstxm warned of when it made a result, apart from what that was made of."""
+        return _NOTES.get(self.key(call), [])
 
     def at_once(self, call: Call) -> Any:
         """Return what takes no time, made on the spot; None where there is more to do.
@@ -157,7 +172,7 @@ class Store:
         if isinstance(value, Call):
             return self.run(value, job)
         if isinstance(value, File):
-            return self._sent(value) or self.path(value.name)
+            return self._file(value) if isinstance(value, Upload) else self.path(value.name)
         if isinstance(value, Output):
             assert folder is not None
             return folder / value.name
@@ -186,10 +201,10 @@ class Store:
         refuse_links_out(self.root, path)
         return path
 
-    def _sent(self, file: File) -> Path | None:
-        """Return the path of a file that was sent to this page; None for one below the root folder."""
+    def _file(self, file: File) -> Path:
+        """Return the path of a file, of which it is not yet known whether it takes anything from elsewhere."""
         if not isinstance(file, Upload):
-            return None
+            return resolve(self.root, file.name)
         if file.name not in self.uploads.files:
             raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
         return self.uploads.files[file.name]

@@ -59,6 +59,7 @@ class View(pn.viewable.Viewer):
         self._waiting: str | None = None
         self._drawn: tuple[str, Hashable] | None = None
         self._stopped: str | None = None
+        self._notes: list[str] = []
         self._place = pn.Column(sizing_mode=None, width=width)
         self.result: Any = None
 
@@ -113,8 +114,11 @@ class View(pn.viewable.Viewer):
         self._show(result)
         self._waiting, self.result, self._drawn = None, result, (key, self._look())
         self._place.loading = False
-        if [*self._place.objects] != [self._body]:
-            self._place[:] = [self._body]
+        notes = self.session.store.notes(self.call) if self.call else []
+        if self._notes != notes or self._body not in [*self._place.objects]:
+            self._notes = notes
+            told = [message(StxmError(note), self.session.store.root) for note in notes]
+            self._place[:] = [*(_said(text, "warning", 640) for text in told), self._body]
         self._then()
 
     def _failed(self, error: Exception) -> None:
@@ -141,11 +145,13 @@ class View(pn.viewable.Viewer):
             self._say(message(problem, self.session.store.root), "warning")
 
     def _say(self, text: str, severity: str) -> None:
-        self._place[:] = [_said(text, severity)]
+        alert = self._place[0] if len(self._place) == 1 else None
+        if not (isinstance(alert, pmui.Alert) and (alert.object, alert.severity) == (text, severity)):
+            self._place[:] = [_said(text, severity)]
 
 
-def _said(text: str, severity: str) -> pmui.Alert:
-    return pmui.Alert(text, severity=severity, width=380, margin=10)
+def _said(text: str, severity: str, width: int = 380) -> pmui.Alert:
+    return pmui.Alert(text, severity=severity, width=width, margin=10)
 
 
 class Page(pn.viewable.Viewer):

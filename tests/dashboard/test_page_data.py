@@ -207,7 +207,7 @@ class TestFields:
     def test_rename__refuses_no_name_and_long_ones(self, label):
         state = ExplorerState()
         with pytest.raises(OptionError, match="1 to 60 characters"):
-            state.rename_field(state.open("a.hdf5"), label)
+            state.rename(state.open("a.hdf5"), label)
 
     def test_list__shows_chooses_and_closes(self, page):
         page.state.open("lixv2o5.hdf5")

@@ -21,7 +21,7 @@ def full() -> ExplorerState:
     state.open("a/b.hdf5").param.update(start=512.0, i0_region=BOX, i0_source="region", dropped=[520.0])
     state.open("c/b.hdf5")
     state.regions = [BOX, Region("polygon", TRIANGLE)]
-    state.references.param.update(files=["r.csv"], composition={"a": 1.0}, colors={"a": "#112233"})
+    state.references.param.update(files=["r.csv"], composition={"a": 1.0})
     state.fit.method = "fcls"
     state.view.param.update(page="Phases", cursor=(1.5, 2.5), energy=515.0)
     return state
@@ -125,6 +125,14 @@ def test_region__is_what_xstxm_takes():
 def test_region__rounds_below_a_length():
     region = Region("point", ((-4735.159292035398, 1.23456),), "p").rounded(0.0008)
     assert region == Region("point", ((-4735.1593, 1.2346),), "p")
+
+
+@pytest.mark.parametrize(
+    "table", [{"composition": {"a": "x"}}, {"composition": {"a": None}}, {"colors": {"a": "red;"}}]
+)
+def test_references__numbers_and_colours_by_name(table):
+    with pytest.raises(OptionError):
+        ExplorerState().restore({"references": table})
 
 
 def test_unused__counts_on():

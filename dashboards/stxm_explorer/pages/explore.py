@@ -191,7 +191,7 @@ class Explore(Page):
         """Add a region that was drawn, if it holds a pixel; else say so."""
         if self._image.call is not None:
             mask = call("roi.region_mask", self._image.call, region.for_xstxm())
-            self.session.get("region", mask, lambda _: self.state.add(region), label="Region")
+            self.session.get("region", mask, lambda _: self.state.add_region(region), label="Region")
 
     def _picked(self) -> list[Region]:
         """Return the pixel and the regions that lie in this field, by names of their own."""

@@ -102,7 +102,7 @@ class Fields(pn.viewable.Viewer):
         if field is None or self.label.value == field.label:
             return
         try:
-            self.state.rename_field(field, self.label.value)
+            self.state.rename(field, self.label.value)
         except StxmError as error:
             self.session.report(error)
             self.label.value = field.label

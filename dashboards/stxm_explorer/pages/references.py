@@ -146,7 +146,7 @@ class References(pn.viewable.Viewer):
 
     def views(self) -> list[View]:
         """Return the views; without references there is one, which says what to do."""
-        some = plan.reference_files(self.state) is not None
+        some = plan.reference_spectra(self.state) is not None
         return [self.read, self.drawn, self.cover, self.apart] if some else [self.read]
 
     def refresh(self) -> None:
@@ -161,7 +161,7 @@ class References(pn.viewable.Viewer):
         return max(min(workspace_width(self.session.width) - _TABLE_WIDTH - 40, 640), 340)
 
     def _all(self) -> Call:
-        known = plan.reference_files(self.state)
+        known = plan.reference_spectra(self.state)
         if known is None:
             raise Missing(_NONE_YET)
         return known
