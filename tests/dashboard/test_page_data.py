@@ -361,7 +361,7 @@ class TestReferences:
         text = script(referring.calls())
         assert "xstxm.read_references('references.csv')" in text
         assert "xstxm.distinguishability(" in text
-        assert "energies=lixv2o5_stack['energy']" in text
+        assert "lixv2o5_stack['energy']" in text
         assert "'#123456'" in text
 
     def test_kind__is_read_with_its_unit(self, referring, shelf):
