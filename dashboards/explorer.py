@@ -18,7 +18,7 @@ from stxm_explorer.shell import App
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
 
-pn.extension(notifications=True, exception_handler=report)
+pn.extension("tabulator", notifications=True, exception_handler=report)
 
 store = Store(Path(os.environ.get("XSTXM_ROOT") or Path.cwd()))
 state = ExplorerState()

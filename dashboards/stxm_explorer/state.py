@@ -264,7 +264,9 @@ class View(Settings):
     field = param.String("", doc="Label of the field that is shown.")
     signal: Any = param.Selector(default="optical_density", objects=list(SIGNALS.values()))
     energy = param.Number(None, allow_None=True, doc="Energy of the image, in the unit of the stack.")
-    other_energy = param.Number(None, allow_None=True, doc="Energy of the frame that is compared with that of the image.")
+    other_energy = param.Number(
+        None, allow_None=True, doc="Energy of the frame that is compared with that of the image."
+    )
     prepare: Any = param.Selector(default="Frames", objects=list(STEPS), doc="Step of the preparation.")
     cursor = param.XYCoordinates(None, allow_None=True, doc="Picked pixel (x, y) in um.")
     region = param.String("", doc="Name of the region that is looked at.")

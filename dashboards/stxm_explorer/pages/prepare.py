@@ -26,7 +26,7 @@ class Prepare(Page):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._measured = Measured(session, self.refresh)
+        self._measured = Measured(session, self._told)
         self._steps: dict[str, Step] = {}
         self._menu = pmui.StepperMenu(
             items=[*STEPS], orientation="vertical", non_linear=True, margin=(8, 10), sizing_mode="stretch_width"
@@ -65,6 +65,11 @@ class Prepare(Page):
         if field is not None:
             self._measured.view.refresh()
             self.step.refresh()
+
+    def _told(self) -> None:
+        """Show what waited for the frames, if the page is still looked at."""
+        if self.state.view.page == self.title:
+            self.refresh()
 
     def reset(self, names: Sequence[str]) -> None:
         """Take choices of the field back to what they are at the start."""

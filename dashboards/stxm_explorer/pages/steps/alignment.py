@@ -139,7 +139,11 @@ class Alignment(Step):
         found = np.asarray(shifts["frame_quality"]) == 0
         curves = [_curve(shifts, axis, color) for axis, color in (("x", FIRST), ("y", SECOND))]
         likeness = np.asarray(shifts["correlation"], dtype=float)
-        flags = [Curve("not found", energy[~found], likeness[~found], color=FLAGGED, points=True)] if not found.all() else []
+        flags = (
+            [Curve("not found", energy[~found], likeness[~found], color=FLAGGED, points=True)]
+            if not found.all()
+            else []
+        )
         xlabel = plot.label(shifts["energy"])
         unit = plot.pretty_units(str(shifts["shift_x"].attrs["units"]))
         self._moves.show(curves, xlabel=xlabel, ylabel=f"Shift [{unit}]")

@@ -70,7 +70,11 @@ class Density(Step):
     @staticmethod
     def summary(field: Field) -> str:
         """Return where the errors come from."""
-        return f"errors of photon counting, {field.gain:g} photons a count" if field.noise else "errors as the stack states"
+        return (
+            f"errors of photon counting, {field.gain:g} photons a count"
+            if field.noise
+            else "errors as the stack states"
+        )
 
     def controls(self, field: Field) -> Sequence[Shown]:
         """Return the noise and the limits of the flags."""
@@ -122,7 +126,9 @@ class Density(Step):
         known = dict(zip(QUALITY_FLAGS, COLORS, strict=True))
         colors = {name.replace("_", " "): known[name] for name, _ in raised}
         title = "Flagged pixels" if raised else "No pixel is flagged"
-        self._flagged.show_classes(quality.copy(data=labels), colors or {"none": "#999999"}, names_in_legend=bool(raised), title=title)
+        self._flagged.show_classes(
+            quality.copy(data=labels), colors or {"none": "#999999"}, names_in_legend=bool(raised), title=title
+        )
         self._counts.object = _table([(name, int(where.sum()), where.mean()) for name, where in raised])
 
 

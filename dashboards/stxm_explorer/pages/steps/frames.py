@@ -90,7 +90,11 @@ class Frames(Step):
             label="Leave out all flagged", icon="filter_alt", on_click=lambda _: self._leave_flagged(), **CHOICE
         )
         take = pmui.Button(
-            label="Take all back in", icon="undo", variant="text", on_click=lambda _: setattr(field, "dropped", []), **CHOICE
+            label="Take all back in",
+            icon="undo",
+            variant="text",
+            on_click=lambda _: setattr(field, "dropped", []),
+            **CHOICE,
         )
         return [self._range, leave, take, pmui.Switch.from_param(field.param.despike, label="Replace spikes", **CHOICE)]
 
@@ -133,7 +137,9 @@ class Frames(Step):
         used = np.array([uses(field, float(e)) for e in energy])
         bad = np.asarray(flags["frame_quality"].sortby("energy")) != 0
         curves = [Curve("mean of the frame", energy, np.where(used, values, np.nan), color=FIRST)]
-        curves += [Curve("left out", energy[~used], values[~used], color=DROPPED, points=True)] if not used.all() else []
+        curves += (
+            [Curve("left out", energy[~used], values[~used], color=DROPPED, points=True)] if not used.all() else []
+        )
         curves += [Curve("flagged", energy[bad], values[bad], color=FLAGGED, points=True)] if bad.any() else []
         self._means.show(curves, xlabel=label(flags["energy"]), ylabel=label(flags["frame_mean"]))
         with self.following():

@@ -103,7 +103,9 @@ class Incident(Step):
         self._map.resize(self._side)
         self._curves.resize(self._beside, 280)
         self._rest.resize(self._beside, 200)
-        self._second.visible = self.state.field is not None and self.field.i0_region is not None and self._edge in self.views()
+        self._second.visible = (
+            self.state.field is not None and self.field.i0_region is not None and self._edge in self.views()
+        )
         super().refresh()
         self._curves.follow()
         self._rest.follow()
@@ -138,7 +140,9 @@ class Incident(Step):
         i0 = i0.mean([dim for dim in i0.dims if dim != "energy"], keep_attrs=True)
         i0 = (i0 if "energy" in i0.dims else i0.expand_dims(energy=mean["energy"])).sortby("energy")
         energy, values = np.asarray(i0["energy"], dtype=float), np.asarray(i0, dtype=float)
-        error = np.asarray(given["i0_stderr"].sortby("energy"), dtype=float) if "i0_stderr" in given else np.nan * values
+        error = (
+            np.asarray(given["i0_stderr"].sortby("energy"), dtype=float) if "i0_stderr" in given else np.nan * values
+        )
         self._curves.show(
             [
                 Curve("I0 ± standard error", energy, values, color=FIRST, low=values - error, high=values + error),

@@ -136,7 +136,7 @@ class Step:
         name = f"{signal} at {energy:g}"
         return call(".isel", call("sel_energy", stack[signal], energy, energy, name="energies"), energy=0, name=name)
 
-    def take(self, region: Region, name: str, adopt: Callable[[Region], None]) -> None:
+    def take(self, region: Region, name: str, adopt: Callable[[Region], object]) -> None:
         """Adopt a region that was drawn once it is known to hold pixels; else tell, and leave all as it is."""
         named = Region(region.kind, region.vertices, name)
         held = plan.spectrum(self.field, named, "intensity")
