@@ -35,6 +35,7 @@ VERBS = {
     "subtract_dark": lambda s: xstxm.subtract_dark(s, 3.0),
     "normalize_current": lambda s: xstxm.normalize_current(s, 400.0),
     "level_lines": xstxm.level_lines,
+    "line_profile": lambda s: xstxm.line_profile(s, (0.1, 0.1), (0.4, 0.3), width=0.1),
     "bin_pixels": xstxm.bin_pixels,
     "crop": lambda s: xstxm.crop(s, {"x": (0.1, 0.3)}),
     "estimate_shifts": lambda s: xstxm.estimate_shifts(s, "previous"),

@@ -74,6 +74,7 @@ from xstxm.particles import join_particles, particle_table, particles
 from xstxm.patterns import interface_density, two_point_correlation
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
+from xstxm.profiles import line_profile
 from xstxm.provenance import history
 from xstxm.ptychography import from_transmission, join_phase_shift
 from xstxm.recipes import Recipe
@@ -133,6 +134,7 @@ __all__ = [
     "join_particles",
     "join_phase_shift",
     "level_lines",
+    "line_profile",
     "locate",
     "match_resolution",
     "matching",

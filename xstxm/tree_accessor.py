@@ -37,6 +37,7 @@ from xstxm import (
     patterns,
     phases,
     polarization,
+    profiles,
     ptychography,
     references,
     regions,
@@ -246,6 +247,7 @@ class StxmTreeAccessor:
     interp_energy = _over_stacks(energy.interp_energy)
     join_phase_shift = _over_stacks(ptychography.join_phase_shift)
     level_lines = _over_stacks(corrections.level_lines)
+    line_profile = _over_stacks(profiles.line_profile)
     mcr = _over_stacks(unmixing.mcr)
     nmf = _over_stacks(unmixing.nmf)
     normalize_current = _over_stacks(corrections.normalize_current)

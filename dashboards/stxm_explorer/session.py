@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import panel as pn
 import param
 
-from stxm_explorer.calls import Call, Missing
+from stxm_explorer.calls import Call
+from stxm_explorer.figures import MapRanges
 from stxm_explorer.jobs import Job, Jobs, Stopped
+from stxm_explorer.messages import message
+from stxm_explorer.outputs import Outputs
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
-from xstxm.errors import StxmError
-
-_FOLDERS = re.compile(r"(?<![\w*.)])/(?:[^\s/:'\"]+/)+")
 
 logger = logging.getLogger("stxm_explorer")
 
@@ -30,9 +29,10 @@ class Session(param.Parameterized):
     width = param.Integer(1280, bounds=(200, None), doc="Width of the window in pixels.")
     height = param.Integer(800, bounds=(200, None), doc="Height of the window in pixels.")
 
-    def __init__(self, state: ExplorerState, store: Store) -> None:
+    def __init__(self, state: ExplorerState, store: Store, outputs: Outputs | None = None) -> None:
         super().__init__()
-        self.state, self.store = state, store
+        self.state, self.store, self.outputs = state, store, outputs or Outputs()
+        self.ranges = MapRanges()
         self.jobs = Jobs(self._count, pn.state.curdoc)
 
     def get(
@@ -43,9 +43,19 @@ class Session(param.Parameterized):
         failed: Callable[[Exception], None] | None = None,
         *,
         label: str = "",
+        at_once: bool = False,
     ) -> None:
-        """Have a call run: `done` is given its result, at once if it is there, else when it is made."""
+        """Have a call run: `done` is given its result, at once if it is there, else when it is made.
+
+        With `at_once`, what takes no time is made without a job.
+        """
         result, failed = self.store.ready(call), failed or self.report
+        if result is None and at_once:
+            try:
+                result = self.store.at_once(call)
+            except Exception as error:
+                failed(error)
+                return
         if result is None:
             self.jobs.start(kind, label or kind, lambda job: self.store.run(call, job), done, failed)
             return
@@ -63,6 +73,7 @@ class Session(param.Parameterized):
     def close(self) -> None:
         """Stop the work of a page that was left."""
         self.jobs.stop_all()
+        self.store.uploads.close()
 
     def _count(self) -> None:
         jobs = [*self.jobs.running.values()]
@@ -73,16 +84,6 @@ def report(error: Exception, root: Path | None = None) -> None:
     """Tell the user what to do in a toast, and the log everything; no path of the server leaves it."""
     logger.error("%s", error, exc_info=error)
     notify("error", message(error, root))
-
-
-def message(error: Exception, root: Path | None = None) -> str:
-    """Return what a user may read about an error: folders of the server stay out of it."""
-    if isinstance(error, Missing):
-        return str(error)
-    if isinstance(error, StxmError):
-        known = str(error) if root is None else str(error).replace(f"{root}/", "")
-        return _FOLDERS.sub("", known)
-    return f"something went wrong ({type(error).__name__}): the server's log has the details"
 
 
 def notify(kind: str, text: str) -> None:

@@ -77,9 +77,8 @@ def state(names) -> ExplorerState:
     state = ExplorerState()
     field = state.open("lixv2o5.hdf5")
     field.param.update(i0_fraction=0.15, start=512.0)
-    state.references.param.update(
-        files=["references.csv"], composition=", ".join(f"{name}={k / 3}" for k, name in enumerate(names))
-    )
+    composition = {name: k / 3 for k, name in enumerate(names)}
+    state.references.param.update(files=["references.csv"], names=names, composition=composition)
     state.fit.param.update(method="fcls", background="linear", min_confidence=0.8)
     return state
 

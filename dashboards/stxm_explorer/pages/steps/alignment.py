@@ -45,7 +45,7 @@ class Alignment(Step):
         self._colors: tuple[float, float] | None = None
         self._asked = ""
         self._one = EnergyChoice(self, "energy", "Energy of a frame")
-        self._other = EnergyChoice(self, "other_energy", "Energy of the other frame", otherwise=-1)
+        self._other = EnergyChoice(self, "second", "Energy of the other frame", otherwise=-1)
         self._whole = pmui.Button(
             label="Use all pixels", icon="clear", variant="text", on_click=lambda _: self._drawn(None), **CHOICE
         )
@@ -160,6 +160,7 @@ class Alignment(Step):
         )
 
     def _show_before(self, image: xr.DataArray) -> None:
+        self.measured.fit(image)
         colors = plot.image_colors(image)
         self._colors = (colors.low, colors.high)
         self._maps[0].show(image, clim=self._colors, title="Difference as measured")

@@ -60,7 +60,7 @@ class Frames(Step):
         )
         self._table.param.watch(self._ticked, "selection")
         self._table.on_click(self._clicked)
-        self._image = View(session, self._want_image, self._map.pane, self._map.show, label="Reading the frame")
+        self._image = View(session, self._want_image, self._map.pane, self._show_image, label="Reading the frame")
         ticks = pmui.Typography("Tick the frames to leave out; click one to see it.", variant="body2", margin=(4, 8))
         body = beside(self._image, pn.Column(self._means.pane, ticks, self._table))
         self._judged = View(session, self._want, body, self._show, look=self._look, label="Looking at the frames")
@@ -130,6 +130,10 @@ class Frames(Step):
         wanted = self.state.view.energy
         at = 0 if wanted is None else int(np.abs(energies - wanted).argmin())
         return self.frame(plan.raw(self.field), float(energies[at]))
+
+    def _show_image(self, image: xr.DataArray) -> None:
+        self.measured.fit(image)
+        self._map.show(image, title=f"{float(image['energy']):.2f} {self.measured.unit}")
 
     def _show(self, flags: xr.Dataset) -> None:
         mean, field = flags["frame_mean"].sortby("energy"), self.field

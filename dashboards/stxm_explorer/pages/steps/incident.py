@@ -35,7 +35,9 @@ class Incident(Step):
         self._curves = LinkedCurves(session, width=self._beside, height=280)
         self._rest = LinkedCurves(session, width=self._beside, height=200)
         self._verdict = note("", width=self._beside, sizing_mode=None)
-        self._i0 = View(session, self._want, self._curves.pane, self._show, label="Reading I0")
+        self._i0 = View(
+            session, self._want, self._curves.pane, self._show, label="Reading I0", then=lambda: self._image.refresh()
+        )
         self._image = View(
             session,
             self._want_image,
@@ -151,10 +153,10 @@ class Incident(Step):
             xlabel=plot.label(mean["energy"]),
             ylabel=plot.label(i0),
         )
-        self._image.refresh()
 
     def _show_image(self, image: xr.DataArray) -> None:
         found = self._i0.result
+        self.measured.fit(image)
         used = found["mask"] if isinstance(found, xr.Dataset) and self.field.i0_source == "brightest" else None
         if used is None:
             self._map.show(image, title="Mean of the frames")

@@ -29,7 +29,10 @@ class Measured:
 
     def __init__(self, session: Session, told: Callable[[], None]) -> None:
         self._session = session
-        self.view = View(session, self._want, pn.Spacer(height=0), lambda _: told(), label="Looking at the frames")
+        self._fitted = ""
+        self.view = View(
+            session, self._want, pn.Spacer(height=0), lambda _: None, label="Looking at the frames", then=told
+        )
 
     def _want(self) -> Call:
         return plan.frames(plan.field_of(self._session.state))
@@ -47,6 +50,13 @@ class Measured:
             raise Missing("The frames of the stack are read first.")
         known: xr.Dataset = found
         return known
+
+    def fit(self, image: xr.DataArray) -> None:
+        """Have all maps show the whole image, when it is the first one of a field."""
+        label = plan.field_of(self._session.state).label
+        if self._fitted != label:
+            self._fitted = label
+            self._session.ranges.fit(image)
 
     @property
     def unit(self) -> str:
