@@ -29,7 +29,12 @@ class Prepare(Page):
         self._measured = Measured(session, self._told)
         self._steps: dict[str, Step] = {}
         self._menu = pmui.StepperMenu(
-            items=[*STEPS], orientation="vertical", non_linear=True, margin=(8, 10), sizing_mode="stretch_width"
+            items=[*STEPS],
+            orientation="vertical",
+            non_linear=True,
+            connector=False,
+            margin=(8, 10),
+            sizing_mode="stretch_width",
         )
         self._menu.param.watch(self._turned, "active")
         self._choices, self._middle = pn.Column(sizing_mode="stretch_width"), pn.Column(sizing_mode="stretch_width")

@@ -14,7 +14,7 @@ from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
 from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step, note, number
-from stxm_explorer.parts import CHOICE, beside
+from stxm_explorer.parts import CHOICE, beside, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import ALIGN_TO, TRANSFORMS, Field, Region
 from stxm_explorer.views import Shown, View
@@ -45,7 +45,7 @@ class Alignment(Step):
         self._colors: tuple[float, float] | None = None
         self._asked = ""
         self._one = EnergyChoice(self, "energy", "Energy of a frame")
-        self._other = EnergyChoice(self, "second", "Energy of the other frame", otherwise=-1)
+        self._other = EnergyChoice(self, "second", "Energy of the other frame", otherwise=0.1)
         self._whole = pmui.Button(
             label="Use all pixels", icon="clear", variant="text", on_click=lambda _: self._drawn(None), **CHOICE
         )
@@ -71,8 +71,10 @@ class Alignment(Step):
         return [
             pmui.Select.from_param(own.align_to, label="Compare each frame with", options=ALIGN_TO, **CHOICE),
             pmui.Select.from_param(own.transform, label="Frames differ by", options=TRANSFORMS, **CHOICE),
-            pmui.FloatInput.from_param(own.max_shift, label="Farthest shift [µm]", step=0.05, **CHOICE),
-            note("Draw a box or lasso on a map to find shifts on these pixels only.", margin=(2, 10)),
+            pmui.FloatInput.from_param(
+                own.max_shift, label="Farthest shift [µm]", start=None, placeholder="30 % of the shorter side", **CHOICE
+            ),
+            hint("Draw a box or lasso on a map to find shifts on these pixels only."),
             self._whole,
             pmui.Button(label="Estimate shifts", icon="play_arrow", on_click=lambda _: self._estimate(), **CHOICE),
             pmui.Switch.from_param(own.align, label="Use the aligned frames", **CHOICE),

@@ -45,8 +45,8 @@ class Frames(Step):
 
     def __init__(self, session: Session, measured: Measured) -> None:
         super().__init__(session, measured)
-        self._map = LinkedMap(session, side=self._side)
-        self._means = LinkedCurves(session, width=self._beside, height=250)
+        self._map = LinkedMap(session, side=self.side)
+        self._means = LinkedCurves(session, width=self.beside, height=self.side + 60)
         self._table = pn.widgets.Tabulator(
             pd.DataFrame({"energy": []}),
             selectable="checkbox",
@@ -54,27 +54,23 @@ class Frames(Step):
             show_index=False,
             sortable=False,
             layout="fit_columns",
-            width=self._beside,
-            height=250,
+            titles={"like": "Like its neighbours", "why": "What is wrong with it"},
+            widths={"energy": 170, "mean": 220, "like": 170},
+            sizing_mode="stretch_width",
+            height=260,
             margin=(0, 8),
         )
         self._table.param.watch(self._ticked, "selection")
         self._table.on_click(self._clicked)
-        self._image = View(session, self._want_image, self._map.pane, self._show_image, label="Reading the frame")
+        self._image = View(
+            session, self._want_image, self._map.pane, self._show_image, label="Reading the frame", at_once=True
+        )
         ticks = pmui.Typography("Tick the frames to leave out; click one to see it.", variant="body2", margin=(4, 8))
-        body = beside(self._image, pn.Column(self._means.pane, ticks, self._table))
+        body = pmui.Column(beside(self._image, self._means.pane), ticks, self._table, sizing_mode="stretch_width")
         self._judged = View(session, self._want, body, self._show, look=self._look, label="Looking at the frames")
         self._listed: xr.Dataset | None = None
-        self._range = pmui.EditableRangeSlider(label="Energies in use", start=0.0, end=1.0, step=0.01, **CHOICE)
+        self._range = pmui.EditableRangeSlider(label="Use", start=0.0, end=1.0, step=0.01, **CHOICE)
         self._range.param.watch(self._limited, "value_throttled")
-
-    @property
-    def _side(self) -> int:
-        return max(min(self.width // 2 - LinkedMap.taken[0], 620), 220)
-
-    @property
-    def _beside(self) -> int:
-        return max(self.width - self._side - LinkedMap.taken[0] - 50, 340)
 
     @staticmethod
     def summary(field: Field) -> str:
@@ -108,8 +104,8 @@ class Frames(Step):
 
     def refresh(self) -> None:
         """Follow the choices."""
-        self._map.resize(self._side)
-        self._means.resize(self._beside, 250)
+        self._map.resize(self.side)
+        self._means.resize(self.beside, self.side + 60)
         super().refresh()
         self._map.follow()
         self._means.follow()
@@ -150,7 +146,11 @@ class Frames(Step):
             if flags is not self._listed:
                 self._listed = flags
                 self._table.value = _listed(flags)
-                self._table.titles = {"energy": label(flags["energy"]), "mean": label(flags["frame_mean"])}
+                self._table.titles = {
+                    **self._table.titles,
+                    "energy": label(flags["energy"]),
+                    "mean": label(flags["frame_mean"]),
+                }
             dropped = [at for at, e in enumerate(np.asarray(flags["energy"], dtype=float)) if float(e) in field.dropped]
             self._table.selection = dropped
 
@@ -161,7 +161,7 @@ class Frames(Step):
             value = (low if field.start is None else field.start, high if field.stop is None else field.stop)
             self._range.param.update(
                 start=low, end=max(high, low + 0.01), value=value, disabled=low == high,
-                label=f"Energies in use [{self.measured.unit}]" if low < high else "One energy: there is no range",
+                label=f"Use [{self.measured.unit}]" if low < high else "One energy: there is no range",
             )  # fmt: skip
 
     def _limited(self, event: Any) -> None:
@@ -203,7 +203,7 @@ def _listed(flags: xr.Dataset) -> pd.DataFrame:
         {
             "energy": [f"{energy:.2f}" for energy in energies],
             "mean": [f"{mean:.4g}" for mean in np.asarray(flags["frame_mean"])],
-            "like neighbours": [f"{100 * like:.0f} %" if np.isfinite(like) else "" for like in np.asarray(flags["frame_similarity"])],
+            "like": [f"{100 * like:.0f} %" if np.isfinite(like) else "" for like in np.asarray(flags["frame_similarity"])],
             "why": [why(int(bits), f"{energies[of]:.2f}") for bits, of in zip(np.asarray(flags["frame_quality"]), np.asarray(flags["duplicate_of"]), strict=True)],
         }
     )  # fmt: skip

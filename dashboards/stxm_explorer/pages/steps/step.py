@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ import xarray as xr
 
 from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
+from stxm_explorer.figures import MapFigure
 from stxm_explorer.parts import CHOICE
 from stxm_explorer.session import Session
 from stxm_explorer.state import Field, Region
@@ -68,8 +70,8 @@ class Measured:
         flags, field = self.flags(), plan.field_of(self._session.state)
         return [energy for energy in map(float, np.asarray(flags["energy"])) if uses(field, energy)]
 
-    def nearest(self, wanted: float | None, otherwise: int = 0) -> float:
-        """Return the energy in use that is nearest to one; without one that at a place.
+    def nearest(self, wanted: float | None, otherwise: float = 0.0) -> float:
+        """Return the energy in use that is nearest to one; without one that after a share of all.
 
         Raises
         ------
@@ -79,7 +81,9 @@ class Measured:
         kept = self.kept()
         if not kept:
             raise Missing("No frame is left: widen the range of energies, or take frames back in.")
-        return kept[otherwise] if wanted is None else min(kept, key=lambda energy: abs(energy - wanted))
+        if wanted is None:
+            return kept[math.ceil(otherwise * (len(kept) - 1))]
+        return min(kept, key=lambda energy: abs(energy - wanted))
 
 
 def uses(field: Field, energy: float) -> bool:
@@ -109,6 +113,16 @@ class Step:
     def width(self) -> int:
         """Pixels across of the workspace."""
         return workspace_width(self.session.width)
+
+    @property
+    def side(self) -> int:
+        """Pixels of the longer side of a map that shares its row with a plot."""
+        return max(min(int(0.58 * self.width) - MapFigure.taken[0], 460), 220)
+
+    @property
+    def beside(self) -> int:
+        """Pixels across of a plot beside a map."""
+        return max(self.width - self.side - MapFigure.taken[0] - 50, 280)
 
     @staticmethod
     def summary(field: Field) -> str:
@@ -146,7 +160,7 @@ class Step:
         name = f"{signal} at {energy:g}"
         return call(".isel", call("sel_energy", stack[signal], energy, energy, name="energies"), energy=0, name=name)
 
-    def take(self, region: Region, name: str, adopt: Callable[[Region], object]) -> None:
+    def take(self, region: Region, name: str, adopt: Callable[[Region], Any]) -> None:
         """Adopt a region that was drawn once it is known to hold pixels; else tell, and leave all as it is."""
         named = Region(region.kind, region.vertices, name)
         held = plan.spectrum(self.field, named, "intensity")
@@ -156,7 +170,7 @@ class Step:
 class EnergyChoice:
     """A slider over the energies that are used, tied to one of the energies that are looked at."""
 
-    def __init__(self, step: Step, name: str, label: str, otherwise: int = 0) -> None:
+    def __init__(self, step: Step, name: str, label: str, otherwise: float = 0.0) -> None:
         self._step, self._name, self._label, self._otherwise = step, name, label, otherwise
         self._known: list[float] = []
         self._following = False
