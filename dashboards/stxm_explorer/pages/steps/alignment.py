@@ -13,7 +13,7 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step, note, number
+from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step
 from stxm_explorer.parts import CHOICE, beside, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import ALIGN_TO, TRANSFORMS, Field, Region
@@ -31,8 +31,7 @@ class Alignment(Step):
         super().__init__(session, measured)
         self._moves = LinkedCurves(session, width=self._half, height=220)
         self._likeness = LinkedCurves(session, width=self._half, height=220)
-        self._unsure = note("", "warning", visible=False)
-        curves = pmui.Column(beside(self._moves.pane, self._likeness.pane), self._unsure, sizing_mode="stretch_width")
+        curves = beside(self._moves.pane, self._likeness.pane)
         self._maps = [LinkedMap(session, side=self._side, regions=self._drawn) for _ in range(2)]
         before, after = self._maps
         self._shifts = View(session, self._want_shifts, curves, self._show_shifts, label="Estimating shifts")
@@ -72,7 +71,12 @@ class Alignment(Step):
             pmui.Select.from_param(own.align_to, label="Compare each frame with", options=ALIGN_TO, **CHOICE),
             pmui.Select.from_param(own.transform, label="Frames differ by", options=TRANSFORMS, **CHOICE),
             pmui.FloatInput.from_param(
-                own.max_shift, label="Farthest shift [µm]", start=None, placeholder="30 % of the shorter side", **CHOICE
+                own.max_shift,
+                label="Farthest shift [µm]",
+                start=None,
+                format=None,
+                placeholder="30 % of the shorter side",
+                **CHOICE,
             ),
             hint("Draw a box or lasso on a map to find shifts on these pixels only."),
             self._whole,
@@ -153,12 +157,6 @@ class Alignment(Step):
             [Curve("correlation", energy, likeness, color=FIRST), *flags],
             xlabel=xlabel,
             ylabel=plot.label(shifts["correlation"]),
-        )
-        lost = ", ".join(f"{value:.2f}" for value in energy[~found][:6])
-        self._unsure.param.update(
-            visible=not found.all(),
-            object=f"{number(int((~found).sum()), 'frame')} not found, placed between the neighbours: {lost}"
-            f"{' ...' if (~found).sum() > 6 else ''}. Leave them out in step Frames if they are of no use.",
         )
 
     def _show_before(self, image: xr.DataArray) -> None:

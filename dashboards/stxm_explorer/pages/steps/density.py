@@ -79,7 +79,12 @@ class Density(Step):
             ),
             pmui.FloatInput.from_param(own.thick, label="Too thick above an optical density of", step=0.1, **CHOICE),
             pmui.FloatInput.from_param(
-                own.saturation, label="Saturated from counts of", start=None, placeholder="not looked for", **CHOICE
+                own.saturation,
+                label="Saturated from counts of",
+                start=None,
+                format=None,
+                placeholder="not looked for",
+                **CHOICE,
             ),
         ]
 

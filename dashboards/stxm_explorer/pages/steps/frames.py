@@ -142,17 +142,21 @@ class Frames(Step):
         )
         curves += [Curve("flagged", energy[bad], values[bad], color=FLAGGED, points=True)] if bad.any() else []
         self._means.show(curves, xlabel=label(flags["energy"]), ylabel=label(flags["frame_mean"]))
-        with self.following():
-            if flags is not self._listed:
-                self._listed = flags
+        if flags is not self._listed:
+            self._listed = flags
+            with self.following():
                 self._table.value = _listed(flags)
                 self._table.titles = {
                     **self._table.titles,
                     "energy": label(flags["energy"]),
                     "mean": label(flags["frame_mean"]),
                 }
-            dropped = [at for at, e in enumerate(np.asarray(flags["energy"], dtype=float)) if float(e) in field.dropped]
-            self._table.selection = dropped
+        self._tick(flags)
+
+    def _tick(self, flags: xr.Dataset) -> None:
+        energies, dropped = np.asarray(flags["energy"], dtype=float), self.field.dropped
+        with self.following():
+            self._table.selection = [at for at, energy in enumerate(energies) if float(energy) in dropped]
 
     def _offer_range(self, energy: xr.DataArray) -> None:
         low, high = float(energy.min()), float(energy.max())
@@ -171,7 +175,8 @@ class Frames(Step):
         energies = np.asarray(self.measured.flags()["energy"], dtype=float)
         if not ((energies >= low) & (energies <= high)).any():
             self._offer_range(self.measured.flags()["energy"])
-            raise Missing(f"No frame lies between {low:g} and {high:g}: take a wider range.")
+            self.session.report(Missing(f"No frame lies between {low:g} and {high:g}: take a wider range."))
+            return
         self.field.param.update(
             start=None if low <= energies.min() else float(low), stop=None if high >= energies.max() else float(high)
         )
@@ -188,8 +193,10 @@ class Frames(Step):
 
     def _leave(self, dropped: set[float]) -> None:
         if not {*map(float, np.asarray(self.measured.flags()["energy"]))} - dropped:
-            raise Missing("All frames would be left out: keep at least one.")
-        self.field.dropped = sorted(dropped)
+            self.session.report(Missing("All frames would be left out: keep at least one."))
+            self._tick(self.measured.flags())
+        else:
+            self.field.dropped = sorted(dropped)
 
     def _clicked(self, event: Any) -> None:
         if event.column != "_selected":

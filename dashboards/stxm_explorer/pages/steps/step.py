@@ -204,7 +204,7 @@ class EnergyChoice:
 
 def note(text: str, severity: str = "info", **look: Any) -> pmui.Alert:
     """Return a remark."""
-    return pmui.Alert(text, severity=severity, **{"margin": (4, 10), "sizing_mode": "stretch_width", **look})
+    return pmui.Alert(object=text, severity=severity, **{"margin": (4, 10), "sizing_mode": "stretch_width", **look})
 
 
 def number(value: int, what: str) -> str:
