@@ -25,7 +25,7 @@ DARK = 30
 def root(tmp_path_factory):
     """A folder with a stack that drifts and has a frame without beam, one of a single energy, and an I0 spectrum."""
     root = tmp_path_factory.mktemp("prepare")
-    stack = xstxm.testing.simulate_stack(shape=(48, 64), drift="150 nm", seed=3)
+    stack = xstxm.testing.simulate_stack(shape=(48, 64), counts=40_000, drift="200 nm", seed=3)
     stack["intensity"][DARK] = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", xstxm.errors.MetadataWarning)

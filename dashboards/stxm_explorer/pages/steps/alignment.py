@@ -13,7 +13,7 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step
+from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step, captioned
 from stxm_explorer.parts import CHOICE, beside, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import ALIGN_TO, TRANSFORMS, Field, Region
@@ -32,14 +32,17 @@ class Alignment(Step):
         self._moves = LinkedCurves(session, width=self._half, height=220)
         self._likeness = LinkedCurves(session, width=self._half, height=220)
         curves = beside(self._moves.pane, self._likeness.pane)
-        self._maps = [LinkedMap(session, side=self._side, regions=self._drawn) for _ in range(2)]
-        before, after = self._maps
+        self._maps = [
+            LinkedMap(session, side=self._side, regions=self._drawn, tools=("box", "lasso")) for _ in range(2)
+        ]
+        before = captioned("Difference as measured", self._maps[0].pane)
+        after = captioned("Difference of the aligned frames", self._maps[1].pane)
         self._shifts = View(session, self._want_shifts, curves, self._show_shifts, label="Estimating shifts")
         self._before = View(
-            session, lambda: self._difference(plan.cleaned(self.field)), before.pane, self._show_before, label="Before"
+            session, lambda: self._difference(plan.cleaned(self.field)), before, self._show_before, label="Before"
         )
         self._after = View(
-            session, self._want_after, after.pane, self._show_after, look=lambda: self._colors, label="Moving frames"
+            session, self._want_after, after, self._show_after, look=lambda: self._colors, label="Moving frames"
         )
         self._colors: tuple[float, float] | None = None
         self._asked = ""
@@ -163,10 +166,10 @@ class Alignment(Step):
         self.measured.fit(image)
         colors = plot.image_colors(image)
         self._colors = (colors.low, colors.high)
-        self._maps[0].show(image, clim=self._colors, title="Difference as measured")
+        self._maps[0].show(image, clim=self._colors)
 
     def _show_after(self, image: xr.DataArray) -> None:
-        self._maps[1].show(image, clim=self._colors, title="Difference of the aligned frames")
+        self._maps[1].show(image, clim=self._colors)
 
     def _drawn(self, region: Region | None) -> None:
         field = self.field

@@ -12,7 +12,7 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, note
+from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, captioned, note
 from stxm_explorer.parts import CHOICE, beside, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import I0_SOURCES, I0_UNITS, Field, Region
@@ -31,7 +31,7 @@ class Incident(Step):
 
     def __init__(self, session: Session, measured: Measured) -> None:
         super().__init__(session, measured)
-        self._map = LinkedMap(session, side=self.side, regions=self._drawn)
+        self._map = LinkedMap(session, side=self.side, regions=self._drawn, tools=("box", "lasso"))
         self._curves = LinkedCurves(session, width=self.beside, height=280)
         self._rest = LinkedCurves(session, width=self.beside, height=200)
         self._verdict = note("", width=self.beside, sizing_mode=None)
@@ -41,7 +41,7 @@ class Incident(Step):
         self._image = View(
             session,
             self._want_image,
-            self._map.pane,
+            captioned("Mean of the frames; pixels that I0 is taken from are orange", self._map.pane),
             self._show_image,
             look=lambda: id(self._i0.result),
             label="Adding up the frames",
@@ -151,12 +151,10 @@ class Incident(Step):
         self.measured.fit(image)
         used = found["mask"] if isinstance(found, xr.Dataset) and self.field.i0_source == "brightest" else None
         if used is None:
-            self._map.show(image, title="Mean of the frames")
+            self._map.show(image)
         else:
             clim = plot.image_colors(image)
-            self._map.show(
-                image.where(~used), clim=(clim.low, clim.high), missing=FLAGGED, title="Pixels used for I0 in orange"
-            )
+            self._map.show(image.where(~used), clim=(clim.low, clim.high), missing=FLAGGED)
 
     def _show_rest(self, density: xr.DataArray) -> None:
         density = density.sortby("energy")

@@ -202,6 +202,11 @@ class EnergyChoice:
             self._step.state.view.param.update({self._name: event.new})
 
 
+def captioned(text: str, drawn: Shown) -> Shown:
+    """Return a map below its title, where the tools have all the room above the frame."""
+    return pn.Column(pmui.Typography(text, variant="subtitle2", margin=(4, 8, 0, 84)), drawn, sizing_mode=None)
+
+
 def note(text: str, severity: str = "info", **look: Any) -> pmui.Alert:
     """Return a remark."""
     return pmui.Alert(object=text, severity=severity, **{"margin": (4, 10), "sizing_mode": "stretch_width", **look})
