@@ -248,6 +248,20 @@ def test_density__has_errors_of_photon_counting_where_asked(page):
     assert "optical_density_variance" in page.session.store.run(plan.density(page.state.field))
 
 
+def test_optional_number__is_typed_or_not_there(page, caplog):
+    box = turn(page, "Alignment")._boxes["max_shift"]
+    box.value = "0.25"
+    assert page.state.field.max_shift == 0.25
+    box.value = "far"
+    assert page.state.field.max_shift == 0.25
+    assert box.value == "0.25"
+    assert "far is no number" in caplog.text
+    box.value = ""
+    assert page.state.field.max_shift is None
+    page.state.field.max_shift = 0.5
+    assert box.value == "0.5"
+
+
 def test_reset__takes_back_one_step_or_all(page):
     page.state.field.param.update(despike=True, align=True, i0_fraction=0.2)
     turn(page, "I0")

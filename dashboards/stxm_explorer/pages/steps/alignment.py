@@ -73,14 +73,7 @@ class Alignment(Step):
         return [
             pmui.Select.from_param(own.align_to, label="Compare each frame with", options=ALIGN_TO, **CHOICE),
             pmui.Select.from_param(own.transform, label="Frames differ by", options=TRANSFORMS, **CHOICE),
-            pmui.FloatInput.from_param(
-                own.max_shift,
-                label="Farthest shift [µm]",
-                start=None,
-                format=None,
-                placeholder="30 % of the shorter side",
-                **CHOICE,
-            ),
+            self.optional(field, "max_shift", "Farthest shift [µm]", "30 % of the shorter side"),
             hint("Draw a box or lasso on a map to find shifts on these pixels only."),
             self._whole,
             pmui.Button(label="Estimate shifts", icon="play_arrow", on_click=lambda _: self._estimate(), **CHOICE),

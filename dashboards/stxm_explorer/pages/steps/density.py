@@ -78,14 +78,7 @@ class Density(Step):
                 own.gain, label="Photons for one count", visible=own.noise.rx() == "poisson", **CHOICE
             ),
             pmui.FloatInput.from_param(own.thick, label="Too thick above an optical density of", step=0.1, **CHOICE),
-            pmui.FloatInput.from_param(
-                own.saturation,
-                label="Saturated from counts of",
-                start=None,
-                format=None,
-                placeholder="not looked for",
-                **CHOICE,
-            ),
+            self.optional(field, "saturation", "Saturated from counts of", "not looked for"),
         ]
 
     def workspace(self) -> Shown:

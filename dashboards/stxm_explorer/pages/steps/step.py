@@ -103,6 +103,7 @@ class Step:
     def __init__(self, session: Session, measured: Measured) -> None:
         self.session, self.state, self.measured = session, session.state, measured
         self._following = False
+        self._boxes: dict[str, pmui.TextInput] = {}
 
     @property
     def field(self) -> Field:
@@ -143,6 +144,7 @@ class Step:
 
     def refresh(self) -> None:
         """Follow the choices."""
+        self._fill_boxes()
         for view in self.views():
             view.refresh()
 
@@ -159,6 +161,34 @@ class Step:
         """Return the image of a stack at one of its energies."""
         name = f"{signal} at {energy:g}"
         return call(".isel", call("sel_energy", stack[signal], energy, energy, name="energies"), energy=0, name=name)
+
+    def optional(self, field: Field, name: str, label: str, placeholder: str) -> Shown:
+        """Return a box for a number that need not be there."""
+        box = pmui.TextInput(
+            label=label,
+            value=_text(field, name),
+            placeholder=placeholder,
+            description=field.param[name].doc,
+            **CHOICE,
+        )
+        self._boxes[name] = box
+
+        def typed(event: Any) -> None:
+            if self._following:
+                return
+            try:
+                field.param.update({name: float(event.new) if event.new.strip() else None})
+            except ValueError:
+                self.session.report(Missing(f"{label}: {event.new[:20]} is no number that this can be."))
+                self._fill_boxes()
+
+        box.param.watch(typed, "value")
+        return box
+
+    def _fill_boxes(self) -> None:
+        with self.following():
+            for name, box in self._boxes.items():
+                box.value = _text(self.field, name)
 
     def take(self, region: Region, name: str, adopt: Callable[[Region], Any]) -> None:
         """Adopt a region that was drawn once it is known to hold pixels; else tell, and leave all as it is."""
@@ -200,6 +230,11 @@ class EnergyChoice:
     def _chosen(self, event: Any) -> None:
         if not self._following:
             self._step.state.view.param.update({self._name: event.new})
+
+
+def _text(field: Field, name: str) -> str:
+    value = getattr(field, name)
+    return "" if value is None else f"{value:g}"
 
 
 def captioned(text: str, drawn: Shown) -> Shown:
