@@ -63,13 +63,13 @@ class Prepare(Page):
     def refresh(self) -> None:
         """Follow the choices."""
         field, title = self.state.field, self.state.view.prepare
+        if field is not None:
+            self._measured.view.refresh()
+            self.step.refresh()
         if self._shown is None or self._shown[0] is not field or self._shown[1] != title:
             self._shown = (field, title)
             self._turn(field)
         self._menu.param.update(items=self._items(field), active=[*STEPS].index(title))
-        if field is not None:
-            self._measured.view.refresh()
-            self.step.refresh()
 
     def _told(self) -> None:
         """Show what waited for the frames, if the page is still looked at."""
