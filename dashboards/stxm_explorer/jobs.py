@@ -13,6 +13,8 @@ from typing import Any
 import panel as pn
 from dask.callbacks import Callback
 
+from stxm_explorer.warned import heard
+
 logger = logging.getLogger("stxm_explorer")
 
 _POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="stxm-explorer")
@@ -36,6 +38,8 @@ class Job:
     ) -> None:
         self.kind, self.label, self.failed = kind, label, failed
         self.share: float | None = None
+        self.said: list[str] = []
+        """What xstxm warned of."""
         self._stop, self._told, self._last = threading.Event(), told, 0.0
 
     def stop(self) -> None:
@@ -93,9 +97,9 @@ _Watch().register()
 class Jobs:
     """The work of one page; without a page it is done at once."""
 
-    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, told: Callable[[], None] = lambda: None, warned: Callable[[str], None] = lambda text: None) -> None:
         self._document = pn.state.curdoc
-        self._told = told
+        self._told, self._warned = told, warned
         self.running: dict[str, Job] = {}
 
     def start(
@@ -162,6 +166,8 @@ class Jobs:
             return
         del self.running[job.kind]
         self._told()
+        for text in dict.fromkeys(job.said):
+            self._warned(text)
         if error is None:
             try:
                 done(result)
@@ -173,7 +179,7 @@ class Jobs:
 
 def _outcome(work: Callable[[Job], Any], job: Job) -> tuple[Any, Exception | None]:
     try:
-        with job.watching():
+        with job.watching(), heard(job.said):
             job.step()
             return work(job), None
     except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from stxm_explorer.calls import Call, File, Missing, call
+from stxm_explorer.calls import Call, File, Given, Missing, call
 from stxm_explorer.state import ExplorerState, Field, Region, parse_composition
 
 
@@ -24,6 +24,8 @@ def field_of(state: ExplorerState) -> Field:
 
 def raw(field: Field) -> Call:
     """Return the stack as its file has it."""
+    if field.in_memory:
+        return Call("", (Given("stack"),), name="stack")
     return call("open_stack", File(field.file), chunks={}, name=f"{field.label} stack")
 
 
@@ -78,6 +80,8 @@ def references(state: ExplorerState) -> Call | None:
         The text of the compositions cannot be read.
     """
     chosen = state.references
+    if chosen.in_memory:
+        return Call("", (Given("references"),), name="references")
     if not chosen.files:
         return None
     options: dict[str, Any] = {}
@@ -100,6 +104,11 @@ def phases(state: ExplorerState, field: Field) -> Call:
         min_confidence=state.fit.min_confidence,
         name=f"{field.label} phases",
     )
+
+
+def particles(state: ExplorerState, field: Field) -> Call:
+    """Return the particles of a phase map."""
+    return call("particles", phases(state, field), name=f"{field.label} particles")
 
 
 def spectrum(field: Field, region: Region, signal: str = "optical_density") -> Call:

@@ -33,7 +33,7 @@ class Session(param.Parameterized):
     def __init__(self, state: ExplorerState, store: Store) -> None:
         super().__init__()
         self.state, self.store = state, store
-        self.jobs = Jobs(self._count)
+        self.jobs = Jobs(self._count, self._warn)
 
     def get(
         self,
@@ -60,6 +60,10 @@ class Session(param.Parameterized):
     def close(self) -> None:
         """Stop the work of a page that was left."""
         self.jobs.stop_all()
+
+    def _warn(self, text: str) -> None:
+        logger.warning("%s", text)
+        notify("warning", text)
 
     def _count(self) -> None:
         jobs = [*self.jobs.running.values()]

@@ -28,6 +28,25 @@ BACKGROUNDS = {"None": "none", "Constant": "constant", "Linear": "linear"}
 I0_SOURCES = {"Brightest pixels": "brightest", "Region": "region", "File": "file", "In the stack": "stack"}
 I0_UNITS = {"As the file says": "", "counts": "count", "counts per ms": "count/ms", "counts per s": "count/s"}
 SIGNALS = {"Optical density": "optical_density", "Intensity": "intensity"}
+MAP_FORMATS = {"netCDF": "netcdf", "Zarr": "zarr", "NXstxm, with the stack": "nxstxm", "TIFF": "tiff", "CSV": "csv"}
+PICTURES = {
+    "Phases": "phases",
+    "Composition": "composition",
+    "Confidence": "confidence",
+    "Amount": "total_amount",
+    "Spectra of phases": "spectra",
+    "Spectra of regions": "regions",
+    "Image at the energy": "image",
+}
+PICTURE_FORMATS = {"PNG": "png", "SVG": "svg", "PDF": "pdf", "HTML": "html"}
+TABLES = {
+    "Phases (CSV)": "phases",
+    "Particles (CSV)": "particles",
+    "Spectra of regions (CSV)": "regions",
+    "References (CSV)": "references",
+    "References with names, compositions, colours (TOML)": "library",
+    "Recipe (TOML)": "recipe",
+}
 PAGES = ("Data", "Prepare", "Explore", "Unmix", "Phases", "Length scales", "Export")
 
 MAX_STATE = 200_000
@@ -175,6 +194,7 @@ class Field(Settings):
 
     label = param.String("", doc="Name of the field, e.g. electrode or particle.")
     file = param.String("", doc="Stack, relative to the root folder.")
+    in_memory = param.Boolean(False, doc="The stack is an array of the notebook that opened the page, not a file.")
     start = param.Number(None, allow_None=True, doc="Lowest energy that is used, in the unit of the stack.")
     stop = param.Number(None, allow_None=True, doc="Highest energy that is used.")
     dropped = param.List([], item_type=float, doc="Energies of frames that are left out.")
@@ -200,6 +220,7 @@ class References(Settings):
     """Which substances may be there."""
 
     files = param.List([], item_type=str, doc="Tables of spectra, relative to the root folder.")
+    in_memory = param.Boolean(False, doc="The references are those of the notebook that opened the page.")
     composition = param.String("", doc="Composition of each reference, e.g. V2O5=0, LiV2O5=1.")
     colors = param.Dict({}, doc="Colours of references, by name; those of the palette for all others.")
 
@@ -222,6 +243,26 @@ class Unmix(Settings):
 
 class Scales(Settings):
     """Length scales and particles."""
+
+
+class Export(Settings):
+    """Which files are made."""
+
+    every_field = param.Boolean(False, doc="Files of every open field, not only of the one that is shown.")
+    maps: Any = param.ListSelector(
+        default=["netcdf"], objects=list(MAP_FORMATS.values()), doc="Formats of the phase map; netCDF and Zarr keep all of it."
+    )
+    pictures: Any = param.ListSelector(
+        default=["phases"], objects=list(PICTURES.values()), doc="What is drawn, each in a file of its own."
+    )
+    formats: Any = param.ListSelector(
+        default=["png"], objects=list(PICTURE_FORMATS.values()), doc="Formats of pictures; HTML is a page to zoom in."
+    )
+    dpi = param.Integer(300, bounds=(50, 1200), doc="Dots per inch of PNG.")
+    tables: Any = param.ListSelector(
+        default=["phases", "recipe"], objects=list(TABLES.values()), doc="Numbers of phases, particles and regions."
+    )
+    overwrite = param.Boolean(False, doc="Replace files that are there.")
 
 
 class View(Settings):
@@ -248,6 +289,7 @@ class ExplorerState(Settings):
     fit = param.ClassSelector(class_=Fit, constant=True, instantiate=True, default=Fit())
     unmix = param.ClassSelector(class_=Unmix, constant=True, instantiate=True, default=Unmix())
     scales = param.ClassSelector(class_=Scales, constant=True, instantiate=True, default=Scales())
+    export = param.ClassSelector(class_=Export, constant=True, instantiate=True, default=Export())
     view = param.ClassSelector(class_=View, constant=True, instantiate=True, default=View())
 
     _ITEMS = {"fields": Field.from_table, "regions": Region.from_table}
@@ -256,7 +298,7 @@ class ExplorerState(Settings):
         super().__init__(**choices)
         self._listeners: list[Callable[[], None]] = []
         self._heard: list[Settings] = []
-        for group in (self, self.references, self.fit, self.unmix, self.scales, self.view):
+        for group in (self, self.references, self.fit, self.unmix, self.scales, self.export, self.view):
             group.param.watch(self._tell, group._choices())
         self._hear_fields()
 

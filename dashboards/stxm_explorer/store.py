@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import itertools
 import math
 import operator
 import os
@@ -18,10 +19,12 @@ import xarray as xr
 
 import xstxm
 from stxm_explorer.cache import Cache
-from stxm_explorer.calls import Call, File, Output, script
+from stxm_explorer.calls import Call, File, Given, Output, script
 from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve
 from stxm_explorer.jobs import Job
-from xstxm.errors import SchemaError
+from stxm_explorer.names import plain_name
+from stxm_explorer.outputs import Outputs
+from xstxm.errors import SchemaError, StxmError
 
 IN_MEMORY = 1_500_000_000
 """Bytes up to which a result is held in memory; a larger one stays lazy."""
@@ -35,13 +38,33 @@ _STEPS = 16
 _IN_PARTS = {"xstxm.fit", "xstxm.phase_map"}
 _MODULES = {"xstxm": xstxm, "xr": xr}
 _RESULTS = Cache(CACHE)
+_STORES = itertools.count(1)
+
+
+class NotGivenError(StxmError):
+    """An array of a notebook is wanted on a page that was opened without it."""
+
+    def __init__(self, name: str) -> None:
+        self._say(f"the {name} was an array in a notebook, this page has files: open it there, with {name}.stxm.explore()")
 
 
 class Store:
     """The files below a root folder and what is computed from them."""
 
-    def __init__(self, root: Path, *, client: Any = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        client: Any = None,
+        outputs: Outputs | None = None,
+        given: Mapping[str, xr.Dataset | xr.DataArray] | None = None,
+    ) -> None:
         self.root = root.resolve()
+        self.outputs = outputs or Outputs()
+        """Where files are written, if anywhere."""
+        self.given = dict(given or {})
+        """Arrays that came with the page, by name."""
+        self._whose = f"{self.root} {next(_STORES) if self.given else ''}"
         self.client = client
         """Of a dask cluster that does the work, if any."""
 
@@ -65,15 +88,21 @@ class Store:
             A file is not there, or not below the root folder.
         """
         stamps = [f"# {name} {self._changed(name)}" for name in sorted(call.files())]
-        return "\n".join([str(self.root), script([call]), *stamps])
+        return "\n".join([self._whose, script([call]), *stamps])
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""
+        if call.function in ("", "[]"):
+            source, *key = call.arguments
+            whole = self.ready(source) if isinstance(source, Call) else self._given(source.name)
+            return whole if whole is None or not key else whole[key[0]]
         return _RESULTS.get(self.key(call))
 
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
         job = job or Job()
+        if call.passing:
+            return self._call(call, job, None)
         return _RESULTS.once(self.key(call), lambda: self._make(call, job), job)
 
     def write(self, call: Call, folder: Path, job: Job | None = None) -> None:
@@ -98,6 +127,8 @@ class Store:
         job.step()
         arguments = [self._value(argument, job, folder) for argument in call.arguments]
         options = {name: self._value(value, job, folder) for name, value in call.options.items()}
+        if call.function == "":
+            return arguments[0]
         if call.function == "[]":
             return operator.getitem(*arguments)
         if call.function in _IN_PARTS and self.client is None:
@@ -112,9 +143,11 @@ class Store:
             return self.run(value, job)
         if isinstance(value, File):
             return self.path(value.name)
+        if isinstance(value, Given):
+            return self._given(value.name)
         if isinstance(value, Output):
             assert folder is not None
-            return folder / value.name
+            return folder / plain_name(value.name)
         if isinstance(value, Mapping):
             return {name: self._value(item, job, folder) for name, item in value.items()}
         if isinstance(value, list | tuple):
@@ -127,6 +160,11 @@ class Store:
         from stxm_explorer.cluster import computed
 
         return computed(lazy, self.client, job)
+
+    def _given(self, name: str) -> xr.Dataset | xr.DataArray:
+        if name not in self.given:
+            raise NotGivenError(name)
+        return self.given[name]
 
     def path(self, name: str) -> Path:
         """Return the path of a file below the root folder.
