@@ -56,13 +56,15 @@ class Call:
     name: str = ""
     """Of the result in a script; without one, the call is made for what it does."""
 
-    def __getitem__(self, key: str) -> Call:
-        return Call("[]", (self, key), name=key)
+    def __getitem__(self, key: str | list[str]) -> Call:
+        return Call("[]", (self, key), name=key if isinstance(key, str) else "")
 
     @property
     def passing(self) -> bool:
         """Whether the result is made again when it is needed: a part, a drawing or another form of one that is kept."""
-        return self.function in ("", "[]") or self.function.startswith((".assign", ".to_", "xstxm.plot.", "xstxm.Recipe."))
+        return self.function in ("", "[]") or self.function.startswith(
+            (".assign", ".to_", "xstxm.plot.", "xstxm.Recipe.")
+        )
 
     def parts(self) -> Iterator[Any]:
         """Give every call and file in the arguments, those inside lists and tables too."""

@@ -15,6 +15,8 @@ from stxm_explorer.state import ExplorerState, Field, unused
 _LONGEST = 60
 """Characters of a field's or region's name in the name of a file."""
 
+_RECIPE = "the analysis, for `xstxm run` on other stacks"
+
 _SIDE = 500
 """Pixels of a map's side in a picture; its dpi makes it finer."""
 
@@ -68,7 +70,8 @@ def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
         stems.append(unused(plain(field.label), stems))
         maker = _Maker(state, field, stems[-1])
         if phases is not None:
-            found += [*maker.maps(phases), *maker.pictures(phases), *maker.phase_tables()]
+            maps = _computed(plan.phases(state, field), phases)
+            found += [*maker.maps(maps, phases), *maker.pictures(maps, phases), *maker.phase_tables(maps)]
         found += [*maker.region_pictures(), *maker.image(), *maker.region_tables()]
     found += _reference_tables(state)
     if not found:
@@ -80,10 +83,17 @@ def recipe(state: ExplorerState, field: Field) -> Call:
     """Return the recipe of a phase map, with the references and I0 that it was given, so that it needs no other file."""
     phases = plan.phases(state, field)
     known, i0 = plan.references(state), plan.incident(field)
-    inputs = {} if known is None else {"references": known}
+    inputs: dict[str, Any] = {} if known is None else {"references": known}
     if i0 is not None and _from_elsewhere(i0):
         inputs["i0"] = i0
-    return call("Recipe.from_result", phases, **({"inputs": inputs} if inputs else {}), name=f"{field.label} recipe")
+    return call("Recipe.from_result", phases, *([inputs] if inputs else []), name=f"{field.label} recipe")
+
+
+def saved_recipe(state: ExplorerState) -> Item:
+    """Return the file of the recipe of the shown field."""
+    field = plan.field_of(state)
+    file = f"{plain(field.label)} recipe.toml"
+    return Item(file, _RECIPE, call(".save", recipe(state, field), Output(file)))
 
 
 def plain(label: str) -> str:
@@ -103,10 +113,10 @@ class _Maker:
 
     def __init__(self, state: ExplorerState, field: Field, stem: str) -> None:
         self._state, self._field, self._stem, self._chosen = state, field, stem, state.export
-        self._replace = {"overwrite": True} if self._chosen.overwrite else {}
+        self._replace: dict[str, Any] = {"overwrite": True} if self._chosen.overwrite else {}
 
-    def maps(self, found: xr.Dataset) -> Iterator[Item]:
-        phases, chosen = plan.phases(self._state, self._field), self._chosen.maps
+    def maps(self, phases: Call, found: xr.Dataset) -> Iterator[Item]:
+        chosen = self._chosen.maps
         if "netcdf" in chosen:
             yield self._file("phase map.nc", "phase map, everything in it", "write_netcdf", phases)
         if "zarr" in chosen:
@@ -117,22 +127,24 @@ class _Maker:
             yield self._file("stack.hdf5", "stack, optical density and the maps of numbers", "write_nxstxm", stack)
         if "tiff" in chosen:
             for name in _maps(found):
-                yield self._file(f"{plain(name)}.tif", _said(found, name), "write_tiff", phases, signal=name)
+                yield self._file(f"{_words(name)}.tif", _said(found, name), "write_tiff", phases, signal=name)
         if "csv" in chosen:
             table = call(".to_dataframe", phases[_images(found)], name=f"{self._field.label} table")
             yield self._file("maps.csv", "maps, a row for each pixel", "write_csv", table)
 
-    def pictures(self, found: xr.Dataset) -> Iterator[Item]:
-        phases, chosen = plan.phases(self._state, self._field), self._chosen.pictures
+    def pictures(self, phases: Call, found: xr.Dataset) -> Iterator[Item]:
+        chosen = self._chosen.pictures
         if "phases" in chosen:
             yield from self._drawn("phases", "phases, in their colours", "plot.phase_map", phases, size=_SIDE)
         if "composition" in chosen and "composition" in found:
             yield from self._drawn("composition", _said(found, "composition"), "plot.composition", phases, size=_SIDE)
         for name in ("confidence", "total_amount"):
             if name in chosen and name in found:
-                yield from self._drawn(plain(name), _said(found, name), "plot.image", phases[name], size=_SIDE)
+                yield from self._drawn(_words(name), _said(found, name), "plot.image", phases[name], size=_SIDE)
         if "spectra" in chosen:
-            yield from self._drawn("phase spectra", "spectra of the phases", "plot.spectra", phases, width=700, height=400)
+            yield from self._drawn(
+                "phase spectra", "spectra of the phases", "plot.spectra", phases, width=700, height=400
+            )
 
     def image(self) -> Iterator[Item]:
         energy = self._state.view.energy
@@ -149,8 +161,8 @@ class _Maker:
                 what = f"spectrum of {name}" + ("" if fitted is None else ", and its fit")
                 yield from self._drawn(name, what, "plot.spectra", spectrum, **options, width=700, height=400)
 
-    def phase_tables(self) -> Iterator[Item]:
-        phases, chosen = plan.phases(self._state, self._field), self._chosen.tables
+    def phase_tables(self, phases: Call) -> Iterator[Item]:
+        chosen = self._chosen.tables
         if "phases" in chosen:
             summary = call("phase_summary", phases, name=f"{self._field.label} summary")
             table = call(".to_dataframe", summary, name=f"{self._field.label} areas")
@@ -160,8 +172,7 @@ class _Maker:
             table = call("particle_table", particles, name=f"{self._field.label} particle table")
             yield self._file("particles.csv", "particles, a row for each", "write_csv", table)
         if "recipe" in chosen:
-            made = recipe(self._state, self._field)
-            yield self._file("recipe.toml", "the analysis, for `xstxm run` on other stacks", ".save", made)
+            yield self._file("recipe.toml", _RECIPE, ".save", recipe(self._state, self._field))
 
     def region_tables(self) -> Iterator[Item]:
         if "regions" in self._chosen.tables:
@@ -188,7 +199,7 @@ class _Maker:
 
 def _reference_tables(state: ExplorerState) -> Iterator[Item]:
     known, chosen = plan.references(state), state.export.tables
-    replace = {"overwrite": True} if state.export.overwrite else {}
+    replace: dict[str, Any] = {"overwrite": True} if state.export.overwrite else {}
     if known is None:
         return
     if "references" in chosen:
@@ -200,7 +211,9 @@ def _reference_tables(state: ExplorerState) -> Iterator[Item]:
 
 def _from_elsewhere(i0: Call) -> bool:
     """Tell whether an I0 comes from a file of its own, not from the stack."""
-    return any(isinstance(part, File) for each in ordered([i0]) for part in each.parts() if each.function == "xstxm.read_i0")
+    return any(
+        isinstance(part, File) for each in ordered([i0]) for part in each.parts() if each.function == "xstxm.read_i0"
+    )
 
 
 def _maps(found: xr.Dataset) -> list[str]:
@@ -217,6 +230,14 @@ def _of_numbers(found: xr.Dataset) -> list[str]:
 
 
 def _said(found: xr.Dataset, name: str) -> str:
-    return str(found[name].attrs.get("long_name", name.replace("_", " ")))
+    return str(found[name].attrs.get("long_name", _words(name)))
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _computed(phases: Call, found: xr.Dataset) -> Call:
+    """Return a map that the script makes once for all files, where it fits into memory."""
+    lazy = any(array.chunks for array in found.variables.values())
+    return phases if lazy else call(".compute", phases, name=phases.name.replace("phases", "maps"))

@@ -97,7 +97,9 @@ _Watch().register()
 class Jobs:
     """The work of one page; without a page it is done at once."""
 
-    def __init__(self, told: Callable[[], None] = lambda: None, warned: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self, told: Callable[[], None] = lambda: None, warned: Callable[[str], None] = lambda text: None
+    ) -> None:
         self._document = pn.state.curdoc
         self._told, self._warned = told, warned
         self.running: dict[str, Job] = {}

@@ -250,7 +250,9 @@ class Export(Settings):
 
     every_field = param.Boolean(False, doc="Files of every open field, not only of the one that is shown.")
     maps: Any = param.ListSelector(
-        default=["netcdf"], objects=list(MAP_FORMATS.values()), doc="Formats of the phase map; netCDF and Zarr keep all of it."
+        default=["netcdf"],
+        objects=list(MAP_FORMATS.values()),
+        doc="Formats of the phase map; netCDF and Zarr keep all of it.",
     )
     pictures: Any = param.ListSelector(
         default=["phases"], objects=list(PICTURES.values()), doc="What is drawn, each in a file of its own."

@@ -45,7 +45,9 @@ class NotGivenError(StxmError):
     """An array of a notebook is wanted on a page that was opened without it."""
 
     def __init__(self, name: str) -> None:
-        self._say(f"the {name} was an array in a notebook, this page has files: open it there, with {name}.stxm.explore()")
+        self._say(
+            f"the {name} was an array in a notebook, this page has files: open it there, with {name}.stxm.explore()"
+        )
 
 
 class Store:

@@ -1,8 +1,9 @@
 """The pages: each shows results and changes the state, none computes."""
 
 from stxm_explorer.pages.data import Data
+from stxm_explorer.pages.export import Export
 from stxm_explorer.pages.phases import Phases
 from stxm_explorer.views import Page
 
-PAGES: dict[str, type[Page]] = {page.title: page for page in (Data, Phases)}
+PAGES: dict[str, type[Page]] = {page.title: page for page in (Data, Phases, Export)}
 """By title, in the order of the work."""
