@@ -47,6 +47,8 @@ def state(compositions) -> ExplorerState:
 
 def page_of(state, root, **more) -> Export:
     page = Export(Session(state, Store(root, **more)))
+    assert page.controls() is not None
+    assert page.workspace() is not None
     page.refresh()
     return page
 

@@ -223,7 +223,8 @@ class RecipeText(pn.viewable.Viewer):
 
 
 def _several(parameter: Any, label: str, options: dict[str, str]) -> pn.viewable.Viewable:
-    return pmui.MultiChoice.from_param(parameter, label=label, options=options, **CHOICE)
+    look = {name: value for name, value in CHOICE.items() if name != "size"}
+    return pmui.MultiChoice.from_param(parameter, label=label, options=options, **look)
 
 
 def _table(made: Sequence[Made], *, done: bool) -> str:
