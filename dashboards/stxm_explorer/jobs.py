@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import panel as pn
 from dask.callbacks import Callback
 
 from stxm_explorer.warned import heard
@@ -95,13 +94,25 @@ _Watch().register()
 
 
 class Jobs:
-    """The work of one page; without a page it is done at once."""
+    """The work of one page; without a page it is done at once.
+
+    Parameters
+    ----------
+    told
+        Called when a job begins, goes on or ends.
+    document
+        Of the page.
+    warned
+        Called with what xstxm warned of during a job, when it ends.
+    """
 
     def __init__(
-        self, told: Callable[[], None] = lambda: None, warned: Callable[[str], None] = lambda text: None
+        self,
+        told: Callable[[], None] = lambda: None,
+        document: Any = None,
+        warned: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._document = pn.state.curdoc
-        self._told, self._warned = told, warned
+        self._document, self._told, self._warned = document, told, warned
         self.running: dict[str, Job] = {}
 
     def start(

@@ -33,7 +33,7 @@ class Session(param.Parameterized):
     def __init__(self, state: ExplorerState, store: Store) -> None:
         super().__init__()
         self.state, self.store = state, store
-        self.jobs = Jobs(self._count, self._warn)
+        self.jobs = Jobs(self._count, pn.state.curdoc, self._warn)
 
     def get(
         self,
@@ -45,12 +45,15 @@ class Session(param.Parameterized):
         label: str = "",
     ) -> None:
         """Have a call run: `done` is given its result, at once if it is there, else when it is made."""
-        result = self.store.ready(call)
-        if result is not None:
-            self.jobs.stop(kind)
-            done(result)
+        result, failed = self.store.ready(call), failed or self.report
+        if result is None:
+            self.jobs.start(kind, label or kind, lambda job: self.store.run(call, job), done, failed)
             return
-        self.jobs.start(kind, label or kind, lambda job: self.store.run(call, job), done, failed or self.report)
+        self.jobs.stop(kind)
+        try:
+            done(result)
+        except Exception as error:
+            failed(error)
 
     def report(self, error: Exception) -> None:
         """Tell the user what to do in a toast, and the log everything; what the user stopped needs no words."""

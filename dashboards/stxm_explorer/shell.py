@@ -57,8 +57,7 @@ class App(pn.viewable.Viewer):
             self._workspace[:] = [page.workspace()]
         page.refresh()
         self._code.refresh()
-        if pn.state.location is not None:
-            pn.state.location.update_query(state=self.state.to_query())
+        self._viewport.query = f"state={self.state.to_query()}"
 
     def _ready(self, what: str) -> None:
         """Start once the page is there, which misses what changes before, and its size is known."""
@@ -68,9 +67,9 @@ class App(pn.viewable.Viewer):
             self._start()
 
     def _start(self) -> None:
-        if (word := (pn.state.session_args or {}).get("state")) and pn.state.location is not None:
+        if word := _word():
             try:
-                self.state.from_query(word[0].decode("ascii", "replace"))
+                self.state.from_query(word)
             except StxmError as error:
                 self.session.report(error)
         self.state.listen(self.refresh)
@@ -159,3 +158,9 @@ def _status(session: Session) -> pn.viewable.Viewable:
         on_click=lambda _: session.jobs.cancel(),
     )
     return pn.Row(pmui.Typography(what, color="inherit", margin=(14, 4)), bar, stop, visible=busy)
+
+
+def _word() -> str:
+    """Return the choices that the address of the page holds."""
+    given = (pn.state.session_args or {}).get("state")
+    return given[0].decode("ascii", "replace") if given else ""

@@ -294,7 +294,7 @@ class ExplorerState(Settings):
     export = param.ClassSelector(class_=Export, constant=True, instantiate=True, default=Export())
     view = param.ClassSelector(class_=View, constant=True, instantiate=True, default=View())
 
-    _ITEMS = {"fields": Field.from_table, "regions": Region.from_table}
+    _ITEMS: ClassVar = {"fields": Field.from_table, "regions": Region.from_table}
 
     def __init__(self, **choices: Any) -> None:
         super().__init__(**choices)

@@ -10,7 +10,6 @@ import glob
 import itertools
 import math
 import operator
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,7 +137,8 @@ class Store:
         if call.function.startswith("."):
             return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
         module, *path = call.function.split(".")
-        return functools.reduce(getattr, path, _MODULES[module])(*arguments, **options)
+        function: Any = functools.reduce(getattr, path, _MODULES[module])
+        return function(*arguments, **options)
 
     def _value(self, value: Any, job: Job, folder: Path | None) -> Any:
         if isinstance(value, Call):
@@ -185,7 +185,7 @@ class Store:
         parts = [path, path.parent]
         if path.suffix.lower() == ".hdr":
             parts += path.parent.glob(f"{glob.escape(path.stem)}*")
-        return max(os.stat(part).st_mtime_ns for part in parts)
+        return max(part.stat().st_mtime_ns for part in parts)
 
 
 def _is_lazy(result: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The size of the window, so that plots are drawn as large as there is room for."""
+"""The window: its size, so that plots are drawn as large as there is room for, and its address, which holds the choices."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _HEADER = 170
 
 
 class Viewport(JSComponent):
-    """Invisible component that tells the size of the window, at the start and when it changes."""
+    """Invisible component: tells the size of the window, and writes the choices into its address."""
 
     inner_width = param.Integer(0)
     inner_height = param.Integer(0)
+    query = param.String("", doc="Behind the question mark of the address; going back leaves the page, not a choice.")
 
     _esm = """
     export function render({ model }) {
@@ -29,6 +30,7 @@ class Viewport(JSComponent):
       const later = () => { clearTimeout(pending); pending = setTimeout(measure, 300) }
       window.addEventListener("resize", later)
       model.on("remove", () => window.removeEventListener("resize", later))
+      model.on("query", () => history.replaceState(null, "", `?${model.query}`))
       measure()
       return document.createElement("div")
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import panel as pn
 import panel_material_ui as pmui
@@ -12,6 +12,8 @@ from stxm_explorer.calls import Call, Missing
 from stxm_explorer.jobs import Stopped
 from stxm_explorer.session import Session, message
 from xstxm.errors import StxmError
+
+Shown: TypeAlias = pn.viewable.Viewable | pn.viewable.Viewer
 
 
 class View(pn.viewable.Viewer):
@@ -35,7 +37,7 @@ class View(pn.viewable.Viewer):
         self,
         session: Session,
         want: Callable[[], Call],
-        body: pn.viewable.Viewable,
+        body: Shown,
         show: Callable[[Any], None],
         *,
         look: Callable[[], Hashable] = lambda: None,
@@ -79,9 +81,9 @@ class View(pn.viewable.Viewer):
         self._place.loading = self._waiting == key and self._drawn is not None
 
     def _done(self, key: str, result: Any) -> None:
+        self._show(result)
         self._waiting, self.result, self._drawn = None, result, (key, self._look())
         self._place.loading = False
-        self._show(result)
         if [*self._place.objects] != [self._body]:
             self._place[:] = [self._body]
 
@@ -126,11 +128,11 @@ class Page(pn.viewable.Viewer):
         """Return the views."""
         return ()
 
-    def controls(self) -> pn.viewable.Viewable:
+    def controls(self) -> Shown:
         """Return the choices of this step."""
         raise NotImplementedError
 
-    def workspace(self) -> pn.viewable.Viewable:
+    def workspace(self) -> Shown:
         """Return the middle of the page."""
         raise NotImplementedError
 

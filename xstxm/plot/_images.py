@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,62 @@ def image(
         dimension = hv.Dimension((ENERGY, label(axis)), values=np.sort(np.asarray(axis)).tolist())
         return hv.DynamicMap(lambda value: shown(frame_at(array, float(value)), title), kdims=[dimension])
     return shown(array.isel({ENERGY: 0}) if energy is None else frame_at(array, energy), title)
+
+
+@dataclass(frozen=True)
+class ImageColors:
+    """How an image is coloured: `palette` from the value `low` to `high`, `missing` where there is no value."""
+
+    palette: tuple[str, ...]
+    low: float
+    high: float
+    missing: str
+
+
+def image_colors(
+    image: xr.DataArray, *, cmap: str | None = None, clim: tuple[float, float] | None = None
+) -> ImageColors:
+    """Return the colours in which `image` draws a map, for those who draw it themselves. Eager unless `clim` is given.
+
+    Parameters
+    ----------
+    image
+        Map (y, x), named as the quantity it is.
+    cmap, clim
+        Colour map, and the values at its ends; by default those of `image`.
+
+    Returns
+    -------
+    ImageColors
+        256 colours and the values at the ends, `low` less than `high` whatever the image holds.
+
+    Raises
+    ------
+    OptionError
+        No such colour map.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from xstxm import plot
+    >>> colors = plot.image_colors(xr.DataArray([[-1.0, 0.5]], dims=("y", "x"), name="difference"))
+    >>> colors.low, colors.high, colors.palette[0]
+    (-1.0, 1.0, '#053061')
+    """
+    cmap = cmap or default_cmap(str(image.name))
+    require_colormap(cmap)
+    from holoviews.plotting.util import process_cmap
+
+    low, high = clim or limits(image, signed=image.name in SIGNED) or _ends(image)
+    if not low < high:
+        low, high = low - 0.5, low + 0.5
+    return ImageColors(tuple(process_cmap(cmap, 256)), float(low), float(high), missing_color(cmap))
+
+
+def _ends(image: xr.DataArray) -> tuple[float, float]:
+    values = np.asarray(image)
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
 
 def _image_signal(stack: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray:

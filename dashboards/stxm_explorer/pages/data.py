@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 from stxm_explorer import plan
 from stxm_explorer.parts import CHOICE, heading
 from stxm_explorer.session import Session
-from stxm_explorer.views import Page, View
+from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 
 
@@ -40,7 +40,7 @@ class Data(Page):
     def views(self) -> list[View]:
         return [self._references]
 
-    def controls(self) -> pn.viewable.Viewable:
+    def controls(self) -> Shown:
         spectra = pmui.MultiChoice.from_param(
             self.state.references.param.files,
             label="Reference spectra",
@@ -50,5 +50,5 @@ class Data(Page):
         )
         return pmui.Column(heading("Stack"), self._file, heading("References"), spectra)
 
-    def workspace(self) -> pn.viewable.Viewable:
+    def workspace(self) -> Shown:
         return self._references

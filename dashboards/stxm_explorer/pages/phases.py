@@ -13,7 +13,7 @@ from stxm_explorer.parts import CHOICE, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import BACKGROUNDS, METHODS
 from stxm_explorer.viewport import plot_side
-from stxm_explorer.views import Page, View
+from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 
 
@@ -41,7 +41,7 @@ class Phases(Page):
     def views(self) -> list[View]:
         return [self._view]
 
-    def controls(self) -> pn.viewable.Viewable:
+    def controls(self) -> Shown:
         fit = self.state.fit.param
         return pmui.Column(
             heading("Fit"),
@@ -50,5 +50,5 @@ class Phases(Page):
             pmui.FloatSlider.from_param(fit.min_confidence, label="Least confidence", **CHOICE),
         )
 
-    def workspace(self) -> pn.viewable.Viewable:
+    def workspace(self) -> Shown:
         return self._view

@@ -1,0 +1,68 @@
+"""Maps and curves that follow the choices: one cursor, one set of regions, one energy on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stxm_explorer.figures import CurveFigure, MapFigure
+from stxm_explorer.session import Session, notify
+from stxm_explorer.state import Region, unused
+
+
+class LinkedMap(MapFigure):
+    """A map on which a tap picks a pixel, and a box or a lasso makes a region.
+
+    Parameters
+    ----------
+    session
+        Its choices are followed, and changed.
+    regions
+        Takes what is drawn in place of the regions of the session.
+    """
+
+    def __init__(
+        self, session: Session, *, side: int = 400, regions: Callable[[Region], None] | None = None, **options: Any
+    ) -> None:
+        super().__init__(session.ranges, side=side, **options)
+        self._session = session
+        self._take = regions or self._add
+        self.on_pick(self._picked)
+
+    def follow(self) -> None:
+        """Draw the cursor and the regions where they are now."""
+        state = self._session.state
+        regions = {region.name: region.outline() for region in state.regions}
+        self.mark(cursor=state.view.cursor, regions=regions, active=state.view.region or None)
+
+    def _picked(self, kind: Any, vertices: Any) -> None:
+        region = Region(kind, tuple((float(x), float(y)) for x, y in vertices))
+        if not self._session.ranges.meets(region.vertices):
+            notify("warning", "that lies outside the image: pick inside its frame")
+        elif kind == "point":
+            ((x, y),) = region.rounded(self._session.ranges.step / 100).vertices
+            self._session.state.view.cursor = (x, y)
+        else:
+            self._take(region.rounded(self._session.ranges.step / 100))
+
+    def _add(self, region: Region) -> None:
+        state = self._session.state
+        name = unused("region", [known.name for known in state.regions])
+        state.regions = [*state.regions, Region(region.kind, region.vertices, name)]
+        state.view.region = name
+
+
+class LinkedCurves(CurveFigure):
+    """Curves over the energy: a line marks the energy that is looked at, a tap chooses another."""
+
+    def __init__(self, session: Session, *, width: int, height: int) -> None:
+        super().__init__(width=width, height=height)
+        self._session = session
+        self.on_x(self._picked)
+
+    def follow(self) -> None:
+        """Move the line to the energy that is looked at."""
+        self.mark(self._session.state.view.energy)
+
+    def _picked(self, energy: float) -> None:
+        self._session.state.view.energy = float(energy)
