@@ -131,7 +131,7 @@ def _expression(call: Call, names: Mapping[int, str]) -> str:
     head = f"{arguments.pop(0)}{call.function}" if call.function.startswith(".") else call.function
     parts = [*arguments, *(f"{name}={_literal(value, names)}" for name, value in call.options.items())]
     line = f"{head}({', '.join(parts)})"
-    return line if len(line) < WIDTH else f"{head}(\n    " + ",\n    ".join(parts) + ",\n)"
+    return line if len(line) < WIDTH or not parts else f"{head}(\n    " + ",\n    ".join(parts) + ",\n)"
 
 
 def _literal(value: Any, names: Mapping[int, str]) -> str:
