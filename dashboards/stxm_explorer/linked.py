@@ -6,8 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from stxm_explorer.figures import CurveFigure, MapFigure
+from stxm_explorer.figures.maps import Kind, Point
+from stxm_explorer.figures.rasters import Window
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import Region, unused
+
+_DIVISIONS = 100_000
+"""Of the longer side of an image: places are rounded to less than a pixel, so that they read well."""
 
 
 class LinkedMap(MapFigure):
@@ -35,15 +40,17 @@ class LinkedMap(MapFigure):
         regions = {region.name: region.outline() for region in state.regions}
         self.mark(cursor=state.view.cursor, regions=regions, active=state.view.region or None)
 
-    def _picked(self, kind: Any, vertices: Any) -> None:
+    def _picked(self, kind: Kind, vertices: tuple[Point, ...]) -> None:
+        extent = self.ranges.extent
         region = Region(kind, tuple((float(x), float(y)) for x, y in vertices))
-        if not self._session.ranges.meets(region.vertices):
+        if extent is None or not _overlap(region, extent):
             notify("warning", "that lies outside the image: pick inside its frame")
-        elif kind == "point":
-            ((x, y),) = region.rounded(self._session.ranges.step / 100).vertices
-            self._session.state.view.cursor = (x, y)
+            return
+        region = region.rounded(max(extent.width, extent.height) / _DIVISIONS)
+        if kind == "point":
+            self._session.state.view.cursor = region.vertices[0]
         else:
-            self._take(region.rounded(self._session.ranges.step / 100))
+            self._take(region)
 
     def _add(self, region: Region) -> None:
         state = self._session.state
@@ -66,3 +73,9 @@ class LinkedCurves(CurveFigure):
 
     def _picked(self, energy: float) -> None:
         self._session.state.view.energy = float(energy)
+
+
+def _overlap(region: Region, extent: Window) -> bool:
+    """Tell whether the bounding box of a region meets the image."""
+    x, y = ([vertex[axis] for vertex in region.vertices] for axis in (0, 1))
+    return min(x) <= extent.right and max(x) >= extent.left and min(y) <= extent.top and max(y) >= extent.bottom

@@ -10,7 +10,8 @@ from pathlib import Path
 from stxm_explorer.calls import script
 from stxm_explorer.exports import Item
 from stxm_explorer.jobs import Job
-from stxm_explorer.session import message
+from stxm_explorer.messages import message, without_folders
+from stxm_explorer.outputs import Outputs
 from stxm_explorer.store import Store
 from stxm_explorer.warned import heard
 from xstxm.errors import OptionError, StxmError
@@ -37,7 +38,7 @@ class Package:
     data: io.BytesIO | None = None
 
 
-def packed(store: Store, items: Sequence[Item], stem: str, job: Job) -> Package:
+def packed(store: Store, outputs: Outputs, items: Sequence[Item], stem: str, job: Job) -> Package:
     """Make files for a download; several, or a folder, are one .zip with the script that makes them.
 
     Raises
@@ -47,25 +48,23 @@ def packed(store: Store, items: Sequence[Item], stem: str, job: Job) -> Package:
     """
     if len(items) == 1 and not items[0].file.endswith((".zarr", ".toml")):
         with heard([]) as said:
-            data = store.outputs.package(items[0].file, lambda path: store.write(items[0].call, path.parent, job))
-        return Package((Made(items[0], data.getbuffer().nbytes, tuple(said)),), items[0].file, data)
+            data = outputs.package(items[0].file, lambda path: store.write(items[0].call, path.parent, job))
+        return Package((Made(items[0], data.getbuffer().nbytes, _plain(said, store)),), items[0].file, data)
     made: list[Made] = []
 
     def fill(folder: Path) -> None:
         (folder / "export.py").write_text(script([item.call for item in items], COMMENT), encoding="utf-8")
         made.extend(_each(store, items, job, lambda item: _into(store, item, folder, job)))
 
-    data = store.outputs.package(f"{stem}.zip", fill)
+    data = outputs.package(f"{stem}.zip", fill)
     return Package(tuple(made), f"{stem}.zip", data)
 
 
-def written(store: Store, items: Sequence[Item], overwrite: bool, job: Job) -> Package:
+def written(store: Store, outputs: Outputs, items: Sequence[Item], overwrite: bool, job: Job) -> Package:
     """Write files into the folder of the server."""
 
     def write(item: Item) -> int:
-        place = store.outputs.write(
-            item.file, lambda path: store.write(item.call, path.parent, job), overwrite=overwrite
-        )
+        place = outputs.write(item.file, lambda path: store.write(item.call, path.parent, job), overwrite=overwrite)
         return _size(place)
 
     return Package(tuple(_each(store, items, job, write)))
@@ -81,7 +80,7 @@ class RecipeFile:
     said: tuple[str, ...]
 
 
-def recipe_file(store: Store, item: Item) -> RecipeFile:
+def recipe_file(store: Store, outputs: Outputs, item: Item) -> RecipeFile:
     """Return the file of a recipe."""
     texts: list[str] = []
 
@@ -92,11 +91,11 @@ def recipe_file(store: Store, item: Item) -> RecipeFile:
     name = item.file
     with heard([]) as said:
         try:
-            data = store.outputs.package(name, lambda path: write(path.parent))
+            data = outputs.package(name, lambda path: write(path.parent))
         except OptionError:
             name = f"{name.removesuffix('.toml')}.zip"
-            data = store.outputs.package(name, write)
-    return RecipeFile(texts[-1], name, data, tuple(dict.fromkeys(said)))
+            data = outputs.package(name, write)
+    return RecipeFile(texts[-1], name, data, _plain(said, store))
 
 
 def _each(store: Store, items: Sequence[Item], job: Job, make: Callable[[Item], int]) -> list[Made]:
@@ -105,9 +104,9 @@ def _each(store: Store, items: Sequence[Item], job: Job, make: Callable[[Item], 
     for number, item in enumerate(items, 1):
         with heard([]) as said:
             try:
-                made.append(Made(item, make(item), tuple(said)))
+                made.append(Made(item, make(item), _plain(said, store)))
             except StxmError as error:
-                made.append(Made(item, 0, tuple(said), message(error, store.root)))
+                made.append(Made(item, 0, _plain(said, store), message(error, store.root)))
         job.step(number / len(items))
     return made
 
@@ -119,3 +118,8 @@ def _into(store: Store, item: Item, folder: Path, job: Job) -> int:
 
 def _size(path: Path) -> int:
     return sum(part.stat().st_size for part in [path, *path.rglob("*")] if part.is_file())
+
+
+def _plain(said: Sequence[str], store: Store) -> tuple[str, ...]:
+    """Return what was warned of, each once, without folders of the server."""
+    return tuple(dict.fromkeys(without_folders(text, store.root) for text in said))

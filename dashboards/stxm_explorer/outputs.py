@@ -41,7 +41,9 @@ class OutputFailedError(StxmError, OSError):
     """The system did not write a file."""
 
     def __init__(self, name: str, reason: str) -> None:
-        self._say(f"{name} could not be written: {reason.lower()}: ask who runs the server, or download it")
+        self._say(
+            f"{name} could not be written: {reason[:1].lower()}{reason[1:]}: ask who runs the server, or download it"
+        )
 
 
 class Outputs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import panel as pn
 import param
 
-from stxm_explorer.calls import Call, Missing
+from stxm_explorer.calls import Call
+from stxm_explorer.figures import MapRanges
 from stxm_explorer.jobs import Job, Jobs, Stopped
+from stxm_explorer.messages import message, without_folders
+from stxm_explorer.outputs import Outputs
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
-from xstxm.errors import StxmError
-
-_FOLDERS = re.compile(r"(?<![\w*.)])/(?:[^\s/:'\"]+/)+")
 
 logger = logging.getLogger("stxm_explorer")
 
@@ -30,9 +29,10 @@ class Session(param.Parameterized):
     width = param.Integer(1280, bounds=(200, None), doc="Width of the window in pixels.")
     height = param.Integer(800, bounds=(200, None), doc="Height of the window in pixels.")
 
-    def __init__(self, state: ExplorerState, store: Store) -> None:
+    def __init__(self, state: ExplorerState, store: Store, outputs: Outputs | None = None) -> None:
         super().__init__()
-        self.state, self.store = state, store
+        self.state, self.store, self.outputs = state, store, outputs or Outputs()
+        self.ranges = MapRanges()
         self.jobs = Jobs(self._count, pn.state.curdoc, self._warn)
 
     def get(
@@ -66,7 +66,7 @@ class Session(param.Parameterized):
 
     def _warn(self, text: str) -> None:
         logger.warning("%s", text)
-        notify("warning", text)
+        notify("warning", without_folders(text, self.store.root))
 
     def _count(self) -> None:
         jobs = [*self.jobs.running.values()]
@@ -77,16 +77,6 @@ def report(error: Exception, root: Path | None = None) -> None:
     """Tell the user what to do in a toast, and the log everything; no path of the server leaves it."""
     logger.error("%s", error, exc_info=error)
     notify("error", message(error, root))
-
-
-def message(error: Exception, root: Path | None = None) -> str:
-    """Return what a user may read about an error: folders of the server stay out of it."""
-    if isinstance(error, Missing):
-        return str(error)
-    if isinstance(error, StxmError):
-        known = str(error) if root is None else str(error).replace(f"{root}/", "")
-        return _FOLDERS.sub("", known)
-    return f"something went wrong ({type(error).__name__}): the server's log has the details"
 
 
 def notify(kind: str, text: str) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import os
+from pathlib import Path
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 
 from stxm_explorer.calls import script
+from stxm_explorer.cluster import connected
+from stxm_explorer.outputs import Outputs
 from stxm_explorer.pages import PAGES
 from stxm_explorer.session import Session
 from stxm_explorer.state import ExplorerState
@@ -26,9 +31,9 @@ THEME: dict[str, Any] = {
 class App(pn.viewable.Viewer):
     """The explorer of one session."""
 
-    def __init__(self, state: ExplorerState, store: Store) -> None:
+    def __init__(self, state: ExplorerState, store: Store, outputs: Outputs | None = None) -> None:
         super().__init__()
-        self.state, self.session = state, Session(state, store)
+        self.state, self.session = state, Session(state, store, outputs)
         self._pages: dict[str, Page] = {}
         self._controls = pn.Column(width=CONTROLS, sizing_mode="stretch_height", scroll="y")
         self._workspace = pn.Column(sizing_mode="stretch_width")
@@ -40,6 +45,17 @@ class App(pn.viewable.Viewer):
         pn.state.onload(lambda: self._ready("page"))
         if pn.state.curdoc:
             pn.state.on_session_destroyed(lambda _: self.session.close())
+
+    @classmethod
+    def from_environment(cls) -> App:
+        """Return the explorer of the folder, stack and scheduler that the environment names."""
+        store = Store(Path(os.environ.get("XSTXM_ROOT") or Path.cwd()), client=_client())
+        state = ExplorerState()
+        if name := store.name_of(os.environ.get("XSTXM_FILE")):
+            state.open(name)
+            state.view.page = "Explore"
+        output = os.environ.get("XSTXM_OUTPUT")
+        return cls(state, store, Outputs(Path(output) if output else None))
 
     def page(self) -> Page:
         """Return the page that is looked at; it is made at the first visit."""
@@ -164,3 +180,10 @@ def _word() -> str:
     """Return the choices that the address of the page holds."""
     given = (pn.state.session_args or {}).get("state")
     return given[0].decode("ascii", "replace") if given else ""
+
+
+@functools.cache
+def _client() -> Any:
+    """Return the client of the cluster that does the work for all sessions, None where the environment names none."""
+    address = os.environ.get("XSTXM_SCHEDULER")
+    return connected(address) if address else None

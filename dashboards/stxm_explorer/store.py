@@ -17,12 +17,12 @@ from typing import Any
 import xarray as xr
 
 import xstxm
+from stxm_explorer.access import refuse_links_out, resolve
 from stxm_explorer.cache import Cache
 from stxm_explorer.calls import Call, File, Given, Output, script
-from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve
+from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
 from stxm_explorer.names import plain_name
-from stxm_explorer.outputs import Outputs
 from xstxm.errors import SchemaError, StxmError
 
 IN_MEMORY = 1_500_000_000
@@ -57,12 +57,9 @@ class Store:
         root: Path,
         *,
         client: Any = None,
-        outputs: Outputs | None = None,
         given: Mapping[str, xr.Dataset | xr.DataArray] | None = None,
     ) -> None:
         self.root = root.resolve()
-        self.outputs = outputs or Outputs()
-        """Where files are written, if anywhere."""
         self.given = dict(given or {})
         """Arrays that came with the page, by name."""
         self._whose = f"{self.root} {next(_STORES) if self.given else ''}"
@@ -181,7 +178,7 @@ class Store:
         return path
 
     def _changed(self, name: str) -> int:
-        path = self.path(name)
+        path = resolve(self.root, name)
         parts = [path, path.parent]
         if path.suffix.lower() == ".hdr":
             parts += path.parent.glob(f"{glob.escape(path.stem)}*")

@@ -10,7 +10,8 @@ import panel_material_ui as pmui
 
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.jobs import Stopped
-from stxm_explorer.session import Session, message
+from stxm_explorer.messages import message
+from stxm_explorer.session import Session
 from xstxm.errors import StxmError
 
 Shown: TypeAlias = pn.viewable.Viewable | pn.viewable.Viewer
@@ -105,7 +106,10 @@ class View(pn.viewable.Viewer):
         self.session.jobs.stop(self._kind)
         self._waiting = self._drawn = self.result = None
         self._place.loading = False
-        self._say(message(problem, self.session.store.root), "info" if isinstance(problem, Missing) else "warning")
+        if isinstance(problem, Missing):
+            self._say(str(problem), "info")
+        else:
+            self._say(message(problem, self.session.store.root), "warning")
 
     def _say(self, text: str, severity: str) -> None:
         self._place[:] = [_said(text, severity)]

@@ -45,8 +45,8 @@ def state(compositions) -> ExplorerState:
     return made
 
 
-def page_of(state, root, **more) -> Export:
-    page = Export(Session(state, Store(root, **more)))
+def page_of(state, root, outputs=None, **more) -> Export:
+    page = Export(Session(state, Store(root, **more), outputs))
     assert page.controls() is not None
     assert page.workspace() is not None
     page.refresh()

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 from stxm_explorer import plan
 from stxm_explorer import store as rooms
+from stxm_explorer.access import OutsideRootError
 from stxm_explorer.calls import Output, call
-from stxm_explorer.catalogue import OutsideRootError
 from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.state import ExplorerState, Region
 from stxm_explorer.store import Store

@@ -8,9 +8,9 @@ import panel as pn
 import pytest
 from stxm_explorer import plan
 from stxm_explorer import store as rooms
-from stxm_explorer.calls import Missing
 from stxm_explorer.jobs import Stopped
-from stxm_explorer.session import Session, message, report
+from stxm_explorer.messages import message
+from stxm_explorer.session import Session, report
 from stxm_explorer.shell import App
 from stxm_explorer.state import PAGES, ExplorerState
 from stxm_explorer.store import Store
@@ -43,7 +43,11 @@ class Drawn:
         self.size = 300
         self.body = pn.pane.Markdown("the result")
         self.view = View(
-            session, lambda: plan.raw(plan.field_of(session.state)), self.body, self.shown.append, look=lambda: self.size
+            session,
+            lambda: plan.raw(plan.field_of(session.state)),
+            self.body,
+            self.shown.append,
+            look=lambda: self.size,
         )
 
     @property
@@ -178,7 +182,6 @@ def test_app__a_broken_address_is_a_toast(filled, said, monkeypatch):
     ("error", "text"),
     [
         (OptionError("energy", 5, "choose another"), "choose another"),
-        (Missing("Open a stack first."), "Open a stack first."),
         (ValueError("secret /home/x"), "something went wrong (ValueError): the server's log has the details"),
     ],
 )

@@ -14,12 +14,13 @@ from stxm_explorer import exports, plan
 from stxm_explorer.calls import Call, Missing, script
 from stxm_explorer.exports import Item
 from stxm_explorer.making import COMMENT, Made, Package, packed, recipe_file, written
+from stxm_explorer.messages import message
 from stxm_explorer.pages._sharing import Sharing
 from stxm_explorer.parts import CHOICE, heading
-from stxm_explorer.session import Session, message, notify
+from stxm_explorer.session import Session, notify
 from stxm_explorer.state import MAP_FORMATS, PICTURE_FORMATS, PICTURES, TABLES
-from stxm_explorer.views import Page, View
 from stxm_explorer.viewport import workspace_width
+from stxm_explorer.views import Page, View
 from xstxm.errors import StxmError
 
 _STYLE = (
@@ -93,7 +94,7 @@ class Export(Page):
         try:
             return script([item.call for item in self._items()], COMMENT)
         except (Missing, StxmError) as problem:
-            return f"# {message(problem, self.session.store.root)}\n"
+            return f"# {_hint(problem, self.session)}\n"
 
     def _want(self) -> Call:
         """Return what has to be known before the files can be told."""
@@ -131,7 +132,7 @@ class Making(pn.viewable.Viewer):
         self._list = pn.pane.HTML("", sizing_mode="stretch_width", margin=(5, 10))
         self._button = pmui.Button(icon="archive", on_click=lambda _: self.make(), margin=10)
         self._links = pmui.Row(margin=0)
-        writes = session.store.outputs.allowed
+        writes = session.outputs.allowed
         self._button.label = "Write files" if writes else "Make files"
         again = pmui.Checkbox.from_param(session.state.export.param.overwrite, label="Replace files that are there")
         self.place = pmui.Column(
@@ -146,7 +147,7 @@ class Making(pn.viewable.Viewer):
         try:
             self._list.object = _table([Made(item) for item in self._items()], done=False)
         except (Missing, StxmError) as problem:
-            self._list.object = escape(message(problem, self._session.store.root))
+            self._list.object = escape(_hint(problem, self._session))
         self._session.jobs.stop("export")
         self._button.loading = False
         self._button.disabled = not self._list.object.startswith(_STYLE)
@@ -156,16 +157,18 @@ class Making(pn.viewable.Viewer):
         try:
             items = self._items()
         except (Missing, StxmError) as problem:
-            notify("warning", message(problem, self._session.store.root))
+            notify("warning", _hint(problem, self._session))
             return
-        store, state = self._session.store, self._session.state
+        store, outputs, state = self._session.store, self._session.outputs, self._session.state
         overwrite, stem = state.export.overwrite, exports.plain(plan.field_of(state).label)
         self._button.loading = True
         self._session.jobs.start(
             "export",
             "Making files",
             lambda job: (
-                written(store, items, overwrite, job) if store.outputs.allowed else packed(store, items, stem, job)
+                written(store, outputs, items, overwrite, job)
+                if outputs.allowed
+                else packed(store, outputs, items, stem, job)
             ),
             self._done,
             self._failed,
@@ -208,7 +211,7 @@ class RecipeText(pn.viewable.Viewer):
         return exports.recipe(self._session.state, plan.field_of(self._session.state))
 
     def _show(self, recipe: Any) -> None:
-        file = recipe_file(self._session.store, exports.saved_recipe(self._session.state))
+        file = recipe_file(self._session.store, self._session.outputs, exports.saved_recipe(self._session.state))
         self._warnings[:] = [pmui.Alert(text, severity="warning", margin=10) for text in file.said]
         self._download[:] = [
             pmui.FileDownload(
@@ -225,6 +228,10 @@ class RecipeText(pn.viewable.Viewer):
 def _several(parameter: Any, label: str, options: dict[str, str]) -> pn.viewable.Viewable:
     look = {name: value for name, value in CHOICE.items() if name != "size"}
     return pmui.MultiChoice.from_param(parameter, label=label, options=options, **look)
+
+
+def _hint(problem: Exception, session: Session) -> str:
+    return str(problem) if isinstance(problem, Missing) else message(problem, session.store.root)
 
 
 def _table(made: Sequence[Made], *, done: bool) -> str:

@@ -1,0 +1,36 @@
+"""What a user may read of an error: what was asked, found and to do, and nothing of where the server keeps its files."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from xstxm.errors import StxmError
+
+LONGEST = 500
+
+_FOLDERS = re.compile(r"(?:file:/{1,2})?(?<![\w*.)])/(?:[^\s/:'\"]+/)+")
+_WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:|\\)[\\/](?:[^\s\\/:'\"]+[\\/])*")
+
+
+def message(error: Exception, root: Path | None = None) -> str:
+    """Return what a user may read about an error: folders of the server stay out of it."""
+    if not isinstance(error, StxmError):
+        return f"something went wrong ({type(error).__name__}): the server's log has the details"
+    return without_folders(str(error), root)
+
+
+def without_folders(text: str, root: Path | None = None) -> str:
+    """Return a text on one line, of which paths keep their last part only."""
+    for folder in _known_folders(root):  # these may have blanks in them
+        text = text.replace(f"{folder}/", "").replace(folder, "the served folder")
+    text = " ".join(_WINDOWS.sub("", _FOLDERS.sub("", text)).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
+
+
+def _known_folders(root: Path | None) -> list[str]:
+    """Return the folders that the server's paths begin with, the longest first."""
+    known = [root or Path.cwd(), Path.cwd(), Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix)]
+    return sorted({str(folder) for folder in known if folder != Path(folder.anchor)}, key=len, reverse=True)
