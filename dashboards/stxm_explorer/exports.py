@@ -17,6 +17,9 @@ _LONGEST = 60
 
 _RECIPE = "the analysis, for `xstxm run` on other stacks"
 
+_SPECTRA, _LIBRARY = "reference spectra.csv", "reference library.toml"
+"""Other names than those that tables of references usually have: a script must not write over what it reads."""
+
 _SIDE = 500
 """Pixels of a map's side in a picture; its dpi makes it finer."""
 
@@ -203,10 +206,10 @@ def _reference_tables(state: ExplorerState) -> Iterator[Item]:
     if known is None:
         return
     if "references" in chosen:
-        yield Item("references.csv", "references", call("write_csv", known, Output("references.csv"), **replace))
+        yield Item(_SPECTRA, "references", call("write_csv", known, Output(_SPECTRA), **replace))
     if "library" in chosen:
         what = "references with names, compositions, colours"
-        yield Item("references.toml", what, call("write_references", known, Output("references.toml"), **replace))
+        yield Item(_LIBRARY, what, call("write_references", known, Output(_LIBRARY), **replace))
 
 
 def _from_elsewhere(i0: Call) -> bool:

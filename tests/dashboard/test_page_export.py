@@ -118,7 +118,7 @@ def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, stat
     spectrum = pd.read_csv(tmp_path / "lixv2o5 left top.csv")
     region = page.session.store.run(plan.spectrum(state.field, state.regions[0]))
     np.testing.assert_allclose(spectrum["spectrum"], region["spectrum"].values, rtol=1e-6)
-    library = xstxm.read_references(tmp_path / "references.toml")
+    library = xstxm.read_references(tmp_path / "reference library.toml")
     assert list(library["reference"].values) == list(phases["phase"].values)
     for name in (
         "phases",
@@ -147,7 +147,7 @@ def test_export__one_file_is_sent_as_it_is(filled, state):
     state.export.param.update(maps=[], pictures=[], tables=["references"])
     page = page_of(state, filled)
     page._made.make()
-    assert page._made.package.name == "references.csv"
+    assert page._made.package.name == "reference spectra.csv"
     assert page._made.package.data.getvalue().startswith(b"# spectra of xstxm")
 
 

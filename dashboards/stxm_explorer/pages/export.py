@@ -26,7 +26,7 @@ from xstxm.errors import StxmError
 _STYLE = (
     "<style>table{border-collapse:collapse;width:100%}th{text-align:left;font-weight:600}"
     "th,td{padding:5px 10px;border-bottom:1px solid rgba(128,128,128,.35);vertical-align:top}"
-    "pre{margin:8px 0;overflow:auto}pre.long{max-height:420px;border:1px solid rgba(128,128,128,.35);padding:8px}td.size{white-space:nowrap;text-align:right}td.file{overflow-wrap:anywhere}small{opacity:.75}</style>"
+    "pre{margin:8px 0;overflow:auto}pre.steps{white-space:pre-wrap}pre.long{max-height:420px;border:1px solid rgba(128,128,128,.35);padding:8px}td.size{white-space:nowrap;text-align:right}td.file{overflow-wrap:anywhere}small{opacity:.75}</style>"
 )
 
 
@@ -217,9 +217,9 @@ class RecipeText(pn.viewable.Viewer):
             pmui.FileDownload(
                 file=file.data, filename=file.name, label=f"Download {file.name}", size="small", margin=10
             ),
-            pmui.Typography(f"Apply it to other stacks: xstxm run {file.name} STACK --output results", margin=(14, 4)),
+            pmui.Typography(f"Apply it to other stacks: xstxm run \"{file.name}\" STACK --output results", margin=(14, 4)),
         ]
-        self._text.object = f"{_STYLE}<pre>{escape(repr(recipe))}</pre><pre class='long'>{escape(file.text)}</pre>"
+        self._text.object = f"{_STYLE}<pre class='steps'>{escape(repr(recipe))}</pre><pre class='long'>{escape(file.text)}</pre>"
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.view.__panel__()
