@@ -217,9 +217,13 @@ class RecipeText(pn.viewable.Viewer):
             pmui.FileDownload(
                 file=file.data, filename=file.name, label=f"Download {file.name}", size="small", margin=10
             ),
-            pmui.Typography(f"Apply it to other stacks: xstxm run \"{file.name}\" STACK --output results", margin=(14, 4)),
+            pmui.Typography(
+                f'Apply it to other stacks: xstxm run "{file.name}" STACK --output results', margin=(14, 4)
+            ),
         ]
-        self._text.object = f"{_STYLE}<pre class='steps'>{escape(repr(recipe))}</pre><pre class='long'>{escape(file.text)}</pre>"
+        self._text.object = (
+            f"{_STYLE}<pre class='steps'>{escape(repr(recipe))}</pre><pre class='long'>{escape(file.text)}</pre>"
+        )
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.view.__panel__()
