@@ -13,10 +13,12 @@ if pn.state.curdoc:  # components find their style sheets on this server, whiche
     pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"
 
 from stxm_explorer.capacity import admitted, busy_page
+from stxm_explorer.notes import listen
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 
-pn.extension(notifications=True, exception_handler=report)
+listen()
+pn.extension("tabulator", notifications=True, exception_handler=report)
 
 if admitted():
     App.from_environment().servable()

@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from stxm_explorer import plan
+from stxm_explorer import lengths, plan
 from stxm_explorer.calls import Call, File, Missing, Output, call, ordered
 from stxm_explorer.state import ExplorerState, Field, unused
 
@@ -87,7 +87,7 @@ def recipe(state: ExplorerState, field: Field) -> Call:
     phases = plan.phases(state, field)
     known, i0 = plan.references(state), plan.incident(field)
     inputs: dict[str, Any] = {} if known is None else {"references": known}
-    if i0 is not None and _from_elsewhere(i0):
+    if _from_elsewhere(i0):
         inputs["i0"] = i0
     return call("Recipe.from_result", phases, *([inputs] if inputs else []), name=f"{field.label} recipe")
 
@@ -171,8 +171,8 @@ class _Maker:
             table = call(".to_dataframe", summary, name=f"{self._field.label} areas")
             yield self._file("phases.csv", "area, fraction, composition of each phase", "write_csv", table)
         if "particles" in chosen:
-            particles = plan.particles(self._state, self._field)
-            table = call("particle_table", particles, name=f"{self._field.label} particle table")
+            name = next(name for name, field in lengths.named(self._state).items() if field is self._field)
+            table = lengths.table(self._state, name)
             yield self._file("particles.csv", "particles, a row for each", "write_csv", table)
         if "recipe" in chosen:
             yield self._file("recipe.toml", _RECIPE, ".save", recipe(self._state, self._field))

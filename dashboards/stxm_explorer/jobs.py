@@ -12,8 +12,6 @@ from typing import Any
 
 from dask.callbacks import Callback
 
-from stxm_explorer.warned import heard
-
 logger = logging.getLogger("stxm_explorer")
 
 _POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="stxm-explorer")
@@ -37,8 +35,6 @@ class Job:
     ) -> None:
         self.kind, self.label, self.failed = kind, label, failed
         self.share: float | None = None
-        self.said: list[str] = []
-        """What xstxm warned of."""
         self._stop, self._told, self._last = threading.Event(), told, 0.0
 
     def stop(self) -> None:
@@ -102,17 +98,10 @@ class Jobs:
         Called when a job begins, goes on or ends.
     document
         Of the page.
-    warned
-        Called with what xstxm warned of during a job, when it ends.
     """
 
-    def __init__(
-        self,
-        told: Callable[[], None] = lambda: None,
-        document: Any = None,
-        warned: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self._document, self._told, self._warned = document, told, warned
+    def __init__(self, told: Callable[[], None] = lambda: None, document: Any = None) -> None:
+        self._document, self._told = document, told
         self.running: dict[str, Job] = {}
 
     def start(
@@ -179,8 +168,6 @@ class Jobs:
             return
         del self.running[job.kind]
         self._told()
-        for text in dict.fromkeys(job.said):
-            self._warned(text)
         if error is None:
             try:
                 done(result)
@@ -192,7 +179,7 @@ class Jobs:
 
 def _outcome(work: Callable[[Job], Any], job: Job) -> tuple[Any, Exception | None]:
     try:
-        with job.watching(), heard(job.said):
+        with job.watching():
             job.step()
             return work(job), None
     except Exception as error:

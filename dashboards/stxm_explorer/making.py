@@ -11,9 +11,9 @@ from stxm_explorer.calls import script
 from stxm_explorer.exports import Item
 from stxm_explorer.jobs import Job
 from stxm_explorer.messages import message, without_folders
+from stxm_explorer.notes import heard
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.store import Store
-from stxm_explorer.warned import heard
 from xstxm.errors import OptionError, StxmError
 
 COMMENT = "Makes the files that the explorer exported; run it in the folder that it serves."
@@ -47,7 +47,7 @@ def packed(store: Store, outputs: Outputs, items: Sequence[Item], stem: str, job
         There is only one file and it cannot be made, or they are larger than a page can send.
     """
     if len(items) == 1 and not items[0].file.endswith((".zarr", ".toml")):
-        with heard([]) as said:
+        with heard() as said:
             data = outputs.package(items[0].file, lambda path: store.write(items[0].call, path.parent, job))
         return Package((Made(items[0], data.getbuffer().nbytes, _plain(said, store)),), items[0].file, data)
     made: list[Made] = []
@@ -77,7 +77,6 @@ class RecipeFile:
     text: str
     name: str
     data: io.BytesIO
-    said: tuple[str, ...]
 
 
 def recipe_file(store: Store, outputs: Outputs, item: Item) -> RecipeFile:
@@ -89,20 +88,19 @@ def recipe_file(store: Store, outputs: Outputs, item: Item) -> RecipeFile:
         texts.append((folder / item.file).read_text(encoding="utf-8"))
 
     name = item.file
-    with heard([]) as said:
-        try:
-            data = outputs.package(name, lambda path: write(path.parent))
-        except OptionError:
-            name = f"{name.removesuffix('.toml')}.zip"
-            data = outputs.package(name, write)
-    return RecipeFile(texts[-1], name, data, _plain(said, store))
+    try:
+        data = outputs.package(name, lambda path: write(path.parent))
+    except OptionError:
+        name = f"{name.removesuffix('.toml')}.zip"
+        data = outputs.package(name, write)
+    return RecipeFile(texts[-1], name, data)
 
 
 def _each(store: Store, items: Sequence[Item], job: Job, make: Callable[[Item], int]) -> list[Made]:
     """Make one file after the other; one that cannot be made keeps none of the others back."""
     made: list[Made] = []
     for number, item in enumerate(items, 1):
-        with heard([]) as said:
+        with heard() as said:
             try:
                 made.append(Made(item, make(item), _plain(said, store)))
             except StxmError as error:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from stxm_explorer import plan
 from stxm_explorer.calls import Call, script
+from stxm_explorer.notes import listen
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 from stxm_explorer.state import ExplorerState, Field
@@ -71,6 +72,7 @@ class Explorer:
 
     def _serve(self) -> None:
         if self._server is None:
+            listen()
             self._port = _free_port()
             self._server = pn.serve(
                 {"explorer": self._page},
@@ -84,7 +86,8 @@ class Explorer:
 
     def _page(self) -> pn.viewable.Viewable:
         """Return a page of its own for every browser, with the choices of the one before."""
-        pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"  # style sheets from this server
+        if pn.state.curdoc:  # components find their style sheets on this server
+            pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"
         pn.config.param.update(notifications=True, exception_handler=report)
         state = ExplorerState()
         state.from_json(self._state.to_json())

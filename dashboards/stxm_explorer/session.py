@@ -13,7 +13,7 @@ import param
 from stxm_explorer.calls import Call
 from stxm_explorer.figures import MapRanges
 from stxm_explorer.jobs import Job, Jobs, Stopped
-from stxm_explorer.messages import message, without_folders
+from stxm_explorer.messages import message
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
@@ -33,7 +33,7 @@ class Session(param.Parameterized):
         super().__init__()
         self.state, self.store, self.outputs = state, store, outputs or Outputs()
         self.ranges = MapRanges()
-        self.jobs = Jobs(self._count, pn.state.curdoc, self._warn)
+        self.jobs = Jobs(self._count, pn.state.curdoc)
 
     def get(
         self,
@@ -43,9 +43,19 @@ class Session(param.Parameterized):
         failed: Callable[[Exception], None] | None = None,
         *,
         label: str = "",
+        at_once: bool = False,
     ) -> None:
-        """Have a call run: `done` is given its result, at once if it is there, else when it is made."""
+        """Have a call run: `done` is given its result, at once if it is there, else when it is made.
+
+        With `at_once`, what takes no time is made without a job.
+        """
         result, failed = self.store.ready(call), failed or self.report
+        if result is None and at_once:
+            try:
+                result = self.store.at_once(call)
+            except Exception as error:
+                failed(error)
+                return
         if result is None:
             self.jobs.start(kind, label or kind, lambda job: self.store.run(call, job), done, failed)
             return
@@ -63,10 +73,7 @@ class Session(param.Parameterized):
     def close(self) -> None:
         """Stop the work of a page that was left."""
         self.jobs.stop_all()
-
-    def _warn(self, text: str) -> None:
-        logger.warning("%s", text)
-        notify("warning", without_folders(text, self.store.root))
+        self.store.uploads.close()
 
     def _count(self) -> None:
         jobs = [*self.jobs.running.values()]

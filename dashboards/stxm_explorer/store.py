@@ -6,7 +6,6 @@ A result is named by the script that makes it and the times at which its files c
 from __future__ import annotations
 
 import functools
-import glob
 import itertools
 import math
 import operator
@@ -17,13 +16,16 @@ from typing import Any
 import xarray as xr
 
 import xstxm
-from stxm_explorer.access import refuse_links_out, resolve
-from stxm_explorer.cache import Cache
-from stxm_explorer.calls import Call, File, Given, Output, script
+from stxm_explorer import surveys
+from stxm_explorer.access import refuse_links_out, resolve, stamp
+from stxm_explorer.cache import Cache, memory
+from stxm_explorer.calls import Call, File, Given, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
 from stxm_explorer.names import plain_name
-from xstxm.errors import SchemaError, StxmError
+from stxm_explorer.notes import heard
+from stxm_explorer.uploads import Uploads
+from xstxm.errors import OptionError, SchemaError, StxmError
 
 IN_MEMORY = 1_500_000_000
 """Bytes up to which a result is held in memory; a larger one stays lazy."""
@@ -35,9 +37,19 @@ _STEPS = 16
 """Parts in which long work on a stack in memory is done, so that it tells how far it is and can be stopped."""
 
 _IN_PARTS = {"xstxm.fit", "xstxm.phase_map"}
-_MODULES = {"xstxm": xstxm, "xr": xr}
+_MODULES = {"xstxm": xstxm, "xr": xr, "surveys": surveys}
+_PARTS = {"[]", ".isel"}
+"""Calls that return a part of their first argument as it is."""
+
+_LITTLE = 1_000_000
+"""Bytes with which anything is done in no time, once it is compiled."""
+
+_DONE: set[str] = set()
+"""Functions that this process has run: the first time, some are compiled."""
+
 _RESULTS = Cache(CACHE)
 _STORES = itertools.count(1)
+_NOTES: dict[str, list[str]] = {}
 
 
 class NotGivenError(StxmError):
@@ -53,11 +65,7 @@ class Store:
     """The files below a root folder and what is computed from them."""
 
     def __init__(
-        self,
-        root: Path,
-        *,
-        client: Any = None,
-        given: Mapping[str, xr.Dataset | xr.DataArray] | None = None,
+        self, root: Path, *, client: Any = None, given: Mapping[str, xr.Dataset | xr.DataArray] | None = None
     ) -> None:
         self.root = root.resolve()
         self.given = dict(given or {})
@@ -65,6 +73,7 @@ class Store:
         self._whose = f"{self.root} {next(_STORES) if self.given else ''}"
         self.client = client
         """Of a dask cluster that does the work, if any."""
+        self.uploads = Uploads()
 
     def catalogue(self) -> Catalogue:
         """Return the files that can be opened."""
@@ -85,23 +94,45 @@ class Store:
         OutsideRootError
             A file is not there, or not below the root folder.
         """
-        stamps = [f"# {name} {self._changed(name)}" for name in sorted(call.files())]
-        return "\n".join([self._whose, script([call]), *stamps])
+        paths = {self._file(file) for file in call.files()}
+        stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
+        item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
+        return "\n".join([self._whose, script([call]), *item, *stamps])
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""
-        if call.function in ("", "[]"):
-            source, *key = call.arguments
-            whole = self.ready(source) if isinstance(source, Call) else self._given(source.name)
-            return whole if whole is None or not key else whole[key[0]]
+        if call.function == "":
+            return self._given(call.arguments[0].name)
         return _RESULTS.get(self.key(call))
 
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
         job = job or Job()
-        if call.passing:
+        if call.function == "" or call.passing:
             return self._call(call, job, None)
-        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job)
+        if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
+            return self._part(call, whole, job)  # what is in memory already is not kept once more
+        key = self.key(call)
+
+        def make() -> Any:
+            with heard() as told:
+                result = self._make(call, job)
+            if told:
+                _NOTES[key] = told
+            return result
+
+        return _RESULTS.once(key, make, job)
+
+    def notes(self, call: Call) -> list[str]:
+        """Return what xstxm warned of when it made a result, apart from what that was made of."""
+        return _NOTES.get(self.key(call), [])
+
+    def at_once(self, call: Call) -> Any:
+        """Return what takes no time, made on the spot; None where there is more to do.
+
+        That is a frame or the spectrum of a pixel of a stack in memory, and anything that is made of a few spectra.
+        """
+        return self.run(call) if self._is_light(call) else None
 
     def write(self, call: Call, folder: Path, job: Job | None = None) -> None:
         """Run a call that writes its `Output` into a folder."""
@@ -135,13 +166,36 @@ class Store:
             return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
         module, *path = call.function.split(".")
         function: Any = functools.reduce(getattr, path, _MODULES[module])
-        return function(*arguments, **options)
+        result = function(*arguments, **options)
+        _DONE.add(call.function)
+        return result
+
+    def _part(self, call: Call, whole: Any, job: Job) -> Any:
+        job.step()
+        if call.function == "[]":
+            return whole[call.arguments[1]]
+        return getattr(whole, call.function[1:])(*call.arguments[1:], **call.options)
+
+    def _is_light(self, call: Call) -> bool:
+        parts = [*call.parts()]
+        if call.function.startswith("xstxm.") and call.function not in _DONE:
+            return False
+        return not any(isinstance(part, File) for part in parts) and all(
+            self._is_at_hand(part, call) for part in parts if isinstance(part, Call)
+        )
+
+    def _is_at_hand(self, part: Call, call: Call) -> bool:
+        """Tell whether an argument of a call is there, in memory, and not much for that call."""
+        result = self.ready(part)
+        if result is None:
+            return self._is_light(part)
+        return not _is_lazy(result) and (memory(result) < _LITTLE or call.function in _PARTS or _is_of_pixel(call))
 
     def _value(self, value: Any, job: Job, folder: Path | None) -> Any:
         if isinstance(value, Call):
             return self.run(value, job)
         if isinstance(value, File):
-            return self.path(value.name)
+            return self._file(value) if isinstance(value, Upload) else self.path(value.name)
         if isinstance(value, Given):
             return self._given(value.name)
         if isinstance(value, Output):
@@ -177,17 +231,25 @@ class Store:
         refuse_links_out(self.root, path)
         return path
 
-    def _changed(self, name: str) -> int:
-        path = resolve(self.root, name)
-        parts = [path, path.parent]
-        if path.suffix.lower() == ".hdr":
-            parts += path.parent.glob(f"{glob.escape(path.stem)}*")
-        return max(part.stat().st_mtime_ns for part in parts)
+    def _file(self, file: File) -> Path:
+        """Return the path of a file, of which it is not yet known whether it takes anything from elsewhere."""
+        if not isinstance(file, Upload):
+            return resolve(self.root, file.name)
+        if file.name not in self.uploads.files:
+            raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
+        return self.uploads.files[file.name]
 
 
 def _is_lazy(result: Any) -> bool:
     arrays = result.variables.values() if isinstance(result, xr.Dataset) else [result]
     return any(getattr(array, "chunks", None) for array in arrays)
+
+
+def _is_of_pixel(call: Call) -> bool:
+    """Tell whether a call reads the spectrum of one pixel."""
+    if call.function != "xstxm.spectrum" or not isinstance(call.arguments[1], Mapping):
+        return False
+    return all(isinstance(place, float) for place in call.arguments[1].values())
 
 
 def _in_parts(stack: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.DataArray:

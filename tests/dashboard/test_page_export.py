@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -15,10 +14,11 @@ import pytest
 import xarray as xr
 from stxm_explorer import exports, plan
 from stxm_explorer.calls import Missing
+from stxm_explorer.notes import listen
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.pages.export import Export
 from stxm_explorer.session import Session
-from stxm_explorer.state import ExplorerState, Region
+from stxm_explorer.state import ExplorerState, Field, Region
 from stxm_explorer.store import Store
 
 import xstxm
@@ -31,17 +31,19 @@ EVERYTHING = {
 }
 
 
-@pytest.fixture
-def compositions(names) -> str:
-    values = xstxm.testing.simulate_references()["composition"].values
-    return ", ".join(f"{name}={value:g}" for name, value in zip(names, values, strict=True))
+@pytest.fixture(autouse=True)
+def ears():
+    """Hear what xstxm warns of, as the server does."""
+    listen()
 
 
 @pytest.fixture
-def state(compositions) -> ExplorerState:
+def state(names) -> ExplorerState:
     made = ExplorerState()
     made.open("lixv2o5.hdf5")
-    made.references.param.update(files=["references.csv"], composition=compositions)
+    values = xstxm.testing.simulate_references()["composition"].values
+    composition = {name: float(value) for name, value in zip(names, values, strict=True)}
+    made.references.param.update(files=["references.csv"], names=names, composition=composition)
     return made
 
 
@@ -152,7 +154,6 @@ def test_export__one_file_is_sent_as_it_is(filled, state):
 
 
 def test_export__a_file_that_cannot_be_made_keeps_no_other_back(filled, state):
-    state.references.composition = ""
     state.regions = [Region("point", ((900.0, 900.0),), "far away")]
     state.export.param.update(maps=["netcdf"], pictures=[], tables=["regions"])
     page = page_of(state, filled)
@@ -234,10 +235,10 @@ def test_recipe__gives_the_same_numbers(filled, state, tmp_path, i0):
     page = page_of(state, filled)
     page._tabs.active = 1
     page.refresh()
-    (download, _) = page._recipe._download
+    (download, _) = page._recipe._download.objects
     (tmp_path / "recipe.toml").write_bytes(download.file.getvalue())
     assert str(filled) not in page._recipe._text.object
-    assert not page._recipe._warnings.objects
+    assert not page.session.store.notes(exports.recipe(state, state.field))
     command = [sys.executable, "-m", "xstxm", "run", "recipe.toml", str(filled / "lixv2o5.hdf5"), "-o", "results"]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
     (result,) = (tmp_path / "results").glob("*.nc")
@@ -245,13 +246,14 @@ def test_recipe__gives_the_same_numbers(filled, state, tmp_path, i0):
     assert_same(xr.load_dataset(result), shown)
 
 
-def test_recipe__tells_what_it_does_not_hold(filled, state):
-    energies = xstxm.open_stack(filled / "lixv2o5.hdf5")["energy"].values
-    state.field.dropped = [float(energies[3])]
-    page = page_of(state, filled)
+def test_recipe__tells_what_it_does_not_hold(filled):
+    stack = xstxm.despike(xstxm.open_stack(filled / "lixv2o5.hdf5"))
+    state = in_memory()
+    page = page_of(state, filled, given={"stack": stack.isel(energy=slice(1, None))})
     page._tabs.active = 1
     page.refresh()
-    assert page._recipe._warnings.objects
+    (note,) = page.session.store.notes(exports.recipe(state, state.field))
+    assert "the recipe begins after it" in note
 
 
 def test_choices__round_trip_through_a_file(filled, state):
@@ -276,47 +278,37 @@ def test_choices__a_broken_file_changes_nothing(filled, state, content):
     assert state.to_json() == before
 
 
-def test_in_memory__the_page_shows_an_array_and_the_script_names_it(filled, compositions):
+def in_memory(**choices) -> ExplorerState:
+    made = ExplorerState()
+    made.fields = [Field(label="stack", in_memory=True)]
+    made.references.param.update(**choices)
+    return made
+
+
+def test_in_memory__the_page_shows_an_array_and_the_script_names_it(filled, tmp_path, monkeypatch):
     stack, references = xstxm.open_stack(filled / "lixv2o5.hdf5"), xstxm.testing.simulate_references()
-    state = ExplorerState()
-    state.fields = [type(state).param.fields.item_type(label="stack", in_memory=True)]
-    state.references.in_memory = True
+    state = in_memory(in_memory=True)
     page = page_of(state, filled, given={"stack": stack, "references": references})
     shown = page.session.store.run(plan.phases(state, state.field))
     assert_same(shown, xstxm.phase_map(xstxm.optical_density(stack), references, background="constant"))
+    state.export.param.update(maps=["netcdf"], pictures=[], tables=["references"])
     assert "open_stack" not in page.script()
-    given = {"stack": stack, "references": references}
-    state.export.param.update(maps=[], pictures=[], tables=[])
-    exec(page.script().replace("stack phases", "x"), given)
+    monkeypatch.chdir(tmp_path)
+    exec(page.script(), {"stack": stack, "references": references})
+    assert_same(xr.load_dataset(tmp_path / "stack phase map.nc"), shown)
+
+
+def test_in_memory__two_arrays_are_not_mistaken_for_each_other(filled):
+    stack = xstxm.open_stack(filled / "lixv2o5.hdf5")
+    state = in_memory()
+    first = Store(filled, given={"stack": stack}).run(plan.density(state.field))
+    second = Store(filled, given={"stack": stack.isel(x=slice(0, 20))}).run(plan.density(state.field))
+    assert (first.sizes["x"], second.sizes["x"]) == (64, 20)
 
 
 def test_in_memory__a_page_of_files_says_where_the_array_was(filled):
-    state = ExplorerState()
-    state.fields = [type(state).param.fields.item_type(label="stack", in_memory=True)]
-    page = page_of(state, filled)
+    page = page_of(in_memory(), filled)
     assert "stack.stxm.explore()" in words(page)
-
-
-def test_warnings__of_two_threads_are_kept_apart():
-    from concurrent.futures import ThreadPoolExecutor
-    from threading import Barrier
-
-    from stxm_explorer.warned import heard
-
-    together = Barrier(2, timeout=20)
-
-    def work(name: str) -> list[str]:
-        with heard([]) as texts:
-            together.wait()
-            for _ in range(3):
-                warnings.warn(name, xstxm.errors.MetadataWarning, stacklevel=1)
-            together.wait()
-        return texts
-
-    filters = [*warnings.filters]
-    with ThreadPoolExecutor(2) as pool:
-        assert [*pool.map(work, ["a", "b"])] == [["a"] * 3, ["b"] * 3]
-    assert warnings.filters == filters
 
 
 def test_plain__is_one_name_that_no_system_refuses():

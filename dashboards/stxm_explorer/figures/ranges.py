@@ -36,10 +36,22 @@ class MapRanges:
         self.y.update(start=whole.bottom, end=whole.top, reset_start=whole.bottom, reset_end=whole.top)
         self._changed()
 
+    def look_at(self, x: float, y: float, half: float) -> None:
+        """Show what lies around a place, at least as far as `half` in each direction, and nothing beyond the image."""
+        whole = self._whole
+        share = min(2 * half / min(whole.width, whole.height), 1)
+        across, upwards = share * whole.width / 2, share * whole.height / 2
+        x = min(max(x, whole.left + across), whole.right - across)
+        y = min(max(y, whole.bottom + upwards), whole.top - upwards)
+        self.x.update(start=x - across, end=x + across)
+        self.y.update(start=y - upwards, end=y + upwards)
+        self._changed()
+
     @property
     def view(self) -> Window:
         """What is seen now."""
-        return Window(*(float(end) for end in (self.x.start, self.y.start, self.x.end, self.y.end)))
+        ends: list[Any] = [self.x.start, self.y.start, self.x.end, self.y.end]
+        return Window(*map(float, ends))
 
     def frame(self, side: int) -> tuple[int, int]:
         """Return width and height in pixels of a frame whose longer side is given, as long per unit in x as in y."""

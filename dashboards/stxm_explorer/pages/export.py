@@ -202,9 +202,8 @@ class RecipeText(pn.viewable.Viewer):
         super().__init__()
         self._session = session
         self._download = pmui.Row(margin=0)
-        self._warnings = pmui.Column(margin=0)
         self._text = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 10))
-        body = pmui.Column(self._warnings, self._download, self._text, sizing_mode="stretch_width")
+        body = pmui.Column(self._download, self._text, sizing_mode="stretch_width")
         self.view = View(session, self._want, body, self._show, label="Reading the record")
 
     def _want(self) -> Call:
@@ -212,7 +211,6 @@ class RecipeText(pn.viewable.Viewer):
 
     def _show(self, recipe: Any) -> None:
         file = recipe_file(self._session.store, self._session.outputs, exports.saved_recipe(self._session.state))
-        self._warnings[:] = [pmui.Alert(text, severity="warning", margin=10) for text in file.said]
         self._download[:] = [
             pmui.FileDownload(
                 file=file.data, filename=file.name, label=f"Download {file.name}", size="small", margin=10
