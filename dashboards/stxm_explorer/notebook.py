@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from html import escape
 from pathlib import Path
@@ -35,7 +36,7 @@ class Explorer:
     def __init__(self, stack: xr.Dataset, references: xr.Dataset | None = None) -> None:
         given = {"stack": stack} if references is None else {"stack": stack, "references": references}
         self._store = Store(Path.cwd(), given=given)
-        self._state = _opened("i0" in stack, references is not None)
+        self._state = _opened(stack, references)
         self._server: Any = None
         self._port = 0
 
@@ -102,12 +103,19 @@ class Explorer:
         return f"<Explorer of a stack ({sizes}): show() opens it in the browser>"
 
 
-def _opened(with_i0: bool, with_references: bool) -> ExplorerState:
+def _opened(stack: xr.Dataset, references: xr.Dataset | None) -> ExplorerState:
     state = ExplorerState()
-    state.fields = [Field(label="stack", in_memory=True, i0_source="stack" if with_i0 else "brightest")]
-    state.references.in_memory = with_references
-    state.view.page = "Phases"
+    state.fields = [Field(label="stack", in_memory=True, i0_source="stack" if "i0" in stack else "brightest")]
+    state.view.page = "Explore"
+    if references is not None:
+        names = [str(name) for name in references["reference"].values]
+        state.references.param.update(in_memory=True, names=names, composition=_composition(references, names))
     return state
+
+
+def _composition(references: xr.Dataset, names: list[str]) -> dict[str, float]:
+    values = references["composition"].values if "composition" in references.coords else []
+    return {name: float(value) for name, value in zip(names, values, strict=False) if math.isfinite(value)}
 
 
 def _free_port() -> int:

@@ -253,7 +253,7 @@ def test_recipe__tells_what_it_does_not_hold(filled):
     page._tabs.active = 1
     page.refresh()
     (note,) = page.session.store.notes(exports.recipe(state, state.field))
-    assert "the recipe begins after it" in note
+    assert "a recipe cannot repeat that" in note
 
 
 def test_choices__round_trip_through_a_file(filled, state):
