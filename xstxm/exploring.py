@@ -50,7 +50,12 @@ def explore(stack: xr.DataArray | xr.Dataset, references: xr.Dataset | None = No
     >>> print(explorer.script())  # doctest: +ELLIPSIS
     import xstxm
     <BLANKLINE>
-    stack_density = xstxm.optical_density(stack...
+    stack_i0 = xstxm.estimate_i0(stack, fraction=0.1)
+    stack_density = xstxm.optical_density(stack, stack_i0)
+    stack_phases = xstxm.phase_map(
+        stack_density,
+        references,
+    ...
     """
     require_panel()
     require_energy(stack)

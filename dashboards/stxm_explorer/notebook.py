@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import time
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ class Explorer:
                 show=False,
                 verbose=False,
             )
+            _wait_for(self._port)
 
     def _page(self) -> pn.viewable.Viewable:
         """Return a page of its own for every browser, with the choices of the one before."""
@@ -109,16 +111,30 @@ def _opened(stack: xr.Dataset, references: xr.Dataset | None) -> ExplorerState:
     state.view.page = "Explore"
     if references is not None:
         names = [str(name) for name in references["reference"].values]
-        state.references.param.update(in_memory=True, names=names, composition=_composition(references, names))
+        known = _composition(references, names)
+        state.references.param.update(in_memory=True, names=names, composition=known, brought={**known})
     return state
 
 
 def _composition(references: xr.Dataset, names: list[str]) -> dict[str, float]:
-    values = references["composition"].values if "composition" in references.coords else []
-    return {name: float(value) for name, value in zip(names, values, strict=False) if math.isfinite(value)}
+    if "composition" not in references.coords:
+        return {}
+    values = references["composition"].values
+    return {name: float(value) for name, value in zip(names, values, strict=True) if math.isfinite(value)}
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    """Wait until the thread of the server listens."""
+    for _ in range(200):
+        try:
+            socket.create_connection((_HOST, port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return

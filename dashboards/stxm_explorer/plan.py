@@ -132,7 +132,7 @@ def references(state: ExplorerState) -> Call | None:
     if len(names) < len(chosen.names):
         known = call(".sel", known, reference=names, name="references")
     told: dict[str, Any] = {}
-    if numbers := [*chosen.compositions.values()]:
+    if (numbers := [*chosen.compositions.values()]) and chosen.composition != chosen.brought:
         told["composition"] = ("reference", numbers, {"units": "1", "long_name": "Composition"})
     if any(name in chosen.colors for name in names):
         told["color"] = ("reference", [chosen.colors.get(name, "") for name in names])

@@ -289,6 +289,7 @@ class References(Settings):
     names = param.List([], item_type=str, doc="Names of the spectra in the files, once they were read.")
     unused = param.List([], item_type=str, doc="Names of those that no fit uses.")
     composition = param.Dict({}, doc="Composition by name, e.g. of V2O5 0 and of LiV2O5 1.")
+    brought = param.Dict({}, doc="Composition by name that references in memory came with.")
     colors = param.Dict({}, doc="Colours by name; those of the palette for all others.")
     counts = param.Number(
         1000.0, bounds=(1, 1e9), doc="Incident counts of a pixel at each energy, for what can be told apart."
@@ -296,7 +297,8 @@ class References(Settings):
 
     def choose(self, files: list[str], uploads: list[str] | None = None) -> None:
         """Take other files: what is in them is not known until they are read."""
-        self.param.update(files=files, uploads=self.uploads if uploads is None else uploads, names=[])
+        uploads = self.uploads if uploads is None else uploads
+        self.param.update(files=files, uploads=uploads, names=[], in_memory=False, brought={})
 
     @property
     def used(self) -> list[str]:
@@ -311,7 +313,7 @@ class References(Settings):
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
         value = super()._value(name, table)
-        if name == "composition":
+        if name in ("composition", "brought"):
             return _by_name(name, value, lambda part: isinstance(part, int | float) and math.isfinite(part))
         if name == "colors":
             return _by_name(name, value, lambda part: bool(_COLOR.fullmatch(str(part))))
