@@ -29,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dashboards"))
 ARGS = ["--no-sandbox", "--headless=new", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 N_ENERGIES = 12
 WATCH = """([event, type]) => {
-  const source = [...Bokeh.documents[0]._all_models.values()].find(m => m.type == "GlyphRenderer" && m.visible
-    && m.glyph && m.glyph.type == type).data_source
+  const models = [...Bokeh.documents[0]._all_models.values()]
+  const drawn = models.find(m => m.type == type || m.type == "GlyphRenderer" && m.visible && m.glyph.type == type)
+  const state = () => type == "Span" ? drawn.location : drawn.data_source.data
   window.took = null
   document.addEventListener(event, pressed => {
-    const before = source.data, started = pressed.timeStamp
-    const look = () => source.data === before ? requestAnimationFrame(look)
+    const before = state(), started = pressed.timeStamp
+    const look = () => state() === before ? requestAnimationFrame(look)
       : requestAnimationFrame(() => requestAnimationFrame(() => { window.took = performance.now() - started }))
     look()
   }, {once: true, capture: true})
@@ -126,6 +127,7 @@ def measure(side: int, frame: int, rounds: int) -> None:
             tab.mouse.click(place["x"] + place["width"] * across, place["y"] + place["height"] * upwards)
 
         for what, event, glyph, act in (
+            ("key to cursor of the curve, no image", "keydown", "Span", key),
             ("key to image", "keydown", "Image", key),
             ("tap to curve", "pointerup", "Line", tap),
         ):

@@ -191,7 +191,7 @@ def _of_fit(state: ExplorerState) -> dict[str, Any]:
     options: dict[str, Any] = {"method": fit.method, "background": fit.background}
     if fit.selection:
         options["selection"] = fit.selection
-    if fit.max_optical_density is not None:
+    if fit.max_optical_density:
         options["max_optical_density"] = fit.max_optical_density
     return options
 
