@@ -7,19 +7,22 @@ import zipfile
 
 import pytest
 from browser import served, visit
+from stxm_explorer.state import ExplorerState
 
 pytestmark = pytest.mark.ui
 
 
 def test_ui__files_are_made_and_choices_opened_again(browser, filled, shots, tmp_path):
+    state = ExplorerState()
+    state.open("lixv2o5.hdf5")
+    state.references.files = ["references.csv"]
+    state.view.page = "Export"
     with (
-        served(filled, "lixv2o5.hdf5", tmp_path / "log") as address,
-        visit(browser, address, shots) as visitor,
+        served(filled, "", tmp_path / "log") as address,
+        visit(browser, f"{address}?state={state.to_query()}", shots) as visitor,
     ):
         page = visitor.page
-        page.get_by_role("button", name="Export", exact=True).wait_for(timeout=60_000)
-        visitor.open("Export")
-        page.get_by_role("button", name="Make files").click()
+        page.get_by_role("button", name="Make files").click(timeout=120_000)
         link = page.get_by_role("button", name="Download lixv2o5.zip")
         link.wait_for(timeout=90_000)
         archive = zipfile.ZipFile(io.BytesIO(downloaded(page, link)))

@@ -22,12 +22,24 @@ _ONLY_HERE = (
     "stack."
 )
 _COPY = """
-const told = text => { source.data.label = text; setTimeout(() => { source.data.label = "Copy link" }, 2000) }
-const ask = () => window.prompt("The address with your choices", window.location.href)
+const told = copied => {
+  source.data.label = copied ? "Copied" : "Copy the address of this page"
+  setTimeout(() => { source.data.label = "Copy link" }, 3000)
+}
+const otherwise = () => {
+  const area = document.createElement("textarea")
+  area.value = window.location.href
+  document.body.append(area)
+  area.select()
+  const copied = document.execCommand("copy")
+  area.remove()
+  return copied
+}
 if (navigator.clipboard) {
-  navigator.clipboard.writeText(window.location.href).then(() => told("Copied"), ask)
-} else { ask() }
+  navigator.clipboard.writeText(window.location.href).then(() => told(true), () => told(otherwise()))
+} else { told(otherwise()) }
 """
+"""The clipboard of browsers is closed to pages without TLS on other computers: then the older way."""
 
 
 class Sharing(pn.viewable.Viewer):
