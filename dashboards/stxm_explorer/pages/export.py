@@ -50,7 +50,7 @@ class Export(Page):
             ("Script", pmui.Column(self._script_download(), self._script, sizing_mode="stretch_width")),
             ("State", self._sharing),
             sizing_mode="stretch_width",
-            dynamic=True,
+            dynamic=False,  # what a button does in the browser is lost on tabs that are made when they are opened
         )
         self._tabs.param.watch(lambda _: self.refresh(), "active")
 
