@@ -24,9 +24,10 @@ from xstxm._commands.mapping import (
     require_free,
 )
 from xstxm._commands.reading import StackFile, reads_a_stack
-from xstxm._commands.serving import WITHOUT_LOGIN, Serving, dashboard_script, has_login, require_panel
+from xstxm._commands.serving import WITHOUT_LOGIN, Serving, has_login
 from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
 from xstxm.errors import OptionError, StxmWarning
+from xstxm.exploring import dashboard_script, require_panel
 from xstxm.io.converting import open_any
 
 __all__ = ["app", "dashboard_script", "main"]

@@ -55,7 +55,7 @@ def quantity(state: ExplorerState) -> str:
 def phases(state: ExplorerState) -> dict[str, Call]:
     """Return the phase maps of all fields; without references their phases are clusters of all pixels together."""
     fields = named(state)
-    if state.references.files or len(fields) == 1:
+    if plan.references(state) is not None or len(fields) == 1:
         return {name: plan.phases(state, field) for name, field in fields.items()}
     stacks = call("xr.DataTree.from_dict", {name: plan.density(field) for name, field in fields.items()}, name="stacks")
     joint = call("trees.phase_map", stacks, min_confidence=state.fit.min_confidence, name="joint phases")

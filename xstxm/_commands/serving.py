@@ -16,8 +16,8 @@ from pathlib import Path
 
 import typer
 
-import xstxm
-from xstxm.errors import MissingDependencyError, OptionError
+from xstxm.errors import OptionError
+from xstxm.exploring import dashboard_script
 
 MESSAGE = 4 * 2**20
 """Bytes of a message of a page: what is sent up are choices, and small files of references in pieces."""
@@ -173,19 +173,3 @@ def require_port(port: int, address: str = LOOPBACK) -> None:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise OptionError("address", address, "this computer has no such address") from error
             raise OptionError("port", port, "something else uses it; pass another one, e.g. --port 5007") from error
-
-
-def require_panel() -> None:
-    """Refuse to serve without what the explorer is made with."""
-    for package in ("panel", "panel_material_ui", "holoviews"):
-        if find_spec(package) is None:
-            raise MissingDependencyError("the dashboard", package, "dashboard")
-
-
-def dashboard_script() -> Path:
-    """Return the explorer: inside the installed package, or beside it in a checkout."""
-    package = Path(xstxm.__file__).parent
-    for folder in (package / "dashboards", package.parent / "dashboards"):
-        if (folder / "explorer.py").exists():
-            return folder / "explorer.py"
-    raise MissingDependencyError("the dashboard", "its explorer.py", "dashboard")
