@@ -308,7 +308,7 @@ def dashboard(
     serving.check()
     if not serving.is_local and not has_login(os.environ):
         note(WITHOUT_LOGIN, style="yellow")
-    say(f"serving {serving.root} at {', '.join(serving.urls)} (stop with Ctrl-C)")
+    say(f"serving {serving.root} at http://{serving.hosts[0]}/explorer (stop with Ctrl-C)")
     raise typer.Exit(subprocess.call(serving.command(), env=serving.environment(os.environ)))
 
 

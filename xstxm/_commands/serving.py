@@ -106,17 +106,18 @@ class Serving:
             return False
 
     @property
-    def urls(self) -> list[str]:
-        """Where a browser finds the page."""
-        hosts = [f"{LOOPBACK}:{self.port}"] if self.is_local else list(self.origins)
-        return [f"http://{host}/explorer" for host in hosts]
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts whose pages may connect; a browser finds the explorer at the first."""
+        if not self.is_local:
+            return self.origins
+        own = f"[{self.address}]" if ":" in self.address else self.address
+        return (*(f"{host}:{self.port}" for host in dict.fromkeys((own, "localhost"))), *self.origins)
 
     def command(self) -> list[str]:
         """Return the command that serves the explorer; nothing secret is in it."""
         script = dashboard_script()
-        local = (f"{LOOPBACK}:{self.port}", f"localhost:{self.port}") if self.is_local else ()
         options = {
-            "--address": LOOPBACK if self.address == "localhost" else self.address,
+            "--address": self.address,
             "--port": self.port,
             "--websocket-max-message-size": MESSAGE,
             "--keep-alive": KEEP_ALIVE,
@@ -127,7 +128,7 @@ class Serving:
         command = [sys.executable, "-m", "panel", "serve", str(script)]
         command += [part for name, value in options.items() for part in (name, str(value))]
         command += [part for page in pages for part in (page, str(script.with_name("login.html")))]
-        command += [part for host in (*local, *self.origins) for part in ("--allow-websocket-origin", host)]
+        command += [part for host in self.hosts for part in ("--allow-websocket-origin", host)]
         return [*command, *(["--show"] if self.show else [])]
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
