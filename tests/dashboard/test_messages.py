@@ -20,7 +20,7 @@ from xstxm.errors import CorruptFileError, OptionError, SchemaError
         pytest.param("PosixPath('/srv/data/a.hdr')", "PosixPath('a.hdr')", id="representation"),
         pytest.param("file:///srv/data/a.hdr is broken", "a.hdr is broken", id="address"),
         pytest.param("[/srv/data/a.hdr, /srv/data/b.hdr]", "[a.hdr, b.hdr]", id="list"),
-        pytest.param("a:/srv/data/b", "a:b", id="after a colon"),
+        pytest.param("found:/srv/data/b", "found:b", id="after a colon"),
         pytest.param("path=/srv/data/b", "path=b", id="after an equals sign"),
         pytest.param("/srv/../srv/data/b", "b", id="way up"),
         pytest.param("C:\\Users\\anna\\a.hdr is broken", "a.hdr is broken", id="Windows"),
