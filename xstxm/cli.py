@@ -24,7 +24,7 @@ from xstxm._commands.mapping import (
     require_free,
 )
 from xstxm._commands.reading import StackFile, reads_a_stack
-from xstxm._commands.serving import WITHOUT_LOGIN, Serving, dashboard_script, has_login, require_panel
+from xstxm._commands.serving import WITHOUT_LOGIN, Serving, check_login, dashboard_script, has_login, require_panel
 from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
 from xstxm.errors import OptionError, StxmWarning
 from xstxm.io.converting import open_any
@@ -306,6 +306,7 @@ def dashboard(
         show=show,
     )
     serving.check()
+    check_login(os.environ)
     if not serving.is_local and not has_login(os.environ):
         note(WITHOUT_LOGIN, style="yellow")
     say(f"serving {serving.root} at http://{serving.hosts[0]}/explorer (stop with Ctrl-C)")

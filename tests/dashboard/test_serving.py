@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from xstxm import cli
 from xstxm._commands import serving as rooms
-from xstxm._commands.serving import Serving, dashboard_script, has_login
+from xstxm._commands.serving import Serving, check_login, dashboard_script, has_login
 from xstxm.errors import OptionError
 
 RUN = CliRunner()
@@ -197,6 +197,34 @@ def test_environment__with_a_log_in_has_a_secret_for_its_cookies(tmp_path):
     assert first != second
     assert serving.environment({**given, "PANEL_COOKIE_SECRET": "kept"})["PANEL_COOKIE_SECRET"] == "kept"
     assert "PANEL_COOKIE_SECRET" not in serving.environment({})
+
+
+@pytest.mark.parametrize("optional", ["1", "true", "True"])
+def test_login__that_guests_may_pass_by_is_none(optional):
+    assert not has_login({"PANEL_OAUTH_PROVIDER": "github", "PANEL_OAUTH_OPTIONAL": optional})
+
+
+def test_login__panel_would_understand_otherwise_is_refused(tmp_path):
+    users = tmp_path / "users.json"
+    with pytest.raises(OptionError, match="there is no such file, and its path would be the password"):
+        check_login({"PANEL_BASIC_AUTH": str(users).lower()})
+    with pytest.raises(OptionError, match="there is no such file"):
+        check_login({"PANEL_BASIC_AUTH": "users.json"})
+    users.write_text("{}")
+    check_login({"PANEL_BASIC_AUTH": str(users)})
+    check_login({"PANEL_BASIC_AUTH": "swordfish"})
+    check_login({})
+    with pytest.raises(OptionError, match="Panel reads it in lower case") as error:
+        check_login({"PANEL_BASIC_AUTH": "SwordFish"})
+    assert "fish" not in str(error.value).lower()
+
+
+def test_login__panel_reads_capitals_as_small_letters(monkeypatch):
+    """Where this fails, a new version of Panel keeps capitals, and `check_login` need not refuse them."""
+    from panel.config import config
+
+    monkeypatch.setenv("PANEL_BASIC_AUTH", "SwordFish")
+    assert config.basic_auth == "swordfish"
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ class Serving:
     def _check_origins(self) -> None:
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
-                do = "name the host as the browser shows it, without https:// and wildcards, e.g. stxm.example.org:443"
+                do = "name the host as the browser shows it, without https:// and wildcards, e.g. stxm.example.org"
                 raise OptionError("allow_websocket_origin", origin, do)
         if not self.is_local and not self.origins:
             do = "say where the page will be, e.g. --allow-websocket-origin stxm.example.org: others stay locked out"
@@ -148,7 +148,24 @@ class Serving:
 
 def has_login(environment: Mapping[str, str]) -> bool:
     """Tell whether users have to log in."""
-    return any(environment.get(name) for name in _LOGINS)
+    guests = environment.get("PANEL_OAUTH_OPTIONAL", "").lower() in ("1", "true")
+    return not guests and any(environment.get(name) for name in _LOGINS)
+
+
+def check_login(environment: Mapping[str, str]) -> None:
+    """Refuse a password, or file of passwords, that Panel would take for another.
+
+    Raises
+    ------
+    OptionError
+        It has capitals, which Panel makes small; or it looks like a file that is not there, whose path would be the password.
+    """
+    given = environment.get("PANEL_BASIC_AUTH", "")
+    if given != given.lower():
+        do = "Panel reads it in lower case: use small letters, or the path in small letters of a .json of users and passwords"
+        raise OptionError("PANEL_BASIC_AUTH", "...", do)
+    if ("/" in given or given.endswith(".json")) and not Path(given).is_file():
+        raise OptionError("PANEL_BASIC_AUTH", "...", "there is no such file, and its path would be the password")
 
 
 def _check_scheduler(address: str) -> None:
