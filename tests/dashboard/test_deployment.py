@@ -197,3 +197,38 @@ def test_nginx__lets_a_page_of_its_host_through_and_no_other(filled, tmp_path):
         answers = [_ask(secure, ["/login HTTP/1.1"]).split()[1] for _ in range(15)]
         assert answers[0] == "404"  # there is no log-in page where there is no log-in
         assert answers[-1] == "503"
+
+
+def test_page__names_variables_that_panel_reads():
+    import panel
+
+    source = "".join((Path(panel.__file__).parent / name).read_text() for name in ("config.py", "auth.py"))
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    named = set(re.findall(r"PANEL_[A-Z_]+", page))
+    assert len(named) > 10
+    assert not [name for name in named if f"'{name}'" not in source]
+
+
+def test_page__names_options_that_the_command_has():
+    from typer.main import get_command
+
+    known = {option for one in get_command(cli.app).commands["dashboard"].params for option in one.opts}
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    named = set(re.findall(r"`(--[a-z-]+)", page))
+    assert {"--root", "--output", "--max-sessions"} <= named
+    assert named <= known
+
+
+def test_page__says_the_limits_as_they_are():
+    from stxm_explorer import access, capacity, catalogue, outputs, uploads
+
+    from xstxm._commands import serving
+
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    assert f"| pages at once | {capacity.MOST} |" in page
+    assert f"| a message of a page | {serving.MESSAGE // 2**20} MiB |" in page
+    assert f"{uploads.LARGEST // 10**6} MB, {uploads.MOST_LINES:,} lines".replace(",0", " 0") in page
+    assert f"| a download | {outputs.LARGEST_DOWNLOAD // 10**6} MB |" in page
+    assert f"| {access.MAX_FILES:,}, ".replace(",0", " 0", 1) in page
+    assert catalogue.MAX_DEPTH == 8
+    assert Serving(ROOT).session_minutes == 5
