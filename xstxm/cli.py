@@ -269,7 +269,7 @@ def dashboard(
     output: Annotated[
         Path | None, typer.Option(help="Folder that files may be written to; else there are downloads only.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the server.", min=0, max=65_535)] = 5006,
+    port: Annotated[int, typer.Option(help="Port of the server.", min=1, max=65_535)] = 5006,
     address: Annotated[
         str, typer.Option(help="Address to listen at; another than this computer's own needs an origin.")
     ] = "127.0.0.1",

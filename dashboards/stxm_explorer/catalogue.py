@@ -16,6 +16,7 @@ from stxm_explorer.access import (
     OutsideRootError,
     endings_beside,
     formats_by_ending,
+    is_plain,
     is_store,
     leads_inside,
     own_formats,
@@ -131,17 +132,20 @@ def _parts(names: Iterable[str]) -> dict[str, list[str]]:
 
 def _entry(home: Path, path: Path, parts: Mapping[str, list[str]]) -> Entry | None:
     """Return what the table says of a file; nothing of one that is no scan, no table, or not inside."""
+    name = path.relative_to(home).as_posix()
     try:
+        if not is_plain(name) or (path.is_symlink() and not leads_inside(home, path)):
+            return None
         ending, own = path.suffix.lower(), parts.get(path.stem.lower(), [])
         kind = _kind(path, ending, own)
-        if kind is None or not leads_inside(home, path):
+        if kind is None:
             return None
         size = None if path.is_dir() else sum(part.stat().st_size for part in _whole(path, ending, own))
         changed = (path / "zarr.json" if path.is_dir() else path).stat().st_mtime
     except OSError:  # it went away meanwhile, or may not be read
         return None
     format = " or ".join(formats_by_ending()[ending]) if kind != "spectra" else ending.lstrip(".")
-    return Entry(path.relative_to(home).as_posix(), kind, format, size, datetime.fromtimestamp(changed, UTC))
+    return Entry(name, kind, format, size, datetime.fromtimestamp(changed, UTC))
 
 
 def _whole(path: Path, ending: str, own: Iterable[str]) -> list[Path]:
