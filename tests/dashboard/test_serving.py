@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 from types import SimpleNamespace
 
@@ -72,9 +73,17 @@ def test_command__takes_only_options_that_panel_knows(tmp_path):
 
     parser = argparse.ArgumentParser()
     Serve(parser)
-    parsed = parser.parse_args(Serving(tmp_path, origins=("stxm.example.org",), show=True).command()[4:])
+    parsed = parser.parse_args(Serving(tmp_path, origins=("stxm.example.org",), show=True).command()[5:])
     assert parsed.websocket_max_message_size == rooms.MESSAGE
     assert "stxm.example.org" in parsed.allow_websocket_origin
+
+
+def test_command__imports_nothing_from_the_folder_where_it_starts(tmp_path):
+    for name in ("param", "panel", "signal", "stxm_explorer"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the folder of the data')\n")
+    command = Serving(tmp_path).command()
+    asked = [*command[: command.index("serve") + 1], "--help"]
+    assert subprocess.run(asked, cwd=tmp_path, capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])

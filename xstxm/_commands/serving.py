@@ -125,7 +125,8 @@ class Serving:
             "--check-unused-sessions": round(self.check_minutes * 60_000),
         }
         pages = ["--basic-login-template", "--logout-template", "--oauth-error-template"]
-        command = [sys.executable, "-m", "panel", "serve", str(script)]
+        # without -P a param.py in the folder where it is started, often one of data, would be imported
+        command = [sys.executable, "-P", "-m", "panel", "serve", str(script)]
         command += [part for name, value in options.items() for part in (name, str(value))]
         command += [part for page in pages for part in (page, str(script.with_name("login.html")))]
         command += [part for host in self.hosts for part in ("--allow-websocket-origin", host)]
