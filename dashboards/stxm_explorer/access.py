@@ -29,7 +29,7 @@ class OutsideRootError(StxmError):
     """A file that does not lie below the root folder, or takes something from outside it."""
 
     def __init__(self, name: str, found: str = "not a file below the folder that this page serves") -> None:
-        last = _printable(re.split(r"[/\\]", name)[-1], 60) or "that name"
+        last = printable(re.split(r"[/\\]", name)[-1], 60) or "that name"
         self._say(f"{last}: {found}: choose one from the list")
 
 
@@ -117,11 +117,11 @@ def is_plain(name: str) -> bool:
 
 def _refused(name: str, found: str | None = None) -> OutsideRootError:
     """Return the error of a refusal, which the log keeps on one line, whatever the name."""
-    logger.warning("refused: %s (%s)", _printable(name, 120), found or "no file below the root folder")
+    logger.warning("refused: %s (%s)", printable(name, 120), found or "no file below the root folder")
     return OutsideRootError(name, found) if found else OutsideRootError(name)
 
 
-def _printable(name: str, longest: int) -> str:
+def printable(name: str, longest: int) -> str:
     """Return a name in ASCII without control characters, cut short, so that it forges no line and no markup."""
     text = ascii(name)[1:-1].replace("<", "\\x3c").replace("&", "\\x26")
     return text if len(text) <= longest else f"{text[:longest]}..."
