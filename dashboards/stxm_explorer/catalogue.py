@@ -100,8 +100,9 @@ def catalogue(root: Path) -> Catalogue:
     for folder, names in _folders(home):
         shown = names[: max(MAX_ENTRIES - seen, 0)]
         seen += len(names)
-        parts = _parts(names)
-        entries += [entry for name in shown if (entry := _entry(home, folder / name, parts))]
+        parts, known = _parts(names), SPECTRA | LIBRARIES | formats_by_ending().keys()
+        likely = [folder / name for name in shown if _split(name)[1] in known]  # most names are those of frames
+        entries += [entry for path in likely if (entry := _entry(home, path, parts))]
         if seen > MAX_ENTRIES:
             break
     entries.sort(key=lambda entry: entry.name)
@@ -123,11 +124,17 @@ def _parts(names: Iterable[str]) -> dict[str, list[str]]:
     suffixes = frozenset[str]().union(*endings_beside().values())
     found: dict[str, list[str]] = {}
     for name in names:
-        stem, suffix = Path(name.lower()).stem, Path(name.lower()).suffix
+        stem, suffix = _split(name)
         if suffix in suffixes:
             for key in {stem, stem.rpartition("_")[0]}:
                 found.setdefault(key, []).append(name)
     return found
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return stem and ending of a name in lower case."""
+    stem, dot, ending = name.lower().rpartition(".")
+    return stem, dot + ending
 
 
 def _entry(home: Path, path: Path, parts: Mapping[str, list[str]]) -> Entry | None:
@@ -150,7 +157,7 @@ def _entry(home: Path, path: Path, parts: Mapping[str, list[str]]) -> Entry | No
 
 def _whole(path: Path, ending: str, own: Iterable[str]) -> list[Path]:
     beside = endings_beside().get(ending, frozenset())
-    return [path, *(path.with_name(name) for name in own if Path(name.lower()).suffix in beside)]
+    return [path, *(path.with_name(name) for name in own if _split(name)[1] in beside)]
 
 
 def _kind(path: Path, ending: str, own: Iterable[str]) -> Kind | None:
