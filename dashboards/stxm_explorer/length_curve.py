@@ -7,7 +7,7 @@ from typing import Any
 
 import panel as pn
 from bokeh.events import Tap
-from bokeh.models import Span
+from bokeh.models.annotations import Span
 
 from stxm_explorer.parts import LEGEND_BELOW, rendered
 from xstxm import plot

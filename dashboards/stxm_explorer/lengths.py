@@ -99,9 +99,7 @@ def particles(state: ExplorerState, name: str) -> Call:
     options: dict[str, Any] = {"min_amount": chosen.min_amount, "min_area": chosen.min_area}
     given = {option: value for option, value in options.items() if value}
     found = maps(state)[name]
-    return call(
-        "particles", found, signal=quantity(state), **given, max_neck=chosen.max_neck, name=f"{name} particles"
-    )
+    return call("particles", found, signal=quantity(state), **given, max_neck=chosen.max_neck, name=f"{name} particles")
 
 
 def table(state: ExplorerState, name: str) -> Call:
@@ -154,6 +152,8 @@ def factors(phases: Any, length: float) -> dict[str, int]:
 
 
 def sides(coarse: Any, name: str) -> list[float]:
-    """Return the sides of blocks in um at which a field has a variance."""
-    one = coarse.sel(node=name) if "node" in coarse.dims else coarse
-    return [float(length) for length in one.dropna("length", subset=["variance"])["length"].values]
+    """Return the sides of blocks in um at which a field has a variance; none where the field is left out."""
+    if name not in coarse["node"].values:
+        return []
+    one = coarse.sel(node=name).dropna("length", subset=["variance"])
+    return [float(length) for length in one["length"].values]

@@ -35,7 +35,7 @@ def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
     return pn.pane.HTML(html, width=width, margin=(0, 8, 4, 60))
 
 
-def beside(*columns: pn.viewable.Viewable) -> pn.viewable.Viewable:
+def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.Viewable:
     """Return columns side by side, one under the other where the window is narrow."""
     return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
 

@@ -255,10 +255,13 @@ class Scales(Settings):
         True, doc="Compare pixels of the same particle only; otherwise pixels anywhere in the field."
     )
     together = param.Boolean(
-        False, doc="One length of the material from all fields, whose pixels then have one size; otherwise one for each."
+        False,
+        doc="One length of the material from all fields, whose pixels then have one size; otherwise one for each.",
     )
     min_amount = param.Number(0.0, bounds=(0, None), doc="Least amount of a sample pixel; 0 finds it from the map.")
-    min_area = param.Number(0.0, bounds=(0, None), doc="Area of the smallest particle in um²; 0 takes that of 9 pixels.")
+    min_area = param.Number(
+        0.0, bounds=(0, None), doc="Area of the smallest particle in um²; 0 takes that of 9 pixels."
+    )
     max_neck = param.Number(
         0.8,
         bounds=(0, 1),

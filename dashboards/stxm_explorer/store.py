@@ -22,7 +22,7 @@ from stxm_explorer.calls import Call, File, Output, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
 from stxm_explorer.notes import heard
-from xstxm.errors import SchemaError
+from xstxm.errors import OptionError, SchemaError
 
 IN_MEMORY = 1_500_000_000
 """Bytes up to which a result is held in memory; a larger one stays lazy."""
@@ -118,7 +118,11 @@ class Store:
         if call.function in _IN_PARTS and self.client is None:
             arguments[0] = _in_parts(arguments[0])
         if call.function.startswith("."):
-            return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
+            try:
+                return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
+            except KeyError as error:  # of xarray, for a name that other data had
+                chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str))
+                raise OptionError("choice", chosen, "these data have none of that name: choose another") from error
         module, *path = call.function.split(".")
         function: Any = functools.reduce(getattr, path, _MODULES[module])
         return function(*arguments, **options)

@@ -13,7 +13,6 @@ from bokeh.models.widgets.tables import BooleanFormatter, NumberFormatter
 
 from xstxm import plot
 
-
 _NUMBER = "number"
 _LOOK = """
 :host .tabulator { font-size: 12px !important }

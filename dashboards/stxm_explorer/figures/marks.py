@@ -69,9 +69,7 @@ class Marks:
 def _draw_lines(figure: Figure, source: ColumnDataSource) -> None:
     """Draw lines that stand out from any colour below."""
     figure.multi_line("xs", "ys", source=source, line_color=_HALO, line_width=5, line_alpha=0.6)
-    figure.multi_line(
-        "xs", "ys", source=source, line_color="color", line_width="width", line_dash="dash"
-    )
+    figure.multi_line("xs", "ys", source=source, line_color="color", line_width="width", line_dash="dash")
 
 
 def _update(source: ColumnDataSource, **columns: list[Any]) -> None:
