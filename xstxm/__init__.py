@@ -36,7 +36,7 @@ from xstxm.energy_shift import estimate_energy_shift
 from xstxm.evaluation import evaluate_energies
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
-from xstxm.frames import flag_frames
+from xstxm.frames import drop_frames, flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
@@ -74,6 +74,7 @@ from xstxm.particles import join_particles, particle_table, particles
 from xstxm.patterns import interface_density, two_point_correlation
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
+from xstxm.profiles import line_profile
 from xstxm.provenance import history
 from xstxm.ptychography import from_transmission, join_phase_shift
 from xstxm.recipes import Recipe
@@ -112,6 +113,7 @@ __all__ = [
     "diff",
     "difference_map",
     "distinguishability",
+    "drop_frames",
     "edge_map",
     "errors",
     "estimate_energy_shift",
@@ -132,6 +134,7 @@ __all__ = [
     "join_particles",
     "join_phase_shift",
     "level_lines",
+    "line_profile",
     "locate",
     "match_resolution",
     "matching",

@@ -20,6 +20,8 @@ class Cache:
         self.limit = limit
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+        self._total = 0
         self._making: dict[str, Future[Any]] = {}
 
     def get(self, name: str) -> Any:
@@ -52,6 +54,8 @@ class Cache:
         """Forget everything."""
         with self._lock:
             self._kept.clear()
+            self._sizes.clear()
+            self._total = 0
 
     def _make(self, name: str, make: Callable[[], Any], promise: Future[Any]) -> Any:
         try:
@@ -61,17 +65,19 @@ class Cache:
                 del self._making[name]
             promise.set_exception(error)
             raise
+        size = memory(result)
         with self._lock:
             del self._making[name]
-            self._kept[name] = result
+            self._kept[name], self._sizes[name] = result, size
+            self._total += size
             self._trim()
         promise.set_result(result)
         return result
 
     def _trim(self) -> None:
-        total = sum(memory(result) for result in self._kept.values())
-        while total > self.limit and len(self._kept) > 1:
-            total -= memory(self._kept.popitem(last=False)[1])
+        while self._total > self.limit and len(self._kept) > 1:
+            name, _ = self._kept.popitem(last=False)
+            self._total -= self._sizes.pop(name)
 
 
 def _wait(promise: Future[Any], job: Job) -> Any:

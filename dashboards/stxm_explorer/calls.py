@@ -29,6 +29,11 @@ class File:
 
 
 @dataclass(frozen=True)
+class Upload(File):
+    """A file that was sent to the page; a script says so, since it is not below the root folder."""
+
+
+@dataclass(frozen=True)
 class Output:
     """A file that is written: into the output folder, or to be downloaded."""
 
@@ -55,12 +60,9 @@ class Call:
         """Give every call and file in the arguments, those inside lists and tables too."""
         yield from _leaves([*self.arguments, *self.options.values()])
 
-    def files(self) -> set[str]:
-        """Return the names of the files that are read, by this call or on the way to it."""
-        found: set[str] = set()
-        for call in ordered([self]):
-            found |= {part.name for part in call.parts() if isinstance(part, File)}
-        return found
+    def files(self) -> set[File]:
+        """Return the files that are read, by this call or on the way to it."""
+        return {part for call in ordered([self]) for part in call.parts() if isinstance(part, File)}
 
 
 def call(function: str, *arguments: Any, name: str = "", **options: Any) -> Call:
@@ -92,7 +94,7 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
     taken = {"xr", "xstxm", *keyword.kwlist}
     for each in ordered(calls):
         text = _expression(each, names)
-        if text in lines or each.function == "[]":
+        if text in lines or (each.function == "[]" and not any(each is wanted for wanted in calls)):
             names[id(each)] = lines.get(text, text)
             continue
         variable = _variable(each.name, taken) if each.name else ""
@@ -100,7 +102,9 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
         names[id(each)] = lines[text] = variable
     body = [f"{variable} = {text}" if variable else text for text, variable in lines.items()]
     used = [line for module, line in _MODULES.items() if any(f"{module}." in text for text in body)]
-    return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *body, ""])
+    sent = sorted({file.name for each in calls for file in each.files() if isinstance(file, Upload)})
+    notes = [f"# {name} was sent to the page: put it into the folder where this is run" for name in sent]
+    return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *notes, *body, ""])
 
 
 def _expression(call: Call, names: Mapping[int, str]) -> str:

@@ -61,6 +61,30 @@ def _described(root: Path, path: Path, changed: int) -> Description:
         return Description("unreadable", problem=message(error, root))
 
 
+def scans_in(root: Path, name: str) -> dict[str, dict[str, Any]]:
+    """Return the scans of a file that has several, by name, each with the option of `xstxm.open_stack` that opens it."""
+    path = resolve(root, name)
+    return _scans_of(root, path, stamp(path))
+
+
+@lru_cache(maxsize=1024)
+def _scans_of(root: Path, path: Path, changed: int) -> dict[str, dict[str, Any]]:
+    refuse_links_out(root, path)
+    kind = format_of(path)
+    if kind not in ("sdf", "nxstxm"):
+        return {}
+    tree = xstxm.open_tree(path, chunks={})
+    try:
+        names = [leaf.name for leaf in tree.leaves]
+    finally:
+        tree.close()
+    if len(names) < 2:
+        return {}
+    if kind == "nxstxm":
+        return {str(name): {"entry": str(name)} for name in names}
+    return {f"region {number}": {"region": number} for number in range(len(names))}
+
+
 def _of(path: Path) -> Description:
     """Describe a stack, a result, or spectra, by what opens the file."""
     ending = path.suffix.lower()

@@ -49,7 +49,7 @@ def counted(state: ExplorerState) -> list[str]:
 def quantity(state: ExplorerState) -> str:
     """Return the variable that is compared: the fraction of a phase where no composition is known."""
     chosen = str(state.scales.quantity)
-    known = state.references.files and state.references.composition.strip()
+    known = state.references.files and state.references.composition
     return "fraction" if chosen == "composition" and not known else chosen
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,19 @@ from stxm_explorer.figures import CurveFigure, MapFigure
 from stxm_explorer.figures.maps import Kind, Point
 from stxm_explorer.figures.rasters import Window
 from stxm_explorer.session import Session, notify
-from stxm_explorer.state import Region, unused
+from stxm_explorer.state import ExplorerState, Region
+
+REGION_COLORS = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#0072B2")
+"""Colour-blind safe."""
+
+CURSOR_COLOR = "#D55E00"
+"""None of those."""
+
+
+def region_colors(state: ExplorerState) -> dict[str, str]:
+    """Return the colour of each region by its name, in the order in which they were drawn."""
+    return {region.name: color for region, color in zip(state.regions, itertools.cycle(REGION_COLORS), strict=False)}
+
 
 _DIVISIONS = 100_000
 """Of the longer side of an image: places are rounded to less than a pixel, so that they read well."""
@@ -24,21 +37,34 @@ class LinkedMap(MapFigure):
         Its choices are followed, and changed.
     regions
         Takes what is drawn in place of the regions of the session.
+    places
+        Takes what is tapped in place of the cursor.
     """
 
     def __init__(
-        self, session: Session, *, side: int = 400, regions: Callable[[Region], None] | None = None, **options: Any
+        self,
+        session: Session,
+        *,
+        side: int = 400,
+        regions: Callable[[Region], None] | None = None,
+        places: Callable[[Point], None] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(session.ranges, side=side, **options)
         self._session = session
-        self._take = regions or self._add
+        self._take, self._go = regions or session.state.add_region, places or self._move
         self.on_pick(self._picked)
 
     def follow(self) -> None:
-        """Draw the cursor and the regions where they are now."""
+        """Draw the cursor, the regions and the line where they are now."""
         state = self._session.state
-        regions = {region.name: region.outline() for region in state.regions}
-        self.mark(cursor=state.view.cursor, regions=regions, active=state.view.region or None)
+        self.mark(
+            cursor=state.view.cursor,
+            regions={region.name: region.outline() for region in state.regions},
+            active=state.view.region or None,
+            line=state.view.line,
+            colors=region_colors(state),
+        )
 
     def _picked(self, kind: Kind, vertices: tuple[Point, ...]) -> None:
         extent = self.ranges.extent
@@ -48,15 +74,12 @@ class LinkedMap(MapFigure):
             return
         region = region.rounded(max(extent.width, extent.height) / _DIVISIONS)
         if kind == "point":
-            self._session.state.view.cursor = region.vertices[0]
+            self._go(region.vertices[0])
         else:
             self._take(region)
 
-    def _add(self, region: Region) -> None:
-        state = self._session.state
-        name = unused("region", [known.name for known in state.regions])
-        state.regions = [*state.regions, Region(region.kind, region.vertices, name)]
-        state.view.region = name
+    def _move(self, place: Point) -> None:
+        self._session.state.view.cursor = place
 
 
 class LinkedCurves(CurveFigure):

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+import xarray as xr
+
+from xstxm import plot
 
 CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "margin": (4, 10)}
 """Look of a choice among the controls."""
 
+
+_TABLE = """
+:host { overflow-x: auto }
+table { border-collapse: collapse; font-size: 14px }
+th, td { padding: 3px 16px 3px 0; border-bottom: 1px solid #80808055; white-space: nowrap; text-align: right; font-weight: 400 }
+th { font-weight: 500 }
+th:first-child, td:first-child { text-align: left }
+"""
 
 LEGEND_BELOW: dict[str, Any] = {
     "legend_position": "bottom",
@@ -22,6 +35,45 @@ LEGEND_BELOW: dict[str, Any] = {
 def heading(text: str) -> pmui.Typography:
     """Return the name of a group of choices."""
     return pmui.Typography(text, variant="subtitle2", margin=(10, 10, 2, 10))
+
+
+def hint(text: str) -> pmui.Typography:
+    """Return a sentence among the controls that says what to do."""
+    return pmui.Typography(text, variant="body2", color="text.secondary", margin=(2, 10))
+
+
+def named(array: xr.DataArray, name: str) -> str:
+    """Return a label with the unit of an array and another name."""
+    return plot.label(array.assign_attrs(long_name=name))
+
+
+def with_error(value: float, error: float) -> str:
+    """Return a number with its standard error, with the digits that mean something.
+
+    Examples
+    --------
+    >>> with_error(0.18342, 0.0123)
+    '0.183 ± 0.012'
+    >>> with_error(0.18342, 0.0032)
+    '0.183 ± 0.003'
+    """
+    if not math.isfinite(value):
+        return "–"
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.3g}"
+    first = math.floor(math.log10(error))
+    digits = min(max(-first + (error < 2 * 10**first), 0), 6)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> pn.viewable.Viewable:
+    """Return a small table, the first column to the left."""
+    lines = [_row("th", head), *(_row("td", row) for row in rows)]
+    return pn.pane.HTML(f"<table>{''.join(lines)}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE])
+
+
+def _row(kind: str, texts: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{kind}>{escape(text)}</{kind}>' for text in texts)}</tr>"
 
 
 def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from stxm_explorer.calls import Call, File, Missing, call
-from stxm_explorer.state import ExplorerState, Field, Region, parse_composition
+from stxm_explorer.calls import Call, File, Missing, Upload, call
+from stxm_explorer.state import ExplorerState, Field, Region
+from xstxm.conventions import UNITS_OF_KIND
 
 
 def field_of(state: ExplorerState) -> Field:
@@ -24,25 +26,59 @@ def field_of(state: ExplorerState) -> Field:
 
 def raw(field: Field) -> Call:
     """Return the stack as its file has it."""
-    return call("open_stack", File(field.file), chunks={}, name=f"{field.label} stack")
+    which: dict[str, Any] = {} if field.region is None else {"region": field.region}
+    which |= {"entry": field.entry} if field.entry else {}
+    return call("open_stack", File(field.file), chunks={}, **which, name=f"{field.label} stack")
 
 
-def prepared(field: Field) -> Call:
-    """Return the stack after the steps that keep it a stack of counts."""
+def frames(field: Field) -> Call:
+    """Return what is wrong with each frame of the file, if anything."""
+    return call("flag_frames", raw(field), name=f"{field.label} frames")
+
+
+def selected(field: Field) -> Call:
+    """Return the stack at the energies that are used."""
     stack = raw(field)
     if field.start is not None or field.stop is not None:
         stack = call("sel_energy", stack, field.start, field.stop, name=f"{field.label} selected")
     if field.dropped:
-        stack = call(".drop_sel", stack, energy=[*field.dropped], name=f"{field.label} kept")
-    if field.despike:
-        stack = call("despike", stack, name=f"{field.label} despiked")
-    if field.align:
-        stack = call("align", stack, name=f"{field.label} aligned")
+        stack = call("drop_frames", stack, [*field.dropped], name=f"{field.label} kept")
     return stack
 
 
-def incident(field: Field) -> Call | None:
-    """Return the incident intensity; None where the stack brings its own.
+def cleaned(field: Field) -> Call:
+    """Return the frames that are used, without spikes, where they were measured."""
+    stack = selected(field)
+    if field.despike:
+        stack = call("despike", stack, name=f"{field.label} despiked")
+    return stack
+
+
+def shifts(field: Field) -> Call:
+    """Return how far each frame has to be moved."""
+    options: dict[str, Any] = {}
+    if field.align_region is not None:
+        options["region"] = field.align_region.for_xstxm()
+    if field.max_shift is not None:
+        options["max_shift"] = field.max_shift
+    if field.transform != "translation":
+        options["transform"] = field.transform
+    return call("estimate_shifts", cleaned(field), field.align_to, **options, name=f"{field.label} shifts")
+
+
+def aligned(field: Field) -> Call:
+    """Return the frames moved by their shifts."""
+    options = {"crop": True} if field.crop else {}
+    return call("apply_shifts", cleaned(field), shifts(field), **options, name=f"{field.label} aligned")
+
+
+def prepared(field: Field) -> Call:
+    """Return the stack after the steps that keep it a stack of counts."""
+    return aligned(field) if field.align else cleaned(field)
+
+
+def incident(field: Field) -> Call:
+    """Return what holds the incident intensity: an estimate, a spectrum, or the stack itself.
 
     Raises
     ------
@@ -60,32 +96,61 @@ def incident(field: Field) -> Call | None:
         if not field.i0_file:
             raise Missing("Choose the file of I0 on page Prepare.")
         return call("read_i0", File(field.i0_file), **({"units": field.i0_units} if field.i0_units else {}), name=name)
-    return None
+    return stack
 
 
 def density(field: Field) -> Call:
     """Return the stack with its optical density."""
-    i0 = incident(field)
-    return call("optical_density", prepared(field), *([] if i0 is None else [i0]), name=f"{field.label} density")
+    options: dict[str, Any] = {"noise": field.noise, "gain": field.gain} if field.noise else {}
+    if field.thick != Field.param.thick.default:
+        options["thick"] = field.thick
+    if field.saturation is not None:
+        options["saturation"] = field.saturation
+    return call("optical_density", prepared(field), incident(field), **options, name=f"{field.label} density")
+
+
+def reference_spectra(state: ExplorerState) -> Call | None:
+    """Return all spectra in the chosen files, None where there are none."""
+    chosen = state.references
+    files = [*map(File, chosen.files), *map(Upload, chosen.uploads)]
+    if not files:
+        return None
+    options = {"kind": chosen.kind} if chosen.kind else {}
+    options |= {"units": UNITS_OF_KIND[chosen.kind]} if chosen.kind in UNITS_OF_KIND else {}
+    return call("read_references", _source(files), **options, name="references")
 
 
 def references(state: ExplorerState) -> Call | None:
-    """Return the chosen references, None where there are none.
+    """Return the references that fits use, with their compositions and colours; None where there are none."""
+    known, chosen, names = reference_spectra(state), state.references, state.references.used
+    if known is None or not chosen.names:
+        return known
+    if len(names) < len(chosen.names):
+        known = call(".sel", known, reference=names, name="references")
+    told: dict[str, Any] = {}
+    if names and all(name in chosen.composition for name in names):
+        numbers = [float(chosen.composition[name]) for name in names]
+        told["composition"] = ("reference", numbers, {"units": "1", "long_name": "Composition"})
+    if any(name in chosen.colors for name in names):
+        told["color"] = ("reference", [chosen.colors.get(name, "") for name in names])
+    return call(".assign_coords", known, **told, name="references") if told else known
+
+
+def distinguished(state: ExplorerState, field: Field) -> Call:
+    """Return how well the references are told apart at the energies of a field.
 
     Raises
     ------
-    OptionError
-        The text of the compositions cannot be read.
+    Missing
+        There are fewer than two references.
     """
-    chosen = state.references
-    if not chosen.files:
-        return None
-    options: dict[str, Any] = {}
-    if compositions := parse_composition(chosen.composition):
-        options["composition"] = compositions
-    if chosen.colors:
-        options["color"] = dict(chosen.colors)
-    return call("read_references", _source(chosen.files), **options, name="references")
+    known = references(state)
+    if known is None or len(state.references.used) < 2:
+        raise Missing("Choose two references or more: then this tells how well they are told apart.")
+    options = {"method": state.fit.method, "background": state.fit.background}
+    energies = selected(field)["energy"]
+    counts = state.references.counts
+    return call("distinguishability", known, counts=counts, energies=energies, **options, name="distinguished")
 
 
 def phases(state: ExplorerState, field: Field) -> Call:
@@ -102,9 +167,59 @@ def phases(state: ExplorerState, field: Field) -> Call:
     )
 
 
+def signal_of(field: Field, signal: str) -> Call:
+    """Return the optical density or the intensity of a field, over energy and the pixels."""
+    return stack_with(field, signal)[signal]
+
+
+def stack_with(field: Field, signal: str) -> Call:
+    """Return the stack that holds a signal."""
+    return density(field) if signal == "optical_density" else prepared(field)
+
+
+def image(state: ExplorerState, field: Field, number: int, energy: float, second: float) -> Call:
+    """Return the image that is looked at: the frame of a number, or its contrast to the other energy."""
+    view = state.view
+    if view.image == "frame":
+        return call(".isel", signal_of(field, view.signal), energy=number, name="image")
+    options = {} if view.signal == "optical_density" else {"signal": view.signal}
+    contrast = call(f"{view.image}_map", stack_with(field, view.signal), energy, second, **options, name="contrast")
+    return contrast[view.image]
+
+
+def spectra(state: ExplorerState, field: Field, regions: Sequence[Region]) -> Call:
+    """Return the mean spectra of some regions, by their names."""
+    each = [spectrum(field, region, state.view.signal) for region in regions]
+    joined = call("xr.concat", each, "region", name="joined")
+    return call(".assign_coords", joined, region=[region.name for region in regions], name="spectra")
+
+
+def shares(state: ExplorerState, spectra: Call) -> Call | None:
+    """Return how much of each phase there is in some mean spectra, with errors; None without references."""
+    known = references(state)
+    if known is None:
+        return None
+    options = {"method": state.fit.method, "background": state.fit.background, "min_amount": 0}
+    return call("phase_map", spectra["spectrum"], known, **options, name="fractions")
+
+
+def profile(state: ExplorerState, image: Call) -> Call:
+    """Return the values of an image along the line that was drawn.
+
+    Raises
+    ------
+    Missing
+        It has no two ends yet.
+    """
+    if len(state.view.line) < 2:
+        raise Missing("Tap the two ends of the line on the image.")
+    width = {"width": state.view.line_width} if state.view.line_width else {}
+    return call("line_profile", image, *state.view.line, **width, name="profile")
+
+
 def spectrum(field: Field, region: Region, signal: str = "optical_density") -> Call:
     """Return the mean spectrum of a region."""
-    stack = density(field) if signal == "optical_density" else prepared(field)
+    stack = stack_with(field, signal)
     options = {} if signal == "optical_density" else {"signal": signal}
     return call("spectrum", stack, region.for_xstxm(), **options, name=region.name or "spectrum")
 
@@ -118,9 +233,12 @@ def fitted(state: ExplorerState, spectrum: Call) -> Call | None:
     return call("fit", spectrum["spectrum"], known, **options, name=f"{spectrum.name} fit")
 
 
-def _source(files: list[str]) -> Any:
+def _source(files: list[File]) -> Any:
     """Return one table, or a file for each name: its stem, or the whole path where two stems are alike."""
     if len(files) == 1:
-        return File(files[0])
-    stems = [PurePosixPath(file).stem for file in files]
-    return {stem if stems.count(stem) == 1 else file: File(file) for stem, file in zip(stems, files, strict=True)}
+        return files[0]
+    stems = [PurePosixPath(file.name).stem for file in files]
+    whole = [f"sent {file.name}" if isinstance(file, Upload) else file.name for file in files]
+    return {
+        stem if stems.count(stem) == 1 else name: file for stem, name, file in zip(stems, whole, files, strict=True)
+    }

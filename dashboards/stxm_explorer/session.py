@@ -43,9 +43,19 @@ class Session(param.Parameterized):
         failed: Callable[[Exception], None] | None = None,
         *,
         label: str = "",
+        at_once: bool = False,
     ) -> None:
-        """Have a call run: `done` is given its result, at once if it is there, else when it is made."""
+        """Have a call run: `done` is given its result, at once if it is there, else when it is made.
+
+        With `at_once`, what takes no time is made without a job.
+        """
         result, failed = self.store.ready(call), failed or self.report
+        if result is None and at_once:
+            try:
+                result = self.store.at_once(call)
+            except Exception as error:
+                failed(error)
+                return
         if result is None:
             self.jobs.start(kind, label or kind, lambda job: self.store.run(call, job), done, failed)
             return
@@ -63,6 +73,7 @@ class Session(param.Parameterized):
     def close(self) -> None:
         """Stop the work of a page that was left."""
         self.jobs.stop_all()
+        self.store.uploads.close()
 
     def _count(self) -> None:
         jobs = [*self.jobs.running.values()]

@@ -10,9 +10,10 @@ import base64
 import binascii
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -27,12 +28,35 @@ METHODS = {"Non-negative (nnls)": "nnls", "Fractions sum to 1 (fcls)": "fcls", "
 BACKGROUNDS = {"None": "none", "Constant": "constant", "Linear": "linear"}
 I0_SOURCES = {"Brightest pixels": "brightest", "Region": "region", "File": "file", "In the stack": "stack"}
 I0_UNITS = {"As the file says": "", "counts": "count", "counts per ms": "count/ms", "counts per s": "count/s"}
+KINDS = {
+    "As the file says": "",
+    "Measured, on a scale of its own": "raw",
+    "Edge step of one": "normalized_absorption",
+    "Optical density": "optical_density",
+    "Absorption per nm": "linear_absorption",
+    "Absorption in cm2/g": "mass_absorption",
+}
+ALIGN_TO = {
+    "Model of the whole stack": "model",
+    "Neighbouring frames": "neighbours",
+    "Frame before": "previous",
+    "First frame": "first",
+    "Mean of the frames": "mean",
+}
+TRANSFORMS = {"Shift": "translation", "Shift, magnification, rotation": "similarity"}
+NOISES = {"As the stack states, else from the fit": "", "Photon counting": "poisson"}
+STEPS = ("Frames", "Alignment", "I0", "Optical density")
 SIGNALS = {"Optical density": "optical_density", "Intensity": "intensity"}
+IMAGES = {"One energy": "frame", "Difference": "difference", "Ratio": "ratio"}
+COLORS = {"Of the stack": "stack", "Of each image": "image"}
+TAPS = {"A pixel": "pixel", "Ends of a line": "line"}
 LENGTH_TABS = ("Fields", "Variance", "Coarse-graining", "Correlation", "Particles")
 QUANTITIES = {"Composition": "composition", "Fraction of a phase": "fraction", "Total amount": "amount"}
 FRAMES = {"True to scale": "common", "Equally large": "fill"}
 WEIGHTS = {"Areas": "area", "Particles": "particle"}
 PAGES = ("Data", "Prepare", "Explore", "Unmix", "Phases", "Length scales", "Export")
+
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 MAX_STATE = 200_000
 """Characters of a state that is taken from outside; one with a hundred regions has a tenth of it."""
@@ -174,16 +198,39 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def _by_name(what: str, values: Mapping[Any, Any], good: Callable[[Any], bool]) -> dict[str, Any]:
+    """Return values by name, or raise `OptionError` where one is not good."""
+    for name, value in values.items():
+        if not isinstance(name, str) or not good(value):
+            raise OptionError(f"state: {what}", f"{name}: {value}"[:80], "that cannot be chosen")
+    return dict(values)
+
+
 class Field(Settings):
     """One stack of the material, and how it is prepared."""
 
     label = param.String("", doc="Name of the field, e.g. electrode or particle.")
     file = param.String("", doc="Stack, relative to the root folder.")
+    region = param.Integer(None, allow_None=True, bounds=(0, 999), doc="Which region of a scan of several, from 0.")
+    entry = param.String("", doc="Which entry of a file with several scans.")
     start = param.Number(None, allow_None=True, doc="Lowest energy that is used, in the unit of the stack.")
     stop = param.Number(None, allow_None=True, doc="Highest energy that is used.")
     dropped = param.List([], item_type=float, doc="Energies of frames that are left out.")
     despike = param.Boolean(False, doc="Replace counts that stand out from their neighbours in space and energy.")
     align = param.Boolean(False, doc="Move every frame onto the others; the margin that some lack becomes empty.")
+    align_to: Any = param.Selector(
+        default="model", objects=list(ALIGN_TO.values()), doc="What each frame is compared with to find its shift."
+    )
+    align_region = param.ClassSelector(
+        class_=Region, default=None, allow_None=True, doc="Pixels that shifts are found on; all without one."
+    )
+    max_shift = param.Number(
+        None, allow_None=True, bounds=(0, None), inclusive_bounds=(False, True), doc="Farthest shift, in the unit of y."
+    )
+    transform: Any = param.Selector(
+        default="translation", objects=list(TRANSFORMS.values()), doc="A zone plate that follows the energy magnifies."
+    )
+    crop = param.Boolean(False, doc="Keep only the rectangle that every frame covers.")
     i0_source: Any = param.Selector(
         default="brightest",
         objects=list(I0_SOURCES.values()),
@@ -193,9 +240,19 @@ class Field(Settings):
     i0_region = param.ClassSelector(class_=Region, default=None, allow_None=True, doc="Region without sample.")
     i0_file = param.String("", doc="I0 spectrum, relative to the root folder.")
     i0_units: Any = param.Selector(default="", objects=list(I0_UNITS.values()), doc="Rates and counts differ.")
+    noise: Any = param.Selector(
+        default="", objects=list(NOISES.values()), doc="Where the errors of optical densities come from."
+    )
+    gain = param.Number(
+        1.0, bounds=(0, None), inclusive_bounds=(False, True), doc="Photons for one count, with photon counting."
+    )
+    thick = param.Number(2.2, bounds=(0, None), doc="Optical density above which a pixel is flagged as too thick.")
+    saturation = param.Number(
+        None, allow_None=True, bounds=(0, None), doc="Counts from which a pixel is flagged as saturated."
+    )
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
-        if name == "i0_region" and table.get(name) is not None:
+        if name in ("i0_region", "align_region") and table.get(name) is not None:
             return Region.from_table(table[name])
         return super()._value(name, table)
 
@@ -204,8 +261,32 @@ class References(Settings):
     """Which substances may be there."""
 
     files = param.List([], item_type=str, doc="Tables of spectra, relative to the root folder.")
-    composition = param.String("", doc="Composition of each reference, e.g. V2O5=0, LiV2O5=1.")
-    colors = param.Dict({}, doc="Colours of references, by name; those of the palette for all others.")
+    uploads = param.List([], item_type=str, doc="Tables of spectra that were sent to the page.")
+    kind: Any = param.Selector(default="", objects=list(KINDS.values()), doc="What the values are.")
+    names = param.List([], item_type=str, doc="Names of the spectra in the files, once they were read.")
+    unused = param.List([], item_type=str, doc="Names of those that no fit uses.")
+    composition = param.Dict({}, doc="Composition by name, e.g. of V2O5 0 and of LiV2O5 1.")
+    colors = param.Dict({}, doc="Colours by name; those of the palette for all others.")
+    counts = param.Number(
+        1000.0, bounds=(1, 1e9), doc="Incident counts of a pixel at each energy, for what can be told apart."
+    )
+
+    def choose(self, files: list[str], uploads: list[str] | None = None) -> None:
+        """Take other files: what is in them is not known until they are read."""
+        self.param.update(files=files, uploads=self.uploads if uploads is None else uploads, names=[])
+
+    @property
+    def used(self) -> list[str]:
+        """Names of the spectra that fits use."""
+        return [name for name in self.names if name not in self.unused]
+
+    def _value(self, name: str, table: Mapping[str, Any]) -> Any:
+        value = super()._value(name, table)
+        if name == "composition":
+            return _by_name(name, value, lambda part: isinstance(part, int | float) and math.isfinite(part))
+        if name == "colors":
+            return _by_name(name, value, lambda part: bool(_COLOR.fullmatch(str(part))))
+        return value
 
 
 class Fit(Settings):
@@ -273,15 +354,57 @@ class Scales(Settings):
     particles = param.List([], item_type=int, doc="Numbers of the particles that are looked at.")
 
 
+def _point(vertex: Any) -> tuple[float, float]:
+    """Return a place (x, y) of what JSON holds."""
+    (point,) = Region.from_table({"kind": "point", "vertices": [vertex]}).vertices
+    return point
+
+
 class View(Settings):
     """What is looked at: nothing here changes a number."""
 
     page: Any = param.Selector(default="Data", objects=list(PAGES))
+    data: Any = param.Selector(default="Files", objects=["Files", "References"], doc="What page Data shows.")
+    listed: Any = param.Selector(default="Stacks", objects=["Stacks", "Spectra"], doc="Which files are listed.")
+    search = param.String("", doc="Words that the names of the listed files have.")
     field = param.String("", doc="Label of the field that is shown.")
     signal: Any = param.Selector(default="optical_density", objects=list(SIGNALS.values()))
     energy = param.Number(None, allow_None=True, doc="Energy of the image, in the unit of the stack.")
+    prepare: Any = param.Selector(default="Frames", objects=list(STEPS), doc="Step of the preparation.")
     cursor = param.XYCoordinates(None, allow_None=True, doc="Picked pixel (x, y) in um.")
     region = param.String("", doc="Name of the region that is looked at.")
+    image: Any = param.Selector(
+        default="frame",
+        objects=list(IMAGES.values()),
+        doc="The image at an energy, or its difference from or ratio to that at another.",
+    )
+    second = param.Number(
+        None,
+        allow_None=True,
+        doc="The other energy: of a difference or ratio, or of the frame that an alignment is judged by.",
+    )
+    colors: Any = param.Selector(
+        default="stack",
+        objects=list(COLORS.values()),
+        doc="Whether all images of a stack share one colour scale, or each has its own.",
+    )
+    density_limits = param.Range(None, allow_None=True, doc="Optical density at the ends of the colour scale.")
+    intensity_limits = param.Range(None, allow_None=True, doc="Intensity at the ends of the colour scale.")
+    tap: Any = param.Selector(
+        default="pixel",
+        objects=list(TAPS.values()),
+        doc="Whether a tap on the image picks a pixel or the ends of a line.",
+    )
+    line = param.List(
+        [], item_type=tuple, bounds=(0, 2), doc="Ends (x, y) of a line in um, of which a profile is drawn."
+    )
+    line_width = param.Number(
+        0.0, bounds=(0, None), doc="Width in um over which the profile is averaged; 0 is a single line of pixels."
+    )
+    spread = param.Boolean(True, doc="Draw a band of one standard deviation over the pixels of a region.")
+    residual = param.Boolean(False, doc="Draw what the fit leaves.")
+
+    _ITEMS: ClassVar = {"line": _point}
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
         value = super()._value(name, table)
@@ -315,11 +438,16 @@ class ExplorerState(Settings):
         named = (field for field in self.fields if field.label == self.view.field)
         return next(named, self.fields[0] if self.fields else None)
 
-    def open(self, file: str) -> Field:
+    def open(self, file: str, *, region: int | None = None, entry: str = "") -> Field:
         """Add a field for a stack, or return the one that is there, and look at it."""
-        field = next((field for field in self.fields if field.file == file), None)
+        which = (file, region, entry)
+        field = next((field for field in self.fields if (field.file, field.region, field.entry) == which), None)
         if field is None:
-            field = Field(file=file, label=unused(PurePosixPath(file).stem, [field.label for field in self.fields]))
+            label = " ".join(
+                [PurePosixPath(file).stem, *([] if region is None else [f"region {region}"]), entry]
+            ).strip()
+            label = unused(label, [field.label for field in self.fields])
+            field = Field(file=file, region=region, entry=entry, label=label)
             self.fields = [*self.fields, field]
         self.view.field = field.label
         return field
@@ -327,6 +455,43 @@ class ExplorerState(Settings):
     def close(self, field: Field) -> None:
         """Forget a field."""
         self.fields = [kept for kept in self.fields if kept is not field]
+
+    def add_region(self, region: Region) -> None:
+        """Add a region under a name that no other has, and look at it."""
+        name = unused(region.name or "region", [known.name for known in self.regions])
+        self.regions = [*self.regions, replace(region, name=name)]
+        self.view.region = name
+
+    def rename_region(self, region: Region, name: str) -> None:
+        """Give a region another name, with a number where that is taken."""
+        name = unused(name.strip()[:80], [known.name for known in self.regions if known is not region])
+        with param.parameterized.batch_call_watchers(self.view):
+            self.regions = [replace(known, name=name) if known is region else known for known in self.regions]
+            self.view.region = name
+
+    def remove_region(self, region: Region) -> None:
+        """Forget a region."""
+        self.regions = [known for known in self.regions if known is not region]
+        if self.view.region == region.name:
+            self.view.region = ""
+
+    def rename(self, field: Field, label: str) -> None:
+        """Call a field by another name.
+
+        Raises
+        ------
+        OptionError
+            It is empty, too long, or the name of another one.
+        """
+        label, shown = label.strip(), self.field is field
+        if not label or len(label) > 60:
+            raise OptionError("name", label[:60], "give the field a name of 1 to 60 characters")
+        if any(other.label == label for other in self.fields if other is not field):
+            raise OptionError("name", label, "another field is called so: names tell fields apart")
+        with param.parameterized.batch_call_watchers(self.view):
+            if shown:
+                self.view.field = label
+            field.label = label
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Call a function after every change."""
@@ -391,21 +556,3 @@ def unused(name: str, taken: list[str]) -> str:
     if name not in taken:
         return name
     return next(new for k in range(2, len(taken) + 3) if (new := f"{name} {k}") not in taken)
-
-
-def parse_composition(text: str) -> dict[str, float]:
-    """Return the numbers of "V2O5=0, LiV2O5=1" by name.
-
-    Raises
-    ------
-    OptionError
-        A part is not NAME=NUMBER.
-    """
-    pairs = [part.partition("=") for part in text.replace(";", ",").split(",") if part.strip()]
-    try:
-        named = [(name.strip(), float(value)) for name, _, value in pairs]
-    except ValueError:
-        named = [("", math.nan)]
-    if len(dict(named)) < len(named) or not all(math.isfinite(value) for _, value in named):
-        raise OptionError("composition", text, "write NAME=NUMBER once for each reference, e.g. V2O5=0, LiV2O5=1")
-    return dict(named)

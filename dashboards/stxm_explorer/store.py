@@ -6,22 +6,23 @@ A result is named by the script that makes it and the times at which its files c
 from __future__ import annotations
 
 import functools
-import glob
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 import xstxm
-from stxm_explorer.access import refuse_links_out, resolve
-from stxm_explorer.cache import Cache
-from stxm_explorer.calls import Call, File, Output, script
+from stxm_explorer import surveys
+from stxm_explorer.access import refuse_links_out, resolve, stamp
+from stxm_explorer.cache import Cache, memory
+from stxm_explorer.calls import Call, File, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
 from stxm_explorer.notes import heard
+from stxm_explorer.uploads import Uploads
 from xstxm.errors import OptionError, SchemaError
 
 IN_MEMORY = 1_500_000_000
@@ -34,7 +35,16 @@ _STEPS = 16
 """Parts in which long work on a stack in memory is done, so that it tells how far it is and can be stopped."""
 
 _IN_PARTS = {"xstxm.fit", "xstxm.phase_map"}
-_MODULES = {"xstxm": xstxm, "xr": xr}
+_MODULES = {"xstxm": xstxm, "xr": xr, "surveys": surveys}
+_PARTS = {"[]", ".isel"}
+"""Calls that return a part of their first argument as it is."""
+
+_LITTLE = 1_000_000
+"""Bytes with which anything is done in no time, once it is compiled."""
+
+_DONE: set[str] = set()
+"""Functions that this process has run: the first time, some are compiled."""
+
 _RESULTS = Cache(CACHE)
 _NOTES: dict[str, list[str]] = {}
 
@@ -46,6 +56,7 @@ class Store:
         self.root = root.resolve()
         self.client = client
         """Of a dask cluster that does the work, if any."""
+        self.uploads = Uploads()
 
     def catalogue(self) -> Catalogue:
         """Return the files that can be opened."""
@@ -66,8 +77,9 @@ class Store:
         OutsideRootError
             A file is not there, or not below the root folder.
         """
-        stamps = [f"# {name} {self._changed(name)}" for name in sorted(call.files())]
-        item = [f"# {call.arguments[1]}"] if call.function == "[]" else []
+        paths = {self._file(file) for file in call.files()}
+        stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
+        item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
         return "\n".join([str(self.root), script([call]), *item, *stamps])
 
     def ready(self, call: Call) -> Any:
@@ -76,7 +88,10 @@ class Store:
 
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
-        key, job = self.key(call), job or Job()
+        job = job or Job()
+        if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
+            return self._part(call, whole, job)  # what is in memory already is not kept once more
+        key = self.key(call)
 
         def make() -> Any:
             with heard() as told:
@@ -90,6 +105,13 @@ class Store:
     def notes(self, call: Call) -> list[str]:
         """Return what xstxm warned of when it made a result, apart from what that was made of."""
         return _NOTES.get(self.key(call), [])
+
+    def at_once(self, call: Call) -> Any:
+        """Return what takes no time, made on the spot; None where there is more to do.
+
+        That is a frame or the spectrum of a pixel of a stack in memory, and anything that is made of a few spectra.
+        """
+        return self.run(call) if self._is_light(call) else None
 
     def write(self, call: Call, folder: Path, job: Job | None = None) -> None:
         """Run a call that writes its `Output` into a folder."""
@@ -118,20 +140,39 @@ class Store:
         if call.function in _IN_PARTS and self.client is None:
             arguments[0] = _in_parts(arguments[0])
         if call.function.startswith("."):
-            try:
-                return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
-            except KeyError as error:  # of xarray, for a name that other data had
-                chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str))
-                raise OptionError("choice", chosen, "these data have none of that name: choose another") from error
+            return _method(call.function, arguments, options)
         module, *path = call.function.split(".")
         function: Any = functools.reduce(getattr, path, _MODULES[module])
-        return function(*arguments, **options)
+        result = function(*arguments, **options)
+        _DONE.add(call.function)
+        return result
+
+    def _part(self, call: Call, whole: Any, job: Job) -> Any:
+        job.step()
+        if call.function == "[]":
+            return whole[call.arguments[1]]
+        return _method(call.function, [whole, *call.arguments[1:]], call.options)
+
+    def _is_light(self, call: Call) -> bool:
+        parts = [*call.parts()]
+        if call.function.startswith("xstxm.") and call.function not in _DONE:
+            return False
+        return not any(isinstance(part, File) for part in parts) and all(
+            self._is_at_hand(part, call) for part in parts if isinstance(part, Call)
+        )
+
+    def _is_at_hand(self, part: Call, call: Call) -> bool:
+        """Tell whether an argument of a call is there, in memory, and not much for that call."""
+        result = self.ready(part)
+        if result is None:
+            return self._is_light(part)
+        return not _is_lazy(result) and (memory(result) < _LITTLE or call.function in _PARTS or _is_of_pixel(call))
 
     def _value(self, value: Any, job: Job, folder: Path | None) -> Any:
         if isinstance(value, Call):
             return self.run(value, job)
         if isinstance(value, File):
-            return self.path(value.name)
+            return self._file(value) if isinstance(value, Upload) else self.path(value.name)
         if isinstance(value, Output):
             assert folder is not None
             return folder / value.name
@@ -160,17 +201,34 @@ class Store:
         refuse_links_out(self.root, path)
         return path
 
-    def _changed(self, name: str) -> int:
-        path = resolve(self.root, name)
-        parts = [path, path.parent]
-        if path.suffix.lower() == ".hdr":
-            parts += path.parent.glob(f"{glob.escape(path.stem)}*")
-        return max(part.stat().st_mtime_ns for part in parts)
+    def _file(self, file: File) -> Path:
+        """Return the path of a file, of which it is not yet known whether it takes anything from elsewhere."""
+        if not isinstance(file, Upload):
+            return resolve(self.root, file.name)
+        if file.name not in self.uploads.files:
+            raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
+        return self.uploads.files[file.name]
+
+
+def _method(function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Return what a method of the first argument returns."""
+    try:
+        return getattr(arguments[0], function[1:])(*arguments[1:], **options)
+    except KeyError as error:  # of xarray, for a name that other data had
+        chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str))
+        raise OptionError("choice", chosen, "these data have none of that name: choose another") from error
 
 
 def _is_lazy(result: Any) -> bool:
     arrays = result.variables.values() if isinstance(result, xr.Dataset) else [result]
     return any(getattr(array, "chunks", None) for array in arrays)
+
+
+def _is_of_pixel(call: Call) -> bool:
+    """Tell whether a call reads the spectrum of one pixel."""
+    if call.function != "xstxm.spectrum" or not isinstance(call.arguments[1], Mapping):
+        return False
+    return all(isinstance(place, float) for place in call.arguments[1].values())
 
 
 def _in_parts(stack: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.DataArray:

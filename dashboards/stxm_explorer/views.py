@@ -32,6 +32,10 @@ class View(pn.viewable.Viewer):
         What else the drawing depends on; it is drawn anew when this changes.
     label
         Of the work, for the progress bar.
+    at_once
+        Make results that take no time without a job.
+    then
+        Called when a result is in its place, e.g. to have other views follow that need it.
     """
 
     def __init__(
@@ -43,11 +47,14 @@ class View(pn.viewable.Viewer):
         *,
         look: Callable[[], Hashable] = lambda: None,
         label: str = "Working",
+        at_once: bool = False,
+        then: Callable[[], None] = lambda: None,
         width: int | None = None,
     ) -> None:
         super().__init__()
         self.session, self.call = session, None
         self._want, self._body, self._show, self._look, self._label = want, body, show, look, label
+        self._at_once, self._then = at_once, then
         self._kind = f"view {id(self)}"
         self._waiting: str | None = None
         self._drawn: tuple[str, Hashable] | None = None
@@ -57,6 +64,20 @@ class View(pn.viewable.Viewer):
         self.result: Any = None
 
     call: Call | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the result of the present choices is shown."""
+        return self._drawn is not None and self._waiting is None
+
+    @property
+    def visible(self) -> bool:
+        """Whether there is anything of it on the page."""
+        return bool(self._place.visible)
+
+    @visible.setter
+    def visible(self, shown: bool) -> None:
+        self._place.visible = shown
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._place
@@ -77,7 +98,14 @@ class View(pn.viewable.Viewer):
     def _begin(self, key: str) -> None:
         assert self.call is not None
         self._waiting, self._stopped = key, None
-        self.session.get(self._kind, self.call, lambda result: self._done(key, result), self._failed, label=self._label)
+        self.session.get(
+            self._kind,
+            self.call,
+            lambda result: self._done(key, result),
+            self._failed,
+            label=self._label,
+            at_once=self._at_once,
+        )
         if self._waiting == key and self._drawn is None:
             self._say(f"{self._label} ...", "info")
         self._place.loading = self._waiting == key and self._drawn is not None
@@ -91,6 +119,7 @@ class View(pn.viewable.Viewer):
             self._notes = notes
             told = [message(StxmError(note), self.session.store.root) for note in notes]
             self._place[:] = [*(_said(text, "warning", 640) for text in told), self._body]
+        self._then()
 
     def _failed(self, error: Exception) -> None:
         self._stopped = self._waiting

@@ -52,6 +52,12 @@ def test_script__methods_and_items():
 
 
 @given(st.lists(st.text(max_size=8) | st.sampled_from([*keyword.kwlist, "xr", "xstxm", "a b", "a_b"]), max_size=6))
+def test_script__an_item_that_is_wanted_has_a_line_of_its_own():
+    stack = call("open_stack", File("a.hdf5"), name="stack")
+    assert "intensity = stack['intensity']" in script([stack["intensity"]])
+    assert script([stack["intensity"]]) != script([stack])
+
+
 def test_script__any_name_and_any_file_name_make_python(names):
     calls = [call("open_stack", File(name), name=name or "x") for name in names]
     found = ast.parse(script(calls))
@@ -71,9 +77,8 @@ def state(names) -> ExplorerState:
     state = ExplorerState()
     field = state.open("lixv2o5.hdf5")
     field.param.update(i0_fraction=0.15, start=512.0)
-    state.references.param.update(
-        files=["references.csv"], composition=", ".join(f"{name}={k / 3}" for k, name in enumerate(names))
-    )
+    composition = {name: k / 3 for k, name in enumerate(names)}
+    state.references.param.update(files=["references.csv"], names=names, composition=composition)
     state.fit.param.update(method="fcls", background="linear", min_confidence=0.8)
     return state
 

@@ -29,7 +29,7 @@ def page(nested) -> Scales:
     for name in FILES:
         state.open(f"{name}.hdf5")
     state.references.files = ["references.csv"]
-    state.references.composition = "alpha-V2O5=0, delta-LiV2O5=1"
+    state.references.composition = {"alpha-V2O5": 0.0, "delta-LiV2O5": 1.0}
     state.scales.left_out = ["electrode"]
     state.view.field = "field 1"
     page = Scales(Session(state, Store(nested)))
@@ -93,7 +93,7 @@ def test_scales__the_tab_is_a_choice_both_ways(page):
 
 
 def test_scales__shows_the_fraction_of_a_phase_where_no_composition_is_known(page):
-    page.state.references.composition = ""
+    page.state.references.composition = {}
     turn(page, "Fields")
     assert "the fraction of alpha-V2O5 is shown" in said(page)
     first = page.views()[0].result["field 1"]["fraction"]

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stxm_explorer.state import MAX_STATE, ExplorerState, Field, Region, parse_composition, unused
+from stxm_explorer.state import MAX_STATE, ExplorerState, Field, Region, unused
 
 from xstxm.errors import OptionError
 
@@ -21,7 +21,7 @@ def full() -> ExplorerState:
     state.open("a/b.hdf5").param.update(start=512.0, i0_region=BOX, i0_source="region", dropped=[520.0])
     state.open("c/b.hdf5")
     state.regions = [BOX, Region("polygon", TRIANGLE)]
-    state.references.param.update(files=["r.csv"], composition="a=1")
+    state.references.param.update(files=["r.csv"], composition={"a": 1.0})
     state.fit.method = "fcls"
     state.view.param.update(page="Phases", cursor=(1.5, 2.5), energy=515.0)
     return state
@@ -128,21 +128,11 @@ def test_region__rounds_below_a_length():
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", {}),
-        ("V2O5=0, LiV2O5=1", {"V2O5": 0.0, "LiV2O5": 1.0}),
-        (" a = 0.5 ;b=1e-1", {"a": 0.5, "b": 0.1}),
-    ],
+    "table", [{"composition": {"a": "x"}}, {"composition": {"a": None}}, {"colors": {"a": "red;"}}]
 )
-def test_parse_composition__reads(text, expected):
-    assert parse_composition(text) == expected
-
-
-@pytest.mark.parametrize("text", ["V2O5", "V2O5=x", "0, 1", "a=nan", "a=0, a=1"])
-def test_parse_composition__says_how_to_write_it(text):
-    with pytest.raises(OptionError, match="write NAME=NUMBER once for each reference"):
-        parse_composition(text)
+def test_references__numbers_and_colours_by_name(table):
+    with pytest.raises(OptionError):
+        ExplorerState().restore({"references": table})
 
 
 def test_unused__counts_on():

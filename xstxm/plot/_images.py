@@ -183,7 +183,8 @@ def image_colors(
 
     low, high = clim or limits(image, signed=image.name in SIGNED) or _ends(image)
     if not low < high:
-        low, high = low - 0.5, low + 0.5
+        room = max(0.5, abs(low) * 1e-6)
+        low, high = low - room, low + room
     return ImageColors(tuple(process_cmap(cmap, 256)), float(low), float(high), missing_color(cmap))
 
 

@@ -14,10 +14,12 @@ from bokeh.models.annotations.geometry import Span
 from bokeh.plotting import figure as Figure
 from numpy.typing import ArrayLike
 
-from stxm_explorer.figures.frames import BOTTOM, LEFT, LINE, MARGIN, TOP, plain_numbers, set_if_new
+from stxm_explorer.figures.frames import BOTTOM, LINE, MARGIN, TOP, plain_numbers, set_if_new
 from stxm_explorer.figures.legends import Dash, curve_legend
 from stxm_explorer.figures.rasters import Array
 from xstxm.plot import NEUTRAL
+
+_LEFT = 76
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class CurveFigure:
         self._hover = HoverTool(renderers=[], visible=False, formatters={"$x": "printf", "$y": "printf"}, tooltips=[])
         self.figure.add_layout(self._cursor)
         self.figure.add_tools(self._hover)
-        self._legend = pn.pane.HTML("", width=width - LEFT, margin=(0, MARGIN, 8, LEFT), visible=False)
+        self._legend = pn.pane.HTML("", width=width - _LEFT, margin=(0, MARGIN, 8, _LEFT), visible=False)
         self.pane: pn.viewable.Viewable = pn.Column(
             pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
         )
@@ -84,7 +86,7 @@ class CurveFigure:
     def resize(self, width: int, height: int) -> None:
         """Give the figure, without the names below, another size in pixels."""
         set_if_new(self.figure, width=width, height=height)
-        self._legend.width = width - LEFT
+        self._legend.width = width - _LEFT
 
 
 class _Slot:
@@ -98,7 +100,7 @@ class _Slot:
         )
         self._line = drawn.line("x", "y", source=self._data, line_width=2, visible=False)
         self._dots = drawn.scatter("x", "y", source=self._data, size=6, line_color=None, visible=False)
-        self.pointed = [self._line, self._dots]
+        self.pointed: list[Any] = [self._line, self._dots]
 
     def show(self, curve: Curve | None) -> None:
         """Draw a curve, or nothing."""
@@ -144,7 +146,7 @@ def _frame(width: int, height: int) -> Figure:
         tools=[pan, *zooms],
         active_drag=pan,
         toolbar_location="above",
-        min_border_left=LEFT,
+        min_border_left=_LEFT,
         min_border_right=MARGIN,
         min_border_top=TOP,
         min_border_bottom=BOTTOM,

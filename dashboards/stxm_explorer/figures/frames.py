@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from bokeh.models import (
@@ -12,6 +12,7 @@ from bokeh.models import (
     BasicTickFormatter,
     BoxSelectTool,
     BoxZoomTool,
+    ColumnDataSource,
     FixedTicker,
     LassoSelectTool,
     LinearAxis,
@@ -27,14 +28,18 @@ from bokeh.models.annotations.legends import ColorBar, ScaleBar
 from bokeh.plotting import figure as Figure
 
 from stxm_explorer.figures.ranges import MapRanges
+from stxm_explorer.figures.rasters import Array, Window
 
 Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
-LEFT, RIGHT, TOP, BOTTOM = 76, 108, 34, 58
+LEFT, RIGHT, TOP, BOTTOM = 64, 120, 34, 58
 """Pixels around the frame; RIGHT has the colour bar or the names of classes."""
+LENGTHS = ("m", "mm", "µm", "nm", "pm")
+"""Units of a scale bar; Bokeh takes any for one that it knows."""
 MARGIN = 12
 """Pixels right of the frame where there is no colour bar."""
 LINE = "#808080"
+_NOTHING: dict[str, list[Any]] = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
 _LETTER = 7
 """Pixels that a letter beside the colour bar is wide."""
 
@@ -58,6 +63,7 @@ def map_frame(ranges: MapRanges, gestures: Sequence[Gesture]) -> Figure:
     )
     drawn.toolbar.logo = None
     drawn.grid.visible = False
+    drawn.yaxis.major_label_orientation = math.pi / 2  # as wide at any zoom, however far from zero
     for axis in drawn.axis:
         axis.formatter = plain_numbers()
         axis.ticker = BasicTicker(desired_num_ticks=5)
@@ -124,7 +130,7 @@ class Bar:
             background_fill_alpha=0,
         )
         self._text = LinearAxis(axis_line_width=0, axis_label_orientation=math.pi / 2)
-        self._text.ticker = FixedTicker(ticks=[])
+        self._text.update(ticker=FixedTicker(ticks=[]))
         drawn.add_layout(self._bar, "right")
         drawn.add_layout(self._text, "right")
 
@@ -134,6 +140,23 @@ class Bar:
             set_if_new(part, visible=text is not None)
         lines = textwrap.wrap(text or "", max(room // _LETTER, 12), break_on_hyphens=False)
         set_if_new(self._text, axis_label="\n".join(lines))
+
+
+class Sheet:
+    """An image of a map, changed in place."""
+
+    def __init__(self, drawn: Figure, kind: Literal["image", "image_rgba"], **look: Any) -> None:
+        self._source = ColumnDataSource(dict(_NOTHING))
+        names = {name: name for name in _NOTHING}
+        self.renderer: Any = getattr(drawn, kind)(source=self._source, level="image", **names, **look)
+
+    def send(self, columns: Mapping[str, Array], window: Window) -> None:
+        """Show pixels, and what the tooltip says of them, in a window; nothing where there are none."""
+        place = {"x": window.left, "y": window.bottom, "dw": window.width, "dh": window.height}
+        if columns:
+            self._source.data = {name: [value] for name, value in {**columns, **place}.items()}
+        elif self._source.data["image"]:
+            self._source.data = dict(_NOTHING)
 
 
 def set_if_new(model: Any, **properties: Any) -> None:

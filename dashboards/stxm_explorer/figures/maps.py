@@ -9,18 +9,19 @@ import numpy as np
 import panel as pn
 import xarray as xr
 from bokeh.events import RangesUpdate, SelectionGeometry, Tap
-from bokeh.models import ColumnDataSource, CustomJSHover, HoverTool, LinearColorMapper
-from bokeh.models.renderers.glyph_renderer import GlyphRenderer
+from bokeh.models import CustomJSHover, HoverTool, LinearColorMapper
 from bokeh.plotting import figure as Figure
 
 from stxm_explorer.figures.frames import (
     BOTTOM,
     LEFT,
+    LENGTHS,
     MARGIN,
     RIGHT,
     TOP,
     Bar,
     Gesture,
+    Sheet,
     map_frame,
     scale_bar,
     set_if_new,
@@ -35,9 +36,6 @@ from xstxm.conventions import UNDECIDED
 
 Kind: TypeAlias = Literal["point", "box", "polygon"]
 Pick: TypeAlias = Callable[[Kind, tuple[Point, ...]], None]
-
-_NOTHING: dict[str, list[Any]] = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
-_GLYPH = {"image": "image", "x": "x", "y": "y", "dw": "dw", "dh": "dh", "level": "image"}
 
 
 class MapFigure:
@@ -57,13 +55,14 @@ class MapFigure:
         self._layer: Layer | None = None
         self._extent = Window(0.0, 0.0, 1.0, 1.0)
         self._sent: Crop | None = None
+        self._columns: dict[str, Array] = {}
         self.figure: Figure = map_frame(ranges, self._gestures)
         self._mapper = LinearColorMapper(palette=["#808080"], low=0.0, high=1.0)
-        self._values = self._image("image", color_mapper=self._mapper)
-        self._picture, self._stripes = self._image("image_rgba"), self._image("image_rgba")
+        self._values = Sheet(self.figure, "image", color_mapper=self._mapper)
+        self._picture, self._stripes = Sheet(self.figure, "image_rgba"), Sheet(self.figure, "image_rgba")
         self._bar, self._scale = Bar(self.figure, self._mapper), scale_bar(ranges)
         self.figure.add_layout(self._scale)
-        self._hover = HoverTool(renderers=[self._values, self._picture], visible=False, tooltips=[])
+        self._hover = HoverTool(renderers=[self._values.renderer, self._picture.renderer], visible=False, tooltips=[])
         self.figure.add_tools(self._hover)
         self._marks = Marks(self.figure)
         self._legend = pn.pane.HTML("", width=RIGHT - MARGIN, margin=(TOP, 0, 0, 0), visible=False)
@@ -73,9 +72,6 @@ class MapFigure:
         self.figure.on_event(RangesUpdate, lambda _: ranges.zoomed(self.figure.document))
         ranges.watch(self._draw)
         self.resize(side)
-
-    def _image(self, kind: Literal["image", "image_rgba"], **look: Any) -> GlyphRenderer:
-        return getattr(self.figure, kind)(source=ColumnDataSource(dict(_NOTHING)), **_GLYPH, **look)
 
     def show(
         self,
@@ -206,7 +202,7 @@ class MapFigure:
         set_if_new(self._hover, formatters=formatters)
         set_if_new(self.figure.xaxis[0], axis_label=plot.label(image["x"]))
         set_if_new(self.figure.yaxis[0], axis_label=plot.label(image["y"]))
-        known = self._scale.dimensional.is_known(unit)
+        known = unit in LENGTHS
         set_if_new(self._scale, unit=unit if known else "m", visible=known)
 
     def _show(self, layer: Layer, image: xr.DataArray, *, title: str, legend: str | None = None) -> None:
@@ -216,8 +212,8 @@ class MapFigure:
         self._legend.param.update(object=legend or "", visible=bool(legend))
         set_if_new(self.figure, min_border_right=MARGIN if legend else RIGHT)
         set_if_new(self.figure.title, text=title)
-        set_if_new(self._values, visible=valued)
-        set_if_new(self._picture, visible=not valued)
+        set_if_new(self._values.renderer, visible=valued)
+        set_if_new(self._picture.renderer, visible=not valued)
         self._layer, self._extent, self._sent = layer, outer_edges(image), None
         if self.ranges.extent is None:
             self.ranges.fit(image)
@@ -232,28 +228,14 @@ class MapFigure:
         if layer is None:
             return
         crop = crop_to(self._extent, layer.pixels.shape[:2], view, frame)
-        source = (self._values if isinstance(layer, Values) else self._picture).data_source
         if crop != self._sent:
-            columns = {} if crop.empty else layer.columns(crop)
-            source.data = _placed(columns, crop.window)
-            self._sent = crop
-        self._stripe(source.data, crop, view, frame)
-
-    def _stripe(self, sent: dict[str, Any], crop: Crop, view: Window, frame: tuple[int, int]) -> None:
-        """Lay stripes over what is undecided; they are as wide at any zoom."""
-        labels: Array | None = sent["label"][0] if sent.get("label") else None
+            self._columns, self._sent = {} if crop.empty else layer.columns(crop), crop
+            (self._values if isinstance(layer, Values) else self._picture).send(self._columns, crop.window)
+        labels = self._columns.get("label")
         if labels is not None and (labels == UNDECIDED).any():
-            self._stripes.data_source.data = _placed({"image": stripes(labels, crop.window, view, frame)}, view)
-        elif self._stripes.data_source.data["image"]:
-            self._stripes.data_source.data = dict(_NOTHING)
-
-
-def _placed(columns: dict[str, Array], window: Window) -> dict[str, list[Any]]:
-    """Return images as Bokeh takes them; none where there are no pixels."""
-    if not columns:
-        return dict(_NOTHING)
-    place = {"x": window.left, "y": window.bottom, "dw": window.width, "dh": window.height}
-    return {name: [value] for name, value in {**columns, **place}.items()}
+            self._stripes.send({"image": stripes(labels, crop.window, view, frame)}, view)
+        else:
+            self._stripes.send({}, view)
 
 
 def _region(geometry: Mapping[str, Any]) -> tuple[Kind, tuple[Point, ...]] | None:

@@ -11,6 +11,15 @@ from bokeh.plotting import figure as Figure
 Point: TypeAlias = tuple[float, float]
 PICK = "#D55E00"
 _HALO, _INK = "#f5f5f5", "#222222"
+_NAME: dict[str, Any] = {
+    "text_font_size": "12px",
+    "text_color": _INK,
+    "text_baseline": "bottom",
+    "background_fill_color": _HALO,
+    "background_fill_alpha": 0.8,
+    "padding": 2,
+    "y_offset": -4,
+}
 
 
 class Marks:
@@ -21,10 +30,7 @@ class Marks:
         self._names = ColumnDataSource({"x": [], "y": [], "text": []})
         self._points = ColumnDataSource({"x": [], "y": [], "marker": []})
         _draw_lines(figure, self._lines)
-        figure.text(
-            "x", "y", "text", source=self._names, text_font_size="12px", text_color=_INK, text_baseline="bottom",
-            background_fill_color=_HALO, background_fill_alpha=0.8, padding=2, y_offset=-4, level="overlay",
-        )  # fmt: skip
+        figure.text("x", "y", "text", source=self._names, level="overlay", **_NAME)
         for color, width in ((_HALO, 5), (PICK, 2)):
             figure.scatter(
                 "x", "y", marker="marker", source=self._points, size=20, line_color=color, line_width=width,

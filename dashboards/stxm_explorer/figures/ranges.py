@@ -50,7 +50,8 @@ class MapRanges:
     @property
     def view(self) -> Window:
         """What is seen now."""
-        return Window(*(float(end) for end in (self.x.start, self.y.start, self.x.end, self.y.end)))
+        ends: list[Any] = [self.x.start, self.y.start, self.x.end, self.y.end]
+        return Window(*map(float, ends))
 
     def frame(self, side: int) -> tuple[int, int]:
         """Return width and height in pixels of a frame whose longer side is given, as long per unit in x as in y."""

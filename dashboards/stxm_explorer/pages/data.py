@@ -1,4 +1,4 @@
-"""Data: which files are open, and the references."""
+"""Data: which stacks are open, what they say of themselves, and the references."""
 
 from __future__ import annotations
 
@@ -8,47 +8,64 @@ import panel as pn
 import panel_material_ui as pmui
 
 from stxm_explorer import plan
-from stxm_explorer.parts import CHOICE, heading
+from stxm_explorer.calls import Call
+from stxm_explorer.pages.fields import Fields, metadata
+from stxm_explorer.pages.files import Files
+from stxm_explorer.pages.references import Choice, References
+from stxm_explorer.parts import heading
 from stxm_explorer.session import Session
 from stxm_explorer.views import Page, Shown, View
-from xstxm import plot
 
 
 class Data(Page):
-    """Files and references."""
+    """Files, fields and references."""
 
     title = "Data"
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._spectra = pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None)
-        self._references = View(session, self._want, self._spectra, self._show, label="Reading references")
-        self._file = pmui.Select(label="Stack", options=["", *session.store.catalogue().stacks], **CHOICE)
-        self._file.param.watch(lambda event: event.new and self.state.open(event.new), "value")
+        self.fields, self.choice = Fields(session), Choice(session)
+        self.files, self.references = Files(session), References(session)
+        self._said = pn.pane.HTML(sizing_mode="stretch_width", margin=(0, 10))
+        self.about = View(session, self._want, self._said, self._show, label="Opening the stack")
+        self._shown = ""
+        self._place = pn.Column(sizing_mode="stretch_width")
 
-    def _want(self) -> Any:
-        from stxm_explorer.calls import Missing
+    def _want(self) -> Call:
+        return plan.raw(plan.field_of(self.state))
 
-        known = plan.references(self.state)
-        if known is None:
-            raise Missing("Choose reference spectra on the left.")
-        return known
-
-    def _show(self, references: Any) -> None:
-        self._spectra.object = plot.spectra(references, width=500, height=300)
+    def _show(self, stack: Any) -> None:
+        self._said.object = metadata(stack)
 
     def views(self) -> list[View]:
-        return [self._references]
+        if self.state.view.data == "References":
+            return self.references.views()
+        return [self.about]
+
+    def refresh(self) -> None:
+        """Follow the choices, in the half that is looked at."""
+        self._place_shown()
+        self.fields.refresh()
+        self.choice.refresh(self.files.catalogue.spectra if self.files.catalogue else ())
+        self.files.refresh()
+        if self.state.view.data == "References":
+            self.references.refresh()
+        else:
+            self.about.refresh()
+
+    def _place_shown(self) -> None:
+        shown = self.state.view.data
+        if shown == self._shown:
+            return
+        self._shown = shown
+        if shown == "References":
+            self._place[:] = [self.references]
+        else:
+            self._place[:] = [self.files, heading("The stack that is shown"), self.about]
 
     def controls(self) -> Shown:
-        spectra = pmui.MultiChoice.from_param(
-            self.state.references.param.files,
-            label="Reference spectra",
-            options=list(self.session.store.catalogue().spectra),
-            searchable=True,
-            sizing_mode="stretch_width",
-        )
-        return pmui.Column(heading("Stack"), self._file, heading("References"), spectra)
+        return pmui.Column(self.fields, self.choice)
 
     def workspace(self) -> Shown:
-        return self._references
+        tabs = pmui.RadioButtonGroup.from_param(self.state.view.param.data, label="", size="small", margin=(8, 10))
+        return pn.Column(tabs, self._place, sizing_mode="stretch_width")
