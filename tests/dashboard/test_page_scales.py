@@ -29,6 +29,7 @@ def page(nested) -> Scales:
     for name in FILES:
         state.open(f"{name}.hdf5")
     state.references.files = ["references.csv"]
+    state.references.names = ["alpha-V2O5", "delta-LiV2O5"]
     state.references.composition = {"alpha-V2O5": 0.0, "delta-LiV2O5": 1.0}
     state.scales.left_out = ["electrode"]
     state.view.field = "field 1"
@@ -273,7 +274,7 @@ def test_outlines__enclose_each_particle_in_either_direction_of_y():
 
 
 def test_scales__joint_clusters_are_the_phases_where_there_are_no_references(page):
-    page.state.references.files = []
+    page.state.references.choose([])
     turn(page, "Fields")
     tree = page.views()[0].result
     assert [*tree["field 1"].phase.values] == [*tree["field 2"].phase.values]
