@@ -15,7 +15,7 @@ from stxm_explorer.calls import Call
 from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.outlines import outlines
 from stxm_explorer.pages.scale_parts import CLEAR, Part, field_choice, search_choices
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, rendered
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside
 from stxm_explorer.session import Session
 from stxm_explorer.tables import ParticleTable
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -39,7 +39,7 @@ class Particles(Part):
         self._map = MapFigure(self._ranges, side=self.side, tools=("tap",))
         self._map.on_pick(self._tapped)
         self._table = ParticleTable(self._chosen)
-        self._profiles, self._scatter = (pn.pane.Bokeh(sizing_mode=None) for _ in range(2))
+        self._profiles, self._scatter = Drawing(), Drawing()
         self._plots = beside(self._profiles, self._scatter)
         self._none = pmui.Alert(_NONE, severity="info", width=380, margin=10, visible=False)
         self._image = View(session, self._want_map, self._map.pane, self._show_map, look=lambda: self.side)
@@ -103,7 +103,8 @@ class Particles(Part):
         size: dict[str, Any] = {"width": width // 2, "height": height, **LEGEND_BELOW}
         profiles = plot.profiles(self._drawn(found), relative=self.state.scales.relative, **size)
         means = plot.particles(listed, y=f"particle_{lengths.quantity(self.state)}", **size)
-        self._profiles.object, self._scatter.object = rendered(profiles), rendered(means)
+        self._profiles.show(profiles)
+        self._scatter.show(means)
         self._follow()
 
     def _listed(self, found: xr.Dataset) -> xr.Dataset:

@@ -12,7 +12,7 @@ from stxm_explorer import lengths, readings
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.length_curve import LengthCurve
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, heading, rendered
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import FRAMES, QUANTITIES, WEIGHTS, ExplorerState
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -96,7 +96,7 @@ class Fields(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._maps = pn.pane.Bokeh(sizing_mode=None)
+        self._maps = Drawing()
         self._view = View(session, self._want, self._maps, self._show, look=self._look, label="Mapping all fields")
 
     def _want(self) -> Call:
@@ -110,7 +110,7 @@ class Fields(Part):
         size = plot_side(self.session.width, self.session.height, 130 + 75 * columns, beside=columns, below=_ABOVE)
         signal = "phase_label" if self.state.scales.labels else lengths.quantity(self.state)
         drawing = plot.fields(tree, signal, scale=self.state.scales.scale, columns=columns, size=size)
-        self._maps.object = rendered(drawing)
+        self._maps.show(drawing)
 
     def views(self) -> list[View]:
         return [self._view]
@@ -134,7 +134,7 @@ class Variance(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._said, self._bars = self.said(), pn.pane.Bokeh(sizing_mode=None)
+        self._said, self._bars = self.said(), Drawing()
         self._numbers = pn.pane.HTML("", margin=(10, 10))
         body = pn.Column(self._said, self._bars, self._numbers)
         self._view = View(session, self._want, body, self._show, look=self.frame, label="Splitting the variance")
@@ -145,7 +145,7 @@ class Variance(Part):
     def _show(self, split: Any) -> None:
         width, height = self.frame()
         self._said.object = readings.of_split(split, called(self.session))
-        self._bars.object = rendered(plot.variance_split(split, width=min(width, 560), height=height))
+        self._bars.show(plot.variance_split(split, width=min(width, 560), height=height))
         self._numbers.object = readings.html_table(readings.split_rows(split))
 
     def views(self) -> list[View]:
@@ -262,7 +262,7 @@ class Correlation(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._said, self._curves = self.said(), pn.pane.Bokeh(sizing_mode=None)
+        self._said, self._curves = self.said(), Drawing()
         body = pn.Column(self._said, self._curves)
         self._view = View(session, self._want, body, self._show, look=self.frame, label="Correlating pixels")
 
@@ -273,7 +273,7 @@ class Correlation(Part):
         width, height = self.frame()
         within = self.state.scales.in_particles
         self._said.object = readings.of_lengths(found, called(self.session), within=within)
-        self._curves.object = rendered(plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW))
+        self._curves.show(plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW))
 
     def views(self) -> list[View]:
         return [self._view]
