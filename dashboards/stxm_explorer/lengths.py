@@ -48,9 +48,8 @@ def counted(state: ExplorerState) -> list[str]:
 
 def quantity(state: ExplorerState) -> str:
     """Return the variable that is compared: the fraction of a phase where no composition is known."""
-    chosen, names = str(state.scales.quantity), state.references.used
-    known = names and all(name in state.references.composition for name in names)
-    return "fraction" if chosen == "composition" and not known else chosen
+    chosen = str(state.scales.quantity)
+    return "fraction" if chosen == "composition" and not state.references.compositions else chosen
 
 
 def phases(state: ExplorerState) -> dict[str, Call]:

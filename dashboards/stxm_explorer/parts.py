@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -24,6 +24,8 @@ th, td { padding: 3px 16px 3px 0; border-bottom: 1px solid #80808055; white-spac
 th { font-weight: 500 }
 th:first-child, td:first-child { text-align: left }
 """
+
+_LEFT = "td { text-align: left }"
 
 LEGEND_BELOW: dict[str, Any] = {
     "legend_position": "bottom",
@@ -70,6 +72,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> pn.
     """Return a small table, the first column to the left."""
     lines = [_row("th", head), *(_row("td", row) for row in rows)]
     return pn.pane.HTML(f"<table>{''.join(lines)}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE])
+
+
+def bars(parts: Mapping[str, tuple[float, float]], colors: Mapping[str, str], width: int) -> pn.viewable.Viewable:
+    """Return fractions with their errors, each with a bar in its colour."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td><div style='width:{round(200 * min(max(value, 0), 1))}px;height:12px;"
+        f"background:{escape(colors.get(name, plot.NEUTRAL))}'></div></td><td>{with_error(value, error)}</td></tr>"
+        for name, (value, error) in parts.items()
+        if math.isfinite(value)
+    )
+    return pn.pane.HTML(f"<table>{rows}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE, _LEFT])
 
 
 def _row(kind: str, texts: Sequence[str]) -> str:

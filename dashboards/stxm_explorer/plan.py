@@ -128,8 +128,7 @@ def references(state: ExplorerState) -> Call | None:
     if len(names) < len(chosen.names):
         known = call(".sel", known, reference=names, name="references")
     told: dict[str, Any] = {}
-    if names and all(name in chosen.composition for name in names):
-        numbers = [float(chosen.composition[name]) for name in names]
+    if numbers := [*chosen.compositions.values()]:
         told["composition"] = ("reference", numbers, {"units": "1", "long_name": "Composition"})
     if any(name in chosen.colors for name in names):
         told["color"] = ("reference", [chosen.colors.get(name, "") for name in names])
@@ -155,16 +154,42 @@ def distinguished(state: ExplorerState, field: Field) -> Call:
 
 def phases(state: ExplorerState, field: Field) -> Call:
     """Return the phase map of a field."""
+    known, fit = references(state), state.fit
+    options: dict[str, Any] = _of_fit(state) if known else {}
+    if fit.min_amount:
+        options["min_amount"] = fit.min_amount
+    options["min_confidence"] = fit.min_confidence
+    return call("phase_map", density(field), *([known] if known else []), **options, name=f"{field.label} phases")
+
+
+def summary(state: ExplorerState, field: Field) -> Call:
+    """Return how much of each phase there is in a field, with errors."""
+    return call("phase_summary", phases(state, field), name=f"{field.label} summary")
+
+
+def misfit(state: ExplorerState, field: Field) -> Call:
+    """Return the fit of every pixel, which says what it leaves.
+
+    Raises
+    ------
+    Missing
+        There are no references.
+    """
     known = references(state)
-    options: dict[str, Any] = {"method": state.fit.method, "background": state.fit.background} if known else {}
-    return call(
-        "phase_map",
-        density(field),
-        *([known] if known else []),
-        **options,
-        min_confidence=state.fit.min_confidence,
-        name=f"{field.label} phases",
-    )
+    if known is None:
+        raise Missing("Choose reference spectra on page Data: the misfit is what their fit leaves.")
+    return call("fit", density(field), known, **_of_fit(state), name=f"{field.label} fit")
+
+
+def _of_fit(state: ExplorerState) -> dict[str, Any]:
+    """Return the options of a fit that differ from its defaults, and the two that everyone asks for."""
+    fit = state.fit
+    options: dict[str, Any] = {"method": fit.method, "background": fit.background}
+    if fit.selection:
+        options["selection"] = fit.selection
+    if fit.max_optical_density:
+        options["max_optical_density"] = fit.max_optical_density
+    return options
 
 
 def signal_of(field: Field, signal: str) -> Call:

@@ -26,6 +26,7 @@ S = TypeVar("S", bound="Settings")
 
 METHODS = {"Non-negative (nnls)": "nnls", "Fractions sum to 1 (fcls)": "fcls", "Unconstrained (lstsq)": "lstsq"}
 BACKGROUNDS = {"None": "none", "Constant": "constant", "Linear": "linear"}
+SELECTIONS = {"All references": "", "As many as the BIC asks for": "bic", "As many as an F-test asks for": "f-test"}
 I0_SOURCES = {"Brightest pixels": "brightest", "Region": "region", "File": "file", "In the stack": "stack"}
 I0_UNITS = {"As the file says": "", "counts": "count", "counts per ms": "count/ms", "counts per s": "count/s"}
 KINDS = {
@@ -54,6 +55,7 @@ LENGTH_TABS = ("Fields", "Variance", "Coarse-graining", "Correlation", "Particle
 QUANTITIES = {"Composition": "composition", "Fraction of a phase": "fraction", "Total amount": "amount"}
 FRAMES = {"True to scale": "common", "Equally large": "fill"}
 WEIGHTS = {"Areas": "area", "Particles": "particle"}
+BELOW = ("Pixel", "Shares", "Histogram")
 PAGES = ("Data", "Prepare", "Explore", "Unmix", "Phases", "Length scales", "Export")
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -280,6 +282,12 @@ class References(Settings):
         """Names of the spectra that fits use."""
         return [name for name in self.names if name not in self.unused]
 
+    @property
+    def compositions(self) -> dict[str, float]:
+        """Composition of each spectrum that fits use; nothing where one of them has none."""
+        known = {name: float(self.composition[name]) for name in self.used if name in self.composition}
+        return known if len(known) == len(self.used) else {}
+
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
         value = super()._value(name, table)
         if name == "composition":
@@ -292,9 +300,29 @@ class References(Settings):
 class Fit(Settings):
     """How spectra are explained by the references."""
 
-    method: Any = param.Selector(default="nnls", objects=list(METHODS.values()), doc="What amounts may be.")
+    method: Any = param.Selector(
+        default="nnls",
+        objects=list(METHODS.values()),
+        doc="Amounts of zero or more; amounts that add up to one, for references as thick as the sample; or any amounts.",
+    )
     background: Any = param.Selector(
-        default="constant", objects=list(BACKGROUNDS.values()), doc="What is fitted beside the references."
+        default="constant",
+        objects=list(BACKGROUNDS.values()),
+        doc="What is fitted beside the references: other matter whose absorption hardly changes over the energies.",
+    )
+    selection: Any = param.Selector(
+        default="",
+        objects=list(SELECTIONS.values()),
+        doc="Keep in each pixel only the references that the data ask for; fractions of the others become zero.",
+    )
+    max_optical_density = param.Number(
+        None,
+        bounds=(0, None),
+        allow_None=True,
+        doc="Energies at which a pixel is darker than this are left out of its fit.",
+    )
+    min_amount = param.Number(
+        0.0, bounds=(0, None), doc="Amount below which a pixel holds no sample; 0 finds it from the map."
     )
     min_confidence = param.Number(
         0.95, bounds=(0.5, 0.999), step=0.01, doc="Probability below which a pixel is undecided."
@@ -403,6 +431,11 @@ class View(Settings):
     )
     spread = param.Boolean(True, doc="Draw a band of one standard deviation over the pixels of a region.")
     residual = param.Boolean(False, doc="Draw what the fit leaves.")
+    map = param.String(
+        "composition", doc="Map beside that of the phases: a variable, or that of a phase after a colon."
+    )
+    faded = param.Boolean(False, doc="Draw what is less sure fainter.")
+    below: Any = param.Selector(default="Pixel", objects=list(BELOW), doc="What stands below the maps of phases.")
 
     _ITEMS: ClassVar = {"line": _point}
 

@@ -145,7 +145,9 @@ class View(pn.viewable.Viewer):
             self._say(message(problem, self.session.store.root), "warning")
 
     def _say(self, text: str, severity: str) -> None:
-        self._place[:] = [_said(text, severity)]
+        alert = self._place[0] if len(self._place) == 1 else None
+        if not (isinstance(alert, pmui.Alert) and (alert.object, alert.severity) == (text, severity)):
+            self._place[:] = [_said(text, severity)]
 
 
 def _said(text: str, severity: str, width: int = 380) -> pmui.Alert:

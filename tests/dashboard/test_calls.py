@@ -51,13 +51,13 @@ def test_script__methods_and_items():
     assert lines[-2:] == ["kept = stack.drop_sel(energy=[700.0])", "fit = xstxm.fit(kept['spectrum'])"]
 
 
-@given(st.lists(st.text(max_size=8) | st.sampled_from([*keyword.kwlist, "xr", "xstxm", "a b", "a_b"]), max_size=6))
 def test_script__an_item_that_is_wanted_has_a_line_of_its_own():
     stack = call("open_stack", File("a.hdf5"), name="stack")
     assert "intensity = stack['intensity']" in script([stack["intensity"]])
     assert script([stack["intensity"]]) != script([stack])
 
 
+@given(st.lists(st.text(max_size=8) | st.sampled_from([*keyword.kwlist, "xr", "xstxm", "a b", "a_b"]), max_size=6))
 def test_script__any_name_and_any_file_name_make_python(names):
     calls = [call("open_stack", File(name), name=name or "x") for name in names]
     found = ast.parse(script(calls))

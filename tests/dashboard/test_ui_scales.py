@@ -62,6 +62,7 @@ def test_ui__a_tap_on_a_particle_marks_its_row(browser, address, shots):
         page.locator(".tabulator-row.tabulator-selected").wait_for()
         number = row.locator(".tabulator-cell").first.inner_text()
         visitor.settle()
+        visitor.toggle_theme()
         visitor.tap(0.5, 0.5)
         visitor.settle()
         marked = page.locator(".tabulator-row.tabulator-selected")

@@ -131,8 +131,7 @@ def test_app__every_page_says_what_to_do_without_a_stack(filled, said, title):
     app._start()
     assert app.page().title == title
     assert not said
-    for view in app.page().views():
-        assert [*view.__panel__()], view
+    assert [*app.page().views()[0].__panel__()]
 
 
 @pytest.mark.parametrize("title", PAGES)
@@ -145,7 +144,7 @@ def test_app__every_page_of_a_stack_without_an_error(filled, said, title):
     app._start()
     assert not said
     for view in app.page().views():
-        assert [*view.__panel__()], view
+        assert [*view.__panel__()] or not view.visible, view
 
 
 def test_app__hidden_pages_compute_nothing(filled, said, monkeypatch):

@@ -108,14 +108,12 @@ class Spectra(pn.viewable.Viewer):
         """Return the calls that make the fitted curves, and what is left."""
         assert self.fit.call is not None
         assert self.mean.call is not None
-        return [
-            call("predict", self.fit.call, name="model"),
-            call("residual", self.mean.call["spectrum"], self.fit.call, name="left"),
-        ]
+        residual = call("residual", self.mean.call["spectrum"], self.fit.call, name="residual")
+        return [call("predict", self.fit.call, name="model"), *([residual] if self._state.view.residual else [])]
 
     def _look(self) -> Any:
         state = self._state
-        return state.view.region, state.view.spread, tuple(region_colors(state).items())
+        return state.view.region, state.view.spread, state.view.residual, tuple(region_colors(state).items())
 
     def _redraw(self, _: Any) -> None:
         self._changed = True
@@ -139,9 +137,10 @@ class Spectra(pn.viewable.Viewer):
         }
         fit = self.fit.result if self.fit.settled else None
         if fit is not None and [*fit["region"].values] == names:
-            model, left = (self._session.store.run(each).sortby("energy") for each in self._after_fit())
+            model, *left = (self._session.store.run(each).sortby("energy") for each in self._after_fit())
             curves += _lines(model, names, colors, "{}, fit") + self._scaled(fit, self._active(names))
-            self._left.show(_lines(left, names, colors, "{}"), xlabel=labels["xlabel"], ylabel="Residual")
+            for each in left:
+                self._left.show(_lines(each, names, colors, "{}"), xlabel=labels["xlabel"], ylabel="Residual")
         self._curves.show(curves, **labels)
 
     def _measured(self, spectrum: xr.Dataset, color: str) -> Curve:

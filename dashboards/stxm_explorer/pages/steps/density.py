@@ -12,7 +12,7 @@ import xarray as xr
 
 from stxm_explorer import plan
 from stxm_explorer.calls import Call
-from stxm_explorer.figures import Curve, CurveFigure
+from stxm_explorer.figures import Curve, CurveFigure, histogram
 from stxm_explorer.linked import LinkedMap
 from stxm_explorer.pages.steps.step import FIRST, EnergyChoice, Measured, Step
 from stxm_explorer.parts import CHOICE, beside
@@ -34,7 +34,6 @@ MEANING = {
 }
 COLORS = ("#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#F0E442", "#999999")
 """Of the flags, in their order."""
-_BINS = 80
 
 
 class Density(Step):
@@ -113,7 +112,7 @@ class Density(Step):
     def _show(self, image: xr.DataArray) -> None:
         energy = f"{float(image['energy']):.2f} {self.measured.unit}"
         self._map.show(image, title=f"Optical density at {energy}")
-        at, count = _histogram(np.asarray(image))
+        at, count = histogram(image)
         curve = Curve(f"pixels at {energy}", at, count, color=FIRST)
         self._histogram.show([curve], xlabel=plot.label(image), ylabel="Pixels")
 
@@ -130,13 +129,6 @@ class Density(Step):
             quality.copy(data=labels), colors or {"none": "#999999"}, names_in_legend=bool(raised), title=title
         )
         self._counts.object = _table([(name, int(where.sum()), where.mean()) for name, where in raised])
-
-
-def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the outline of a histogram of the finite values."""
-    finite = values[np.isfinite(values)]
-    count, edges = np.histogram(finite, _BINS) if finite.size else (np.zeros(1), np.array([0.0, 1.0]))
-    return np.repeat(edges, 2), np.concatenate([[0], np.repeat(count, 2), [0]])
 
 
 def _table(rows: list[tuple[str, int, float]]) -> str:
