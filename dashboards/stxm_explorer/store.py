@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ class Store:
         if call.function in _IN_PARTS:
             arguments[0] = _in_parts(arguments[0])
         if call.function.startswith("."):
-            return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
+            return _method(call.function, arguments, options)
         module, *path = call.function.split(".")
         function: Any = functools.reduce(getattr, path, _MODULES[module])
         result = function(*arguments, **options)
@@ -167,7 +167,7 @@ class Store:
         job.step()
         if call.function == "[]":
             return whole[call.arguments[1]]
-        return getattr(whole, call.function[1:])(*call.arguments[1:], **call.options)
+        return _method(call.function, [whole, *call.arguments[1:]], call.options)
 
     def _is_light(self, call: Call) -> bool:
         parts = [*call.parts()]
@@ -231,6 +231,15 @@ class Store:
         if file.name not in self.uploads.files:
             raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
         return self.uploads.files[file.name]
+
+
+def _method(function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Return what a method of the first argument returns."""
+    try:
+        return getattr(arguments[0], function[1:])(*arguments[1:], **options)
+    except KeyError as error:  # of xarray, for a name that other data had
+        chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str))
+        raise OptionError("choice", chosen, "these data have none of that name: choose another") from error
 
 
 def _is_lazy(result: Any) -> bool:
