@@ -151,6 +151,8 @@ def main() -> None:
     print("| pixels a side | what | median (lowest-highest) |\n|---|---|---|")
     for side in given.sides:
         measure(side, given.frame, given.rounds)
+    if hasattr(os, "getloadavg"):
+        print(f"\nload {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs, which the browser and the server share")
 
 
 if __name__ == "__main__":
