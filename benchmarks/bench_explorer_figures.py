@@ -9,6 +9,7 @@ frame that the browser draws after the new data came.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import socket
@@ -117,10 +118,11 @@ def measure(side: int, frame: int, rounds: int) -> None:
         tab.wait_for_selector(".bk-Figure", timeout=90_000)
         tab.wait_for_timeout(2000)
         place = tab.evaluate(FRAME)
+        there_and_back = itertools.cycle(["ArrowRight"] * (N_ENERGIES - 1) + ["ArrowLeft"] * (N_ENERGIES - 1))
 
-        def key(k: int) -> None:
+        def key(_: int) -> None:
             tab.locator("input[type=range]").first.focus()
-            tab.keyboard.press("ArrowRight" if k // (N_ENERGIES - 1) % 2 == 0 else "ArrowLeft")
+            tab.keyboard.press(next(there_and_back))
 
         def tap(k: int) -> None:
             across, upwards = 0.1 + 0.8 * k / rounds, 0.2 + 0.5 * k / rounds
