@@ -12,9 +12,10 @@ DRAWN = """() => [...Bokeh.documents[0]._all_models.values()]
   .map(m => { const data = m.data_source.data; return (data.get ? data.get("y") : data.y) || [] })
   .filter(values => values.length > 10).length"""
 IMAGE = """() => {
-  const image = [...Bokeh.documents[0]._all_models.values()].find(m => m.type == "GlyphRenderer" && m.glyph.type == "Image")
-  const data = image.data_source.data
-  return JSON.stringify([...(data.get ? data.get("image") : data.image)[0].slice(2000, 2100)])
+  const images = [...Bokeh.documents[0]._all_models.values()]
+    .filter(m => m.type == "GlyphRenderer" && m.glyph.type == "Image")
+    .map(m => { const data = m.data_source.data; return (data.get ? data.get("image") : data.image)[0] })
+  return JSON.stringify(images.filter(image => image).map(image => [...image.slice(2000, 2100)]))
 }"""
 
 
@@ -47,7 +48,7 @@ def test_ui__explore_by_keys_taps_and_lines(browser, simulated, shots, names):
 def _keeps_arrows_while_typing(visitor) -> None:
     page = visitor.page
     page.locator("[aria-label='Keep this pixel as a region'], button:has-text('push_pin')").first.click()
-    name = page.locator("input[type=text]").first
+    name = page.locator("input[type=text]:visible").first
     name.wait_for()
     before = energy(page)
     name.click()
