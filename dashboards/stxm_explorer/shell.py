@@ -76,7 +76,7 @@ class App(pn.viewable.Viewer):
         """Show the page that is chosen, and have it follow the choices."""
         page, controls, workspace = self._parts()
         page.refresh()
-        if self._title != page.title:  # what is drawn first comes with the page, in one piece
+        if self._title != page.title:  # only now: what leaves the page and comes back in one message is lost to Bokeh
             self._title = page.title
             self._controls[:], self._workspace[:] = [controls], [workspace]
         labels = [field.label for field in self.state.fields]

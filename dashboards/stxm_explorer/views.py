@@ -59,7 +59,7 @@ class View(pn.viewable.Viewer):
         self._waiting: str | None = None
         self._drawn: tuple[str, Hashable] | None = None
         self._stopped: str | None = None
-        self._notes: list[str] = []
+        self._notes: tuple[str, ...] = ()
         self._said = ("", "")
         self._words = pn.Column(sizing_mode=None, margin=0)
         # the body stays on the page: a figure that comes and goes is built anew, and loses what changes meanwhile
@@ -128,7 +128,7 @@ class View(pn.viewable.Viewer):
         self._show(result)
         self._waiting, self.result, self._drawn = None, result, (key, self._look())
         self._place.loading = False
-        notes = self.session.store.notes(self.call) if self.call else []
+        notes = self.session.store.notes(self.call) if self.call else ()
         if self._notes != notes or not self._frame.visible:
             self._notes = notes
             told = [message(StxmError(note), self.session.store.root) for note in notes]
