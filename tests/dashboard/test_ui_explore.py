@@ -57,7 +57,7 @@ def _keeps_arrows_while_typing(visitor) -> None:
     assert energy(page) == before
     name.fill("grain")
     name.press("Enter")
-    page.wait_for_function("() => document.body.innerText.includes('grain')", timeout=10_000)
+    page.locator(".legend").get_by_text("grain").first.wait_for()
 
 
 def test_ui__explore_draws_a_box_and_plays(browser, simulated, shots):
