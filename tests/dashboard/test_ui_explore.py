@@ -39,6 +39,7 @@ def test_ui__explore_by_keys_taps_and_lines(browser, simulated, shots, names):
         _keeps_arrows_while_typing(visitor)
         page.get_by_role("button", name="Ends of a line").click()
         visitor.tap(0.2, 0.2)
+        page.wait_for_timeout(800)  # two taps at once are a double tap
         visitor.tap(0.8, 0.7)
         page.wait_for_function(f"({DRAWN})() >= 2", timeout=60_000)
         visitor.settle()
