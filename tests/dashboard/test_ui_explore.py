@@ -12,9 +12,10 @@ DRAWN = """() => [...Bokeh.documents[0]._all_models.values()]
   .map(m => { const data = m.data_source.data; return (data.get ? data.get("y") : data.y) || [] })
   .filter(values => values.length > 10).length"""
 IMAGE = """() => {
-  const image = [...Bokeh.documents[0]._all_models.values()].find(m => m.type == "GlyphRenderer" && m.glyph.type == "Image")
-  const data = image.data_source.data
-  return JSON.stringify([...(data.get ? data.get("image") : data.image)[0].slice(2000, 2100)])
+  const images = [...Bokeh.documents[0]._all_models.values()]
+    .filter(m => m.type == "GlyphRenderer" && m.glyph.type == "Image")
+    .map(m => { const data = m.data_source.data; return (data.get ? data.get("image") : data.image)[0] })
+  return JSON.stringify(images.filter(image => image).map(image => [...image.slice(2000, 2100)]))
 }"""
 
 
@@ -38,6 +39,7 @@ def test_ui__explore_by_keys_taps_and_lines(browser, simulated, shots, names):
         _keeps_arrows_while_typing(visitor)
         page.get_by_role("button", name="Ends of a line").click()
         visitor.tap(0.2, 0.2)
+        page.wait_for_timeout(800)  # two taps at once are a double tap
         visitor.tap(0.8, 0.7)
         page.wait_for_function(f"({DRAWN})() >= 2", timeout=60_000)
         visitor.settle()
@@ -47,7 +49,7 @@ def test_ui__explore_by_keys_taps_and_lines(browser, simulated, shots, names):
 def _keeps_arrows_while_typing(visitor) -> None:
     page = visitor.page
     page.locator("[aria-label='Keep this pixel as a region'], button:has-text('push_pin')").first.click()
-    name = page.locator("input[type=text]").first
+    name = page.locator("input[type=text]:visible").first
     name.wait_for()
     before = energy(page)
     name.click()
@@ -56,7 +58,7 @@ def _keeps_arrows_while_typing(visitor) -> None:
     assert energy(page) == before
     name.fill("grain")
     name.press("Enter")
-    page.wait_for_function("() => document.body.innerText.includes('grain')", timeout=10_000)
+    page.locator(".legend").get_by_text("grain").first.wait_for()
 
 
 def test_ui__explore_draws_a_box_and_plays(browser, simulated, shots):
