@@ -138,7 +138,7 @@ class Visitor:
     def leave(self) -> None:
         """Assert what holds for every visit."""
         assert not self.outside
-        assert not self.errors
+        assert not self.errors, self.errors
         width = self.page.viewport_size["width"]
         assert max(self.page.evaluate(SCROLLS)) <= width
 

@@ -8,7 +8,7 @@ from browser import FRAME, visit
 pytestmark = pytest.mark.ui
 
 
-def test_prepare__from_bad_frames_to_optical_density(browser, simulated, shots):
+def test_prepare__leaves_out_a_frame_and_aligns_the_others(browser, simulated, shots):
     with visit(browser, simulated, shots) as visitor:
         page = visitor.page
         visitor.open("Prepare")
@@ -26,22 +26,22 @@ def test_prepare__from_bad_frames_to_optical_density(browser, simulated, shots):
         visitor.settle()
         visitor.shot("prepare-alignment")
 
-        page.get_by_text("I0: brightest 10 %").click()
-        page.get_by_text("I0 ± standard error").wait_for(timeout=60_000)
+        page.get_by_role("button", name="Reset all steps").click()
+        page.get_by_text("Frames: all energies").wait_for()
+        page.get_by_text("Alignment: frames as measured").wait_for()
         visitor.settle()
-        visitor.shot("prepare-i0")
 
+
+def test_prepare__optical_density_in_light_and_dark(browser, simulated, shots):
+    with visit(browser, simulated, shots) as visitor:
+        page = visitor.page
+        visitor.open("Prepare")
         page.get_by_text("Optical density: errors").click()
         page.get_by_text("pixels at").wait_for(timeout=60_000)
         visitor.settle()
         visitor.shot("prepare-density")
         visitor.toggle_theme()
         visitor.shot("prepare-density-dark")
-
-        page.get_by_role("button", name="Reset all steps").click()
-        page.get_by_text("Frames: all energies").wait_for()
-        page.get_by_text("Alignment: frames as measured").wait_for()
-        visitor.settle()
 
 
 def test_prepare__takes_i0_from_a_region_that_is_drawn(browser, simulated, shots):
