@@ -246,9 +246,7 @@ class Field(Settings):
     align_region = param.ClassSelector(
         class_=Region, default=None, allow_None=True, doc="Pixels that shifts are found on; all without one."
     )
-    max_shift = param.Number(
-        None, allow_None=True, bounds=(0, None), inclusive_bounds=(False, True), doc="Farthest shift, in the unit of y."
-    )
+    max_shift = param.Number(None, allow_None=True, bounds=(0, None), doc="Farthest shift, in the unit of y.")
     transform: Any = param.Selector(
         default="translation", objects=list(TRANSFORMS.values()), doc="A zone plate that follows the energy magnifies."
     )
@@ -265,9 +263,7 @@ class Field(Settings):
     noise: Any = param.Selector(
         default="", objects=list(NOISES.values()), doc="Where the errors of optical densities come from."
     )
-    gain = param.Number(
-        1.0, bounds=(0, None), inclusive_bounds=(False, True), doc="Photons for one count, with photon counting."
-    )
+    gain = param.Number(1.0, bounds=(0, None), doc="Photons for one count, with photon counting.")
     thick = param.Number(2.2, bounds=(0, None), doc="Optical density above which a pixel is flagged as too thick.")
     saturation = param.Number(
         None, allow_None=True, bounds=(0, None), doc="Counts from which a pixel is flagged as saturated."

@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import xarray as xr
 import xstxm
 from stxm_explorer import surveys
 from stxm_explorer.access import refuse_links_out, resolve, stamp
-from stxm_explorer.cache import Cache, memory
+from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.calls import Call, File, Given, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
@@ -49,7 +49,6 @@ _DONE: set[str] = set()
 
 _RESULTS = Cache(CACHE)
 _STORES = itertools.count(1)
-_NOTES: dict[str, list[str]] = {}
 
 
 class NotGivenError(StxmError):
@@ -103,7 +102,8 @@ class Store:
         """Return a result that is there already, else None."""
         if call.function == "":
             return self._given(call.arguments[0].name)
-        return _RESULTS.get(self.key(call))
+        made = _RESULTS.get(self.key(call))
+        return None if made is None else made.result
 
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
@@ -112,20 +112,12 @@ class Store:
             return self._call(call, job, None)
         if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
             return self._part(call, whole, job)  # what is in memory already is not kept once more
-        key = self.key(call)
+        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job).result
 
-        def make() -> Any:
-            with heard() as told:
-                result = self._make(call, job)
-            if told:
-                _NOTES[key] = told
-            return result
-
-        return _RESULTS.once(key, make, job)
-
-    def notes(self, call: Call) -> list[str]:
+    def notes(self, call: Call) -> tuple[str, ...]:
         """Return what xstxm warned of when it made a result, apart from what that was made of."""
-        return _NOTES.get(self.key(call), [])
+        made = _RESULTS.get(self.key(call))
+        return () if made is None else made.notes
 
     def at_once(self, call: Call) -> Any:
         """Return what takes no time, made on the spot; None where there is more to do.
@@ -143,14 +135,15 @@ class Store:
         result = self.ready(call)
         return result is not None and _is_lazy(result)
 
-    def _make(self, call: Call, job: Job) -> Any:
-        result = self._call(call, job, None)
-        if call.function == "xstxm.open_stack" and not {"y", "x"} <= {*result.dims}:
-            dims = tuple(result.dims)
-            raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
-        if _is_lazy(result) and result.nbytes < IN_MEMORY:
-            return self._compute(result, job)
-        return result
+    def _make(self, call: Call, job: Job) -> Made:
+        with heard() as told:
+            result = self._call(call, job, None)
+            if call.function == "xstxm.open_stack" and not {"y", "x"} <= {*result.dims}:
+                dims = tuple(result.dims)
+                raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
+            if _is_lazy(result) and result.nbytes < IN_MEMORY:
+                result = self._compute(result, job)
+        return Made(result, tuple(told))
 
     def _call(self, call: Call, job: Job, folder: Path | None) -> Any:
         job.step()
@@ -160,10 +153,10 @@ class Store:
             return arguments[0]
         if call.function == "[]":
             return operator.getitem(*arguments)
-        if call.function in _IN_PARTS and self.client is None:
+        if call.function in _IN_PARTS:
             arguments[0] = _in_parts(arguments[0])
         if call.function.startswith("."):
-            return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
+            return _method(call.function, arguments, options)
         module, *path = call.function.split(".")
         function: Any = functools.reduce(getattr, path, _MODULES[module])
         result = function(*arguments, **options)
@@ -174,7 +167,7 @@ class Store:
         job.step()
         if call.function == "[]":
             return whole[call.arguments[1]]
-        return getattr(whole, call.function[1:])(*call.arguments[1:], **call.options)
+        return _method(call.function, [whole, *call.arguments[1:]], call.options)
 
     def _is_light(self, call: Call) -> bool:
         parts = [*call.parts()]
@@ -238,6 +231,15 @@ class Store:
         if file.name not in self.uploads.files:
             raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
         return self.uploads.files[file.name]
+
+
+def _method(function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Return what a method of the first argument returns."""
+    try:
+        return getattr(arguments[0], function[1:])(*arguments[1:], **options)
+    except KeyError as error:  # of xarray, for a name that other data had
+        chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str))
+        raise OptionError("choice", chosen, "these data have none of that name: choose another") from error
 
 
 def _is_lazy(result: Any) -> bool:
