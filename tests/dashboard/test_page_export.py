@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import panel as pn
 import pytest
 import xarray as xr
 from stxm_explorer import exports, plan
@@ -63,7 +64,7 @@ def assert_same(found, wanted) -> None:
 
 def words(page) -> str:
     """Return the hint or the error in place of the files."""
-    return page._files.__panel__()[0].objects[0].object
+    return " ".join(pane.object for pane in page._files.__panel__().select(pn.pane.Markdown))
 
 
 def made_by(page) -> zipfile.ZipFile:
