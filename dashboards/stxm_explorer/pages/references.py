@@ -67,7 +67,7 @@ class Choice(pn.viewable.Viewer):
             self.files,
             self.upload,
             pmui.Select.from_param(chosen.kind, label="Values are", options=KINDS, **CHOICE),
-            pmui.FloatInput.from_param(chosen.counts, label="Incident counts per pixel and energy", **CHOICE),
+            pmui.FloatInput.from_param(chosen.counts, label="Counts per pixel and energy", **CHOICE),
             sizing_mode="stretch_width",
         )
 
@@ -241,6 +241,7 @@ class References(pn.viewable.Viewer):
         self.apart.refresh()
 
     def _tell(self, result: xr.Dataset) -> None:
+        self.squares.visible = result.sizes["reference"] > 2  # of one pair the sentence says it all
         size = max(44 * result.sizes["reference"], 280)
         drawn = plot.distinguishability(result, size=size, toolbar=None, active_tools=[])
         self.squares.object = hv.render(drawn, backend="bokeh")  # its own pane changes the theme of all figures
@@ -269,7 +270,7 @@ def _rows(references: xr.Dataset, chosen: Any) -> pd.DataFrame:
             "color": [chosen.colors.get(name, colors[name]) for name in names],
             "name": names,
             "composition": [float(chosen.composition.get(name, own)) for name, own in zip(names, said, strict=True)],
-            "range": [f"{low:.5g} – {high:.5g}" if low <= high else "no data" for low, high in spans.values()],
+            "range": [f"{low:.4g} – {high:.4g}" if low <= high else "no data" for low, high in spans.values()],
         }
     )
 
