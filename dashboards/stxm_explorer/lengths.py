@@ -55,7 +55,7 @@ def quantity(state: ExplorerState) -> str:
 def phases(state: ExplorerState) -> dict[str, Call]:
     """Return the phase maps of all fields; without references their phases are clusters of all pixels together."""
     fields = named(state)
-    if state.references.files or len(fields) == 1:
+    if plan.references(state) is not None or len(fields) == 1:
         return {name: plan.phases(state, field) for name, field in fields.items()}
     stacks = call("xr.DataTree.from_dict", {name: plan.density(field) for name, field in fields.items()}, name="stacks")
     joint = call("trees.phase_map", stacks, min_confidence=state.fit.min_confidence, name="joint phases")
@@ -151,6 +151,8 @@ def factors(phases: Any, length: float) -> dict[str, int]:
 
 
 def sides(coarse: Any, name: str) -> list[float]:
-    """Return the sides of blocks in um at which a field has a variance."""
-    one = coarse.sel(node=name) if "node" in coarse.dims else coarse
-    return [float(length) for length in one.dropna("length", subset=["variance"])["length"].values]
+    """Return the sides of blocks in um at which a field has a variance; none where the field is left out."""
+    if name not in coarse["node"].values:
+        return []
+    one = coarse.sel(node=name).dropna("length", subset=["variance"])
+    return [float(length) for length in one["length"].values]
