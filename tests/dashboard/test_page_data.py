@@ -445,6 +445,13 @@ def test_told_apart__says_how_well():
     assert ["hardly told" in words[0], "roughly" in words[1], "well told apart" in words[2]] == [True] * 3
 
 
+def test_told_apart__two_references_are_no_hardest_pair():
+    references = xstxm.testing.simulate_references().isel(reference=[0, 3])
+    text = told_apart(xstxm.distinguishability(references, counts=1000), 1000)
+    assert "**alpha-V2O5** and **gamma-LiV2O5** are " in text
+    assert "hardest" not in text
+
+
 def test_field__says_which_scan_it_is():
     assert "open_stack('a.hdf5', chunks={}, entry='e')" in script(
         [plan.raw(Field(file="a.hdf5", label="a", entry="e"))]

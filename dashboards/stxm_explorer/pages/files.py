@@ -31,7 +31,7 @@ _COLUMNS = {
     "size": "Size",
     "modified": "Modified",
 }
-_WIDTHS = {"picture": 54, "what": 104, "first": 78, "last": 66, "energies": 80, "pixels": 84, "pixel": 90, "size": 80}
+_WIDTHS = {"picture": 54, "what": 104, "first": 78, "last": 74, "energies": 80, "pixels": 84, "pixel": 90, "size": 80}
 _WIDTHS["modified"] = 92
 _WIDTHS_OF_SPECTRA = {**{column: width for column, width in _WIDTHS.items() if column != "what"}, "name": 250}
 _SPECTRA_LACK = ["picture", "pixels", "pixel"]

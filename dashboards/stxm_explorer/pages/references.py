@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import holoviews as hv
 import numpy as np
 import pandas as pd
 import panel as pn
@@ -19,7 +18,7 @@ from stxm_explorer.advice import ranges, told_apart, uncovered
 from stxm_explorer.calls import Call, File, Missing, Upload
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves
-from stxm_explorer.parts import CHOICE, heading
+from stxm_explorer.parts import CHOICE, Drawing, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import KINDS
 from stxm_explorer.uploads import LARGEST, TABLES
@@ -67,7 +66,7 @@ class Choice(pn.viewable.Viewer):
             self.files,
             self.upload,
             pmui.Select.from_param(chosen.kind, label="Values are", options=KINDS, **CHOICE),
-            pmui.FloatInput.from_param(chosen.counts, label="Incident counts per pixel and energy", **CHOICE),
+            pmui.FloatInput.from_param(chosen.counts, label="Counts per pixel and energy", **CHOICE),
             sizing_mode="stretch_width",
         )
 
@@ -124,7 +123,7 @@ class References(pn.viewable.Viewer):
             "low", "high", source=self.shade, fill_color=NEUTRAL, fill_alpha=0.12, line_color=None, level="underlay"
         )
         self.advice = pn.Column(sizing_mode=None)
-        self.squares = pn.pane.Bokeh(None, sizing_mode=None)
+        self.squares = Drawing()
         self.sentence = pn.pane.Markdown(width=_ADVICE, margin=(0, 10))
         self._spectra: xr.Dataset | None = None
         self._energy: xr.DataArray | None = None
@@ -132,8 +131,8 @@ class References(pn.viewable.Viewer):
         self.read = View(session, self._all, self.table, self._list, look=self._details, label="Reading references")
         self.drawn = View(session, self._used, self.curves.pane, self._draw, label="Drawing references")
         self.cover = View(session, self._energies, self.advice, self._compare, label="Reading energies")
-        apart = pn.Column(self.sentence, self.squares)
-        self.apart = View(session, self._distinguished, apart, self._tell, label="Telling references apart")
+        self._told = pn.Column(self.sentence, sizing_mode=None)
+        self.apart = View(session, self._distinguished, self._told, self._tell, label="Telling references apart")
 
     def __panel__(self) -> pn.viewable.Viewable:
         return pn.Column(
@@ -241,10 +240,13 @@ class References(pn.viewable.Viewer):
         self.apart.refresh()
 
     def _tell(self, result: xr.Dataset) -> None:
-        size = max(44 * result.sizes["reference"], 280)
-        drawn = plot.distinguishability(result, size=size, toolbar=None, active_tools=[])
-        self.squares.object = hv.render(drawn, backend="bokeh")  # its own pane changes the theme of all figures
         self.sentence.object = told_apart(result, self.state.references.counts)
+        if result.sizes["reference"] < 3:  # of one pair the sentence says it all
+            self._told[:] = [self.sentence]
+            return
+        size = max(44 * result.sizes["reference"], 280)
+        self.squares.show(plot.distinguishability(result, size=size, toolbar=None, active_tools=[]))
+        self._told[:] = [self.sentence, self.squares]
 
 
 _TABLE_WIDTH = 440
@@ -269,7 +271,7 @@ def _rows(references: xr.Dataset, chosen: Any) -> pd.DataFrame:
             "color": [chosen.colors.get(name, colors[name]) for name in names],
             "name": names,
             "composition": [float(chosen.composition.get(name, own)) for name, own in zip(names, said, strict=True)],
-            "range": [f"{low:.5g} – {high:.5g}" if low <= high else "no data" for low, high in spans.values()],
+            "range": [f"{low:.4g} – {high:.4g}" if low <= high else "no data" for low, high in spans.values()],
         }
     )
 
