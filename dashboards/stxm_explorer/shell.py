@@ -75,13 +75,13 @@ class App(pn.viewable.Viewer):
     def refresh(self) -> None:
         """Show the page that is chosen, and have it follow the choices."""
         page, controls, workspace = self._parts()
-        if self._title != page.title:
+        page.refresh()
+        if self._title != page.title:  # only now: what leaves the page and comes back in one message is lost to Bokeh
             self._title = page.title
             self._controls[:], self._workspace[:] = [controls], [workspace]
         labels = [field.label for field in self.state.fields]
         shown = self.state.field.label if self.state.field else None
         self._field.param.update(options=labels, value=shown, visible=len(labels) > 1)
-        page.refresh()
         self._code.refresh()
         self._viewport.query = f"state={self.state.to_query()}"
 

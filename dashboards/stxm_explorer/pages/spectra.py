@@ -58,6 +58,8 @@ class Spectra(pn.viewable.Viewer):
     def resize(self, width: int, height: int, table: int) -> None:
         """Give the curves, and the table, another size in pixels."""
         self._width = table
+        for view in (self.mean, self.fit):
+            view.resize(width + 16)
         self._curves.resize(width, height)
         self._left.resize(width, _BELOW)
 
@@ -79,9 +81,13 @@ class Spectra(pn.viewable.Viewer):
         self._curves.follow()
         self._left.follow()
 
+    def views(self) -> list[View]:
+        """Return the views."""
+        return [self.mean, self.fit, self.shares]
+
     def calls(self) -> list[Call]:
         """Return the calls behind what is seen."""
-        shown = [view.call for view in (self.mean, self.fit, self.shares) if view.settled and view.call is not None]
+        shown = [view.call for view in self.views() if view.settled and view.call is not None]
         return [*shown, *(self._after_fit() if self.fit.settled else [])]
 
     def _want(self) -> Call:
