@@ -25,7 +25,7 @@ class LengthCurve:
     def show(self, coarse: Any, width: int, height: int) -> None:
         """Draw a result of `xstxm.coarse_grain`."""
         drawing = plot.coarse_graining(coarse, width=width, height=height, **LEGEND_BELOW)
-        figure = self.pane.show(drawing)
+        figure = self.pane.draw(drawing)
         self._line = Span(
             dimension="height", line_color=_LINE, line_width=3, line_dash="dashed", editable=True, visible=False
         )

@@ -112,7 +112,7 @@ class Drawing(pn.viewable.Viewer):
         super().__init__()
         self._place = pn.Column(sizing_mode=None)
 
-    def show(self, drawing: Any) -> Any:
+    def draw(self, drawing: Any) -> Any:
         """Show a drawing in place of the one before; its figure of Bokeh, whose parts can be changed."""
         import holoviews
         from bokeh.models import Toolbar

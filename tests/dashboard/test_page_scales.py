@@ -306,3 +306,11 @@ def test_lengths__factors_are_whole_pixels():
     size = xstxm.units.to_magnitude(phases.stxm.pixel_size["x"], "um", "pixel size")
     assert lengths.factors(phases, 3.2 * size) == {"y": 3, "x": 3}
     assert lengths.factors(phases, 0.01 * size) == {"y": 1, "x": 1}
+
+
+def test_particles__numbers_of_one_field_are_not_kept_for_another(page):
+    page.state.scales.particles = [2]
+    turn(page, "Particles")
+    assert page.state.scales.particles == [2]
+    page.state.view.field = "field 2"
+    assert page.state.scales.particles == []

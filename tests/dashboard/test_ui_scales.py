@@ -57,18 +57,17 @@ def test_ui__a_tap_on_a_particle_marks_its_row(browser, address, shots):
         page.get_by_role("tab", name="Particles").click()
         page.locator(".tabulator-row").first.wait_for(timeout=60_000)
         visitor.settle()
-        row = page.locator(".tabulator-row").nth(2)
-        row.click()
-        page.locator(".tabulator-row.tabulator-selected").wait_for()
-        number = row.locator(".tabulator-cell").first.inner_text()
+        page.locator(".tabulator-row").nth(2).click()
+        marked = page.locator(".tabulator-row.tabulator-selected")
+        marked.wait_for()
+        chosen = marked.inner_text()
         visitor.settle()
         visitor.toggle_theme()
         visitor.tap(0.5, 0.5)
         visitor.settle()
-        marked = page.locator(".tabulator-row.tabulator-selected")
         assert marked.count() == 1
         visitor.shot("length-scales-particle")
-        assert number in marked.inner_text()
+        assert marked.inner_text() == chosen  # which the click had brought into the middle
 
 
 def test_ui__length_scales_of_real_data(browser, real_data, shots, tmp_path):

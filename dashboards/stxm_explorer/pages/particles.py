@@ -14,7 +14,7 @@ from stxm_explorer import lengths
 from stxm_explorer.calls import Call
 from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.outlines import outlines
-from stxm_explorer.pages.scale_parts import CLEAR, Part, field_choice, search_choices
+from stxm_explorer.pages.scale_parts import CLEAR, Part, search_choices
 from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside
 from stxm_explorer.session import Session
 from stxm_explorer.tables import ParticleTable
@@ -55,6 +55,7 @@ class Particles(Part):
         self._particles: Any = None
         self._outlines: dict[int, list[tuple[float, float]]] = {}
         self._seen: tuple[int, ...] = ()
+        self._field = self.state.view.field
 
     @property
     def side(self) -> int:
@@ -62,7 +63,10 @@ class Particles(Part):
         return plot_side(self.session.width, self.session.height, taken=330, below=60)
 
     def refresh(self) -> None:
-        """Follow the choices."""
+        """Follow the choices; numbers of particles are those of one field."""
+        before, self._field = self._field, self.state.view.field
+        if self._field != before:
+            self.state.scales.particles = []
         super().refresh()
         self._follow()
 
@@ -103,8 +107,8 @@ class Particles(Part):
         size: dict[str, Any] = {"width": width // 2, "height": height, **LEGEND_BELOW}
         profiles = plot.profiles(self._drawn(found), relative=self.state.scales.relative, **size)
         means = plot.particles(listed, y=f"particle_{lengths.quantity(self.state)}", **size)
-        self._profiles.show(profiles)
-        self._scatter.show(means)
+        self._profiles.draw(profiles)
+        self._scatter.draw(means)
         self._follow()
 
     def _listed(self, found: xr.Dataset) -> xr.Dataset:
@@ -147,7 +151,6 @@ class Particles(Part):
     def controls(self) -> pn.viewable.Viewable:
         scales = self.state.scales.param
         return pmui.Column(
-            field_choice(self.state),
             pmui.Checkbox.from_param(scales.whole, label="Whole particles only", **CHOICE),
             pmui.Checkbox.from_param(scales.relative, label="Profiles about their mean", **CHOICE),
             *search_choices(self.state),

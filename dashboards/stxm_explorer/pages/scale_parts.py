@@ -6,7 +6,6 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
-import param
 
 from stxm_explorer import lengths, readings
 from stxm_explorer.calls import Call, Missing
@@ -49,20 +48,6 @@ def count_choice(state: ExplorerState) -> pn.viewable.Viewable:
     left_out = state.scales.param.left_out
     look = {"sizing_mode": "stretch_width", "margin": CHOICE["margin"]}
     return pmui.MultiChoice.from_param(left_out, label="Fields left out", options=[*labels], **look)
-
-
-def field_choice(state: ExplorerState) -> pn.viewable.Viewable:
-    """Return the choice of the field that is looked at."""
-    labels = [field.label for field in state.fields]
-    select = pmui.Select(label="Field", options=labels, value=state.field.label if state.field else None, **CHOICE)
-
-    def chosen(event: Any) -> None:
-        with param.parameterized.batch_call_watchers(state.scales):
-            state.scales.particles = []
-            state.view.field = event.new or ""
-
-    select.param.watch(chosen, "value")
-    return select
 
 
 def search_choices(state: ExplorerState) -> list[pn.viewable.Viewable]:
@@ -110,7 +95,7 @@ class Fields(Part):
         size = plot_side(self.session.width, self.session.height, 130 + 75 * columns, beside=columns, below=_ABOVE)
         signal = "phase_label" if self.state.scales.labels else lengths.quantity(self.state)
         drawing = plot.fields(tree, signal, scale=self.state.scales.scale, columns=columns, size=size)
-        self._maps.show(drawing)
+        self._maps.draw(drawing)
 
     def views(self) -> list[View]:
         return [self._view]
@@ -145,7 +130,7 @@ class Variance(Part):
     def _show(self, split: Any) -> None:
         width, height = self.frame()
         self._said.object = readings.of_split(split, called(self.session))
-        self._bars.show(plot.variance_split(split, width=min(width, 560), height=height))
+        self._bars.draw(plot.variance_split(split, width=min(width, 560), height=height))
         self._numbers.object = readings.html_table(readings.split_rows(split))
 
     def views(self) -> list[View]:
@@ -249,7 +234,7 @@ class Blocks(Part):
         return [self._curves, self._image]
 
     def controls(self) -> pn.viewable.Viewable:
-        return pmui.Column(count_choice(self.state), heading("Map in blocks"), field_choice(self.state), self._slider)
+        return pmui.Column(count_choice(self.state), heading("Map in blocks"), self._slider)
 
     def workspace(self) -> pn.viewable.Viewable:
         return pn.Column(self._said, beside(self._curves, self._image))
@@ -273,7 +258,7 @@ class Correlation(Part):
         width, height = self.frame()
         within = self.state.scales.in_particles
         self._said.object = readings.of_lengths(found, called(self.session), within=within)
-        self._curves.show(plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW))
+        self._curves.draw(plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW))
 
     def views(self) -> list[View]:
         return [self._view]
