@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -61,12 +62,13 @@ def served(root: Path, log: Path, *more: str, **environment: str) -> Iterator[tu
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
+            start_new_session=True,
         )
         try:
             _wait_for(f"http://{serving.hosts[0]}/static/js/bokeh.min.js", server)  # a page would be a session
             yield f"http://{serving.hosts[0]}", server
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGKILL)  # with its processes, which outlive a gentler end
             server.wait(15)
 
 
