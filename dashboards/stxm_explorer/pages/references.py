@@ -245,7 +245,7 @@ class References(pn.viewable.Viewer):
             self._told[:] = [self.sentence]
             return
         size = max(44 * result.sizes["reference"], 280)
-        self.squares.show(plot.distinguishability(result, size=size, toolbar=None, active_tools=[]))
+        self.squares.draw(plot.distinguishability(result, size=size, toolbar=None, active_tools=[]))
         self._told[:] = [self.sentence, self.squares]
 
 
