@@ -355,7 +355,7 @@ class Unmix(Settings):
 class Scales(Settings):
     """Length scales and particles."""
 
-    tab: Any = param.Selector(default="Fields", objects=list(LENGTH_TABS))
+    tab: Any = param.Selector(default="Fields", objects=list(LENGTH_TABS), doc="What is looked at.")
     quantity: Any = param.Selector(
         default="composition",
         objects=list(QUANTITIES.values()),
