@@ -47,6 +47,7 @@ class App(pn.viewable.Viewer):
         self._viewport = Viewport(width=0, height=0, margin=0)
         self._viewport.param.watch(self._resize, ["inner_width", "inner_height"])
         self._title = ""
+        self._template: pmui.Page | None = None
         self._field = pmui.Select(
             label="", size="small", width=220, margin=(0, 24), align="center", visible=False,
             sx={"& .MuiInputBase-root, & .MuiSvgIcon-root": {"color": "white"}},
@@ -55,7 +56,7 @@ class App(pn.viewable.Viewer):
         self._waits_for = {"page", "size"} if pn.state.curdoc else {"page"}
         pn.state.onload(lambda: self._ready("page"))
         if pn.state.curdoc:
-            pn.state.on_session_destroyed(lambda _: self.session.close())
+            pn.state.on_session_destroyed(self._leave)
 
     @classmethod
     def from_environment(cls) -> App:
@@ -120,7 +121,7 @@ class App(pn.viewable.Viewer):
         rail = pmui.RadioButtonGroup.from_param(
             self.state.view.param.page, label="", orientation="vertical", size="small", width=RAIL, margin=(8, 4, 8, 8)
         )
-        return pmui.Page(
+        self._template = pmui.Page(
             title="xstxm explorer",
             header=[self._field, _status(self.session), pn.HSpacer(), self._code.button()],
             main=[
@@ -130,6 +131,14 @@ class App(pn.viewable.Viewer):
             ],
             theme_config=THEME,
         )
+        return self._template
+
+    def _leave(self, _: Any) -> None:
+        """Stop the work of a page that was closed, and let go of what was on it: panel-material-ui keeps the page itself."""
+        self.session.close()
+        if self._template is not None:
+            self._template.param.update(main=[], header=[])
+        self._pages.clear()
 
 
 class Code(pn.viewable.Viewer):

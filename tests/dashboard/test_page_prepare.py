@@ -62,7 +62,7 @@ def turn(page, step):
 
 
 def hints(view):
-    return " ".join(str(text.object) for shown in view._place.objects for text in getattr(shown, "objects", []))
+    return " ".join(str(text.object) for text in view._words.select(lambda part: hasattr(part, "object")))
 
 
 def extreme(page, *, bright):
@@ -305,7 +305,7 @@ def test_steps__need_every_choice_of_a_field_once():
     assert tuple(known) == STEPS
     named = [name for step in known.values() for name in step.choices]
     assert len(named) == len(set(named))
-    assert {*Field().param} - {*named} <= {"name", "label", "file", "entry", "region"}
+    assert {*Field().param} - {*named} <= {"name", "label", "file", "entry", "region", "in_memory"}
 
 
 def test_state__of_the_preparation_reads_back(page):
