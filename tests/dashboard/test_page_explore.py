@@ -301,8 +301,12 @@ def test_page__without_a_stack_says_what_to_do(filled, said):
 def test_page__of_one_energy_shows_the_image_and_points(tmp_path, said):
     stack = xstxm.testing.simulate_stack(shape=(20, 24), seed=2).isel(energy=[30])[["intensity"]]
     _write(stack, tmp_path / "one.hdf5")
+    xstxm.testing.simulate_references()["absorption"].to_pandas().T.to_csv(
+        tmp_path / "references.csv", index_label="energy"
+    )
     page = opened(tmp_path, "one.hdf5", cursor=(0.3, 0.3))
-    page.state.references.files = []
+    assert "nothing to fit" in words(page._spectra.fit)
+    assert not said
     assert page._image.settled
     assert not page._energies._first.visible
     assert page._spectra._curves._slots[0]._dots.visible

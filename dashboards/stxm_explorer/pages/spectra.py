@@ -99,6 +99,8 @@ class Spectra(pn.viewable.Viewer):
     def _want_fit(self) -> Call:
         if self._state.view.signal != "optical_density":
             raise Missing("The references are fitted to optical density.")
+        if self.mean.result is not None and self.mean.result.sizes["energy"] < 2:
+            raise Missing("One energy is no spectrum: there is nothing to fit.")
         fit = plan.fitted(self._state, self._want())
         if fit is None:
             raise Missing("Choose reference spectra on page Data: their fit appears here.")
