@@ -14,7 +14,7 @@ from typing import Any
 WIDTH = 100
 """Characters after which a call takes a line for each argument."""
 
-_MODULES = {"xstxm": "import xstxm", "xr": "import xarray as xr"}
+_MODULES = {"xstxm": "import xstxm", "xr": "import xarray as xr", "measure": "from skimage import measure"}
 
 
 class Missing(Exception):
@@ -91,7 +91,7 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
     """Return the Python script that makes some results; its paths are relative to the root folder."""
     names: dict[int, str] = {}
     lines: dict[str, str] = {}
-    taken = {"xr", "xstxm", *keyword.kwlist}
+    taken = {*_MODULES, *keyword.kwlist}
     for each in ordered(calls):
         text = _expression(each, names)
         if text in lines or (each.function == "[]" and not any(each is wanted for wanted in calls)):
