@@ -189,7 +189,7 @@ def misfit(state: ExplorerState, field: Field) -> Call:
 def pca(state: ExplorerState, field: Field) -> Call:
     """Return the singular value decomposition of a field."""
     unmix = state.unmix
-    number = [] if unmix.n_components is None else [unmix.n_components]
+    number = [unmix.n_components] if unmix.n_components else []
     options = {"center": True} if unmix.center else {}
     return call("pca", density(field), *number, **options, name=f"{field.label} eigenspectra")
 
@@ -205,7 +205,7 @@ def clusters(state: ExplorerState, field: Field) -> Call:
     return _clusters(state, field, state.unmix.n_clusters)
 
 
-def _clusters(state: ExplorerState, field: Field, number: int | None) -> Call:
+def _clusters(state: ExplorerState, field: Field, number: int) -> Call:
     unmix = state.unmix
     given = {
         "n_components": "cluster_components",
@@ -219,13 +219,11 @@ def _clusters(state: ExplorerState, field: Field, number: int | None) -> Call:
         if getattr(unmix, choice) != unmix.param[choice].default
     }
     if unmix.grouping == "hdbscan":
-        number = None
-    elif number is None:
+        number = 0
+    elif not number:
         options["choose"] = unmix.choose
     options |= {**_least_amount(state), "seed": unmix.seed}
-    return call(
-        "cluster", density(field), *([] if number is None else [number]), **options, name=f"{field.label} clusters"
-    )
+    return call("cluster", density(field), *([number] if number else []), **options, name=f"{field.label} clusters")
 
 
 def cluster_scores(state: ExplorerState, field: Field, numbers: Sequence[int]) -> Call:

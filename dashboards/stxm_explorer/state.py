@@ -61,13 +61,13 @@ UNMIX_TABS = ("Components", "Clusters", "Scatter")
 DECOMPOSITIONS = {"Eigenspectra (SVD)": "pca", "Non-negative (NMF)": "nmf", "Resolved (MCR)": "mcr"}
 GROUPINGS = {"k-means": "kmeans", "Gaussian mixture": "gaussian_mixture", "Dense regions (HDBSCAN)": "hdbscan"}
 NORMALIZATIONS = {
-    "Thickness, thick pixels count more": "thickness",
-    "Thickness, all pixels count alike": "angle",
+    "Thickness": "thickness",
+    "Thickness, not weighted": "angle",
     "Nothing": "none",
 }
 NUMBERED_BY = {"Silhouette": "silhouette", "Gap statistic": "gap", "Stability": "stability"}
 MOST_COMPONENTS = 12
-MOST_CLUSTERS = 8
+MOST_CLUSTERS = 7
 PAGES = ("Data", "Prepare", "Explore", "Unmix", "Phases", "Length scales", "Export")
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -355,16 +355,12 @@ class Unmix(Settings):
         objects=list(DECOMPOSITIONS.values()),
         doc="Eigenspectra are orthogonal and have signs; the others are spectra and amounts that may be substances.",
     )
-    n_components = param.Integer(
-        None, allow_None=True, bounds=(1, MOST_COMPONENTS), doc="By default as many as rise above the noise."
-    )
+    n_components = param.Integer(0, bounds=(0, MOST_COMPONENTS), doc="Zero: as many as rise above the noise.")
     center = param.Boolean(
         False, doc="Subtract the mean spectrum first: then the first component is not the thickness."
     )
     component = param.Integer(1, bounds=(1, MOST_COMPONENTS), doc="Component whose map is shown.")
-    n_clusters = param.Integer(
-        None, allow_None=True, bounds=(1, MOST_CLUSTERS), doc="By default the number that the data prefer."
-    )
+    n_clusters = param.Integer(0, bounds=(0, MOST_CLUSTERS), doc="Zero: the number that the data prefer.")
     choose: Any = param.Selector(
         default="silhouette",
         objects=list(NUMBERED_BY.values()),
@@ -380,7 +376,8 @@ class Unmix(Settings):
     normalize: Any = param.Selector(
         default="thickness",
         objects=list(NORMALIZATIONS.values()),
-        doc="What is divided out, so that clusters differ in the shape of their spectra.",
+        doc="What is divided out, so that clusters differ in the shape of their spectra. A thick pixel then counts more than a "
+        "thin one, as its noise allows, or all count alike.",
     )
     background: Any = param.Selector(
         default="constant",
@@ -388,10 +385,9 @@ class Unmix(Settings):
         doc="What is taken out of each spectrum before: the absorption of all but the edge would decide otherwise.",
     )
     cluster_components = param.Integer(
-        None,
-        allow_None=True,
-        bounds=(1, MOST_COMPONENTS),
-        doc="Eigenspectra that hold the shapes; by default those above the noise, between 2 and 8.",
+        0,
+        bounds=(0, MOST_COMPONENTS),
+        doc="Eigenspectra that hold the shapes. Zero: those above the noise, between 2 and 8.",
     )
     seed = param.Integer(0, bounds=(0, 10_000), doc="Of starts and samples: the same seed gives the same result.")
     across = param.Integer(1, bounds=(1, MOST_COMPONENTS), doc="Component along x of the scatter.")

@@ -128,7 +128,6 @@ def _frame(width: int, height: int) -> Figure:
         outline_line_color=LINE,
         outline_line_alpha=0.5,
         sizing_mode=None,
-        output_backend="webgl",
     )
     drawn.toolbar.logo = None
     for axis in drawn.axis:

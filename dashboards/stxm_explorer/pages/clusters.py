@@ -13,14 +13,13 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call
 from stxm_explorer.figures import Curve, CurveFigure
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.components import numbered_colors
+from stxm_explorer.pages.components import NUMBERS, numbered_colors
 from stxm_explorer.parts import CHOICE, beside, heading, table
 from stxm_explorer.session import Session
 from stxm_explorer.state import (
     BACKGROUNDS,
     GROUPINGS,
     MOST_CLUSTERS,
-    MOST_COMPONENTS,
     NORMALIZATIONS,
     NUMBERED_BY,
 )
@@ -31,7 +30,6 @@ from xstxm.conventions import NO_SAMPLE, UNDECIDED
 
 _COMPARED = range(2, 7)
 """Numbers of clusters that are compared."""
-_SHAPES = {"As many as rise above the noise": None, **{str(k): k for k in range(1, MOST_COMPONENTS + 1)}}
 _BELOW = 250
 """Pixels that scores are high."""
 
@@ -98,7 +96,7 @@ class Clusters(Page):
             pmui.Select.from_param(unmix.grouping, label="Method", options=GROUPINGS, **CHOICE),
             pmui.Select.from_param(unmix.normalize, label="Divided out", options=NORMALIZATIONS, **CHOICE),
             pmui.Select.from_param(unmix.background, label="Background", options=BACKGROUNDS, **CHOICE),
-            pmui.Select.from_param(unmix.cluster_components, label="Eigenspectra", options=_SHAPES, **CHOICE),
+            pmui.Select.from_param(unmix.cluster_components, label="Eigenspectra", options=NUMBERS, **CHOICE),
             pmui.FloatInput.from_param(fit.min_amount, label="Least amount of sample", step=0.01, **CHOICE),
             pmui.IntInput.from_param(unmix.seed, label="Seed", **CHOICE),
             heading("Phases"),
@@ -117,23 +115,22 @@ class Clusters(Page):
 
     def _follow(self) -> None:
         """Show what needs the clusters."""
-        number = self.state.unmix.n_clusters
-        found = self._groups.result
-        told = number if number is not None else None if found is None else found.sizes["cluster"]
-        if told is not None:
-            self._slider.value = min(told, MOST_CLUSTERS)
-        self._by_itself.value = number is None
-        self._scores.visible = self.state.unmix.compare
-        if self._groups.settled and self.state.unmix.compare:
+        unmix, found = self.state.unmix, self._groups.result
+        number = unmix.n_clusters or (0 if found is None else found.sizes["cluster"])
+        if number:
+            self._slider.value = min(number, MOST_CLUSTERS)
+        self._by_itself.value = not unmix.n_clusters
+        self._scores.visible = unmix.compare
+        if self._groups.settled and unmix.compare:
             self._scores.refresh()
-        self._worth.mark(told)
+        self._worth.mark(number or None)
 
     def _choose(self, number: float) -> None:
         self.state.unmix.n_clusters = min(max(round(number), 1), MOST_CLUSTERS)
 
     def _switched(self, event: Any) -> None:
-        if event.new != (self.state.unmix.n_clusters is None):
-            self.state.unmix.n_clusters = None if event.new else self._slider.value
+        if event.new == bool(self.state.unmix.n_clusters):
+            self.state.unmix.n_clusters = 0 if event.new else self._slider.value
 
     def _want(self) -> Call:
         return plan.clusters(self.state, plan.field_of(self.state))
@@ -149,7 +146,7 @@ class Clusters(Page):
         opacity = found["confidence"] if self.state.view.faded else None
         self._map.show_classes(classes(found["labels"]), cluster_colors(found), opacity=opacity)
         self._curves.resize(
-            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 60,
+            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 36,
             self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1],
         )
         spectra = found["cluster_spectra"]
@@ -162,11 +159,10 @@ class Clusters(Page):
         self._worth.resize(self._narrow, _BELOW)
         numbers = scores["number"].values
         curves = [
-            Curve(name.capitalize(), numbers, scores[name].values, color=color, points=points)
+            Curve(name.capitalize(), numbers, scores[name].values, color=color)
             for name, color in (("silhouette", "#0072B2"), ("stability", "#D55E00"))
-            for points in (False, True)
         ]
-        self._worth.show(curves[::2] + curves[1::2], xlabel="Number of clusters", ylabel="Score [1]")
+        self._worth.show(curves, xlabel="Number of clusters", ylabel="Score")
 
 
 def cluster_colors(found: xr.Dataset) -> dict[str, str]:

@@ -18,7 +18,7 @@ from stxm_explorer.viewport import plot_side, workspace_width
 from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 
-NUMBERS = {"As many as rise above the noise": None, **{str(k): k for k in range(1, MOST_COMPONENTS + 1)}}
+NUMBERS = {"As many as rise above the noise": 0, **{str(k): k for k in range(1, MOST_COMPONENTS + 1)}}
 """How many components there may be."""
 
 _NAMES = {
@@ -126,7 +126,7 @@ class Components(Page):
         share = f"{100 * float(shares.sel(component=chosen)):.3g} %"
         self._map.show(maps.sel(component=chosen), title=f"Component {chosen}: {share} of the signal")
         self._curves.resize(
-            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 60,
+            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 36,
             self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1],
         )
         self._curves.show(

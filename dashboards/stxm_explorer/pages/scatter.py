@@ -25,7 +25,7 @@ from xstxm.conventions import NO_SAMPLE
 
 _BELOW = 250
 """Pixels that the spectrum is high."""
-_PICKED = {"in the lasso": "#D55E00", "outside": "#80808060"}
+_PICKED = {"in the lasso": "#D55E00", "outside": "#b4b4b4"}
 
 
 class Scatter(Page):
@@ -44,12 +44,12 @@ class Scatter(Page):
             label="Decomposing the stack", then=self._follow,
         )  # fmt: skip
         self._groups = View(
-            session, lambda: plan.clusters(self.state, plan.field_of(self.state)), self._map.pane, self._show_groups,
-            look=lambda: self.side, label="Grouping the pixels", then=self._follow,
+            session, self._want_groups, pn.Spacer(height=0), lambda _: None,
+            label="Grouping the pixels", then=self._follow,
         )  # fmt: skip
-        self._picked = View(
-            session, self._want_picked, self._map.pane, self._show_picked,
-            look=lambda: self.side, label="Finding the pixels of the lasso",
+        self._pixels = View(
+            session, self._want_pixels, self._map.pane, self._show_pixels,
+            look=lambda: (self.side, self._groups.settled), label="Marking the pixels",
         )  # fmt: skip
         self._cloud = View(
             session, self._want_cloud, self._points.pane, self._show_cloud,
@@ -59,7 +59,6 @@ class Scatter(Page):
             session, self._want_spectrum, self._curves.pane, self._show_spectrum,
             look=lambda: self._wide, label="Reading the spectrum",
         )  # fmt: skip
-        self._place = pn.Column(sizing_mode=None, margin=0)
         choices = {str(k): k for k in range(1, MOST_COMPONENTS + 1)}
         self._axes = {
             name: pmui.Select(
@@ -84,7 +83,7 @@ class Scatter(Page):
         return len(self.state.unmix.lasso) > 2
 
     def views(self) -> list[View]:
-        return [self._components, self._picked, self._spectrum] if self._lasso else [self._components, self._groups]
+        return [self._components, self._groups, *([self._pixels, self._spectrum] if self._lasso else [])]
 
     def refresh(self) -> None:
         """Follow the choices."""
@@ -92,6 +91,7 @@ class Scatter(Page):
         for name, select in self._axes.items():
             select.value = getattr(self.state.unmix, name)
         self._components.refresh()
+        self._groups.refresh()
         self._follow()
         self._map.follow()
         self._curves.follow()
@@ -118,31 +118,34 @@ class Scatter(Page):
 
     def workspace(self) -> Shown:
         return pn.Column(
-            self._components, beside(self._cloud, self._place), self._spectrum, sizing_mode="stretch_width"
+            self._components,
+            self._groups,
+            beside(self._cloud, self._pixels),
+            self._spectrum,
+            sizing_mode="stretch_width",
         )
 
     def _follow(self) -> None:
         """Show what needs the components."""
-        ready = self._components.settled
-        for view in (self._cloud, self._spectrum):
-            view.visible = ready
-        self._place.visible = ready
-        if not ready:
+        for view in (self._cloud, self._pixels, self._spectrum):
+            view.visible = self._components.settled
+        if not self._components.settled:
             return
-        beside_it = self._picked if self._lasso else self._groups
-        if [*self._place] != [beside_it]:
-            self._place[:] = [beside_it]
-        beside_it.refresh()
-        self._cloud.refresh()
-        self._spectrum.refresh()
+        for view in (self._pixels, self._cloud, self._spectrum):
+            view.refresh()
         self._points.mark(self.state.unmix.lasso, self._at_cursor())
 
     def _shape(self) -> tuple[int, int]:
         sizes = self._components.result.sizes
         return sizes["y"], sizes["x"]
 
-    def _want_picked(self) -> Call:
-        return plan.picked(self.state, plan.field_of(self.state), self._shape())
+    def _want_groups(self) -> Call:
+        return plan.clusters(self.state, plan.field_of(self.state))
+
+    def _want_pixels(self) -> Call:
+        if self._lasso:
+            return plan.picked(self.state, plan.field_of(self.state), self._shape())
+        return self._want_groups()
 
     def _want_spectrum(self) -> Call:
         return plan.picked_spectrum(self.state, plan.field_of(self.state), self._shape())
@@ -157,21 +160,25 @@ class Scatter(Page):
         regions = {region.name: region.for_xstxm() for region in self.state.regions}
         return Call("clouds.cloud", (images, regions), labels)
 
-    def _show_groups(self, found: xr.Dataset) -> None:
-        self._map.show_classes(classes(found["labels"]), cluster_colors(found))
-
-    def _show_picked(self, inside: np.ndarray) -> None:
-        image = self._components.result["eigenimages"].isel(component=0)
-        marked = xr.where(image.notnull(), 1 - inside.astype(int), NO_SAMPLE)
-        self._map.show_classes(image.copy(data=marked), _PICKED, title=f"{int(inside.sum())} pixels in the lasso")
+    def _show_pixels(self, found: xr.Dataset | np.ndarray) -> None:
+        if isinstance(found, xr.Dataset):
+            self._map.show_classes(classes(found["labels"]), cluster_colors(found))
+            return
+        image = self._components.result["eigenimages"].isel(component=0).transpose("y", "x")
+        groups = self._groups.result if self._groups.settled else None
+        sample = image.notnull() if groups is None else groups["labels"] >= 0
+        marked = xr.where(sample, 1, NO_SAMPLE).where(~found, 0)
+        self._map.show_classes(
+            marked.assign_coords(image.coords), _PICKED, title=f"{int(found.sum())} pixels in the lasso"
+        )
 
     def _show_cloud(self, cloud: Cloud) -> None:
         height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
-        self._points.resize(workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 60, max(height, 300))
+        self._points.resize(workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 36, max(height, 300))
         found = self._groups.result if self._groups.settled else None
         colors = {} if found is None else cluster_colors(found)
         numbers = np.where(cloud.label > 0, cloud.label - 1, len(colors))
-        self._points.show(cloud.across, cloud.up, numbers, {**colors, "no cluster": plot.UNDECIDED_COLOR})
+        self._points.show(cloud.across, cloud.up, numbers, {**colors, "no cluster, or no sample": plot.UNDECIDED_COLOR})
         shades = region_colors(self.state)
         self._points.ring([(cloud.across[m], cloud.up[m], shades[name]) for name, m in cloud.regions.items()])
         unit = plot.label(self._components.result["eigenimages"])
