@@ -50,7 +50,7 @@ class Clusters(Page):
             session, self._want_scores, self._worth.pane, self._show_scores,
             look=lambda: self._narrow, label="Comparing numbers of clusters",
         )  # fmt: skip
-        body = pn.Column(
+        body = pmui.Column(
             self._said, beside(self._map.pane, self._curves.pane), beside(self._scores, self._sizes),
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
@@ -146,7 +146,7 @@ class Clusters(Page):
         opacity = found["confidence"] if self.state.view.faded else None
         self._map.show_classes(classes(found["labels"]), cluster_colors(found), opacity=opacity)
         self._curves.resize(
-            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 36,
+            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 52,
             self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1],
         )
         spectra = found["cluster_spectra"]

@@ -50,7 +50,9 @@ class Components(Page):
             session, self._want_eigenvalues, pn.Column(self._said, self._scree, sizing_mode=None), self._show_scree,
             look=lambda: self._narrow, label="Decomposing the stack", then=self._follow,
         )  # fmt: skip
-        body = pn.Column(self._number, beside(self._map.pane, self._curves.pane), sizing_mode="stretch_width", margin=0)
+        body = pmui.Column(
+            self._number, beside(self._map.pane, self._curves.pane), sizing_mode="stretch_width", margin=0
+        )
         self._parts = View(
             session, self._want_parts, body, self._show_parts,
             look=lambda: (self.side, self.session.width, self.state.unmix.component), label="Finding components",
@@ -88,7 +90,7 @@ class Components(Page):
         )
 
     def workspace(self) -> Shown:
-        return pn.Column(self._parts, beside(self._eigenvalues, self._shares), sizing_mode="stretch_width")
+        return pmui.Column(self._parts, beside(self._eigenvalues, self._shares), sizing_mode="stretch_width")
 
     def _follow(self) -> None:
         """Show what needs to know how many components there are."""
@@ -126,7 +128,7 @@ class Components(Page):
         share = f"{100 * float(shares.sel(component=chosen)):.3g} %"
         self._map.show(maps.sel(component=chosen), title=f"Component {chosen}: {share} of the signal")
         self._curves.resize(
-            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 36,
+            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 52,
             self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1],
         )
         self._curves.show(

@@ -117,13 +117,8 @@ class Scatter(Page):
         )
 
     def workspace(self) -> Shown:
-        return pn.Column(
-            self._components,
-            self._groups,
-            beside(self._cloud, self._pixels),
-            self._spectrum,
-            sizing_mode="stretch_width",
-        )
+        above = beside(self._cloud, self._pixels)
+        return pmui.Column(self._components, self._groups, above, self._spectrum, sizing_mode="stretch_width")
 
     def _follow(self) -> None:
         """Show what needs the components."""
@@ -174,7 +169,7 @@ class Scatter(Page):
 
     def _show_cloud(self, cloud: Cloud) -> None:
         height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
-        self._points.resize(workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 36, max(height, 300))
+        self._points.resize(workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 52, max(height, 300))
         found = self._groups.result if self._groups.settled else None
         colors = {} if found is None else cluster_colors(found)
         numbers = np.where(cloud.label > 0, cloud.label - 1, len(colors))
