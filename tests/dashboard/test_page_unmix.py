@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -41,8 +43,17 @@ def turn(page: Unmix, tab: str) -> Unmix:
 
 
 def said(shown) -> str:
-    found = shown.__panel__().select(lambda item: hasattr(item, "object"))
+    found = (shown.__panel__() if hasattr(shown, "__panel__") else shown).select(lambda item: hasattr(item, "object"))
     return " ".join(str(item.object) for item in found)
+
+
+def run(text: str) -> dict:
+    """Run a script as a user would, warnings aside."""
+    made: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xstxm.errors.StxmWarning)
+        exec(text, made)
+    return made
 
 
 def names_of(part) -> list[str]:
@@ -194,8 +205,7 @@ def test_scatter__the_script_makes_what_the_lasso_shows(page, filled, monkeypatc
     part = turn(page, "Scatter").part
     part._lassoed([(2.0, -9.0), (9.0, -9.0), (9.0, 9.0), (2.0, 9.0)])
     monkeypatch.chdir(filled)
-    made: dict = {}
-    exec(script(page.calls()), made)
+    made = run(script(page.calls()))
     np.testing.assert_array_equal(made["lasso"], part._pixels.result)
     xr.testing.assert_allclose(made["lasso_spectrum"]["spectrum"], part._spectrum.result["spectrum"])
 
@@ -224,7 +234,11 @@ def test_cloud__few_points_of_many_pixels_and_all_of_a_region():
     images = xr.DataArray(
         np.random.default_rng(1).normal(size=(2, 200, 100)),
         dims=("component", "y", "x"),
-        coords={"component": [1, 2], "y": np.arange(200.0), "x": np.arange(100.0)},
+        coords={
+            "component": [1, 2],
+            "y": ("y", np.arange(200.0), {"units": "um"}),
+            "x": ("x", np.arange(100.0), {"units": "um"}),
+        },
     )
     images[0, 0, 0] = np.nan
     found = cloud(images, {"box": {"x": (0.0, 4.0), "y": (0.0, 4.0)}, "far": {"x": (900.0, 990.0)}})
@@ -280,8 +294,7 @@ def test_unmix__script_runs_outside_the_explorer(page, filled, monkeypatch):
     page.state.unmix.compare = True
     turn(page, "Clusters")
     monkeypatch.chdir(filled)
-    made: dict = {}
-    exec(script(page.calls()), made)
+    made = run(script(page.calls()))
     assert made["lixv2o5_clusters"].sizes["cluster"] == 3
     xr.testing.assert_allclose(made["lixv2o5_scores"]["silhouette"], page.part._scores.result["silhouette"])
     assert xstxm.testing.assert_conforms(made["lixv2o5_clusters"], "cluster") is None
