@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+import xstxm
 from xstxm.errors import OptionError
-from xstxm.roi import region_mask
 
 _DRAWN = 5000
 """Points that are drawn of all pixels."""
@@ -65,6 +65,8 @@ def _some(pixels: np.ndarray, number: int) -> np.ndarray:
 def _inside(images: xr.DataArray, region: Any) -> np.ndarray | None:
     """Return the pixels of a region; None where it lies elsewhere."""
     try:
-        return np.asarray(region_mask(images.isel(component=0, drop=True), region).transpose("y", "x")).ravel()
+        return np.asarray(
+            xstxm.roi.region_mask(images.isel(component=0, drop=True), region).transpose("y", "x")
+        ).ravel()
     except OptionError:
         return None

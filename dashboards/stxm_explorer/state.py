@@ -349,7 +349,7 @@ class Fit(Settings):
 class Unmix(Settings):
     """Components and clusters."""
 
-    tab: Any = param.Selector(default="Components", objects=list(UNMIX_TABS))
+    tab: Any = param.Selector(default="Components", objects=list(UNMIX_TABS), doc="What page Unmix shows.")
     method: Any = param.Selector(
         default="pca",
         objects=list(DECOMPOSITIONS.values()),

@@ -69,7 +69,7 @@ class Components(Page):
         return min(workspace_width(self.session.width) // 2, 560) - 100
 
     def views(self) -> list[View]:
-        return [self._parts, self._eigenvalues]
+        return [self._eigenvalues, self._parts]
 
     def refresh(self) -> None:
         """Follow the choices."""
