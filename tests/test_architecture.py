@@ -35,7 +35,7 @@ TIERS = [
         "differences", "matching", "_resolution", "_placing",
     },
     {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
-    {"_recipe_arrays", "_recipe_record", "_replay", "_run", "diffs", "recipes"},
+    {"_recipe_arrays", "_recipe_record", "_replay", "_run", "diffs", "recipes", "exploring"},
     {"accessor", "tree_accessor", "_commands", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}

@@ -34,6 +34,7 @@ from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.energy_shift import estimate_energy_shift
 from xstxm.evaluation import evaluate_energies
+from xstxm.exploring import explore
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
 from xstxm.frames import drop_frames, flag_frames
@@ -120,6 +121,7 @@ __all__ = [
     "estimate_i0",
     "estimate_shifts",
     "evaluate_energies",
+    "explore",
     "fit",
     "flag_frames",
     "formats",

@@ -33,6 +33,7 @@ from xstxm import (
     energy,
     energy_shift,
     evaluation,
+    exploring,
     features,
     fitting,
     frames,
@@ -1014,3 +1015,7 @@ class StxmAccessor:
             min_amount=min_amount,
             signal=signal,
         )
+
+    def explore(self, references: xr.Dataset | None = None) -> exploring.Explorer:
+        """Open the explorer on the stack, see `xstxm.explore`."""
+        return exploring.explore(self._obj, references)

@@ -24,9 +24,10 @@ from xstxm._commands.mapping import (
     require_free,
 )
 from xstxm._commands.reading import StackFile, reads_a_stack
-from xstxm._commands.serving import WITHOUT_LOGIN, Serving, dashboard_script, has_login, require_panel
+from xstxm._commands.serving import WITHOUT_LOGIN, Serving, check_login, has_login
 from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
 from xstxm.errors import OptionError, StxmWarning
+from xstxm.exploring import dashboard_script, require_panel
 from xstxm.io.converting import open_any
 
 __all__ = ["app", "dashboard_script", "main"]
@@ -269,7 +270,7 @@ def dashboard(
     output: Annotated[
         Path | None, typer.Option(help="Folder that files may be written to; else there are downloads only.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the server.", min=0, max=65_535)] = 5006,
+    port: Annotated[int, typer.Option(help="Port of the server.", min=1, max=65_535)] = 5006,
     address: Annotated[
         str, typer.Option(help="Address to listen at; another than this computer's own needs an origin.")
     ] = "127.0.0.1",
@@ -306,9 +307,10 @@ def dashboard(
         show=show,
     )
     serving.check()
+    check_login(os.environ)
     if not serving.is_local and not has_login(os.environ):
         note(WITHOUT_LOGIN, style="yellow")
-    say(f"serving {serving.root} at {', '.join(serving.urls)} (stop with Ctrl-C)")
+    say(f"serving {serving.root} at http://{serving.hosts[0]}/explorer (stop with Ctrl-C)")
     raise typer.Exit(subprocess.call(serving.command(), env=serving.environment(os.environ)))
 
 

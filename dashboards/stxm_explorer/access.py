@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import xarray as xr
 
@@ -28,7 +29,7 @@ class OutsideRootError(StxmError):
     """A file that does not lie below the root folder, or takes something from outside it."""
 
     def __init__(self, name: str, found: str = "not a file below the folder that this page serves") -> None:
-        last = _printable(re.split(r"[/\\]", name)[-1], 60) or "that name"
+        last = printable(re.split(r"[/\\]", name)[-1], 60) or "that name"
         self._say(f"{last}: {found}: choose one from the list")
 
 
@@ -74,7 +75,7 @@ def resolve(root: Path, name: str) -> Path:
     """
     try:
         path, home = (root / name).resolve(), root.resolve()
-        inside = _is_plain(name) and path.is_relative_to(home) and (path.is_file() or is_store(path))
+        inside = is_plain(name) and path.is_relative_to(home) and (path.is_file() or is_store(path))
     except (OSError, ValueError, RuntimeError):  # names that no system knows, loops of links
         inside = False
     if not inside:
@@ -88,15 +89,15 @@ def resolve_all(root: Path, pattern: str) -> tuple[Path, ...]:
     Raises
     ------
     OutsideRootError
-        The pattern leaves the root folder or finds nothing, or one of its files is refused.
+        The pattern leaves the root folder, finds nothing, or has wildcards in a folder's name; or one of its files is refused.
     """
-    if not _is_plain(pattern) or "**" in pattern:
+    folder, home = PurePosixPath(pattern).parent, root.resolve()
+    if not is_plain(pattern) or any(mark in str(folder) for mark in "*?["):
         raise _refused(pattern)
-    home = root.resolve()
-    names = [path.relative_to(home).as_posix() for path in home.glob(pattern) if not path.name.startswith(".")]
+    names = [path.name for path in (home / folder).glob(PurePosixPath(pattern).name) if not path.name.startswith(".")]
     if not 0 < len(names) <= MAX_FILES:
         raise _refused(pattern)
-    paths = tuple(resolve(home, name) for name in sorted(names))
+    paths = tuple(resolve(home, (folder / name).as_posix()) for name in sorted(names))
     for path in paths:
         refuse_links_out(home, path)
     return paths
@@ -107,7 +108,7 @@ def is_store(path: Path) -> bool:
     return path.suffix.lower() == STORE and (path / "zarr.json").is_file()
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Tell whether a name is written as the catalogue writes it: relative, no way up, nothing hidden."""
     path = PurePosixPath(name)
     plain = bool(name) and path.as_posix() == name and not path.is_absolute() and name.isprintable()
@@ -116,11 +117,11 @@ def _is_plain(name: str) -> bool:
 
 def _refused(name: str, found: str | None = None) -> OutsideRootError:
     """Return the error of a refusal, which the log keeps on one line, whatever the name."""
-    logger.warning("refused: %s (%s)", _printable(name, 120), found or "no file below the root folder")
+    logger.warning("refused: %s (%s)", printable(name, 120), found or "no file below the root folder")
     return OutsideRootError(name, found) if found else OutsideRootError(name)
 
 
-def _printable(name: str, longest: int) -> str:
+def printable(name: str, longest: int) -> str:
     """Return a name in ASCII without control characters, cut short, so that it forges no line and no markup."""
     text = ascii(name)[1:-1].replace("<", "\\x3c").replace("&", "\\x26")
     return text if len(text) <= longest else f"{text[:longest]}..."
@@ -139,7 +140,7 @@ def refuse_links_out(root: Path, path: Path) -> None:
     if any(part.is_symlink() and not leads_inside(home, part) for part in companions(path)):
         raise _refused(path.name, "a part of it lies outside the folder that this page serves")
     if path.is_file() and _points_elsewhere(path):
-        raise _refused(path.name, "it takes data from other files, which this page does not open")
+        raise _refused(path.name, "it takes data from other files, or may, which this page does not open")
 
 
 def leads_inside(home: Path, link: Path) -> bool:
@@ -154,20 +155,27 @@ def companions(path: Path) -> Iterator[Path]:
     """Yield what is read with a file: the frames of a header, the energies beside images, what is in a store."""
     if path.is_dir():
         yield from (Path(folder) / name for folder, folders, names in os.walk(path) for name in (*folders, *names))
-        return
-    ending, stem = path.suffix.lower(), path.stem.lower()
-    if ending in endings_beside() or "tiff" in formats_by_ending().get(ending, ()):
-        yield from (entry for entry in path.parent.iterdir() if entry.name.lower().startswith(stem))
+    elif _has_companions(path):
+        starts = (f"{path.stem.lower()}_", f"{path.stem.lower()}.")
+        yield from (entry for entry in path.parent.iterdir() if entry.name.lower().startswith(starts))
+
+
+def _has_companions(path: Path) -> bool:
+    ending = path.suffix.lower()
+    return ending in endings_beside() or "tiff" in formats_by_ending().get(ending, ())
 
 
 def stamp(path: Path) -> int:
-    """Return when a file, or a frame beside it, was changed last, in nanoseconds."""
-    parts = [path, path.parent, *(companions(path) if path.is_file() else [path / "zarr.json"])]
+    """Return when a file, or a frame beside it, was changed or taken away last, in nanoseconds."""
+    if path.is_dir():
+        parts = [path / "zarr.json"]
+    else:
+        parts = [path, path.parent, *companions(path)] if _has_companions(path) else [path]
     return max(part.stat().st_mtime_ns for part in parts if part.exists())
 
 
 def _points_elsewhere(path: Path) -> bool:
-    """Tell whether an HDF5 file takes anything from other files: external links, virtual or external data.
+    """Tell whether an HDF5 file takes anything from other files: external links, virtual or external data; or may do so.
 
     One that no reader knows is not looked at: it may be damaged such that opening it is a danger, and readers refuse it.
     """
@@ -178,20 +186,20 @@ def _points_elsewhere(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return any(map(_is_elsewhere, _items(file)))
-    except (OSError, RuntimeError):
-        return False  # broken: the reader says so
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError):  # what cannot be followed may lead out
+        return True
 
 
-def _items(file: object) -> Iterator[object]:
-    """Yield the links and objects of an HDF5 file, each group once, whatever cycle of links it is in."""
+def _items(file: Any) -> Iterator[Any]:
+    """Yield the links and objects of an HDF5 file, each group once, whatever cycle of links it is in; None for too many."""
     import h5py
 
     left, seen, count = [file], set(), 0
     while left:
         group = left.pop()
-        for name in group:  # type: ignore[attr-defined]
-            link = group.get(name, getlink=True)  # type: ignore[attr-defined]
-            item = group[name] if isinstance(link, h5py.HardLink) else link  # type: ignore[index]
+        for name in group:
+            link = group.get(name, getlink=True)
+            item = group[name] if isinstance(link, h5py.HardLink) else link
             yield item
             count += 1
             if count > MAX_OBJECTS:
@@ -202,12 +210,11 @@ def _items(file: object) -> Iterator[object]:
                 left.append(item)
 
 
-def _is_elsewhere(item: object) -> bool:
+def _is_elsewhere(item: Any) -> bool:
     """Tell whether an item is, or may be, in another file."""
     import h5py
 
     if isinstance(item, h5py.Dataset):
-        return bool(item.external) or (
-            item.is_virtual and any(source.file_name != "." for source in item.virtual_sources())
-        )
+        sources = item.virtual_sources() if item.is_virtual else []
+        return bool(item.external) or any(source.file_name != "." for source in sources)
     return not isinstance(item, h5py.Group | h5py.SoftLink | h5py.Datatype)

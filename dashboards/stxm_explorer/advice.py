@@ -57,10 +57,11 @@ def told_apart(result: xr.Dataset, counts: float) -> str:
     first, second = divmod(int(np.nanargmax(pairs)), len(names))
     error = pairs[first, second]
     much = "well told apart" if error < 0.05 else "told apart roughly" if error < 0.2 else "hardly told apart"
-    pair = f"**{names[first]}** and **{names[second]}**"
+    pair = f"**{names[first]}** and **{names[second]}** are "
+    pair += "the hardest pair, and " if len(names) > 2 else ""
     return (
         f"At {counts:,.0f} incident counts for each pixel and energy, in an equal mixture whose largest optical density is "
-        f"1, {pair} are the hardest pair, and {much}: the difference of their fractions is uncertain by ± {error:.2g}."
+        f"1, {pair}{much}: the difference of their fractions is uncertain by ± {error:.2g}."
     )
 
 

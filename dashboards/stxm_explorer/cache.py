@@ -6,11 +6,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
+from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
 from stxm_explorer.jobs import Job, Stopped
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A result, and what was warned of when it was made."""
+
+    result: Any
+    notes: tuple[str, ...] = ()
 
 
 class Cache:
@@ -19,19 +28,19 @@ class Cache:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._kept: OrderedDict[str, Made] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._total = 0
-        self._making: dict[str, Future[Any]] = {}
+        self._making: dict[str, Future[Made]] = {}
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> Made | None:
         """Return a result, None where it is not there."""
         with self._lock:
             if name in self._kept:
                 self._kept.move_to_end(name)
             return self._kept.get(name)
 
-    def once(self, name: str, make: Callable[[], Any], job: Job) -> Any:
+    def once(self, name: str, make: Callable[[], Made], job: Job) -> Made:
         """Return a result; of two that want it at once, one makes it and the other waits."""
         while True:
             with self._lock:
@@ -57,15 +66,15 @@ class Cache:
             self._sizes.clear()
             self._total = 0
 
-    def _make(self, name: str, make: Callable[[], Any], promise: Future[Any]) -> Any:
+    def _make(self, name: str, make: Callable[[], Made], promise: Future[Made]) -> Made:
         try:
             result = make()
+            size = memory(result.result)
         except BaseException as error:
             with self._lock:
                 del self._making[name]
             promise.set_exception(error)
             raise
-        size = memory(result)
         with self._lock:
             del self._making[name]
             self._kept[name], self._sizes[name] = result, size
@@ -80,7 +89,7 @@ class Cache:
             self._total -= self._sizes.pop(name)
 
 
-def _wait(promise: Future[Any], job: Job) -> Any:
+def _wait(promise: Future[Made], job: Job) -> Made:
     while True:
         job.step()
         try:

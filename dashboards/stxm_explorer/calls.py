@@ -40,11 +40,19 @@ class Output:
     name: str
 
 
+@dataclass(frozen=True)
+class Given:
+    """An array that whoever opened the explorer gave it, by its name in the script."""
+
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """A public function with its arguments, which may be calls, alone or in lists and tables.
 
-    A function that begins with a dot is a method of the first argument; ``[]`` takes one item of it.
+    A function that begins with a dot is a method of the first argument; ``[]`` takes one item of it, and no function at all
+    leaves it as it is.
     """
 
     function: str
@@ -53,8 +61,13 @@ class Call:
     name: str = ""
     """Of the result in a script; without one, the call is made for what it does."""
 
-    def __getitem__(self, key: str) -> Call:
-        return Call("[]", (self, key), name=key)
+    def __getitem__(self, key: str | list[str]) -> Call:
+        return Call("[]", (self, key), name=key if isinstance(key, str) else "")
+
+    @property
+    def passing(self) -> bool:
+        """Whether the result is made again when it is needed: a drawing or another form of one that is kept."""
+        return self.function in (".compute", ".to_dataframe") or self.function.startswith("xstxm.plot.")
 
     def parts(self) -> Iterator[Any]:
         """Give every call and file in the arguments, those inside lists and tables too."""
@@ -91,10 +104,14 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
     """Return the Python script that makes some results; its paths are relative to the root folder."""
     names: dict[int, str] = {}
     lines: dict[str, str] = {}
-    taken = {*_MODULES, *keyword.kwlist}
+    taken = {*_MODULES, *keyword.kwlist, *_given(calls)}
     for each in ordered(calls):
         text = _expression(each, names)
-        if text in lines or (each.function == "[]" and not any(each is wanted for wanted in calls)):
+        if (
+            text in lines
+            or each.function == ""
+            or (each.function == "[]" and not any(each is wanted for wanted in calls))
+        ):
             names[id(each)] = lines.get(text, text)
             continue
         variable = _variable(each.name, taken) if each.name else ""
@@ -107,19 +124,27 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
     return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *notes, *body, ""])
 
 
+def _given(calls: Sequence[Call]) -> set[str]:
+    return {part.name for each in ordered(calls) for part in each.parts() if isinstance(part, Given)}
+
+
 def _expression(call: Call, names: Mapping[int, str]) -> str:
     arguments = [_literal(argument, names) for argument in call.arguments]
+    if call.function == "":
+        return arguments[0]
     if call.function == "[]":
         return f"{arguments[0]}[{arguments[1]}]"
     head = f"{arguments.pop(0)}{call.function}" if call.function.startswith(".") else call.function
     parts = [*arguments, *(f"{name}={_literal(value, names)}" for name, value in call.options.items())]
     line = f"{head}({', '.join(parts)})"
-    return line if len(line) < WIDTH else f"{head}(\n    " + ",\n    ".join(parts) + ",\n)"
+    return line if len(line) < WIDTH or not parts else f"{head}(\n    " + ",\n    ".join(parts) + ",\n)"
 
 
 def _literal(value: Any, names: Mapping[int, str]) -> str:
     if isinstance(value, Call):
         return names[id(value)]
+    if isinstance(value, Given):
+        return value.name
     if isinstance(value, File | Output):
         return repr(value.name)
     if isinstance(value, Mapping):
@@ -137,7 +162,7 @@ def _leaves(values: Sequence[Any]) -> Iterator[Any]:
             yield from _leaves([*value.values()])
         elif isinstance(value, list | tuple):
             yield from _leaves(value)
-        elif isinstance(value, Call | File | Output):
+        elif isinstance(value, Call | File | Given | Output):
             yield value
 
 

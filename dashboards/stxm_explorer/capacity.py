@@ -13,7 +13,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 MOST = 20
-GRACE = 30.0
+GRACE = 15.0
 """Seconds that a page may take to connect, or be away, before its place is given to another."""
 
 logger = logging.getLogger("stxm_explorer")
@@ -53,14 +53,20 @@ class Sessions:
             self._open.pop(context.id, None)
 
     def _let_go(self) -> None:
-        """End the sessions that nobody looks at: a page that was closed is kept for a while, for one who comes back."""
+        """End the sessions that nobody looks at: pages that were closed, and such as never connected, as robots load them."""
         for name, (context, since) in list(self._open.items()):
-            session = context.session
-            if session is None or session.connection_count or self._clock() - since < GRACE:
+            if self._clock() - since < GRACE or _is_watched(context.session):
                 continue
-            if session.milliseconds_since_last_unsubscribe > GRACE * 1000:
-                session.request_expiration()
-                del self._open[name]
+            if context.session is not None:
+                context.session.request_expiration()
+            del self._open[name]
+
+
+def _is_watched(session: Any) -> bool:
+    """Tell whether a page is connected, or was a moment ago; a session that is still none by now never will be."""
+    return session is not None and (
+        session.connection_count > 0 or session.milliseconds_since_last_unsubscribe < GRACE * 1000
+    )
 
 
 def most_sessions() -> int:
@@ -88,7 +94,7 @@ def busy_page() -> pmui.Page:
     words = pmui.Column(
         pmui.Typography("The explorer is busy", variant="h5"),
         pmui.Typography(
-            f"{SESSIONS.most} pages are open, as many as this server serves at once. Close one that is no longer needed, "
+            f"As many pages are open as this server serves at once ({SESSIONS.most}). Close one that is no longer needed, "
             "or wait a few minutes, and load this page again.",
             variant="body1",
         ),

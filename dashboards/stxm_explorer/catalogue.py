@@ -16,6 +16,7 @@ from stxm_explorer.access import (
     OutsideRootError,
     endings_beside,
     formats_by_ending,
+    is_plain,
     is_store,
     leads_inside,
     own_formats,
@@ -99,8 +100,9 @@ def catalogue(root: Path) -> Catalogue:
     for folder, names in _folders(home):
         shown = names[: max(MAX_ENTRIES - seen, 0)]
         seen += len(names)
-        parts = _parts(names)
-        entries += [entry for name in shown if (entry := _entry(home, folder / name, parts))]
+        parts, known = _parts(names), SPECTRA | LIBRARIES | formats_by_ending().keys()
+        likely = [folder / name for name in shown if _split(name)[1] in known]  # most names are those of frames
+        entries += [entry for path in likely if (entry := _entry(home, path, parts))]
         if seen > MAX_ENTRIES:
             break
     entries.sort(key=lambda entry: entry.name)
@@ -122,31 +124,40 @@ def _parts(names: Iterable[str]) -> dict[str, list[str]]:
     suffixes = frozenset[str]().union(*endings_beside().values())
     found: dict[str, list[str]] = {}
     for name in names:
-        stem, suffix = Path(name.lower()).stem, Path(name.lower()).suffix
+        stem, suffix = _split(name)
         if suffix in suffixes:
             for key in {stem, stem.rpartition("_")[0]}:
                 found.setdefault(key, []).append(name)
     return found
 
 
+def _split(name: str) -> tuple[str, str]:
+    """Return stem and ending of a name in lower case."""
+    stem, dot, ending = name.lower().rpartition(".")
+    return stem, dot + ending
+
+
 def _entry(home: Path, path: Path, parts: Mapping[str, list[str]]) -> Entry | None:
     """Return what the table says of a file; nothing of one that is no scan, no table, or not inside."""
+    name = path.relative_to(home).as_posix()
     try:
+        if not is_plain(name) or (path.is_symlink() and not leads_inside(home, path)):
+            return None
         ending, own = path.suffix.lower(), parts.get(path.stem.lower(), [])
         kind = _kind(path, ending, own)
-        if kind is None or not leads_inside(home, path):
+        if kind is None:
             return None
         size = None if path.is_dir() else sum(part.stat().st_size for part in _whole(path, ending, own))
         changed = (path / "zarr.json" if path.is_dir() else path).stat().st_mtime
     except OSError:  # it went away meanwhile, or may not be read
         return None
     format = " or ".join(formats_by_ending()[ending]) if kind != "spectra" else ending.lstrip(".")
-    return Entry(path.relative_to(home).as_posix(), kind, format, size, datetime.fromtimestamp(changed, UTC))
+    return Entry(name, kind, format, size, datetime.fromtimestamp(changed, UTC))
 
 
 def _whole(path: Path, ending: str, own: Iterable[str]) -> list[Path]:
     beside = endings_beside().get(ending, frozenset())
-    return [path, *(path.with_name(name) for name in own if Path(name.lower()).suffix in beside)]
+    return [path, *(path.with_name(name) for name in own if _split(name)[1] in beside)]
 
 
 def _kind(path: Path, ending: str, own: Iterable[str]) -> Kind | None:

@@ -43,6 +43,7 @@ class Description:
 
 def describe(root: Path, name: str) -> Description:
     """Return what is in a file below the root folder; never an error. Read again when the file, or a frame of it, changed."""
+    root = root.resolve()
     try:
         path = resolve(root, name)
         return _described(root, path, stamp(path))

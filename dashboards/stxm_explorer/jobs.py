@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +13,8 @@ from dask.callbacks import Callback
 
 logger = logging.getLogger("stxm_explorer")
 
-_POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="stxm-explorer")
+_AT_ONCE = threading.BoundedSemaphore(8)
+"""Jobs that are worked at together; the others wait."""
 _OFTEN = 0.2
 """Seconds between two messages about progress."""
 
@@ -120,7 +120,7 @@ class Jobs:
         if self._document is None:
             self._finish(job, *_outcome(work, job), done)
         else:
-            _POOL.submit(self._run, job, work, done)
+            threading.Thread(target=self._run, args=(job, work, done), daemon=True).start()  # ends with the server
 
     def stop(self, kind: str) -> Job | None:
         """Stop the job of a kind, if there is one, and forget it."""
@@ -142,7 +142,8 @@ class Jobs:
             self.stop(kind)
 
     def _run(self, job: Job, work: Callable[[Job], Any], done: Callable[[Any], None]) -> None:
-        outcome = _outcome(work, job)
+        with _AT_ONCE:
+            outcome = _outcome(work, job)
         self._tick(lambda: self._finish(job, *outcome, done))
 
     def _tick(self, action: Callable[[], None]) -> None:

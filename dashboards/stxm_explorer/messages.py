@@ -24,13 +24,15 @@ def message(error: Exception, root: Path | None = None) -> str:
 
 def without_folders(text: str, root: Path | None = None) -> str:
     """Return a text on one line, of which paths keep their last part only."""
-    for folder in _known_folders(root):  # these may have blanks in them
-        text = text.replace(f"{folder}/", "").replace(folder, "the served folder")
-    text = " ".join(_WINDOWS.sub("", _FOLDERS.sub("", text)).split())
+    if root is not None and root != Path(root.anchor):
+        text = text.replace(f"{root}/", "").replace(str(root), "the served folder")
+    for folder in _own_folders():
+        text = text.replace(f"{folder}/", "/./")
+    text = " ".join(_FOLDERS.sub("", _WINDOWS.sub("", text)).split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
-def _known_folders(root: Path | None) -> list[str]:
-    """Return the folders that the server's paths begin with, the longest first."""
-    known = [root or Path.cwd(), Path.cwd(), Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix)]
-    return sorted({str(folder) for folder in known if folder != Path(folder.anchor)}, key=len, reverse=True)
+def _own_folders() -> list[str]:
+    """Return the folders that the server's paths begin with, which may have blanks in them, the longest first."""
+    known = {Path.cwd(), Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix)}
+    return sorted((str(folder) for folder in known if folder != Path(folder.anchor)), key=len, reverse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from stxm_explorer.access import printable
 from xstxm.errors import OptionError
 
 LONGEST = 120
@@ -24,7 +25,9 @@ def plain_name(name: str) -> str:
     composed = unicodedata.normalize("NFC", name)
     problem = _problem(composed)
     if problem:
-        raise OptionError("name", _shown(composed), f"{problem}: give a plain name, e.g. maps.nc")
+        raise OptionError(
+            "name", printable(re.split(r"[/\\]", composed)[-1], 40), f"{problem}: give a plain name, e.g. maps.nc"
+        )
     return composed
 
 
@@ -39,9 +42,3 @@ def _problem(name: str) -> str:
     if stem in _RESERVED:
         return "that name is reserved on Windows"
     return f"it is longer than {LONGEST} bytes" if len(name.encode("utf-8", "replace")) > LONGEST else ""
-
-
-def _shown(name: str) -> str:
-    """Return the last part of a name in ASCII, cut short: it may be a path, or made to forge a line of a log."""
-    last = ascii(re.split(r"[/\\]", name)[-1])[1:-1]
-    return last if len(last) <= 40 else f"{last[:40]}..."

@@ -105,12 +105,24 @@ def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.V
     return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
 
 
-def rendered(drawing: Any) -> Any:
-    """Return a drawing of `xstxm.plot` as a figure of Bokeh, over which the wheel scrolls the page."""
-    import holoviews
-    from bokeh.models import Toolbar
+class Drawing(pn.viewable.Viewer):
+    """A place for one drawing of `xstxm.plot` after the other, over which the wheel scrolls the page."""
 
-    figure = holoviews.render(drawing, backend="bokeh")
-    for toolbar in figure.select({"type": Toolbar}):
-        toolbar.update(logo=None, active_scroll=None)
-    return figure
+    def __init__(self) -> None:
+        super().__init__()
+        self._place = pn.Column(sizing_mode=None)
+
+    def draw(self, drawing: Any) -> Any:
+        """Show a drawing in place of the one before; its figure of Bokeh, whose parts can be changed."""
+        import holoviews
+        from bokeh.models import Toolbar
+
+        figure = holoviews.render(drawing, backend="bokeh")
+        for toolbar in figure.select({"type": Toolbar}):
+            toolbar.update(logo=None, active_scroll=None)
+        # of another figure in the same pane Panel would leave the theme out
+        self._place[:] = [pn.pane.Bokeh(figure, sizing_mode=None)]
+        return figure
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._place

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from stxm_explorer.calls import Call, File, Missing, Upload, call
+from stxm_explorer.calls import Call, File, Given, Missing, Upload, call
 from stxm_explorer.state import ExplorerState, Field, Region
 from xstxm.conventions import UNITS_OF_KIND
 
@@ -26,6 +26,8 @@ def field_of(state: ExplorerState) -> Field:
 
 def raw(field: Field) -> Call:
     """Return the stack as its file has it."""
+    if field.in_memory:
+        return Call("", (Given("stack"),), name="stack")
     which: dict[str, Any] = {} if field.region is None else {"region": field.region}
     which |= {"entry": field.entry} if field.entry else {}
     return call("open_stack", File(field.file), chunks={}, **which, name=f"{field.label} stack")
@@ -112,6 +114,8 @@ def density(field: Field) -> Call:
 def reference_spectra(state: ExplorerState) -> Call | None:
     """Return all spectra in the chosen files, None where there are none."""
     chosen = state.references
+    if chosen.in_memory:
+        return Call("", (Given("references"),), name="references")
     files = [*map(File, chosen.files), *map(Upload, chosen.uploads)]
     if not files:
         return None
@@ -128,7 +132,7 @@ def references(state: ExplorerState) -> Call | None:
     if len(names) < len(chosen.names):
         known = call(".sel", known, reference=names, name="references")
     told: dict[str, Any] = {}
-    if numbers := [*chosen.compositions.values()]:
+    if (numbers := [*chosen.compositions.values()]) and chosen.composition != chosen.brought:
         told["composition"] = ("reference", numbers, {"units": "1", "long_name": "Composition"})
     if any(name in chosen.colors for name in names):
         told["color"] = ("reference", [chosen.colors.get(name, "") for name in names])
@@ -239,8 +243,7 @@ def cluster_scores(state: ExplorerState, field: Field, numbers: Sequence[int]) -
     each = []
     for number in numbers:
         found = _clusters(state, field, number)
-        worth = Call("[]", (found, ["silhouette", "stability"]), name=f"worth of {number}")
-        weighted = call(".weighted", worth, found["n_pixels"], name=f"weighted {number}")
+        weighted = call(".weighted", found[["silhouette", "stability"]], found["n_pixels"], name=f"weighted {number}")
         each.append(call(".mean", weighted, "cluster", name=f"score of {number}"))
     joined = call("xr.concat", each, "number", name="scores")
     return call(".assign_coords", joined, number=[*numbers], name=f"{field.label} scores")
@@ -279,7 +282,7 @@ def _of_fit(state: ExplorerState) -> dict[str, Any]:
     options: dict[str, Any] = {"method": fit.method, "background": fit.background}
     if fit.selection:
         options["selection"] = fit.selection
-    if fit.max_optical_density is not None:
+    if fit.max_optical_density:
         options["max_optical_density"] = fit.max_optical_density
     return options
 

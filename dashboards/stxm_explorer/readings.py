@@ -9,6 +9,8 @@ from html import escape
 import numpy as np
 import xarray as xr
 
+from xstxm import plot
+
 _MOSTLY = {
     "within particles": "inside particles",
     "between particles": "from particle to particle",
@@ -25,7 +27,9 @@ def of_split(split: xr.Dataset, name: str) -> str:
         return f"No variance of the {name} is left once the noise is taken off."
     parts = listed([f"{100 * share:.0f} % {scale}" for scale, share in known.items()])
     text = f"The variance of the {name} lies {parts}: {_most(split, known)}. Its standard deviation is "
-    text += f"{math.sqrt(total):.3g} in all, noise taken off."
+    text += f"{math.sqrt(total):.3g} {_unit(split['standard_deviation'])}".rstrip()
+    cleaned = bool(np.isfinite(split["variance_stderr"]).any())
+    text += f" in all, noise {'taken off' if cleaned else 'included, as no errors are known'}."
     if below := [scale for scale, share in known.items() if share < 0]:
         text += f" A share below zero is none that can be told from zero: {listed(below)}."
     if reason := split.attrs.get("undetermined"):
@@ -44,16 +48,19 @@ def _most(split: xr.Dataset, shares: Mapping[str, float]) -> str:
 
 def split_rows(split: xr.Dataset) -> list[tuple[str, ...]]:
     """Return the rows of a table of the split, under a row of headings."""
-    unit = _unit(split["variance"])
     level = split["variance_lower"].attrs.get("confidence_level", 0.95)
-    head = (
-        "",
-        f"variance{unit}",
-        f"{100 * level:g} % interval",
-        "share",
-        f"std. deviation{_unit(split.standard_deviation)}",
-    )
-    rows: list[tuple[str, ...]] = [(*head, f"noise, taken off{unit}", "members")]
+    variance, deviation = split["variance"], split["standard_deviation"]
+    rows: list[tuple[str, ...]] = [
+        (
+            "",
+            _with_unit("variance", variance),
+            f"{100 * level:g} % interval",
+            "share",
+            _with_unit("std. deviation", deviation),
+            _with_unit("noise, taken off", variance),
+            "members",
+        )
+    ]
     for scale, members in zip(split["scale"].values, ("pixels", "particles", "fields"), strict=True):
         one = split.sel(scale=scale)
         number = {name: float(one[name]) for name in split.data_vars if split[name].dims == ("scale",)}
@@ -91,16 +98,15 @@ def of_lengths(found: xr.Dataset, name: str, *, within: bool) -> str:
 
 def of_blocks(found: xr.Dataset, field: str, length: float, name: str) -> str:
     """Return how much of the variance of a field is left in blocks of a length."""
-    one = found.sel(node=field).dropna("length", subset=["variance"]) if "node" in found.dims else found
-    if not one.sizes["length"]:
-        return f"{field} has no block that is covered by sample."
+    one = found.sel(node=field).dropna("length", subset=["variance"])
     variance, finest = one["variance"].sel(length=length, method="nearest"), one["variance"][0]
     side = float(variance["length"])
     if not float(finest) > 0:
         return f"{field} has no variance of the {name} at its pixel once the noise is taken off."
     interval = [float(one[f"variance_{end}"].sel(length=side)) for end in ("lower", "upper")]
-    text = f"In blocks of {side:.3g} µm {100 * float(variance / finest):.0f} % of the variance of the {name} in {field} is left"
-    return f"{text}: {float(variance):.3g} ({_interval(*interval)}); at its pixel, {float(finest['length']):.3g} µm, it is {float(finest):.3g}."
+    text = f"In blocks of {side:.3g} µm {100 * float(variance / finest):.0f} % of the variance of the {name} in {field} is left: "
+    text += f"{_valued(variance)} ({_interval(*interval)}); at its pixel, {float(finest['length']):.3g} µm, it is "
+    return f"{text}{_valued(finest)}."
 
 
 def html_table(rows: list[tuple[str, ...]]) -> str:
@@ -129,6 +135,10 @@ def _fields(found: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     return [(str(name), found.sel(node=name)) for name in found["node"].values]
 
 
+def _valued(array: xr.DataArray) -> str:
+    return f"{float(array):.3g} {_unit(array)}".rstrip()
+
+
 def _measured(value: float, error: float) -> str:
     if not math.isfinite(value):
         return "not determined"
@@ -144,5 +154,9 @@ def _plain(value: float, form: str = "{:.3g}") -> str:
 
 
 def _unit(array: xr.DataArray) -> str:
-    unit = str(array.attrs.get("units", "1"))
-    return "" if unit == "1" else f" [{unit}]"
+    return plot.pretty_units(str(array.attrs.get("units", "1")))
+
+
+def _with_unit(name: str, array: xr.DataArray) -> str:
+    unit = _unit(array)
+    return f"{name} [{unit}]" if unit else name

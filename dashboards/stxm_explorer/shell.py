@@ -19,13 +19,19 @@ from stxm_explorer.session import Session
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
 from stxm_explorer.viewport import CONTROLS, RAIL, Viewport
-from stxm_explorer.views import Page
+from stxm_explorer.views import Page, Shown
 from xstxm.errors import StxmError
 
 THEME: dict[str, Any] = {
     "chart_style": "standard",
     "palette": {"primary": {"main": "#0072B2"}, "secondary": {"main": "#D55E00"}},
+    "typography": {"h3": {"fontSize": "1.15rem", "fontWeight": 500}},
+    "components": {
+        "MuiToolbar": {"styleOverrides": {"root": {"minHeight": "48px !important"}}},
+        "MuiToggleButton": {"styleOverrides": {"root": {"textTransform": "none"}}},
+    },
 }
+"""Colours that can be told apart, a slim app bar."""
 
 
 class App(pn.viewable.Viewer):
@@ -34,13 +40,18 @@ class App(pn.viewable.Viewer):
     def __init__(self, state: ExplorerState, store: Store, outputs: Outputs | None = None) -> None:
         super().__init__()
         self.state, self.session = state, Session(state, store, outputs)
-        self._pages: dict[str, Page] = {}
+        self._pages: dict[str, tuple[Page, Shown, Shown]] = {}
         self._controls = pn.Column(width=CONTROLS, sizing_mode="stretch_height", scroll="y")
         self._workspace = pn.Column(sizing_mode="stretch_width")
         self._code = Code(self.session, self.page)
         self._viewport = Viewport(width=0, height=0, margin=0)
         self._viewport.param.watch(self._resize, ["inner_width", "inner_height"])
         self._title = ""
+        self._field = pmui.Select(
+            label="", size="small", width=220, margin=(0, 24), align="center", visible=False,
+            sx={"& .MuiInputBase-root, & .MuiSvgIcon-root": {"color": "white"}},
+        )  # fmt: skip
+        self._field.param.watch(lambda event: self.state.view.param.update(field=event.new or ""), "value")
         self._waits_for = {"page", "size"} if pn.state.curdoc else {"page"}
         pn.state.onload(lambda: self._ready("page"))
         if pn.state.curdoc:
@@ -58,22 +69,29 @@ class App(pn.viewable.Viewer):
         return cls(state, store, Outputs(Path(output) if output else None))
 
     def page(self) -> Page:
-        """Return the page that is looked at; it is made at the first visit."""
-        title = self.state.view.page
-        if title not in self._pages:
-            self._pages[title] = PAGES[title](self.session)
-        return self._pages[title]
+        """Return the page that is looked at."""
+        return self._parts()[0]
 
     def refresh(self) -> None:
         """Show the page that is chosen, and have it follow the choices."""
-        page = self.page()
-        if self._title != self.state.view.page:
-            self._title = self.state.view.page
-            self._controls[:] = [page.controls()]
-            self._workspace[:] = [page.workspace()]
+        page, controls, workspace = self._parts()
         page.refresh()
+        if self._title != page.title:  # only now: what leaves the page and comes back in one message is lost to Bokeh
+            self._title = page.title
+            self._controls[:], self._workspace[:] = [controls], [workspace]
+        labels = [field.label for field in self.state.fields]
+        shown = self.state.field.label if self.state.field else None
+        self._field.param.update(options=labels, value=shown, visible=len(labels) > 1)
         self._code.refresh()
         self._viewport.query = f"state={self.state.to_query()}"
+
+    def _parts(self) -> tuple[Page, Shown, Shown]:
+        """Return the page that is looked at, its choices and its middle, which are made at the first visit."""
+        title = self.state.view.page
+        if title not in self._pages:
+            page = PAGES[title](self.session)
+            self._pages[title] = page, page.controls(), page.workspace()
+        return self._pages[title]
 
     def _ready(self, what: str) -> None:
         """Start once the page is there, which misses what changes before, and its size is known."""
@@ -100,11 +118,11 @@ class App(pn.viewable.Viewer):
 
     def __panel__(self) -> pn.viewable.Viewable:
         rail = pmui.RadioButtonGroup.from_param(
-            self.state.view.param.page, label="", orientation="vertical", size="small", width=RAIL, margin=(8, 4)
+            self.state.view.param.page, label="", orientation="vertical", size="small", width=RAIL, margin=(8, 4, 8, 8)
         )
         return pmui.Page(
             title="xstxm explorer",
-            header=[_status(self.session), self._code.button()],
+            header=[self._field, _status(self.session), pn.HSpacer(), self._code.button()],
             main=[
                 pn.Row(rail, self._controls, self._workspace, sizing_mode="stretch_both"),
                 self._code,
@@ -163,17 +181,15 @@ def _status(session: Session) -> pn.viewable.Viewable:
         variant=share.rx.pipe(lambda part: "indeterminate" if part is None else "determinate"),
         width=160,
         color="light",
-        margin=(22, 8),
+        margin=(14, 8),
+        align="center",
     )
     stop = pmui.Button(
-        label="Stop",
-        icon="cancel",
-        color="light",
-        variant="text",
-        size="small",
+        label="Stop", icon="cancel", color="light", variant="text", size="small", align="center",
         on_click=lambda _: session.jobs.cancel(),
-    )
-    return pn.Row(pmui.Typography(what, color="inherit", margin=(14, 4)), bar, stop, visible=busy)
+    )  # fmt: skip
+    text = pmui.Typography(what, variant="body2", sx={"color": "white"}, margin=(0, 8), align="center")
+    return pn.Row(pn.HSpacer(), text, bar, stop, visible=busy, sizing_mode="stretch_width", align="center", margin=0)
 
 
 def _word() -> str:

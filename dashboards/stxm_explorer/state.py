@@ -55,6 +55,25 @@ LENGTH_TABS = ("Fields", "Variance", "Coarse-graining", "Correlation", "Particle
 QUANTITIES = {"Composition": "composition", "Fraction of a phase": "fraction", "Total amount": "amount"}
 FRAMES = {"True to scale": "common", "Equally large": "fill"}
 WEIGHTS = {"Areas": "area", "Particles": "particle"}
+MAP_FORMATS = {"netCDF": "netcdf", "Zarr": "zarr", "NXstxm, with the stack": "nxstxm", "TIFF": "tiff", "CSV": "csv"}
+PICTURES = {
+    "Phases": "phases",
+    "Composition": "composition",
+    "Confidence": "confidence",
+    "Amount": "total_amount",
+    "Spectra of phases": "spectra",
+    "Spectra of regions": "regions",
+    "Image at the energy": "image",
+}
+PICTURE_FORMATS = {"PNG": "png", "SVG": "svg", "PDF": "pdf", "HTML": "html"}
+TABLES = {
+    "Phases (CSV)": "phases",
+    "Particles (CSV)": "particles",
+    "Spectra of regions (CSV)": "regions",
+    "References (CSV)": "references",
+    "References with names, compositions, colours (TOML)": "library",
+    "Recipe (TOML)": "recipe",
+}
 BELOW = ("Pixel", "Shares", "Histogram")
 PHASES_FROM = {"Reference spectra": "references", "Clusters of page Unmix": "clusters"}
 UNMIX_TABS = ("Components", "Clusters", "Scatter")
@@ -225,6 +244,7 @@ class Field(Settings):
 
     label = param.String("", doc="Name of the field, e.g. electrode or particle.")
     file = param.String("", doc="Stack, relative to the root folder.")
+    in_memory = param.Boolean(False, doc="The stack is an array of the notebook that opened the page, not a file.")
     region = param.Integer(None, allow_None=True, bounds=(0, 999), doc="Which region of a scan of several, from 0.")
     entry = param.String("", doc="Which entry of a file with several scans.")
     start = param.Number(None, allow_None=True, doc="Lowest energy that is used, in the unit of the stack.")
@@ -238,9 +258,7 @@ class Field(Settings):
     align_region = param.ClassSelector(
         class_=Region, default=None, allow_None=True, doc="Pixels that shifts are found on; all without one."
     )
-    max_shift = param.Number(
-        None, allow_None=True, bounds=(0, None), inclusive_bounds=(False, True), doc="Farthest shift, in the unit of y."
-    )
+    max_shift = param.Number(None, allow_None=True, bounds=(0, None), doc="Farthest shift, in the unit of y.")
     transform: Any = param.Selector(
         default="translation", objects=list(TRANSFORMS.values()), doc="A zone plate that follows the energy magnifies."
     )
@@ -257,9 +275,7 @@ class Field(Settings):
     noise: Any = param.Selector(
         default="", objects=list(NOISES.values()), doc="Where the errors of optical densities come from."
     )
-    gain = param.Number(
-        1.0, bounds=(0, None), inclusive_bounds=(False, True), doc="Photons for one count, with photon counting."
-    )
+    gain = param.Number(1.0, bounds=(0, None), doc="Photons for one count, with photon counting.")
     thick = param.Number(2.2, bounds=(0, None), doc="Optical density above which a pixel is flagged as too thick.")
     saturation = param.Number(
         None, allow_None=True, bounds=(0, None), doc="Counts from which a pixel is flagged as saturated."
@@ -275,11 +291,13 @@ class References(Settings):
     """Which substances may be there."""
 
     files = param.List([], item_type=str, doc="Tables of spectra, relative to the root folder.")
+    in_memory = param.Boolean(False, doc="The references are those of the notebook that opened the page.")
     uploads = param.List([], item_type=str, doc="Tables of spectra that were sent to the page.")
     kind: Any = param.Selector(default="", objects=list(KINDS.values()), doc="What the values are.")
     names = param.List([], item_type=str, doc="Names of the spectra in the files, once they were read.")
     unused = param.List([], item_type=str, doc="Names of those that no fit uses.")
     composition = param.Dict({}, doc="Composition by name, e.g. of V2O5 0 and of LiV2O5 1.")
+    brought = param.Dict({}, doc="Composition by name that references in memory came with.")
     colors = param.Dict({}, doc="Colours by name; those of the palette for all others.")
     counts = param.Number(
         1000.0, bounds=(1, 1e9), doc="Incident counts of a pixel at each energy, for what can be told apart."
@@ -287,7 +305,8 @@ class References(Settings):
 
     def choose(self, files: list[str], uploads: list[str] | None = None) -> None:
         """Take other files: what is in them is not known until they are read."""
-        self.param.update(files=files, uploads=self.uploads if uploads is None else uploads, names=[])
+        uploads = self.uploads if uploads is None else uploads
+        self.param.update(files=files, uploads=uploads, names=[], in_memory=False, brought={})
 
     @property
     def used(self) -> list[str]:
@@ -302,7 +321,7 @@ class References(Settings):
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
         value = super()._value(name, table)
-        if name == "composition":
+        if name in ("composition", "brought"):
             return _by_name(name, value, lambda part: isinstance(part, int | float) and math.isfinite(part))
         if name == "colors":
             return _by_name(name, value, lambda part: bool(_COLOR.fullmatch(str(part))))
@@ -400,7 +419,7 @@ class Unmix(Settings):
 class Scales(Settings):
     """Length scales and particles."""
 
-    tab: Any = param.Selector(default="Fields", objects=list(LENGTH_TABS))
+    tab: Any = param.Selector(default="Fields", objects=list(LENGTH_TABS), doc="What is looked at.")
     quantity: Any = param.Selector(
         default="composition",
         objects=list(QUANTITIES.values()),
@@ -450,6 +469,28 @@ def _point(vertex: Any) -> tuple[float, float]:
     """Return a place (x, y) of what JSON holds."""
     (point,) = Region.from_table({"kind": "point", "vertices": [vertex]}).vertices
     return point
+
+
+class Export(Settings):
+    """Which files are made."""
+
+    every_field = param.Boolean(False, doc="Files of every open field, not only of the one that is shown.")
+    maps: Any = param.ListSelector(
+        default=["netcdf"],
+        objects=list(MAP_FORMATS.values()),
+        doc="Formats of the phase map; netCDF and Zarr keep all of it.",
+    )
+    pictures: Any = param.ListSelector(
+        default=["phases"], objects=list(PICTURES.values()), doc="What is drawn, each in a file of its own."
+    )
+    formats: Any = param.ListSelector(
+        default=["png"], objects=list(PICTURE_FORMATS.values()), doc="Formats of pictures; HTML is a page to zoom in."
+    )
+    dpi = param.Integer(300, bounds=(50, 1200), doc="Dots per inch of PNG.")
+    tables: Any = param.ListSelector(
+        default=["phases", "recipe"], objects=list(TABLES.values()), doc="Numbers of phases, particles and regions."
+    )
+    overwrite = param.Boolean(False, doc="Replace files that are there.")
 
 
 class View(Settings):
@@ -517,6 +558,7 @@ class ExplorerState(Settings):
     fit = param.ClassSelector(class_=Fit, constant=True, instantiate=True, default=Fit())
     unmix = param.ClassSelector(class_=Unmix, constant=True, instantiate=True, default=Unmix())
     scales = param.ClassSelector(class_=Scales, constant=True, instantiate=True, default=Scales())
+    export = param.ClassSelector(class_=Export, constant=True, instantiate=True, default=Export())
     view = param.ClassSelector(class_=View, constant=True, instantiate=True, default=View())
 
     _ITEMS: ClassVar = {"fields": Field.from_table, "regions": Region.from_table}
@@ -525,7 +567,7 @@ class ExplorerState(Settings):
         super().__init__(**choices)
         self._listeners: list[Callable[[], None]] = []
         self._heard: list[Settings] = []
-        for group in (self, self.references, self.fit, self.unmix, self.scales, self.view):
+        for group in (self, self.references, self.fit, self.unmix, self.scales, self.export, self.view):
             group.param.watch(self._tell, group._choices())
         self._hear_fields()
 

@@ -6,9 +6,10 @@ A result is named by the script that makes it and the times at which its files c
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from skimage import measure
 import xstxm
 from stxm_explorer import clouds, surveys
 from stxm_explorer.access import refuse_links_out, resolve, stamp
-from stxm_explorer.cache import Cache, memory
-from stxm_explorer.calls import Call, File, Output, Upload, script
+from stxm_explorer.cache import Cache, Made, memory
+from stxm_explorer.calls import Call, File, Given, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
+from stxm_explorer.names import plain_name
 from stxm_explorer.notes import heard
 from stxm_explorer.uploads import Uploads
-from xstxm.errors import OptionError, SchemaError
+from xstxm.errors import OptionError, SchemaError, StxmError
 
 IN_MEMORY = 1_500_000_000
 """Bytes up to which a result is held in memory; a larger one stays lazy."""
@@ -47,14 +49,28 @@ _DONE: set[str] = set()
 """Functions that this process has run: the first time, some are compiled."""
 
 _RESULTS = Cache(CACHE)
-_NOTES: dict[str, list[str]] = {}
+_STORES = itertools.count(1)
+
+
+class NotGivenError(StxmError):
+    """An array of a notebook is wanted on a page that was opened without it."""
+
+    def __init__(self, name: str) -> None:
+        self._say(
+            f"the {name} was an array in a notebook, this page has files: open it there, with {name}.stxm.explore()"
+        )
 
 
 class Store:
     """The files below a root folder and what is computed from them."""
 
-    def __init__(self, root: Path, *, client: Any = None) -> None:
+    def __init__(
+        self, root: Path, *, client: Any = None, given: Mapping[str, xr.Dataset | xr.DataArray] | None = None
+    ) -> None:
         self.root = root.resolve()
+        self.given = dict(given or {})
+        """Arrays that came with the page, by name."""
+        self._whose = f"{self.root} {next(_STORES) if self.given else ''}"
         self.client = client
         """Of a dask cluster that does the work, if any."""
         self.uploads = Uploads()
@@ -81,31 +97,28 @@ class Store:
         paths = {self._file(file) for file in call.files()}
         stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
         item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
-        return "\n".join([str(self.root), script([call]), *item, *stamps])
+        return "\n".join([self._whose, script([call]), *item, *stamps])
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""
-        return _RESULTS.get(self.key(call))
+        if call.function == "":
+            return self._given(call.arguments[0].name)
+        made = _RESULTS.get(self.key(call))
+        return None if made is None else made.result
 
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
         job = job or Job()
+        if call.function == "" or call.passing:
+            return self._call(call, job, None)
         if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
             return self._part(call, whole, job)  # what is in memory already is not kept once more
-        key = self.key(call)
+        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job).result
 
-        def make() -> Any:
-            with heard() as told:
-                result = self._make(call, job)
-            if told:
-                _NOTES[key] = told
-            return result
-
-        return _RESULTS.once(key, make, job)
-
-    def notes(self, call: Call) -> list[str]:
+    def notes(self, call: Call) -> tuple[str, ...]:
         """Return what xstxm warned of when it made a result, apart from what that was made of."""
-        return _NOTES.get(self.key(call), [])
+        made = _RESULTS.get(self.key(call))
+        return () if made is None else made.notes
 
     def at_once(self, call: Call) -> Any:
         """Return what takes no time, made on the spot; None where there is more to do.
@@ -123,25 +136,28 @@ class Store:
         result = self.ready(call)
         return result is not None and _is_lazy(result)
 
-    def _make(self, call: Call, job: Job) -> Any:
-        result = self._call(call, job, None)
-        if call.function == "xstxm.open_stack" and not {"y", "x"} <= {*result.dims}:
-            dims = tuple(result.dims)
-            raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
-        if _is_lazy(result) and result.nbytes < IN_MEMORY:
-            return self._compute(result, job)
-        return result
+    def _make(self, call: Call, job: Job) -> Made:
+        with heard() as told:
+            result = self._call(call, job, None)
+            if call.function == "xstxm.open_stack" and not {"y", "x"} <= {*result.dims}:
+                dims = tuple(result.dims)
+                raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
+            if _is_lazy(result) and result.nbytes < IN_MEMORY:
+                result = self._compute(result, job)
+        return Made(result, tuple(told))
 
     def _call(self, call: Call, job: Job, folder: Path | None) -> Any:
         job.step()
         arguments = [self._value(argument, job, folder) for argument in call.arguments]
         options = {name: self._value(value, job, folder) for name, value in call.options.items()}
+        if call.function == "":
+            return arguments[0]
         if call.function == "[]":
             return operator.getitem(*arguments)
-        if call.function in _IN_PARTS and self.client is None:
+        if call.function in _IN_PARTS:
             arguments[0] = _in_parts(arguments[0])
         if call.function.startswith("."):
-            return getattr(arguments[0], call.function[1:])(*arguments[1:], **options)
+            return _method(call.function, arguments, options)
         module, *path = call.function.split(".")
         function: Any = functools.reduce(getattr, path, _MODULES[module])
         result = function(*arguments, **options)
@@ -152,7 +168,7 @@ class Store:
         job.step()
         if call.function == "[]":
             return whole[call.arguments[1]]
-        return getattr(whole, call.function[1:])(*call.arguments[1:], **call.options)
+        return _method(call.function, [whole, *call.arguments[1:]], call.options)
 
     def _is_light(self, call: Call) -> bool:
         parts = [*call.parts()]
@@ -174,9 +190,11 @@ class Store:
             return self.run(value, job)
         if isinstance(value, File):
             return self._file(value) if isinstance(value, Upload) else self.path(value.name)
+        if isinstance(value, Given):
+            return self._given(value.name)
         if isinstance(value, Output):
             assert folder is not None
-            return folder / value.name
+            return folder / plain_name(value.name)
         if isinstance(value, Mapping):
             return {name: self._value(item, job, folder) for name, item in value.items()}
         if isinstance(value, list | tuple):
@@ -189,6 +207,11 @@ class Store:
         from stxm_explorer.cluster import computed
 
         return computed(lazy, self.client, job)
+
+    def _given(self, name: str) -> xr.Dataset | xr.DataArray:
+        if name not in self.given:
+            raise NotGivenError(name)
+        return self.given[name]
 
     def path(self, name: str) -> Path:
         """Return the path of a file below the root folder.
@@ -209,6 +232,15 @@ class Store:
         if file.name not in self.uploads.files:
             raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
         return self.uploads.files[file.name]
+
+
+def _method(function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Return what a method of the first argument returns."""
+    try:
+        return getattr(arguments[0], function[1:])(*arguments[1:], **options)
+    except KeyError as error:  # of xarray, for a name that other data had
+        chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str))
+        raise OptionError("choice", chosen, "these data have none of that name: choose another") from error
 
 
 def _is_lazy(result: Any) -> bool:

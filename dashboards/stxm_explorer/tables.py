@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -74,7 +75,9 @@ class ParticleTable:
 
     def _selected(self, event: Any) -> None:
         if not self._marking:
-            self._take([int(self.pane.value.index[place]) for place in event.new])
+            numbers = [int(self.pane.value.index[place]) for place in event.new]
+            # a click on a row comes without the lock of the page, which figures need to change
+            pn.state.execute(partial(self._take, numbers), schedule=True)
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 import xstxm
+from stxm_explorer.catalogue import SPECTRA
 from stxm_explorer.names import plain_name
 from xstxm.errors import CorruptFileError, FileFormatError, OptionError, ReferenceSpectrumError
 
@@ -20,8 +21,8 @@ LARGEST = 2_000_000
 MOST_LINES = 50_000
 LONGEST_LINE = 2_000
 MOST_FILES = 50
-TABLES = (".csv", ".tsv", ".txt", ".dat", ".asc", ".t", ".r", ".xsp", ".xas", ".xdi", ".nor", ".xmu")
-"""Endings of the tables of text that `xstxm.read_references` reads; packed projects and libraries are opened from the root folder."""
+TABLES = tuple(sorted(SPECTRA))
+"""Endings of what is taken; packed projects and libraries are opened from the root folder."""
 
 _TEXT = "a table of text with energies and spectra"
 _IN_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import param
 from panel.custom import JSComponent
 
-RAIL = 108
-CONTROLS = 280
+RAIL = 92
+CONTROLS = 256
 _BESIDE = RAIL + CONTROLS + 48
 """Pixels beside the workspace."""
-_HEADER = 170
+_HEADER = 150
 """App bar, plot toolbar, axis and margins above and below a plot, in pixels."""
 
 

@@ -53,14 +53,18 @@ class View(pn.viewable.Viewer):
     ) -> None:
         super().__init__()
         self.session, self.call = session, None
-        self._want, self._body, self._show, self._look, self._label = want, body, show, look, label
+        self._want, self._show, self._look, self._label = want, show, look, label
         self._at_once, self._then = at_once, then
         self._kind = f"view {id(self)}"
         self._waiting: str | None = None
         self._drawn: tuple[str, Hashable] | None = None
         self._stopped: str | None = None
-        self._notes: list[str] = []
-        self._place = pn.Column(sizing_mode=None, width=width)
+        self._notes: tuple[str, ...] = ()
+        self._said = ("", "")
+        self._words = pn.Column(sizing_mode=None, margin=0)
+        # the body stays on the page: a figure that comes and goes is built anew, and loses what changes meanwhile
+        self._frame = pn.Column(body, sizing_mode=None, margin=0, visible=False)
+        self._place = pn.Column(self._words, self._frame, sizing_mode=None, width=width)
         self.result: Any = None
 
     call: Call | None
@@ -69,6 +73,16 @@ class View(pn.viewable.Viewer):
     def settled(self) -> bool:
         """Whether the result of the present choices is shown."""
         return self._drawn is not None and self._waiting is None
+
+    def resize(self, width: int) -> None:
+        """Give it so many pixels across, words included."""
+        if self._place.width != width:
+            self._place.width = width
+            for said in self._words.select(pmui.Alert):
+                said.width = self._fitting(said.width)
+
+    def _fitting(self, width: int) -> int:
+        return min(width, (self._place.width or 1000) - 20)
 
     @property
     def visible(self) -> bool:
@@ -114,11 +128,12 @@ class View(pn.viewable.Viewer):
         self._show(result)
         self._waiting, self.result, self._drawn = None, result, (key, self._look())
         self._place.loading = False
-        notes = self.session.store.notes(self.call) if self.call else []
-        if self._notes != notes or self._body not in [*self._place.objects]:
+        notes = self.session.store.notes(self.call) if self.call else ()
+        if self._notes != notes or not self._frame.visible:
             self._notes = notes
             told = [message(StxmError(note), self.session.store.root) for note in notes]
-            self._place[:] = [*(_said(text, "warning", 640) for text in told), self._body]
+            self._words[:] = [_said(text, "warning", self._fitting(640)) for text in told]
+            self._frame.visible = True
         self._then()
 
     def _failed(self, error: Exception) -> None:
@@ -129,7 +144,7 @@ class View(pn.viewable.Viewer):
             self._drop(error)
             self.session.report(error)
         again = pmui.Button(label="Try again", icon="refresh", size="small", on_click=lambda _: self._again())
-        self._place.append(again)
+        self._words.append(again)
 
     def _again(self) -> None:
         self._stopped = None
@@ -145,10 +160,13 @@ class View(pn.viewable.Viewer):
             self._say(message(problem, self.session.store.root), "warning")
 
     def _say(self, text: str, severity: str) -> None:
-        self._place[:] = [_said(text, severity)]
+        said = text, severity
+        if self._frame.visible or self._said != said or len(self._words) != 1:
+            self._words[:] = [_said(*said, self._fitting(380))]
+        self._frame.visible, self._said = False, said
 
 
-def _said(text: str, severity: str, width: int = 380) -> pmui.Alert:
+def _said(text: str, severity: str, width: int) -> pmui.Alert:
     return pmui.Alert(text, severity=severity, width=width, margin=10)
 
 

@@ -60,6 +60,13 @@ def _free_port() -> int:
 @contextmanager
 def served(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterator[str]:
     """Serve the explorer on a folder; the address."""
+    with running(root, file, log, script) as (address, _):
+        yield address
+
+
+@contextmanager
+def running(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterator[tuple[str, int]]:
+    """Serve the explorer on a folder; the address, and the number of the process."""
     port = _free_port()
     command = [sys.executable, "-m", "panel", "serve", str(script), "--address", "127.0.0.1", "--port", str(port)]
     command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
@@ -68,7 +75,7 @@ def served(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterato
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=log.parent)
         try:
             _wait_for(f"http://127.0.0.1:{port}/", server)
-            yield f"http://127.0.0.1:{port}/explorer"
+            yield f"http://127.0.0.1:{port}/explorer", server.pid
         finally:
             server.terminate()
             server.wait(10)
@@ -131,7 +138,7 @@ class Visitor:
     def leave(self) -> None:
         """Assert what holds for every visit."""
         assert not self.outside
-        assert not self.errors
+        assert not self.errors, self.errors
         width = self.page.viewport_size["width"]
         assert max(self.page.evaluate(SCROLLS)) <= width
 

@@ -69,3 +69,25 @@ def simulated(filled, tmp_path_factory):
 
     with served(filled, "lixv2o5.hdf5", tmp_path_factory.mktemp("log") / "log") as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def nested(tmp_path_factory) -> Path:
+    """Root folder with an electrode and, inside it, two fields of particles; read only."""
+    root = tmp_path_factory.mktemp("nested")
+    tree = xstxm.testing.simulate_tree(
+        n_fields=2,
+        electrode=xstxm.testing.Instrument("250 nm", "250 nm", 20000.0),
+        field=xstxm.testing.Instrument("80 nm", "80 nm", 5000.0),
+        detail=None,
+        field_size="4 um",
+        seed=0,
+    )
+    references = xstxm.testing.simulate_references(energies=tree["field 1"].energy)
+    references = references.sel(reference=["alpha-V2O5", "delta-LiV2O5"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xstxm.errors.MetadataWarning)
+        for name, node in tree.children.items():
+            xstxm.write_nxstxm(node.to_dataset()[["intensity"]], root / f"{name}.hdf5")
+    references["absorption"].to_pandas().T.to_csv(root / "references.csv", index_label="energy")
+    return root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -245,7 +246,7 @@ def test_refuse_links_out__leaves_broken_files_to_the_reader(tmp_path):
 def test_refuse_links_out__parts_beside_a_file(outside, main, part):
     root = outside.parent / "root"
     (root / main).write_text("ScanDefinition")
-    (root / "b_other.xim").symlink_to(outside / "secret.hdf5")
+    (root / "ab_a000.xim").symlink_to(outside / "secret.hdf5")
     refuse_links_out(root, root / main)
     (root / part).symlink_to(outside / "secret.hdf5")
     with pytest.raises(OutsideRootError, match="a part of it lies outside"):
@@ -265,6 +266,27 @@ def test_refuse_links_out__inside_a_store(outside):
     chunk.symlink_to(outside / "chunk")
     with pytest.raises(OutsideRootError, match="a part of it lies outside"):
         refuse_links_out(root, store)
+
+
+@pytest.mark.parametrize("problem", [TypeError("unknown link"), KeyError("no such object"), RuntimeError("broken")])
+def test_refuse_links_out__of_what_cannot_be_followed(tmp_path, monkeypatch, problem):
+    def fails(*_, **__):
+        raise problem
+
+    path = _written(tmp_path, "scan.hdf5")
+    monkeypatch.setattr(h5py.Group, "get", fails)
+    monkeypatch.setattr(
+        "xarray.backends.list_engines", lambda: {"stxm": SimpleNamespace(guess_can_open=lambda _: True)}
+    )
+    with pytest.raises(OutsideRootError, match="or may"):
+        refuse_links_out(tmp_path, path)
+
+
+def test_stamp__of_one_file_is_its_own(tmp_path):
+    path = _written(tmp_path, "scan.hdf5")
+    before = stamp(path)
+    (tmp_path / "another.hdf5").write_bytes(b"x")
+    assert stamp(path) == before
 
 
 def test_stamp__follows_the_frames_of_a_scan(tmp_path):

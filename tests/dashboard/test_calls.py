@@ -78,7 +78,9 @@ def state(names) -> ExplorerState:
     field = state.open("lixv2o5.hdf5")
     field.param.update(i0_fraction=0.15, start=512.0)
     composition = {name: k / 3 for k, name in enumerate(names)}
-    state.references.param.update(files=["references.csv"], names=names, composition=composition)
+    state.references.param.update(
+        files=["references.csv"], names=names, unused=names[1:2], composition=composition, colors={names[0]: "#112233"}
+    )
     state.fit.param.update(method="fcls", background="linear", min_confidence=0.8)
     return state
 

@@ -128,6 +128,23 @@ def test_catalogue__goes_no_deeper_than_told(tmp_path, monkeypatch):
     assert catalogue(tmp_path).stacks == ("a/scan.h5", "scan.h5")
 
 
+def test_catalogue__lists_no_name_that_is_refused_when_opened(tmp_path):
+    for name in ("new\nline.h5", "back\\slash.h5", "turned\u202e.h5", "plain.h5"):
+        (tmp_path / name).write_bytes(b"x")
+    assert catalogue(tmp_path).stacks == ("plain.h5",)
+
+
+def test_catalogue__reads_nothing_through_a_link_that_leads_out(root, tmp_path, monkeypatch):
+    (tmp_path / "root_secret" / "table.csv").write_text("1,2\n")
+    (root / "linked.csv").symlink_to(tmp_path / "root_secret" / "table.csv")
+    (root / "own.csv").write_text("1,2\n")
+    read = []
+    original = rooms.Path.open
+    monkeypatch.setattr(rooms.Path, "open", lambda self, *a, **k: read.append(self.name) or original(self, *a, **k))
+    assert catalogue(root).spectra == ("own.csv",)
+    assert read == ["own.csv"]
+
+
 def test_catalogue__of_an_empty_folder_is_complete(tmp_path):
     assert catalogue(tmp_path) == Catalogue((), complete=True)
 

@@ -15,7 +15,7 @@ from stxm_explorer.figures.rasters import STRIPE_COLOR, Window, block_mean, bloc
 
 from xstxm import plot
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
-from xstxm.errors import OptionError
+from xstxm.errors import OptionError, SchemaError
 
 STEP = 0.05
 COLORS = {"V2O5": "#0072B2", "VO2": "#D55E00", "V6O13 <b>": "#009E73", "LiV2O5": "#E69F00"}
@@ -251,7 +251,7 @@ def test_frame__stays_where_it_is_whatever_is_shown():
         frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
     figure.show_classes(image(np.zeros((30, 60), dtype=int)), COLORS)
     frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
-    assert frames == {(300, 150, 64)}
+    assert frames == {(300, 150, 92)}
 
 
 def test_resize__keeps_the_aspect():
@@ -338,6 +338,31 @@ def test_show_classes__names_them_beside_the_map(labels):
     figure.show(image(np.ones((2, 3))))
     assert not figure._legend.visible
     assert all(part.visible for part in figure.figure.right)
+
+
+def test_show_classes__of_nan_is_no_sample(labels):
+    figure = MapFigure(MapRanges())
+    figure.show_classes(labels.where(labels != NO_SAMPLE), COLORS)
+    row = sent(figure, "ImageRGBA")[0]
+    np.testing.assert_array_equal(row["label"], labels)
+
+
+@pytest.mark.parametrize("wrong", [4, -3])
+def test_show_classes__of_a_label_without_a_colour_says_so(labels, wrong):
+    figure = MapFigure(MapRanges())
+    figure.show_classes(labels, COLORS)
+    with pytest.raises(SchemaError, match=r"labels from .*, and 4 colours"):
+        figure.show_classes(labels.where(labels != 0, wrong), COLORS)
+    assert sent(figure, "ImageRGBA")[0]["label"].min() == UNDECIDED
+
+
+def test_show__of_a_missing_value_may_be_transparent():
+    figure = MapFigure(MapRanges())
+    given = image(np.array([[1.0, np.nan]]), name="composition")
+    figure.show(given)
+    assert figure.figure.renderers[0].glyph.color_mapper.nan_color == plot.UNDECIDED_COLOR
+    figure.show(given, missing="transparent")
+    assert figure.figure.renderers[0].glyph.color_mapper.nan_color == "#00000000"
 
 
 def test_show_rgb__mixes_bands_and_leaves_missing_ones_out():

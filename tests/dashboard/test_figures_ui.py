@@ -53,8 +53,8 @@ def a_map(shape: tuple[int, int]) -> xr.DataArray:
     return xr.DataArray(values, dims=("y", "x"), coords=coords, name="optical_density")
 
 
-def built(page: Page) -> pmui.Page:
-    """Return a page with a map of values, one of classes on the same ranges, and curves."""
+def panes_of(page: Page) -> list[Any]:
+    """Return a map of values, one of classes on the same ranges, and curves."""
     ranges = MapRanges()
     values, classes, curves = MapFigure(ranges, side=SIDE), MapFigure(ranges, side=SIDE), CurveFigure(width=400)
     image = a_map((900, 1200))
@@ -68,7 +68,7 @@ def built(page: Page) -> pmui.Page:
     page.figures = {"values": values, "classes": classes, "curves": curves}
     for name, figure in page.figures.items():
         figure.figure.name = name
-    return pmui.Page(title="figures", theme_config=THEME, main=[pn.FlexBox(*(f.pane for f in page.figures.values()))])
+    return [figure.pane for figure in page.figures.values()]
 
 
 class Visit:
@@ -132,15 +132,18 @@ def address(pages) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
 
-    def session() -> pmui.Page:
+    def panes() -> list[Any]:
         pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"
         pages.append(Page())
-        return built(pages[-1])
+        return panes_of(pages[-1])
+
+    def themed() -> pmui.Page:
+        return pmui.Page(title="figures", theme_config=THEME, main=[pn.FlexBox(*panes())])
 
     pn.extension()
     origin = f"127.0.0.1:{port}"
     server = pn.serve(
-        {"figures": session},
+        {"figures": themed, "bare": lambda: pn.FlexBox(*panes())},
         address="127.0.0.1",
         port=port,
         threaded=True,
@@ -148,8 +151,9 @@ def address(pages) -> Iterator[str]:
         websocket_origin=origin,
         check_unused_sessions_milliseconds=500,
         unused_session_lifetime_milliseconds=3000,
+        verbose=False,
     )
-    yield f"http://{origin}/figures"
+    yield f"http://{origin}"
     server.stop()
 
 
@@ -157,7 +161,7 @@ def address(pages) -> Iterator[str]:
 def visit(browser, address, pages) -> Iterator[Visit]:
     tab = browser.new_page(viewport={"width": 1500, "height": 900})
     visit = Visit(tab, Page())
-    tab.goto(address)
+    tab.goto(f"{address}/figures")
     tab.wait_for_selector(".bk-Figure", timeout=60_000)
     tab.wait_for_timeout(800)
     visit.page = pages[-1]
@@ -262,7 +266,7 @@ def test_theme__is_that_of_the_page_when_it_is_toggled(visit):
 
 def test_session__leaves_nothing_behind(browser, address, pages):
     tab = browser.new_page()
-    tab.goto(address)
+    tab.goto(f"{address}/bare")
     tab.wait_for_selector(".bk-Figure", timeout=60_000)
     alive = [weakref.ref(figure) for figure in pages[-1].figures.values()]
     pages[-1] = Page()

@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from stxm_explorer.cache import Cache, memory
+from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.jobs import Job, Jobs, Stopped
 
 
@@ -137,7 +137,7 @@ def test_cache__equal_work_is_done_once():
     def make():
         calls.append(1)
         time.sleep(0.1)
-        return xr.DataArray(np.zeros(3))
+        return Made(xr.DataArray(np.zeros(3)))
 
     with ThreadPoolExecutor(4) as pool:
         results = [*pool.map(lambda _: cache.once("a", make, Job()), range(4))]
@@ -158,9 +158,9 @@ def test_cache__who_waits_for_a_stopped_one_makes_it():
     with ThreadPoolExecutor(2) as pool:
         stopped = pool.submit(cache.once, "a", slow, first)
         started.wait(5)
-        waiting = pool.submit(cache.once, "a", lambda: "made", Job())
+        waiting = pool.submit(cache.once, "a", lambda: Made("made"), Job())
         first.stop()
-        assert waiting.result(5) == "made"
+        assert waiting.result(5).result == "made"
         with pytest.raises(Stopped):
             stopped.result(5)
 
@@ -172,7 +172,7 @@ def test_cache__who_waits_can_be_stopped_alone():
     def slow():
         started.set()
         go.wait(5)
-        return "made"
+        return Made("made")
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(cache.once, "a", slow, Job())
@@ -182,20 +182,20 @@ def test_cache__who_waits_can_be_stopped_alone():
         with pytest.raises(Stopped):
             waiting.result(5)
         go.set()
-        assert first.result(5) == "made"
+        assert first.result(5).result == "made"
 
 
 def test_cache__an_error_is_not_kept():
     cache = Cache(10**9)
     with pytest.raises(ZeroDivisionError):
         cache.once("a", lambda: 1 / 0, Job())
-    assert cache.once("a", lambda: 3, Job()) == 3
+    assert cache.once("a", lambda: Made(3), Job()).result == 3
 
 
 def test_cache__forgets_the_least_used():
     cache = Cache(2500)
     for name in "abc":
-        cache.once(name, lambda: xr.DataArray(np.zeros(125)), Job())
+        cache.once(name, lambda: Made(xr.DataArray(np.zeros(125))), Job())
         cache.get("a")
     assert cache.get("a") is not None
     assert cache.get("b") is None

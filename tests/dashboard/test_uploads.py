@@ -103,7 +103,7 @@ def _zip():
 
 @pytest.mark.parametrize("name", ["a.h5", "a.hdf5", "a.nc", "a.pkl", "a.zip", "a.npy", "a.prj", "a.toml", "a.hdr", "a"])
 def test_read__other_endings_are_refused(uploads, name):
-    with pytest.raises(FileFormatError, match=r"found the ending '.*': send one of \.csv"):
+    with pytest.raises(FileFormatError, match=r"found the ending '.*': send one of \.asc, \.csv"):
         uploads.read(name, GOOD)
 
 

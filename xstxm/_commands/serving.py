@@ -16,8 +16,8 @@ from pathlib import Path
 
 import typer
 
-import xstxm
-from xstxm.errors import MissingDependencyError, OptionError
+from xstxm.errors import OptionError
+from xstxm.exploring import dashboard_script
 
 MESSAGE = 4 * 2**20
 """Bytes of a message of a page: what is sent up are choices, and small files of references in pieces."""
@@ -89,7 +89,7 @@ class Serving:
     def _check_origins(self) -> None:
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
-                do = "name the host as the browser shows it, without https:// and wildcards, e.g. stxm.example.org:443"
+                do = "name the host as the browser shows it, without https:// and wildcards, e.g. stxm.example.org"
                 raise OptionError("allow_websocket_origin", origin, do)
         if not self.is_local and not self.origins:
             do = "say where the page will be, e.g. --allow-websocket-origin stxm.example.org: others stay locked out"
@@ -106,17 +106,18 @@ class Serving:
             return False
 
     @property
-    def urls(self) -> list[str]:
-        """Where a browser finds the page."""
-        hosts = [f"{LOOPBACK}:{self.port}"] if self.is_local else list(self.origins)
-        return [f"http://{host}/explorer" for host in hosts]
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts whose pages may connect; a browser finds the explorer at the first."""
+        if not self.is_local:
+            return self.origins
+        own = f"[{self.address}]" if ":" in self.address else self.address
+        return (*(f"{host}:{self.port}" for host in dict.fromkeys((own, "localhost"))), *self.origins)
 
     def command(self) -> list[str]:
         """Return the command that serves the explorer; nothing secret is in it."""
         script = dashboard_script()
-        local = (f"{LOOPBACK}:{self.port}", f"localhost:{self.port}") if self.is_local else ()
         options = {
-            "--address": LOOPBACK if self.address == "localhost" else self.address,
+            "--address": self.address,
             "--port": self.port,
             "--websocket-max-message-size": MESSAGE,
             "--keep-alive": KEEP_ALIVE,
@@ -124,10 +125,11 @@ class Serving:
             "--check-unused-sessions": round(self.check_minutes * 60_000),
         }
         pages = ["--basic-login-template", "--logout-template", "--oauth-error-template"]
-        command = [sys.executable, "-m", "panel", "serve", str(script)]
+        # without -P a param.py in the folder where it is started, often one of data, would be imported
+        command = [sys.executable, "-P", "-m", "panel", "serve", str(script)]
         command += [part for name, value in options.items() for part in (name, str(value))]
         command += [part for page in pages for part in (page, str(script.with_name("login.html")))]
-        command += [part for host in (*local, *self.origins) for part in ("--allow-websocket-origin", host)]
+        command += [part for host in self.hosts for part in ("--allow-websocket-origin", host)]
         return [*command, *(["--show"] if self.show else [])]
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -147,7 +149,24 @@ class Serving:
 
 def has_login(environment: Mapping[str, str]) -> bool:
     """Tell whether users have to log in."""
-    return any(environment.get(name) for name in _LOGINS)
+    guests = environment.get("PANEL_OAUTH_OPTIONAL", "").lower() in ("1", "true")
+    return not guests and any(environment.get(name) for name in _LOGINS)
+
+
+def check_login(environment: Mapping[str, str]) -> None:
+    """Refuse a password, or file of passwords, that Panel would take for another.
+
+    Raises
+    ------
+    OptionError
+        It has capitals, which Panel makes small; or it looks like a file that is not there, whose path would be the password.
+    """
+    given = environment.get("PANEL_BASIC_AUTH", "")
+    if given != given.lower():
+        do = "Panel reads it in lower case: use small letters, or the path in small letters of a .json of users and passwords"
+        raise OptionError("PANEL_BASIC_AUTH", "...", do)
+    if ("/" in given or given.endswith(".json")) and not Path(given).is_file():
+        raise OptionError("PANEL_BASIC_AUTH", "...", "there is no such file, and its path would be the password")
 
 
 def _check_scheduler(address: str) -> None:
@@ -173,19 +192,3 @@ def require_port(port: int, address: str = LOOPBACK) -> None:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise OptionError("address", address, "this computer has no such address") from error
             raise OptionError("port", port, "something else uses it; pass another one, e.g. --port 5007") from error
-
-
-def require_panel() -> None:
-    """Refuse to serve without what the explorer is made with."""
-    for package in ("panel", "panel_material_ui", "holoviews"):
-        if find_spec(package) is None:
-            raise MissingDependencyError("the dashboard", package, "dashboard")
-
-
-def dashboard_script() -> Path:
-    """Return the explorer: inside the installed package, or beside it in a checkout."""
-    package = Path(xstxm.__file__).parent
-    for folder in (package / "dashboards", package.parent / "dashboards"):
-        if (folder / "explorer.py").exists():
-            return folder / "explorer.py"
-    raise MissingDependencyError("the dashboard", "its explorer.py", "dashboard")

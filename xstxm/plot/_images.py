@@ -173,19 +173,25 @@ def image_colors(
     --------
     >>> import xarray as xr
     >>> from xstxm import plot
-    >>> colors = plot.image_colors(xr.DataArray([[-1.0, 0.5]], dims=("y", "x"), name="difference"))
+    >>> colors = plot.image_colors(xr.DataArray([[-2.0, 1.0]], dims=("y", "x"), name="difference"), clim=(-1, 1))
     >>> colors.low, colors.high, colors.palette[0]
     (-1.0, 1.0, '#053061')
     """
     cmap = cmap or default_cmap(str(image.name))
-    require_colormap(cmap)
-    from holoviews.plotting.util import process_cmap
-
+    palette = _palette(cmap)
     low, high = clim or limits(image, signed=image.name in SIGNED) or _ends(image)
     if not low < high:
         room = max(0.5, abs(low) * 1e-6)
         low, high = low - room, low + room
-    return ImageColors(tuple(process_cmap(cmap, 256)), float(low), float(high), missing_color(cmap))
+    return ImageColors(palette, float(low), float(high), missing_color(cmap))
+
+
+@functools.cache
+def _palette(cmap: str) -> tuple[str, ...]:
+    require_colormap(cmap)
+    from holoviews.plotting.util import process_cmap
+
+    return tuple(process_cmap(cmap, 256))
 
 
 def _ends(image: xr.DataArray) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -32,7 +31,7 @@ from stxm_explorer.figures.rasters import Array, Window
 
 Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
-LEFT, RIGHT, TOP, BOTTOM = 64, 120, 34, 58
+LEFT, RIGHT, TOP, BOTTOM = 92, 120, 34, 58
 """Pixels around the frame; RIGHT has the colour bar or the names of classes."""
 LENGTHS = ("m", "mm", "µm", "nm", "pm")
 """Units of a scale bar; Bokeh takes any for one that it knows."""
@@ -63,7 +62,6 @@ def map_frame(ranges: MapRanges, gestures: Sequence[Gesture]) -> Figure:
     )
     drawn.toolbar.logo = None
     drawn.grid.visible = False
-    drawn.yaxis.major_label_orientation = math.pi / 2  # as wide at any zoom, however far from zero
     for axis in drawn.axis:
         axis.formatter = plain_numbers()
         axis.ticker = BasicTicker(desired_num_ticks=5)
@@ -129,7 +127,7 @@ class Bar:
             bar_line_color=None,
             background_fill_alpha=0,
         )
-        self._text = LinearAxis(axis_line_width=0, axis_label_orientation=math.pi / 2)
+        self._text = LinearAxis(axis_line_width=0)
         self._text.update(ticker=FixedTicker(ticks=[]))
         drawn.add_layout(self._bar, "right")
         drawn.add_layout(self._text, "right")

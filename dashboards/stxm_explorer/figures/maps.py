@@ -30,12 +30,14 @@ from stxm_explorer.figures.layers import Bands, Classes, Layer, Values
 from stxm_explorer.figures.legends import class_legend
 from stxm_explorer.figures.marks import Marks, Point
 from stxm_explorer.figures.ranges import MapRanges
-from stxm_explorer.figures.rasters import Array, Crop, Window, crop_to, outer_edges, stripes, upright
+from stxm_explorer.figures.rasters import Array, Crop, Window, crop_to, outer_edges, stripes, upright, whole_labels
 from xstxm import plot
 from xstxm.conventions import UNDECIDED
 
 Kind: TypeAlias = Literal["point", "box", "polygon"]
 Pick: TypeAlias = Callable[[Kind, tuple[Point, ...]], None]
+
+_CLEAR = "#00000000"
 
 
 class MapFigure:
@@ -107,12 +109,12 @@ class MapFigure:
             palette=[*colors.palette],
             low=colors.low,
             high=colors.high,
-            nan_color=missing or colors.missing,
+            nan_color=_CLEAR if missing == "transparent" else missing or colors.missing,
         )
-        self._bar.show(plot.label(image), self.ranges.frame(self._side)[1])
         unit = plot.pretty_units(str(image.attrs.get("units", "1")))
         name = str(image.attrs.get("long_name") or image.name or "value")
         self._tell(image, [(name, f"@image{{%.5g}} {unit}".rstrip())], {"@image": "printf"})
+        self._bar.show(plot.label(image), self.ranges.frame(self._side)[1])
         self._show(Values(upright(image)), image, title=title)
 
     def show_classes(
@@ -129,7 +131,7 @@ class MapFigure:
         Parameters
         ----------
         labels
-            Map (y, x) of 0 to n - 1; -1 is no sample and transparent, -2 undecided and striped.
+            Map (y, x) of 0 to n - 1; -1 or NaN is no sample and transparent, -2 undecided and striped.
         colors
             Colour of each of the n classes by its name.
         opacity
@@ -138,9 +140,13 @@ class MapFigure:
             Whether the names stand beside the map.
         title
             Text above.
+
+        Raises
+        ------
+        SchemaError
+            A label without a colour.
         """
-        pixels = upright(labels)
-        pixels = pixels.astype(np.int16 if len(colors) > 127 else np.int8)
+        pixels = whole_labels(upright(labels), len(colors))
         layer = Classes(pixels, tuple(colors.values()), None if opacity is None else upright(opacity))
         names = CustomJSHover(args={"names": [*colors, "undecided", "no sample"]}, code="return names.at(value)")
         rows = [("Class", "@label{custom}")]
@@ -192,7 +198,9 @@ class MapFigure:
         self._draw()
 
     def _tell(self, image: xr.DataArray, rows: list[tuple[str, str]], formatters: dict[str, Any]) -> None:
-        """Set what the tooltip says, positions with the decimals that tell pixels apart, and the axes."""
+        """Set the axes and what the tooltip says, places with the decimals that tell pixels apart."""
+        if self.ranges.extent is None:
+            self.ranges.fit(image)
         unit = plot.pretty_units(str(image["x"].attrs.get("units", "1")))
         extent = outer_edges(image)
         step = min(extent.width / image.sizes["x"], extent.height / image.sizes["y"])
@@ -215,10 +223,7 @@ class MapFigure:
         set_if_new(self._values.renderer, visible=valued)
         set_if_new(self._picture.renderer, visible=not valued)
         self._layer, self._extent, self._sent = layer, outer_edges(image), None
-        if self.ranges.extent is None:
-            self.ranges.fit(image)
-        else:
-            self._draw()
+        self._draw()
 
     def _draw(self) -> None:
         """Send what is seen, where that is not what was sent last."""

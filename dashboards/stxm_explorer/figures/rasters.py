@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
+from xstxm.errors import SchemaError
 from xstxm.plot import UNDECIDED_COLOR
 
 Array: TypeAlias = NDArray[Any]
@@ -88,6 +89,22 @@ def upright(image: xr.DataArray) -> Array:
     values = np.asarray(image.transpose("y", "x", ...))
     down, left = (bool(image[dim][0] > image[dim][-1]) for dim in ("y", "x"))
     return values[:: -1 if down else 1, :: -1 if left else 1]
+
+
+def whole_labels(labels: Array, n_classes: int) -> Array:
+    """Return labels as small whole numbers, no sample where there is none.
+
+    Raises
+    ------
+    SchemaError
+        A label that is none of the classes.
+    """
+    if labels.dtype.kind == "f":
+        labels = np.where(np.isnan(labels), NO_SAMPLE, labels)
+    if labels.size and not UNDECIDED <= labels.min() <= labels.max() < n_classes:
+        found = f"{labels.min():g} to {labels.max():g}"
+        raise SchemaError(f"labels from {found}, and {n_classes} colours: give each label from 0 on a colour")
+    return labels.astype(np.int8 if n_classes < 128 else np.int16)
 
 
 def crop_to(extent: Window, shape: tuple[int, int], view: Window, frame: tuple[int, int]) -> Crop:

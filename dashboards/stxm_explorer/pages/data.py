@@ -8,7 +8,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from stxm_explorer import plan
-from stxm_explorer.calls import Call
+from stxm_explorer.calls import Call, Missing
 from stxm_explorer.pages.fields import Fields, metadata
 from stxm_explorer.pages.files import Files
 from stxm_explorer.pages.references import Choice, References
@@ -25,14 +25,16 @@ class Data(Page):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.fields, self.choice = Fields(session), Choice(session)
-        self.files, self.references = Files(session), References(session)
+        self.files, self.references = Files(session, self.refresh), References(session)
         self._said = pn.pane.HTML(sizing_mode="stretch_width", margin=(0, 10))
         self.about = View(session, self._want, self._said, self._show, label="Opening the stack")
         self._shown = ""
         self._place = pn.Column(sizing_mode="stretch_width")
 
     def _want(self) -> Call:
-        return plan.raw(plan.field_of(self.state))
+        if self.state.field is None:
+            raise Missing("Click a stack in the list: it is opened, and what it says of itself is shown here.")
+        return plan.raw(self.state.field)
 
     def _show(self, stack: Any) -> None:
         self._said.object = metadata(stack)

@@ -80,7 +80,8 @@ class Explore(Page):
         return plot_side(self.session.width, self.session.height, taken=250, below=90)
 
     def views(self) -> list[View]:
-        return [self._survey, self._image, self._profile]
+        rest = [self._image, self._profile, *self._spectra.views()] if self._survey.settled else []
+        return [self._survey, *rest]
 
     def calls(self) -> list[Call]:
         shown = [view.call for view in (self._image, self._profile) if view.call is not None and view.settled]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,10 +31,13 @@ _COLUMNS = {
     "size": "Size",
     "modified": "Modified",
 }
-_WIDTHS = {"picture": 54, "what": 104, "first": 78, "last": 66, "energies": 80, "pixels": 84, "pixel": 90, "size": 72}
+_WIDTHS = {"picture": 54, "what": 104, "first": 78, "last": 74, "energies": 80, "pixels": 84, "pixel": 90, "size": 80}
 _WIDTHS["modified"] = 92
+_WIDTHS_OF_SPECTRA = {**{column: width for column, width in _WIDTHS.items() if column != "what"}, "name": 250}
 _SPECTRA_LACK = ["picture", "pixels", "pixel"]
 _ROW = 50
+_OFTEN = 1.0
+"""Seconds between two times that the table is filled."""
 STYLE = """
 .tabulator .tabulator-col-title { font-size: 12px }
 .tabulator .tabulator-row .tabulator-cell { font-size: 13px; white-space: normal; overflow-wrap: anywhere; line-height: 1.15 }
@@ -53,14 +57,25 @@ class Look:
 
 
 class Files(pn.viewable.Viewer):
-    """The files below the root folder; those that are seen are looked into, one after the other."""
+    """The files below the root folder; those that are seen are looked into, one after the other.
 
-    def __init__(self, session: Session) -> None:
+    Parameters
+    ----------
+    session
+        Its choices are followed, and changed.
+    found
+        Called when the folder was looked through.
+    """
+
+    def __init__(self, session: Session, found: Callable[[], None]) -> None:
         super().__init__()
         self.session, self.state = session, session.state
+        self._tell = found
         self.catalogue: Catalogue | None = None
         self.known: dict[str, Look] = {}
         self._entries: list[Entry] = []
+        self._news: list[str] = []
+        self._filled_at = 0.0
         self._listed: tuple[Any, ...] = ()
         self.table = _table()
         self.table.on_click(lambda event: self.take(str(self.table.value["name"].iloc[event.row])))
@@ -97,7 +112,7 @@ class Files(pn.viewable.Viewer):
 
         def done(found: Catalogue) -> None:
             self.catalogue, self.known = found, {}
-            self.state.view.param.trigger("listed")
+            self._tell()
 
         store = self.session.store
         self.session.jobs.start("catalogue", "Looking for files", lambda job: store.catalogue(), done, self._failed)
@@ -143,10 +158,13 @@ class Files(pn.viewable.Viewer):
                 "info",
             )
             return
+        self._news = []
+        self.table.selection = []  # rows of the table as it was
         self.table.param.update(
             page=1,
             page_size=max((self.session.height - 420) // _ROW, 5),
             hidden_columns=_SPECTRA_LACK if spectra else [],
+            widths=_WIDTHS_OF_SPECTRA if spectra else _WIDTHS,
             value=_frame(_cells(entry, self.known.get(entry.name)) for entry in self._entries),
         )
         self._place[:] = [self.table]
@@ -158,6 +176,8 @@ class Files(pn.viewable.Viewer):
     def _look_further(self) -> None:
         """Look into the next file that is seen and not known yet."""
         name = next((name for name in self._seen() if name not in self.known), None)
+        if name is None or time.monotonic() - self._filled_at > _OFTEN:
+            self._fill()
         if name is None:
             return
         root, with_picture = self.session.store.root, self.state.view.listed == "Stacks"
@@ -175,14 +195,20 @@ class Files(pn.viewable.Viewer):
 
     def _found(self, name: str, look: Look) -> None:
         self.known[name] = look
-        if (self.state.view.page, self.state.view.data) != ("Data", "Files"):
+        self._news.append(name)
+        if (self.state.view.page, self.state.view.data) == ("Data", "Files"):
+            self._look_further()
+        else:
             self._listed = ()  # the table is not on the page: it is filled when it comes back
-            return
-        row = next((row for row, entry in enumerate(self._entries) if entry.name == name), None)
-        if row is not None:
-            cells = _cells(self._entries[row], look)
-            self.table.patch({column: [(row, cells[column])] for column in _COLUMNS if column != "name"})
-        self._look_further()
+
+    def _fill(self) -> None:
+        """Write into the table what was found since, all at once: it is drawn anew each time, and clicks may get lost."""
+        rows = {entry.name: row for row, entry in enumerate(self._entries)}
+        news = [rows[name] for name in self._news if name in rows]
+        self._news, self._filled_at = [], time.monotonic()
+        if news:
+            cells = {row: _cells(self._entries[row], self.known[self._entries[row].name]) for row in news}
+            self.table.patch({column: [(row, cells[row][column]) for row in news] for column in _COLUMNS})
 
     def _say(self, text: str, severity: str) -> None:
         self._hint.param.update(object=text, severity=severity)

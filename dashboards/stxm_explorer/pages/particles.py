@@ -14,15 +14,17 @@ from stxm_explorer import lengths
 from stxm_explorer.calls import Call
 from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.outlines import outlines
-from stxm_explorer.pages.scale_parts import CLEAR, Part, field_choice, search_choices
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, rendered
+from stxm_explorer.pages.scale_parts import CLEAR, Part, search_choices
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside
 from stxm_explorer.session import Session
 from stxm_explorer.tables import ParticleTable
 from stxm_explorer.viewport import plot_side, workspace_width
 from stxm_explorer.views import View
 from xstxm import plot
 
-_ROOM = 5
+_NONE = "No particle is listed: lower the least area, or list those that the edge cuts too."
+
+_ROOM = 3
 """Width of what is seen around a chosen particle, in its diameters."""
 
 
@@ -37,19 +39,23 @@ class Particles(Part):
         self._map = MapFigure(self._ranges, side=self.side, tools=("tap",))
         self._map.on_pick(self._tapped)
         self._table = ParticleTable(self._chosen)
-        self._profiles, self._scatter = (pn.pane.Bokeh(sizing_mode=None) for _ in range(2))
+        self._profiles, self._scatter = Drawing(), Drawing()
+        self._plots = beside(self._profiles, self._scatter)
+        self._none = pmui.Alert(_NONE, severity="info", width=380, margin=10, visible=False)
         self._image = View(session, self._want_map, self._map.pane, self._show_map, look=lambda: self.side)
         self._rows = View(session, self._want_table, self._table.pane, self._show_table, look=self._look)
         self._found = View(
             session,
             self._want,
-            beside(self._profiles, self._scatter),
+            pn.Column(self._none, self._plots),
             self._show,
             look=lambda: (*self._look(), self.state.scales.relative, *self.state.scales.particles),
             label="Finding particles",
         )
+        self._particles: Any = None
         self._outlines: dict[int, list[tuple[float, float]]] = {}
         self._seen: tuple[int, ...] = ()
+        self._field = self.state.view.field
 
     @property
     def side(self) -> int:
@@ -57,7 +63,10 @@ class Particles(Part):
         return plot_side(self.session.width, self.session.height, taken=330, below=60)
 
     def refresh(self) -> None:
-        """Follow the choices."""
+        """Follow the choices; numbers of particles are those of one field."""
+        before, self._field = self._field, self.state.view.field
+        if self._field != before:
+            self.state.scales.particles = []
         super().refresh()
         self._follow()
 
@@ -87,12 +96,19 @@ class Particles(Part):
         self._follow()
 
     def _show(self, found: Any) -> None:
-        self._outlines = outlines(found["particle_label"])
+        if found is not self._particles:
+            self._particles, self._outlines = found, outlines(found["particle_label"])
+        listed = self._listed(found)
+        self._none.visible = not listed.sizes["particle"]
+        self._plots.visible = not self._none.visible
+        if self._none.visible:
+            return
         width, height = self.frame()
         size: dict[str, Any] = {"width": width // 2, "height": height, **LEGEND_BELOW}
         profiles = plot.profiles(self._drawn(found), relative=self.state.scales.relative, **size)
-        means = plot.particles(self._listed(found), y=f"particle_{lengths.quantity(self.state)}", **size)
-        self._profiles.object, self._scatter.object = rendered(profiles), rendered(means)
+        means = plot.particles(listed, y=f"particle_{lengths.quantity(self.state)}", **size)
+        self._profiles.draw(profiles)
+        self._scatter.draw(means)
         self._follow()
 
     def _listed(self, found: xr.Dataset) -> xr.Dataset:
@@ -110,8 +126,8 @@ class Particles(Part):
         chosen = tuple(number for number in self.state.scales.particles if number in self._outlines)
         self._map.mark(regions={f"{number}": self._outlines[number] for number in chosen})
         self._table.mark(chosen)
-        if chosen and chosen != self._seen and self._found.result is not None:
-            self._centre(self._found.result.sel(particle=chosen[-1]))
+        if chosen and chosen != self._seen:
+            self._centre(self._particles.sel(particle=chosen[-1]))
         self._seen = chosen
 
     def _centre(self, particle: xr.Dataset) -> None:
@@ -120,10 +136,11 @@ class Particles(Part):
         self._ranges.look_at(float(particle["centroid_x"]), float(particle["centroid_y"]), half)
 
     def _tapped(self, kind: str, vertices: Sequence[tuple[float, float]]) -> None:
-        if self._found.result is not None:
+        if self._particles is not None:
             ((x, y),) = vertices
-            label = self._found.result["particle_label"].sel(x=x, y=y, method="nearest")
-            self._chosen([int(label)] if label > 0 else [])
+            number = int(self._particles["particle_label"].sel(x=x, y=y, method="nearest"))
+            self._seen = (number,)  # who tapped it sees it where it is
+            self._chosen([number] if number else [])
 
     def _chosen(self, numbers: Sequence[int]) -> None:
         self.state.scales.particles = [*numbers]
@@ -134,7 +151,6 @@ class Particles(Part):
     def controls(self) -> pn.viewable.Viewable:
         scales = self.state.scales.param
         return pmui.Column(
-            field_choice(self.state),
             pmui.Checkbox.from_param(scales.whole, label="Whole particles only", **CHOICE),
             pmui.Checkbox.from_param(scales.relative, label="Profiles about their mean", **CHOICE),
             *search_choices(self.state),

@@ -109,6 +109,7 @@ class Phases(Page):
 
     def _follow(self) -> None:
         """Show what needs the phase map."""
+        self._second.visible = True
         self._second.refresh()
         below: dict[str, Spectra | View] = {"Pixel": self._pixel, "Shares": self._shares, "Histogram": self._histogram}
         chosen = below[self.state.view.below]

@@ -26,10 +26,15 @@ class Prepare(Page):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._measured = Measured(session, self.refresh)
+        self._measured = Measured(session, self._told)
         self._steps: dict[str, Step] = {}
         self._menu = pmui.StepperMenu(
-            items=[*STEPS], orientation="vertical", non_linear=True, margin=(8, 10), sizing_mode="stretch_width"
+            items=[*STEPS],
+            orientation="vertical",
+            non_linear=True,
+            connector=False,
+            margin=(8, 10),
+            sizing_mode="stretch_width",
         )
         self._menu.param.watch(self._turned, "active")
         self._choices, self._middle = pn.Column(sizing_mode="stretch_width"), pn.Column(sizing_mode="stretch_width")
@@ -58,13 +63,18 @@ class Prepare(Page):
     def refresh(self) -> None:
         """Follow the choices."""
         field, title = self.state.field, self.state.view.prepare
+        if field is not None:
+            self._measured.view.refresh()
+            self.step.refresh()
         if self._shown is None or self._shown[0] is not field or self._shown[1] != title:
             self._shown = (field, title)
             self._turn(field)
         self._menu.param.update(items=self._items(field), active=[*STEPS].index(title))
-        if field is not None:
-            self._measured.view.refresh()
-            self.step.refresh()
+
+    def _told(self) -> None:
+        """Show what waited for the frames, if the page is still looked at."""
+        if self.state.view.page == self.title:
+            self.refresh()
 
     def reset(self, names: Sequence[str]) -> None:
         """Take choices of the field back to what they are at the start."""

@@ -10,7 +10,7 @@ import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
-from bokeh.models.annotations.geometry import BoxAnnotation
+from bokeh.models import ColumnDataSource
 from bokeh.models.widgets.tables import NumberFormatter
 
 from stxm_explorer import plan
@@ -18,7 +18,7 @@ from stxm_explorer.advice import ranges, told_apart, uncovered
 from stxm_explorer.calls import Call, File, Missing, Upload
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves
-from stxm_explorer.parts import CHOICE, beside, heading
+from stxm_explorer.parts import CHOICE, Drawing, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import KINDS
 from stxm_explorer.uploads import LARGEST, TABLES
@@ -66,7 +66,7 @@ class Choice(pn.viewable.Viewer):
             self.files,
             self.upload,
             pmui.Select.from_param(chosen.kind, label="Values are", options=KINDS, **CHOICE),
-            pmui.FloatInput.from_param(chosen.counts, label="Incident counts per pixel and energy", **CHOICE),
+            pmui.FloatInput.from_param(chosen.counts, label="Counts per pixel and energy", **CHOICE),
             sizing_mode="stretch_width",
         )
 
@@ -118,23 +118,25 @@ class References(pn.viewable.Viewer):
         self.table = _table()
         self.table.on_edit(self._edit)
         self.curves = LinkedCurves(session, width=self._width, height=_HEIGHT)
-        self.shade = BoxAnnotation(fill_color=NEUTRAL, fill_alpha=0.12, line_color=None, visible=False)
-        self.curves.figure.add_layout(self.shade)
+        self.shade = ColumnDataSource({"low": [], "high": []})
+        self.curves.figure.vstrip(
+            "low", "high", source=self.shade, fill_color=NEUTRAL, fill_alpha=0.12, line_color=None, level="underlay"
+        )
         self.advice = pn.Column(sizing_mode=None)
-        self.squares = pn.pane.HoloViews(None, backend="bokeh", sizing_mode=None)
-        self.sentence = pn.pane.Markdown(width=380, margin=(10, 20))
+        self.squares = Drawing()
+        self.sentence = pn.pane.Markdown(width=_ADVICE, margin=(0, 10))
         self._spectra: xr.Dataset | None = None
         self._energy: xr.DataArray | None = None
         self.problems: list[str] = []
         self.read = View(session, self._all, self.table, self._list, look=self._details, label="Reading references")
         self.drawn = View(session, self._used, self.curves.pane, self._draw, label="Drawing references")
         self.cover = View(session, self._energies, self.advice, self._compare, label="Reading energies")
-        apart = pn.Row(self.squares, self.sentence)
-        self.apart = View(session, self._distinguished, apart, self._tell, label="Telling references apart")
+        self._told = pn.Column(self.sentence, sizing_mode=None)
+        self.apart = View(session, self._distinguished, self._told, self._tell, label="Telling references apart")
 
     def __panel__(self) -> pn.viewable.Viewable:
         return pn.Column(
-            beside(self.read, self.drawn),
+            pn.Row(self.read, self.drawn),
             self.cover,
             heading("How well they are told apart"),
             self.apart,
@@ -171,10 +173,14 @@ class References(pn.viewable.Viewer):
 
     def _energies(self) -> Call:
         self._used()
-        return plan.selected(plan.field_of(self.state))["energy"]
+        if self.state.field is None:
+            raise Missing("Open a stack under Files: then this says whether the spectra have data at its energies.")
+        return plan.selected(self.state.field)["energy"]
 
     def _distinguished(self) -> Call:
-        wanted = plan.distinguished(self.state, plan.field_of(self.state))
+        if self.state.field is None:
+            raise Missing("Open a stack under Files: references are told apart at its energies.")
+        wanted = plan.distinguished(self.state, self.state.field)
         if self.problems:
             raise Missing("They are told apart where all of them have data: see above.")
         return wanted
@@ -185,7 +191,9 @@ class References(pn.viewable.Viewer):
 
     def _list(self, references: xr.Dataset) -> None:
         names = [str(name) for name in references["reference"].values]
-        self.table.param.update(value=_rows(references, self.state.references), height=_height(len(names)))
+        rows = _rows(references, self.state.references)
+        if not _same(rows, self.table.value):  # a table that is drawn anew forgets the cell that is being edited
+            self.table.param.update(value=rows, height=_height(len(names)))
         if names != self.state.references.names:
             self.state.references.names = names
 
@@ -222,16 +230,23 @@ class References(pn.viewable.Viewer):
         if self._spectra is None or self._energy is None:
             return
         label, values = plan.field_of(self.state).label, np.asarray(self._energy, dtype=float)
-        self.shade.update(left=float(values.min()), right=float(values.max()), visible=True)
         self.problems = uncovered(self._spectra, self._energy, label)
+        self.shade.data = {"low": [float(values.min())], "high": [float(values.max())]}
         covered = f"Shaded: the energies of {label}, at which all of the spectra have data."
-        said = [(text, "warning") for text in self.problems] or [(covered, "info")]
-        self.advice[:] = [pmui.Alert(text, severity=kind, width=_ADVICE, margin=(4, 10)) for text, kind in said]
+        warnings: list[Any] = [
+            pmui.Alert(text, severity="warning", width=_ADVICE, margin=(4, 10)) for text in self.problems
+        ]
+        self.advice[:] = warnings or [pmui.Typography(covered, variant="body2", margin=(0, 10))]
         self.apart.refresh()
 
     def _tell(self, result: xr.Dataset) -> None:
-        self.squares.object = plot.distinguishability(result, size=max(60 * result.sizes["reference"], 160))
         self.sentence.object = told_apart(result, self.state.references.counts)
+        if result.sizes["reference"] < 3:  # of one pair the sentence says it all
+            self._told[:] = [self.sentence]
+            return
+        size = max(44 * result.sizes["reference"], 280)
+        self.squares.draw(plot.distinguishability(result, size=size, toolbar=None, active_tools=[]))
+        self._told[:] = [self.sentence, self.squares]
 
 
 _TABLE_WIDTH = 440
@@ -239,6 +254,7 @@ _ADVICE = 760
 _HEIGHT = 340
 _ROW = 32
 _STYLE = """
+.tabulator .tabulator-row:hover { background-color: rgba(0, 114, 178, 0.1) !important; color: inherit !important }
 .tabulator .tabulator-col-title { font-size: 12px }
 .tabulator .tabulator-row .tabulator-cell { font-size: 13px }
 """
@@ -255,9 +271,15 @@ def _rows(references: xr.Dataset, chosen: Any) -> pd.DataFrame:
             "color": [chosen.colors.get(name, colors[name]) for name in names],
             "name": names,
             "composition": [float(chosen.composition.get(name, own)) for name, own in zip(names, said, strict=True)],
-            "range": [f"{low:.5g} – {high:.5g}" if low <= high else "no data" for low, high in spans.values()],
+            "range": [f"{low:.4g} – {high:.4g}" if low <= high else "no data" for low, high in spans.values()],
         }
     )
+
+
+def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    numbers = (frame.assign(composition=frame["composition"].map(_number)) for frame in (one, other))
+    first, second = (frame.astype(object) for frame in numbers)
+    return bool(first.equals(second))
 
 
 def _number(value: Any) -> float:

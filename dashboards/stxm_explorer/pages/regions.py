@@ -20,22 +20,27 @@ class Regions(pn.viewable.Viewer):
         super().__init__()
         self._state: Any = session.state
         self._shown: Any = None
-        self._rows = pn.Column(sizing_mode="stretch_width", margin=(0, 4))
+        self._place = pmui.Typography("", variant="body2", width=144, margin=(10, 2))
+        self._cursor = self._cursor_row()
+        self._rows = pn.Column(sizing_mode="stretch_width", margin=0)
 
     def __panel__(self) -> pn.viewable.Viewable:
-        return self._rows
+        return pn.Column(self._cursor, self._rows, sizing_mode="stretch_width", margin=(0, 4))
 
     def follow(self) -> None:
         """List what there is now."""
         view = self._state.view
-        wanted = (tuple(self._state.regions), view.region, view.cursor)
+        self._cursor.visible = view.cursor is not None
+        if view.cursor is not None:
+            self._place.object = f"({view.cursor[0]:g}, {view.cursor[1]:g}) µm"
+        wanted = (tuple(self._state.regions), view.region, view.cursor is None)
         if wanted == self._shown:
             return
         self._shown = wanted
         colors = region_colors(self._state)
         rows = [self._row(region, colors[region.name]) for region in self._state.regions]
-        cursor = [] if view.cursor is None else [self._cursor(view.cursor)]
-        self._rows[:] = [*cursor, *rows] or [hint("Tap the image, or draw a box or a lasso on it.")]
+        empty = [] if self._cursor.visible else [hint("Tap the image, or draw a box or a lasso on it.")]
+        self._rows[:] = rows or empty
 
     def _row(self, region: Region, color: str) -> pn.viewable.Viewable:
         active = region.name == self._state.view.region
@@ -45,13 +50,13 @@ class Regions(pn.viewable.Viewer):
         look.sx = {"color": color}
         return pn.Row(look, name, _icon("delete", "Forget this region", lambda: self._state.remove_region(region)))
 
-    def _cursor(self, place: tuple[float, float]) -> pn.viewable.Viewable:
+    def _cursor_row(self) -> pn.viewable.Viewable:
         view = self._state.view
         look = _icon("add", "Look at the picked pixel", lambda: view.param.update(region=""))
         look.sx = {"color": CURSOR_COLOR}
-        text = pmui.Typography(f"({place[0]:g}, {place[1]:g}) µm", variant="body2", width=144, margin=(10, 2))
         keep = _icon("push_pin", "Keep this pixel as a region", self._keep)
-        return pn.Row(look, text, keep, _icon("close", "Pick nothing", lambda: view.param.update(cursor=None)))
+        drop = _icon("close", "Pick nothing", lambda: view.param.update(cursor=None))
+        return pn.Row(look, self._place, keep, drop, visible=False)
 
     def _look(self, region: Region) -> None:
         self._state.view.region = region.name

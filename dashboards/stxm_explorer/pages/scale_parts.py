@@ -11,7 +11,7 @@ from stxm_explorer import lengths, readings
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.length_curve import LengthCurve
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, heading, rendered
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import FRAMES, QUANTITIES, WEIGHTS, ExplorerState
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -50,14 +50,6 @@ def count_choice(state: ExplorerState) -> pn.viewable.Viewable:
     return pmui.MultiChoice.from_param(left_out, label="Fields left out", options=[*labels], **look)
 
 
-def field_choice(state: ExplorerState) -> pn.viewable.Viewable:
-    """Return the choice of the field that is looked at."""
-    labels = [field.label for field in state.fields]
-    select = pmui.Select(label="Field", options=labels, value=state.field.label if state.field else None, **CHOICE)
-    select.param.watch(lambda event: state.view.param.update(field=event.new or ""), "value")
-    return select
-
-
 def search_choices(state: ExplorerState) -> list[pn.viewable.Viewable]:
     """Return the choices of how particles are found."""
     scales = state.scales.param
@@ -89,7 +81,7 @@ class Fields(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._maps = pn.pane.Bokeh(sizing_mode=None)
+        self._maps = Drawing()
         self._view = View(session, self._want, self._maps, self._show, look=self._look, label="Mapping all fields")
 
     def _want(self) -> Call:
@@ -103,7 +95,7 @@ class Fields(Part):
         size = plot_side(self.session.width, self.session.height, 130 + 75 * columns, beside=columns, below=_ABOVE)
         signal = "phase_label" if self.state.scales.labels else lengths.quantity(self.state)
         drawing = plot.fields(tree, signal, scale=self.state.scales.scale, columns=columns, size=size)
-        self._maps.object = rendered(drawing)
+        self._maps.draw(drawing)
 
     def views(self) -> list[View]:
         return [self._view]
@@ -127,7 +119,7 @@ class Variance(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._said, self._bars = self.said(), pn.pane.Bokeh(sizing_mode=None)
+        self._said, self._bars = self.said(), Drawing()
         self._numbers = pn.pane.HTML("", margin=(10, 10))
         body = pn.Column(self._said, self._bars, self._numbers)
         self._view = View(session, self._want, body, self._show, look=self.frame, label="Splitting the variance")
@@ -138,7 +130,7 @@ class Variance(Part):
     def _show(self, split: Any) -> None:
         width, height = self.frame()
         self._said.object = readings.of_split(split, called(self.session))
-        self._bars.object = rendered(plot.variance_split(split, width=min(width, 560), height=height))
+        self._bars.draw(plot.variance_split(split, width=min(width, 560), height=height))
         self._numbers.object = readings.html_table(readings.split_rows(split))
 
     def views(self) -> list[View]:
@@ -166,7 +158,8 @@ class Blocks(Part):
         self._said, self._curve = self.said(), LengthCurve(self._choose)
         self._ranges, self._fitted = MapRanges(), ""
         self._map = MapFigure(self._ranges, side=self.side, tools=())
-        self._sides = [0.0]
+        self._sides: list[float] = [0.0]
+        self._coarse: Any = None
         self._slider = pmui.DiscreteSlider(label="Side of a block [µm]", options=self._sides, width=240, margin=(4, 20))
         self._slider.param.watch(lambda event: self._choose(event.new), "value_throttled")
         self._curves = View(
@@ -189,6 +182,7 @@ class Blocks(Part):
     def refresh(self) -> None:
         """Follow the choices."""
         super().refresh()
+        self._said.visible = self._curves.result is not None
         self._follow()
 
     def _want(self) -> Call:
@@ -198,6 +192,7 @@ class Blocks(Part):
         return self.side, self.state.view.field
 
     def _show(self, coarse: Any) -> None:
+        self._coarse, self._said.visible = coarse, True
         self._curve.show(coarse, self.side, self.side)
         self._sides = lengths.sides(coarse, lengths.shown(self.state)) or [0.0]
         self._image.refresh()
@@ -205,6 +200,8 @@ class Blocks(Part):
 
     def _want_map(self) -> Call:
         name = lengths.shown(self.state)
+        if name not in lengths.counted(self.state):
+            raise Missing(f"{name} is left out: let it count, or look at another field.")
         phases = self.session.store.ready(lengths.phases(self.state)[name])
         if phases is None or not self.length:
             raise Missing("The map in blocks comes with the curve.")
@@ -220,12 +217,14 @@ class Blocks(Part):
 
     def _follow(self) -> None:
         self._map.mark(self.state.view.cursor)
-        coarse = self._curves.result
-        if coarse is None or not self.length:
+        if self._coarse is None or not self.length:
+            self._said.object = ""
             return
         self._curve.mark(self.length)
         self._slider.param.update(options=self._sides, value=self.length)
-        self._said.object = readings.of_blocks(coarse, lengths.shown(self.state), self.length, called(self.session))
+        self._said.object = readings.of_blocks(
+            self._coarse, lengths.shown(self.state), self.length, called(self.session)
+        )
 
     def _choose(self, length: float) -> None:
         if abs(length - self.length) > 1e-9:
@@ -235,7 +234,7 @@ class Blocks(Part):
         return [self._curves, self._image]
 
     def controls(self) -> pn.viewable.Viewable:
-        return pmui.Column(count_choice(self.state), heading("Map in blocks"), field_choice(self.state), self._slider)
+        return pmui.Column(count_choice(self.state), heading("Map in blocks"), self._slider)
 
     def workspace(self) -> pn.viewable.Viewable:
         return pn.Column(self._said, beside(self._curves, self._image))
@@ -248,7 +247,7 @@ class Correlation(Part):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._said, self._curves = self.said(), pn.pane.Bokeh(sizing_mode=None)
+        self._said, self._curves = self.said(), Drawing()
         body = pn.Column(self._said, self._curves)
         self._view = View(session, self._want, body, self._show, look=self.frame, label="Correlating pixels")
 
@@ -259,7 +258,7 @@ class Correlation(Part):
         width, height = self.frame()
         within = self.state.scales.in_particles
         self._said.object = readings.of_lengths(found, called(self.session), within=within)
-        self._curves.object = rendered(plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW))
+        self._curves.draw(plot.autocovariance(found, width=width, height=height, **LEGEND_BELOW))
 
     def views(self) -> list[View]:
         return [self._view]

@@ -68,12 +68,8 @@ class Scales(Page):
         except (Missing, StxmError):
             quantity, names = "", []
         chosen = self.state.scales.phase
-        options = {_FIRST if not names else f"{names[0]} (the first)": "", **{name: name for name in names[1:]}}
-        if chosen and chosen not in names:
-            options[chosen] = chosen
-        self._phase.param.update(
-            options=options, value=chosen if chosen in options.values() else "", visible=quantity == "fraction"
-        )
+        options = {_FIRST: "", **{name: name for name in [*names, *([chosen] if chosen else [])]}}
+        self._phase.param.update(options=options, value=chosen, visible=quantity == "fraction")
         instead = quantity == "fraction" and self.state.scales.quantity == "composition"
         self._note.param.update(
             object=f"No composition is given on page Data: the {called(self.session)} is shown." if instead else "",

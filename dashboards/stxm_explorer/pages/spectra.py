@@ -58,6 +58,8 @@ class Spectra(pn.viewable.Viewer):
     def resize(self, width: int, height: int, table: int) -> None:
         """Give the curves, and the table, another size in pixels."""
         self._width = table
+        for view in (self.mean, self.fit):
+            view.resize(width + 16)
         self._curves.resize(width, height)
         self._left.resize(width, _BELOW)
 
@@ -79,9 +81,13 @@ class Spectra(pn.viewable.Viewer):
         self._curves.follow()
         self._left.follow()
 
+    def views(self) -> list[View]:
+        """Return the views."""
+        return [self.mean, self.fit, self.shares]
+
     def calls(self) -> list[Call]:
         """Return the calls behind what is seen."""
-        shown = [view.call for view in (self.mean, self.fit, self.shares) if view.settled and view.call is not None]
+        shown = [view.call for view in self.views() if view.settled and view.call is not None]
         return [*shown, *(self._after_fit() if self.fit.settled else [])]
 
     def _want(self) -> Call:
@@ -108,14 +114,12 @@ class Spectra(pn.viewable.Viewer):
         """Return the calls that make the fitted curves, and what is left."""
         assert self.fit.call is not None
         assert self.mean.call is not None
-        return [
-            call("predict", self.fit.call, name="model"),
-            call("residual", self.mean.call["spectrum"], self.fit.call, name="left"),
-        ]
+        residual = call("residual", self.mean.call["spectrum"], self.fit.call, name="residual")
+        return [call("predict", self.fit.call, name="model"), *([residual] if self._state.view.residual else [])]
 
     def _look(self) -> Any:
         state = self._state
-        return state.view.region, state.view.spread, tuple(region_colors(state).items())
+        return state.view.region, state.view.spread, state.view.residual, tuple(region_colors(state).items())
 
     def _redraw(self, _: Any) -> None:
         self._changed = True
@@ -139,9 +143,10 @@ class Spectra(pn.viewable.Viewer):
         }
         fit = self.fit.result if self.fit.settled else None
         if fit is not None and [*fit["region"].values] == names:
-            model, left = (self._session.store.run(each).sortby("energy") for each in self._after_fit())
+            model, *left = (self._session.store.run(each).sortby("energy") for each in self._after_fit())
             curves += _lines(model, names, colors, "{}, fit") + self._scaled(fit, self._active(names))
-            self._left.show(_lines(left, names, colors, "{}"), xlabel=labels["xlabel"], ylabel="Residual")
+            for each in left:
+                self._left.show(_lines(each, names, colors, "{}"), xlabel=labels["xlabel"], ylabel="Residual")
         self._curves.show(curves, **labels)
 
     def _measured(self, spectrum: xr.Dataset, color: str) -> Curve:

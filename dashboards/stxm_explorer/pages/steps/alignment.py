@@ -13,8 +13,8 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step, note, number
-from stxm_explorer.parts import CHOICE, beside
+from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step, captioned
+from stxm_explorer.parts import CHOICE, beside, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import ALIGN_TO, TRANSFORMS, Field, Region
 from stxm_explorer.views import Shown, View
@@ -31,21 +31,23 @@ class Alignment(Step):
         super().__init__(session, measured)
         self._moves = LinkedCurves(session, width=self._half, height=220)
         self._likeness = LinkedCurves(session, width=self._half, height=220)
-        self._unsure = note("", "warning", visible=False)
-        curves = pmui.Column(beside(self._moves.pane, self._likeness.pane), self._unsure, sizing_mode="stretch_width")
-        self._maps = [LinkedMap(session, side=self._side, regions=self._drawn) for _ in range(2)]
-        before, after = self._maps
+        curves = beside(self._moves.pane, self._likeness.pane)
+        self._maps = [
+            LinkedMap(session, side=self._side, regions=self._drawn, tools=("box", "lasso")) for _ in range(2)
+        ]
+        before = captioned("Difference as measured", self._maps[0].pane)
+        after = captioned("Difference of the aligned frames", self._maps[1].pane)
         self._shifts = View(session, self._want_shifts, curves, self._show_shifts, label="Estimating shifts")
         self._before = View(
-            session, lambda: self._difference(plan.cleaned(self.field)), before.pane, self._show_before, label="Before"
+            session, lambda: self._difference(plan.cleaned(self.field)), before, self._show_before, label="Before"
         )
         self._after = View(
-            session, self._want_after, after.pane, self._show_after, look=lambda: self._colors, label="Moving frames"
+            session, self._want_after, after, self._show_after, look=lambda: self._colors, label="Moving frames"
         )
         self._colors: tuple[float, float] | None = None
         self._asked = ""
         self._one = EnergyChoice(self, "energy", "Energy of a frame")
-        self._other = EnergyChoice(self, "second", "Energy of the other frame", otherwise=-1)
+        self._other = EnergyChoice(self, "second", "Energy of the other frame", otherwise=0.1)
         self._whole = pmui.Button(
             label="Use all pixels", icon="clear", variant="text", on_click=lambda _: self._drawn(None), **CHOICE
         )
@@ -71,8 +73,8 @@ class Alignment(Step):
         return [
             pmui.Select.from_param(own.align_to, label="Compare each frame with", options=ALIGN_TO, **CHOICE),
             pmui.Select.from_param(own.transform, label="Frames differ by", options=TRANSFORMS, **CHOICE),
-            pmui.FloatInput.from_param(own.max_shift, label="Farthest shift [µm]", step=0.05, **CHOICE),
-            note("Draw a box or lasso on a map to find shifts on these pixels only.", margin=(2, 10)),
+            self.optional(field, "max_shift", "Farthest shift [µm]", "30 % of the shorter side"),
+            hint("Draw a box or lasso on a map to find shifts on these pixels only."),
             self._whole,
             pmui.Button(label="Estimate shifts", icon="play_arrow", on_click=lambda _: self._estimate(), **CHOICE),
             pmui.Switch.from_param(own.align, label="Use the aligned frames", **CHOICE),
@@ -152,20 +154,15 @@ class Alignment(Step):
             xlabel=xlabel,
             ylabel=plot.label(shifts["correlation"]),
         )
-        lost = ", ".join(f"{value:.2f}" for value in energy[~found][:6])
-        self._unsure.param.update(
-            visible=not found.all(),
-            object=f"{number(int((~found).sum()), 'frame')} not found, placed between the neighbours: {lost}"
-            f"{' ...' if (~found).sum() > 6 else ''}. Leave them out in step Frames if they are of no use.",
-        )
 
     def _show_before(self, image: xr.DataArray) -> None:
+        self.measured.fit(image)
         colors = plot.image_colors(image)
         self._colors = (colors.low, colors.high)
-        self._maps[0].show(image, clim=self._colors, title="Difference as measured")
+        self._maps[0].show(image, clim=self._colors)
 
     def _show_after(self, image: xr.DataArray) -> None:
-        self._maps[1].show(image, clim=self._colors, title="Difference of the aligned frames")
+        self._maps[1].show(image, clim=self._colors)
 
     def _drawn(self, region: Region | None) -> None:
         field = self.field

@@ -44,9 +44,9 @@ class Density(Step):
 
     def __init__(self, session: Session, measured: Measured) -> None:
         super().__init__(session, measured)
-        self._map, self._flagged = LinkedMap(session, side=self._side), LinkedMap(session, side=self._side)
-        self._histogram = CurveFigure(width=self._beside, height=300)
-        self._counts = pn.pane.HTML("", width=self._beside, margin=(8, 10))
+        self._map, self._flagged = LinkedMap(session, side=self.side), LinkedMap(session, side=self.side)
+        self._histogram = CurveFigure(width=self.beside, height=300)
+        self._counts = pn.pane.HTML("", width=self.beside, margin=(8, 10))
         self._energy = EnergyChoice(self, "energy", "Energy of the image")
         self._quality = View(
             session,
@@ -57,14 +57,6 @@ class Density(Step):
         )
         body = pmui.Column(beside(self._map.pane, self._histogram.pane), self._quality, sizing_mode="stretch_width")
         self._image = View(session, self._want, body, self._show, label="Optical density")
-
-    @property
-    def _side(self) -> int:
-        return max(min(self.width // 2 - LinkedMap.taken[0], 480), 220)
-
-    @property
-    def _beside(self) -> int:
-        return max(self.width - self._side - LinkedMap.taken[0] - 50, 340)
 
     @staticmethod
     def summary(field: Field) -> str:
@@ -85,7 +77,7 @@ class Density(Step):
                 own.gain, label="Photons for one count", visible=own.noise.rx() == "poisson", **CHOICE
             ),
             pmui.FloatInput.from_param(own.thick, label="Too thick above an optical density of", step=0.1, **CHOICE),
-            pmui.FloatInput.from_param(own.saturation, label="Saturated from counts of", **CHOICE),
+            self.optional(field, "saturation", "Saturated from counts of", "not looked for"),
         ]
 
     def workspace(self) -> Shown:
@@ -99,8 +91,8 @@ class Density(Step):
     def refresh(self) -> None:
         """Follow the choices."""
         for each in (self._map, self._flagged):
-            each.resize(self._side)
-        self._histogram.resize(self._beside, 300)
+            each.resize(self.side)
+        self._histogram.resize(self.beside, 300)
         self._energy.follow()
         super().refresh()
         for each in (self._map, self._flagged):
@@ -110,6 +102,7 @@ class Density(Step):
         return self.frame(plan.density(self.field), self._energy.energy, "optical_density")
 
     def _show(self, image: xr.DataArray) -> None:
+        self.measured.fit(image)
         energy = f"{float(image['energy']):.2f} {self.measured.unit}"
         self._map.show(image, title=f"Optical density at {energy}")
         at, count = histogram(image)

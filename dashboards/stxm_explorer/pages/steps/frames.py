@@ -45,8 +45,8 @@ class Frames(Step):
 
     def __init__(self, session: Session, measured: Measured) -> None:
         super().__init__(session, measured)
-        self._map = LinkedMap(session, side=self._side)
-        self._means = LinkedCurves(session, width=self._beside, height=250)
+        self._map = LinkedMap(session, side=self.side)
+        self._means = LinkedCurves(session, width=self.beside, height=self.side + 60)
         self._table = pn.widgets.Tabulator(
             pd.DataFrame({"energy": []}),
             selectable="checkbox",
@@ -54,27 +54,23 @@ class Frames(Step):
             show_index=False,
             sortable=False,
             layout="fit_columns",
-            width=self._beside,
-            height=250,
+            titles={"like": "Like its neighbours", "why": "What is wrong with it"},
+            widths={"energy": 170, "mean": 220, "like": 170},
+            sizing_mode="stretch_width",
+            height=260,
             margin=(0, 8),
         )
         self._table.param.watch(self._ticked, "selection")
         self._table.on_click(self._clicked)
-        self._image = View(session, self._want_image, self._map.pane, self._map.show, label="Reading the frame")
+        self._image = View(
+            session, self._want_image, self._map.pane, self._show_image, label="Reading the frame", at_once=True
+        )
         ticks = pmui.Typography("Tick the frames to leave out; click one to see it.", variant="body2", margin=(4, 8))
-        body = beside(self._image, pn.Column(self._means.pane, ticks, self._table))
+        body = pmui.Column(beside(self._image, self._means.pane), ticks, self._table, sizing_mode="stretch_width")
         self._judged = View(session, self._want, body, self._show, look=self._look, label="Looking at the frames")
         self._listed: xr.Dataset | None = None
-        self._range = pmui.EditableRangeSlider(label="Energies in use", start=0.0, end=1.0, step=0.01, **CHOICE)
+        self._range = pmui.EditableRangeSlider(label="Use", start=0.0, end=1.0, step=0.01, **CHOICE)
         self._range.param.watch(self._limited, "value_throttled")
-
-    @property
-    def _side(self) -> int:
-        return max(min(self.width // 2 - LinkedMap.taken[0], 620), 220)
-
-    @property
-    def _beside(self) -> int:
-        return max(self.width - self._side - LinkedMap.taken[0] - 50, 340)
 
     @staticmethod
     def summary(field: Field) -> str:
@@ -108,8 +104,8 @@ class Frames(Step):
 
     def refresh(self) -> None:
         """Follow the choices."""
-        self._map.resize(self._side)
-        self._means.resize(self._beside, 250)
+        self._map.resize(self.side)
+        self._means.resize(self.beside, self.side + 60)
         super().refresh()
         self._map.follow()
         self._means.follow()
@@ -131,6 +127,10 @@ class Frames(Step):
         at = 0 if wanted is None else int(np.abs(energies - wanted).argmin())
         return self.frame(plan.raw(self.field), float(energies[at]))
 
+    def _show_image(self, image: xr.DataArray) -> None:
+        self.measured.fit(image)
+        self._map.show(image, title=f"{float(image['energy']):.2f} {self.measured.unit}")
+
     def _show(self, flags: xr.Dataset) -> None:
         mean, field = flags["frame_mean"].sortby("energy"), self.field
         energy, values = np.asarray(mean["energy"], dtype=float), np.asarray(mean, dtype=float)
@@ -142,13 +142,21 @@ class Frames(Step):
         )
         curves += [Curve("flagged", energy[bad], values[bad], color=FLAGGED, points=True)] if bad.any() else []
         self._means.show(curves, xlabel=label(flags["energy"]), ylabel=label(flags["frame_mean"]))
-        with self.following():
-            if flags is not self._listed:
-                self._listed = flags
+        if flags is not self._listed:
+            self._listed = flags
+            with self.following():
                 self._table.value = _listed(flags)
-                self._table.titles = {"energy": label(flags["energy"]), "mean": label(flags["frame_mean"])}
-            dropped = [at for at, e in enumerate(np.asarray(flags["energy"], dtype=float)) if float(e) in field.dropped]
-            self._table.selection = dropped
+                self._table.titles = {
+                    **self._table.titles,
+                    "energy": label(flags["energy"]),
+                    "mean": label(flags["frame_mean"]),
+                }
+        self._tick(flags)
+
+    def _tick(self, flags: xr.Dataset) -> None:
+        energies, dropped = np.asarray(flags["energy"], dtype=float), self.field.dropped
+        with self.following():
+            self._table.selection = [at for at, energy in enumerate(energies) if float(energy) in dropped]
 
     def _offer_range(self, energy: xr.DataArray) -> None:
         low, high = float(energy.min()), float(energy.max())
@@ -157,7 +165,7 @@ class Frames(Step):
             value = (low if field.start is None else field.start, high if field.stop is None else field.stop)
             self._range.param.update(
                 start=low, end=max(high, low + 0.01), value=value, disabled=low == high,
-                label=f"Energies in use [{self.measured.unit}]" if low < high else "One energy: there is no range",
+                label=f"Use [{self.measured.unit}]" if low < high else "One energy: there is no range",
             )  # fmt: skip
 
     def _limited(self, event: Any) -> None:
@@ -167,7 +175,8 @@ class Frames(Step):
         energies = np.asarray(self.measured.flags()["energy"], dtype=float)
         if not ((energies >= low) & (energies <= high)).any():
             self._offer_range(self.measured.flags()["energy"])
-            raise Missing(f"No frame lies between {low:g} and {high:g}: take a wider range.")
+            self.session.report(Missing(f"No frame lies between {low:g} and {high:g}: take a wider range."))
+            return
         self.field.param.update(
             start=None if low <= energies.min() else float(low), stop=None if high >= energies.max() else float(high)
         )
@@ -184,8 +193,10 @@ class Frames(Step):
 
     def _leave(self, dropped: set[float]) -> None:
         if not {*map(float, np.asarray(self.measured.flags()["energy"]))} - dropped:
-            raise Missing("All frames would be left out: keep at least one.")
-        self.field.dropped = sorted(dropped)
+            self.session.report(Missing("All frames would be left out: keep at least one."))
+            self._tick(self.measured.flags())
+        else:
+            self.field.dropped = sorted(dropped)
 
     def _clicked(self, event: Any) -> None:
         if event.column != "_selected":
@@ -199,7 +210,7 @@ def _listed(flags: xr.Dataset) -> pd.DataFrame:
         {
             "energy": [f"{energy:.2f}" for energy in energies],
             "mean": [f"{mean:.4g}" for mean in np.asarray(flags["frame_mean"])],
-            "like neighbours": [f"{100 * like:.0f} %" if np.isfinite(like) else "" for like in np.asarray(flags["frame_similarity"])],
+            "like": [f"{100 * like:.0f} %" if np.isfinite(like) else "" for like in np.asarray(flags["frame_similarity"])],
             "why": [why(int(bits), f"{energies[of]:.2f}") for bits, of in zip(np.asarray(flags["frame_quality"]), np.asarray(flags["duplicate_of"]), strict=True)],
         }
     )  # fmt: skip

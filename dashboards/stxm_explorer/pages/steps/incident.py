@@ -12,8 +12,8 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, note
-from stxm_explorer.parts import CHOICE, beside
+from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, captioned, note
+from stxm_explorer.parts import CHOICE, beside, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import I0_SOURCES, I0_UNITS, Field, Region
 from stxm_explorer.views import Shown, View
@@ -31,15 +31,17 @@ class Incident(Step):
 
     def __init__(self, session: Session, measured: Measured) -> None:
         super().__init__(session, measured)
-        self._map = LinkedMap(session, side=self._side, regions=self._drawn)
-        self._curves = LinkedCurves(session, width=self._beside, height=280)
-        self._rest = LinkedCurves(session, width=self._beside, height=200)
-        self._verdict = note("", width=self._beside, sizing_mode=None)
-        self._i0 = View(session, self._want, self._curves.pane, self._show, label="Reading I0")
+        self._map = LinkedMap(session, side=self.side, regions=self._drawn, tools=("box", "lasso"))
+        self._curves = LinkedCurves(session, width=self.beside, height=280)
+        self._rest = LinkedCurves(session, width=self.beside, height=200)
+        self._verdict = note("", width=self.beside, sizing_mode=None)
+        self._i0 = View(
+            session, self._want, self._curves.pane, self._show, label="Reading I0", then=lambda: self._image.refresh()
+        )
         self._image = View(
             session,
             self._want_image,
-            self._map.pane,
+            captioned("Mean of the frames; pixels that I0 is taken from are orange", self._map.pane),
             self._show_image,
             look=lambda: id(self._i0.result),
             label="Adding up the frames",
@@ -47,14 +49,6 @@ class Incident(Step):
         rest = pmui.Column(self._rest.pane, self._verdict)
         self._edge = View(session, self._want_rest, rest, self._show_rest, label="Comparing with the brightest pixels")
         self._second = pmui.Column(self._edge)
-
-    @property
-    def _side(self) -> int:
-        return max(min(self.width // 2 - LinkedMap.taken[0], 620), 220)
-
-    @property
-    def _beside(self) -> int:
-        return max(self.width - self._side - LinkedMap.taken[0] - 50, 340)
 
     @staticmethod
     def summary(field: Field) -> str:
@@ -86,7 +80,7 @@ class Incident(Step):
             pmui.Select.from_param(
                 own.i0_units, label="Unit of the file", options=I0_UNITS, visible=source == "file", **CHOICE
             ),
-            note("Draw a box or lasso around an empty part of the map to take I0 there."),
+            hint("Draw a box or lasso around an empty part of the map to take I0 there."),
         ]
 
     def workspace(self) -> Shown:
@@ -100,9 +94,9 @@ class Incident(Step):
 
     def refresh(self) -> None:
         """Follow the choices."""
-        self._map.resize(self._side)
-        self._curves.resize(self._beside, 280)
-        self._rest.resize(self._beside, 200)
+        self._map.resize(self.side)
+        self._curves.resize(self.beside, 280)
+        self._rest.resize(self.beside, 200)
         self._second.visible = (
             self.state.field is not None and self.field.i0_region is not None and self._edge in self.views()
         )
@@ -151,18 +145,16 @@ class Incident(Step):
             xlabel=plot.label(mean["energy"]),
             ylabel=plot.label(i0),
         )
-        self._image.refresh()
 
     def _show_image(self, image: xr.DataArray) -> None:
         found = self._i0.result
+        self.measured.fit(image)
         used = found["mask"] if isinstance(found, xr.Dataset) and self.field.i0_source == "brightest" else None
         if used is None:
-            self._map.show(image, title="Mean of the frames")
+            self._map.show(image)
         else:
             clim = plot.image_colors(image)
-            self._map.show(
-                image.where(~used), clim=(clim.low, clim.high), missing=FLAGGED, title="Pixels used for I0 in orange"
-            )
+            self._map.show(image.where(~used), clim=(clim.low, clim.high), missing=FLAGGED)
 
     def _show_rest(self, density: xr.DataArray) -> None:
         density = density.sortby("energy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ import xarray as xr
 
 from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
+from stxm_explorer.figures import MapFigure
 from stxm_explorer.parts import CHOICE
 from stxm_explorer.session import Session
 from stxm_explorer.state import Field, Region
@@ -29,7 +31,10 @@ class Measured:
 
     def __init__(self, session: Session, told: Callable[[], None]) -> None:
         self._session = session
-        self.view = View(session, self._want, pn.Spacer(height=0), lambda _: told(), label="Looking at the frames")
+        self._fitted = ""
+        self.view = View(
+            session, self._want, pn.Spacer(height=0), lambda _: None, label="Looking at the frames", then=told
+        )
 
     def _want(self) -> Call:
         return plan.frames(plan.field_of(self._session.state))
@@ -48,6 +53,13 @@ class Measured:
         known: xr.Dataset = found
         return known
 
+    def fit(self, image: xr.DataArray) -> None:
+        """Have all maps show the whole image, when it is the first one of a field."""
+        label = plan.field_of(self._session.state).label
+        if self._fitted != label:
+            self._fitted = label
+            self._session.ranges.fit(image)
+
     @property
     def unit(self) -> str:
         """The unit of the energies, as it is printed."""
@@ -58,8 +70,8 @@ class Measured:
         flags, field = self.flags(), plan.field_of(self._session.state)
         return [energy for energy in map(float, np.asarray(flags["energy"])) if uses(field, energy)]
 
-    def nearest(self, wanted: float | None, otherwise: int = 0) -> float:
-        """Return the energy in use that is nearest to one; without one that at a place.
+    def nearest(self, wanted: float | None, otherwise: float = 0.0) -> float:
+        """Return the energy in use that is nearest to one; without one that after a share of all.
 
         Raises
         ------
@@ -69,7 +81,9 @@ class Measured:
         kept = self.kept()
         if not kept:
             raise Missing("No frame is left: widen the range of energies, or take frames back in.")
-        return kept[otherwise] if wanted is None else min(kept, key=lambda energy: abs(energy - wanted))
+        if wanted is None:
+            return kept[math.ceil(otherwise * (len(kept) - 1))]
+        return min(kept, key=lambda energy: abs(energy - wanted))
 
 
 def uses(field: Field, energy: float) -> bool:
@@ -89,6 +103,7 @@ class Step:
     def __init__(self, session: Session, measured: Measured) -> None:
         self.session, self.state, self.measured = session, session.state, measured
         self._following = False
+        self._boxes: dict[str, pmui.TextInput] = {}
 
     @property
     def field(self) -> Field:
@@ -99,6 +114,16 @@ class Step:
     def width(self) -> int:
         """Pixels across of the workspace."""
         return workspace_width(self.session.width)
+
+    @property
+    def side(self) -> int:
+        """Pixels of the longer side of a map that shares its row with a plot."""
+        return max(min(int(0.58 * self.width) - MapFigure.taken[0], 460), 220)
+
+    @property
+    def beside(self) -> int:
+        """Pixels across of a plot beside a map."""
+        return max(self.width - self.side - MapFigure.taken[0] - 50, 280)
 
     @staticmethod
     def summary(field: Field) -> str:
@@ -119,6 +144,7 @@ class Step:
 
     def refresh(self) -> None:
         """Follow the choices."""
+        self._fill_boxes()
         for view in self.views():
             view.refresh()
 
@@ -136,7 +162,35 @@ class Step:
         name = f"{signal} at {energy:g}"
         return call(".isel", call("sel_energy", stack[signal], energy, energy, name="energies"), energy=0, name=name)
 
-    def take(self, region: Region, name: str, adopt: Callable[[Region], None]) -> None:
+    def optional(self, field: Field, name: str, label: str, placeholder: str) -> Shown:
+        """Return a box for a number that need not be there."""
+        box = pmui.TextInput(
+            label=label,
+            value=_text(field, name),
+            placeholder=placeholder,
+            description=field.param[name].doc,
+            **CHOICE,
+        )
+        self._boxes[name] = box
+
+        def typed(event: Any) -> None:
+            if self._following:
+                return
+            try:
+                field.param.update({name: float(event.new) if event.new.strip() else None})
+            except ValueError:
+                self.session.report(Missing(f"{label}: {event.new[:20]} is no number that this can be."))
+                self._fill_boxes()
+
+        box.param.watch(typed, "value")
+        return box
+
+    def _fill_boxes(self) -> None:
+        with self.following():
+            for name, box in self._boxes.items():
+                box.value = _text(self.field, name)
+
+    def take(self, region: Region, name: str, adopt: Callable[[Region], Any]) -> None:
         """Adopt a region that was drawn once it is known to hold pixels; else tell, and leave all as it is."""
         named = Region(region.kind, region.vertices, name)
         held = plan.spectrum(self.field, named, "intensity")
@@ -146,7 +200,7 @@ class Step:
 class EnergyChoice:
     """A slider over the energies that are used, tied to one of the energies that are looked at."""
 
-    def __init__(self, step: Step, name: str, label: str, otherwise: int = 0) -> None:
+    def __init__(self, step: Step, name: str, label: str, otherwise: float = 0.0) -> None:
         self._step, self._name, self._label, self._otherwise = step, name, label, otherwise
         self._known: list[float] = []
         self._following = False
@@ -178,9 +232,19 @@ class EnergyChoice:
             self._step.state.view.param.update({self._name: event.new})
 
 
+def _text(field: Field, name: str) -> str:
+    value = getattr(field, name)
+    return "" if value is None else f"{value:g}"
+
+
+def captioned(text: str, drawn: Shown) -> Shown:
+    """Return a map below its title, where the tools have all the room above the frame."""
+    return pn.Column(pmui.Typography(text, variant="subtitle2", margin=(4, 8, 0, 84)), drawn, sizing_mode=None)
+
+
 def note(text: str, severity: str = "info", **look: Any) -> pmui.Alert:
     """Return a remark."""
-    return pmui.Alert(text, severity=severity, **{"margin": (4, 10), "sizing_mode": "stretch_width", **look})
+    return pmui.Alert(object=text, severity=severity, **{"margin": (4, 10), "sizing_mode": "stretch_width", **look})
 
 
 def number(value: int, what: str) -> str:
