@@ -11,7 +11,7 @@ from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import Curve
 from stxm_explorer.figures.legends import Dash
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, beside, heading, rendered, table
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside, heading, table
 from stxm_explorer.session import Session
 from stxm_explorer.state import DECOMPOSITIONS, MOST_COMPONENTS
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -45,7 +45,7 @@ class Components(Page):
         self._number = pmui.RadioButtonGroup(label="", options=[1], value=1, size="small", margin=(4, 10))
         self._number.param.watch(self._stepped, "value")
         self._shares = pn.Column(sizing_mode=None, margin=0)
-        self._scree, self._said = pn.pane.Bokeh(sizing_mode=None), pmui.Typography("", variant="body2", margin=(8, 10))
+        self._scree, self._said = Drawing(), pmui.Typography("", variant="body2", margin=(8, 10))
         self._eigenvalues = View(
             session, self._want_eigenvalues, pn.Column(self._said, self._scree, sizing_mode=None), self._show_scree,
             look=lambda: self._narrow, label="Decomposing the stack", then=self._follow,
@@ -118,7 +118,7 @@ class Components(Page):
         above, all_of_them = int(found["suggested_components"]), found.sizes["rank"]
         self._said.object = f"{above} of {all_of_them} eigenvalues lie above the noise floor."
         drawing = plot.scree(found, width=self._narrow, height=_BELOW - 100, **LEGEND_BELOW)
-        self._scree.object = rendered(drawing)
+        self._scree.draw(drawing)
 
     def _show_parts(self, found: xr.Dataset) -> None:
         maps, spectra, shares = (found[name] for name in _NAMES[self._kind(found)])
