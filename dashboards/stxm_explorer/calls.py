@@ -14,7 +14,7 @@ from typing import Any
 WIDTH = 100
 """Characters after which a call takes a line for each argument."""
 
-_MODULES = {"xstxm": "import xstxm", "xr": "import xarray as xr"}
+_MODULES = {"xstxm": "import xstxm", "xr": "import xarray as xr", "measure": "from skimage import measure"}
 
 
 class Missing(Exception):
@@ -104,7 +104,7 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
     """Return the Python script that makes some results; its paths are relative to the root folder."""
     names: dict[int, str] = {}
     lines: dict[str, str] = {}
-    taken = {"xr", "xstxm", *keyword.kwlist, *_given(calls)}
+    taken = {*_MODULES, *keyword.kwlist, *_given(calls)}
     for each in ordered(calls):
         text = _expression(each, names)
         if (

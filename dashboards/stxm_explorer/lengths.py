@@ -49,13 +49,14 @@ def counted(state: ExplorerState) -> list[str]:
 def quantity(state: ExplorerState) -> str:
     """Return the variable that is compared: the fraction of a phase where no composition is known."""
     chosen = str(state.scales.quantity)
-    return "fraction" if chosen == "composition" and not state.references.compositions else chosen
+    known = state.references.compositions and plan.references_of_phases(state) is not None
+    return "fraction" if chosen == "composition" and not known else chosen
 
 
 def phases(state: ExplorerState) -> dict[str, Call]:
     """Return the phase maps of all fields; without references their phases are clusters of all pixels together."""
     fields = named(state)
-    if plan.references(state) is not None or len(fields) == 1:
+    if plan.references_of_phases(state) is not None or len(fields) == 1:
         return {name: plan.phases(state, field) for name, field in fields.items()}
     stacks = call("xr.DataTree.from_dict", {name: plan.density(field) for name, field in fields.items()}, name="stacks")
     joint = call("trees.phase_map", stacks, min_confidence=state.fit.min_confidence, name="joint phases")

@@ -158,12 +158,17 @@ def distinguished(state: ExplorerState, field: Field) -> Call:
 
 def phases(state: ExplorerState, field: Field) -> Call:
     """Return the phase map of a field."""
-    known, fit = references(state), state.fit
-    options: dict[str, Any] = _of_fit(state) if known else {}
-    if fit.min_amount:
-        options["min_amount"] = fit.min_amount
-    options["min_confidence"] = fit.min_confidence
-    return call("phase_map", density(field), *([known] if known else []), **options, name=f"{field.label} phases")
+    known, fit, name = references_of_phases(state), state.fit, f"{field.label} phases"
+    if known is None:
+        found = clusters(state, field)
+        return call("phase_map", density(field), clusters=found, min_confidence=fit.min_confidence, name=name)
+    options = {**_of_fit(state), **_least_amount(state), "min_confidence": fit.min_confidence}
+    return call("phase_map", density(field), known, **options, name=name)
+
+
+def references_of_phases(state: ExplorerState) -> Call | None:
+    """Return the references whose phases are mapped; None where the phases are clusters."""
+    return references(state) if state.fit.source == "references" else None
 
 
 def summary(state: ExplorerState, field: Field) -> Call:
@@ -183,6 +188,92 @@ def misfit(state: ExplorerState, field: Field) -> Call:
     if known is None:
         raise Missing("Choose reference spectra on page Data: the misfit is what their fit leaves.")
     return call("fit", density(field), known, **_of_fit(state), name=f"{field.label} fit")
+
+
+def pca(state: ExplorerState, field: Field) -> Call:
+    """Return the singular value decomposition of a field."""
+    unmix = state.unmix
+    number = [unmix.n_components] if unmix.n_components else []
+    options = {"center": True} if unmix.center else {}
+    return call("pca", density(field), *number, **options, name=f"{field.label} eigenspectra")
+
+
+def resolved(state: ExplorerState, field: Field, n_components: int) -> Call:
+    """Return the spectra and amounts of so many components, by the way that was chosen."""
+    unmix = state.unmix
+    return call(unmix.method, density(field), n_components, seed=unmix.seed, name=f"{field.label} components")
+
+
+def clusters(state: ExplorerState, field: Field) -> Call:
+    """Return groups of pixels with spectra of one shape."""
+    return _clusters(state, field, state.unmix.n_clusters)
+
+
+def _clusters(state: ExplorerState, field: Field, number: int) -> Call:
+    unmix = state.unmix
+    given = {
+        "n_components": "cluster_components",
+        "method": "grouping",
+        "normalize": "normalize",
+        "background": "background",
+    }
+    options: dict[str, Any] = {
+        option: getattr(unmix, choice)
+        for option, choice in given.items()
+        if getattr(unmix, choice) != unmix.param[choice].default
+    }
+    if unmix.grouping == "hdbscan":
+        number = 0
+    elif not number:
+        options["choose"] = unmix.choose
+    options |= {**_least_amount(state), "seed": unmix.seed}
+    return call("cluster", density(field), *([number] if number else []), **options, name=f"{field.label} clusters")
+
+
+def cluster_scores(state: ExplorerState, field: Field, numbers: Sequence[int]) -> Call:
+    """Return the mean silhouette of the pixels and the stability for several numbers of clusters.
+
+    Raises
+    ------
+    Missing
+        The method finds the number itself.
+    """
+    if state.unmix.grouping == "hdbscan":
+        raise Missing("HDBSCAN finds the number of clusters itself: there is nothing to compare.")
+    each = []
+    for number in numbers:
+        found = _clusters(state, field, number)
+        weighted = call(".weighted", found[["silhouette", "stability"]], found["n_pixels"], name=f"weighted {number}")
+        each.append(call(".mean", weighted, "cluster", name=f"score of {number}"))
+    joined = call("xr.concat", each, "number", name="scores")
+    return call(".assign_coords", joined, number=[*numbers], name=f"{field.label} scores")
+
+
+def picked(state: ExplorerState, field: Field, shape: Sequence[int]) -> Call:
+    """Return which pixels of an image of that shape (y, x) lie inside the lasso of the scatter.
+
+    Raises
+    ------
+    Missing
+        There is no lasso.
+    """
+    unmix = state.unmix
+    if len(unmix.lasso) < 3:
+        raise Missing("Draw a lasso or a box around points of the scatter: their mean spectrum appears here.")
+    images = call(".sel", pca(state, field)["eigenimages"], component=[unmix.across, unmix.up], name="images")
+    rows = call(".stack", images, pixel=["y", "x"], create_index=False, name="rows")
+    points = call(".transpose", rows, "pixel", "component", name="points")
+    inside = Call("measure.points_in_poly", (points, [*unmix.lasso]), name="inside")
+    return call(".reshape", inside, *shape, name="lasso")
+
+
+def picked_spectrum(state: ExplorerState, field: Field, shape: Sequence[int]) -> Call:
+    """Return the mean spectrum of the pixels inside the lasso; errors as of `picked`."""
+    return call("spectrum", density(field), picked(state, field, shape), name="lasso spectrum")
+
+
+def _least_amount(state: ExplorerState) -> dict[str, Any]:
+    return {"min_amount": state.fit.min_amount} if state.fit.min_amount else {}
 
 
 def _of_fit(state: ExplorerState) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from skimage import measure
 
 import xstxm
-from stxm_explorer import surveys
+from stxm_explorer import clouds, surveys
 from stxm_explorer.access import refuse_links_out, resolve, stamp
 from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.calls import Call, File, Given, Output, Upload, script
@@ -37,7 +38,7 @@ _STEPS = 16
 """Parts in which long work on a stack in memory is done, so that it tells how far it is and can be stopped."""
 
 _IN_PARTS = {"xstxm.fit", "xstxm.phase_map"}
-_MODULES = {"xstxm": xstxm, "xr": xr, "surveys": surveys}
+_MODULES = {"xstxm": xstxm, "xr": xr, "measure": measure, "clouds": clouds, "surveys": surveys}
 _PARTS = {"[]", ".isel"}
 """Calls that return a part of their first argument as it is."""
 

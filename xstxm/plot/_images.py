@@ -33,7 +33,7 @@ _MEASURED = ("optical_density", "intensity", "normalized_absorption")
 _DRAWN = (*_MEASURED, "difference", "ratio", "dichroism_difference", "peak_energy", "edge_energy")
 """Variables that are drawn of a Dataset by themselves, the first that is there."""
 
-SIGNED = {"difference", "dichroism_difference", "dichroism_asymmetry", "residual"}
+SIGNED = {"difference", "dichroism_difference", "dichroism_asymmetry", "residual", "eigenimages"}
 """Variables whose zero is the middle of the colours."""
 
 DIVERGING = "RdBu_r"

@@ -17,7 +17,7 @@ from stxm_explorer.pages.phase_maps import MIXED, choices, image_of, mixed
 from stxm_explorer.pages.spectra import Spectra
 from stxm_explorer.parts import CHOICE, bars, beside, heading, table, with_error
 from stxm_explorer.session import Session
-from stxm_explorer.state import BACKGROUNDS, BELOW, METHODS, SELECTIONS, Region
+from stxm_explorer.state import BACKGROUNDS, BELOW, METHODS, PHASES_FROM, SELECTIONS, Region
 from stxm_explorer.viewport import plot_side, workspace_width
 from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
@@ -85,6 +85,8 @@ class Phases(Page):
     def controls(self) -> Shown:
         fit, view = self.state.fit.param, self.state.view.param
         return pmui.Column(
+            heading("Phases"),
+            pmui.Select.from_param(fit.source, label="Phases are", options=PHASES_FROM, **CHOICE),
             heading("Fit"),
             pmui.Select.from_param(fit.method, label="Amounts", options=METHODS, **CHOICE),
             pmui.Select.from_param(fit.background, label="Background", options=BACKGROUNDS, **CHOICE),
