@@ -46,7 +46,7 @@ class App(pn.viewable.Viewer):
         self._code = Code(self.session, self.page)
         self._viewport = Viewport(width=0, height=0, margin=0)
         self._viewport.param.watch(self._resize, ["inner_width", "inner_height"])
-        self._title = ""
+        self._title = self._file = ""
         self._template: pmui.Page | None = None
         self._field = pmui.Select(
             label="", size="small", width=220, margin=(0, 24), align="center", visible=False,
@@ -76,6 +76,9 @@ class App(pn.viewable.Viewer):
     def refresh(self) -> None:
         """Show the page that is chosen, and have it follow the choices."""
         page, controls, workspace = self._parts()
+        if self._file != (file := self.state.field.file if self.state.field else ""):
+            self._file = file
+            self.session.ranges.forget()
         page.refresh()
         if self._title != page.title:  # only now: what leaves the page and comes back in one message is lost to Bokeh
             self._title = page.title

@@ -47,6 +47,10 @@ class MapRanges:
         self.y.update(start=y - upwards, end=y + upwards)
         self._changed()
 
+    def forget(self) -> None:
+        """Have the next map show all of its image: it is of another field."""
+        self.extent = None
+
     @property
     def view(self) -> Window:
         """What is seen now."""

@@ -72,7 +72,6 @@ class Explore(Page):
             session, self._want_survey, self._body, self._surveyed, label="Opening the stack", then=self._follow
         )
         self._known: Survey
-        self._fitted = ""
 
     @property
     def side(self) -> int:
@@ -141,10 +140,6 @@ class Explore(Page):
         return plan.image(self.state, plan.field_of(self.state), number, known.energies[number], second)
 
     def _show_image(self, image: xr.DataArray) -> None:
-        field = plan.field_of(self.state).label
-        if self._fitted != field:
-            self._fitted = field
-            self.session.ranges.fit(image)
         self._map.resize(self.side)
         self._map.show(image, clim=self._limits(), title=self._title())
 

@@ -25,7 +25,7 @@ class Unmix(Page):
         self._bar = pmui.Tabs(*((name, pn.Spacer(height=0)) for name in UNMIX_TABS), margin=0)
         self._bar.param.watch(self._turned, "active")
         self._choices, self._body = pn.Column(), pn.Column(sizing_mode="stretch_width")
-        self._shown = self._field = ""
+        self._shown = ""
 
     @property
     def part(self) -> Page:
@@ -44,9 +44,6 @@ class Unmix(Page):
 
     def refresh(self) -> None:
         """Follow the choices."""
-        field = self.state.field.label if self.state.field else ""
-        if self._field != field:
-            self._field, self.session.ranges.extent = field, None  # the next map shows all of the other field
         if self._shown != self.state.unmix.tab:
             self._shown = self.state.unmix.tab
             self._bar.active = UNMIX_TABS.index(self._shown)

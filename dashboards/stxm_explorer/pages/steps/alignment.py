@@ -156,7 +156,6 @@ class Alignment(Step):
         )
 
     def _show_before(self, image: xr.DataArray) -> None:
-        self.measured.fit(image)
         colors = plot.image_colors(image)
         self._colors = (colors.low, colors.high)
         self._maps[0].show(image, clim=self._colors)

@@ -102,7 +102,6 @@ class Density(Step):
         return self.frame(plan.density(self.field), self._energy.energy, "optical_density")
 
     def _show(self, image: xr.DataArray) -> None:
-        self.measured.fit(image)
         energy = f"{float(image['energy']):.2f} {self.measured.unit}"
         self._map.show(image, title=f"Optical density at {energy}")
         at, count = histogram(image)

@@ -128,7 +128,6 @@ class Frames(Step):
         return self.frame(plan.raw(self.field), float(energies[at]))
 
     def _show_image(self, image: xr.DataArray) -> None:
-        self.measured.fit(image)
         self._map.show(image, title=f"{float(image['energy']):.2f} {self.measured.unit}")
 
     def _show(self, flags: xr.Dataset) -> None:

@@ -148,7 +148,6 @@ class Incident(Step):
 
     def _show_image(self, image: xr.DataArray) -> None:
         found = self._i0.result
-        self.measured.fit(image)
         used = found["mask"] if isinstance(found, xr.Dataset) and self.field.i0_source == "brightest" else None
         if used is None:
             self._map.show(image)

@@ -31,7 +31,6 @@ class Measured:
 
     def __init__(self, session: Session, told: Callable[[], None]) -> None:
         self._session = session
-        self._fitted = ""
         self.view = View(
             session, self._want, pn.Spacer(height=0), lambda _: None, label="Looking at the frames", then=told
         )
@@ -52,13 +51,6 @@ class Measured:
             raise Missing("The frames of the stack are read first.")
         known: xr.Dataset = found
         return known
-
-    def fit(self, image: xr.DataArray) -> None:
-        """Have all maps show the whole image, when it is the first one of a field."""
-        label = plan.field_of(self._session.state).label
-        if self._fitted != label:
-            self._fitted = label
-            self._session.ranges.fit(image)
 
     @property
     def unit(self) -> str:
