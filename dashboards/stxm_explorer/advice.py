@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from stxm_explorer.messages import verbatim
+
 
 def uncovered(references: xr.Dataset, energy: xr.DataArray, label: str) -> list[str]:
     """Return a sentence for each set of references that does not have data at all energies of a field.
@@ -51,13 +53,13 @@ def ranges(references: xr.Dataset) -> dict[str, tuple[float, float]]:
 
 
 def told_apart(result: xr.Dataset, counts: float) -> str:
-    """Return a sentence on the two references that are hardest to tell apart."""
+    """Return a sentence, in Markdown, on the two references that are hardest to tell apart."""
     pairs = np.asarray(result["pair_stderr"], dtype=float)
     names = [str(name) for name in result["reference"].values]
     first, second = divmod(int(np.nanargmax(pairs)), len(names))
     error = pairs[first, second]
     much = "well told apart" if error < 0.05 else "told apart roughly" if error < 0.2 else "hardly told apart"
-    pair = f"**{names[first]}** and **{names[second]}** are "
+    pair = f"**{verbatim(names[first])}** and **{verbatim(names[second])}** are "
     pair += "the hardest pair, and " if len(names) > 2 else ""
     return (
         f"At {counts:,.0f} incident counts for each pixel and energy, in an equal mixture whose largest optical density is "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import Future, TimeoutError
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
 from stxm_explorer.jobs import Job, Stopped
@@ -23,10 +24,10 @@ class Made:
 
 
 class Cache:
-    """Results by name, up to a number of bytes in memory; lazy arrays count nothing."""
+    """Results by name, up to a number of bytes in memory, and up to a number of them; lazy arrays count nothing."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, most: int = 4000) -> None:
+        self.limit, self.most = limit, most
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Made] = OrderedDict()
         self._sizes: dict[str, int] = {}
@@ -84,24 +85,30 @@ class Cache:
         return result
 
     def _trim(self) -> None:
-        while self._total > self.limit and len(self._kept) > 1:
+        while len(self._kept) > self.most or (self._total > self.limit and len(self._kept) > 1):
             name, _ = self._kept.popitem(last=False)
             self._total -= self._sizes.pop(name)
 
 
 def _wait(promise: Future[Made], job: Job) -> Made:
-    while True:
+    job.step()
+    while not wait([promise], timeout=0.2).done:
         job.step()
-        try:
-            return promise.result(timeout=0.2)
-        except TimeoutError:
-            if promise.done():
-                raise
+    return promise.result()
 
 
 def memory(result: Any) -> int:
     """Return the bytes that a result holds in memory."""
     if isinstance(result, xr.DataTree):
         return sum(memory(node.dataset) for node in result.subtree)
-    arrays = result.variables.values() if isinstance(result, xr.Dataset) else [getattr(result, "variable", None)]
-    return sum(int(array.nbytes) for array in arrays if array is not None and array.chunks is None)
+    if isinstance(result, xr.Dataset):
+        return sum(memory(array) for array in result.variables.values())
+    if is_dataclass(result):
+        return sum(memory(getattr(result, part.name)) for part in fields(result))
+    if isinstance(result, Mapping):
+        return sum(memory(part) for part in result.values())
+    if isinstance(result, pd.DataFrame):
+        return int(result.memory_usage(deep=True).sum())
+    if isinstance(result, xr.DataArray | xr.Variable):
+        return 0 if result.chunks else int(result.nbytes)
+    return int(getattr(result, "nbytes", 0))

@@ -120,7 +120,7 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
     body = [f"{variable} = {text}" if variable else text for text, variable in lines.items()]
     used = [line for module, line in _MODULES.items() if any(f"{module}." in text for text in body)]
     sent = sorted({file.name for each in calls for file in each.files() if isinstance(file, Upload)})
-    notes = [f"# {name} was sent to the page: put it into the folder where this is run" for name in sent]
+    notes = [f"# {repr(name)[1:-1]} was sent to the page: put it into the folder where this is run" for name in sent]
     return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *notes, *body, ""])
 
 

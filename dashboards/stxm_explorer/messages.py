@@ -12,6 +12,7 @@ from xstxm.errors import StxmError
 LONGEST = 500
 
 _FOLDERS = re.compile(r"(?:file:/{1,2})?(?<![\w*.)])/(?:[^\s/:'\"]+/)+")
+_MARKUP = re.compile(r"([\\`*_~<>&\[\]])")
 _WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:|\\)[\\/](?:[^\s\\/:'\"]+[\\/])*")
 
 
@@ -20,6 +21,17 @@ def message(error: Exception, root: Path | None = None) -> str:
     if not isinstance(error, StxmError):
         return f"something went wrong ({type(error).__name__}): the server's log has the details"
     return without_folders(str(error), root)
+
+
+def verbatim(text: str) -> str:
+    r"""Return Markdown that reads as a text does: names of files, fields and substances bring no markup into the page.
+
+    Examples
+    --------
+    >>> print(verbatim("my_<b>stack"))
+    my\_\<b\>stack
+    """
+    return _MARKUP.sub(r"\\\1", text)
 
 
 def without_folders(text: str, root: Path | None = None) -> str:

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 import xarray as xr
 
+from stxm_explorer.messages import verbatim
 from xstxm import plot
 
 _MOSTLY = {
@@ -19,7 +20,8 @@ _MOSTLY = {
 
 
 def of_split(split: xr.Dataset, name: str) -> str:
-    """Return what a result of `heterogeneity` says about a quantity, and of how many members."""
+    """Return what a result of `heterogeneity` says about a quantity, and of how many members, in Markdown."""
+    name = verbatim(name)
     shares = {str(scale): float(split["variance_share"].sel(scale=scale)) for scale in split["scale"].values}
     known = {scale: share for scale, share in shares.items() if math.isfinite(share)}
     total = float(split["total_variance"])
@@ -79,12 +81,12 @@ def split_rows(split: xr.Dataset) -> list[tuple[str, ...]]:
 
 
 def of_lengths(found: xr.Dataset, name: str, *, within: bool) -> str:
-    """Return what a result of `correlation_length` says about a quantity."""
+    """Return what a result of `correlation_length` says about a quantity, in Markdown."""
     where = "in one particle" if within else "anywhere in a field"
     lines = []
     for field, one in _fields(found):
         length, low, high = (float(one[f"correlation_length{end}"]) for end in ("", "_lower", "_upper"))
-        of = field or "all fields together"
+        of = verbatim(field) or "all fields together"
         if not math.isfinite(length):
             lines.append(f"{of}: none, as there is no variance beyond the noise, or it does not fall so far.")
             continue
@@ -92,15 +94,16 @@ def of_lengths(found: xr.Dataset, name: str, *, within: bool) -> str:
         sure = f"({100 * level:g} % interval {low:.3g} to {high:.3g} µm)"
         doubt = "(no interval: it is more than a third of the particles or of the field)"
         lines.append(f"{of}: {length:.3g} µm {sure if math.isfinite(low + high) else doubt}")
-    head = f"Correlation length of the {name}, of pixels {where}, at which their covariance is 1/e of the variance:"
+    head = f"Correlation length of the {verbatim(name)}, of pixels {where}, at which their covariance is 1/e of the variance:"
     return f"{head}\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def of_blocks(found: xr.Dataset, field: str, length: float, name: str) -> str:
-    """Return how much of the variance of a field is left in blocks of a length."""
+    """Return how much of the variance of a field is left in blocks of a length, in Markdown."""
     one = found.sel(node=field).dropna("length", subset=["variance"])
     variance, finest = one["variance"].sel(length=length, method="nearest"), one["variance"][0]
     side = float(variance["length"])
+    field, name = verbatim(field), verbatim(name)
     if not float(finest) > 0:
         return f"{field} has no variance of the {name} at its pixel once the noise is taken off."
     interval = [float(one[f"variance_{end}"].sel(length=side)) for end in ("lower", "upper")]

@@ -10,7 +10,7 @@ from typing import Any
 import panel as pn
 import param
 
-from stxm_explorer.calls import Call
+from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapRanges
 from stxm_explorer.jobs import Job, Jobs, Stopped
 from stxm_explorer.messages import message
@@ -82,6 +82,9 @@ class Session(param.Parameterized):
 
 def report(error: Exception, root: Path | None = None) -> None:
     """Tell the user what to do in a toast, and the log everything; no path of the server leaves it."""
+    if isinstance(error, Missing):
+        notify("warning", str(error))
+        return
     logger.error("%s", error, exc_info=error)
     notify("error", message(error, root))
 

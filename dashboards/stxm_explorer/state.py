@@ -577,6 +577,13 @@ class ExplorerState(Settings):
         named = (field for field in self.fields if field.label == self.view.field)
         return next(named, self.fields[0] if self.fields else None)
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The page that is looked at, and the tab on it."""
+        view = self.view
+        tabs = {"Data": view.data, "Prepare": view.prepare, "Unmix": self.unmix.tab, "Length scales": self.scales.tab}
+        return view.page, tabs.get(view.page, "")
+
     def open(self, file: str, *, region: int | None = None, entry: str = "") -> Field:
         """Add a field for a stack, or return the one that is there, and look at it."""
         which = (file, region, entry)

@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.jobs import Stopped
-from stxm_explorer.messages import message
+from stxm_explorer.messages import message, verbatim
 from stxm_explorer.session import Session
 from xstxm.errors import StxmError
 
@@ -61,6 +61,7 @@ class View(pn.viewable.Viewer):
         self._stopped: str | None = None
         self._notes: tuple[str, ...] = ()
         self._said = ("", "")
+        self._seen_at = session.state.place
         self._words = pn.Column(sizing_mode=None, margin=0)
         # the body stays on the page: a figure that comes and goes is built anew, and loses what changes meanwhile
         self._frame = pn.Column(body, sizing_mode=None, margin=0, visible=False)
@@ -105,9 +106,17 @@ class View(pn.viewable.Viewer):
             self.call = None
             self._drop(problem)
             return
-        if (key, self._look()) == self._drawn or key in (self._waiting, self._stopped):
-            return
-        self._begin(key)
+        self._seen_at = self.session.state.place
+        if (key, self._look()) == self._drawn:
+            self._forget()
+        elif key not in (self._waiting, self._stopped):
+            self._begin(key)
+
+    def _forget(self) -> None:
+        """Stop the work for choices that were taken back meanwhile: it would be shown in place of what is there."""
+        if self._waiting is not None:
+            self.session.jobs.stop(self._kind)
+            self._waiting, self._place.loading = None, False
 
     def _begin(self, key: str) -> None:
         assert self.call is not None
@@ -134,7 +143,8 @@ class View(pn.viewable.Viewer):
             told = [message(StxmError(note), self.session.store.root) for note in notes]
             self._words[:] = [_said(text, "warning", self._fitting(640)) for text in told]
             self._frame.visible = True
-        self._then()
+        if self.session.state.place == self._seen_at:  # nothing more is computed for a page that was left
+            self._then()
 
     def _failed(self, error: Exception) -> None:
         self._stopped = self._waiting
@@ -167,7 +177,7 @@ class View(pn.viewable.Viewer):
 
 
 def _said(text: str, severity: str, width: int) -> pmui.Alert:
-    return pmui.Alert(text, severity=severity, width=width, margin=10)
+    return pmui.Alert(verbatim(text), severity=severity, width=width, margin=10)
 
 
 class Page(pn.viewable.Viewer):

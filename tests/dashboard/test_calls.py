@@ -13,7 +13,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from stxm_explorer import plan
-from stxm_explorer.calls import File, Output, call, script
+from stxm_explorer.calls import File, Output, Upload, call, script
 from stxm_explorer.state import ExplorerState, Region
 from stxm_explorer.store import Store
 
@@ -100,3 +100,10 @@ def test_script__runs_in_a_fresh_interpreter_and_agrees_with_the_page(filled, st
             assert {*page.data_vars} == {*written.data_vars}
             for name, array in page.data_vars.items():
                 np.testing.assert_allclose(written[name], array, rtol=1e-5, atol=1e-7, err_msg=str(name))
+
+
+def test_script__a_name_from_a_link_brings_no_code():
+    name = "mine.csv\nimport os; os.abort()"
+    text = script([call("read_references", Upload(name), name="references")])
+    assert [line for line in text.splitlines() if "abort" in line and line.startswith("import")] == []
+    ast.parse(text)

@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from stxm_explorer.cache import Cache, Made, memory
+from stxm_explorer.clouds import cloud
 from stxm_explorer.jobs import Job, Jobs, Stopped
 
 
@@ -202,9 +204,19 @@ def test_cache__forgets_the_least_used():
     assert cache.get("c") is not None
 
 
+def test_cache__keeps_so_many_results_however_small():
+    cache = Cache(10**9, most=2)
+    for name in "abc":
+        cache.once(name, lambda: Made("text"), Job())
+    assert [cache.get(name) is None for name in "abc"] == [True, False, False]
+
+
 def test_memory__counts_arrays_not_promises():
     array = xr.DataArray(np.zeros((4, 4)), name="a", coords={"x": ("dim_0", np.zeros(4))})
     assert memory(array.to_dataset()) == 16 * 8 + 4 * 8
     assert memory(array.chunk().to_dataset()) == 0
     assert memory(xr.DataTree.from_dict({"a": array.to_dataset(), "b": array.to_dataset()})) == 2 * 20 * 8
+    assert memory(np.zeros(4)) == memory({"a": np.zeros(4)}) == 4 * 8
+    assert memory(cloud(array.rename(dim_0="y", dim_1="x").expand_dims(component=2), {})) > 4 * 16 * 8
+    assert memory(pd.DataFrame({"a": np.zeros(4)})) >= 4 * 8
     assert memory("text") == 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from html import unescape
 from pathlib import Path
 
 import pytest
-from stxm_explorer.messages import LONGEST, message
+from panel.pane import Markdown
+from stxm_explorer.messages import LONGEST, message, verbatim
 
 from xstxm.errors import CorruptFileError, OptionError, SchemaError
 
@@ -75,3 +77,11 @@ def test_message__of_a_file_names_the_file():
 
 def test_message__is_cut_to_what_can_be_read():
     assert len(message(SchemaError("word " * 1000))) <= LONGEST
+
+
+def test_verbatim__names_bring_no_markup():
+    name = "a_b <img src=x onerror=alert(1)> ![p](x.png) [l](x) *b* &lt;i&gt; `c`"
+    html = Markdown._get_parser("markdown-it", ()).render(verbatim(name))
+    shown = html.strip().removeprefix("<p>").removesuffix("</p>")
+    assert "<" not in shown
+    assert unescape(shown) == name

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from html import unescape
 
 import panel as pn
 import pytest
 from stxm_explorer import plan
 from stxm_explorer import store as rooms
-from stxm_explorer.jobs import Stopped
+from stxm_explorer.calls import Missing
+from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.messages import message
 from stxm_explorer.session import Session, report
 from stxm_explorer.shell import App
@@ -40,11 +42,11 @@ class Drawn:
 
     def __init__(self, session: Session) -> None:
         self.shown: list[object] = []
-        self.size = 300
+        self.size, self.want = 300, plan.raw
         self.body = pn.pane.Markdown("the result")
         self.view = View(
             session,
-            lambda: plan.raw(plan.field_of(session.state)),
+            lambda: self.want(plan.field_of(session.state)),
             self.body,
             self.shown.append,
             look=lambda: self.size,
@@ -203,3 +205,67 @@ def test_report__log_has_everything(caplog, said):
         report(ValueError("secret /home/x"))
     assert "secret /home/x" in caplog.text
     assert said[0][0] == "error"
+
+
+class _Later:
+    """Jobs that end when they are told to."""
+
+    def __init__(self, session: Session) -> None:
+        self.waiting: dict[str, object] = {}
+        session.jobs.start = lambda kind, label, work, done, failed: self.waiting.update({kind: (work, done)})
+        session.jobs.stop = lambda kind: self.waiting.pop(kind, None)
+
+    def finish(self) -> None:
+        while self.waiting:
+            _, (work, done) = self.waiting.popitem()
+            done(work(Job()))
+
+
+def test_view__choices_taken_back_are_not_drawn_when_their_work_ends(session):
+    drawn, later = Drawn(session), _Later(session)
+    drawn.view.refresh()
+    later.finish()
+    session.state.fields[0].despike = True
+    drawn.want = plan.cleaned
+    drawn.view.refresh()
+    assert not drawn.view.settled
+    session.state.fields[0].despike = False
+    drawn.view.refresh()
+    later.finish()
+    assert drawn.view.settled
+    assert len(drawn.shown) == 1
+
+
+def test_view__nothing_follows_on_a_page_that_was_left(session):
+    drawn, later, followed = Drawn(session), _Later(session), []
+    drawn.view._then = lambda: followed.append(session.state.place)
+    session.state.view.page = "Phases"
+    drawn.view.refresh()
+    session.state.view.page = "Data"
+    later.finish()
+    assert drawn.view.settled
+    assert followed == []
+    drawn.size = 500
+    drawn.view.refresh()
+    assert followed == [("Data", "Files")]
+
+
+def test_report__a_hint_is_no_error(said, caplog):
+    report(Missing("Take a wider range."))
+    assert said == [("warning", "Take a wider range.")]
+    assert not caplog.records
+
+
+def test_view__a_name_brings_no_markup_into_the_page(session):
+    drawn = Drawn(session)
+
+    def want(field):
+        raise Missing(f"{field.label} is left out")
+
+    session.state.fields[0].label = "<img src=x onerror=alert(1)>"
+    drawn.want = want
+    drawn.view.refresh()
+    (said,) = (pane for pane in drawn.view.__panel__().select(pn.pane.Markdown) if pane is not drawn.body)
+    html = unescape(said._transform_object(said.object)["object"])
+    assert "onerror" in html
+    assert "<img" not in html

@@ -233,7 +233,8 @@ def _several(parameter: Any, label: str, options: dict[str, str]) -> pn.viewable
 
 
 def _hint(problem: Exception, session: Session) -> str:
-    return str(problem) if isinstance(problem, Missing) else message(problem, session.store.root)
+    text = str(problem) if isinstance(problem, Missing) else message(problem, session.store.root)
+    return " ".join(text.split())  # a comment in a script is one line
 
 
 def _table(made: Sequence[Made], *, done: bool) -> str:

@@ -15,7 +15,9 @@ import panel_material_ui as pmui
 from bokeh.models.widgets.tables import NumberFormatter
 
 from stxm_explorer.catalogue import MAX_ENTRIES, Catalogue, Description, Entry, describe
-from stxm_explorer.session import Session, message, notify
+from stxm_explorer.jobs import Stopped
+from stxm_explorer.messages import message, verbatim
+from stxm_explorer.session import Session, notify
 from stxm_explorer.thumbnails import thumbnail
 from xstxm.errors import StxmError
 
@@ -80,7 +82,7 @@ class Files(pn.viewable.Viewer):
         self.table = _table()
         self.table.on_click(lambda event: self.take(str(self.table.value["name"].iloc[event.row])))
         self.table.param.watch(lambda *_: self._look_further(), ["page", "sorters"])
-        self._hint = pmui.Alert("Looking for files ...", severity="info", width=480, margin=10)
+        self._hint = pmui.Alert(object="Looking for files ...", severity="info", width=480, margin=10)
         self._place = pn.Column(self._hint, sizing_mode="stretch_width")
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -142,7 +144,8 @@ class Files(pn.viewable.Viewer):
 
     def _failed(self, error: Exception) -> None:
         self.session.report(error)
-        self._say(message(error, self.session.store.root), "warning")
+        text = "Stopped: press Look again." if isinstance(error, Stopped) else message(error, self.session.store.root)
+        self._say(text, "warning")
 
     def _list(self, catalogue: Catalogue) -> None:
         spectra = self.state.view.listed == "Spectra"
@@ -211,7 +214,7 @@ class Files(pn.viewable.Viewer):
             self.table.patch({column: [(row, cells[row][column]) for row in news] for column in _COLUMNS})
 
     def _say(self, text: str, severity: str) -> None:
-        self._hint.param.update(object=text, severity=severity)
+        self._hint.param.update(object=verbatim(text), severity=severity)
         self._place[:] = [self._hint]
 
 

@@ -18,6 +18,7 @@ from stxm_explorer.advice import ranges, told_apart, uncovered
 from stxm_explorer.calls import Call, File, Missing, Upload
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves
+from stxm_explorer.messages import verbatim
 from stxm_explorer.parts import CHOICE, Drawing, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import KINDS
@@ -234,9 +235,9 @@ class References(pn.viewable.Viewer):
         self.shade.data = {"low": [float(values.min())], "high": [float(values.max())]}
         covered = f"Shaded: the energies of {label}, at which all of the spectra have data."
         warnings: list[Any] = [
-            pmui.Alert(text, severity="warning", width=_ADVICE, margin=(4, 10)) for text in self.problems
+            pmui.Alert(verbatim(text), severity="warning", width=_ADVICE, margin=(4, 10)) for text in self.problems
         ]
-        self.advice[:] = warnings or [pmui.Typography(covered, variant="body2", margin=(0, 10))]
+        self.advice[:] = warnings or [pmui.Typography(verbatim(covered), variant="body2", margin=(0, 10))]
         self.apart.refresh()
 
     def _tell(self, result: xr.Dataset) -> None:

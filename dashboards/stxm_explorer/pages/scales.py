@@ -7,6 +7,7 @@ import panel_material_ui as pmui
 
 from stxm_explorer import lengths
 from stxm_explorer.calls import Missing
+from stxm_explorer.messages import verbatim
 from stxm_explorer.pages.particles import Particles
 from stxm_explorer.pages.scale_parts import Blocks, Correlation, Fields, Part, Variance, called, phase_names
 from stxm_explorer.parts import CHOICE, heading
@@ -33,7 +34,7 @@ class Scales(Page):
         self._phase.param.watch(lambda event: self.state.scales.param.update(phase=event.new or ""), "value")
         self._choices, self._body = pn.Column(), pn.Column()
         self._shown: tuple[str, ...] = ()
-        session.param.watch(lambda *_: self._name_phases(), "running")
+        session.param.watch(self._worked, "running")
 
     @property
     def part(self) -> Part:
@@ -61,6 +62,10 @@ class Scales(Page):
     def _turned(self, event: object) -> None:
         self.state.scales.tab = LENGTH_TABS[self._bar.active]
 
+    def _worked(self, _: object) -> None:
+        if self.state.view.page == self.title:
+            self._name_phases()
+
     def _name_phases(self) -> None:
         """Say which phases there are, once that is known, and what is shown in place of what is not."""
         try:
@@ -72,7 +77,9 @@ class Scales(Page):
         self._phase.param.update(options=options, value=chosen, visible=quantity == "fraction")
         instead = quantity == "fraction" and self.state.scales.quantity == "composition"
         self._note.param.update(
-            object=f"No composition is given on page Data: the {called(self.session)} is shown." if instead else "",
+            object=f"No composition is given on page Data: the {verbatim(called(self.session))} is shown."
+            if instead
+            else "",
             visible=instead,
         )
 
