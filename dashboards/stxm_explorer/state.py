@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
@@ -197,10 +197,11 @@ class ExplorerState(Settings):
         if len(text) > MAX_STATE:
             raise OptionError("state", f"{len(text)} characters", f"take a file of at most {MAX_STATE}")
         try:
-            table = json.loads(text)
+            self.restore(json.loads(text, parse_constant=_refuse))
+        except OptionError:
+            raise
         except (ValueError, RecursionError) as error:
             raise OptionError("state", text[:40], "expected the JSON that the explorer writes") from error
-        self.restore(table)
 
     def to_query(self) -> str:
         """Return the choices as a short word for the address of a page."""
@@ -217,6 +218,14 @@ class ExplorerState(Settings):
             raise OptionError("state", word[:40], "the link is cut off or changed: copy the whole link") from error
         self.from_json(text)
 
+    def _value(self, name: str, table: Mapping[str, Any]) -> Any:
+        value = super()._value(name, table)
+        if name in ("fields", "regions"):
+            names = [each.label if isinstance(each, Field) else each.name for each in value]
+            if twice := next((one for one in names if names.count(one) > 1), None):
+                raise OptionError(f"state: {name}", twice[:80], "two have that name: names tell them apart")
+        return value
+
     def _tell(self, *events: Any) -> None:
         if any(event.obj is self and event.name == "fields" for event in events):
             self._hear_fields()
@@ -228,6 +237,11 @@ class ExplorerState(Settings):
             if not any(field is heard for heard in self._heard):
                 field.param.watch(self._tell, field._choices())
         self._heard = [*self.fields]
+
+
+def _refuse(word: str) -> float:
+    """Refuse NaN and Infinity, which JSON does not know and no choice can be."""
+    raise ValueError(word)
 
 
 def unused(name: str, taken: list[str]) -> str:

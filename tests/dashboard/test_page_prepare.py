@@ -321,3 +321,14 @@ def test_state__of_the_preparation_reads_back(page):
 def logged(caplog):
     """What users would be told is in the log."""
     caplog.set_level(logging.INFO, logger="stxm_explorer")
+
+
+def test_i0__files_to_choose_from_are_looked_for_beside_the_page(page, monkeypatch):
+    looked = []
+    monkeypatch.setattr(page.session.jobs, "start", lambda kind, *rest: looked.append((kind, rest)))
+    step = turn(page, "I0")
+    (choice,) = (each for each in step.controls(page.state.field) if getattr(each, "label", "") == "I0 spectrum")
+    assert choice.options == [""]
+    _, work, done, _ = next(rest for kind, rest in reversed(looked) if kind == "files of I0")
+    done(work(None))
+    assert choice.options == ["", "i0.csv"]

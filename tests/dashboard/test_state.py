@@ -145,3 +145,20 @@ def test_settings__every_choice_has_help_text():
     for group in (Field, type(state.fit), type(state.references), type(state.unmix), type(state.scales)):
         for name in group()._choices():
             assert group.param[name].doc, f"{group.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"view": {"energy": NaN}}', id="no number"),
+        pytest.param('{"fields": [{"label": "a"}, {"label": "a"}]}', id="two fields of one name"),
+        pytest.param('{"regions": ' + "[" * 994 + "]" * 994 + "}", id="nested without end"),
+    ],
+)
+def test_from_json__what_no_explorer_writes_is_refused(text):
+    state = ExplorerState()
+    state.open("a.hdf5")
+    before = state.to_json()
+    with pytest.raises(OptionError):
+        state.from_json(text)
+    assert state.to_json() == before

@@ -64,24 +64,36 @@ class Incident(Step):
         """Return the source, and what belongs to it."""
         own = field.param
         source = own.i0_source.rx()
-        files = ["", *self.session.store.catalogue().spectra]
+        files = pmui.Select.from_param(
+            own.i0_file,
+            label="I0 spectrum",
+            options=[*dict.fromkeys(["", field.i0_file])],
+            visible=source == "file",
+            **CHOICE,
+        )
+        self._offer(files)
         return [
             pmui.Select.from_param(own.i0_source, label="Source", options=I0_SOURCES, **CHOICE),
             pmui.FloatSlider.from_param(
                 own.i0_fraction, label="Share of the pixels", visible=source == "brightest", **CHOICE
             ),
-            pmui.Select.from_param(
-                own.i0_file,
-                label="I0 spectrum",
-                options=files if field.i0_file in files else [*files, field.i0_file],
-                visible=source == "file",
-                **CHOICE,
-            ),
+            files,
             pmui.Select.from_param(
                 own.i0_units, label="Unit of the file", options=I0_UNITS, visible=source == "file", **CHOICE
             ),
             hint("Draw a box or lasso around an empty part of the map to take I0 there."),
         ]
+
+    def _offer(self, files: pmui.Select) -> None:
+        """Look for files with spectra: in a large folder that takes a while."""
+
+        def done(names: Sequence[str]) -> None:
+            files.options = [*dict.fromkeys(["", *names, *files.options])]
+
+        store = self.session.store
+        self.session.jobs.start(
+            "files of I0", "Looking for files", lambda job: store.catalogue().spectra, done, self.session.report
+        )
 
     def workspace(self) -> Shown:
         """Return the pixels that are used beside the spectrum."""
