@@ -1,7 +1,7 @@
 """Calls of xstxm as values: one description that the store runs and the script prints.
 
-Two calls are the same if they read the same, so the text of the script that makes a result is its name in the cache, and
-what is on the screen is what the script makes.
+Two calls are the same if they read the same but for the names of results, so the text of the script that makes a result is its
+key in the cache, and what is on the screen is what the script makes.
 """
 
 from __future__ import annotations
@@ -100,8 +100,11 @@ def ordered(calls: Sequence[Call]) -> list[Call]:
     return [*found.values()]
 
 
-def script(calls: Sequence[Call], comment: str = "") -> str:
-    """Return the Python script that makes some results; its paths are relative to the root folder."""
+def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> str:
+    """Return the Python script that makes some results; its paths are relative to the root folder.
+
+    Where it is not read but compared, the results are not `named`: what a field is called changes no number.
+    """
     names: dict[int, str] = {}
     lines: dict[str, str] = {}
     taken = {*_MODULES, *keyword.kwlist, *_given(calls)}
@@ -114,7 +117,7 @@ def script(calls: Sequence[Call], comment: str = "") -> str:
         ):
             names[id(each)] = lines.get(text, text)
             continue
-        variable = _variable(each.name, taken) if each.name else ""
+        variable = _variable(each.name if named else "result", taken) if each.name else ""
         taken.add(variable)
         names[id(each)] = lines[text] = variable
     body = [f"{variable} = {text}" if variable else text for text, variable in lines.items()]

@@ -97,7 +97,7 @@ class Store:
         paths = {self._file(file) for file in call.files()}
         stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
         item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
-        return "\n".join([self._whose, script([call]), *item, *stamps])
+        return "\n".join([self._whose, script([call], named=False), *item, *stamps])
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""

@@ -8,7 +8,7 @@ import xarray as xr
 from stxm_explorer import plan
 from stxm_explorer import store as rooms
 from stxm_explorer.access import OutsideRootError
-from stxm_explorer.calls import Output, call
+from stxm_explorer.calls import Output, call, script
 from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.state import ExplorerState, Region
 from stxm_explorer.store import Store
@@ -127,3 +127,13 @@ def test_run__on_a_cluster_gives_the_same(filled, state):
     ):
         found = Store(filled, client=client).run(plan.phases(state, state.fields[0]))
     xr.testing.assert_allclose(found, whole, rtol=1e-5)
+
+
+def test_key__what_a_field_is_called_makes_no_result_anew(filled, state):
+    store, field = Store(filled), state.fields[0]
+    found = store.run(plan.density(field))
+    state.rename(field, "particle")
+    assert store.ready(plan.density(field)) is found
+    field.despike = True
+    assert store.ready(plan.density(field)) is None
+    assert "particle_density = " in script([plan.density(field)])

@@ -42,7 +42,7 @@ class Particles(Part):
         self._profiles, self._scatter = Drawing(), Drawing()
         self._plots = beside(self._profiles, self._scatter)
         self._none = pmui.Alert(_NONE, severity="info", width=380, margin=10, visible=False)
-        self._image = View(session, self._want_map, self._map.pane, self._show_map, look=lambda: self.side)
+        self._image = View(session, self._want_map, self._map.pane, self._show_map, look=self._look_of_map)
         self._rows = View(session, self._want_table, self._table.pane, self._show_table, look=self._look)
         self._found = View(
             session,
@@ -72,6 +72,9 @@ class Particles(Part):
 
     def _look(self) -> tuple[Any, ...]:
         return self.side, self.state.scales.whole
+
+    def _look_of_map(self) -> tuple[Any, ...]:
+        return self.side, lengths.shown(self.state)
 
     def _want(self) -> Call:
         return lengths.particles(self.state, lengths.shown(self.state))

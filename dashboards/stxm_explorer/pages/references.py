@@ -131,7 +131,10 @@ class References(pn.viewable.Viewer):
         self.problems: list[str] = []
         self.read = View(session, self._all, self.table, self._list, look=self._details, label="Reading references")
         self.drawn = View(session, self._used, self.curves.pane, self._draw, label="Drawing references")
-        self.cover = View(session, self._energies, self.advice, self._compare, label="Reading energies")
+        self.cover = View(
+            session, self._energies, self.advice, self._compare,
+            look=lambda: plan.field_of(self.state).label, label="Reading energies",
+        )  # fmt: skip
         self._told = pn.Column(self.sentence, sizing_mode=None)
         self.apart = View(session, self._distinguished, self._told, self._tell, label="Telling references apart")
 

@@ -165,7 +165,7 @@ class Blocks(Part):
         self._curves = View(
             session, self._want, self._curve.pane, self._show, look=self._look, label="Averaging blocks"
         )
-        self._image = View(session, self._want_map, self._map.pane, self._show_map, look=lambda: self.side)
+        self._image = View(session, self._want_map, self._map.pane, self._show_map, look=self._look_of_map)
 
     @property
     def side(self) -> int:
@@ -190,6 +190,9 @@ class Blocks(Part):
 
     def _look(self) -> tuple[Any, ...]:
         return self.side, self.state.view.field
+
+    def _look_of_map(self) -> tuple[Any, ...]:
+        return self.side, lengths.shown(self.state)
 
     def _show(self, coarse: Any) -> None:
         self._coarse, self._said.visible = coarse, True
