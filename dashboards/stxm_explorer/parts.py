@@ -89,17 +89,6 @@ def _row(kind: str, texts: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<{kind}>{escape(text)}</{kind}>' for text in texts)}</tr>"
 
 
-def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
-    """Return names with their colours, in rows as wide as a plot; `measured` is drawn as a point."""
-    marks = "".join(
-        f'<span style="white-space:nowrap"><span style="color:{escape(color)};font-weight:bold">'
-        f"{'●' if name == 'measured' else '━━'}</span> {escape(name)}</span>"
-        for name, color in entries.items()
-    )
-    html = f'<div class="legend" style="display:flex;flex-wrap:wrap;column-gap:16px">{marks}</div>'
-    return pn.pane.HTML(html, width=width, margin=(0, 8, 4, 60))
-
-
 def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.Viewable:
     """Return columns side by side, one under the other where the window is narrow."""
     return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")

@@ -41,6 +41,14 @@ def page(root):
     return opened(root, "drifting.hdf5")
 
 
+@pytest.fixture
+def toasts(monkeypatch):
+    """What the toasts say."""
+    texts: list[str] = []
+    monkeypatch.setattr("stxm_explorer.session.notify", lambda kind, text: texts.append(text))
+    return texts
+
+
 def opened(root, *files):
     state = ExplorerState()
     for file in files:
@@ -113,10 +121,10 @@ def test_frames__all_flagged_are_left_out_by_one_button(page):
     assert page.step._table.selection == [DARK]
 
 
-def test_frames__at_least_one_is_kept(page, caplog):
+def test_frames__at_least_one_is_kept(page, toasts):
     page.step._table.selection = [*range(len(energies(page)))]
     assert page.state.field.dropped == page.step._table.selection == []
-    assert "keep at least one" in caplog.text
+    assert "keep at least one" in toasts[-1]
 
 
 def test_frames__in_a_range_of_energies_are_used(page):
@@ -131,10 +139,10 @@ def test_frames__in_a_range_of_energies_are_used(page):
     assert page.state.field.start is None
 
 
-def test_frames__a_range_without_any_changes_nothing(page, caplog):
+def test_frames__a_range_without_any_changes_nothing(page, toasts):
     page.step._limited(event((1.0, 2.0)))
     assert page.state.field.start is page.state.field.stop is None
-    assert "take a wider range" in caplog.text
+    assert "take a wider range" in toasts[-1]
     assert page.step._range.value == (energies(page).min(), energies(page).max())
 
 
@@ -248,14 +256,14 @@ def test_density__has_errors_of_photon_counting_where_asked(page):
     assert "optical_density_variance" in page.session.store.run(plan.density(page.state.field))
 
 
-def test_optional_number__is_typed_or_not_there(page, caplog):
+def test_optional_number__is_typed_or_not_there(page, toasts):
     box = turn(page, "Alignment")._boxes["max_shift"]
     box.value = "0.25"
     assert page.state.field.max_shift == 0.25
     box.value = "far"
     assert page.state.field.max_shift == 0.25
     assert box.value == "0.25"
-    assert "far is no number" in caplog.text
+    assert "far is no number" in toasts[-1]
     box.value = ""
     assert page.state.field.max_shift is None
     page.state.field.max_shift = 0.5

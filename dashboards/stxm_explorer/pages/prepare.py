@@ -26,7 +26,7 @@ class Prepare(Page):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._measured = Measured(session, self._told)
+        self._measured = Measured(session, self.refresh)
         self._steps: dict[str, Step] = {}
         self._menu = pmui.StepperMenu(
             items=[*STEPS],
@@ -70,11 +70,6 @@ class Prepare(Page):
             self._shown = (field, title)
             self._turn(field)
         self._menu.param.update(items=self._items(field), active=[*STEPS].index(title))
-
-    def _told(self) -> None:
-        """Show what waited for the frames, if the page is still looked at."""
-        if self.state.view.page == self.title:
-            self.refresh()
 
     def reset(self, names: Sequence[str]) -> None:
         """Take choices of the field back to what they are at the start."""
