@@ -299,7 +299,7 @@ def test_show_classes__stripes_what_is_undecided_only(labels):
     assert over["image"].shape == (80, 120)
     assert 0.25 < striped[:40, 80:].mean() < 0.5
     assert striped.sum() == striped[:40, 80:].sum()
-    assert STRIPE_COLOR in figure._legend.object
+    assert STRIPE_COLOR in figure._legend[0].object
     figure.show_classes(labels.where(labels != UNDECIDED, 0), COLORS)
     assert len(sent(figure, "ImageRGBA")) == 1
 
@@ -329,8 +329,8 @@ def test_show_classes__names_them_beside_the_map(labels):
     figure = MapFigure(MapRanges())
     figure.show_classes(labels, COLORS)
     assert figure._legend.visible
-    assert "V6O13 &lt;b&gt;" in figure._legend.object
-    assert "undecided" in figure._legend.object
+    assert "V6O13 &lt;b&gt;" in figure._legend[0].object
+    assert "undecided" in figure._legend[0].object
     formatter = figure.figure.hover[0].formatters["@label"]
     assert formatter.args["names"] == [*COLORS, "undecided", "no sample"]
     figure.show_classes(labels, COLORS, names_in_legend=False)
@@ -473,7 +473,7 @@ def test_curves__keep_their_sources(curves):
     figure.show(curves[:1], xlabel="x", ylabel="y")
     assert [(r.id, r.data_source.id) for r in figure.figure.renderers] == before
     assert len(of(figure, "Line")) + len(of(figure, "Patches")) == 0
-    assert "core" not in figure._legend.object
+    assert "core" not in figure._legend[0].object
     figure.show([], xlabel="x", ylabel="y")
     assert not figure._legend.visible
     assert all(len(r.data_source.data.get("x", [])) == 0 for r in figure.figure.renderers)
@@ -482,8 +482,8 @@ def test_curves__keep_their_sources(curves):
 def test_curves__name_themselves_in_plain_text(curves):
     figure = CurveFigure()
     figure.show([Curve("<script>", [1], [2]), *curves], xlabel="x", ylabel="y")
-    assert "&lt;script&gt;" in figure._legend.object
-    assert "<script>" not in figure._legend.object
+    assert "&lt;script&gt;" in figure._legend[0].object
+    assert "<script>" not in figure._legend[0].object
 
 
 def test_mark__moves_the_cursor_alone(curves):

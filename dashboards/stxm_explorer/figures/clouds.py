@@ -21,7 +21,7 @@ from bokeh.plotting import figure as Figure
 from numpy.typing import ArrayLike
 
 from stxm_explorer.figures.frames import BOTTOM, LINE, MARGIN, TOP, plain_numbers, set_if_new
-from stxm_explorer.figures.legends import curve_legend
+from stxm_explorer.figures.legends import Legend, curve_legend
 from stxm_explorer.figures.marks import PICK, Point
 
 _LEFT = 76
@@ -42,7 +42,7 @@ class CloudFigure:
         self.figure.scatter("x", "y", line_color="color", source=self._rings, size=8, fill_color=None, line_width=1.5)
         self.figure.line("x", "y", source=self._line, line_color=PICK, line_width=2)
         self.figure.scatter("x", "y", marker="cross", source=self._cross, size=20, line_color=PICK, line_width=3)
-        self._legend = pn.pane.HTML("", width=width - _LEFT, margin=(0, MARGIN, 8, _LEFT), visible=False)
+        self._legend = Legend(width=width - _LEFT, margin=(0, MARGIN, 8, _LEFT))
         self.pane: pn.viewable.Viewable = pn.Column(
             pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
         )
@@ -53,7 +53,7 @@ class CloudFigure:
         shown = palette[np.asarray(classes)] if palette.size else []
         self._points.data = {"x": np.asarray(x), "y": np.asarray(y), "color": shown}
         names = curve_legend((name, color, "solid", True) for name, color in colors.items())
-        self._legend.param.update(object=names, visible=bool(colors))
+        self._legend.show(names)
 
     def ring(self, places: Sequence[tuple[ArrayLike, ArrayLike, str]]) -> None:
         """Draw rings around points: x, y and a colour for each group of them."""

@@ -15,7 +15,7 @@ from bokeh.plotting import figure as Figure
 from numpy.typing import ArrayLike
 
 from stxm_explorer.figures.frames import BOTTOM, LINE, MARGIN, TOP, plain_numbers, set_if_new
-from stxm_explorer.figures.legends import Dash, curve_legend
+from stxm_explorer.figures.legends import Dash, Legend, curve_legend
 from stxm_explorer.figures.rasters import Array
 from xstxm.plot import NEUTRAL
 
@@ -47,7 +47,7 @@ class CurveFigure:
         self._hover = HoverTool(renderers=[], visible=False, formatters={"$x": "printf", "$y": "printf"}, tooltips=[])
         self.figure.add_layout(self._cursor)
         self.figure.add_tools(self._hover)
-        self._legend = pn.pane.HTML("", width=width - _LEFT, margin=(0, MARGIN, 8, _LEFT), visible=False)
+        self._legend = Legend(width=width - _LEFT, margin=(0, MARGIN, 8, _LEFT))
         self.pane: pn.viewable.Viewable = pn.Column(
             pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
         )
@@ -66,7 +66,7 @@ class CurveFigure:
             self._hover, tooltips=[("", "$name"), (_quantity(xlabel), "$x{%.6g}"), (_quantity(ylabel), "$y{%.4g}")]
         )
         names = curve_legend((curve.name, curve.color, curve.dash, curve.points) for curve in curves)
-        self._legend.param.update(object=names, visible=bool(curves))
+        self._legend.show(names)
 
     def mark(self, x: float | None) -> None:
         """Draw a vertical line at x, or none."""

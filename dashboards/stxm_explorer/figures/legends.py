@@ -6,11 +6,27 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Literal, TypeAlias
 
+import panel as pn
+
 from stxm_explorer.figures.rasters import STRIPE_COLOR
 from xstxm.plot import UNDECIDED_COLOR
 
 Dash: TypeAlias = Literal["solid", "dashed", "dotted", "dotdash", "dashdot"]
 _BORDERS = {"solid": "solid", "dotted": "dotted"}
+
+
+class Legend(pn.Column):
+    """Names beside or below a plot, and no room taken where there are none."""
+
+    def __init__(self, width: int, margin: tuple[int, int, int, int]) -> None:
+        # the box is hidden, not the text: that of Panel fails in the browser where it is shown before it was drawn
+        text = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
+        super().__init__(text, width=width, margin=margin, sizing_mode=None, visible=False)
+
+    def show(self, names: str) -> None:
+        """Show names as HTML, or nothing."""
+        self[0].object = names
+        self.visible = bool(names)
 
 
 def class_legend(colors: Mapping[str, str], *, undecided: bool) -> str:
@@ -33,7 +49,8 @@ def curve_legend(entries: Iterable[tuple[str, str, Dash, bool]]) -> str:
         f"<span>{escape(name)}</span></span>"
         for name, color, dash, points in entries
     )
-    return f'<div class="legend" style="display:flex;flex-wrap:wrap;gap:2px 16px;font-size:14px">{marks}</div>'
+    look = "display:flex;flex-wrap:wrap;gap:2px 16px;font-size:14px"
+    return f'<div class="legend" style="{look}">{marks}</div>' if marks else ""
 
 
 def _mark(color: str, dash: Dash, points: bool) -> str:

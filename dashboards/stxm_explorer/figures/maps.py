@@ -27,7 +27,7 @@ from stxm_explorer.figures.frames import (
     set_if_new,
 )
 from stxm_explorer.figures.layers import Bands, Classes, Layer, Values
-from stxm_explorer.figures.legends import class_legend
+from stxm_explorer.figures.legends import Legend, class_legend
 from stxm_explorer.figures.marks import Marks, Point
 from stxm_explorer.figures.ranges import MapRanges
 from stxm_explorer.figures.rasters import Array, Crop, Window, crop_to, outer_edges, stripes, upright, whole_labels
@@ -67,7 +67,7 @@ class MapFigure:
         self._hover = HoverTool(renderers=[self._values.renderer, self._picture.renderer], visible=False, tooltips=[])
         self.figure.add_tools(self._hover)
         self._marks = Marks(self.figure)
-        self._legend = pn.pane.HTML("", width=RIGHT - MARGIN, margin=(TOP, 0, 0, 0), visible=False)
+        self._legend = Legend(width=RIGHT - MARGIN, margin=(TOP, 0, 0, 0))
         self.pane: pn.viewable.Viewable = pn.Row(
             pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
         )
@@ -217,7 +217,7 @@ class MapFigure:
         valued = isinstance(layer, Values)
         if not valued:
             self._bar.show(None, 0)
-        self._legend.param.update(object=legend or "", visible=bool(legend))
+        self._legend.show(legend or "")
         set_if_new(self.figure, min_border_right=MARGIN if legend else RIGHT)
         set_if_new(self.figure.title, text=title)
         set_if_new(self._values.renderer, visible=valued)
