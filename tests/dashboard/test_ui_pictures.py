@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import assert_equal_aspect, served, visit
 from stxm_explorer.state import ExplorerState, Region
@@ -18,7 +18,7 @@ PAGES = {
     "Prepare": "I0 ± standard error",
     "Explore": "core, fit",
     "Unmix": "Stability",
-    "Phases": "mean_composition",
+    "Phases": "undecided",
     "Length scales": "between particles and",
     "Export": "phase map, everything in it",
 }
@@ -31,6 +31,7 @@ def address(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
     tree = xstxm.testing.simulate_tree(
         n_fields=2,
+        energies=np.arange(512, 537, 0.5),
         electrode=xstxm.testing.Instrument("250 nm", "250 nm", 20000.0),
         field=xstxm.testing.Instrument("50 nm", "50 nm", 5000.0),
         detail=None,
@@ -60,7 +61,9 @@ def at_work(stack) -> ExplorerState:
     state.scales.left_out = ["electrode"]
     state.scales.tab = "Variance"
     state.add_region(Region("box", ((left + 2, bottom + 2), (left + 3, bottom + 3)), "core"))
-    state.view.param.update(field="field 1", data="References", prepare="I0", below="Shares", cursor=(left + 2.5, bottom + 4))
+    state.view.param.update(
+        field="field 1", data="References", prepare="I0", below="Shares", cursor=(left + 2.5, bottom + 4)
+    )
     state.unmix.tab = "Clusters"
     return state
 
