@@ -60,6 +60,13 @@ LABELS = """which => {
   return {shape: column.shape, values: [...column]}
 }"""
 """The labels that the page has of the pixels of a map, lowest y first."""
+IMAGE = """() => {
+  const images = [...Bokeh.documents[0]._all_models.values()]
+    .filter(m => m.type == "GlyphRenderer" && m.glyph.type == "Image")
+    .map(m => { const data = m.data_source.data; return (data.get ? data.get("image") : data.image)[0] })
+  return JSON.stringify(images.filter(image => image).map(image => [...image.slice(2000, 2100)]))
+}"""
+"""A part of the pixels of every map of values."""
 SCROLLS = (
     "() => [document.scrollingElement.scrollWidth, ...[...document.querySelectorAll('main')].map(e => e.scrollWidth)]"
 )
@@ -95,7 +102,11 @@ def running(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterat
             yield f"http://127.0.0.1:{port}/explorer", server.pid
         finally:
             server.terminate()
-            server.wait(10)
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:  # in the middle of a computation
+                server.kill()
+                server.wait(10)
 
 
 def _wait_for(address: str, server: subprocess.Popen) -> None:

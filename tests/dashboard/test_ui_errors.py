@@ -82,8 +82,8 @@ def test_ui__a_file_that_vanishes_and_comes_back(browser, address, root, shots):
         assert str(root) not in page.content()
         visitor.shot("error-vanished")
         kept.rename(file)
-        page.keyboard.press("ArrowRight")
-        visitor.settle()
+        visitor.open("Prepare")
+        visitor.open("Explore")
         page.get_by_text("not a file below the folder").first.wait_for(state="hidden")
         assert_alive(visitor)
 
