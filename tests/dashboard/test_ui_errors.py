@@ -104,10 +104,9 @@ def test_ui__a_file_that_is_cut_short_is_said_and_closed_again(browser, address,
 
 def test_ui__references_of_another_edge(browser, address, shots):
     with visit(browser, address + ask(chosen(references="iron.csv", page="Phases")), shots) as visitor:
-        visitor.page.get_by_text("energies").first.wait_for(timeout=60_000)
-        visitor.settle()
+        visitor.page.locator(".notyf__toast", has_text="no energy is common to all").wait_for(timeout=60_000)
+        visitor.page.locator(".MuiAlert-root", has_text="no energy is common to all").wait_for()
         visitor.shot("error-another-edge")
-        visitor.page.locator(".MuiAlert-root").first.wait_for()
         assert_alive(visitor)
 
 
@@ -116,9 +115,7 @@ def test_ui__a_region_outside_the_image(browser, address, shots):
     state.add_region(Region("box", ((900, 900), (901, 901)), "far"))
     with visit(browser, address + ask(state), shots) as visitor:
         visitor.page.locator(FIGURE).first.wait_for(timeout=60_000)
-        visitor.page.locator(".MuiAlert-root", has_text="far").or_(
-            visitor.page.locator(".MuiAlert-root", has_text="region")
-        ).first.wait_for(timeout=30_000)
+        visitor.page.locator(".MuiAlert-root", has_text="No region lies in this field").wait_for(timeout=30_000)
         visitor.shot("error-outside")
         assert_alive(visitor)
 
