@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dask.callbacks import Callback
+from stxm_explorer.delivery import in_one_message
 
 logger = logging.getLogger("stxm_explorer")
 
@@ -154,7 +155,7 @@ class Jobs:
             return
         try:
             if document.session_context is not None:
-                document.add_next_tick_callback(action)
+                document.add_next_tick_callback(in_one_message()(action))
         except (AttributeError, RuntimeError, ValueError):
             logger.debug("the page was closed during its work")
 

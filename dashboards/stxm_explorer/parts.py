@@ -102,7 +102,8 @@ def legend(entries: dict[str, str], width: int) -> pn.viewable.Viewable:
 
 def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.Viewable:
     """Return columns side by side, one under the other where the window is narrow."""
-    return pn.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
+    # of figures below a box of Panel, whose children Bokeh does not lay out, axes move when another one appears
+    return pmui.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
 
 
 class Drawing(pn.viewable.Viewer):

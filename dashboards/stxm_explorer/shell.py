@@ -13,6 +13,7 @@ import panel_material_ui as pmui
 
 from stxm_explorer.calls import script
 from stxm_explorer.cluster import connected
+from stxm_explorer.delivery import in_one_message
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.pages import PAGES
 from stxm_explorer.session import Session
@@ -73,6 +74,7 @@ class App(pn.viewable.Viewer):
         """Return the page that is looked at."""
         return self._parts()[0]
 
+    @in_one_message()
     def refresh(self) -> None:
         """Show the page that is chosen, and have it follow the choices."""
         page, controls, workspace = self._parts()

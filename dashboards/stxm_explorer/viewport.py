@@ -30,7 +30,9 @@ class Viewport(JSComponent):
       const later = () => { clearTimeout(pending); pending = setTimeout(measure, 300) }
       window.addEventListener("resize", later)
       model.on("remove", () => window.removeEventListener("resize", later))
-      model.on("query", () => history.replaceState(null, "", `?${model.query}`))
+      let writing = null  // browsers take some hundred changes of the address in half a minute, and no more
+      const write = () => history.replaceState(null, "", `?${model.query}`)
+      model.on("query", () => { clearTimeout(writing); writing = setTimeout(write, 300) })
       measure()
       return document.createElement("div")
     }

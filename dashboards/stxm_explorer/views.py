@@ -9,6 +9,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from stxm_explorer.calls import Call, Missing
+from stxm_explorer.delivery import in_one_message
 from stxm_explorer.jobs import Stopped
 from stxm_explorer.messages import message
 from stxm_explorer.session import Session
@@ -146,6 +147,7 @@ class View(pn.viewable.Viewer):
         again = pmui.Button(label="Try again", icon="refresh", size="small", on_click=lambda _: self._again())
         self._words.append(again)
 
+    @in_one_message()
     def _again(self) -> None:
         self._stopped = None
         self.refresh()

@@ -298,14 +298,3 @@ def test_unmix__script_runs_outside_the_explorer(page, filled, monkeypatch):
     assert made["lixv2o5_clusters"].sizes["cluster"] == 3
     xr.testing.assert_allclose(made["lixv2o5_scores"]["silhouette"], page.part._scores.result["silhouette"])
     assert xstxm.testing.assert_conforms(made["lixv2o5_clusters"], "cluster") is None
-
-
-def test_unmix__another_field_is_seen_as_a_whole(page):
-    turn(page, "Clusters")
-    ranges = page.session.ranges
-    ranges.look_at(0.3, 0.3, 0.1)
-    zoomed = ranges.view
-    page.state.unmix.n_clusters = 2
-    assert ranges.view == zoomed
-    page.state.rename(page.state.field, "other")
-    assert ranges.view != zoomed

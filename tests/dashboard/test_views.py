@@ -203,3 +203,21 @@ def test_report__log_has_everything(caplog, said):
         report(ValueError("secret /home/x"))
     assert "secret /home/x" in caplog.text
     assert said[0][0] == "error"
+
+
+def test_app__another_field_is_seen_as_a_whole(filled, said, tmp_path):
+    for name in ("one.hdf5", "two.hdf5"):
+        (tmp_path / name).write_bytes((filled / "lixv2o5.hdf5").read_bytes())
+    state = ExplorerState()
+    for name in ("one.hdf5", "two.hdf5"):
+        state.open(name)
+    state.view.page = "Explore"
+    app = App(state, Store(tmp_path))
+    app._start()
+    ranges = app.session.ranges
+    ranges.look_at(0.3, 0.3, 0.1)
+    zoomed = ranges.view
+    state.view.energy = 520.0
+    assert ranges.view == zoomed
+    state.view.field = "one"
+    assert ranges.view != zoomed
