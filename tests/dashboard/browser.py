@@ -40,14 +40,14 @@ RANGES = """fig => {
 }"""
 FRAME = """which => {
   const figure = [...Bokeh.documents[0]._all_models.values()].filter(
-    m => m.type == "Figure" && m.renderers.some(r => r.glyph && ["Image", "ImageRGBA"].includes(r.glyph.type)) && Bokeh.index.find_one_by_id(m.id))[which]
+    m => m.type == "Figure" && m.renderers.some(r => r.glyph && ["Image", "ImageRGBA"].includes(r.glyph.type)) && Bokeh.index.find_one_by_id(m.id)?.canvas_view.el.getBoundingClientRect().width)[which]
   const view = Bokeh.index.find_one_by_id(figure.id)
   const canvas = view.canvas_view.el.getBoundingClientRect(), frame = view.frame.bbox
   return {x: canvas.x + frame.left, y: canvas.y + frame.top, width: frame.width, height: frame.height}
 }"""
 PLACES = """([which, places]) => {
   const figure = [...Bokeh.documents[0]._all_models.values()].filter(
-    m => m.type == "Figure" && m.renderers.some(r => r.glyph && ["Image", "ImageRGBA"].includes(r.glyph.type)) && Bokeh.index.find_one_by_id(m.id))[which]
+    m => m.type == "Figure" && m.renderers.some(r => r.glyph && ["Image", "ImageRGBA"].includes(r.glyph.type)) && Bokeh.index.find_one_by_id(m.id)?.canvas_view.el.getBoundingClientRect().width)[which]
   const view = Bokeh.index.find_one_by_id(figure.id)
   const canvas = view.canvas_view.el.getBoundingClientRect(), frame = view.frame
   return places.map(([x, y]) => [canvas.x + frame.x_scale.compute(x), canvas.y + frame.y_scale.compute(y)])

@@ -16,7 +16,7 @@ from stxm_explorer.state import PAGES, ExplorerState, Region
 import xstxm
 
 pytestmark = pytest.mark.ui
-FIGURE = ".bk-Figure"
+FIGURE = ".bk-Figure:visible"
 
 
 @pytest.fixture(scope="module")
