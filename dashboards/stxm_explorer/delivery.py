@@ -26,8 +26,8 @@ def in_one_message() -> Iterator[None]:
         try:
             yield
         finally:
-            # neither Bokeh nor Panel lets anyone else at what they hold back
-            document.callbacks._held_events = understood(document, document.callbacks._held_events)
+            held = document.callbacks._held_events  # neither Bokeh nor Panel lets anyone else at these
+            held[:] = understood(document, held)
 
 
 def understood(document: Document, changes: Sequence[Any]) -> list[Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from dask.callbacks import Callback
+
 from stxm_explorer.delivery import in_one_message
 
 logger = logging.getLogger("stxm_explorer")
@@ -102,7 +104,7 @@ class Jobs:
     """
 
     def __init__(self, told: Callable[[], None] = lambda: None, document: Any = None) -> None:
-        self._document, self._told = document, told
+        self._document, self._told, self._loop = document, told, _running_loop()
         self.running: dict[str, Job] = {}
 
     def start(
@@ -149,13 +151,18 @@ class Jobs:
 
     def _tick(self, action: Callable[[], None]) -> None:
         """Do something on the next tick of the page: only there may the page be touched."""
-        document = self._document
-        if document is None:
+        if self._document is None:
             action()
-            return
+        elif self._loop is None:
+            self._add(action)
+        else:  # what another thread adds while changes are held back can be lost with them
+            with suppress(RuntimeError):  # the server ends
+                self._loop.call_soon_threadsafe(self._add, action)
+
+    def _add(self, action: Callable[[], None]) -> None:
         try:
-            if document.session_context is not None:
-                document.add_next_tick_callback(in_one_message()(action))
+            if self._document.session_context is not None:
+                self._document.add_next_tick_callback(in_one_message()(action))
         except (AttributeError, RuntimeError, ValueError):
             logger.debug("the page was closed during its work")
 
@@ -177,6 +184,13 @@ class Jobs:
                 error = problem
         if error is not None:
             job.failed(error)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _outcome(work: Callable[[Job], Any], job: Job) -> tuple[Any, Exception | None]:
