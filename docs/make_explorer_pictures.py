@@ -14,8 +14,8 @@ from PIL import Image
 PICTURES = (
     "data-light",
     "prepare-light",
-    "explore-dark",
-    "unmix-light",
+    "explore-light",
+    "unmix-dark",
     "phases-light",
     "length-scales-light",
 )

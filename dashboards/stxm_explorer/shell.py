@@ -34,7 +34,7 @@ _LOOK: dict[str, Any] = {
 _SECOND = {"secondary": {"main": "#D55E00"}}
 THEME: dict[str, Any] = {
     "light": {**_LOOK, "palette": {"primary": {"main": "#0072B2"}, **_SECOND}},
-    "dark": {**_LOOK, "palette": {"primary": {"main": "#3B94CC", "contrastText": "#ffffff"}, **_SECOND}},
+    "dark": {**_LOOK, "palette": {"primary": {"main": "#2E8BC6", "contrastText": "#ffffff"}, **_SECOND}},
 }
 """Colours that can be told apart, lighter where words in them stand on dark; a slim app bar."""
 
