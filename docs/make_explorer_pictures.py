@@ -19,13 +19,16 @@ PICTURES = (
     "phases-light",
     "length-scales-light",
 )
+HEIGHT = 690
+"""Rows of a screenshot, from the top, that are kept."""
 WIDTH = 900
-COLORS = 96
+COLORS = 64
 
 
 def make_small(shot: Path, picture: Path) -> None:
     """Write a screenshot with fewer pixels and colours."""
     image = Image.open(shot).convert("RGB")
+    image = image.crop((0, 0, image.width, HEIGHT))
     size = (WIDTH, round(image.height * WIDTH / image.width))
     image.resize(size, Image.Resampling.LANCZOS).quantize(COLORS, dither=Image.Dither.NONE).save(picture, optimize=True)
 
