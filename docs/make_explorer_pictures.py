@@ -30,7 +30,9 @@ def make_small(shot: Path, picture: Path) -> None:
     image = Image.open(shot).convert("RGB")
     image = image.crop((0, 0, image.width, HEIGHT))
     size = (WIDTH, round(image.height * WIDTH / image.width))
-    image.resize(size, Image.Resampling.LANCZOS).quantize(COLORS, dither=Image.Dither.NONE).save(picture, optimize=True)
+    image.resize(size, Image.Resampling.LANCZOS).quantize(COLORS, kmeans=3, dither=Image.Dither.NONE).save(
+        picture, optimize=True
+    )
 
 
 if __name__ == "__main__":
