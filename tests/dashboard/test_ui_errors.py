@@ -17,6 +17,7 @@ import xstxm
 
 pytestmark = pytest.mark.ui
 FIGURE = ".bk-Figure:visible"
+ALERT = ".MuiAlert-root:visible"
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_ui__a_file_that_is_cut_short_is_said_and_closed_again(browser, address,
         page.get_by_text("508 to 560 eV").wait_for(timeout=60_000)
         page.get_by_label("Open by name").fill("short.hdf5")
         page.keyboard.press("Enter")
-        page.locator(".notyf__toast", has_text="short.hdf5").first.wait_for(timeout=60_000)
+        page.locator(ALERT, has_text="cut short").first.wait_for(timeout=60_000)
         page.get_by_role("button", name="Try again").wait_for()
         visitor.shot("error-cut-short")
         page.get_by_label("Close").nth(1).click()
@@ -104,8 +105,7 @@ def test_ui__a_file_that_is_cut_short_is_said_and_closed_again(browser, address,
 
 def test_ui__references_of_another_edge(browser, address, shots):
     with visit(browser, address + ask(chosen(references="iron.csv", page="Phases")), shots) as visitor:
-        visitor.page.locator(".notyf__toast", has_text="no energy is common to all").wait_for(timeout=60_000)
-        visitor.page.locator(".MuiAlert-root", has_text="no energy is common to all").wait_for()
+        visitor.page.locator(ALERT, has_text="no energy is common to all").first.wait_for(timeout=60_000)
         visitor.shot("error-another-edge")
         assert_alive(visitor)
 
@@ -115,7 +115,7 @@ def test_ui__a_region_outside_the_image(browser, address, shots):
     state.add_region(Region("box", ((900, 900), (901, 901)), "far"))
     with visit(browser, address + ask(state), shots) as visitor:
         visitor.page.locator(FIGURE).first.wait_for(timeout=60_000)
-        visitor.page.locator(".MuiAlert-root", has_text="No region lies in this field").wait_for(timeout=30_000)
+        visitor.page.locator(ALERT, has_text="No region lies in this field").first.wait_for(timeout=30_000)
         visitor.shot("error-outside")
         assert_alive(visitor)
 
