@@ -31,14 +31,13 @@ def in_one_message() -> Iterator[None]:
 
 
 def understood(document: Document, changes: Sequence[Any]) -> list[Any]:
-    """Return changes in an order in which the browser knows each model before it changes.
+    """Return the changes of what the browser knows and still shows.
 
-    Changes of what has left the page are dropped. What is new on the page changes last: it comes whole with the
-    change of the one that holds it, but for what is as at first again.
+    What is new on the page comes whole, as it is now, with the change of the one that holds it: its own changes would
+    reach views that are not drawn yet. What has left the page is not known there any more.
     """
     known = {None, *document.models.synced_references}
-    here = [change for change in changes if _model(change) is None or _model(change).document is document]
-    return sorted(here, key=lambda change: _model(change) not in known)
+    return [change for change in changes if _model(change) in known]
 
 
 def _model(change: Any) -> Any:

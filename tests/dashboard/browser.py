@@ -128,7 +128,7 @@ class Visitor:
         self.outside: list[str] = []
         self.errors: list[str] = []
         page.on("request", self._request)
-        page.on("pageerror", lambda error: (print(error.stack, flush=True), self.errors.append(str(error))))
+        page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
         page.on("response", lambda response: response.status >= 400 and self.errors.append(response.url))
 

@@ -1,4 +1,4 @@
-"""What is held back reaches a second document, which stands for the browser, whole and in an order that it understands."""
+"""What is held back reaches a second document, which stands for the browser, whole, and without what it does not know."""
 
 from __future__ import annotations
 

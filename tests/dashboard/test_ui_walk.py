@@ -85,7 +85,7 @@ def walk(visitor, way) -> dict[str, list[str]]:
     wrong = {}
     for place in way:
         go(visitor, *place)
-        if found := print(place, flush=True) or troubles(visitor):
+        if found := troubles(visitor):
             wrong[" / ".join(place)] = found
     return wrong
 
