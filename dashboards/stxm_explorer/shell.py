@@ -23,16 +23,20 @@ from stxm_explorer.viewport import CONTROLS, RAIL, Viewport
 from stxm_explorer.views import Page, Shown
 from xstxm.errors import StxmError
 
-THEME: dict[str, Any] = {
+_LOOK: dict[str, Any] = {
     "chart_style": "standard",
-    "palette": {"primary": {"main": "#0072B2"}, "secondary": {"main": "#D55E00"}},
     "typography": {"h3": {"fontSize": "1.15rem", "fontWeight": 500}},
     "components": {
         "MuiToolbar": {"styleOverrides": {"root": {"minHeight": "48px !important"}}},
         "MuiToggleButton": {"styleOverrides": {"root": {"textTransform": "none"}}},
     },
 }
-"""Colours that can be told apart, a slim app bar."""
+_SECOND = {"secondary": {"main": "#D55E00"}}
+THEME: dict[str, Any] = {
+    "light": {**_LOOK, "palette": {"primary": {"main": "#0072B2"}, **_SECOND}},
+    "dark": {**_LOOK, "palette": {"primary": {"main": "#2E8BC6", "contrastText": "#ffffff"}, **_SECOND}},
+}
+"""Colours that can be told apart, lighter where words in them stand on dark; a slim app bar."""
 
 
 class App(pn.viewable.Viewer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EXPLORER = Path(__file__).resolve().parents[2] / "dashboards" / "explorer.py"
@@ -38,11 +40,33 @@ RANGES = """fig => {
 }"""
 FRAME = """which => {
   const figure = [...Bokeh.documents[0]._all_models.values()].filter(
-    m => m.type == "Figure" && m.renderers.some(r => r.glyph && ["Image", "ImageRGBA"].includes(r.glyph.type)) && Bokeh.index.find_one_by_id(m.id))[which]
+    m => m.type == "Figure" && m.renderers.some(r => r.glyph && ["Image", "ImageRGBA"].includes(r.glyph.type)) && Bokeh.index.find_one_by_id(m.id)?.canvas_view.el.getBoundingClientRect().width)[which]
   const view = Bokeh.index.find_one_by_id(figure.id)
   const canvas = view.canvas_view.el.getBoundingClientRect(), frame = view.frame.bbox
   return {x: canvas.x + frame.left, y: canvas.y + frame.top, width: frame.width, height: frame.height}
 }"""
+PLACES = """([which, places]) => {
+  const figure = [...Bokeh.documents[0]._all_models.values()].filter(
+    m => m.type == "Figure" && m.renderers.some(r => r.glyph && ["Image", "ImageRGBA"].includes(r.glyph.type)) && Bokeh.index.find_one_by_id(m.id)?.canvas_view.el.getBoundingClientRect().width)[which]
+  const view = Bokeh.index.find_one_by_id(figure.id)
+  const canvas = view.canvas_view.el.getBoundingClientRect(), frame = view.frame
+  return places.map(([x, y]) => [canvas.x + frame.x_scale.compute(x), canvas.y + frame.y_scale.compute(y)])
+}"""
+LABELS = """which => {
+  const sheets = [...Bokeh.documents[0]._all_models.values()].filter(
+    m => m.type == "GlyphRenderer" && m.visible && m.glyph.type == "ImageRGBA")
+  const column = sheets.map(m => m.data_source.data.get ? m.data_source.data.get("label") : m.data_source.data.label)
+    .filter(labels => labels && labels.length)[which][0]
+  return {shape: column.shape, values: [...column]}
+}"""
+"""The labels that the page has of the pixels of a map, lowest y first."""
+IMAGE = """() => {
+  const images = [...Bokeh.documents[0]._all_models.values()]
+    .filter(m => m.type == "GlyphRenderer" && m.glyph.type == "Image")
+    .map(m => { const data = m.data_source.data; return (data.get ? data.get("image") : data.image)[0] })
+  return JSON.stringify(images.filter(image => image).map(image => [...image.slice(2000, 2100)]))
+}"""
+"""A part of the pixels of every map of values."""
 SCROLLS = (
     "() => [document.scrollingElement.scrollWidth, ...[...document.querySelectorAll('main')].map(e => e.scrollWidth)]"
 )
@@ -78,7 +102,11 @@ def running(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterat
             yield f"http://127.0.0.1:{port}/explorer", server.pid
         finally:
             server.terminate()
-            server.wait(10)
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:  # in the middle of a computation
+                server.kill()
+                server.wait(10)
 
 
 def _wait_for(address: str, server: subprocess.Popen) -> None:
@@ -141,6 +169,13 @@ class Visitor:
         assert not self.errors, self.errors
         width = self.page.viewport_size["width"]
         assert max(self.page.evaluate(SCROLLS)) <= width
+
+
+def colors_on_screen(page, places: list[tuple[float, float]], which: int = 0) -> list[str]:
+    """Return the colours of places (x, y) on the sample as a map shows them."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    found = page.evaluate(PLACES, [which, places])
+    return ["#{:02x}{:02x}{:02x}".format(*picture.getpixel((int(x), int(y)))) for x, y in found]
 
 
 @contextmanager

@@ -183,6 +183,13 @@ def test_spectra__spread_is_a_band_that_can_be_left_out(page):
     assert not page._spectra._curves._slots[0]._edges.data["xs"]
 
 
+def test_spectra__of_regions_elsewhere_say_so(page):
+    page.state.regions = [Region("box", ((900.0, 900.0), (901.0, 901.0)), "far")]
+    assert "No region lies in this field" in words(page._spectra.mean)
+    page.state.regions = [*page.state.regions, BOX]
+    assert page._spectra.mean.result["region"].values.tolist() == [BOX.name]
+
+
 def test_spectra__say_what_to_do(page):
     assert "Tap a pixel" in words(page._spectra.mean)
     page._tapped((0.7, 0.6))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import FRAME, assert_equal_aspect, visit
+from browser import FRAME, IMAGE, assert_equal_aspect, visit
 
 pytestmark = pytest.mark.ui
 
@@ -11,12 +11,6 @@ DRAWN = """() => [...Bokeh.documents[0]._all_models.values()]
   .filter(m => m.type == "GlyphRenderer" && m.visible && ["Line", "Scatter"].includes(m.glyph.type))
   .map(m => { const data = m.data_source.data; return (data.get ? data.get("y") : data.y) || [] })
   .filter(values => values.length > 10).length"""
-IMAGE = """() => {
-  const images = [...Bokeh.documents[0]._all_models.values()]
-    .filter(m => m.type == "GlyphRenderer" && m.glyph.type == "Image")
-    .map(m => { const data = m.data_source.data; return (data.get ? data.get("image") : data.image)[0] })
-  return JSON.stringify(images.filter(image => image).map(image => [...image.slice(2000, 2100)]))
-}"""
 
 
 def energy(page) -> str:

@@ -58,7 +58,10 @@ class Energies(pn.viewable.Viewer):
         contrast = several and self._view.image != "frame"
         self._first.visible = self._play.visible = several
         self._second.visible = contrast
-        _offer(self._first, self._energies, survey.unit, survey.energies[survey.nearest(self._view.energy)])
+        if several:
+            _offer(self._first, self._energies, survey.unit, survey.energies[survey.nearest(self._view.energy)])
+        else:  # a slider with one place cannot be drawn
+            self._first.param.update(options={}, value=None)
         if contrast:
             _offer(self._second, self._energies, survey.unit, self.second_of(survey))
 
@@ -69,7 +72,7 @@ class Energies(pn.viewable.Viewer):
 
     def step(self, number: int) -> None:
         """Go some energies up or down, not beyond the last."""
-        if self._energies:
+        if len(self._energies) > 1:
             at = self._energies.index(self._first.value) + number
             self._view.energy = self._energies[min(max(at, 0), len(self._energies) - 1)]
 
@@ -81,7 +84,7 @@ class Energies(pn.viewable.Viewer):
             self.step(1)
 
     def _is_last(self) -> bool:
-        return not self._energies or self._first.value == self._energies[-1]
+        return len(self._energies) < 2 or self._first.value == self._energies[-1]
 
     def _toggled(self, event: Any) -> None:
         if self._timer is not None:

@@ -190,10 +190,13 @@ class Explore(Page):
             self.session.get("region", mask, lambda _: self.state.add_region(region), label="Region")
 
     def _picked(self) -> list[Region]:
-        """Return the pixel and the regions that lie in this field, by names of their own."""
+        """Return the pixel and the regions that lie in this field, by names of their own; raise `Missing` where none does."""
         place, regions = self.state.view.cursor, self.state.regions
         cursor = [] if place is None else [Region("point", (place,), unused("pixel", [each.name for each in regions]))]
-        return [region for region in [*cursor, *regions] if self._known.holds(region.vertices)]
+        here = [region for region in [*cursor, *regions] if self._known.holds(region.vertices)]
+        if regions and not here:
+            raise Missing("No region lies in this field: tap a pixel of the image, or draw a box or a lasso on it.")
+        return here
 
     def _want_profile(self) -> Call:
         if self._image.call is None:
