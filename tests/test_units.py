@@ -189,3 +189,19 @@ except KeyboardInterrupt:
 """
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said.strip() == "count"
+
+
+def test_units__are_known_to_threads_that_use_them_first_together():
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+import xstxm.units
+together = Barrier(4)
+def converted(_):
+    together.wait()
+    return xstxm.units.factor("s", "ms")
+with ThreadPoolExecutor(4) as pool:
+    print(list(pool.map(converted, range(4))))
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said.strip() == str([1000.0] * 4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import threading
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import xarray as xr
@@ -47,8 +48,16 @@ _LONGEST = 100
 _POWER_OF_NUMBER = re.compile(r"\d[\s)]*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻])")
 
 
-@functools.cache
+_LOADING = threading.Lock()
+
+
 def _registry() -> pint.UnitRegistry:
+    with _LOADING:  # to a second thread pint would give a registry that lacks most of its units still
+        return _loaded()
+
+
+@functools.cache
+def _loaded() -> pint.UnitRegistry:
     import pint
 
     registry = pint.get_application_registry()
