@@ -167,7 +167,7 @@ SIDEWAYS = {
     ("patterns", "_noisy_maps"),
     ("patterns", "regions"),
 }
-HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
+HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "pint", "h5py"}
 
 
 def _room(path: Path) -> str:

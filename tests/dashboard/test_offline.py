@@ -111,7 +111,11 @@ class Watched:
         self.page.on("request", lambda request: request.url.startswith(HERE) or self.outside.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda line: line.type == "error" and self.errors.append(line.text))
-        self.page.on("requestfailed", lambda request: self.errors.append(request.url))
+        self.page.on("requestfailed", self._failed)
+
+    def _failed(self, request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the page was left while a font was on its way
+            self.errors.append(f"{request.url}: {request.failure}")
 
     def __enter__(self) -> Watched:
         return self

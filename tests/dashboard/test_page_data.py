@@ -84,7 +84,8 @@ def edit(page: Data, column: str, row: int, value: object) -> None:
     """Change a cell of the table of references as a user does."""
     table = page.references.table
     table.value.iloc[row, list(table.value.columns).index(column)] = value
-    table._process_event(TableEditEvent(None, column=column, row=row))
+    table._process_event(TableEditEvent(None, column=column, row=row, value=value))
+    table._update_column(column, table.value[column].to_numpy())  # panel 1.10 waits for it
 
 
 @pytest.fixture
