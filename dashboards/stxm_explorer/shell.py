@@ -145,9 +145,10 @@ class App(pn.viewable.Viewer):
     def _leave(self, _: Any) -> None:
         """Stop the work of a page that was closed, and let go of what was on it: panel-material-ui keeps the page itself."""
         self.session.close()
-        if self._template is not None:
-            self._template.param.update(main=[], header=[])
         self._pages.clear()
+        if self._template is not None:
+            with self._template.param.discard_events(self._template):  # the page in the browser is no more
+                self._template.param.update(main=[], header=[])
 
 
 class Code(pn.viewable.Viewer):

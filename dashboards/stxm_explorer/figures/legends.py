@@ -20,12 +20,12 @@ class Legend(pn.Column):
 
     def __init__(self, width: int, margin: tuple[int, int, int, int]) -> None:
         # the box is hidden, not the text: that of Panel fails in the browser where it is shown before it was drawn
-        text = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
-        super().__init__(text, width=width, margin=margin, sizing_mode=None, visible=False)
+        self._text = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
+        super().__init__(self._text, width=width, margin=margin, sizing_mode=None, visible=False)
 
-    def show(self, names: str) -> None:
+    def say(self, names: str) -> None:
         """Show names as HTML, or nothing."""
-        self[0].object = names
+        self._text.object = names
         self.visible = bool(names)
 
 

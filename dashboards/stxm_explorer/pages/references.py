@@ -11,7 +11,6 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 from bokeh.models import ColumnDataSource
-from bokeh.models.widgets.tables import NumberFormatter
 
 from stxm_explorer import plan
 from stxm_explorer.advice import ranges, told_apart, uncovered
@@ -26,6 +25,7 @@ from stxm_explorer.uploads import LARGEST, TABLES
 from stxm_explorer.viewport import workspace_width
 from stxm_explorer.views import View
 from xstxm import plot
+from xstxm.errors import OptionError
 from xstxm.plot import NEUTRAL
 
 OFFERED = 300
@@ -210,7 +210,11 @@ class References(pn.viewable.Viewer):
             chosen.unused = kept if event.value else [*kept, name]
         elif event.column == "composition":
             numbers = dict(zip(frame["name"], map(_number, frame["composition"]), strict=True))
-            chosen.composition = {one: number for one, number in numbers.items() if math.isfinite(number)}
+            if _normal(event.value) and not math.isfinite(_number(event.value)):
+                self.session.report(OptionError("composition", str(event.value)[:40], "write a number, or nothing"))
+                self.table.value = _rows(self._spectra, chosen) if self._spectra is not None else frame
+            else:
+                chosen.composition = {one: number for one, number in numbers.items() if math.isfinite(number)}
         elif event.column == "color":
             chosen.colors = {**dict(zip(frame["name"], frame["color"], strict=True)), name: event.value}
 
@@ -274,16 +278,25 @@ def _rows(references: xr.Dataset, chosen: Any) -> pd.DataFrame:
             "used": [name not in chosen.unused for name in names],
             "color": [chosen.colors.get(name, colors[name]) for name in names],
             "name": names,
-            "composition": [float(chosen.composition.get(name, own)) for name, own in zip(names, said, strict=True)],
+            # text, as the browser makes 0 of an empty cell of numbers
+            "composition": [_normal(chosen.composition.get(name, own)) for name, own in zip(names, said, strict=True)],
             "range": [f"{low:.4g} – {high:.4g}" if low <= high else "no data" for low, high in spans.values()],
         }
     )
 
 
 def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
-    numbers = (frame.assign(composition=frame["composition"].map(_number)) for frame in (one, other))
-    first, second = (frame.astype(object) for frame in numbers)
+    texts = (frame.assign(composition=frame["composition"].map(_normal)) for frame in (one, other))
+    first, second = (frame.astype(object) for frame in texts)
     return bool(first.equals(second))
+
+
+def _normal(value: Any) -> str:
+    """Return a number as it is written, nothing for none; other text as it is."""
+    number = _number(value)
+    if math.isfinite(number):
+        return f"{number:.6g}"
+    return "" if value is None or isinstance(value, float) else str(value).strip()
 
 
 def _number(value: Any) -> float:
@@ -306,14 +319,14 @@ def _table() -> pn.widgets.Tabulator:
             "used": {"type": "tickCross"},
             "color": {"type": "input", "elementAttributes": {"type": "color"}},
             "name": None,
-            "composition": {"type": "number", "step": 0.1},
+            "composition": {"type": "input"},
             "range": None,
         },
         formatters={
             "used": {"type": "tickCross"},
             "color": {"type": "color"},
             "name": {"type": "plaintext"},
-            "composition": NumberFormatter(format="0.[000]", nan_format="click to set", text_align="right"),
+            "composition": {"type": "plaintext"},
             "range": {"type": "plaintext"},
         },
         show_index=False,
