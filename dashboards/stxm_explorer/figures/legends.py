@@ -25,7 +25,8 @@ class Legend(pn.Column):
 
     def show(self, names: str) -> None:
         """Show names as HTML, or nothing."""
-        self[0].object = names
+        (text,) = self.select(pn.pane.HTML)
+        text.object = names
         self.visible = bool(names)
 
 
