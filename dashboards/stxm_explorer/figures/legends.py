@@ -23,7 +23,7 @@ class Legend(pn.Column):
         text = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
         super().__init__(text, width=width, margin=margin, sizing_mode=None, visible=False)
 
-    def show(self, names: str) -> None:
+    def tell(self, names: str) -> None:
         """Show names as HTML, or nothing."""
         (text,) = self.select(pn.pane.HTML)
         text.object = names
