@@ -298,19 +298,26 @@ class TestReferences:
         frame = referring.references.table.value
         assert list(frame["name"]) == names == referring.state.references.names
         assert list(frame["color"][:2]) == ["#0072B2", "#D55E00"]
-        assert frame["composition"].isna().all()
+        assert set(frame["composition"]) == {""}
         assert set(frame["range"]) == {"508 – 560"}
 
     def test_edit__composition_counts_once_every_reference_has_one(self, referring, names):
         for number in range(len(names) - 1):
-            edit(referring, "composition", number, number / 2)
+            edit(referring, "composition", number, str(number / 2))
         assert "composition" not in script(referring.calls())
-        edit(referring, "composition", len(names) - 1, 1.5)
+        edit(referring, "composition", len(names) - 1, "1.5")
         known = referring.session.store.run(plan.references(referring.state))
         assert known["composition"].values.tolist() == [0, 0.5, 1, 1.5]
-        edit(referring, "composition", 0, None)
+        edit(referring, "composition", 0, "")
         assert names[0] not in referring.state.references.composition
-        assert math.isnan(referring.references.table.value["composition"][0])
+        assert not referring.state.references.compositions
+
+    def test_edit__a_composition_that_is_no_number_is_refused(self, referring, said):
+        edit(referring, "composition", 0, "0.5")
+        edit(referring, "composition", 1, "half")
+        assert "write a number, or nothing" in said[-1][1]
+        assert list(referring.state.references.composition.values()) == [0.5]
+        assert list(referring.references.table.value["composition"][:2]) == ["0.5", ""]
 
     def test_edit__colour_is_that_of_every_map(self, referring, names):
         edit(referring, "color", 1, "#123456")

@@ -53,7 +53,7 @@ class CloudFigure:
         shown = palette[np.asarray(classes)] if palette.size else []
         self._points.data = {"x": np.asarray(x), "y": np.asarray(y), "color": shown}
         names = curve_legend((name, color, "solid", True) for name, color in colors.items())
-        self._legend.say(names)
+        self._legend.tell(names)
 
     def ring(self, places: Sequence[tuple[ArrayLike, ArrayLike, str]]) -> None:
         """Draw rings around points: x, y and a colour for each group of them."""

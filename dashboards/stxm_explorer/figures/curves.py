@@ -66,7 +66,7 @@ class CurveFigure:
             self._hover, tooltips=[("", "$name"), (_quantity(xlabel), "$x{%.6g}"), (_quantity(ylabel), "$y{%.4g}")]
         )
         names = curve_legend((curve.name, curve.color, curve.dash, curve.points) for curve in curves)
-        self._legend.say(names)
+        self._legend.tell(names)
 
     def mark(self, x: float | None) -> None:
         """Draw a vertical line at x, or none."""

@@ -23,7 +23,7 @@ class Legend(pn.Column):
         self._text = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
         super().__init__(self._text, width=width, margin=margin, sizing_mode=None, visible=False)
 
-    def say(self, names: str) -> None:
+    def tell(self, names: str) -> None:
         """Show names as HTML, or nothing."""
         self._text.object = names
         self.visible = bool(names)

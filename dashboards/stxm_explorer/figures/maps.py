@@ -217,7 +217,7 @@ class MapFigure:
         valued = isinstance(layer, Values)
         if not valued:
             self._bar.show(None, 0)
-        self._legend.say(legend or "")
+        self._legend.tell(legend or "")
         set_if_new(self.figure, min_border_right=MARGIN if legend else RIGHT)
         set_if_new(self.figure.title, text=title)
         set_if_new(self._values.renderer, visible=valued)
