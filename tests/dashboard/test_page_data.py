@@ -315,7 +315,7 @@ class TestReferences:
     def test_edit__a_composition_that_is_no_number_is_refused(self, referring, said):
         edit(referring, "composition", 0, "0.5")
         edit(referring, "composition", 1, "half")
-        assert "write a number, or nothing" in said[-1][1]
+        assert "write a number, or nothing" in said[-1]
         assert list(referring.state.references.composition.values()) == [0.5]
         assert list(referring.references.table.value["composition"][:2]) == ["0.5", ""]
 
