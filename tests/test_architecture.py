@@ -23,7 +23,7 @@ TIERS = [
         "frames", "cleaning", "corrections", "shaping", "merging",
         "denoising", "unmixing", "_components",
         "_frame_grid", "_frame_images", "alignment", "shifting",
-        "lattice", "strains", "interfaces", "mechanics", "tables",
+        "lattice", "strains", "interfaces", "profiles", "mechanics", "tables",
         "dose", "design", "evaluation", "_undescribed", "_design_options", "_selection", "_fit_maps",
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
@@ -35,7 +35,7 @@ TIERS = [
         "differences", "matching", "_resolution", "_placing",
     },
     {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
-    {"_recipe_arrays", "_recipe_record", "_replay", "_run", "diffs", "recipes"},
+    {"_recipe_arrays", "_recipe_record", "_replay", "_run", "diffs", "recipes", "exploring"},
     {"accessor", "tree_accessor", "_commands", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
@@ -54,6 +54,7 @@ SIDEWAYS = {
     ("noise", "_frame_grid"),
     ("fitting", "references"),
     ("references", "energy"),
+    ("frames", "energy"),
     ("references", "_references_at"),
     ("references", "regions"),
     ("references", "roi"),
@@ -113,6 +114,7 @@ SIDEWAYS = {
     ("_components", "_fit_maps"),
     ("strains", "lattice"),
     ("mechanics", "lattice"),
+    ("profiles", "interfaces"),
     ("mechanics", "interfaces"),
     ("dose", "energy"),
     ("dose", "_references_at"),
@@ -165,7 +167,7 @@ SIDEWAYS = {
     ("patterns", "_noisy_maps"),
     ("patterns", "regions"),
 }
-HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "datashader", "pint", "h5py"}
+HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "pint", "h5py"}
 
 
 def _room(path: Path) -> str:

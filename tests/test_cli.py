@@ -127,7 +127,7 @@ def test_dashboard__refuses_what_it_could_not_serve(demo, tmp_path):
     file = str(demo[0] / "lixv2o5.hdf5")
     missing = RUN.invoke(cli.app, ["dashboard", "--root", str(tmp_path / "nowhere"), "--no-show"])
     assert "that folder does not exist" in missing.output
-    outside = RUN.invoke(cli.app, ["dashboard", file, "--root", str(tmp_path), "--port", "0", "--no-show"])
+    outside = RUN.invoke(cli.app, ["dashboard", file, "--root", str(tmp_path), "--port", "5999", "--no-show"])
     assert "lixv2o5.hdf5 lies outside it" in outside.output
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -29,11 +29,13 @@ VERBS = {
     "ratio_map": lambda s: xstxm.ratio_map(s, (518, 519), (516, 517)),
     "dichroism": lambda s: xstxm.dichroism(s, plus="a", minus="b"),
     "flag_frames": xstxm.flag_frames,
+    "drop_frames": lambda s: xstxm.drop_frames(s, [516.4]),
     "despike": xstxm.despike,
     "repair_pixels": xstxm.repair_pixels,
     "subtract_dark": lambda s: xstxm.subtract_dark(s, 3.0),
     "normalize_current": lambda s: xstxm.normalize_current(s, 400.0),
     "level_lines": xstxm.level_lines,
+    "line_profile": lambda s: xstxm.line_profile(s, (0.1, 0.1), (0.4, 0.3), width=0.1),
     "bin_pixels": xstxm.bin_pixels,
     "crop": lambda s: xstxm.crop(s, {"x": (0.1, 0.3)}),
     "estimate_shifts": lambda s: xstxm.estimate_shifts(s, "previous"),
@@ -87,7 +89,7 @@ LENGTHS = ("coarse_grain", "correlation_length", "heterogeneity", "interface_den
 OF_PHASES = {"phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS}
 """Verbs that read a phase map."""
 
-HANDED_ON = {"to_hyperspy"}
+HANDED_ON = {"explore", "to_hyperspy"}
 """Methods that hand a stack to another program, and are no verbs."""
 
 

@@ -7,7 +7,7 @@ from laziness import raise_if_dask_computes
 
 import xstxm
 from xstxm.conventions import FRAME_FLAGS
-from xstxm.errors import MissingVariableError, OptionError, SchemaError
+from xstxm.errors import EnergyRangeError, MissingVariableError, OptionError, SchemaError, UnitsError
 
 
 @pytest.fixture
@@ -213,3 +213,77 @@ def test_flag_frames__thresholds_act(sound):
     assert raised(xstxm.flag_frames(stack, dark_share=0.2), "no_beam") == [8]
     assert raised(xstxm.flag_frames(stack, max_missing=0.3), "partly_measured") == []
     assert raised(xstxm.flag_frames(stack, min_similarity=0.0), "outlier") == []
+
+
+AXES = [
+    pytest.param(lambda stack: stack, id="dataset"),
+    pytest.param(lambda stack: stack["intensity"], id="array"),
+    pytest.param(lambda stack: stack.isel(energy=slice(None, None, -1)), id="descending energies"),
+    pytest.param(lambda stack: stack.chunk(energy=1), id="dask by frame"),
+]
+
+
+@pytest.mark.parametrize("kind", AXES)
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param([510.6, 512.4], id="numbers"),
+        pytest.param(["510.6 eV", "0.5124 keV"], id="texts"),
+        pytest.param(xr.DataArray([0.5124, 0.5106], dims="energy", attrs={"units": "keV"}), id="array in keV"),
+    ],
+)
+def test_drop_frames__leaves_out_these_and_no_others(sound, kind, asked):
+    given_stack = kind(sound)
+    with raise_if_dask_computes():
+        kept = xstxm.drop_frames(given_stack, asked)
+    places = [k for k, energy in enumerate(given_stack["energy"].values) if round(energy, 3) not in (510.6, 512.4)]
+    assert len(places) == 38
+    xr.testing.assert_identical(kept.drop_attrs(deep=False), given_stack.isel(energy=places).drop_attrs(deep=False))
+
+
+def test_drop_frames__takes_one_energy_alone(sound):
+    assert xstxm.drop_frames(sound, "510.6 eV").sizes["energy"] == 39
+    assert xstxm.drop_frames(sound, 510.6).sizes["energy"] == 39
+
+
+def test_drop_frames__names_the_nearest_frame_only(sound):
+    close = sound.assign_coords(energy=("energy", 510 + 0.004 * np.arange(40), {"units": "eV"}))
+    kept = xstxm.drop_frames(close, 510.009)
+    np.testing.assert_array_equal(kept["energy"], np.delete(close["energy"], 2))
+
+
+def test_drop_frames__of_one_energy_measured_twice_leaves_neither(sound):
+    energies = np.r_[510.0, 510.0, sound["energy"].values[2:]]
+    twice = sound.assign_coords(energy=("energy", energies, {"units": "eV"}))
+    assert xstxm.drop_frames(twice, 510.0).sizes["energy"] == 38
+
+
+def test_drop_frames__is_part_of_a_recipe(sound):
+    dropped = xstxm.drop_frames(sound, [510.6])
+    again = xstxm.Recipe.from_result(dropped).apply(sound)
+    np.testing.assert_array_equal(again["energy"], dropped["energy"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "sentence"),
+    [
+        pytest.param([510.6, 511.0], EnergyRangeError, "no frame at 511 eV .* nearest to 511 is 511.2", id="between"),
+        pytest.param(900, EnergyRangeError, "40 energies, 510-545 eV", id="beyond"),
+        pytest.param(
+            xr.DataArray(np.r_[510:545:0.001], attrs={"units": "eV"}, dims="e"),
+            EnergyRangeError,
+            "no frame at",
+            id="many",
+        ),
+        pytest.param([], OptionError, "one or more", id="none"),
+        pytest.param([np.nan], UnitsError, "finite", id="no number"),
+    ],
+)
+def test_drop_frames__refuses_what_is_not_there(sound, asked, error, sentence):
+    with pytest.raises(error, match=sentence):
+        xstxm.drop_frames(sound, asked)
+
+
+def test_drop_frames__keeps_at_least_one(sound):
+    with pytest.raises(EnergyRangeError, match="all 40 frames"):
+        xstxm.drop_frames(sound, sound["energy"])

@@ -21,6 +21,7 @@ assert cli.dashboard_script().is_relative_to(home), cli.dashboard_script()
 assert {"stxm", "sdf", "nxstxm"} <= set(xr.backends.list_engines())
 path = xstxm.write_nxstxm(xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]], home / "a.hdf5")
 stack = xr.open_dataset(path, engine="stxm")
+assert "phase_map(" in stack.stxm.explore().script()
 print(stack.stxm.phase_map(xstxm.testing.simulate_references()).sizes["phase"])
 """
 

@@ -497,3 +497,27 @@ def test_image__says_which_colour_map_was_meant() -> None:
 def test_image__of_a_variable_given_as_the_energy_says_how(phases: xr.Dataset) -> None:
     with pytest.raises(OptionError, match="energy='confidence': that is a variable, draw it with signal='confidence'"):
         plot.image(phases, "confidence")
+
+
+@pytest.mark.parametrize("name", ["intensity", "difference", "peak_energy"])
+def test_image_colors__are_those_of_the_image(name):
+    array = xr.DataArray(np.random.default_rng(0).normal(size=(20, 30)), dims=("y", "x"), name=name)
+    array = array.assign_coords(y=np.arange(20.0), x=np.arange(30.0))
+    drawn, colors = plot.image(array), plot.image_colors(array)
+    style = drawn.opts.get("style").kwargs
+    assert (colors.low, colors.high) == drawn.opts.get("plot").kwargs["clim"]
+    assert colors.palette == plot.image_colors(array, cmap=style["cmap"]).palette
+    assert colors.missing == drawn.opts.get("plot").kwargs["clipping_colors"]["NaN"]
+    assert len(colors.palette) == 256
+
+
+@pytest.mark.parametrize("values", [[[np.nan]], [[2.0]], [[1e300]], [[7]], [[np.inf, -np.inf]]])
+def test_image_colors__have_two_ends_whatever_the_image_holds(values):
+    colors = plot.image_colors(xr.DataArray(values, dims=("y", "x")))
+    assert np.isfinite([colors.low, colors.high]).all()
+    assert colors.low < colors.high
+
+
+def test_image_colors__of_no_such_map_name_the_nearest():
+    with pytest.raises(OptionError, match=r"viridid.*did you mean 'viridis'"):
+        plot.image_colors(xr.DataArray([[1.0]], dims=("y", "x")), cmap="viridid")

@@ -112,8 +112,10 @@ def test_variance_split__bars_are_variances_beside_what_was_taken_off(split):
 
 def test_variance_split__intervals_are_lines_and_one_far_beyond_is_written(split):
     overlay = plot.variance_split(split)
-    (lines,) = drawn(overlay, hv.Segments)
-    np.testing.assert_allclose(lines.array()[:, [1, 3]], np.stack([split.variance_lower, split.variance_upper], 1))
+    for lines in drawn(overlay, hv.Segments):
+        np.testing.assert_allclose(lines.array()[:, [1, 3]], np.stack([split.variance_lower, split.variance_upper], 1))
+    light, dark = (style(lines)["color"] for lines in drawn(overlay, hv.Segments))
+    assert light > dark
     (end,) = drawn(overlay, hv.Labels)
     assert end["end"].tolist() == [" to 0.3"]
     low, high = style(overlay, "plot")["ylim"]

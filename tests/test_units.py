@@ -189,3 +189,19 @@ except KeyboardInterrupt:
 """
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said.strip() == "count"
+
+
+def test_units__of_threads_that_ask_first_at_once():
+    code = """
+import pint, threading
+from concurrent.futures import ThreadPoolExecutor
+from xstxm import units
+start = threading.Barrier(8)
+def ask(_):
+    start.wait()
+    return units.normalize("counts")
+with ThreadPoolExecutor(8) as pool:
+    print({*pool.map(ask, range(8))})
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said.strip() == "{'count'}"

@@ -34,9 +34,10 @@ from xstxm.edges import normalize_edge
 from xstxm.energy import calibrate_energy, interp_energy, sel_energy
 from xstxm.energy_shift import estimate_energy_shift
 from xstxm.evaluation import evaluate_energies
+from xstxm.exploring import explore
 from xstxm.features import edge_map, peak_map
 from xstxm.fitting import fit, predict, residual
-from xstxm.frames import flag_frames
+from xstxm.frames import drop_frames, flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
@@ -74,6 +75,7 @@ from xstxm.particles import join_particles, particle_table, particles
 from xstxm.patterns import interface_density, two_point_correlation
 from xstxm.phases import phase_map
 from xstxm.polarization import dichroism
+from xstxm.profiles import line_profile
 from xstxm.provenance import history
 from xstxm.ptychography import from_transmission, join_phase_shift
 from xstxm.recipes import Recipe
@@ -112,12 +114,14 @@ __all__ = [
     "diff",
     "difference_map",
     "distinguishability",
+    "drop_frames",
     "edge_map",
     "errors",
     "estimate_energy_shift",
     "estimate_i0",
     "estimate_shifts",
     "evaluate_energies",
+    "explore",
     "fit",
     "flag_frames",
     "formats",
@@ -132,6 +136,7 @@ __all__ = [
     "join_particles",
     "join_phase_shift",
     "level_lines",
+    "line_profile",
     "locate",
     "match_resolution",
     "matching",

@@ -33,6 +33,7 @@ from xstxm import (
     energy,
     energy_shift,
     evaluation,
+    exploring,
     features,
     fitting,
     frames,
@@ -44,6 +45,7 @@ from xstxm import (
     patterns,
     phases,
     polarization,
+    profiles,
     provenance,
     ptychography,
     roi,
@@ -84,6 +86,7 @@ from xstxm.noise import CountingNoise
 from xstxm.particles import AreaLike, Surface, particles
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
+from xstxm.profiles import Point
 from xstxm.regions import Regions
 from xstxm.roi import Region
 from xstxm.shifting import Interpolation
@@ -285,6 +288,10 @@ class StxmAccessor:
             tolerance=tolerance,
             signal=signal,
         )
+
+    def drop_frames(self, energies: EnergyLike | Sequence[EnergyLike] | xr.DataArray) -> Any:
+        """Leave out the frames at some energies, see `xstxm.drop_frames`."""
+        return frames.drop_frames(self._obj, energies)
 
     def despike(self, *, method: SpikeMethod = "both", threshold: float = 6.0, signal: str = "intensity") -> Any:
         """Replace single values that stand out, see `xstxm.despike`."""
@@ -867,6 +874,12 @@ class StxmAccessor:
         """Map the interfaces between phases, see `xstxm.interface_map`."""
         return interfaces.interface_map(self._obj, max_gap=max_gap)
 
+    def line_profile(
+        self, start: Point, stop: Point, *, width: LengthLike | None = None, signal: str = "optical_density"
+    ) -> xr.Dataset:
+        """Return the values along a line, see `xstxm.line_profile`."""
+        return profiles.line_profile(self._obj, start, stop, width=width, signal=signal)
+
     def stress(
         self,
         elastic: Elastic,
@@ -1002,3 +1015,7 @@ class StxmAccessor:
             min_amount=min_amount,
             signal=signal,
         )
+
+    def explore(self, references: xr.Dataset | None = None) -> exploring.Explorer:
+        """Open the explorer on the stack, see `xstxm.explore`."""
+        return exploring.explore(self._obj, references)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,9 +24,10 @@ from xstxm._commands.mapping import (
     require_free,
 )
 from xstxm._commands.reading import StackFile, reads_a_stack
-from xstxm._commands.serving import dashboard_script, require_panel, require_port, served
+from xstxm._commands.serving import WITHOUT_LOGIN, Serving, check_login, has_login
 from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
 from xstxm.errors import OptionError, StxmWarning
+from xstxm.exploring import dashboard_script, require_panel
 from xstxm.io.converting import open_any
 
 __all__ = ["app", "dashboard_script", "main"]
@@ -265,18 +267,51 @@ def demo(
 def dashboard(
     file: Annotated[Path | None, typer.Argument(help="Stack to open at the start.", show_default=False)] = None,
     root: Annotated[Path | None, typer.Option(help="Folder whose files can be opened.", show_default="here")] = None,
-    port: Annotated[int, typer.Option(help="Port on this computer.")] = 5006,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder that files may be written to; else there are downloads only.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the server.", min=1, max=65_535)] = 5006,
+    address: Annotated[
+        str, typer.Option(help="Address to listen at; another than this computer's own needs an origin.")
+    ] = "127.0.0.1",
+    allow_websocket_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST[:PORT] of a page as the browser shows it, e.g. behind a proxy; repeat for each."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler that does the work, e.g. tcp://10.0.0.5:8786.")
+    ] = None,
+    max_sessions: Annotated[int, typer.Option(help="Pages that may be open at once.", min=1)] = 20,
+    session_minutes: Annotated[
+        float, typer.Option(help="Minutes that a page is kept after its window was closed.", min=0.1)
+    ] = 5.0,
+    check_minutes: Annotated[float, typer.Option(help="Minutes between looks for closed pages.", min=0.1)] = 1.0,
     show: Annotated[bool, typer.Option("--show/--no-show", help="Open a browser window.")] = True,
 ) -> None:
-    """Serve the explorer on this computer; only files under the root folder can be opened."""
+    """Serve the explorer; only files under the root folder can be opened, on this computer only unless told otherwise.
+
+    A log-in is set by environment variables, which no list of processes shows: PANEL_BASIC_AUTH, or PANEL_OAUTH_PROVIDER and its like.
+    """
     require_panel()
-    root = (root or (file.parent if file else Path.cwd())).resolve()
-    if not root.is_dir():
-        raise OptionError("root", str(root), "that folder does not exist")
-    require_port(port)
-    command, environment = served(file, root, port, show=show)
-    say(f"serving {root} at http://127.0.0.1:{port}/explorer (stop with Ctrl-C)")
-    raise typer.Exit(subprocess.call(command, env=environment))
+    serving = Serving(
+        root=(root or (file.parent if file else Path.cwd())).resolve(),
+        file=file,
+        output=output,
+        address=address,
+        port=port,
+        origins=tuple(allow_websocket_origin or ()),
+        scheduler=scheduler,
+        max_sessions=max_sessions,
+        session_minutes=session_minutes,
+        check_minutes=check_minutes,
+        show=show,
+    )
+    serving.check()
+    check_login(os.environ)
+    if not serving.is_local and not has_login(os.environ):
+        note(WITHOUT_LOGIN, style="yellow")
+    say(f"serving {serving.root} at http://{serving.hosts[0]}/explorer (stop with Ctrl-C)")
+    raise typer.Exit(subprocess.call(serving.command(), env=serving.environment(os.environ)))
 
 
 def _compositions(given: list[str] | None) -> dict[str, float] | None:

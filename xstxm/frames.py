@@ -1,21 +1,22 @@
-"""Frames that are empty, broken, or there twice: flagged, never dropped."""
+"""Frames that are empty, broken, or there twice: flagged, and dropped where that is asked."""
 
 from __future__ import annotations
 
 import functools
 import operator
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import equal_within, is_lazy, require_single_chunk
+from xstxm._apply import equal_within, format_range, is_lazy, require_single_chunk
 from xstxm._kernels.frames import excess_odds, frame_sums, similarity
 from xstxm.conventions import (
     ENERGY,
     FRAME_FLAGS,
+    Stack,
     annotate,
     flag_attrs,
     measure_of,
@@ -24,8 +25,10 @@ from xstxm.conventions import (
     signal_of,
     used_pixels,
 )
-from xstxm.errors import SchemaError, require_number
+from xstxm.energy import given_energies
+from xstxm.errors import EnergyRangeError, SchemaError, require_number
 from xstxm.provenance import recorded
+from xstxm.units import EnergyLike
 
 _REACH = 2
 """Neighbours in energy on either side that a frame is compared with."""
@@ -49,7 +52,8 @@ def flag_frames(
 ) -> xr.Dataset:
     """Flag the frames that are not measured, dark, constant, unlike their neighbours, or there twice.
 
-    Nothing is dropped: ``stack.isel(energy=flags.frame_quality == 0)`` keeps the sound frames.
+    Nothing is dropped: ``stack.isel(energy=flags.frame_quality == 0)`` keeps the sound frames, and `drop_frames` leaves
+    out those at given energies.
 
     Parameters
     ----------
@@ -120,6 +124,59 @@ def flag_frames(
     limit = equal_within(tolerance, units.units_of(counts[ENERGY]))
     counts = require_single_chunk(used_pixels(counts, stack), "flag_frames").reset_coords(drop=True)
     return _along_further_dims(counts, *settings, limit)
+
+
+@recorded
+def drop_frames(stack: Stack, energies: EnergyLike | Sequence[EnergyLike] | xr.DataArray) -> Stack:
+    """Leave out the frames at some energies.
+
+    Parameters
+    ----------
+    stack
+        Stack or array with an energy dimension.
+    energies
+        One or more: floats in the unit of the axis, strings with a unit (``"530.2 eV"``), pint quantities, or an array
+        of energies. Each names the frame nearest to it, no farther than the option `energy_tolerance`, 10 meV by
+        default; where several frames have that very energy, all of them go.
+
+    Returns
+    -------
+    DataArray or Dataset
+        As given, without these frames; the others in their order. Lazy.
+
+    Raises
+    ------
+    EnergyRangeError
+        The stack has no frame at one of the energies, or none would be left.
+    OptionError, UnitsError
+        What is given is no list of finite energies.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    >>> stack["intensity"][7] = 0
+    >>> flags = xstxm.flag_frames(stack)
+    >>> xstxm.drop_frames(stack, flags.energy[flags.frame_quality != 0]).sizes["energy"] - stack.sizes["energy"]
+    -1
+    """
+    stack = units.dequantify(stack)
+    energy = require_energy(stack)
+    alone = isinstance(energies, str) or not np.iterable(energies)
+    asked = given_energies([energies] if alone else energies, energy)  # type: ignore[arg-type, list-item]
+    values, unit = np.asarray(energy, dtype=float), units.units_of(energy)
+    nearest = values[np.abs(values - asked[:, None]).argmin(axis=1)]
+    absent = np.flatnonzero(np.abs(nearest - asked) > equal_within(None, unit))
+    if absent.size:
+        first = absent[0]
+        raise EnergyRangeError(
+            f"no frame at {', '.join(f'{value:g}' for value in asked[absent][:5])} {unit} to drop: the stack has "
+            f"{values.size} energies, {format_range(values, unit)}, and the nearest to {asked[first]:g} is {nearest[first]:g}"
+        )
+    keep = ~np.isin(values, nearest)
+    if not keep.any():
+        raise EnergyRangeError(f"all {values.size} frames of the stack would be dropped: leave out fewer energies")
+    return stack.isel({ENERGY: np.flatnonzero(keep)})
 
 
 def _along_further_dims(counts: xr.DataArray, *settings: float) -> xr.Dataset:

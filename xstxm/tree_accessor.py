@@ -37,6 +37,7 @@ from xstxm import (
     patterns,
     phases,
     polarization,
+    profiles,
     ptychography,
     references,
     regions,
@@ -231,6 +232,7 @@ class StxmTreeAccessor:
     despike = _over_stacks(cleaning.despike)
     dichroism = _over_stacks(polarization.dichroism)
     difference_map = _over_stacks(contrast.difference_map)
+    drop_frames = _over_stacks(frames.drop_frames)
     edge_map = _over_stacks(features.edge_map)
     estimate_energy_shift = _over_stacks(energy_shift.estimate_energy_shift)
     estimate_i0 = _over_stacks(incident.estimate_i0)
@@ -245,6 +247,7 @@ class StxmTreeAccessor:
     interp_energy = _over_stacks(energy.interp_energy)
     join_phase_shift = _over_stacks(ptychography.join_phase_shift)
     level_lines = _over_stacks(corrections.level_lines)
+    line_profile = _over_stacks(profiles.line_profile)
     mcr = _over_stacks(unmixing.mcr)
     nmf = _over_stacks(unmixing.nmf)
     normalize_current = _over_stacks(corrections.normalize_current)

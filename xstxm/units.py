@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import threading
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import xarray as xr
@@ -44,6 +45,7 @@ _SPELLINGS = {
 _LAST_WORD = re.compile(r"(?<=[\d.])\s*([^\W\d_]+)\s*$")
 _ARBITRARY = ("a.u.", "arb. units", "arb. u.")
 _LONGEST = 100
+_BUILDING = threading.RLock()
 _POWER_OF_NUMBER = re.compile(r"\d[\s)]*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻])")
 
 
@@ -51,13 +53,14 @@ _POWER_OF_NUMBER = re.compile(r"\d[\s)]*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻
 def _registry() -> pint.UnitRegistry:
     import pint
 
-    registry = pint.get_application_registry()
-    try:
-        registry.Unit("dimensionless")
-    except BaseException:  # an interrupt would leave pint with half of its definitions, to be used from then on
-        pint.set_application_registry(pint.LazyRegistry())
-        raise
-    return registry
+    with _BUILDING:  # another thread would see a registry with half of its definitions, and take no unit for one
+        registry = pint.get_application_registry()
+        try:
+            registry.Unit("dimensionless")
+        except BaseException:  # an interrupt would leave pint with half of its definitions, to be used from then on
+            pint.set_application_registry(pint.LazyRegistry())
+            raise
+        return registry
 
 
 def is_quantity(value: object) -> bool:

@@ -2,146 +2,194 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-from xstxm.errors import StxmError
+from stxm_explorer.access import (
+    MAX_FILES,
+    STORE,
+    OutsideRootError,
+    endings_beside,
+    formats_by_ending,
+    is_plain,
+    is_store,
+    leads_inside,
+    own_formats,
+    refuse_links_out,
+    resolve,
+    resolve_all,
+    stamp,
+)
+from stxm_explorer.descriptions import Description, describe
 
-STACKS = {".hdf5", ".h5", ".hdf", ".nxs"}
-SPECTRA = {".csv", ".txt", ".dat", ".asc", ".t", ".r", ".xsp", ".xdi", ".nor", ".xmu", ".nc"}
-MAX_ENTRIES = 20_000
+__all__ = [
+    "Catalogue",
+    "Description",
+    "Entry",
+    "OutsideRootError",
+    "catalogue",
+    "describe",
+    "refuse_links_out",
+    "resolve",
+    "resolve_all",
+    "stamp",
+]
+
+Kind: TypeAlias = Literal["stack", "result", "spectra"]
+"""A result is what xstxm wrote: maps, references, or a stack, which `describe` tells."""
+
+SPECTRA = frozenset({".csv", ".tsv", ".txt", ".dat", ".asc", ".t", ".r", ".xsp", ".xas", ".xdi", ".nor", ".xmu"})
+"""Endings of tables of spectra."""
+LIBRARIES = frozenset({".toml", ".prj"})
+"""Endings of libraries of references and projects of Athena."""
+
+MAX_ENTRIES = MAX_FILES
 """Files looked at before giving up: a root folder by mistake must not stall the page."""
-
 MAX_DEPTH = 8
 
+_HEAD = 16_384
 _ROW = re.compile(rb"^[ \t]*[-+]?[\d.]+(?:[eE][-+]?\d+)?[ \t]*[,;\s][ \t]*[-+]?[\d.]+", re.MULTILINE)
+_LIBRARY = re.compile(rb"^\s*(xstxm_references\s*=|\[\[\s*references\s*\]\])", re.MULTILINE)
 
 
-class OutsideRootError(StxmError):
-    """A file that does not lie below the root folder."""
+@dataclass(frozen=True)
+class Entry:
+    """One thing that can be opened, as a table shows it; nothing of it was read but its beginning."""
 
-    def __init__(self, name: str) -> None:
-        self._say(f"{Path(name).name}: not a file below the folder that this page serves: choose one from the list")
+    name: str
+    """Path relative to the root folder."""
+    kind: Kind
+    format: str
+    """Formats of this ending, of which the content decides: ``"nxstxm or exchange"``; of spectra the ending."""
+    size: int | None
+    """Bytes, with those of the frames beside a header; none of a store, whose pieces are not counted."""
+    modified: datetime
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """The files of a folder by what they may be, as paths relative to it."""
 
-    stacks: tuple[str, ...]
-    spectra: tuple[str, ...]
+    entries: tuple[Entry, ...]
     complete: bool
 
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """Names of what may be a stack, results of xstxm among them."""
+        return tuple(entry.name for entry in self.entries if entry.kind != "spectra")
 
-def resolve(root: Path, name: str) -> Path:
-    """Return the file behind a relative name.
+    @property
+    def spectra(self) -> tuple[str, ...]:
+        """Names of what may hold spectra."""
+        return tuple(entry.name for entry in self.entries if entry.kind == "spectra")
 
-    Raises
-    ------
-    OutsideRootError
-        The name, or what a link on the way points to, leaves the root folder; or there is no such file.
-    """
-    try:
-        path = (root / name).resolve()
-        inside = bool(name) and not Path(name).is_absolute() and path.is_relative_to(root.resolve()) and path.is_file()
-    except (OSError, ValueError):
-        inside = False
-    if not inside:
-        raise OutsideRootError(name)
-    return path
-
-
-def refuse_links_out(root: Path, path: Path) -> None:
-    """Refuse a file whose parts lie outside the root folder.
-
-    Raises
-    ------
-    OutsideRootError
-        A frame of a scan is a link that leaves the root folder, or an HDF5 file points to other files.
-    """
-    if path.suffix.lower() == ".hdr":
-        parts = [part for part in path.parent.glob(f"{glob.escape(path.stem)}*") if part.is_symlink()]
-        outside = any(not part.resolve().is_relative_to(root.resolve()) for part in parts)
-    else:
-        outside = path.suffix.lower() in STACKS and _points_elsewhere(path)
-    if outside:
-        raise OutsideRootError(path.name)
-
-
-def _points_elsewhere(path: Path) -> bool:
-    """Tell whether an HDF5 file takes anything from other files: external links, virtual or external data."""
-    import h5py
-
-    def elsewhere(group: h5py.Group) -> bool:
-        for name in group:
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink):
-                return True
-            if not isinstance(link, h5py.HardLink):
-                continue
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                if elsewhere(item):
-                    return True
-            elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-                return True
-        return False
-
-    try:
-        with h5py.File(path, "r") as file:
-            return elsewhere(file)
-    except OSError:
-        return False  # no HDF5 file: the reader says so
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of what xstxm wrote."""
+        return tuple(entry.name for entry in self.entries if entry.kind == "result")
 
 
 def catalogue(root: Path) -> Catalogue:
-    """Return the files below a folder that may be stacks or spectra."""
-    found: dict[str, list[str]] = {"stack": [], "spectrum": []}
-    seen = 0
-    for path in _files(root.resolve()):
-        seen += 1
+    """Return what can be opened below a folder, in the order of the names."""
+    home, seen, entries = root.resolve(), 0, []
+    for folder, names in _folders(home):
+        shown = names[: max(MAX_ENTRIES - seen, 0)]
+        seen += len(names)
+        parts, known = _parts(names), SPECTRA | LIBRARIES | formats_by_ending().keys()
+        likely = [folder / name for name in shown if _split(name)[1] in known]  # most names are those of frames
+        entries += [entry for path in likely if (entry := _entry(home, path, parts))]
         if seen > MAX_ENTRIES:
             break
-        kind = _kind(path)
-        if kind is None or not path.resolve().is_relative_to(root.resolve()):
-            continue
-        found[kind].append(path.relative_to(root.resolve()).as_posix())
-    return Catalogue(tuple(sorted(found["stack"])), tuple(sorted(found["spectrum"])), complete=seen <= MAX_ENTRIES)
+    entries.sort(key=lambda entry: entry.name)
+    return Catalogue(tuple(entries), complete=seen <= MAX_ENTRIES)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        depth = len(Path(folder).relative_to(root).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if depth < MAX_DEPTH else []
-        yield from (Path(folder) / name for name in names if not name.startswith("."))
+def _folders(home: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder with the names in it that count; a store is a name, not a folder."""
+    for folder, folders, names in os.walk(home):
+        open_ones = sorted(name for name in folders if not name.startswith("."))
+        stores = [name for name in open_ones if name.lower().endswith(STORE)]
+        deeper = len(Path(folder).relative_to(home).parts) < MAX_DEPTH
+        folders[:] = [name for name in open_ones if name not in stores] if deeper else []
+        yield Path(folder), [*stores, *sorted(name for name in names if not name.startswith("."))]
 
 
-def _kind(path: Path) -> str | None:
+def _parts(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of frames by the stem of the header that they belong to, in lower case."""
+    suffixes = frozenset[str]().union(*endings_beside().values())
+    found: dict[str, list[str]] = {}
+    for name in names:
+        stem, suffix = _split(name)
+        if suffix in suffixes:
+            for key in {stem, stem.rpartition("_")[0]}:
+                found.setdefault(key, []).append(name)
+    return found
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return stem and ending of a name in lower case."""
+    stem, dot, ending = name.lower().rpartition(".")
+    return stem, dot + ending
+
+
+def _entry(home: Path, path: Path, parts: Mapping[str, list[str]]) -> Entry | None:
+    """Return what the table says of a file; nothing of one that is no scan, no table, or not inside."""
+    name = path.relative_to(home).as_posix()
+    try:
+        if not is_plain(name) or (path.is_symlink() and not leads_inside(home, path)):
+            return None
+        ending, own = path.suffix.lower(), parts.get(path.stem.lower(), [])
+        kind = _kind(path, ending, own)
+        if kind is None:
+            return None
+        size = None if path.is_dir() else sum(part.stat().st_size for part in _whole(path, ending, own))
+        changed = (path / "zarr.json" if path.is_dir() else path).stat().st_mtime
+    except OSError:  # it went away meanwhile, or may not be read
+        return None
+    format = " or ".join(formats_by_ending()[ending]) if kind != "spectra" else ending.lstrip(".")
+    return Entry(name, kind, format, size, datetime.fromtimestamp(changed, UTC))
+
+
+def _whole(path: Path, ending: str, own: Iterable[str]) -> list[Path]:
+    beside = endings_beside().get(ending, frozenset())
+    return [path, *(path.with_name(name) for name in own if _split(name)[1] in beside)]
+
+
+def _kind(path: Path, ending: str, own: Iterable[str]) -> Kind | None:
+    """Return what a file may be by its ending, and its beginning where texts of all sorts have the ending."""
+    formats = formats_by_ending().get(ending, ())
+    if path.is_dir():
+        return "result" if formats and is_store(path) else None
     if not path.is_file():  # a pipe would be waited for
         return None
-    suffix = path.suffix.lower()
-    if suffix in STACKS or (suffix == ".hdr" and _is_scan(path)):
+    if ending == ".dat" and any(name.lower().endswith(".ncb") for name in own):
         return "stack"
-    return "spectrum" if suffix == ".nc" or (suffix in SPECTRA and _is_table(path)) else None
+    if ending in SPECTRA | LIBRARIES:
+        return "spectra" if _begins(path, _is_table if ending in SPECTRA else _is_library) else None
+    if not formats or (ending == ".hdr" and not _begins(path, lambda head: b"ScanDefinition" in head)):
+        return None
+    return "result" if own_formats().issuperset(formats) else "stack"
 
 
-def _is_scan(path: Path) -> bool:
-    """Tell the header of a scan from the other headers that end in .hdr."""
+def _begins(path: Path, tells: Callable[[bytes], bool]) -> bool:
+    """Ask the first bytes of a file; no where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return b"ScanDefinition" in file.read(4096)
+            return tells(file.read(_HEAD))
     except OSError:
         return False
 
 
-def _is_table(path: Path) -> bool:
-    """Tell a text file with rows of numbers from one with words."""
-    try:
-        with path.open("rb") as file:
-            return _ROW.search(file.read(16_384)) is not None
-    except OSError:
-        return False
+def _is_table(head: bytes) -> bool:
+    """Tell a text with rows of numbers from one with words."""
+    return _ROW.search(head) is not None
+
+
+def _is_library(head: bytes) -> bool:
+    """Tell a library of references or a project of Athena, packed or plain, from other files of these endings."""
+    return head.startswith(b"\x1f\x8b") or b"Athena project" in head[:1024] or _LIBRARY.search(head) is not None

@@ -1,65 +1,224 @@
-"""The page around the pages."""
+"""The page around the pages: app bar, rail of steps, controls, workspace, the drawer of the code."""
 
 from __future__ import annotations
 
+import functools
+import io
+import os
+from pathlib import Path
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 
-from stxm_explorer.controls import Controls
-from stxm_explorer.pages.code import Code
-from stxm_explorer.pages.explore import Explore
-from stxm_explorer.pages.phases import Phases
+from stxm_explorer.calls import script
+from stxm_explorer.cluster import connected
+from stxm_explorer.delivery import in_one_message
+from stxm_explorer.outputs import Outputs
+from stxm_explorer.pages import PAGES
 from stxm_explorer.session import Session
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
-from stxm_explorer.viewport import SIDEBAR, Viewport
+from stxm_explorer.viewport import CONTROLS, RAIL, Viewport
+from stxm_explorer.views import Page, Shown
+from xstxm.errors import StxmError
 
-THEME: dict[str, Any] = {
+_LOOK: dict[str, Any] = {
     "chart_style": "standard",
-    "palette": {"primary": {"main": "#0072B2"}, "secondary": {"main": "#D55E00"}},
+    "typography": {"h3": {"fontSize": "1.15rem", "fontWeight": 500}},
+    "components": {
+        "MuiToolbar": {"styleOverrides": {"root": {"minHeight": "48px !important"}}},
+        "MuiToggleButton": {"styleOverrides": {"root": {"textTransform": "none"}}},
+    },
 }
+_SECOND = {"secondary": {"main": "#D55E00"}}
+THEME: dict[str, Any] = {
+    "light": {**_LOOK, "palette": {"primary": {"main": "#0072B2"}, **_SECOND}},
+    "dark": {**_LOOK, "palette": {"primary": {"main": "#2E8BC6", "contrastText": "#ffffff"}, **_SECOND}},
+}
+"""Colours that can be told apart, lighter where words in them stand on dark; a slim app bar."""
 
 
 class App(pn.viewable.Viewer):
     """The explorer of one session."""
 
-    def __init__(self, state: ExplorerState, store: Store) -> None:
+    def __init__(self, state: ExplorerState, store: Store, outputs: Outputs | None = None) -> None:
         super().__init__()
-        self.state, self.session = state, Session(state, store)
+        self.state, self.session = state, Session(state, store, outputs)
+        self._pages: dict[str, tuple[Page, Shown, Shown]] = {}
+        self._controls = pn.Column(width=CONTROLS, sizing_mode="stretch_height", scroll="y")
+        self._workspace = pn.Column(sizing_mode="stretch_width")
+        self._code = Code(self.session, self.page)
         self._viewport = Viewport(width=0, height=0, margin=0)
-        self._viewport.param.watch(self._resize, "inner_width")
-        self._viewport.param.watch(self._resize, "inner_height")
-        self._tabs = pmui.Tabs(
-            ("Explore", Explore(state, self.session)),
-            ("Phases", Phases(state, self.session)),
-            ("Code", Code(state)),
-            sizing_mode="stretch_width",
-        )
+        self._viewport.param.watch(self._resize, ["inner_width", "inner_height"])
+        self._title = self._file = ""
+        self._template: pmui.Page | None = None
+        self._field = pmui.Select(
+            label="", size="small", width=220, margin=(0, 24), align="center", visible=False,
+            sx={"& .MuiInputBase-root, & .MuiSvgIcon-root": {"color": "white"}},
+        )  # fmt: skip
+        self._field.param.watch(lambda event: self.state.view.param.update(field=event.new or ""), "value")
         self._waits_for = {"page", "size"} if pn.state.curdoc else {"page"}
         pn.state.onload(lambda: self._ready("page"))
+        if pn.state.curdoc:
+            pn.state.on_session_destroyed(self._leave)
+
+    @classmethod
+    def from_environment(cls) -> App:
+        """Return the explorer of the folder, stack and scheduler that the environment names."""
+        store = Store(Path(os.environ.get("XSTXM_ROOT") or Path.cwd()), client=_client())
+        state = ExplorerState()
+        if name := store.name_of(os.environ.get("XSTXM_FILE")):
+            state.open(name)
+            state.view.page = "Explore"
+        output = os.environ.get("XSTXM_OUTPUT")
+        return cls(state, store, Outputs(Path(output) if output else None))
+
+    def page(self) -> Page:
+        """Return the page that is looked at."""
+        return self._parts()[0]
+
+    @in_one_message()
+    def refresh(self) -> None:
+        """Show the page that is chosen, and have it follow the choices."""
+        page, controls, workspace = self._parts()
+        if self._file != (file := self.state.field.file if self.state.field else ""):
+            self._file = file
+            self.session.ranges.forget()
+        page.refresh()
+        if self._title != page.title:  # only now: what leaves the page and comes back in one message is lost to Bokeh
+            self._title = page.title
+            self._controls[:], self._workspace[:] = [controls], [workspace]
+        labels = [field.label for field in self.state.fields]
+        shown = self.state.field.label if self.state.field else None
+        self._field.param.update(options=labels, value=shown, visible=len(labels) > 1)
+        self._code.refresh()
+        self._viewport.query = f"state={self.state.to_query()}"
+
+    def _parts(self) -> tuple[Page, Shown, Shown]:
+        """Return the page that is looked at, its choices and its middle, which are made at the first visit."""
+        title = self.state.view.page
+        if title not in self._pages:
+            page = PAGES[title](self.session)
+            self._pages[title] = page, page.controls(), page.workspace()
+        return self._pages[title]
 
     def _ready(self, what: str) -> None:
         """Start once the page is there, which misses what changes before, and its size is known."""
         waited = bool(self._waits_for)
         self._waits_for.discard(what)
         if waited and not self._waits_for:
-            self.session.start()
+            self._start()
 
-    def _resize(self, _: Any) -> None:
+    def _start(self) -> None:
+        if word := _word():
+            try:
+                self.state.from_query(word)
+            except StxmError as error:
+                self.session.report(error)
+        self.state.listen(self.refresh)
+        self.session.param.watch(lambda *_: self.refresh(), ["width", "height"])
+        self.refresh()
+
+    def _resize(self, *_: Any) -> None:
         width, height = self._viewport.inner_width, self._viewport.inner_height
         if width and height:
-            self.state.param.update(width=max(width, 200), height=max(height, 200))
+            self.session.param.update(width=max(width, 200), height=max(height, 200))
             self._ready("size")
 
     def __panel__(self) -> pn.viewable.Viewable:
-        return pmui.Page(
+        rail = pmui.RadioButtonGroup.from_param(
+            self.state.view.param.page, label="", orientation="vertical", size="small", width=RAIL, margin=(8, 4, 8, 8)
+        )
+        self._template = pmui.Page(
             title="xstxm explorer",
-            header=[pmui.LoadingSpinner(value=True, size=24, color="light", visible=self.session.param.busy.rx() > 0)],
-            sidebar=[Controls(self.state, self.session)],
-            sidebar_width=SIDEBAR,
-            sidebar_resizable=False,
-            main=[self._tabs, self._viewport],
+            header=[self._field, _status(self.session), pn.HSpacer(), self._code.button()],
+            main=[
+                pn.Row(rail, self._controls, self._workspace, sizing_mode="stretch_both"),
+                self._code,
+                self._viewport,
+            ],
             theme_config=THEME,
         )
+        return self._template
+
+    def _leave(self, _: Any) -> None:
+        """Stop the work of a page that was closed, and let go of what was on it: panel-material-ui keeps the page itself."""
+        self.session.close()
+        self._pages.clear()
+        if self._template is not None:
+            with self._template.param.discard_events(self._template):  # the page in the browser is no more
+                self._template.param.update(main=[], header=[])
+
+
+class Code(pn.viewable.Viewer):
+    """The calls behind what is on the screen, to read and to take away."""
+
+    def __init__(self, session: Session, page: Any) -> None:
+        super().__init__()
+        self._session, self._page = session, page
+        self._text = pn.pane.Markdown(sizing_mode="stretch_width", margin=(0, 10))
+        download = pmui.FileDownload(
+            callback=lambda: io.StringIO(self.script()), filename="explore.py", label="Download", size="small"
+        )
+        self._drawer = pmui.Drawer(
+            pmui.Typography("What makes the numbers on this page", variant="subtitle1", margin=10),
+            download,
+            self._text,
+            anchor="right",
+            size=640,
+        )
+        self._drawer.param.watch(lambda _: self.refresh(), "open")
+
+    def script(self) -> str:
+        """Return the script of the page that is looked at."""
+        calls = self._page().calls()
+        if not calls:
+            return "# Nothing is computed on this page yet.\n"
+        return script(calls, "Makes the numbers that the explorer shows; run it in the folder that it serves.")
+
+    def refresh(self) -> None:
+        """Write the script anew, where it is seen."""
+        if self._drawer.open:
+            self._text.object = f"```python\n{self.script()}\n```"
+
+    def button(self) -> pn.viewable.Viewable:
+        """Return the button that opens the drawer."""
+        return self._drawer.create_toggle(icon="code", color="light")
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._drawer
+
+
+def _status(session: Session) -> pn.viewable.Viewable:
+    """Return what says which work is under way and how far it is, with a button that stops it."""
+    busy = session.param.running.rx().rx.len() > 0
+    what = session.param.running.rx().rx.pipe(lambda jobs: jobs[-1].label if jobs else "")
+    share = session.param.progress.rx()
+    bar = pmui.LinearProgress(
+        value=share.rx.pipe(lambda part: int(100 * part) if part is not None else -1),
+        variant=share.rx.pipe(lambda part: "indeterminate" if part is None else "determinate"),
+        width=160,
+        color="light",
+        margin=(14, 8),
+        align="center",
+    )
+    stop = pmui.Button(
+        label="Stop", icon="cancel", color="light", variant="text", size="small", align="center",
+        on_click=lambda _: session.jobs.cancel(),
+    )  # fmt: skip
+    text = pmui.Typography(what, variant="body2", sx={"color": "white"}, margin=(0, 8), align="center")
+    return pn.Row(pn.HSpacer(), text, bar, stop, visible=busy, sizing_mode="stretch_width", align="center", margin=0)
+
+
+def _word() -> str:
+    """Return the choices that the address of the page holds."""
+    given = (pn.state.session_args or {}).get("state")
+    return given[0].decode("ascii", "replace") if given else ""
+
+
+@functools.cache
+def _client() -> Any:
+    """Return the client of the cluster that does the work for all sessions, None where the environment names none."""
+    address = os.environ.get("XSTXM_SCHEDULER")
+    return connected(address) if address else None

@@ -1,137 +1,257 @@
-"""What the user chose: parameters only, no widget, no data."""
+"""What the user chose: parameters only, no widget, no data.
+
+The choices are checked by their parameters (kind, bounds, members of a list), also those that come from outside: a state
+round-trips through JSON, which a file or the address of the page can hold.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar
 
 import param
 
+from stxm_explorer.choices.export import MAP_FORMATS, PICTURE_FORMATS, PICTURES, TABLES, Export
+from stxm_explorer.choices.field import ALIGN_TO, I0_SOURCES, I0_UNITS, NOISES, STEPS, TRANSFORMS, Field
+from stxm_explorer.choices.fit import BACKGROUNDS, METHODS, PHASES_FROM, SELECTIONS, Fit
+from stxm_explorer.choices.references import KINDS, References
+from stxm_explorer.choices.scales import FRAMES, LENGTH_TABS, QUANTITIES, WEIGHTS, Scales
+from stxm_explorer.choices.unmix import (
+    DECOMPOSITIONS,
+    GROUPINGS,
+    MOST_CLUSTERS,
+    MOST_COMPONENTS,
+    NORMALIZATIONS,
+    NUMBERED_BY,
+    UNMIX_TABS,
+    Unmix,
+)
+from stxm_explorer.choices.view import BELOW, COLORS, IMAGES, PAGES, SIGNALS, TAPS, View
+from stxm_explorer.region import Region
+from stxm_explorer.settings import Settings
 from xstxm.errors import OptionError
 
-Vertices: TypeAlias = tuple[tuple[float, float], ...]
+__all__ = [
+    "ALIGN_TO",
+    "BACKGROUNDS",
+    "BELOW",
+    "COLORS",
+    "DECOMPOSITIONS",
+    "FRAMES",
+    "GROUPINGS",
+    "I0_SOURCES",
+    "I0_UNITS",
+    "IMAGES",
+    "KINDS",
+    "LENGTH_TABS",
+    "MAP_FORMATS",
+    "MAX_STATE",
+    "METHODS",
+    "MOST_CLUSTERS",
+    "MOST_COMPONENTS",
+    "NOISES",
+    "NORMALIZATIONS",
+    "NUMBERED_BY",
+    "PAGES",
+    "PHASES_FROM",
+    "PICTURES",
+    "PICTURE_FORMATS",
+    "QUANTITIES",
+    "SELECTIONS",
+    "SIGNALS",
+    "STEPS",
+    "TABLES",
+    "TAPS",
+    "TRANSFORMS",
+    "UNMIX_TABS",
+    "WEIGHTS",
+    "ExplorerState",
+    "Export",
+    "Field",
+    "Fit",
+    "References",
+    "Region",
+    "Scales",
+    "Settings",
+    "Unmix",
+    "View",
+    "unused",
+]
 
-METHODS = {"Non-negative (nnls)": "nnls", "Fractions sum to 1 (fcls)": "fcls", "Unconstrained (lstsq)": "lstsq"}
-BACKGROUNDS = {"None": "none", "Constant": "constant", "Linear": "linear"}
-I0_SOURCES = {"Brightest pixels": "brightest", "From file": "file"}
-I0_UNITS = {"As the file says": "", "counts": "count", "counts per ms": "count/ms", "counts per s": "count/s"}
-SIGNALS = {"Optical density": "optical_density", "Intensity": "intensity"}
+MAX_STATE = 200_000
+"""Characters of a state that is taken from outside; one with a hundred regions has a tenth of it."""
 
 
-@dataclass(frozen=True)
-class Region:
-    """Pixels that were picked: a point, a box by two corners, or a polygon; (x, y) in um."""
+class ExplorerState(Settings):
+    """The choices of one session."""
 
-    kind: Literal["point", "box", "polygon"]
-    vertices: Vertices
+    fields = param.List([], item_type=Field, doc="Stacks that are open.")
+    regions = param.List([], item_type=Region, doc="Named regions, shared by all fields that they lie in.")
+    references = param.ClassSelector(class_=References, constant=True, instantiate=True, default=References())
+    fit = param.ClassSelector(class_=Fit, constant=True, instantiate=True, default=Fit())
+    unmix = param.ClassSelector(class_=Unmix, constant=True, instantiate=True, default=Unmix())
+    scales = param.ClassSelector(class_=Scales, constant=True, instantiate=True, default=Scales())
+    export = param.ClassSelector(class_=Export, constant=True, instantiate=True, default=Export())
+    view = param.ClassSelector(class_=View, constant=True, instantiate=True, default=View())
 
-    def rounded(self, length: float) -> Region:
-        """Return the region with coordinates that read well, moved by less than a length."""
-        digits = max(math.ceil(-math.log10(length)), 0)
-        return Region(self.kind, tuple((round(float(x), digits), round(float(y), digits)) for x, y in self.vertices))
+    _ITEMS: ClassVar = {"fields": Field.from_table, "regions": Region.from_table}
 
-    def for_xstxm(self) -> Any:
-        """Return the region as `xstxm.spectrum` takes it."""
-        if self.kind == "polygon":
-            return [tuple(vertex) for vertex in self.vertices]
-        if self.kind == "point":
-            ((x, y),) = self.vertices
-            return {"x": x, "y": y}
-        (left, bottom), (right, top) = self.vertices
-        return {"x": (left, right), "y": (bottom, top)}
-
-    def outline(self) -> list[tuple[float, float]]:
-        """Return the closed line around the region; of a point the point."""
-        if self.kind != "box":
-            return [*self.vertices, *self.vertices[:1]] if self.kind == "polygon" else list(self.vertices)
-        (left, bottom), (right, top) = self.vertices
-        return [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the numbers on the page; equal recipes give equal numbers."""
-
-    file: str
-    i0_source: str
-    i0_fraction: float
-    i0_file: str
-    i0_units: str
-    references: tuple[str, ...]
-    composition: str
-    method: Literal["lstsq", "nnls", "fcls"]
-    background: Literal["none", "constant", "linear"]
-    min_confidence: float
+    def __init__(self, **choices: Any) -> None:
+        super().__init__(**choices)
+        self._listeners: list[Callable[[], None]] = []
+        self._heard: list[Settings] = []
+        for group in (self, self.references, self.fit, self.unmix, self.scales, self.export, self.view):
+            group.param.watch(self._tell, group._choices())
+        self._hear_fields()
 
     @property
-    def compositions(self) -> dict[str, float] | None:
-        """Composition of each reference by name; None where none is given.
+    def field(self) -> Field | None:
+        """The field that is shown: the chosen one, else the first."""
+        named = (field for field in self.fields if field.label == self.view.field)
+        return next(named, self.fields[0] if self.fields else None)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The page that is looked at, and the tab on it."""
+        view = self.view
+        tabs = {"Data": view.data, "Prepare": view.prepare, "Unmix": self.unmix.tab, "Length scales": self.scales.tab}
+        return view.page, tabs.get(view.page, "")
+
+    def open(self, file: str, *, region: int | None = None, entry: str = "") -> Field:
+        """Add a field for a stack, or return the one that is there, and look at it."""
+        which = (file, region, entry)
+        field = next((field for field in self.fields if (field.file, field.region, field.entry) == which), None)
+        if field is None:
+            label = " ".join(
+                [PurePosixPath(file).stem, *([] if region is None else [f"region {region}"]), entry]
+            ).strip()
+            label = unused(label, [field.label for field in self.fields])
+            field = Field(file=file, region=region, entry=entry, label=label)
+            self.fields = [*self.fields, field]
+        self.view.field = field.label
+        return field
+
+    def close(self, field: Field) -> None:
+        """Forget a field."""
+        self.fields = [kept for kept in self.fields if kept is not field]
+
+    def add_region(self, region: Region) -> None:
+        """Add a region under a name that no other has, and look at it."""
+        name = unused(region.name or "region", [known.name for known in self.regions])
+        self.regions = [*self.regions, replace(region, name=name)]
+        self.view.region = name
+
+    def rename_region(self, region: Region, name: str) -> None:
+        """Give a region another name, with a number where that is taken."""
+        name = unused(name.strip()[:80], [known.name for known in self.regions if known is not region])
+        with param.parameterized.batch_call_watchers(self.view):
+            self.regions = [replace(known, name=name) if known is region else known for known in self.regions]
+            self.view.region = name
+
+    def remove_region(self, region: Region) -> None:
+        """Forget a region."""
+        self.regions = [known for known in self.regions if known is not region]
+        if self.view.region == region.name:
+            self.view.region = ""
+
+    def rename(self, field: Field, label: str) -> None:
+        """Call a field by another name.
 
         Raises
         ------
         OptionError
-            The text cannot be read.
+            It is empty, too long, or the name of another one.
         """
-        return dict(parse_composition(self.composition)) or None
+        label, shown = label.strip(), self.field is field
+        if not label or len(label) > 60:
+            raise OptionError("name", label[:60], "give the field a name of 1 to 60 characters")
+        if any(other.label == label for other in self.fields if other is not field):
+            raise OptionError("name", label, "another field is called so: names tell fields apart")
+        with param.parameterized.batch_call_watchers(self.view):
+            if shown:
+                self.view.field = label
+            field.label = label
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call a function after every change."""
+        self._listeners.append(changed)
+
+    def to_json(self) -> str:
+        """Return the choices as text."""
+        return json.dumps(self.table(), indent=1)
+
+    def from_json(self, text: str) -> None:
+        """Take the choices of a text.
+
+        Raises
+        ------
+        OptionError
+            It is too long, or no state; the state is as before.
+        """
+        if len(text) > MAX_STATE:
+            raise OptionError("state", f"{len(text)} characters", f"take a file of at most {MAX_STATE}")
+        try:
+            self.restore(json.loads(text, parse_constant=_refuse))
+        except OptionError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise OptionError("state", text[:40], "expected the JSON that the explorer writes") from error
+
+    def to_query(self) -> str:
+        """Return the choices as a short word for the address of a page."""
+        packed = zlib.compress(json.dumps(self.table(), separators=(",", ":")).encode(), 9)
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    def from_query(self, word: str) -> None:
+        """Take the choices of such a word; errors as of `from_json`."""
+        try:
+            packed = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
+            unpacking = zlib.decompressobj()
+            text = unpacking.decompress(packed, MAX_STATE + 1).decode()
+        except (ValueError, binascii.Error, zlib.error) as error:
+            raise OptionError("state", word[:40], "the link is cut off or changed: copy the whole link") from error
+        self.from_json(text)
+
+    def _value(self, name: str, table: Mapping[str, Any]) -> Any:
+        value = super()._value(name, table)
+        if name in ("fields", "regions"):
+            names = [each.label if isinstance(each, Field) else each.name for each in value]
+            if twice := next((one for one in names if names.count(one) > 1), None):
+                raise OptionError(f"state: {name}", twice[:80], "two have that name: names tell them apart")
+        return value
+
+    def _tell(self, *events: Any) -> None:
+        if any(event.obj is self and event.name == "fields" for event in events):
+            self._hear_fields()
+        for listener in [*self._listeners]:
+            listener()
+
+    def _hear_fields(self) -> None:
+        for field in self.fields:
+            if not any(field is heard for heard in self._heard):
+                field.param.watch(self._tell, field._choices())
+        self._heard = [*self.fields]
 
 
-class ExplorerState(param.Parameterized):
-    """The choices of one session."""
-
-    file = param.String("", doc="Stack, relative to the root folder.")
-    i0_source: Any = param.Selector(default="brightest", objects=list(I0_SOURCES.values()))
-    i0_fraction = param.Number(0.1, bounds=(0.01, 0.5), step=0.01, doc="Share of the pixels taken as empty.")
-    i0_file = param.String("", doc="I0 spectrum, relative to the root folder.")
-    i0_units: Any = param.Selector(default="", objects=list(I0_UNITS.values()), doc="Rates and counts differ.")
-    references = param.List([], item_type=str, doc="Reference files, relative to the root folder.")
-    composition = param.String("", doc="Composition of each reference, e.g. V2O5=0, LiV2O5=1.")
-    method: Any = param.Selector(default="nnls", objects=list(METHODS.values()))
-    background: Any = param.Selector(default="constant", objects=list(BACKGROUNDS.values()))
-    min_confidence = param.Number(0.95, bounds=(0.5, 0.999), step=0.01)
-    signal: Any = param.Selector(default="optical_density", objects=list(SIGNALS.values()))
-    energy = param.Number(None, allow_None=True, doc="Energy of the image, in the unit of the stack.")
-    region = param.ClassSelector(class_=Region, default=None, allow_None=True)
-    width = param.Integer(1280, bounds=(200, None), doc="Width of the window in pixels.")
-    height = param.Integer(800, bounds=(200, None), doc="Height of the window in pixels.")
-
-    @property
-    def recipe(self) -> Recipe:
-        """The choices that decide the numbers."""
-        return Recipe(
-            file=self.file,
-            i0_source=self.i0_source,
-            i0_fraction=self.i0_fraction,
-            i0_file=self.i0_file,
-            i0_units=self.i0_units,
-            references=tuple(self.references),
-            composition=self.composition,
-            method=self.method,
-            background=self.background,
-            min_confidence=self.min_confidence,
-        )
+def _refuse(word: str) -> float:
+    """Refuse NaN and Infinity, which JSON does not know and no choice can be."""
+    raise ValueError(word)
 
 
-def parse_composition(text: str) -> tuple[tuple[str, float], ...]:
-    """Return the pairs of "V2O5=0, LiV2O5=1".
+def unused(name: str, taken: list[str]) -> str:
+    """Return a name that is not taken.
 
-    Raises
-    ------
-    OptionError
-        A part is not NAME=NUMBER.
+    Examples
+    --------
+    >>> unused("particle", ["particle", "particle 2"])
+    'particle 3'
     """
-    pairs = [part.partition("=") for part in text.replace(";", ",").split(",") if part.strip()]
-    try:
-        named = tuple((name.strip(), float(value)) for name, _, value in pairs)
-    except ValueError:
-        named = (("", math.nan),)
-    if len(dict(named)) < len(named) or not all(math.isfinite(value) for _, value in named):
-        raise OptionError("composition", text, "write NAME=NUMBER once for each reference, e.g. V2O5=0, LiV2O5=1")
-    return named
-
-
-def reference_files(files: tuple[str, ...]) -> dict[str, str]:
-    """Return the name of each reference file: its stem, or the whole path where two stems are alike."""
-    stems = [PurePosixPath(file).stem for file in files]
-    return {stem if stems.count(stem) == 1 else file: file for stem, file in zip(stems, files, strict=True)}
+    if name not in taken:
+        return name
+    return next(new for k in range(2, len(taken) + 3) if (new := f"{name} {k}") not in taken)

@@ -1,48 +1,79 @@
-"""Data: reads files below the root folder and calls xstxm; results are shared by all sessions, read-only.
+"""Data: reads files below the root folder and runs calls of xstxm; what they return is shared by all sessions, read-only.
 
-Caches are keyed by path, time of change and the choices that matter, so a file written anew is read anew.
+A result is named by the script that makes it and the times at which its files changed, so a file written anew is read anew.
 """
 
 from __future__ import annotations
 
-import glob
-from dataclasses import dataclass
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-import panel as pn
 import xarray as xr
+from skimage import measure
 
 import xstxm
-from stxm_explorer.catalogue import Catalogue, catalogue, refuse_links_out, resolve
-from stxm_explorer.state import Recipe, Region, reference_files
-from xstxm.errors import SchemaError
-
-FileKey: TypeAlias = tuple[str, int]
-I0Key: TypeAlias = "tuple[str, float] | tuple[str, FileKey, str]"
-ReferenceKey: TypeAlias = "tuple[tuple[tuple[str, FileKey], ...], tuple[tuple[str, float], ...]]"
+from stxm_explorer import clouds, surveys
+from stxm_explorer.access import refuse_links_out, resolve, stamp
+from stxm_explorer.cache import Cache, Made, memory
+from stxm_explorer.calls import Call, File, Given, Output, Upload, script
+from stxm_explorer.catalogue import Catalogue, catalogue
+from stxm_explorer.jobs import Job
+from stxm_explorer.names import plain_name
+from stxm_explorer.notes import heard
+from stxm_explorer.uploads import Uploads
+from xstxm.errors import OptionError, SchemaError, StxmError
 
 IN_MEMORY = 1_500_000_000
-"""Bytes up to which a stack is held in memory; a larger one is read frame by frame."""
+"""Bytes up to which a result is held in memory; a larger one stays lazy."""
 
-_FRAMES, _PIXELS = 16, 10_000
-"""Frames of a large stack and pixels of a frame from which the colour scale is taken."""
+CACHE = 6_000_000_000
+"""Bytes of results that are kept for all sessions."""
+
+_STEPS = 16
+"""Parts in which long work on a stack in memory is done, so that it tells how far it is and can be stopped."""
+
+_IN_PARTS = {"xstxm.fit", "xstxm.phase_map"}
+_MODULES = {"xstxm": xstxm, "xr": xr, "measure": measure, "clouds": clouds, "surveys": surveys}
+_PARTS = {"[]", ".isel"}
+"""Calls that return a part of their first argument as it is."""
+
+_LITTLE = 1_000_000
+"""Bytes with which anything is done in no time, once it is compiled."""
+
+_DONE: set[str] = set()
+"""Functions that this process has run: the first time, some are compiled."""
+
+_RESULTS = Cache(CACHE)
+_STORES = itertools.count(1)
 
 
-@dataclass(frozen=True)
-class Probe:
-    """The spectrum of the picked pixels, and the references fitted to it where there are any."""
+class NotGivenError(StxmError):
+    """An array of a notebook is wanted on a page that was opened without it."""
 
-    spectrum: xr.Dataset
-    fit: xr.Dataset | None
+    def __init__(self, name: str) -> None:
+        self._say(
+            f"the {name} was an array in a notebook, this page has files: open it there, with {name}.stxm.explore()"
+        )
 
 
 class Store:
     """The files below a root folder and what is computed from them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, *, client: Any = None, given: Mapping[str, xr.Dataset | xr.DataArray] | None = None
+    ) -> None:
         self.root = root.resolve()
+        self.given = dict(given or {})
+        """Arrays that came with the page, by name."""
+        self._whose = f"{self.root} {next(_STORES) if self.given else ''}"
+        self.client = client
+        """Of a dask cluster that does the work, if any."""
+        self.uploads = Uploads()
 
     def catalogue(self) -> Catalogue:
         """Return the files that can be opened."""
@@ -55,128 +86,177 @@ class Store:
         found = Path(path).resolve()
         return found.relative_to(self.root).as_posix() if found.is_relative_to(self.root) else ""
 
-    def stack(self, recipe: Recipe) -> xr.Dataset:
-        """Return the stack as its file has it."""
-        return _stack(self._key(recipe.file))
+    def key(self, call: Call) -> str:
+        """Return the name of a result in the cache.
 
-    def density(self, recipe: Recipe) -> xr.Dataset:
-        """Return the stack with its optical density."""
-        return _density(self._key(recipe.file), self._i0_key(recipe))
+        Raises
+        ------
+        OutsideRootError
+            A file is not there, or not below the root folder.
+        """
+        paths = {self._file(file) for file in call.files()}
+        stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
+        item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
+        return "\n".join([self._whose, script([call], named=False), *item, *stamps])
 
-    def references(self, recipe: Recipe) -> xr.Dataset | None:
-        """Return the chosen references, if any."""
-        return _references(*self._reference_key(recipe)) if recipe.references else None
+    def ready(self, call: Call) -> Any:
+        """Return a result that is there already, else None."""
+        if call.function == "":
+            return self._given(call.arguments[0].name)
+        made = _RESULTS.get(self.key(call))
+        return None if made is None else made.result
 
-    def phases(self, recipe: Recipe) -> xr.Dataset:
-        """Return the phase map."""
-        references = self._reference_key(recipe) if recipe.references else None
-        return _phases(
-            self._key(recipe.file),
-            self._i0_key(recipe),
-            references,
-            recipe.method,
-            recipe.background,
-            recipe.min_confidence,
+    def run(self, call: Call, job: Job | None = None) -> Any:
+        """Return the result of a call, made where it is not there yet."""
+        job = job or Job()
+        if call.function == "" or call.passing:
+            return self._call(call, job, None)
+        if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
+            return self._part(call, whole, job)  # what is in memory already is not kept once more
+        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job).result
+
+    def notes(self, call: Call) -> tuple[str, ...]:
+        """Return what xstxm warned of when it made a result, apart from what that was made of."""
+        made = _RESULTS.get(self.key(call))
+        return () if made is None else made.notes
+
+    def at_once(self, call: Call) -> Any:
+        """Return what takes no time, made on the spot; None where there is more to do.
+
+        That is a frame or the spectrum of a pixel of a stack in memory, and anything that is made of a few spectra.
+        """
+        return self.run(call) if self._is_light(call) else None
+
+    def write(self, call: Call, folder: Path, job: Job | None = None) -> None:
+        """Run a call that writes its `Output` into a folder."""
+        self._call(call, job or Job(), folder)
+
+    def is_lazy(self, call: Call) -> bool:
+        """Tell whether a result that is there is larger than what is held in memory."""
+        result = self.ready(call)
+        return result is not None and _is_lazy(result)
+
+    def _make(self, call: Call, job: Job) -> Made:
+        with heard() as told:
+            result = self._call(call, job, None)
+            if call.function == "xstxm.open_stack" and not {"y", "x"} <= {*result.dims}:
+                dims = tuple(result.dims)
+                raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
+            if _is_lazy(result) and result.nbytes < IN_MEMORY:
+                result = self._compute(result, job)
+        return Made(result, tuple(told))
+
+    def _call(self, call: Call, job: Job, folder: Path | None) -> Any:
+        job.step()
+        arguments = [self._value(argument, job, folder) for argument in call.arguments]
+        options = {name: self._value(value, job, folder) for name, value in call.options.items()}
+        if call.function == "":
+            return arguments[0]
+        if call.function == "[]":
+            return operator.getitem(*arguments)
+        if call.function in _IN_PARTS:
+            arguments[0] = _in_parts(arguments[0])
+        if call.function.startswith("."):
+            return _method(call.function, arguments, options)
+        module, *path = call.function.split(".")
+        function: Any = functools.reduce(getattr, path, _MODULES[module])
+        result = function(*arguments, **options)
+        _DONE.add(call.function)
+        return result
+
+    def _part(self, call: Call, whole: Any, job: Job) -> Any:
+        job.step()
+        if call.function == "[]":
+            return whole[call.arguments[1]]
+        return _method(call.function, [whole, *call.arguments[1:]], call.options)
+
+    def _is_light(self, call: Call) -> bool:
+        parts = [*call.parts()]
+        if call.function.startswith("xstxm.") and call.function not in _DONE:
+            return False
+        return not any(isinstance(part, File) for part in parts) and all(
+            self._is_at_hand(part, call) for part in parts if isinstance(part, Call)
         )
 
-    def probe(self, recipe: Recipe, region: Region) -> Probe:
-        """Return the mean spectrum of a region and its fit."""
-        spectrum = xstxm.spectrum(self.density(recipe), region.for_xstxm()).compute()
-        references = self.references(recipe)
-        if references is None:
-            return Probe(spectrum, None)
-        fit = xstxm.fit(spectrum["spectrum"], references, method=recipe.method, background=recipe.background)
-        return Probe(spectrum, fit.compute())
+    def _is_at_hand(self, part: Call, call: Call) -> bool:
+        """Tell whether an argument of a call is there, in memory, and not much for that call."""
+        result = self.ready(part)
+        if result is None:
+            return self._is_light(part)
+        return not _is_lazy(result) and (memory(result) < _LITTLE or call.function in _PARTS or _is_of_pixel(call))
 
-    def limits(self, recipe: Recipe, signal: str) -> tuple[float, float]:
-        """Return the ends of the colour scale that all frames of a stack share."""
-        i0 = self._i0_key(recipe) if signal == "optical_density" else None
-        return _limits(self._key(recipe.file), i0, signal)[:2]
+    def _value(self, value: Any, job: Job, folder: Path | None) -> Any:
+        if isinstance(value, Call):
+            return self.run(value, job)
+        if isinstance(value, File):
+            return self._file(value) if isinstance(value, Upload) else self.path(value.name)
+        if isinstance(value, Given):
+            return self._given(value.name)
+        if isinstance(value, Output):
+            assert folder is not None
+            return folder / plain_name(value.name)
+        if isinstance(value, Mapping):
+            return {name: self._value(item, job, folder) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._value(item, job, folder) for item in value)
+        return value
 
-    def brightest_energy(self, recipe: Recipe, signal: str) -> float:
-        """Return the energy of the frame with the largest values, on a sample of the pixels."""
-        i0 = self._i0_key(recipe) if signal == "optical_density" else None
-        return _limits(self._key(recipe.file), i0, signal)[2]
+    def _compute(self, lazy: Any, job: Job) -> Any:
+        if self.client is None:
+            return lazy.compute(scheduler="threads")
+        from stxm_explorer.cluster import computed
 
-    def _key(self, name: str) -> FileKey:
+        return computed(lazy, self.client, job)
+
+    def _given(self, name: str) -> xr.Dataset | xr.DataArray:
+        if name not in self.given:
+            raise NotGivenError(name)
+        return self.given[name]
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file below the root folder.
+
+        Raises
+        ------
+        OutsideRootError
+            It is not there, or not below the root folder.
+        """
         path = resolve(self.root, name)
         refuse_links_out(self.root, path)
-        parts = [path, path.parent]
-        if path.suffix.lower() == ".hdr":
-            parts += path.parent.glob(f"{glob.escape(path.stem)}*")
-        return str(path), max(part.stat().st_mtime_ns for part in parts)
+        return path
 
-    def _i0_key(self, recipe: Recipe) -> I0Key:
-        if recipe.i0_source == "brightest":
-            return "brightest", recipe.i0_fraction
-        return "file", self._key(recipe.i0_file), recipe.i0_units
-
-    def _reference_key(self, recipe: Recipe) -> ReferenceKey:
-        files = reference_files(recipe.references)
-        return tuple((name, self._key(file)) for name, file in files.items()), tuple(
-            (recipe.compositions or {}).items()
-        )
+    def _file(self, file: File) -> Path:
+        """Return the path of a file, of which it is not yet known whether it takes anything from elsewhere."""
+        if not isinstance(file, Upload):
+            return resolve(self.root, file.name)
+        if file.name not in self.uploads.files:
+            raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
+        return self.uploads.files[file.name]
 
 
-@pn.cache(max_items=4, policy="LRU")
-def _stack(file: FileKey) -> xr.Dataset:
-    stack = xstxm.open_stack(file[0], chunks={})
-    if not {"y", "x"} <= {*stack.dims}:
-        raise SchemaError(
-            f"the explorer shows images, this scan has {tuple(stack.dims)}: open it with xstxm.open_stack"
-        )
-    return stack.load() if stack.nbytes < IN_MEMORY else stack
+def _method(function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Return what a method of the first argument returns."""
+    try:
+        return getattr(arguments[0], function[1:])(*arguments[1:], **options)
+    except KeyError as error:  # of xarray, for a name that other data had
+        chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str))
+        raise OptionError("choice", chosen, "these data have none of that name: choose another") from error
 
 
-@pn.cache(max_items=4, policy="LRU")
-def _density(file: FileKey, i0: I0Key) -> xr.Dataset:
-    stack = _stack(file)
-    if len(i0) == 2:
-        incident: xr.DataArray | xr.Dataset = xstxm.estimate_i0(stack, fraction=i0[1])
-    else:
-        incident = xstxm.read_i0(i0[1][0], units=i0[2] or None)
-    return xstxm.optical_density(stack, incident)
+def _is_lazy(result: Any) -> bool:
+    arrays = result.variables.values() if isinstance(result, xr.Dataset) else [result]
+    return any(getattr(array, "chunks", None) for array in arrays)
 
 
-@pn.cache(max_items=16, policy="LRU")
-def _references(files: tuple[tuple[str, FileKey], ...], compositions: tuple[tuple[str, float], ...]) -> xr.Dataset:
-    """Read one table of references, or a file for each, named after the files."""
-    paths = {name: path for name, (path, _) in files}
-    source = next(iter(paths.values())) if len(paths) == 1 else paths
-    return xstxm.read_references(source, composition=dict(compositions) or None)
+def _is_of_pixel(call: Call) -> bool:
+    """Tell whether a call reads the spectrum of one pixel."""
+    if call.function != "xstxm.spectrum" or not isinstance(call.arguments[1], Mapping):
+        return False
+    return all(isinstance(place, float) for place in call.arguments[1].values())
 
 
-@pn.cache(max_items=8, policy="LRU")
-def _phases(
-    file: FileKey,
-    i0: I0Key,
-    references: ReferenceKey | None,
-    method: Any,
-    background: Any,
-    min_confidence: float,
-) -> xr.Dataset:
-    known = _references(*references) if references else None
-    phases = xstxm.phase_map(
-        _density(file, i0),
-        known,
-        method=method,
-        background=background,
-        min_confidence=min_confidence,
-    )
-    return phases.compute()
-
-
-@pn.cache(max_items=32, policy="LRU")
-def _limits(file: FileKey, i0: I0Key | None, signal: str) -> tuple[float, float, float]:
-    """Return the ends of the colour scale, and the energy with the largest mean, from a sample."""
-    array = (_stack(file) if i0 is None else _density(file, i0))[signal]
-    frames = max(array.sizes["energy"] // _FRAMES, 1) if array.chunks else 1
-    pixels = array.size / array.sizes["energy"]
-    stride = max(int(np.sqrt(pixels / _PIXELS)), 1)
-    steps = {dim: slice(None, None, frames if dim == "energy" else stride) for dim in array.dims}
-    sample = array.isel(steps).astype(float).compute()
-    if not bool(sample.notnull().any()):
-        raise SchemaError(f"{signal} has no usable value: check I0 and the counts")
-    low, high = np.nanquantile(np.asarray(sample), [0.002, 0.9995])
-    mean = sample.mean([dim for dim in sample.dims if dim != "energy"])
-    return float(low), float(high if high > low else low + 1), float(sample["energy"][int(mean.argmax("energy"))])
+def _in_parts(stack: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.DataArray:
+    """Return a stack in memory as parts of some rows; one that is lazy, small or a spectrum as it is."""
+    if _is_lazy(stack) or "y" not in stack.dims or stack.nbytes < 20_000_000:
+        return stack
+    return stack.chunk(y=max(math.ceil(stack.sizes["y"] / _STEPS), 1))

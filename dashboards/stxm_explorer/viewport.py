@@ -1,20 +1,24 @@
-"""The size of the window, so that plots are drawn as large as there is room for."""
+"""The window: its size, so that plots are drawn as large as there is room for, and its address, which holds the choices."""
 
 from __future__ import annotations
 
 import param
 from panel.custom import JSComponent
 
-SIDEBAR = 320
-_HEADER = 215
-"""App bar, tabs, slider, plot toolbar, axis and margins above and below a plot, in pixels."""
+RAIL = 92
+CONTROLS = 256
+_BESIDE = RAIL + CONTROLS + 48
+"""Pixels beside the workspace."""
+_HEADER = 150
+"""App bar, plot toolbar, axis and margins above and below a plot, in pixels."""
 
 
 class Viewport(JSComponent):
-    """Invisible component that tells the size of the window, at the start and when it changes."""
+    """Invisible component: tells the size of the window, and writes the choices into its address."""
 
     inner_width = param.Integer(0)
     inner_height = param.Integer(0)
+    query = param.String("", doc="Behind the question mark of the address; going back leaves the page, not a choice.")
 
     _esm = """
     export function render({ model }) {
@@ -26,13 +30,33 @@ class Viewport(JSComponent):
       const later = () => { clearTimeout(pending); pending = setTimeout(measure, 300) }
       window.addEventListener("resize", later)
       model.on("remove", () => window.removeEventListener("resize", later))
+      let writing = null  // browsers take some hundred changes of the address in half a minute, and no more
+      const write = () => history.replaceState(null, "", `?${model.query}`)
+      model.on("query", () => { clearTimeout(writing); writing = setTimeout(write, 300) })
       measure()
       return document.createElement("div")
     }
     """
 
 
-def plot_side(width: int, height: int, taken: int, *, beside: int = 2, rows_below: int = 0) -> int:
-    """Return the side in pixels of plots that share a row; `taken` is what their axes and legends need."""
-    room = (width - SIDEBAR - 56 - taken) // beside
-    return max(240, min(room, height - _HEADER - rows_below, 760))
+def workspace_width(width: int) -> int:
+    """Return the pixels that a page has beside its controls."""
+    return max(width - _BESIDE, 400)
+
+
+def plot_side(width: int, height: int, taken: int, *, beside: int = 2, rows: int = 1, below: int = 0) -> int:
+    """Return the side in pixels of plots that share the workspace.
+
+    Parameters
+    ----------
+    width, height
+        Of the window.
+    taken
+        Pixels across that axes, colour bars and legends of a row need.
+    beside, rows
+        Plots in a row, and rows.
+    below
+        Pixels above or below the plots that something else takes.
+    """
+    room = (workspace_width(width) - taken) // beside
+    return max(220, min(room, (height - _HEADER - below) // rows - (rows - 1) * 60, 760))

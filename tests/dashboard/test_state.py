@@ -1,63 +1,164 @@
-"""Choices of a session, and what they decide."""
+"""Choices that come from outside are checked; they round-trip."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from stxm_explorer.state import ExplorerState, Region, parse_composition, reference_files
+from hypothesis import given
+from hypothesis import strategies as st
+from stxm_explorer.state import MAX_STATE, ExplorerState, Field, Region, unused
 
 from xstxm.errors import OptionError
 
+BOX = Region("box", ((0.0, 1.0), (2.0, 3.0)), "rim")
+TRIANGLE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+
+
+def full() -> ExplorerState:
+    """Return a state with every group changed."""
+    state = ExplorerState()
+    state.open("a/b.hdf5").param.update(start=512.0, i0_region=BOX, i0_source="region", dropped=[520.0])
+    state.open("c/b.hdf5")
+    state.regions = [BOX, Region("polygon", TRIANGLE)]
+    state.references.param.update(files=["r.csv"], composition={"a": 1.0})
+    state.fit.method = "fcls"
+    state.view.param.update(page="Phases", cursor=(1.5, 2.5), energy=515.0)
+    return state
+
+
+def test_state__round_trips_through_json_and_the_address():
+    state = full()
+    for back, text in ((ExplorerState.from_json, state.to_json()), (ExplorerState.from_query, state.to_query())):
+        other = ExplorerState()
+        back(other, text)
+        assert other.table() == state.table()
+        assert other.fields[0].i0_region == BOX
+        assert other.view.cursor == (1.5, 2.5)
+        assert other.regions == state.regions
+    assert state.to_query().replace("-", "").replace("_", "").isalnum()
+
+
+def test_restore__forgets_what_the_table_does_not_say():
+    state = full()
+    state.from_json("{}")
+    assert state.table() == {}
+
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    "text",
     [
-        pytest.param("", (), id="empty"),
-        pytest.param("V2O5=0, LiV2O5=1", (("V2O5", 0.0), ("LiV2O5", 1.0)), id="commas"),
-        pytest.param(" V2O5 = 0 ;LiV2O5= 1e0;", (("V2O5", 0.0), ("LiV2O5", 1.0)), id="semicolons and blanks"),
+        pytest.param("", id="nothing"),
+        pytest.param("[1, 2]", id="no table"),
+        pytest.param("{" * 5000, id="nested without end"),
+        pytest.param(json.dumps({"fields": 3}), id="a number for a list"),
+        pytest.param(json.dumps({"fields": [{"file": 3}]}), id="a number for a name"),
+        pytest.param(json.dumps({"fields": [{"path": "x"}]}), id="an unknown choice"),
+        pytest.param(json.dumps({"__class__": "x"}), id="an attribute"),
+        pytest.param(json.dumps({"fit": {"method": "eval"}}), id="a method there is not"),
+        pytest.param(json.dumps({"fit": {"min_confidence": 7}}), id="out of bounds"),
+        pytest.param(json.dumps({"view": {"cursor": [1, 2, 3]}}), id="a cursor of three"),
+        pytest.param(json.dumps({"regions": [{"kind": "polygon", "vertices": [[0, 0]]}]}), id="polygon of one"),
+        pytest.param(json.dumps({"regions": [{"kind": "circle", "vertices": [[0, 0]]}]}), id="unknown kind"),
+        pytest.param('{"regions": [{"kind": "point", "vertices": [[NaN, 0]]}]}', id="a region at NaN"),
+        pytest.param(" " * (MAX_STATE + 1), id="too long"),
     ],
 )
-def test_parse_composition__reads_pairs(text, expected):
-    assert parse_composition(text) == expected
+def test_from_json__refuses_and_keeps_the_state(text):
+    state = full()
+    before = state.to_json()
+    with pytest.raises(OptionError):
+        state.from_json(text)
+    assert state.to_json() == before
 
 
-@pytest.mark.parametrize("text", ["V2O5", "V2O5=x", "0, 1"])
-def test_parse_composition__says_how_to_write_it(text):
-    with pytest.raises(OptionError, match="write NAME=NUMBER once for each reference"):
-        parse_composition(text)
+@given(st.text(max_size=60))
+def test_from_query__any_text_is_a_state_or_an_error(word):
+    state = full()
+    before = state.to_json()
+    with pytest.raises(OptionError):
+        state.from_query(word)
+    assert state.to_json() == before
 
 
-def test_recipe__does_not_know_what_is_only_looked_at():
-    state = ExplorerState(file="a.hdr")
-    before = state.recipe
-    state.param.update(energy=515.0, region=Region("point", ((0.0, 0.0),)), signal="intensity", width=1900)
-    assert state.recipe == before
-    state.method = "fcls"
-    assert state.recipe != before
+def test_from_query__does_not_unpack_without_end():
+    import base64
+    import zlib
+
+    bomb = base64.urlsafe_b64encode(zlib.compress(b" " * 50_000_000, 9)).decode()
+    with pytest.raises(OptionError, match="characters"):
+        ExplorerState().from_query(bomb)
+
+
+def test_open__names_fields_apart_and_knows_open_ones():
+    state = full()
+    assert [field.label for field in state.fields] == ["b", "b 2"]
+    assert state.field is state.fields[1]
+    assert state.open("a/b.hdf5") is state.fields[0] is state.field
+    state.close(state.fields[0])
+    assert [field.file for field in state.fields] == ["c/b.hdf5"]
+    assert state.field is state.fields[0]
+
+
+def test_listen__tells_of_every_group_and_of_fields_opened_later():
+    state, heard = ExplorerState(), []
+    state.listen(lambda: heard.append(1))
+    state.fit.method = "fcls"
+    state.view.energy = 515.0
+    field = state.open("a.hdf5")
+    count = len(heard)
+    field.align = True
+    assert len(heard) == count + 1 >= 4
+    state.restore({})
+    count = len(heard)
+    field.align = False
+    assert len(heard) == count + 1  # a closed field is heard still, which harms nothing
 
 
 def test_region__is_what_xstxm_takes():
     assert Region("point", ((1.0, 2.0),)).for_xstxm() == {"x": 1.0, "y": 2.0}
-    assert Region("box", ((0.0, 1.0), (2.0, 3.0))).for_xstxm() == {"x": (0.0, 2.0), "y": (1.0, 3.0)}
-    triangle = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
-    assert Region("polygon", triangle).for_xstxm() == list(triangle)
-    assert Region("polygon", triangle).outline() == [*triangle, triangle[0]]
+    assert BOX.for_xstxm() == {"x": (0.0, 2.0), "y": (1.0, 3.0)}
+    assert Region("polygon", TRIANGLE).for_xstxm() == list(TRIANGLE)
+    assert Region("polygon", TRIANGLE).outline() == [*TRIANGLE, TRIANGLE[0]]
 
 
 def test_region__rounds_below_a_length():
-    region = Region("point", ((-4735.159292035398, 1.23456),)).rounded(0.0008)
-    assert region.vertices == ((-4735.1593, 1.2346),)
+    region = Region("point", ((-4735.159292035398, 1.23456),), "p").rounded(0.0008)
+    assert region == Region("point", ((-4735.1593, 1.2346),), "p")
 
 
-def test_reference_files__keeps_files_of_one_name_apart():
-    assert reference_files(("a/V2O5.txt", "b/VO2.txt")) == {"V2O5": "a/V2O5.txt", "VO2": "b/VO2.txt"}
-    assert reference_files(("a/V.txt", "b/V.txt")) == {"a/V.txt": "a/V.txt", "b/V.txt": "b/V.txt"}
+@pytest.mark.parametrize(
+    "table", [{"composition": {"a": "x"}}, {"composition": {"a": None}}, {"colors": {"a": "red;"}}]
+)
+def test_references__numbers_and_colours_by_name(table):
+    with pytest.raises(OptionError):
+        ExplorerState().restore({"references": table})
 
 
-@pytest.mark.parametrize("text", ["a=nan", "a=0, a=1", "a"])
-def test_parse_composition__refuses_what_a_script_could_not_say(text):
-    from stxm_explorer.state import parse_composition
+def test_unused__counts_on():
+    assert unused("a", []) == "a"
+    assert unused("a", ["a", "a 2", "a 4"]) == "a 3"
 
-    from xstxm.errors import OptionError
 
-    with pytest.raises(OptionError, match="write NAME=NUMBER once for each reference"):
-        parse_composition(text)
+def test_settings__every_choice_has_help_text():
+    state = full()
+    for group in (Field, type(state.fit), type(state.references), type(state.unmix), type(state.scales)):
+        for name in group()._choices():
+            assert group.param[name].doc, f"{group.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"view": {"energy": NaN}}', id="no number"),
+        pytest.param('{"fields": [{"label": "a"}, {"label": "a"}]}', id="two fields of one name"),
+        pytest.param('{"regions": ' + "[" * 994 + "]" * 994 + "}", id="nested without end"),
+    ],
+)
+def test_from_json__what_no_explorer_writes_is_refused(text):
+    state = ExplorerState()
+    state.open("a.hdf5")
+    before = state.to_json()
+    with pytest.raises(OptionError):
+        state.from_json(text)
+    assert state.to_json() == before

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import struct
+import sys
 from pathlib import Path
 
 import h5py
@@ -13,7 +15,7 @@ import pytest
 
 import xstxm
 from xstxm.errors import CorruptFileError, StxmError
-from xstxm.io import _hdf5_safety, _hdf5_visitor
+from xstxm.io import _hdf5, _hdf5_safety, _hdf5_visitor
 
 pytestmark = pytest.mark.filterwarnings("ignore::xstxm.errors.MetadataWarning")
 
@@ -98,6 +100,14 @@ def test_same_file__is_visited_once(scan, fresh_visitor, monkeypatch):
     assert asked == [str(scan)]
 
 
+def test_path_from_the_folder_of_this_process__is_named_in_full(scan, fresh_visitor, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fresh_visitor, "visit", lambda path: asked.append(path))
+    monkeypatch.chdir(scan.parent)
+    xstxm.open_stack(scan.name).close()
+    assert asked == [str(scan)]
+
+
 def test_visitor_that_was_killed_between_files__is_started_again(scan, fresh_visitor):
     assert fresh_visitor.visit(str(scan)) is None
     process = fresh_visitor._process
@@ -163,9 +173,16 @@ def test_index_of_very_many_chunks__is_read_until_the_time_is_up(tmp_path, monke
     assert len(times) == 6
 
 
-def test_attributes_that_cannot_be_listed__hide_nothing_else(scan, monkeypatch):
-    def broken(attributes):
-        raise RuntimeError("no list of attributes")
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [
+        pytest.param(h5py.AttributeManager, "__iter__", id="list of attributes"),
+        pytest.param(h5py.h5o, "get_info", id="address of an object"),
+    ],
+)
+def test_what_cannot_be_had__hides_nothing_else(scan, monkeypatch, of, name):
+    def broken(*_):
+        raise RuntimeError("addr overflow")
 
     data, found = scan.read_bytes(), []
     for at in _words(data):
@@ -174,5 +191,100 @@ def test_attributes_that_cannot_be_listed__hide_nothing_else(scan, monkeypatch):
         if str(found[-1]).startswith("/entry1"):
             break
     assert "bad heap index" in found[-1]
-    monkeypatch.setattr(h5py.AttributeManager, "__iter__", broken)
+    monkeypatch.setattr(of, name, broken)
     assert _hdf5_visitor.visit(str(scan)) == found[-1]
+
+
+@pytest.fixture
+def opened_here(monkeypatch):
+    """The files that this process tries to open itself."""
+    paths, really = [], _hdf5._open
+
+    def opening(path: str, mode: str = "r") -> h5py.File:
+        paths.append(path)
+        return really(path, mode)
+
+    monkeypatch.setattr(_hdf5, "_open", opening)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("at", "byte"),
+    [
+        pytest.param(8, 9, id="version of the superblock"),
+        pytest.param(13, 77, id="bytes of an address"),
+        pytest.param(40, 1, id="end of the file"),
+        pytest.param(None, None, id="cut short"),
+    ],
+)
+def test_file_that_hdf5_does_not_open__is_never_opened_here_and_opens_once_mended(scan, opened_here, at, byte):
+    data, then = scan.read_bytes(), scan.stat()
+    scan.write_bytes(data[:-100] if at is None else data[:at] + bytes([byte]) + data[at + 1 :])
+    os.utime(scan, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert "expected a readable HDF5 file, found Unable to" in _opens(scan)
+    assert opened_here == []
+    scan.write_bytes(data)
+    os.utime(scan, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert _opens(scan) == ""
+    assert opened_here
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"energy,counts\n" * 50, b"CDF\x01" + bytes(500)], ids=["empty", "text", "netCDF 3"]
+)
+def test_file_that_is_no_hdf5__is_named_so(tmp_path, opened_here, content):
+    path = tmp_path / "scan.nc"
+    path.write_bytes(content)
+    with pytest.raises(
+        CorruptFileError, match=r"scan\.nc: expected a readable HDF5 file, found .*file signature not found"
+    ):
+        xstxm.open_stack(path, engine="nxstxm")
+    assert opened_here == []
+
+
+def test_file_that_this_process_writes__opens_here_though_it_is_locked_for_others(scan):
+    with h5py.File(scan, "r+") as file:
+        file.flush()
+        assert _opens(scan) == ""
+
+
+def test_file_that_was_locked__is_visited_when_asked_for_again(scan, fresh_visitor, monkeypatch):
+    asked = []
+
+    def locked(path: str) -> None:
+        asked.append(path)
+        raise OSError(errno.EAGAIN, "unable to lock file")
+
+    monkeypatch.setattr(fresh_visitor, "visit", locked)
+    for _ in range(2):
+        _hdf5_safety.check_sound(scan)
+    assert asked == [str(scan)] * 2
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "error"),
+    [
+        pytest.param(
+            h5py.Group, "__iter__", RuntimeError("Link iteration failed (memory allocation failed)"), id="members"
+        ),
+        pytest.param(h5py.AttributeManager, "__iter__", RuntimeError("(can't allocate attribute)"), id="attributes"),
+        pytest.param(h5py.Group, "__getitem__", KeyError("image null after H5MM_realloc()"), id="an object"),
+        pytest.param(h5py.Group, "__iter__", MemoryError(), id="memory of Python"),
+    ],
+)
+def test_lack_of_memory__ends_the_visitor_as_a_reader_would_take_more(scan, monkeypatch, of, name, error):
+    def starved(*_):
+        raise error
+
+    monkeypatch.setattr(of, name, starved)
+    monkeypatch.setattr(_hdf5_visitor.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit):
+        _hdf5_visitor.answer(str(scan))
+
+
+def test_members_past_the_end_of_the_file__are_no_lack_of_memory(scan, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("Link iteration failed (address of object past end of allocation)")
+
+    monkeypatch.setattr(h5py.Group, "__iter__", broken)
+    assert _hdf5_visitor.answer(str(scan)) == {"unsound": None}

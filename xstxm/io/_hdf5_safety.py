@@ -15,7 +15,7 @@ from xstxm.errors import CorruptFileError
 from xstxm.io._sources import COPY_AGAIN
 
 _VISITOR = Path(__file__).with_name("_hdf5_visitor.py")
-_DEADLY = "that the HDF5 library hangs or crashes on it"
+_DEADLY = "that the HDF5 library hangs, crashes or runs out of memory on it"
 
 
 class _Visitor:
@@ -30,18 +30,28 @@ class _Visitor:
         self._lock = threading.Lock()
 
     def visit(self, path: str) -> str | None:
-        """Return what is unsound in a file; None for nothing, and where no process can be started."""
+        """Return what is unsound in a file; None for nothing, and where no process can be started.
+
+        Raises
+        ------
+        OSError
+            HDF5 does not open it; with the number of the system's error where the file is not to blame.
+        """
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = _start()
             if self._process is None:
                 return None
-            answer = _ask(self._process, json.dumps(path))
-            if not answer:
+            line = _ask(self._process, json.dumps(path))
+            if not line:
                 self.close()
                 return _DEADLY
-            found: str | None = json.loads(answer)
-            return found
+        answer = json.loads(line)
+        if "unopened" in answer:
+            number, words = answer["unopened"]
+            raise OSError(number, words) if number else OSError(words)
+        unsound: str | None = answer["unsound"]
+        return unsound
 
     def close(self) -> None:
         """End the process."""
@@ -99,16 +109,22 @@ def check_sound(path: Path) -> None:
     ------
     CorruptFileError
         Words in it claim more than there is, or the HDF5 library dies of it.
+    OSError
+        The HDF5 library does not open it.
     """
     try:
         found = path.stat()
-    except OSError:
-        return
-    unsound = _unsound(str(path), found.st_mtime_ns, found.st_size, found.st_ino)
+        # the other process stays in the folder in which it was started
+        unsound = _unsound(str(path.resolve()), found.st_mtime_ns, found.st_size, found.st_ino)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return  # the system may refuse to the other process only: the file is locked by this one, which writes it
     if unsound:
         raise CorruptFileError(path, "a sound HDF5 file", unsound, COPY_AGAIN)
 
 
 @lru_cache(maxsize=1024)
 def _unsound(path: str, time: int, size: int, number: int) -> str | None:
+    """Ask once for each state of a file, and again each time where that raises: the file may be half copied, or locked for a while."""
     return _visitor.visit(path)

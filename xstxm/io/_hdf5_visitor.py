@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 
 import h5py
 
@@ -19,19 +22,21 @@ SECONDS = 0.2
 DEADLY_SECONDS = 0.5
 """Processor time that ends this process: no call of HDF5 on a sound file takes it."""
 MEMORY = 2**28
+STARVED = re.compile(r"allocate\b|allocation failed|[mc]alloc\b|realloc\b")
+"""How HDF5 says that memory did not suffice; "past end of allocation" is another thing."""
 FEW = 2**17
 """Numbers and words that are read whole; of larger arrays only the index of their chunks is."""
 
 
 def main() -> None:
-    """Answer every path of the input, also null, with a line: null, or what is unsound."""
+    """Answer every path of the input, also null, with a line."""
     limit_memory()
     for line in sys.stdin:
         path = json.loads(line)
         limit_time(DEADLY_SECONDS)
-        answer = visit(path) if path else None
+        found = answer(path) if path else None
         limit_time(0)
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 
 
@@ -52,13 +57,20 @@ def limit_time(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
+def answer(path: str) -> dict[str, object]:
+    """Return what is unsound in a file, or why it does not open: the number of the system's refusal, if it is one, and words."""
+    try:
+        return {"unsound": visit(path)}
+    except Exception as error:
+        return {"unopened": (getattr(error, "errno", None), short(error))}
+
+
 def visit(path: str) -> str | None:
     """Open what is in a file, what is near its root first, and return the words in it that cannot be read."""
-    try:
-        with h5py.File(path, "r") as file:
-            return visit_objects(file)
-    except Exception:
-        return None  # whoever opens it finds the same, and can say it better
+    file = h5py.File(path, "r")
+    with passing_over(), file:
+        return visit_objects(file)
+    return None
 
 
 def visit_objects(file: h5py.File) -> str | None:
@@ -66,14 +78,13 @@ def visit_objects(file: h5py.File) -> str | None:
     end, left, seen = time.process_time() + SECONDS, deque(["/"]), set()
     while left and time.process_time() < end:
         path = left.popleft()
-        try:
+        item = None
+        with passing_over():
             item = file[path]
-            address = h5py.h5o.get_info(item.id).addr
-        except Exception:
+        place = path if item is None else place_of(item, path)
+        if item is None or place in seen:
             continue
-        if address in seen:
-            continue
-        seen.add(address)
+        seen.add(place)
         unsound = unsound_words(item, path, end)
         if unsound:
             return unsound
@@ -82,10 +93,32 @@ def visit_objects(file: h5py.File) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def passing_over() -> Iterator[None]:
+    """Pass over what is broken, as whoever reads it finds the same; end this process where memory did not suffice.
+
+    A reader has no limit of memory: it would take gigabytes there, or never come back.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or STARVED.search(str(error)):
+            os._exit(1)  # an exception would want memory too
+
+
+def place_of(item: h5py.HLObject, path: str) -> int | str:
+    """Return what only this object has: its address, or its path where a broken index hides the address."""
+    try:
+        address: int = h5py.h5o.get_info(item.id).addr
+    except Exception:
+        return path
+    return address
+
+
 def own_members(group: h5py.Group) -> list[str]:
     """Return the names that are no links to another place, as far as they can be listed."""
     names = []
-    with contextlib.suppress(Exception):
+    with passing_over():
         for name in group:
             if isinstance(group.get(name, getlink=True), h5py.HardLink):
                 names.append(name)
@@ -94,10 +127,10 @@ def own_members(group: h5py.Group) -> list[str]:
 
 def attributes(item: h5py.HLObject) -> list[str]:
     """Return the names of attributes, none where they cannot be listed: what else is in the file is visited all the same."""
-    try:
-        return list(item.attrs)
-    except Exception:
-        return []
+    names: list[str] = []
+    with passing_over():
+        names = list(item.attrs)
+    return names
 
 
 def unsound_words(item: h5py.HLObject, path: str, end: float) -> str | None:

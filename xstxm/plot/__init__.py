@@ -11,19 +11,21 @@ from xstxm.plot._decomposition import clusters, component_maps, scree
 from xstxm.plot._distinguishability import distinguishability
 from xstxm.plot._export import save, save_maps
 from xstxm.plot._fields import fields
-from xstxm.plot._images import image
-from xstxm.plot._labels import label
+from xstxm.plot._images import ImageColors, image, image_colors
+from xstxm.plot._labels import label, pretty_units
 from xstxm.plot._lengths import autocovariance, coarse_graining, two_point
 from xstxm.plot._maps import composition, phase_map
 from xstxm.plot._particles import particles, profiles
 from xstxm.plot._shifts import shifts
 from xstxm.plot._spectra import spectra
-from xstxm.plot._styles import NEUTRAL
+from xstxm.plot._styles import NEUTRAL, UNDECIDED_COLOR
 from xstxm.plot._time import time_series, trajectories
 from xstxm.plot._variances import variance_split
 
 __all__ = [
     "NEUTRAL",
+    "UNDECIDED_COLOR",
+    "ImageColors",
     "StxmPlotAccessor",
     "StxmTreePlotAccessor",
     "autocovariance",
@@ -35,10 +37,12 @@ __all__ = [
     "distinguishability",
     "fields",
     "image",
+    "image_colors",
     "label",
     "particles",
     "phase_colors",
     "phase_map",
+    "pretty_units",
     "profiles",
     "save",
     "save_maps",

@@ -89,15 +89,24 @@ def named(axes: Axes, name: str, color: str = NEUTRAL, *, dash: str = "solid", w
     return curve(nowhere, nowhere, axes, name, color, width=width, dash=dash)
 
 
-def whiskers(x: np.ndarray, low: np.ndarray, high: np.ndarray, axes: Axes, color: str, *, across: bool = False) -> Any:
+def whiskers(
+    x: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    axes: Axes,
+    color: str,
+    *,
+    across: bool = False,
+    width: float = 1.5,
+) -> Any:
     """Return a line from the lower to the upper end of each interval, upwards or across."""
     known = np.isfinite(low) & np.isfinite(high)
     x, low, high = x[known], low[known], high[known]
     ends = (low, x, high, x) if across else (x, low, x, high)
     return styled(
         holoviews().Segments(np.column_stack(ends), [*axes, "x_end", "y_end"]),
-        bokeh={"color": color, "line_width": 1.5},
-        matplotlib={"color": color, "linewidth": 1.2},
+        bokeh={"color": color, "line_width": width},
+        matplotlib={"color": color, "linewidth": 0.8 * width},
     )
 
 

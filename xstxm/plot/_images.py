@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ _MEASURED = ("optical_density", "intensity", "normalized_absorption")
 _DRAWN = (*_MEASURED, "difference", "ratio", "dichroism_difference", "peak_energy", "edge_energy")
 """Variables that are drawn of a Dataset by themselves, the first that is there."""
 
-SIGNED = {"difference", "dichroism_difference", "dichroism_asymmetry", "residual"}
+SIGNED = {"difference", "dichroism_difference", "dichroism_asymmetry", "residual", "eigenimages"}
 """Variables whose zero is the middle of the colours."""
 
 DIVERGING = "RdBu_r"
@@ -134,6 +135,69 @@ def image(
         dimension = hv.Dimension((ENERGY, label(axis)), values=np.sort(np.asarray(axis)).tolist())
         return hv.DynamicMap(lambda value: shown(frame_at(array, float(value)), title), kdims=[dimension])
     return shown(array.isel({ENERGY: 0}) if energy is None else frame_at(array, energy), title)
+
+
+@dataclass(frozen=True)
+class ImageColors:
+    """How an image is coloured: `palette` from the value `low` to `high`, `missing` where there is no value."""
+
+    palette: tuple[str, ...]
+    low: float
+    high: float
+    missing: str
+
+
+def image_colors(
+    image: xr.DataArray, *, cmap: str | None = None, clim: tuple[float, float] | None = None
+) -> ImageColors:
+    """Return the colours in which `image` draws a map, for those who draw it themselves. Eager unless `clim` is given.
+
+    Parameters
+    ----------
+    image
+        Map (y, x), named as the quantity it is.
+    cmap, clim
+        Colour map, and the values at its ends; by default those of `image`.
+
+    Returns
+    -------
+    ImageColors
+        256 colours and the values at the ends, `low` less than `high` whatever the image holds.
+
+    Raises
+    ------
+    OptionError
+        No such colour map.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from xstxm import plot
+    >>> colors = plot.image_colors(xr.DataArray([[-2.0, 1.0]], dims=("y", "x"), name="difference"), clim=(-1, 1))
+    >>> colors.low, colors.high, colors.palette[0]
+    (-1.0, 1.0, '#053061')
+    """
+    cmap = cmap or default_cmap(str(image.name))
+    palette = _palette(cmap)
+    low, high = clim or limits(image, signed=image.name in SIGNED) or _ends(image)
+    if not low < high:
+        room = max(0.5, abs(low) * 1e-6)
+        low, high = low - room, low + room
+    return ImageColors(palette, float(low), float(high), missing_color(cmap))
+
+
+@functools.cache
+def _palette(cmap: str) -> tuple[str, ...]:
+    require_colormap(cmap)
+    from holoviews.plotting.util import process_cmap
+
+    return tuple(process_cmap(cmap, 256))
+
+
+def _ends(image: xr.DataArray) -> tuple[float, float]:
+    values = np.asarray(image)
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
 
 def _image_signal(stack: xr.DataArray | xr.Dataset, signal: str | None) -> xr.DataArray:

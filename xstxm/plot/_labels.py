@@ -26,7 +26,13 @@ _PRETTY = {
 
 
 def pretty_units(units: str) -> str:
-    """Return a unit as it is printed; nothing for a plain number."""
+    """Return a unit as it is printed; nothing for a plain number.
+
+    Examples
+    --------
+    >>> pretty_units("um"), pretty_units("1")
+    ('µm', '')
+    """
     return "" if units in ("1", "") else _PRETTY.get(units, units)
 
 

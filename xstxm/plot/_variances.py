@@ -164,7 +164,9 @@ def _drawn(rows: list[_Row], axes: Axes, color: str) -> list[Any]:
     return [
         _rectangles(values, [*told, deviation], color),
         _rectangles(removed, told, NEUTRAL),
-        whiskers(places, ends[:, 0], ends[:, 1], axes, "black"),
+        # dark on light, to be seen on the bar and on any ground
+        whiskers(places, ends[:, 0], ends[:, 1], axes, "#f5f5f5", width=4),
+        whiskers(places, ends[:, 0], ends[:, 1], axes, "#222222"),
     ]
 
 

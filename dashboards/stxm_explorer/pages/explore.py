@@ -1,161 +1,222 @@
-"""Explore: the image at an energy, picked pixels and their spectrum over the references and the fit."""
+"""Explore: the image at an energy, what is picked on it, and the spectra behind."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import holoviews as hv
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
-from stxm_explorer.pages._parts import beside, empty, legend, plot_pane
+from stxm_explorer import plan
+from stxm_explorer.calls import Call, Missing, call
+from stxm_explorer.figures import Curve, CurveFigure
+from stxm_explorer.linked import CURSOR_COLOR, LinkedMap
+from stxm_explorer.pages.energies import Energies
+from stxm_explorer.pages.regions import Regions
+from stxm_explorer.pages.spectra import Spectra
+from stxm_explorer.parts import CHOICE, beside, heading, named
 from stxm_explorer.session import Session
-from stxm_explorer.state import SIGNALS, ExplorerState, Region
-from stxm_explorer.viewport import plot_side
+from stxm_explorer.state import COLORS, IMAGES, SIGNALS, TAPS, Region, unused
+from stxm_explorer.surveys import Survey
+from stxm_explorer.viewport import plot_side, workspace_width
+from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 
-PICK = "#D55E00"
+_LIMITS = {"optical_density": "density_limits", "intensity": "intensity_limits"}
+"""Which choice holds the ends of the colour scale of a signal."""
+
+_NAMES = {key: name for name, key in {**SIGNALS, **IMAGES}.items()}
+_PROFILE = 220
+"""Pixels that the profile is high."""
 
 
-class Explore(pn.viewable.Viewer):
-    """Image and spectrum side by side; the slider moves both."""
+class Explore(Page):
+    """Image and spectra side by side."""
 
-    def __init__(self, state: ExplorerState, session: Session) -> None:
-        super().__init__()
-        self._state, self._session = state, session
-        self._slider = pmui.DiscreteSlider(
-            label="Photon energy", options=[0.0], value=0.0, visible=False, sizing_mode="stretch_width", max_width=640
-        )
-        self._signal = pmui.RadioButtonGroup.from_param(
-            state.param.signal, label="", options=SIGNALS, size="small", visible=False, margin=(18, 10), width=260
-        )
-        self._clear = pmui.Button(
-            label="Clear selection",
-            variant="outlined",
-            size="small",
-            margin=(18, 10),
-            visible=state.param.region.rx.is_not(None),
-            on_click=lambda _: session.pick(None),
-        )
-        self._image = pn.Column(sizing_mode=None)
-        self._spectrum = pn.Column(sizing_mode=None)
-        self._energy = hv.streams.Pipe(data=None)
-        self._outline = hv.streams.Pipe(data=None)
-        self._streams: list[Any] = []
-        self._slider.param.watch(self._slide, "value")
-        state.param.watch(lambda *_: self._move(), "energy")
-        state.param.watch(lambda event: self._outline.send(event.new), "region")
-        state.param.watch(lambda *_: self._draw(), ["signal", "width", "height"])
-        session.param.watch(lambda *_: self._draw(), ["stack", "limits"])
-        session.param.watch(lambda *_: self._draw_spectrum(), ["probe", "references"])
-        self._draw()
+    title = "Explore"
 
-    def __panel__(self) -> pn.viewable.Viewable:
-        return pmui.Column(
-            pmui.Row(self._slider, self._signal, self._clear, sizing_mode="stretch_width"),
-            beside(self._image, self._spectrum),
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._map = LinkedMap(session, regions=self._check, places=self._tapped)
+        self._image = View(
+            session, self._want_image, self._map.pane, self._show_image,
+            look=lambda: (self.side, self._limits()), label="Reading the image", at_once=True,
+        )  # fmt: skip
+        self._along = CurveFigure(width=400, height=_PROFILE)
+        self._profile = View(
+            session, self._want_profile, self._along.pane, self._show_profile,
+            look=lambda: self.side, label="Profile", at_once=True,
+        )  # fmt: skip
+        self._spectra = Spectra(session, self._picked)
+        self._energies = Energies(session, lambda: not self._image.settled)
+        self._regions = Regions(session)
+        self._colors = pmui.RangeSlider(label="Colours", visible=False, **CHOICE)
+        self._colors.param.watch(self._recolor, "value")
+        width = session.state.view.param.line_width
+        self._line = pn.Column(
+            pmui.FloatInput.from_param(width, label="Width of the line in µm, 0: one pixel", step=0.1, **CHOICE),
+            pmui.Button(
+                label="Forget the line", icon="close", variant="outlined", on_click=lambda _: self._forget_line(), **CHOICE
+            ),
+            sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
+        self._body = pn.Column(
+            self._energies,
+            beside(pn.Column(self._image, self._profile, sizing_mode=None), self._spectra),
+            self._spectra.shares,
             sizing_mode="stretch_width",
         )
+        self._survey = View(
+            session, self._want_survey, self._body, self._surveyed, label="Opening the stack", then=self._follow
+        )
+        self._known: Survey
 
     @property
     def side(self) -> int:
-        """Pixels of a plot's side for this window."""
-        return plot_side(self._state.width, self._state.height, taken=250)
+        """Pixels of the longer side of the image."""
+        return plot_side(self.session.width, self.session.height, taken=250, below=90)
 
-    def _slide(self, event: Any) -> None:
-        self._state.energy = event.new
+    def views(self) -> list[View]:
+        rest = [self._image, self._profile, *self._spectra.views()] if self._survey.settled else []
+        return [self._survey, *rest]
 
-    def _move(self) -> None:
-        if self._state.energy is not None and self._session.stack is not None:
-            self._slider.value = self._state.energy
-            self._energy.send(self._state.energy)
+    def calls(self) -> list[Call]:
+        shown = [view.call for view in (self._image, self._profile) if view.call is not None and view.settled]
+        return [*shown, *self._spectra.calls()]
 
-    def _draw(self) -> None:
-        stack = self._session.stack
-        shown = stack is not None and self._state.signal in self._session.limits
-        self._slider.visible = self._signal.visible = shown
-        self._streams.clear()
-        if shown:
-            self._set_slider(stack)
-            self._image[:] = [plot_pane(self._picture(stack))]
-        elif stack is None:
-            self._image[:] = [
-                empty("Choose a stack on the left: its image appears here, with a slider over the energies.")
-            ]
-        else:
-            self._image[:] = [
-                empty("There is no optical density yet: choose an I0 on the left, or show the intensity.")
-            ]
-        self._draw_spectrum()
+    def refresh(self) -> None:
+        self._survey.refresh()
+        self._regions.follow()
+        if self._survey.settled:
+            self._follow()
 
-    def _set_slider(self, stack: xr.Dataset) -> None:
-        axis = stack["energy"]
-        energies = np.sort(np.asarray(axis, dtype=float)).tolist()
-        options = {f"{energy:.2f} {axis.attrs.get('units', '')}": energy for energy in energies}
-        nearest = min(energies, key=lambda energy: abs(energy - (self._state.energy or energies[0])))
-        self._slider.param.update(options=options, value=nearest)
+    def workspace(self) -> Shown:
+        return self._survey
 
-    def _picture(self, stack: xr.Dataset) -> Any:
-        """Return the linked image; the tools belong to the image, the outline of the selection lies above."""
-        signal, side = stack[self._state.signal], self.side
-        clim = self._session.limits[self._state.signal]
+    def controls(self) -> Shown:
+        view = self.state.view.param
+        return pmui.Column(
+            heading("Image"),
+            pmui.RadioButtonGroup.from_param(view.signal, label="", options=SIGNALS, **CHOICE),
+            pmui.Select.from_param(view.image, label="Image", options=IMAGES, **CHOICE),
+            pmui.Select.from_param(view.colors, label="Colour scale", options=COLORS, **CHOICE),
+            self._colors,
+            heading("A tap on the image picks"),
+            pmui.RadioButtonGroup.from_param(view.tap, label="", options=TAPS, **CHOICE),
+            self._line,
+            heading("Regions"),
+            self._regions,
+            heading("Spectra"),
+            pmui.Switch.from_param(view.spread, label="Spread of the pixels", **CHOICE),
+            pmui.Switch.from_param(view.residual, label="Residual of the fit", **CHOICE),
+        )
 
-        def image(data: float | None) -> Any:
-            energy = self._state.energy if data is None else data
-            return plot.image(
-                signal, energy, clim=clim, size=side, title="", tools=["hover", "box_select", "lasso_select"]
-            )
+    def _follow(self) -> None:
+        """Follow the choices, once the stack is known."""
+        self._energies.follow(self._known)
+        self._follow_colors()
+        room = workspace_width(self.session.width)
+        width = room - self.side - LinkedMap.taken[0] - 40
+        height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
+        self._image.refresh()
+        self._map.follow()
+        self._line.visible = self._profile.visible = self.state.view.tap == "line" or len(self.state.view.line) == 2
+        self._profile.refresh()
+        self._spectra.resize(width, max(height, 340), room - 40)
+        self._spectra.refresh()
 
-        self._energy = hv.streams.Pipe(data=self._state.energy)
-        self._outline = hv.streams.Pipe(data=self._state.region)
-        frames = hv.DynamicMap(image, streams=[self._energy])
-        arm = 0.02 * max(float(np.ptp(np.asarray(stack[dim]))) for dim in ("x", "y"))
-        outline = hv.DynamicMap(lambda data: _outline(data, arm), streams=[self._outline])
-        for stream in (
-            hv.streams.SingleTap(source=frames),
-            hv.streams.BoundsXY(source=frames),
-            hv.streams.Lasso(source=frames),
-        ):
-            stream.add_subscriber(self._picked)
-            self._streams.append(stream)
-        return frames * outline
+    def _want_survey(self) -> Call:
+        return Call("surveys.survey", (plan.signal_of(plan.field_of(self.state), self.state.view.signal),))
 
-    def _picked(self, x: Any = None, y: Any = None, bounds: Any = None, geometry: Any = None) -> None:
-        if bounds is not None:
-            left, bottom, right, top = bounds
-            self._session.pick(Region("box", ((left, bottom), (right, top))))
-        elif geometry is not None and len(geometry) > 2:
-            self._session.pick(Region("polygon", tuple((x, y) for x, y in geometry)))
-        elif x is not None and y is not None:
-            self._session.pick(Region("point", ((x, y),)))
+    def _surveyed(self, survey: Survey) -> None:
+        self._known = survey
 
-    def _draw_spectrum(self) -> None:
-        session, side = self._session, self.side
-        if session.stack is None:
-            self._spectrum[:] = []
+    def _want_image(self) -> Call:
+        view, known = self.state.view, self._known
+        number = known.nearest(view.energy)
+        second = self._energies.second_of(known)
+        return plan.image(self.state, plan.field_of(self.state), number, known.energies[number], second)
+
+    def _show_image(self, image: xr.DataArray) -> None:
+        self._map.resize(self.side)
+        self._map.show(image, clim=self._limits(), title=self._title())
+
+    def _title(self) -> str:
+        view, known = self.state.view, self._known
+        if view.image == "frame":
+            return ""
+        sign = {"difference": "−", "ratio": "/"}[view.image]
+        ends = known.energies[known.nearest(view.energy)], self._energies.second_of(known)
+        return f"{ends[0]:g} {known.unit} {sign} {ends[1]:g} {known.unit}"
+
+    def _limits(self) -> tuple[float, float] | None:
+        """Return the ends of the colour scale; None where each image has its own."""
+        view = self.state.view
+        if view.colors == "image" or view.image != "frame":
+            return None
+        return getattr(view, _LIMITS[view.signal]) or self._known.limits
+
+    def _follow_colors(self) -> None:
+        """Offer ends of the colour scale around those of the stack."""
+        limits = self._limits()
+        self._colors.visible = limits is not None
+        if limits is None:
             return
-        known = plot.phase_colors(session.references) if session.references is not None else {}
-        look: dict[str, Any] = {"width": side, "height": side, "legend": False}
-        if session.probe is not None:
-            drawn = plot.spectra(session.probe.spectrum, fit=session.probe.fit, ylabel="Optical density", **look)
-            entries = {"measured": plot.NEUTRAL, **known, **({"fit": plot.NEUTRAL} if session.probe.fit else {})}
-        elif known:
-            drawn, entries = plot.spectra(session.references, **look), known
+        low, high = self._known.limits
+        room = (high - low) / 2
+        ends = {"start": min(low - room, limits[0]), "end": max(high + room, limits[1]), "step": room / 100}
+        changed = {
+            name: value for name, value in {**ends, "value": limits}.items() if getattr(self._colors, name) != value
+        }
+        self._colors.param.update(**changed)
+
+    def _recolor(self, event: Any) -> None:
+        if self._limits() not in (None, event.new):
+            self.state.view.param.update(**{_LIMITS[self.state.view.signal]: event.new})
+
+    def _tapped(self, place: tuple[float, float]) -> None:
+        view = self.state.view
+        if view.tap == "pixel":
+            view.param.update(cursor=place, region="")
         else:
-            hint = "Tap a pixel of the image, or draw a box or a lasso: its spectrum appears here. "
-            self._spectrum[:] = [empty(hint + "With references on the left, so does their fit.")]
-            return
-        self._spectrum[:] = [plot_pane(drawn), legend(entries, side)]
+            view.line = [*view.line, place] if len(view.line) < 2 else [place]
 
+    def _check(self, region: Region) -> None:
+        """Add a region that was drawn, if it holds a pixel; else say so."""
+        if self._image.call is not None:
+            mask = call("roi.region_mask", self._image.call, region.for_xstxm())
+            self.session.get("region", mask, lambda _: self.state.add_region(region), label="Region")
 
-def _outline(region: Region | None, arm: float) -> Any:
-    """Return the line around a region, a cross with arms of a given length for a point, or nothing."""
-    lines: list[Any] = []
-    if region is not None and region.kind == "point":
-        ((x, y),) = region.vertices
-        lines = [[(x - arm, y), (x + arm, y)], [(x, y - arm), (x, y + arm)]]
-    elif region is not None:
-        lines = [region.outline()]
-    return hv.Path(lines).opts(backend="bokeh", color=PICK, line_width=2)
+    def _picked(self) -> list[Region]:
+        """Return the pixel and the regions that lie in this field, by names of their own; raise `Missing` where none does."""
+        place, regions = self.state.view.cursor, self.state.regions
+        cursor = [] if place is None else [Region("point", (place,), unused("pixel", [each.name for each in regions]))]
+        here = [region for region in [*cursor, *regions] if self._known.holds(region.vertices)]
+        if regions and not here:
+            raise Missing("No region lies in this field: tap a pixel of the image, or draw a box or a lasso on it.")
+        return here
+
+    def _want_profile(self) -> Call:
+        if self._image.call is None:
+            raise Missing("There is no image yet.")
+        return plan.profile(self.state, self._image.call)
+
+    def _show_profile(self, profile: xr.Dataset) -> None:
+        distance, mean, spread = (np.asarray(profile[name]) for name in ("distance", "profile", "profile_std"))
+        band = {"low": mean - spread, "high": mean + spread} if (spread > 0).any() else {}
+        self._along.resize(self.side + LinkedMap.taken[0], _PROFILE)
+        self._along.show(
+            [Curve("profile", distance, mean, color=CURSOR_COLOR, **band)],
+            xlabel=plot.label(profile["distance"]),
+            ylabel=named(profile["profile"], self._quantity()),
+        )
+
+    def _quantity(self) -> str:
+        """Return the name of what the image shows."""
+        view = self.state.view
+        return _NAMES[view.signal if view.image == "frame" else view.image]
+
+    def _forget_line(self) -> None:
+        self.state.view.line = []

@@ -1,90 +1,191 @@
-"""Phases: which phase where, its composition, and how much of each."""
+"""Phases: which one where, how much of each, how sure, and what the fit leaves."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import Literal
+import math
+from collections.abc import Sequence
 
-import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
-import xstxm
-from stxm_explorer.pages._parts import beside, empty, map_button, plot_pane
+from stxm_explorer import plan
+from stxm_explorer.calls import Call, Missing
+from stxm_explorer.figures import Curve, CurveFigure, histogram
+from stxm_explorer.linked import LinkedMap
+from stxm_explorer.pages.phase_maps import MIXED, choices, image_of, mixed
+from stxm_explorer.pages.spectra import Spectra
+from stxm_explorer.parts import CHOICE, bars, beside, heading, table, with_error
 from stxm_explorer.session import Session
-from stxm_explorer.state import ExplorerState
-from stxm_explorer.viewport import plot_side
+from stxm_explorer.state import BACKGROUNDS, BELOW, METHODS, PHASES_FROM, SELECTIONS, Region
+from stxm_explorer.viewport import plot_side, workspace_width
+from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 
+_CURVES = 250
+"""Pixels that the spectrum of a pixel is high."""
 
-class Phases(pn.viewable.Viewer):
-    """Phase map and composition side by side, the shares in a table below."""
 
-    def __init__(self, state: ExplorerState, session: Session) -> None:
-        super().__init__()
-        self._state, self._session = state, session
-        self._left, self._right = pn.Column(sizing_mode=None), pn.Column(sizing_mode=None)
-        self._table = pn.Column(sizing_mode=None)
-        self._fade = pmui.Switch(
-            label="Fade what is less sure", value=False, visible=session.param.phases.rx.is_not(None)
-        )
-        self._map = map_button(session)
-        session.param.watch(lambda *_: self._draw(), ["phases", "stack", "mapping", "references"])
-        state.param.watch(lambda *_: self._draw(), ["width", "height"])
-        self._fade.param.watch(lambda *_: self._draw(), "value")
-        self._draw()
+class Phases(Page):
+    """Two maps above, the picked pixel, the shares or a histogram below."""
 
-    def __panel__(self) -> pn.viewable.Viewable:
+    title = "Phases"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._labels, self._other = LinkedMap(session), LinkedMap(session)
+        self._maps = View(
+            session, self._want, self._labels.pane, self._show_labels,
+            look=lambda: (self.side, self.state.view.faded), label="Mapping phases", then=self._arrived,
+        )  # fmt: skip
+        self._second = View(
+            session, self._want_second, self._other.pane, self._show_second,
+            look=lambda: (self.side, self.state.view.map), label="Mapping the misfit", then=self._arrived,
+        )  # fmt: skip
+        self._table = pn.Column(sizing_mode=None, margin=0)
+        self._shares = View(session, self._want_shares, self._table, self._show_shares, label="Adding up the phases")
+        self._bins = CurveFigure(width=600, height=_CURVES)
+        self._histogram = View(
+            session, self._want_second, self._bins.pane, self._show_histogram,
+            look=lambda: (self._wide, self.state.view.map), label="Counting pixels",
+        )  # fmt: skip
+        self._pixel = Spectra(session, self._picked)
+        self._below = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._choice = pmui.Select(label="Second map", groups=choices(None), value="composition", **CHOICE)
+        self._choice.param.watch(lambda event: setattr(self.state.view, "map", event.new), "value")
+
+    @property
+    def side(self) -> int:
+        """Pixels of the longer side of a map."""
+        return plot_side(self.session.width, self.session.height, taken=2 * LinkedMap.taken[0] + 40, below=_CURVES)
+
+    @property
+    def _wide(self) -> int:
+        return min(workspace_width(self.session.width) - 40, 900)
+
+    def views(self) -> list[View]:
+        below = {"Shares": [self._shares], "Histogram": [self._histogram]}.get(self.state.view.below, [])
+        return [self._maps, self._second, *below]
+
+    def calls(self) -> list[Call]:
+        pixel = self._pixel.calls() if self.state.view.below == "Pixel" else []
+        return [*super().calls(), *pixel]
+
+    def refresh(self) -> None:
+        for each in (self._labels, self._other):
+            each.resize(self.side)
+        self._bins.resize(self._wide, _CURVES)
+        self._maps.refresh()
+        self._second.visible = self._maps.settled
+        if self._maps.settled:
+            self._follow()
+        for each in (self._labels, self._other):
+            each.follow()
+
+    def controls(self) -> Shown:
+        fit, view = self.state.fit.param, self.state.view.param
         return pmui.Column(
-            pmui.Row(self._map, self._fade, sizing_mode="stretch_width"),
-            beside(self._left, self._right),
-            self._table,
+            heading("Phases"),
+            pmui.Select.from_param(fit.source, label="Phases are", options=PHASES_FROM, **CHOICE),
+            heading("Fit"),
+            pmui.Select.from_param(fit.method, label="Amounts", options=METHODS, **CHOICE),
+            pmui.Select.from_param(fit.background, label="Background", options=BACKGROUNDS, **CHOICE),
+            pmui.Select.from_param(fit.selection, label="References of a pixel", options=SELECTIONS, **CHOICE),
+            pmui.FloatInput.from_param(fit.max_optical_density, label="Darkest optical density", step=0.1, **CHOICE),
+            heading("Pixels"),
+            pmui.FloatInput.from_param(fit.min_amount, label="Least amount of sample", step=0.01, **CHOICE),
+            pmui.FloatSlider.from_param(fit.min_confidence, label="Least confidence of a label", **CHOICE),
+            heading("Maps"),
+            pmui.Switch.from_param(view.faded, label="Fade what is less sure", margin=(4, 10)),
+            self._choice,
             sizing_mode="stretch_width",
         )
 
-    def _draw(self) -> None:
-        phases = self._session.phases
-        if phases is None:
-            self._left[:], self._right[:], self._table[:] = [empty(self._hint())], [], []
-            return
-        side = plot_side(self._state.width, self._state.height, taken=380, rows_below=130)
-        opacity: Literal["none", "confidence"] = "confidence" if self._fade.value else "none"
-        if "composition" in phases:
-            other = plot.composition(phases, size=side)
+    def workspace(self) -> Shown:
+        below = pmui.RadioButtonGroup.from_param(
+            self.state.view.param.below, label="", options=list(BELOW), size="small", margin=(4, 10)
+        )
+        return pmui.Column(beside(self._maps, self._second), below, self._below, sizing_mode="stretch_width")
+
+    def _follow(self) -> None:
+        """Show what needs the phase map."""
+        self._second.visible = True
+        self._second.refresh()
+        below: dict[str, Spectra | View] = {"Pixel": self._pixel, "Shares": self._shares, "Histogram": self._histogram}
+        chosen = below[self.state.view.below]
+        if [*self._below] != [chosen]:
+            self._below[:] = [chosen]
+        if chosen is self._pixel:
+            self._pixel.resize(self._wide, _CURVES, self._wide)
+            self._pixel.refresh()
         else:
-            other = plot.spectra(phases, width=side, height=side, legend=False)
-        self._left[:] = [plot_pane(plot.phase_map(phases, opacity=opacity, size=side))]
-        self._right[:] = [plot_pane(other)]
-        self._table[:] = [_table(xstxm.phase_summary(phases))]
+            chosen.refresh()
 
-    def _hint(self) -> str:
-        if self._session.stack is None:
-            return "Choose a stack on the left first, then map its phases here."
-        if self._session.mapping:
-            return "Mapping phases: the page stays usable meanwhile."
-        if not self._state.references:
-            return "Press Map phases: without references, pixels are grouped by the shape of their spectra."
-        return "Press Map phases: every pixel is fitted with the references."
+    def _arrived(self) -> None:
+        self._follow()
+
+    def _picked(self) -> Sequence[Region]:
+        cursor = self.state.view.cursor
+        return [] if cursor is None else [Region("point", (cursor,), "pixel")]
+
+    def _want(self) -> Call:
+        return plan.phases(self.state, plan.field_of(self.state))
+
+    def _want_second(self) -> Call:
+        field = plan.field_of(self.state)
+        if self.state.view.map == "residual_rms":
+            return plan.misfit(self.state, field)
+        phases = self._maps.result
+        if phases is not None and not _has(phases, self.state.view.map):
+            raise Missing(_why(self.state.view.map))
+        return plan.phases(self.state, field)
+
+    def _want_shares(self) -> Call:
+        return plan.summary(self.state, plan.field_of(self.state))
+
+    def _show_labels(self, phases: xr.Dataset) -> None:
+        opacity = phases["confidence"] if self.state.view.faded else None
+        self._labels.show_classes(phases["phase_label"], plot.phase_colors(phases), opacity=opacity)
+        self._choice.param.update(groups=choices(phases), value=self.state.view.map)
+
+    def _show_second(self, result: xr.Dataset) -> None:
+        if self.state.view.map == MIXED:
+            self._other.show_rgb(mixed(result, plot.phase_colors(result)), title="Fractions as colours")
+        else:
+            self._other.show(image_of(result, self.state.view.map))
+
+    def _show_histogram(self, result: xr.Dataset) -> None:
+        name = self.state.view.map if self.state.view.map != MIXED else "confidence"
+        image = image_of(result, name)
+        edges, counts = histogram(image)
+        self._bins.show([Curve("pixels", edges, counts, color=plot.NEUTRAL)], xlabel=plot.label(image), ylabel="Pixels")
+
+    def _show_shares(self, summary: xr.Dataset) -> None:
+        names = [str(name) for name in summary["phase"].values]
+        parts = {name: _told(summary.sel(phase=name), "area_fraction") for name in names}
+        parts["undecided"] = (float(summary["undecided_fraction"]), 0.0)
+        drawn = bars(parts, {**plot.phase_colors(summary), "undecided": plot.NEUTRAL}, self._wide // 2)
+        measured = [name for name in ("mean_composition", "mean_amount") if name in summary]
+        rows = [
+            [name, *(with_error(*_told(summary.sel(phase=name), variable)) for variable in measured)] for name in names
+        ]
+        head = ["Phase", *(plot.label(summary[variable]) for variable in measured)]
+        self._table[:] = [beside(drawn, *([table(head, rows, self._wide // 2)] if measured else []))]
 
 
-def _table(summary: xr.Dataset) -> pn.viewable.Viewable:
-    measured = "mean_composition" in summary
-    head = ["Phase", "Area fraction", *([f"Mean {summary['mean_composition'].attrs['long_name']}"] if measured else [])]
-    rows = []
-    for name in np.asarray(summary["phase"]):
-        row = summary.sel(phase=name)
-        cells = [str(name), f"{float(row['area_fraction']):.3f} ± {float(row['area_fraction_stderr']):.3f}"]
-        if measured:
-            error = np.hypot(row["mean_composition_stderr"], row["mean_composition_bias"])
-            cells.append(f"{float(row['mean_composition']):.4f} ± {float(error):.4f}")
-        rows.append(cells)
-    rows.append(["of these undecided", f"{float(summary['undecided_fraction']):.3f}", *([""] if measured else [])])
-    lines = [head, ["---"] * len(head), *rows]
-    table = "\n".join(f"| {' | '.join(_plain(cell) for cell in cells)} |" for cells in lines)
-    return pn.pane.Markdown(table, margin=(0, 20))
+def _told(summary: xr.Dataset, name: str) -> tuple[float, float]:
+    """Return a mean with its error, statistical and systematic."""
+    errors = [float(summary[part]) for part in (f"{name}_stderr", f"{name}_bias") if part in summary]
+    return float(summary[name]), math.hypot(*errors) if errors else 0.0
 
 
-def _plain(text: str) -> str:
-    """Return text that is neither HTML nor a border of the table, whatever a file calls its columns."""
-    return escape(text).replace("|", "&#124;")
+def _has(phases: xr.Dataset, name: str) -> bool:
+    variable, _, phase = name.partition(":")
+    return name == MIXED or (variable in phases and (not phase or phase in phases["phase"].values))
+
+
+def _why(name: str) -> str:
+    """Return what to do for a map that there is not."""
+    if name.startswith("composition"):
+        return "Give every reference a composition on page Data, or choose another map on the left."
+    return "There is no such map with these choices: choose another one on the left."

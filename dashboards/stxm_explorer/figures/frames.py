@@ -1,0 +1,164 @@
+"""The frame of a map: axes, scale bar, colour bar and tools, in room that is the same whatever is shown."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from bokeh.models import (
+    BasicTicker,
+    BasicTickFormatter,
+    BoxSelectTool,
+    BoxZoomTool,
+    ColumnDataSource,
+    FixedTicker,
+    LassoSelectTool,
+    LinearAxis,
+    LinearColorMapper,
+    NoOverlap,
+    PanTool,
+    ResetTool,
+    Tool,
+    WheelZoomTool,
+)
+from bokeh.models.annotations.dimensional import MetricLength
+from bokeh.models.annotations.legends import ColorBar, ScaleBar
+from bokeh.plotting import figure as Figure
+
+from stxm_explorer.figures.ranges import MapRanges
+from stxm_explorer.figures.rasters import Array, Window
+
+Gesture: TypeAlias = Literal["tap", "box", "lasso"]
+
+LEFT, RIGHT, TOP, BOTTOM = 92, 120, 34, 58
+"""Pixels around the frame; RIGHT has the colour bar or the names of classes."""
+LENGTHS = ("m", "mm", "µm", "nm", "pm")
+"""Units of a scale bar; Bokeh takes any for one that it knows."""
+MARGIN = 12
+"""Pixels right of the frame where there is no colour bar."""
+LINE = "#808080"
+_NOTHING: dict[str, list[Any]] = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
+_LETTER = 7
+"""Pixels that a letter beside the colour bar is wide."""
+
+
+def map_frame(ranges: MapRanges, gestures: Sequence[Gesture]) -> Figure:
+    """Return an empty map."""
+    pan = PanTool(description="Move")
+    drawn = Figure(
+        x_range=ranges.x,
+        y_range=ranges.y,
+        tools=[pan, *_zooms(), *_picks(gestures)],
+        active_drag=pan,
+        toolbar_location="above",
+        min_border_left=LEFT,
+        min_border_right=RIGHT,
+        min_border_top=TOP,
+        min_border_bottom=BOTTOM,
+        outline_line_color=LINE,
+        outline_line_alpha=0.5,
+        sizing_mode=None,
+    )
+    drawn.toolbar.logo = None
+    drawn.grid.visible = False
+    for axis in drawn.axis:
+        axis.formatter = plain_numbers()
+        axis.ticker = BasicTicker(desired_num_ticks=5)
+        axis.major_label_policy = NoOverlap(min_distance=8)
+        axis.axis_line_color = axis.major_tick_line_color = LINE
+        axis.minor_tick_line_color = None
+    return drawn
+
+
+def plain_numbers() -> BasicTickFormatter:
+    """Return a format with the digits that tell ticks apart, however far from zero they lie."""
+    return BasicTickFormatter(power_limit_high=8, power_limit_low=-5)
+
+
+def _zooms() -> list[Tool]:
+    return [
+        WheelZoomTool(description="Zoom with the wheel"),
+        BoxZoomTool(match_aspect=True, description="Zoom into a box"),
+        ResetTool(description="Show all"),
+    ]
+
+
+def _picks(gestures: Sequence[Gesture]) -> list[Tool]:
+    """Return the tools that draw a region; without renderers, or they would select pixels of the image as well."""
+    tools: dict[str, Tool] = {
+        "box": BoxSelectTool(description="Pick a box", renderers=[]),
+        "lasso": LassoSelectTool(description="Pick a region, drawn freehand", renderers=[], continuous=False),
+    }
+    return [tool for gesture, tool in tools.items() if gesture in gestures]
+
+
+def scale_bar(ranges: MapRanges) -> ScaleBar:
+    """Return a bar of a round length, readable on any image."""
+    return ScaleBar(
+        range=ranges.x,
+        dimensional=MetricLength(),
+        location="bottom_right",
+        background_fill_color="#f5f5f5",
+        background_fill_alpha=0.75,
+        border_line_alpha=0,
+        bar_length=0.2,
+        bar_line_width=3,
+        bar_line_color="#222222",
+        label_text_color="#222222",
+        label_text_font_size="11px",
+        label_standoff=2,
+        padding=4,
+        margin=6,
+    )
+
+
+class Bar:
+    """Colour bar with what it means written beside it."""
+
+    def __init__(self, drawn: Figure, mapper: LinearColorMapper) -> None:
+        self._bar = ColorBar(
+            color_mapper=mapper,
+            width=14,
+            padding=6,
+            label_standoff=6,
+            ticker=BasicTicker(desired_num_ticks=6),
+            formatter=BasicTickFormatter(power_limit_high=4, power_limit_low=-3),
+            bar_line_color=None,
+            background_fill_alpha=0,
+        )
+        self._text = LinearAxis(axis_line_width=0)
+        self._text.update(ticker=FixedTicker(ticks=[]))
+        drawn.add_layout(self._bar, "right")
+        drawn.add_layout(self._text, "right")
+
+    def show(self, text: str | None, room: int) -> None:
+        """Show the bar with a text, in lines no longer than there is room in pixels, or none of it."""
+        for part in (self._bar, self._text):
+            set_if_new(part, visible=text is not None)
+        lines = textwrap.wrap(text or "", max(room // _LETTER, 12), break_on_hyphens=False)
+        set_if_new(self._text, axis_label="\n".join(lines))
+
+
+class Sheet:
+    """An image of a map, changed in place."""
+
+    def __init__(self, drawn: Figure, kind: Literal["image", "image_rgba"], **look: Any) -> None:
+        self._source = ColumnDataSource(dict(_NOTHING))
+        names = {name: name for name in _NOTHING}
+        self.renderer: Any = getattr(drawn, kind)(source=self._source, level="image", **names, **look)
+
+    def send(self, columns: Mapping[str, Array], window: Window) -> None:
+        """Show pixels, and what the tooltip says of them, in a window; nothing where there are none."""
+        place = {"x": window.left, "y": window.bottom, "dw": window.width, "dh": window.height}
+        if columns:
+            self._source.data = {name: [value] for name, value in {**columns, **place}.items()}
+        elif self._source.data["image"]:
+            self._source.data = dict(_NOTHING)
+
+
+def set_if_new(model: Any, **properties: Any) -> None:
+    """Set properties of a model that are not so already: each that is set is sent, and some are laid out anew."""
+    fresh = {name: value for name, value in properties.items() if getattr(model, name) != value}
+    if fresh:
+        model.update(**fresh)

@@ -1,0 +1,50 @@
+"""What a user may read of an error: what was asked, found and to do, and nothing of where the server keeps its files."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from xstxm.errors import StxmError
+
+LONGEST = 500
+
+_FOLDERS = re.compile(r"(?:file:/{1,2})?(?<![\w*.)])/(?:[^\s/:'\"]+/)+")
+_MARKUP = re.compile(r"([\\`*_~<>&\[\]])")
+_WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:|\\)[\\/](?:[^\s\\/:'\"]+[\\/])*")
+
+
+def message(error: Exception, root: Path | None = None) -> str:
+    """Return what a user may read about an error: folders of the server stay out of it."""
+    if not isinstance(error, StxmError):
+        return f"something went wrong ({type(error).__name__}): the server's log has the details"
+    return without_folders(str(error), root)
+
+
+def verbatim(text: str) -> str:
+    r"""Return Markdown that reads as a text does: names of files, fields and substances bring no markup into the page.
+
+    Examples
+    --------
+    >>> print(verbatim("my_<b>stack"))
+    my\_\<b\>stack
+    """
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def without_folders(text: str, root: Path | None = None) -> str:
+    """Return a text on one line, of which paths keep their last part only."""
+    if root is not None and root != Path(root.anchor):
+        text = text.replace(f"{root}/", "").replace(str(root), "the served folder")
+    for folder in _own_folders():
+        text = text.replace(f"{folder}/", "/./")
+    text = " ".join(_FOLDERS.sub("", _WINDOWS.sub("", text)).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
+
+
+def _own_folders() -> list[str]:
+    """Return the folders that the server's paths begin with, which may have blanks in them, the longest first."""
+    known = {Path.cwd(), Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix)}
+    return sorted((str(folder) for folder in known if folder != Path(folder.anchor)), key=len, reverse=True)

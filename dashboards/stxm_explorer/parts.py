@@ -1,0 +1,118 @@
+"""What pages share in their looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+import xarray as xr
+
+from xstxm import plot
+
+CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "margin": (4, 10)}
+"""Look of a choice among the controls."""
+
+
+_TABLE = """
+:host { overflow-x: auto }
+table { border-collapse: collapse; font-size: 14px }
+th, td { padding: 3px 16px 3px 0; border-bottom: 1px solid #80808055; white-space: nowrap; text-align: right; font-weight: 400 }
+th { font-weight: 500 }
+th:first-child, td:first-child { text-align: left }
+"""
+
+_LEFT = "td { text-align: left }"
+
+LEGEND_BELOW: dict[str, Any] = {
+    "legend_position": "bottom",
+    "legend_opts": {"ncols": 2, "border_line_alpha": 0, "background_fill_alpha": 0},
+}
+"""Options of a plot beside which there is no room."""
+
+
+def heading(text: str) -> pmui.Typography:
+    """Return the name of a group of choices."""
+    return pmui.Typography(text, variant="subtitle2", margin=(10, 10, 2, 10))
+
+
+def hint(text: str) -> pmui.Typography:
+    """Return a sentence among the controls that says what to do."""
+    return pmui.Typography(text, variant="body2", color="text.secondary", margin=(2, 10))
+
+
+def named(array: xr.DataArray, name: str) -> str:
+    """Return a label with the unit of an array and another name."""
+    return plot.label(array.assign_attrs(long_name=name))
+
+
+def with_error(value: float, error: float) -> str:
+    """Return a number with its standard error, with the digits that mean something.
+
+    Examples
+    --------
+    >>> with_error(0.18342, 0.0123)
+    '0.183 ± 0.012'
+    >>> with_error(0.18342, 0.0032)
+    '0.183 ± 0.003'
+    """
+    if not math.isfinite(value):
+        return "–"
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.3g}"
+    first = math.floor(math.log10(error))
+    digits = min(max(-first + (error < 2 * 10**first), 0), 6)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> pn.viewable.Viewable:
+    """Return a small table, the first column to the left."""
+    lines = [_row("th", head), *(_row("td", row) for row in rows)]
+    return pn.pane.HTML(f"<table>{''.join(lines)}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE])
+
+
+def bars(parts: Mapping[str, tuple[float, float]], colors: Mapping[str, str], width: int) -> pn.viewable.Viewable:
+    """Return fractions with their errors, each with a bar in its colour."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td><div style='width:{round(200 * min(max(value, 0), 1))}px;height:12px;"
+        f"background:{escape(colors.get(name, plot.NEUTRAL))}'></div></td><td>{with_error(value, error)}</td></tr>"
+        for name, (value, error) in parts.items()
+        if math.isfinite(value)
+    )
+    return pn.pane.HTML(f"<table>{rows}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE, _LEFT])
+
+
+def _row(kind: str, texts: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{kind}>{escape(text)}</{kind}>' for text in texts)}</tr>"
+
+
+def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.Viewable:
+    """Return columns side by side, one under the other where the window is narrow."""
+    # of figures below a box of Panel, whose children Bokeh does not lay out, axes move when another one appears
+    return pmui.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
+
+
+class Drawing(pn.viewable.Viewer):
+    """A place for one drawing of `xstxm.plot` after the other, over which the wheel scrolls the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._place = pn.Column(sizing_mode=None)
+
+    def draw(self, drawing: Any) -> Any:
+        """Show a drawing in place of the one before; its figure of Bokeh, whose parts can be changed."""
+        import holoviews
+        from bokeh.models import Toolbar
+
+        figure = holoviews.render(drawing, backend="bokeh")
+        for toolbar in figure.select({"type": Toolbar}):
+            toolbar.update(logo=None, active_scroll=None)
+        # of another figure in the same pane Panel would leave the theme out
+        self._place[:] = [pn.pane.Bokeh(figure, sizing_mode=None)]
+        return figure
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._place

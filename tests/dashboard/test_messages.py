@@ -1,0 +1,87 @@
+"""What users read of an error names no folder of the server, whatever the text."""
+
+from __future__ import annotations
+
+import tempfile
+from html import unescape
+from pathlib import Path
+
+import pytest
+from panel.pane import Markdown
+from stxm_explorer.messages import LONGEST, message, verbatim
+
+from xstxm.errors import CorruptFileError, OptionError, SchemaError
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("/srv/data/secret/a.hdr: truncated", "a.hdr: truncated", id="path"),
+        pytest.param("cannot read '/srv/data/secret/a.hdr'", "cannot read 'a.hdr'", id="in quotes"),
+        pytest.param('cannot read "/srv/data/secret/a.hdr"', 'cannot read "a.hdr"', id="in double quotes"),
+        pytest.param("PosixPath('/srv/data/a.hdr')", "PosixPath('a.hdr')", id="representation"),
+        pytest.param("file:///srv/data/a.hdr is broken", "a.hdr is broken", id="address"),
+        pytest.param("[/srv/data/a.hdr, /srv/data/b.hdr]", "[a.hdr, b.hdr]", id="list"),
+        pytest.param("found:/srv/data/b", "found:b", id="after a colon"),
+        pytest.param("path=/srv/data/b", "path=b", id="after an equals sign"),
+        pytest.param("/srv/../srv/data/b", "b", id="way up"),
+        pytest.param("C:\\Users\\anna\\a.hdr is broken", "a.hdr is broken", id="Windows"),
+        pytest.param("\\\\server\\share\\data\\a.hdr", "a.hdr", id="share"),
+        pytest.param("C:/Users/anna/a.hdr", "a.hdr", id="Windows with slashes"),
+        pytest.param("first\nsecond\tthird", "first second third", id="lines"),
+    ],
+)
+def test_message__keeps_the_last_part_of_a_path(text, shown):
+    assert message(SchemaError(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "write it as 'eV', 'um', 'count/ms', '1/nm', 'cm**2/g', '1'",
+        "counts (I/I0) and 3/4 of the pixels",
+        "use sel_energy('510 eV', '545 eV') first",
+        "energies 700-730 eV: the ratio 1:2",
+    ],
+)
+def test_message__keeps_units_and_ratios(text):
+    assert message(SchemaError(text)) == text
+    assert message(OptionError("units", "x", text)).endswith(text)
+
+
+def test_message__leaves_out_known_folders_with_blanks_in_them(tmp_path, monkeypatch):
+    root = tmp_path / "my data (2026)"
+    root.mkdir()
+    assert message(SchemaError(f"{root}/night 1/a.hdr: truncated"), root) == "night 1/a.hdr: truncated"
+    assert message(SchemaError(f"nothing in {root}"), root) == "nothing in the served folder"
+    home = tmp_path / "home of anna"
+    monkeypatch.setenv("HOME", str(home))
+    assert message(SchemaError(f"{home}/a.hdr"), root) == "a.hdr"
+    temporary = Path(tempfile.gettempdir()) / "xstxm-upload-x7" / "b.csv"
+    assert "xstxm-upload" not in message(SchemaError(f"{temporary}: empty"))
+
+
+def test_message__of_a_root_at_the_top_leaves_units_alone():
+    assert message(SchemaError("3 count/ms in /data.hdr"), Path("/")) == "3 count/ms in /data.hdr"
+
+
+def test_message__of_other_errors_says_their_kind_only():
+    said = message(FileNotFoundError("/srv/data/secret"))
+    assert said == "something went wrong (FileNotFoundError): the server's log has the details"
+
+
+def test_message__of_a_file_names_the_file():
+    error = CorruptFileError("/srv/data/secret/71214078.hdr", "123 frames", "7 in /srv/data/secret/a")
+    assert message(error) == "71214078.hdr: expected 123 frames, found 7 in a"
+
+
+def test_message__is_cut_to_what_can_be_read():
+    assert len(message(SchemaError("word " * 1000))) <= LONGEST
+
+
+def test_verbatim__names_bring_no_markup():
+    name = "a_b <img src=x onerror=alert(1)> ![p](x.png) [l](x) *b* &lt;i&gt; `c`"
+    html = Markdown._get_parser("markdown-it", ()).render(verbatim(name))
+    shown = html.strip().removeprefix("<p>").removesuffix("</p>")
+    assert "<" not in shown
+    assert unescape(shown) == name
