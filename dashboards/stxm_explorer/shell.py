@@ -10,6 +10,7 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+import param
 
 from stxm_explorer.calls import script
 from stxm_explorer.cluster import connected
@@ -147,7 +148,7 @@ class App(pn.viewable.Viewer):
         self.session.close()
         self._pages.clear()
         if self._template is not None:
-            with self._template.param.discard_events(self._template):  # the page in the browser is no more
+            with param.parameterized.discard_events(self._template):  # the page in the browser is no more
                 self._template.param.update(main=[], header=[])
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from bokeh.core.serialization import UnknownReferenceError
 from bokeh.document import Document
+from bokeh.io.doc import _PATCHED_CURDOCS
 from bokeh.models import Column, Div
 from bokeh.protocol import Protocol
 from stxm_explorer.delivery import understood
@@ -35,8 +38,9 @@ def as_they_came(document, changes):
 
 
 @pytest.fixture
-def sent() -> Sent:
-    return Sent()
+def sent() -> Iterator[Sent]:
+    yield Sent()
+    _PATCHED_CURDOCS.clear()  # Bokeh leaves its document there where a change is refused
 
 
 def test_understood__keeps_what_is_attached_changed_and_moved_in_one_go(sent):

@@ -34,6 +34,8 @@ def test_ui__ten_pages_at_once(browser, nested, shots, tmp_path):
             visitor.settle()
             assert_equal_aspect(visitor)
             visitor.leave()
+        for visitor in visitors[::2]:
+            visitor.page.wait_for_function(f"({IMAGE})() != '[]'")
         pictures = {visitor.page.evaluate(IMAGE) for visitor in visitors[::2]}
         assert len(pictures) == len(STACKS)
         for visitor in visitors:

@@ -15,6 +15,9 @@ from stxm_explorer.session import Session
 from stxm_explorer.state import View
 from stxm_explorer.surveys import Survey
 
+NO_ENERGIES = {"–": 0.0, "—": 1.0}
+"""Options of a slider that is not shown: one with fewer than two places cannot be drawn."""
+
 _PERIOD = 250
 """Milliseconds for which each image is shown at least."""
 
@@ -60,8 +63,6 @@ class Energies(pn.viewable.Viewer):
         self._second.visible = contrast
         if several:
             _offer(self._first, self._energies, survey.unit, survey.energies[survey.nearest(self._view.energy)])
-        else:  # a slider with one place cannot be drawn
-            self._first.param.update(options={}, value=None)
         if contrast:
             _offer(self._second, self._energies, survey.unit, self.second_of(survey))
 
@@ -99,9 +100,9 @@ class Energies(pn.viewable.Viewer):
 def _slider(label: str, view: View, name: str) -> pmui.DiscreteSlider:
     """Return a slider that sets a choice."""
     slider = pmui.DiscreteSlider(
-        label=label, options={}, value=None, visible=False, sizing_mode="stretch_width", max_width=640
+        label=label, options=NO_ENERGIES, value=0.0, visible=False, sizing_mode="stretch_width", max_width=640
     )
-    slider.param.watch(lambda event: view.param.update(**{name: event.new}) if slider.options else None, "value")
+    slider.param.watch(lambda event: view.param.update(**{name: event.new}), "value")
     return slider
 
 

@@ -15,6 +15,7 @@ import xarray as xr
 from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import MapFigure
+from stxm_explorer.pages.energies import NO_ENERGIES
 from stxm_explorer.parts import CHOICE
 from stxm_explorer.session import Session
 from stxm_explorer.state import Field, Region
@@ -198,7 +199,7 @@ class EnergyChoice:
         self._step, self._name, self._label, self._otherwise = step, name, label, otherwise
         self._known: list[float] = []
         self._following = False
-        self.widget = pmui.DiscreteSlider(label=label, options={"-": 0.0}, **CHOICE)
+        self.widget = pmui.DiscreteSlider(label=label, options=NO_ENERGIES, value=0.0, **CHOICE)
         self.widget.param.watch(self._chosen, "value")
 
     @property
@@ -212,13 +213,15 @@ class EnergyChoice:
             known, energy = [*dict.fromkeys(self._step.measured.kept())], self.energy
         except Missing:
             return
+        self.widget.visible = len(known) > 1
+        if len(known) < 2:
+            return
         self._following = True
         if known != self._known:
             self._known = known
             self.widget.param.update(options={f"{e:.2f} {self._step.measured.unit}": e for e in known}, value=energy)
         elif self.widget.value != energy:
             self.widget.value = energy
-        self.widget.disabled = len(known) < 2
         self._following = False
 
     def _chosen(self, event: Any) -> None:
