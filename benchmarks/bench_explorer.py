@@ -94,7 +94,7 @@ def follow(tab: Tab, side: int, rounds: int) -> None:
         across, up = 0.1 + 0.8 * k / rounds, 0.2 + 0.5 * k / rounds
         page.mouse.click(place["x"] + place["width"] * across, place["y"] + place["height"] * up)
 
-    tap(0)
+    tap(rounds)  # elsewhere than those that are measured: a tap on the pixel that is picked changes nothing
     page.wait_for_timeout(15_000)  # the first fit may have to be compiled
     page.mouse.move(3, 3)
     steps = [tab.took("keydown", "Image", lambda: page.keyboard.press("ArrowRight")) for _ in range(rounds)]

@@ -319,8 +319,7 @@ def shares(state: ExplorerState, spectra: Call) -> Call | None:
     known = references(state)
     if known is None:
         return None
-    options = {"method": state.fit.method, "background": state.fit.background, "min_amount": 0}
-    return call("phase_map", spectra["spectrum"], known, **options, name="fractions")
+    return call("phase_map", spectra["spectrum"], known, **_of_fit(state), min_amount=0, name="fractions")
 
 
 def profile(state: ExplorerState, image: Call) -> Call:
@@ -349,8 +348,7 @@ def fitted(state: ExplorerState, spectrum: Call) -> Call | None:
     known = references(state)
     if known is None:
         return None
-    options = {"method": state.fit.method, "background": state.fit.background}
-    return call("fit", spectrum["spectrum"], known, **options, name=f"{spectrum.name} fit")
+    return call("fit", spectrum["spectrum"], known, **_of_fit(state), name=f"{spectrum.name} fit")
 
 
 def _source(files: list[File]) -> Any:

@@ -131,11 +131,6 @@ class Store:
         """Run a call that writes its `Output` into a folder."""
         self._call(call, job or Job(), folder)
 
-    def is_lazy(self, call: Call) -> bool:
-        """Tell whether a result that is there is larger than what is held in memory."""
-        result = self.ready(call)
-        return result is not None and _is_lazy(result)
-
     def _make(self, call: Call, job: Job) -> Made:
         with heard() as told:
             result = self._call(call, job, None)

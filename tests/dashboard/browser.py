@@ -72,7 +72,7 @@ SCROLLS = (
 )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -91,7 +91,7 @@ def served(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterato
 @contextmanager
 def running(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterator[tuple[str, int]]:
     """Serve the explorer on a folder; the address, and the number of the process."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "panel", "serve", str(script), "--address", "127.0.0.1", "--port", str(port)]
     command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
     environment = {**os.environ, "XSTXM_ROOT": str(root), "XSTXM_FILE": str(root / file) if file else ""}

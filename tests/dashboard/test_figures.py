@@ -361,7 +361,7 @@ def test_show__of_a_missing_value_may_be_transparent():
     given = image(np.array([[1.0, np.nan]]), name="composition")
     figure.show(given)
     assert figure.figure.renderers[0].glyph.color_mapper.nan_color == plot.UNDECIDED_COLOR
-    figure.show(given, missing="transparent")
+    figure.show(given, missing="#00000000")
     assert figure.figure.renderers[0].glyph.color_mapper.nan_color == "#00000000"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,44 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from browser import free_port
 
 from xstxm._commands.serving import Serving
 
 pytestmark = pytest.mark.ui
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no chromium: apt-get install chromium", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api")
-
-ARGS = [
-    "--no-sandbox",
-    "--headless=new",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
-UNSAFE_PORTS = {5060, 5061}
 HERE = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
 PASSWORD = "swordfish-7f3a"
-
-
-def _free_port() -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in UNSAFE_PORTS:
-            return port
 
 
 @contextmanager
 def served(root: Path, log: Path, *more: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """Serve the explorer with the command of `xstxm dashboard`; its address and process."""
     serving = Serving(
-        root, file=root / "lixv2o5.hdf5", port=_free_port(), max_sessions=int(environment.pop("most", "20"))
+        root, file=root / "lixv2o5.hdf5", port=free_port(), max_sessions=int(environment.pop("most", "20"))
     )
     given = {name: value for name, value in os.environ.items() if not name.startswith(("PANEL_", "BOKEH_"))}
     with log.open("w") as output:
@@ -83,21 +58,6 @@ def _wait_for(address: str, server: subprocess.Popen) -> None:
             assert server.poll() is None, "the server ended"
             time.sleep(0.2)
     raise AssertionError("the server does not answer")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory) -> Path:
-    folder = Path(os.environ.get("XSTXM_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 class Watched:

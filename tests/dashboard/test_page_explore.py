@@ -338,7 +338,7 @@ def test_page__of_a_lazy_stack_reads_what_it_shows(filled, said, monkeypatch, de
     monkeypatch.setattr(rooms, "IN_MEMORY", 500_000)
     rooms._RESULTS.clear()
     page = opened(filled, cursor=(0.7, 0.6))
-    assert page.session.store.is_lazy(plan.density(page.state.field))
+    assert page.session.store.run(plan.density(page.state.field))["optical_density"].chunks
     page._energies.step(1)
     expected = density["optical_density"].sel(energy=page.state.view.energy)
     np.testing.assert_allclose(page._image.result, expected, rtol=1e-5)

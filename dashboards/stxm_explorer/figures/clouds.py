@@ -8,30 +8,23 @@ from typing import Any
 import numpy as np
 import panel as pn
 from bokeh.events import SelectionGeometry, Tap
-from bokeh.models import (
-    BoxSelectTool,
-    BoxZoomTool,
-    ColumnDataSource,
-    LassoSelectTool,
-    PanTool,
-    ResetTool,
-    WheelZoomTool,
-)
+from bokeh.models import BoxSelectTool, ColumnDataSource, LassoSelectTool, PanTool
 from bokeh.plotting import figure as Figure
 from numpy.typing import ArrayLike
 
-from stxm_explorer.figures.frames import BOTTOM, LINE, MARGIN, TOP, plain_numbers, set_if_new
+from stxm_explorer.figures.frames import MARGIN, PLOT_LEFT, plot_frame, set_if_new, zooms
 from stxm_explorer.figures.legends import Legend, curve_legend
 from stxm_explorer.figures.marks import PICK, Point
-
-_LEFT = 76
 
 
 class CloudFigure:
     """Points in the colours of their classes, rings around some, and the line of a lasso."""
 
     def __init__(self, *, width: int = 400, height: int = 400) -> None:
-        self.figure: Figure = _frame(width, height)
+        lasso = LassoSelectTool(description="Pick points, drawn freehand", renderers=[], continuous=False)
+        box = BoxSelectTool(description="Pick a box of points", renderers=[])
+        tools = [lasso, box, PanTool(description="Move"), *zooms()]
+        self.figure: Figure = plot_frame(tools, lasso, width=width, height=height)
         self._points = ColumnDataSource({"x": [], "y": [], "color": []})
         self._rings = ColumnDataSource({"x": [], "y": [], "color": []})
         self._line = ColumnDataSource({"x": [], "y": []})
@@ -42,7 +35,7 @@ class CloudFigure:
         self.figure.scatter("x", "y", line_color="color", source=self._rings, size=8, fill_color=None, line_width=1.5)
         self.figure.line("x", "y", source=self._line, line_color=PICK, line_width=2)
         self.figure.scatter("x", "y", marker="cross", source=self._cross, size=20, line_color=PICK, line_width=3)
-        self._legend = Legend(width=width - _LEFT, margin=(0, MARGIN, 8, _LEFT))
+        self._legend = Legend(width=width - PLOT_LEFT, margin=(0, MARGIN, 8, PLOT_LEFT))
         self.pane: pn.viewable.Viewable = pn.Column(
             pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
         )
@@ -94,7 +87,7 @@ class CloudFigure:
     def resize(self, width: int, height: int) -> None:
         """Give the figure, without the names below, another size in pixels."""
         set_if_new(self.figure, width=width, height=height)
-        self._legend.width = width - _LEFT
+        self._legend.width = width - PLOT_LEFT
 
 
 def _vertices(geometry: Mapping[str, Any]) -> list[Point]:
@@ -104,35 +97,3 @@ def _vertices(geometry: Mapping[str, Any]) -> list[Point]:
     if geometry["type"] != "poly":
         return []
     return [(float(x), float(y)) for x, y in zip(geometry["x"], geometry["y"], strict=True)]
-
-
-def _frame(width: int, height: int) -> Figure:
-    lasso = LassoSelectTool(description="Pick points, drawn freehand", renderers=[], continuous=False)
-    drawn = Figure(
-        width=width,
-        height=height,
-        tools=[
-            lasso,
-            BoxSelectTool(description="Pick a box of points", renderers=[]),
-            PanTool(description="Move"),
-            WheelZoomTool(description="Zoom with the wheel"),
-            BoxZoomTool(description="Zoom into a box"),
-            ResetTool(description="Show all"),
-        ],
-        active_drag=lasso,
-        toolbar_location="above",
-        min_border_left=_LEFT,
-        min_border_right=MARGIN,
-        min_border_top=TOP,
-        min_border_bottom=BOTTOM,
-        outline_line_color=LINE,
-        outline_line_alpha=0.5,
-        sizing_mode=None,
-    )
-    drawn.toolbar.logo = None
-    for axis in drawn.axis:
-        axis.formatter = plain_numbers()
-        axis.minor_tick_line_color = None
-    for grid in drawn.grid:
-        grid.grid_line_color, grid.grid_line_alpha = LINE, 0.2
-    return drawn

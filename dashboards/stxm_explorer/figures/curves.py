@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 import panel as pn
 from bokeh.events import Tap
-from bokeh.models import BoxZoomTool, ColumnDataSource, HoverTool, PanTool, ResetTool, WheelZoomTool
+from bokeh.models import ColumnDataSource, HoverTool, PanTool
 from bokeh.models.annotations.geometry import Span
 from bokeh.plotting import figure as Figure
 from numpy.typing import ArrayLike
 
-from stxm_explorer.figures.frames import BOTTOM, LINE, MARGIN, TOP, plain_numbers, set_if_new
+from stxm_explorer.figures.frames import LINE, MARGIN, PLOT_LEFT, plot_frame, set_if_new, zooms
 from stxm_explorer.figures.legends import Dash, Legend, curve_legend
 from stxm_explorer.figures.rasters import Array
 from xstxm.plot import NEUTRAL
-
-_LEFT = 76
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +39,14 @@ class CurveFigure:
     """Curves with their names below; the axes follow the data until somebody zooms."""
 
     def __init__(self, *, width: int = 480, height: int = 400) -> None:
-        self.figure: Figure = _frame(width, height)
+        pan = PanTool(description="Move")
+        self.figure: Figure = plot_frame([pan, *zooms()], pan, width=width, height=height)
         self._slots: list[_Slot] = []
         self._cursor = Span(dimension="height", line_color=LINE, line_dash="dashed", line_width=1.5, visible=False)
         self._hover = HoverTool(renderers=[], visible=False, formatters={"$x": "printf", "$y": "printf"}, tooltips=[])
         self.figure.add_layout(self._cursor)
         self.figure.add_tools(self._hover)
-        self._legend = Legend(width=width - _LEFT, margin=(0, MARGIN, 8, _LEFT))
+        self._legend = Legend(width=width - PLOT_LEFT, margin=(0, MARGIN, 8, PLOT_LEFT))
         self.pane: pn.viewable.Viewable = pn.Column(
             pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
         )
@@ -86,7 +85,7 @@ class CurveFigure:
     def resize(self, width: int, height: int) -> None:
         """Give the figure, without the names below, another size in pixels."""
         set_if_new(self.figure, width=width, height=height)
-        self._legend.width = width - _LEFT
+        self._legend.width = width - PLOT_LEFT
 
 
 class _Slot:
@@ -131,36 +130,6 @@ def _band(curve: Curve) -> dict[str, list[Array]]:
         "xs": [np.concatenate([x[i:j], x[i:j][::-1]]) for i, j in ends],
         "ys": [np.concatenate([low[i:j], high[i:j][::-1]]) for i, j in ends],
     }
-
-
-def _frame(width: int, height: int) -> Figure:
-    pan = PanTool(description="Move")
-    zooms = [
-        WheelZoomTool(description="Zoom with the wheel"),
-        BoxZoomTool(description="Zoom into a box"),
-        ResetTool(description="Show all"),
-    ]
-    drawn = Figure(
-        width=width,
-        height=height,
-        tools=[pan, *zooms],
-        active_drag=pan,
-        toolbar_location="above",
-        min_border_left=_LEFT,
-        min_border_right=MARGIN,
-        min_border_top=TOP,
-        min_border_bottom=BOTTOM,
-        outline_line_color=LINE,
-        outline_line_alpha=0.5,
-        sizing_mode=None,
-    )
-    drawn.toolbar.logo = None
-    for axis in drawn.axis:
-        axis.formatter = plain_numbers()
-        axis.minor_tick_line_color = None
-    for grid in drawn.grid:
-        grid.grid_line_color, grid.grid_line_alpha = LINE, 0.2
-    return drawn
 
 
 def _quantity(label: str) -> str:

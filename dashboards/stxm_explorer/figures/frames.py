@@ -12,6 +12,7 @@ from bokeh.models import (
     BoxSelectTool,
     BoxZoomTool,
     ColumnDataSource,
+    Drag,
     FixedTicker,
     LassoSelectTool,
     LinearAxis,
@@ -33,6 +34,8 @@ Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
 LEFT, RIGHT, TOP, BOTTOM = 92, 120, 34, 58
 """Pixels around the frame; RIGHT has the colour bar or the names of classes."""
+PLOT_LEFT = 76
+"""Pixels left of the frame of a plot that is no map."""
 LENGTHS = ("m", "mm", "µm", "nm", "pm")
 """Units of a scale bar; Bokeh takes any for one that it knows."""
 MARGIN = 12
@@ -46,27 +49,42 @@ _LETTER = 7
 def map_frame(ranges: MapRanges, gestures: Sequence[Gesture]) -> Figure:
     """Return an empty map."""
     pan = PanTool(description="Move")
+    tools = [pan, *zooms(match_aspect=True), *_picks(gestures)]
+    drawn = empty_frame(tools, pan, borders=(LEFT, RIGHT), x_range=ranges.x, y_range=ranges.y)
+    drawn.grid.visible = False
+    for axis in drawn.axis:
+        axis.ticker = BasicTicker(desired_num_ticks=5)
+        axis.major_label_policy = NoOverlap(min_distance=8)
+        axis.axis_line_color = axis.major_tick_line_color = LINE
+    return drawn
+
+
+def plot_frame(tools: Sequence[Tool], drag: Drag, *, width: int, height: int) -> Figure:
+    """Return an empty plot with a grid, of a width and height that hold its labels too."""
+    drawn = empty_frame(tools, drag, borders=(PLOT_LEFT, MARGIN), width=width, height=height)
+    for grid in drawn.grid:
+        grid.grid_line_color, grid.grid_line_alpha = LINE, 0.2
+    return drawn
+
+
+def empty_frame(tools: Sequence[Tool], drag: Drag, *, borders: tuple[int, int], **options: Any) -> Figure:
+    """Return a figure with what all have: its tools above, fixed room around, lines that are seen on any ground."""
     drawn = Figure(
-        x_range=ranges.x,
-        y_range=ranges.y,
-        tools=[pan, *_zooms(), *_picks(gestures)],
-        active_drag=pan,
+        tools=[*tools],
+        active_drag=drag,
         toolbar_location="above",
-        min_border_left=LEFT,
-        min_border_right=RIGHT,
+        min_border_left=borders[0],
+        min_border_right=borders[1],
         min_border_top=TOP,
         min_border_bottom=BOTTOM,
         outline_line_color=LINE,
         outline_line_alpha=0.5,
         sizing_mode=None,
+        **options,
     )
     drawn.toolbar.logo = None
-    drawn.grid.visible = False
     for axis in drawn.axis:
         axis.formatter = plain_numbers()
-        axis.ticker = BasicTicker(desired_num_ticks=5)
-        axis.major_label_policy = NoOverlap(min_distance=8)
-        axis.axis_line_color = axis.major_tick_line_color = LINE
         axis.minor_tick_line_color = None
     return drawn
 
@@ -76,10 +94,11 @@ def plain_numbers() -> BasicTickFormatter:
     return BasicTickFormatter(power_limit_high=8, power_limit_low=-5)
 
 
-def _zooms() -> list[Tool]:
+def zooms(*, match_aspect: bool = False) -> list[Tool]:
+    """Return the tools that zoom."""
     return [
         WheelZoomTool(description="Zoom with the wheel"),
-        BoxZoomTool(match_aspect=True, description="Zoom into a box"),
+        BoxZoomTool(match_aspect=match_aspect, description="Zoom into a box"),
         ResetTool(description="Show all"),
     ]
 

@@ -37,8 +37,6 @@ from xstxm.conventions import UNDECIDED
 Kind: TypeAlias = Literal["point", "box", "polygon"]
 Pick: TypeAlias = Callable[[Kind, tuple[Point, ...]], None]
 
-_CLEAR = "#00000000"
-
 
 class MapFigure:
     """A map of values, of classes or of mixed colours, with marks above it.
@@ -109,7 +107,7 @@ class MapFigure:
             palette=[*colors.palette],
             low=colors.low,
             high=colors.high,
-            nan_color=_CLEAR if missing == "transparent" else missing or colors.missing,
+            nan_color=missing or colors.missing,
         )
         unit = plot.pretty_units(str(image.attrs.get("units", "1")))
         name = str(image.attrs.get("long_name") or image.name or "value")

@@ -36,11 +36,11 @@ class Phases(Page):
         self._labels, self._other = LinkedMap(session), LinkedMap(session)
         self._maps = View(
             session, self._want, self._labels.pane, self._show_labels,
-            look=lambda: (self.side, self.state.view.faded), label="Mapping phases", then=self._arrived,
+            look=lambda: (self.side, self.state.view.faded), label="Mapping phases", then=self._follow,
         )  # fmt: skip
         self._second = View(
             session, self._want_second, self._other.pane, self._show_second,
-            look=lambda: (self.side, self.state.view.map), label="Mapping the misfit", then=self._arrived,
+            look=lambda: (self.side, self.state.view.map), label="Mapping the misfit",
         )  # fmt: skip
         self._table = pn.Column(sizing_mode=None, margin=0)
         self._shares = View(session, self._want_shares, self._table, self._show_shares, label="Adding up the phases")
@@ -120,9 +120,6 @@ class Phases(Page):
             self._pixel.refresh()
         else:
             chosen.refresh()
-
-    def _arrived(self) -> None:
-        self._follow()
 
     def _picked(self) -> Sequence[Region]:
         cursor = self.state.view.cursor
