@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import panel as pn
 from dask.callbacks import Callback
 
 from stxm_explorer.delivery import in_one_message
@@ -108,6 +109,8 @@ class Jobs:
     def __init__(self, told: Callable[[], None] = lambda: None, document: Any = None) -> None:
         self._document, self._told, self._loop = document, told, _running_loop()
         self.running: dict[str, Job] = {}
+        self._loaded = threading.Event()
+        pn.state.onload(self._loaded.set)
 
     def start(
         self,
@@ -119,7 +122,7 @@ class Jobs:
     ) -> None:
         """Run `work`, then on the page's thread `done` with its result or `failed`; a job of this kind before is stopped."""
         self.stop(kind)
-        job = Job(kind, label, lambda: self._tick(self._told), failed)
+        job = Job(kind, label, self._going_on, failed)
         self.running[kind] = job
         self.soon(self._told)
         if self._document is None:
@@ -132,7 +135,8 @@ class Jobs:
         if self._document is None:
             action()
         else:
-            self._document.add_timeout_callback(in_one_message()(action), _SOON)
+            told = in_one_message()(action)
+            self._document.add_timeout_callback(lambda: pn.state.onload(told), _SOON)
 
     def stop(self, kind: str) -> Job | None:
         """Stop the job of a kind, if there is one, and forget it."""
@@ -152,11 +156,17 @@ class Jobs:
         """Stop every job."""
         for kind in [*self.running]:
             self.stop(kind)
+        self._loaded.set()
 
     def _run(self, job: Job, work: Callable[[Job], Any], done: Callable[[Any], None]) -> None:
         with _AT_ONCE:
             outcome = _outcome(work, job)
+        self._loaded.wait()  # what changes before may be missed by the page
         self._tick(lambda: self._finish(job, *outcome, done))
+
+    def _going_on(self) -> None:
+        if self._loaded.is_set():
+            self._tick(self._told)
 
     def _tick(self, action: Callable[[], None]) -> None:
         """Do something on the next tick of the page: only there may the page be touched."""

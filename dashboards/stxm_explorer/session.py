@@ -93,4 +93,4 @@ def notify(kind: str, text: str) -> None:
     """Show a toast, where there is a page."""
     area: Any = pn.state.notifications
     if area is not None:
-        getattr(area, kind)(text, duration=8000)
+        pn.state.onload(lambda: getattr(area, kind)(text, duration=8000))

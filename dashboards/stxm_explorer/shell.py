@@ -59,10 +59,9 @@ class App(pn.viewable.Viewer):
             sx={"& .MuiInputBase-root, & .MuiSvgIcon-root": {"color": "white"}},
         )  # fmt: skip
         self._field.param.watch(lambda event: self.state.view.param.update(field=event.new or ""), "value")
-        self._waits_for = {"page", "size"} if pn.state.curdoc else {"page"}
-        pn.state.onload(lambda: self._ready("page"))
         if pn.state.curdoc:
             pn.state.on_session_destroyed(self._leave)
+        self._start()
 
     @classmethod
     def from_environment(cls) -> App:
@@ -104,14 +103,8 @@ class App(pn.viewable.Viewer):
             self._pages[title] = page, page.controls(), page.workspace()
         return self._pages[title]
 
-    def _ready(self, what: str) -> None:
-        """Start once the page is there, which misses what changes before, and its size is known."""
-        waited = bool(self._waits_for)
-        self._waits_for.discard(what)
-        if waited and not self._waits_for:
-            self._start()
-
     def _start(self) -> None:
+        """Make what the address of the page asks for, so that it comes with the page."""
         if word := _word():
             try:
                 self.state.from_query(word)
@@ -125,7 +118,6 @@ class App(pn.viewable.Viewer):
         width, height = self._viewport.inner_width, self._viewport.inner_height
         if width and height:
             self.session.param.update(width=max(width, 200), height=max(height, 200))
-            self._ready("size")
 
     def __panel__(self) -> pn.viewable.Viewable:
         rail = pmui.RadioButtonGroup.from_param(

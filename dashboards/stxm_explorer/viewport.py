@@ -33,6 +33,7 @@ class Viewport(JSComponent):
       let writing = null  // browsers take some hundred changes of the address in half a minute, and no more
       const write = () => history.replaceState(null, "", `?${model.query}`)
       model.on("query", () => { clearTimeout(writing); writing = setTimeout(write, 300) })
+      if (model.query) write()
       measure()
       return document.createElement("div")
     }
