@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,11 +23,13 @@ def reference_spectra(state: ExplorerState) -> Call | None:
     Missing
         The stack that some of them come from is closed.
     """
+    found = [*_of_tables(state.references), *_of_pixels(state)]
+    if len(found) < 2:
+        return next((one for _, one in found), None)
     sets: dict[str, Call] = {}
-    for name, found in [*_of_tables(state.references), *_of_pixels(state)]:
-        sets[unused(name, [*sets])] = found
-    if len(sets) < 2:
-        return next(iter(sets.values()), None)
+    for label, one in found:
+        name = unused(label, [*sets])
+        sets[name] = replace(one, name=f"{name} references")
     return call("join_references", sets, name="references")
 
 
@@ -82,7 +85,7 @@ def _of_pixels(state: ExplorerState) -> Iterator[tuple[str, Call]]:
             names = ", ".join(one.label for one in internal)
             raise Missing(f"Open {label} again, or forget {names} on page Data: the spectrum is that of its pixels.")
         regions = {one.label: _pixels(one, field) for one in internal}
-        yield label, call("internal_references", density(field), regions, name=f"{label} references")
+        yield label, call("internal_references", density(field), regions, name="references")
 
 
 def _pixels(internal: Internal, field: Field) -> Any:

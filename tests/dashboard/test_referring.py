@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ def by_script(call, root, monkeypatch) -> xr.Dataset:
     made: dict = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", xstxm.errors.StxmWarning)
-        exec(script([call]), made)
-    return made["references"]
+        exec(script([replace(call, name="wanted")]), made)
+    return made["wanted"]
 
 
 def test_tables__of_any_number_of_spectra_are_one_call_in_their_order(state, shelf, names):
