@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
@@ -15,7 +14,7 @@ from stxm_explorer.figures import Curve, CurveFigure
 from stxm_explorer.linked import LinkedCurves, LinkedMap
 from stxm_explorer.pages.components import NUMBERS, numbered_colors
 from stxm_explorer.pages.internal import button, refer
-from stxm_explorer.parts import CHOICE, beside, heading, table
+from stxm_explorer.parts import CHOICE, Table, beside, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import (
     BACKGROUNDS,
@@ -43,7 +42,7 @@ class Clusters(Page):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._map, self._curves = LinkedMap(session), LinkedCurves(session, width=400, height=400)
-        self._sizes = pn.Column(sizing_mode=None, margin=0)
+        self._sizes = Table()
         self._said = pmui.Typography("", variant="body2", margin=(8, 10))
         self._worth = CurveFigure(width=400, height=_BELOW)
         self._worth.on_x(self._choose)
@@ -160,7 +159,7 @@ class Clusters(Page):
         )
         numbers = [int(number) for number in found["cluster"].values]
         self._which.param.update(options=numbers, value=min(self._which.value, n))
-        self._sizes[:] = [_table(found, self._narrow)]
+        self._sizes.write(["", "Pixels", "Share", "Silhouette"], _sizes(found), self._narrow)
 
     def _show_scores(self, scores: xr.Dataset) -> None:
         self._worth.resize(self._narrow, _BELOW)
@@ -192,11 +191,11 @@ def _curves(found: xr.Dataset) -> list[Curve]:
     return curves
 
 
-def _table(found: xr.Dataset, width: int) -> pn.viewable.Viewable:
+def _sizes(found: xr.Dataset) -> list[list[str]]:
+    """Return how many pixels are in each cluster, and how well it is set apart."""
     pixels = found["n_pixels"].values
     silhouettes = ["–" if np.isnan(worth) else f"{worth:.2f}" for worth in found["silhouette"].values]
-    rows = [
+    return [
         [name, str(int(own)), f"{100 * own / max(pixels.sum(), 1):.1f} %", worth]
         for name, own, worth in zip(cluster_colors(found), pixels, silhouettes, strict=True)
     ]
-    return table(["", "Pixels", "Share", "Silhouette"], rows, width)
