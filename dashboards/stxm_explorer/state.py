@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import param
 
-from stxm_explorer.choices.export import MAP_FORMATS, PICTURE_FORMATS, PICTURES, TABLES, Export
+from stxm_explorer.choices.export import MAP_FORMATS, PICTURE_FORMATS, PICTURES, RESULTS, TABLES, Export
 from stxm_explorer.choices.field import ALIGN_TO, I0_SOURCES, I0_UNITS, NOISES, STEPS, TRANSFORMS, Field
 from stxm_explorer.choices.fit import BACKGROUNDS, METHODS, PHASES_FROM, SELECTIONS, Fit
 from stxm_explorer.choices.internal import Internal
@@ -64,6 +64,7 @@ __all__ = [
     "PICTURES",
     "PICTURE_FORMATS",
     "QUANTITIES",
+    "RESULTS",
     "SELECTIONS",
     "SIGNALS",
     "STEPS",
