@@ -610,3 +610,15 @@ def test_phase_map__least_amount_with_a_unit(simulated, simulated_references, si
     xr.testing.assert_equal(found["phase_label"], expected["phase_label"])
     with pytest.raises(IncompatibleUnitsError, match="min_amount"):
         xstxm.phase_map(simulated, simulated_references, min_amount="5 eV")
+
+
+@pytest.mark.parametrize("chunks", [{"y": 5}, {"y": 7, "x": 11}, {"energy": 1}], ids=str)
+@pytest.mark.filterwarnings("ignore::xstxm.errors.PerformanceWarning")
+def test_phase_map__is_the_same_to_the_last_bit_however_the_stack_is_cut(chunks):
+    stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(24, 32), seed=0)).astype(
+        "float32", keep_attrs=True
+    )
+    references = xstxm.testing.simulate_references()
+    whole = xstxm.phase_map(stack[["optical_density"]], references, background="constant")
+    parts = xstxm.phase_map(stack[["optical_density"]].chunk(chunks), references, background="constant").compute()
+    xr.testing.assert_equal(parts, whole)

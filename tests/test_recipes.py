@@ -58,9 +58,9 @@ def test_recipe__of_every_verb_there_is():
     from xstxm._recipe_record import READERS, verbs
 
     several = {"merge_stacks", "join_particles", "time_series", "trajectories", "state_of_charge"}
-    two = {"bland_altman", "locate", "read_shifts", "reference_set", "open_tree"}
+    two = {"bland_altman", "locate", "join_references", "read_shifts", "reference_set", "open_tree"}
     several = {"open_tree", "merge_stacks", "join_particles", "time_series", "trajectories", "state_of_charge"}
-    two = {"bland_altman", "locate", "read_shifts", "reference_set"}
+    two = {"bland_altman", "locate", "join_references", "read_shifts", "reference_set"}
     assert set(verbs()) - set(VERBS) == set(READERS) | several | two
 
 

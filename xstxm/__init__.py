@@ -43,6 +43,7 @@ from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
     convert,
     formats,
+    join_references,
     open_result,
     open_stack,
     open_tree,
@@ -135,6 +136,7 @@ __all__ = [
     "interp_energy",
     "join_particles",
     "join_phase_shift",
+    "join_references",
     "level_lines",
     "line_profile",
     "locate",

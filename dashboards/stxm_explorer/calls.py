@@ -47,6 +47,13 @@ class Given:
     name: str
 
 
+@dataclass(frozen=True)
+class Function:
+    """A public function that is given to another one."""
+
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """A public function with its arguments, which may be calls, alone or in lists and tables.
@@ -146,7 +153,7 @@ def _expression(call: Call, names: Mapping[int, str]) -> str:
 def _literal(value: Any, names: Mapping[int, str]) -> str:
     if isinstance(value, Call):
         return names[id(value)]
-    if isinstance(value, Given):
+    if isinstance(value, Given | Function):
         return value.name
     if isinstance(value, File | Output):
         return repr(value.name)

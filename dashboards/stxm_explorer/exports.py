@@ -8,8 +8,9 @@ from typing import Any
 
 import xarray as xr
 
-from stxm_explorer import lengths, plan
+from stxm_explorer import lengths, plan, results
 from stxm_explorer.calls import Call, File, Missing, Output, call, ordered
+from stxm_explorer.results import Result
 from stxm_explorer.state import ExplorerState, Field, unused
 
 _LONGEST = 60
@@ -48,8 +49,10 @@ def fields(state: ExplorerState) -> list[Field]:
 def needs_phases(state: ExplorerState) -> bool:
     """Tell whether a chosen file holds something of the phase map."""
     chosen = state.export
-    drawn = {*chosen.pictures} - {"regions", "image"} if chosen.formats else set()
-    return bool(chosen.maps or drawn or {*chosen.tables} & {"phases", "particles", "recipe"})
+    drawn = {*chosen.pictures} - {"regions", "image", "results"} if chosen.formats else set()
+    return bool(
+        (chosen.maps and "phases" in chosen.results) or drawn or {*chosen.tables} & {"phases", "particles", "recipe"}
+    )
 
 
 def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
@@ -75,7 +78,10 @@ def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
         if phases is not None:
             maps = _computed(plan.phases(state, field), phases)
             found += [*maker.maps(maps, phases), *maker.pictures(maps, phases), *maker.phase_tables(maps)]
-        found += [*maker.region_pictures(), *maker.image(), *maker.region_tables()]
+        found += [*maker.results(results.of_field(state, field)), *maker.region_pictures()]
+        found += [*maker.image(), *maker.region_tables()]
+    together = _Maker(state, plan.field_of(state), stems[0] if len(state.fields) == 1 else "all fields")
+    found += together.results(results.of_all_fields(state))
     found += _reference_tables(state)
     if not found:
         raise Missing("Choose on the left what the files shall hold.")
@@ -119,7 +125,7 @@ class _Maker:
         self._replace: dict[str, Any] = {"overwrite": True} if self._chosen.overwrite else {}
 
     def maps(self, phases: Call, found: xr.Dataset) -> Iterator[Item]:
-        chosen = self._chosen.maps
+        chosen = self._chosen.maps if "phases" in self._chosen.results else []
         if "netcdf" in chosen:
             yield self._file("phase map.nc", "phase map, everything in it", "write_netcdf", phases)
         if "zarr" in chosen:
@@ -148,6 +154,13 @@ class _Maker:
             yield from self._drawn(
                 "phase spectra", "spectra of the phases", "plot.spectra", phases, width=700, height=400
             )
+
+    def results(self, chosen: Iterator[Result]) -> Iterator[Item]:
+        for result in chosen:
+            for file in result.files(self._chosen.maps):
+                yield self._file(file.ending, file.what, file.write, file.given, **file.options)
+            if "results" in self._chosen.pictures and result.drawn:
+                yield from self._drawn(result.name, result.what, result.drawn, result.call, **result.drawing)
 
     def image(self) -> Iterator[Item]:
         energy = self._state.view.energy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -42,6 +42,13 @@ def heading(text: str) -> pmui.Typography:
 def hint(text: str) -> pmui.Typography:
     """Return a sentence among the controls that says what to do."""
     return pmui.Typography(text, variant="body2", color="text.secondary", margin=(2, 10))
+
+
+def icon(name: str, description: str, clicked: Callable[[], object]) -> pmui.IconButton:
+    """Return a small button without words; they appear where the pointer rests on it."""
+    return pmui.IconButton(
+        icon=name, size="small", margin=(2, 0), description=description, on_click=lambda _: clicked()
+    )
 
 
 def named(array: xr.DataArray, name: str) -> str:

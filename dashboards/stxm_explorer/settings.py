@@ -105,3 +105,16 @@ def by_name(what: str, values: Mapping[Any, Any], good: Callable[[Any], bool]) -
         if not isinstance(name, str) or not good(value):
             raise OptionError(f"state: {what}", f"{name}: {value}"[:80], "that cannot be chosen")
     return dict(values)
+
+
+def unused(name: str, taken: list[str]) -> str:
+    """Return a name that is not taken.
+
+    Examples
+    --------
+    >>> unused("particle", ["particle", "particle 2"])
+    'particle 3'
+    """
+    if name not in taken:
+        return name
+    return next(new for k in range(2, len(taken) + 3) if (new := f"{name} {k}") not in taken)

@@ -17,9 +17,10 @@ from typing import Any, ClassVar
 
 import param
 
-from stxm_explorer.choices.export import MAP_FORMATS, PICTURE_FORMATS, PICTURES, TABLES, Export
+from stxm_explorer.choices.export import MAP_FORMATS, PICTURE_FORMATS, PICTURES, RESULTS, TABLES, Export
 from stxm_explorer.choices.field import ALIGN_TO, I0_SOURCES, I0_UNITS, NOISES, STEPS, TRANSFORMS, Field
 from stxm_explorer.choices.fit import BACKGROUNDS, METHODS, PHASES_FROM, SELECTIONS, Fit
+from stxm_explorer.choices.internal import Internal
 from stxm_explorer.choices.references import KINDS, References
 from stxm_explorer.choices.scales import FRAMES, LENGTH_TABS, QUANTITIES, WEIGHTS, Scales
 from stxm_explorer.choices.unmix import (
@@ -34,7 +35,7 @@ from stxm_explorer.choices.unmix import (
 )
 from stxm_explorer.choices.view import BELOW, COLORS, IMAGES, PAGES, SIGNALS, TAPS, View
 from stxm_explorer.region import Region
-from stxm_explorer.settings import Settings
+from stxm_explorer.settings import Settings, unused
 from xstxm.errors import OptionError
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "PICTURES",
     "PICTURE_FORMATS",
     "QUANTITIES",
+    "RESULTS",
     "SELECTIONS",
     "SIGNALS",
     "STEPS",
@@ -75,6 +77,7 @@ __all__ = [
     "Export",
     "Field",
     "Fit",
+    "Internal",
     "References",
     "Region",
     "Scales",
@@ -176,7 +179,16 @@ class ExplorerState(Settings):
         with param.parameterized.batch_call_watchers(self.view):
             if shown:
                 self.view.field = label
+            for internal in self.references.internal:
+                if internal.field == field.label:
+                    internal.field = label
             field.label = label
+
+    def refer(self, *, region: Region | None = None, cluster: int = 0) -> Internal:
+        """Take the mean spectrum of a region, a cluster or the lasso, in the field that is shown, as a reference."""
+        assert self.field is not None
+        made = Internal.of(self.field.label, self.unmix, self.fit, region=region, cluster=cluster)
+        return self.references.add(made)
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Call a function after every change."""
@@ -242,16 +254,3 @@ class ExplorerState(Settings):
 def _refuse(word: str) -> float:
     """Refuse NaN and Infinity, which JSON does not know and no choice can be."""
     raise ValueError(word)
-
-
-def unused(name: str, taken: list[str]) -> str:
-    """Return a name that is not taken.
-
-    Examples
-    --------
-    >>> unused("particle", ["particle", "particle 2"])
-    'particle 3'
-    """
-    if name not in taken:
-        return name
-    return next(new for k in range(2, len(taken) + 3) if (new := f"{name} {k}") not in taken)

@@ -20,7 +20,7 @@ import xstxm
 from stxm_explorer import clouds, surveys
 from stxm_explorer.access import refuse_links_out, resolve, stamp
 from stxm_explorer.cache import Cache, Made, memory
-from stxm_explorer.calls import Call, File, Given, Output, Upload, script
+from stxm_explorer.calls import Call, File, Function, Given, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
 from stxm_explorer.names import plain_name
@@ -153,9 +153,7 @@ class Store:
             arguments[0] = _in_parts(arguments[0])
         if call.function.startswith("."):
             return _method(call.function, arguments, options)
-        module, *path = call.function.split(".")
-        function: Any = functools.reduce(getattr, path, _MODULES[module])
-        result = function(*arguments, **options)
+        result = _named(call.function)(*arguments, **options)
         _DONE.add(call.function)
         return result
 
@@ -187,6 +185,8 @@ class Store:
             return self._file(value) if isinstance(value, Upload) else self.path(value.name)
         if isinstance(value, Given):
             return self._given(value.name)
+        if isinstance(value, Function):
+            return _named(value.name)
         if isinstance(value, Output):
             assert folder is not None
             return folder / plain_name(value.name)
@@ -227,6 +227,12 @@ class Store:
         if file.name not in self.uploads.files:
             raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
         return self.uploads.files[file.name]
+
+
+def _named(name: str) -> Any:
+    """Return a public function."""
+    module, *path = name.split(".")
+    return functools.reduce(getattr, path, _MODULES[module])
 
 
 def _method(function: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ import pandas as pd
 import panel as pn
 import pytest
 import xarray as xr
-from stxm_explorer import exports, plan
+from stxm_explorer import exports, lengths, plan
 from stxm_explorer.calls import Missing
 from stxm_explorer.notes import listen
 from stxm_explorer.outputs import Outputs
@@ -25,8 +25,9 @@ from stxm_explorer.store import Store
 import xstxm
 
 EVERYTHING = {
+    "results": ["phases", "components", "clusters", "particles", "variance", "coarse", "correlation"],
     "maps": ["netcdf", "zarr", "nxstxm", "tiff", "csv"],
-    "pictures": ["phases", "composition", "confidence", "total_amount", "spectra", "regions", "image"],
+    "pictures": ["phases", "composition", "confidence", "total_amount", "spectra", "regions", "image", "results"],
     "formats": ["png"],
     "tables": ["phases", "particles", "regions", "references", "library", "recipe"],
 }
@@ -57,9 +58,8 @@ def page_of(state, root, outputs=None, **more) -> Export:
 
 
 def assert_same(found, wanted) -> None:
-    """Assert the same labels, and numbers to the last digits of float32: sums in parts round otherwise."""
-    xr.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
-    xr.testing.assert_equal(found["phase_label"], wanted["phase_label"])
+    """Assert the same numbers to the last bit."""
+    xr.testing.assert_equal(found, wanted)
 
 
 def words(page) -> str:
@@ -123,7 +123,23 @@ def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, stat
     np.testing.assert_allclose(spectrum["spectrum"], region["spectrum"].values, rtol=1e-6)
     library = xstxm.read_references(tmp_path / "reference library.toml")
     assert list(library["reference"].values) == list(phases["phase"].values)
+    for name, variable in (("components", "eigenimages"), ("clusters", "labels"), ("coarse-graining", "variance")):
+        with xr.open_dataset(tmp_path / f"lixv2o5 {name}.nc") as back:
+            assert variable in back
+    pixels = pd.read_csv(tmp_path / "lixv2o5 clusters maps.csv")
+    labels = page.session.store.run(plan.clusters(state, state.field))["labels"]
+    np.testing.assert_array_equal(pixels["labels"], labels.values.ravel())
+    split = pd.read_csv(tmp_path / "lixv2o5 variance.csv")
+    np.testing.assert_allclose(split["variance"], page.session.store.run(lengths.heterogeneity(state))["variance"])
+    assert xstxm.read_references(tmp_path / "lixv2o5 components spectra.csv").sizes["reference"] > 1
+    assert (tmp_path / "lixv2o5 eigenimages.tif").stat().st_size > 4 * 48 * 64
     for name in (
+        "components",
+        "clusters",
+        "particles",
+        "variance",
+        "coarse-graining",
+        "correlation",
         "phases",
         "composition",
         "confidence",
@@ -134,6 +150,27 @@ def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, stat
         "at 518.4",
     ):
         assert (tmp_path / f"lixv2o5 {name}.png").stat().st_size > 4000
+
+
+def test_export__results_without_phases_map_none(filled, state):
+    state.export.param.update(results=["clusters"], maps=["netcdf", "csv"], pictures=["results"], tables=[])
+    assert not exports.needs_phases(state)
+    page = page_of(state, filled)
+    assert "phase_map" not in page.script()
+    names = {name.removeprefix("lixv2o5/lixv2o5 ") for name in made_by(page).namelist()}
+    files = {"clusters.nc", "clusters spectra.csv", "clusters maps.csv", "clusters.png"}
+    assert names == {"lixv2o5/export.py", *files}
+
+
+def test_export__components_are_those_of_the_chosen_way(filled, state):
+    state.unmix.param.update(method="mcr")
+    state.export.param.update(results=["components"], maps=["netcdf"], pictures=[], tables=[])
+    page = page_of(state, filled)
+    text = page.script()
+    assert "lixv2o5_number = lixv2o5_eigenspectra['component'].item(-1)" in text
+    assert "xstxm.mcr(lixv2o5_density, lixv2o5_number, seed=0)" in text
+    page._made.make()
+    assert not failures(page)
 
 
 def test_export__tells_what_a_format_has_no_room_for(filled, state):

@@ -262,7 +262,7 @@ def test_libraries__are_joined(tmp_path):
     ("names", "variable", "attrs", "message"),
     [
         (["V2O5", "VO2"], "absorption", {}, "names given twice: 'V2O5'"),
-        (["VO2", "V2O3"], "absorption", {"units": "1"}, "units of 'absorption' differ between the libraries"),
+        (["VO2", "V2O3"], "absorption", {"units": "1"}, "units of 'absorption' differ between the sets"),
         (["VO2", "V2O3"], "composition", {"long_name": "y"}, "long_name of 'composition' differ"),
     ],
 )
@@ -291,3 +291,61 @@ def test_recipe__reads_its_references_from_a_library(tmp_path):
     maps = xstxm.fit(xstxm.optical_density(counts), xstxm.read_references(path))
     recipe = xstxm.Recipe.load(xstxm.Recipe.from_result(maps).save(tmp_path / "recipe.toml"))
     np.testing.assert_array_equal(recipe.apply(counts)["component_map"], maps["component_map"])
+
+
+@pytest.fixture
+def own() -> xr.Dataset:
+    """References of regions of a stack."""
+    stack = xstxm.optical_density(xstxm.testing.simulate_stack(shape=(12, 10), seed=0))
+    return xstxm.internal_references(stack, {"left": {"x": (0.0, 0.1)}, "FeO": {"x": (0.2, 0.3)}})
+
+
+@pytest.fixture
+def iron() -> xr.Dataset:
+    """References with compositions, in eV."""
+    spectra = {"Fe2O3": ([500, 520, 570], [0.1, 1.0, 0.4]), "FeO": ([500, 530, 570], [0.1, 0.8, 0.5])}
+    return xstxm.reference_set(spectra, composition={"Fe2O3": 0, "FeO": 1}, color={"FeO": "#112233"})
+
+
+def test_join_references__each_keeps_what_it_has_on_its_own_energies(own, iron):
+    joined = xstxm.join_references([iron, own.sel(reference=["left"])])
+    assert joined.reference.values.tolist() == ["Fe2O3", "FeO", "left"]
+    for one in (iron, own):
+        for name in set(one.reference.values) & {"Fe2O3", "left"}:
+            kept = joined.absorption.sel(reference=name).dropna("energy")
+            xr.testing.assert_equal(
+                kept.reset_coords(drop=True),
+                one.absorption.sel(reference=name).dropna("energy").reset_coords(drop=True),
+            )
+    np.testing.assert_array_equal(joined.composition, [0, 1, np.nan])
+    assert joined.color.values.tolist() == ["", "#112233", ""]
+    assert joined.kind.values.tolist() == ["", "", "optical_density"]
+    assert joined.absorption_stderr.sel(reference="FeO").isnull().all()
+    np.testing.assert_array_equal(
+        joined.absorption_stderr.sel(reference="left").dropna("energy"), own.absorption_stderr.sel(reference="left")
+    )
+    assert xstxm.testing.assert_conforms(joined, "reference_set") is None
+    assert list(joined.stxm.history["operation"]) == ["join_references"]
+
+
+def test_join_references__of_one_name_say_whose_they_are(own, iron):
+    with pytest.raises(ReferenceSpectrumError, match="names given twice: 'FeO'"):
+        xstxm.join_references([iron, own])
+    with pytest.warns(MetadataWarning, match="'FeO' is in table, particle"):
+        joined = xstxm.join_references({"table": iron, "particle": own})
+    assert joined.reference.values.tolist() == ["Fe2O3", "FeO (table)", "left", "FeO (particle)"]
+
+
+def test_join_references__brings_energies_together_and_no_units(own, iron):
+    in_kev = iron.assign_coords(energy=("energy", iron.energy.values / 1000, {"units": "keV"}))
+    joined = xstxm.join_references([in_kev, own.sel(reference=["left"])])
+    assert float(joined.absorption.sel(reference="Fe2O3").dropna("energy").energy[1]) == pytest.approx(520)
+    per_nm = xstxm.testing.simulate_references()
+    with pytest.raises(ReferenceSpectrumError, match="units of 'absorption' differ between the sets"):
+        xstxm.join_references([per_nm, own])
+
+
+@pytest.mark.parametrize("given", ["none", "one"])
+def test_join_references__of_no_sets_says_what_to_pass(own, given):
+    with pytest.raises(ReferenceSpectrumError, match=r"no reference sets to join .*pass a list"):
+        xstxm.join_references([] if given == "none" else own)

@@ -564,3 +564,30 @@ def test_damaged_texts__are_read_or_refused(data):
 def test_text_of_half_a_character__is_corrupt():
     with pytest.raises(CorruptFileError, match="expected a text in UTF-16"):
         xstxm.read_references(io.BytesIO(TEXTS[0][:-1]))
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Two tables of two spectra, one of one."""
+    (tmp_path / "iron.csv").write_text("energy,FeO,Fe2O3\n700,0.1,0.1\n710,0.9,0.5\n720,0.3,0.7\n")
+    (tmp_path / "more.csv").write_text("energy,metal,FeO\n700,0.2,0.1\n712,0.8,0.6\n720,0.4,0.7\n")
+    (tmp_path / "foil.csv").write_text("energy,mu\n700,0.3\n710,0.7\n720,0.5\n")
+    return [tmp_path / name for name in ("foil.csv", "iron.csv", "more.csv")]
+
+
+def test_read_references__of_tables_keeps_their_order_and_tells_names_apart(tables):
+    with pytest.warns(MetadataWarning, match=r"'FeO' is in iron, more: .* e\.g\. 'FeO \(iron\)'"):
+        references = xstxm.read_references(tables)
+    assert references.reference.values.tolist() == ["foil", "FeO (iron)", "Fe2O3", "metal", "FeO (more)"]
+    files = [source.partition(",")[0] for source in references.source.values.tolist()]
+    assert files == ["foil.csv", *["iron.csv"] * 2, *["more.csv"] * 2]
+    for name, label, file in (("Fe2O3", "Fe2O3", tables[1]), ("FeO (more)", "FeO", tables[2])):
+        alone = xstxm.read_references(file).absorption.sel(reference=label)
+        np.testing.assert_array_equal(references.absorption.sel(reference=name).dropna("energy"), alone)
+
+
+def test_read_references__of_a_table_and_a_file_of_its_name(tables):
+    spectrum = tables[0].rename(tables[0].with_name("metal.csv"))
+    with pytest.warns(MetadataWarning, match="'metal' is in more, metal"):
+        references = xstxm.read_references([tables[2], spectrum])
+    assert references.reference.values.tolist() == ["metal (more)", "FeO", "metal (metal)"]

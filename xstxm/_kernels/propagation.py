@@ -190,7 +190,7 @@ def composition(amount, covariance, value):
     """Return sum(f_r x_r) (p) and its stderr (p) for the composition x (r) of each reference."""
     inverse = _inverse(amount.sum(-1))
     x = value.astype(amount.dtype)
-    mean = (amount @ x) * inverse
+    mean = _weighted_sum(amount, x) * inverse
     offset = x - mean[..., None]
     variance = np.einsum("...r,...rs,...s->...", offset, covariance, offset)
     return mean, np.sqrt(np.maximum(variance, 0)) * inverse
@@ -199,6 +199,14 @@ def composition(amount, covariance, value):
 def _inverse(total):
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(total > 0, 1 / total, np.nan).astype(total.dtype)
+
+
+def _weighted_sum(amount, weights):
+    """Return sum(a_r w_r) (p) in the order of r: a product of matrices rounds by how they lie in memory."""
+    total = amount[..., 0] * weights[0]
+    for k in range(1, len(weights)):
+        total = total + amount[..., k] * weights[k]
+    return total
 
 
 def _by_phase(amount, covariance, membership):

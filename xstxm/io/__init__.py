@@ -3,6 +3,7 @@
 from xstxm.io.api import (
     convert,
     formats,
+    join_references,
     open_result,
     open_stack,
     open_tree,
@@ -26,6 +27,7 @@ from xstxm.io.api import (
 __all__ = [
     "convert",
     "formats",
+    "join_references",
     "open_result",
     "open_stack",
     "open_tree",

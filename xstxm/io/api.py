@@ -19,7 +19,7 @@ from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
 from xstxm.io.formats import formats
 from xstxm.io.hyperspy import to_hyperspy
-from xstxm.io.library import write_references
+from xstxm.io.library import join_references, write_references
 from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import write_netcdf
 from xstxm.io.nxstxm.writer import write_nxstxm
@@ -38,6 +38,7 @@ from xstxm.units import LengthLike
 __all__ = [
     "convert",
     "formats",
+    "join_references",
     "open_result",
     "open_stack",
     "open_tree",

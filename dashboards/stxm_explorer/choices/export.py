@@ -9,6 +9,15 @@ import param
 from stxm_explorer.settings import Settings
 
 MAP_FORMATS = {"netCDF": "netcdf", "Zarr": "zarr", "NXstxm, with the stack": "nxstxm", "TIFF": "tiff", "CSV": "csv"}
+RESULTS = {
+    "Phases": "phases",
+    "Components": "components",
+    "Clusters": "clusters",
+    "Particles": "particles",
+    "Variance by length scale": "variance",
+    "Coarse-graining": "coarse",
+    "Correlation": "correlation",
+}
 PICTURES = {
     "Phases": "phases",
     "Composition": "composition",
@@ -17,6 +26,7 @@ PICTURES = {
     "Spectra of phases": "spectra",
     "Spectra of regions": "regions",
     "Image at the energy": "image",
+    "The other results": "results",
 }
 PICTURE_FORMATS = {"PNG": "png", "SVG": "svg", "PDF": "pdf", "HTML": "html"}
 TABLES = {
@@ -33,10 +43,13 @@ class Export(Settings):
     """Which files are made."""
 
     every_field = param.Boolean(False, doc="Files of every open field, not only of the one that is shown.")
+    results: Any = param.ListSelector(
+        default=["phases"], objects=list(RESULTS.values()), doc="Results that are written, as their pages have them."
+    )
     maps: Any = param.ListSelector(
         default=["netcdf"],
         objects=list(MAP_FORMATS.values()),
-        doc="Formats of the phase map; netCDF and Zarr keep all of it.",
+        doc="Formats of the results; netCDF and Zarr keep all of them.",
     )
     pictures: Any = param.ListSelector(
         default=["phases"], objects=list(PICTURES.values()), doc="What is drawn, each in a file of its own."

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import param
 
-from stxm_explorer.settings import Settings, by_name
+from stxm_explorer.choices.internal import Internal
+from stxm_explorer.settings import Settings, by_name, unused
+from xstxm.errors import OptionError
 
 KINDS = {
     "As the file says": "",
@@ -29,20 +31,69 @@ class References(Settings):
     files = param.List([], item_type=str, doc="Tables of spectra, relative to the root folder.")
     in_memory = param.Boolean(False, doc="The references are those of the notebook that opened the page.")
     uploads = param.List([], item_type=str, doc="Tables of spectra that were sent to the page.")
+    internal = param.List([], item_type=Internal, doc="Mean spectra of pixels of the open stacks.")
     kind: Any = param.Selector(default="", objects=list(KINDS.values()), doc="What the values are.")
-    names = param.List([], item_type=str, doc="Names of the spectra in the files, once they were read.")
+    names = param.List([], item_type=str, doc="Names of the spectra, once their files were read.")
     unused = param.List([], item_type=str, doc="Names of those that no fit uses.")
     composition = param.Dict({}, doc="Composition by name, e.g. of V2O5 0 and of LiV2O5 1.")
-    brought = param.Dict({}, doc="Composition by name that references in memory came with.")
+    brought = param.Dict({}, doc="Composition by name that the references came with.")
     colors = param.Dict({}, doc="Colours by name; those of the palette for all others.")
     counts = param.Number(
         1000.0, bounds=(1, 1e9), doc="Incident counts of a pixel at each energy, for what can be told apart."
     )
 
+    _ITEMS: ClassVar = {"internal": Internal.from_table}
+
     def choose(self, files: list[str], uploads: list[str] | None = None) -> None:
         """Take other files: what is in them is not known until they are read."""
         uploads = self.uploads if uploads is None else uploads
-        self.param.update(files=files, uploads=uploads, names=[], in_memory=False, brought={})
+        own = {name: number for name, number in self.composition.items() if self.brought.get(name) != number}
+        self.param.update(files=files, uploads=uploads, names=[], in_memory=False, composition=own, brought={})
+
+    def learn(self, names: list[str], brought: Mapping[str, float]) -> None:
+        """Take the names of the spectra that were read, and the compositions that came with them."""
+        if names != self.names or brought != self.brought:
+            composition = {**brought, **self.composition}
+            self.param.update(names=names, brought={**brought}, composition=composition)
+
+    def add(self, internal: Internal) -> Internal:
+        """Add a mean spectrum of pixels, under a name that no other reference has."""
+        added = internal.renamed(unused(internal.label or "pixels", self._taken()))
+        known = bool(self.names) or not (self.files or self.uploads or self.in_memory)
+        self.param.update(
+            internal=[*self.internal, added],
+            names=[*self.names, added.label] if known else [],
+            unused=self._but(added.label),
+        )
+        return added
+
+    def remove(self, internal: Internal) -> None:
+        """Forget a mean spectrum."""
+        self.param.update(
+            internal=[kept for kept in self.internal if kept is not internal],
+            names=[name for name in self.names if name != internal.label],
+            unused=self._but(internal.label),
+        )
+
+    def rename(self, internal: Internal, label: str) -> None:
+        """Give a mean spectrum another name, with a number where that is taken; what was said of it goes along."""
+        old = internal.label
+        label = unused(label.strip()[:60], [name for name in self._taken() if name != old])
+        named = {old: label}
+        self.param.update(
+            internal=[one.renamed(label) if one is internal else one for one in self.internal],
+            **{what: [named.get(name, name) for name in getattr(self, what)] for what in ("names", "unused")},
+            **{
+                what: {named.get(name, name): value for name, value in getattr(self, what).items()}
+                for what in ("composition", "colors")
+            },
+        )
+
+    def _taken(self) -> list[str]:
+        return [*self.names, *(one.label for one in self.internal)]
+
+    def _but(self, label: str) -> list[str]:
+        return [name for name in self.unused if name != label]
 
     @property
     def used(self) -> list[str]:
@@ -57,6 +108,10 @@ class References(Settings):
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
         value = super()._value(name, table)
+        if name == "internal":
+            labels = [one.label for one in value]
+            if twice := next((label for label in labels if labels.count(label) > 1), None):
+                raise OptionError("state: references", twice[:80], "two have that name: names tell them apart")
         if name in ("composition", "brought"):
             return by_name(name, value, lambda part: isinstance(part, int | float) and math.isfinite(part))
         if name == "colors":

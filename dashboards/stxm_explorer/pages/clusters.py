@@ -13,6 +13,7 @@ from stxm_explorer.calls import Call
 from stxm_explorer.figures import Curve, CurveFigure
 from stxm_explorer.linked import LinkedCurves, LinkedMap
 from stxm_explorer.pages.components import NUMBERS, numbered_colors
+from stxm_explorer.pages.internal import button, refer
 from stxm_explorer.parts import CHOICE, Table, beside, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import (
@@ -60,6 +61,7 @@ class Clusters(Page):
         )  # fmt: skip
         self._slider = pmui.IntSlider(label="Number", start=1, end=MOST_CLUSTERS, value=2, **CHOICE)
         self._slider.param.watch(lambda event: self._choose(event.new), "value_throttled")
+        self._which = pmui.Select(label="Cluster", options=[1], value=1, **CHOICE)
         self._by_itself = pmui.Switch(label="Number that the data prefer", value=True, margin=(4, 10))
         self._by_itself.param.watch(self._switched, "value")
 
@@ -98,6 +100,9 @@ class Clusters(Page):
             pmui.Select.from_param(unmix.cluster_components, label="Eigenspectra", options=NUMBERS, **CHOICE),
             pmui.FloatInput.from_param(fit.min_amount, label="Least amount of sample", step=0.01, **CHOICE),
             pmui.IntInput.from_param(unmix.seed, label="Seed", **CHOICE),
+            heading("References"),
+            self._which,
+            button("Use as reference", lambda: refer(self.session, cluster=int(self._which.value))),
             heading("Phases"),
             pmui.Button(
                 label="Map them as phases", icon="layers", variant="outlined", on_click=lambda _: self.use(), **CHOICE
@@ -152,6 +157,8 @@ class Clusters(Page):
         self._curves.show(
             _curves(found.sortby("energy")), xlabel=plot.label(found["energy"]), ylabel=plot.label(spectra)
         )
+        numbers = [int(number) for number in found["cluster"].values]
+        self._which.param.update(options=numbers, value=min(self._which.value, n))
         self._sizes.write(["", "Pixels", "Share", "Silhouette"], _sizes(found), self._narrow)
 
     def _show_scores(self, scores: xr.Dataset) -> None:

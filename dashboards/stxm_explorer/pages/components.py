@@ -7,7 +7,7 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from stxm_explorer import plan
-from stxm_explorer.calls import Call, Missing
+from stxm_explorer.calls import Call
 from stxm_explorer.figures import Curve
 from stxm_explorer.figures.legends import Dash
 from stxm_explorer.linked import LinkedCurves, LinkedMap
@@ -104,12 +104,7 @@ class Components(Page):
         return plan.pca(self.state, plan.field_of(self.state))
 
     def _want_parts(self) -> Call:
-        found, field = self._eigenvalues.result, plan.field_of(self.state)
-        if self.state.unmix.method == "pca":
-            return plan.pca(self.state, field)
-        if found is None:
-            raise Missing("The number of components is not known yet.")
-        return plan.resolved(self.state, field, int(found.sizes["component"]))
+        return plan.resolved(self.state, plan.field_of(self.state))
 
     def _stepped(self, event: object) -> None:
         self.state.unmix.component = int(self._number.value)

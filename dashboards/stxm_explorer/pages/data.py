@@ -11,7 +11,8 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.pages.fields import Fields, metadata
 from stxm_explorer.pages.files import Files
-from stxm_explorer.pages.references import Choice, References
+from stxm_explorer.pages.reference_choice import Choice
+from stxm_explorer.pages.references import References
 from stxm_explorer.parts import heading
 from stxm_explorer.session import Session
 from stxm_explorer.views import Page, Shown, View

@@ -18,7 +18,7 @@ from stxm_explorer.messages import message
 from stxm_explorer.pages._sharing import Sharing
 from stxm_explorer.parts import CHOICE, heading
 from stxm_explorer.session import Session, notify
-from stxm_explorer.state import MAP_FORMATS, PICTURE_FORMATS, PICTURES, TABLES
+from stxm_explorer.state import MAP_FORMATS, PICTURE_FORMATS, PICTURES, RESULTS, TABLES
 from stxm_explorer.viewport import workspace_width
 from stxm_explorer.views import Page, View
 from xstxm.errors import StxmError
@@ -59,8 +59,9 @@ class Export(Page):
         return pmui.Column(
             heading("Fields"),
             pmui.Checkbox.from_param(chosen.every_field, label="Every open field", **CHOICE),
-            heading("Maps"),
-            _several(chosen.maps, "Formats of the phase map", MAP_FORMATS),
+            heading("Results"),
+            _several(chosen.results, "What is written", RESULTS),
+            _several(chosen.maps, "Formats", MAP_FORMATS),
             heading("Pictures"),
             _several(chosen.pictures, "What is drawn", PICTURES),
             _several(chosen.formats, "Formats", PICTURE_FORMATS),

@@ -8,7 +8,8 @@ import panel as pn
 import panel_material_ui as pmui
 
 from stxm_explorer.linked import CURSOR_COLOR, region_colors
-from stxm_explorer.parts import hint
+from stxm_explorer.pages.internal import refer
+from stxm_explorer.parts import hint, icon
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import Region
 
@@ -18,6 +19,7 @@ class Regions(pn.viewable.Viewer):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
+        self._session = session
         self._state: Any = session.state
         self._shown: Any = None
         self._place = pmui.Typography("", variant="body2", width=144, margin=(10, 2))
@@ -44,18 +46,22 @@ class Regions(pn.viewable.Viewer):
 
     def _row(self, region: Region, color: str) -> pn.viewable.Viewable:
         active = region.name == self._state.view.region
-        name = pmui.TextInput(value=region.name, size="small", width=140, margin=(2, 2), label="")
+        name = pmui.TextInput(value=region.name, size="small", width=132, margin=(2, 2), label="")
         name.param.watch(lambda event: self._rename(region, name), "value")
-        look = _icon("radio_button_checked" if active else "circle", "Look at this region", lambda: self._look(region))
+        look = icon("radio_button_checked" if active else "circle", "Look at this region", lambda: self._look(region))
         look.sx = {"color": color}
-        return pn.Row(look, name, _icon("delete", "Forget this region", lambda: self._state.remove_region(region)))
+        return pn.Row(
+            look, name,
+            icon("bookmark_add", "Use as reference", lambda: refer(self._session, region=region)),
+            icon("delete", "Forget this region", lambda: self._state.remove_region(region)),
+        )  # fmt: skip
 
     def _cursor_row(self) -> pn.viewable.Viewable:
         view = self._state.view
-        look = _icon("add", "Look at the picked pixel", lambda: view.param.update(region=""))
+        look = icon("add", "Look at the picked pixel", lambda: view.param.update(region=""))
         look.sx = {"color": CURSOR_COLOR}
-        keep = _icon("push_pin", "Keep this pixel as a region", self._keep)
-        drop = _icon("close", "Pick nothing", lambda: view.param.update(cursor=None))
+        keep = icon("push_pin", "Keep this pixel as a region", self._keep)
+        drop = icon("close", "Pick nothing", lambda: view.param.update(cursor=None))
         return pn.Row(look, self._place, keep, drop, visible=False)
 
     def _look(self, region: Region) -> None:
@@ -72,9 +78,3 @@ class Regions(pn.viewable.Viewer):
         else:
             notify("warning", "a region needs a name: type one, or forget the region")
             name.value = region.name
-
-
-def _icon(icon: str, description: str, clicked: Any) -> pmui.IconButton:
-    return pmui.IconButton(
-        icon=icon, size="small", margin=(2, 0), description=description, on_click=lambda _: clicked()
-    )

@@ -15,8 +15,9 @@ from stxm_explorer.figures.marks import Point
 from stxm_explorer.linked import LinkedCurves, LinkedMap, region_colors
 from stxm_explorer.pages.clusters import classes, cluster_colors
 from stxm_explorer.pages.components import NUMBERS
+from stxm_explorer.pages.internal import button, refer
 from stxm_explorer.parts import CHOICE, beside, heading, hint
-from stxm_explorer.session import Session
+from stxm_explorer.session import Session, notify
 from stxm_explorer.state import MOST_COMPONENTS
 from stxm_explorer.viewport import plot_side, workspace_width
 from stxm_explorer.views import Page, Shown, View
@@ -104,6 +105,7 @@ class Scatter(Page):
             pmui.Select.from_param(unmix.n_components, label="Components", options=NUMBERS, **CHOICE),
             pmui.Switch.from_param(unmix.center, label="Subtract the mean spectrum", margin=(4, 10)),
             heading("Lasso"),
+            button("Use as reference", self._refer),
             pmui.Button(
                 label="Forget the lasso",
                 icon="close",
@@ -130,20 +132,16 @@ class Scatter(Page):
             view.refresh()
         self._points.mark(self.state.unmix.lasso, self._at_cursor())
 
-    def _shape(self) -> tuple[int, int]:
-        sizes = self._components.result.sizes
-        return sizes["y"], sizes["x"]
-
     def _want_groups(self) -> Call:
         return plan.clusters(self.state, plan.field_of(self.state))
 
     def _want_pixels(self) -> Call:
         if self._lasso:
-            return plan.picked(self.state, plan.field_of(self.state), self._shape())
+            return plan.picked(self.state, plan.field_of(self.state))
         return self._want_groups()
 
     def _want_spectrum(self) -> Call:
-        return plan.picked_spectrum(self.state, plan.field_of(self.state), self._shape())
+        return plan.picked_spectrum(self.state, plan.field_of(self.state))
 
     def _want_cloud(self) -> Call:
         unmix, field = self.state.unmix, plan.field_of(self.state)
@@ -155,7 +153,7 @@ class Scatter(Page):
         regions = {region.name: region.for_xstxm() for region in self.state.regions}
         return Call("clouds.cloud", (images, regions), labels)
 
-    def _show_pixels(self, found: xr.Dataset | np.ndarray) -> None:
+    def _show_pixels(self, found: xr.Dataset | xr.DataArray) -> None:
         if isinstance(found, xr.Dataset):
             self._map.show_classes(classes(found["labels"]), cluster_colors(found))
             return
@@ -209,6 +207,12 @@ class Scatter(Page):
 
     def _lassoed(self, vertices: list[Point]) -> None:
         self.state.unmix.lasso = [(float(f"{x:.5g}"), float(f"{y:.5g}")) for x, y in vertices]
+
+    def _refer(self) -> None:
+        if self._lasso:
+            refer(self.session)
+        else:
+            notify("warning", "draw a lasso or a box around points of the scatter first: their mean spectrum is taken")
 
     def _turned(self, event: object) -> None:
         """Take other axes, in which the lasso means nothing."""

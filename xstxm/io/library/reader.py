@@ -60,8 +60,11 @@ def read_libraries(sources: Sequence[Source]) -> xr.Dataset:
         A name occurs twice, or a variable has other units or another long_name in one of them.
     """
     sets = [read_library(source) for source in sources]
-    if len(sets) == 1:
-        return sets[0]
+    return sets[0] if len(sets) == 1 else joined(sets)
+
+
+def joined(sets: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return several reference sets as one; see `read_libraries`."""
     require_unique([str(name) for one in sets for name in np.asarray(one[REFERENCE])])
     names = dict.fromkeys(str(name) for one in sets for name in one.variables)
     attrs = {name: _agreed_attrs(name, [one[name].attrs for one in sets if name in one.variables]) for name in names}
@@ -69,12 +72,12 @@ def read_libraries(sources: Sequence[Source]) -> xr.Dataset:
 
 
 def _agreed_attrs(name: str, attrs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the attributes of a variable that are the same in all libraries that have it."""
+    """Return the attributes of a variable that are the same in all sets that have it."""
     for key in ("units", "long_name"):
         said = dict.fromkeys(str(one.get(key, "none")) for one in attrs)
         if len(said) > 1:
             raise ReferenceSpectrumError(
-                f"{key} of {name!r} differ between the libraries ({', '.join(map(repr, said))}): read each by itself"
+                f"{key} of {name!r} differ between the sets ({', '.join(map(repr, said))}): bring them to one first, or use each by itself"
             )
     return {key: value for key, value in attrs[0].items() if all(one.get(key) == value for one in attrs)}
 

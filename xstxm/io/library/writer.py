@@ -60,7 +60,7 @@ def write_references(references: xr.Dataset, path: str | os.PathLike[str], *, ov
     """
     references = _units.dequantify(references)
     checked_absorption(references)
-    _require_plain(references)
+    require_plain(references)
     table = {
         MARK: VERSION,
         "attrs": plain(references.attrs),
@@ -70,7 +70,7 @@ def write_references(references: xr.Dataset, path: str | os.PathLike[str], *, ov
     return write_toml(table, path, overwrite=overwrite)
 
 
-def _require_plain(references: xr.Dataset) -> None:
+def require_plain(references: xr.Dataset) -> None:
     """Refuse what a library cannot hold, all of it at once."""
     energy = np.asarray(references[ENERGY], dtype=float)
     if not (np.diff(energy) > 0).all():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
+from xstxm._references_at import require_unique, told_apart
 from xstxm.conventions import ENERGY, SPECS, UNITS_OF_KIND, annotate
 from xstxm.errors import (
     FileFormatError,
@@ -29,7 +30,7 @@ from xstxm.io.sdf import is_sdf, open_sdf
 from xstxm.io.spectra.columns import read_columns, say
 from xstxm.io.spectra.written import common_units, has_own_energies, units_said
 from xstxm.provenance import recorded
-from xstxm.references import Kinds, Spectrum, reference_set, require_unique
+from xstxm.references import Kinds, Spectrum, reference_set
 
 
 @recorded
@@ -54,8 +55,8 @@ def read_references(
     ----------
     path_or_mapping
         A file with one spectrum or several, named by its header or else by the file; a mapping of names to files with one
-        spectrum each; or a list of such files, or a pattern as ``"oxides/*.xdi"``, which are named by their files without
-        the endings. A library, or several, say all of their references themselves and take no option.
+        spectrum each; or a list of files, or a pattern as ``"oxides/*.xdi"``: a single spectrum in one of them is named by the
+        file without its ending, several by the header. A library, or several, say all of their references themselves and take no option.
     composition
         Composition of each reference, by name; all of them or none.
     composition_name
@@ -86,6 +87,11 @@ def read_references(
     OptionError
         An option for a library: change what it says with ``assign_coords``.
 
+    Warns
+    -----
+    MetadataWarning
+        A name is in two files of a list: both are called ``"V2O5 (file)"``. Energies are taken to be keV.
+
     Examples
     --------
     >>> import io, xstxm
@@ -100,23 +106,16 @@ def read_references(
         _refuse_options({**given, "units": units, "energy_units": energy_units, "kind": kind}, files[0][1])
         return read_libraries([file for _, file in files])
     units = units or common_units([file for _, file in files])
+    several = not isinstance(path_or_mapping, Mapping)
+    rows = [row for name, file in files for row in _rows(name, file, energy_units, several=several)]
+    names = told_apart([row.name for row in rows], [Path(name_of(row.file)).stem for row in rows])
     spectra: dict[str, Spectrum] = {}
     source: dict[str, str] = {}
     kinds: dict[str, str] = {}
-    for name, file in files:
-        found = _spectra_of(file, energy_units)
-        if name is not None and len(found) > 1:
-            raise ReferenceSpectrumError(
-                f"{name_of(file)} for reference {name!r} holds {len(found)} spectra "
-                f"({say(found)}): read it by itself, read_references({name_of(file)!r}), "
-                "then select with .sel(reference=[...])",
-                [name],
-            )
-        for label, measured in found.items():
-            key = name or label or Path(name_of(file)).stem
-            spectra[key] = _on_energies(measured.energy, measured.values)
-            source[key] = ", ".join(part for part in (name_of(file), measured.origin) if part)
-            kinds[key] = measured.kind
+    for name, row in zip(names, rows, strict=True):
+        spectra[name] = _on_energies(row.measured.energy, row.measured.values)
+        source[name] = ", ".join(part for part in (name_of(row.file), row.measured.origin) if part)
+        kinds[name] = row.measured.kind
     return reference_set(
         spectra,
         units=units or "1",
@@ -127,6 +126,27 @@ def read_references(
         source=source,
         kind=_kinds(kinds, kind, units or "1"),
     )
+
+
+class _Row(NamedTuple):
+    name: str
+    file: Source
+    measured: MeasuredSpectrum
+
+
+def _rows(name: str | None, file: Source, energy_units: str | None, *, several: bool) -> list[_Row]:
+    """Return the spectra of a file, one of them under the name that the file has; more where `several` may be in it."""
+    found = _spectra_of(file, energy_units)
+    if name is not None and len(found) > 1 and not several:
+        raise ReferenceSpectrumError(
+            f"{name_of(file)} for reference {name!r} holds {len(found)} spectra "
+            f"({say(found)}): read it by itself, read_references({name_of(file)!r}), "
+            "then select with .sel(reference=[...])",
+            [name],
+        )
+    own = name if len(found) == 1 else None
+    stem = Path(name_of(file)).stem
+    return [_Row(own or label or stem, file, measured) for label, measured in found.items()]
 
 
 def _refuse_options(given: Mapping[str, Any], source: Source) -> None:
