@@ -14,13 +14,11 @@ if pn.state.curdoc:  # components find their style sheets on this server, whiche
 
 from stxm_explorer.capacity import admitted, busy_page, notice
 from stxm_explorer.messages import message, verbatim
-from stxm_explorer.notes import listen
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 
 from xstxm.errors import StxmError
 
-listen()
 pn.extension("tabulator", notifications=True, exception_handler=report)
 
 try:

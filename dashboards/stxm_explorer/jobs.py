@@ -6,7 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -16,8 +17,8 @@ from stxm_explorer.delivery import in_one_message
 
 logger = logging.getLogger("stxm_explorer")
 
-_AT_ONCE = threading.BoundedSemaphore(8)
-"""Jobs that are worked at together; the others wait."""
+AT_ONCE, OF_ONE = 8, 4
+"""Jobs of all pages that are worked at together, and those of one page; the others wait."""
 _OFTEN = 0.2
 """Seconds between two messages about progress."""
 
@@ -43,6 +44,11 @@ class Job:
     def stop(self) -> None:
         """Ask the work to stop at its next step."""
         self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stop.is_set()
 
     def step(self, share: float | None = None) -> None:
         """Say how far the work is.
@@ -92,6 +98,54 @@ class _Watch(Callback):
 _Watch().register()
 
 
+class Places:
+    """Threads for the work of all pages: nobody takes them all, and who has the fewest is the next to get one.
+
+    Parameters
+    ----------
+    at_once, of_one
+        Most threads, and most of them for one page.
+    """
+
+    def __init__(self, at_once: int = AT_ONCE, of_one: int = OF_ONE) -> None:
+        self._at_once, self._of_one, self._lock = at_once, of_one, threading.Lock()
+        self._taken: Counter[Hashable] = Counter()
+        self._waiting: list[tuple[Hashable, Job, Callable[[], None]]] = []
+
+    def run(self, whose: Hashable, job: Job, work: Callable[[], None]) -> None:
+        """Do some work in a thread, at once or when it is its turn; never, where it was stopped before."""
+        with self._lock:
+            self._waiting.append((whose, job, work))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start what there are places for."""
+        with self._lock:
+            self._waiting = [turn for turn in self._waiting if not turn[1].stopped]
+            while self._taken.total() < self._at_once and (turn := self._next()) is not None:
+                self._waiting.remove(turn)
+                self._taken[turn[0]] += 1
+                threading.Thread(
+                    target=self._work, args=(turn[0], turn[2]), daemon=True
+                ).start()  # ends with the server
+
+    def _next(self) -> tuple[Hashable, Job, Callable[[], None]] | None:
+        allowed = [turn for turn in self._waiting if self._taken[turn[0]] < self._of_one]
+        return min(allowed, key=lambda turn: self._taken[turn[0]], default=None)
+
+    def _work(self, whose: Hashable, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            with self._lock:
+                self._taken[whose] -= 1
+                self._taken += Counter()  # forgets who has none left
+            self._begin()
+
+
+_PLACES = Places()
+
+
 class Jobs:
     """The work of one page; without a page it is done at once.
 
@@ -123,7 +177,7 @@ class Jobs:
         if self._document is None:
             self._finish(job, *_outcome(work, job), done)
         else:
-            threading.Thread(target=self._run, args=(job, work, done), daemon=True).start()  # ends with the server
+            _PLACES.run(self, job, lambda: self._run(job, work, done))
 
     def stop(self, kind: str) -> Job | None:
         """Stop the job of a kind, if there is one, and forget it."""
@@ -145,8 +199,7 @@ class Jobs:
             self.stop(kind)
 
     def _run(self, job: Job, work: Callable[[Job], Any], done: Callable[[Any], None]) -> None:
-        with _AT_ONCE:
-            outcome = _outcome(work, job)
+        outcome = _outcome(work, job)
         self._tick(lambda: self._finish(job, *outcome, done))
 
     def _tick(self, action: Callable[[], None]) -> None:

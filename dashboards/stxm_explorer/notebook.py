@@ -14,7 +14,6 @@ import xarray as xr
 
 from stxm_explorer import plan
 from stxm_explorer.calls import Call, script
-from stxm_explorer.notes import listen
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 from stxm_explorer.state import ExplorerState, Field
@@ -74,7 +73,6 @@ class Explorer:
 
     def _serve(self) -> None:
         if self._server is None:
-            listen()
             self._port = _free_port()
             self._server = pn.serve(
                 {"explorer": self._page},

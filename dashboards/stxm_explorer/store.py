@@ -24,9 +24,8 @@ from stxm_explorer.calls import Call, File, Given, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.jobs import Job
 from stxm_explorer.names import plain_name
-from stxm_explorer.notes import heard
 from stxm_explorer.uploads import Uploads
-from xstxm.errors import OptionError, SchemaError, StxmError
+from xstxm.errors import OptionError, SchemaError, StxmError, heard
 
 IN_MEMORY = 1_500_000_000
 """Bytes up to which a result is held in memory; a larger one stays lazy."""
@@ -139,7 +138,7 @@ class Store:
                 raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
             if _is_lazy(result) and result.nbytes < IN_MEMORY:
                 result = self._compute(result, job)
-        return Made(result, tuple(told))
+        return Made(result, tuple(dict.fromkeys(map(str, told))))
 
     def _call(self, call: Call, job: Job, folder: Path | None) -> Any:
         job.step()
