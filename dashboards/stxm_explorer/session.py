@@ -71,9 +71,10 @@ class Session(param.Parameterized):
             report(error, self.store.root)
 
     def close(self) -> None:
-        """Stop the work of a page that was left."""
+        """Stop the work of a page that was left; a store of arrays outlives the page, and is closed by who has them."""
         self.jobs.stop_all()
-        self.store.uploads.close()
+        if not self.store.given:
+            self.store.close()
 
     def _count(self) -> None:
         jobs = [*self.jobs.running.values()]

@@ -62,7 +62,7 @@ class App(pn.viewable.Viewer):
         self._waits_for = {"page", "size"} if pn.state.curdoc else {"page"}
         pn.state.onload(lambda: self._ready("page"))
         if pn.state.curdoc:
-            pn.state.on_session_destroyed(self._leave)
+            pn.state.on_session_destroyed(lambda _: self.close())
 
     @classmethod
     def from_environment(cls) -> App:
@@ -143,7 +143,7 @@ class App(pn.viewable.Viewer):
         )
         return self._template
 
-    def _leave(self, _: Any) -> None:
+    def close(self) -> None:
         """Stop the work of a page that was closed, and let go of what was on it: panel-material-ui keeps the page itself."""
         self.session.close()
         self._pages.clear()

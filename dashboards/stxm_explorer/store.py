@@ -22,7 +22,7 @@ from stxm_explorer.access import refuse_links_out, resolve, stamp
 from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.calls import Call, File, Given, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
-from stxm_explorer.jobs import Job
+from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.names import plain_name
 from stxm_explorer.uploads import Uploads
 from xstxm.errors import OptionError, SchemaError, StxmError, heard
@@ -69,7 +69,8 @@ class Store:
         self.root = root.resolve()
         self.given = dict(given or {})
         """Arrays that came with the page, by name."""
-        self._whose = f"{self.root} {next(_STORES) if self.given else ''}"
+        self._whose = f"{self.root} {next(_STORES) if self.given else ''}\n"
+        self._closed = False
         self.client = client
         """Of a dask cluster that does the work, if any."""
         self.uploads = Uploads()
@@ -96,7 +97,7 @@ class Store:
         paths = {self._file(file) for file in call.files()}
         stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
         item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
-        return "\n".join([self._whose, script([call], named=False), *item, *stamps])
+        return self._whose + "\n".join([script([call], named=False), *item, *stamps])
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""
@@ -130,6 +131,13 @@ class Store:
         """Run a call that writes its `Output` into a folder."""
         self._call(call, job or Job(), folder)
 
+    def close(self) -> None:
+        """Remove the files that were sent, and forget what was made of arrays, which nobody else has."""
+        self._closed = True
+        self.uploads.close()
+        if self.given:
+            _RESULTS.clear(self._whose)
+
     def _make(self, call: Call, job: Job) -> Made:
         with heard() as told:
             result = self._call(call, job, None)
@@ -142,6 +150,8 @@ class Store:
 
     def _call(self, call: Call, job: Job, folder: Path | None) -> Any:
         job.step()
+        if self._closed:
+            raise Stopped(job.label)
         arguments = [self._value(argument, job, folder) for argument in call.arguments]
         options = {name: self._value(value, job, folder) for name, value in call.options.items()}
         if call.function == "":
