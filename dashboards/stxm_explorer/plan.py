@@ -129,13 +129,13 @@ def references(state: ExplorerState) -> Call | None:
     known, chosen, names = reference_spectra(state), state.references, state.references.used
     if known is None or not chosen.names:
         return known
-    if len(names) < len(chosen.names):
-        known = call(".sel", known, reference=names, name="references")
     told: dict[str, Any] = {}
     if (numbers := [*chosen.compositions.values()]) and chosen.composition != chosen.brought:
         told["composition"] = ("reference", numbers, {"units": "1", "long_name": "Composition"})
     if any(name in chosen.colors for name in names):
         told["color"] = ("reference", [chosen.colors.get(name, "") for name in names])
+    if told or len(names) < len(chosen.names):  # what is told of them one by one needs them in this order
+        known = call(".sel", known, reference=names, name="references")
     return call(".assign_coords", known, **told, name="references") if told else known
 
 

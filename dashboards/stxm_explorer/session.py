@@ -9,7 +9,9 @@ from typing import Any
 
 import panel as pn
 import param
+import xarray as xr
 
+from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapRanges
 from stxm_explorer.jobs import Job, Jobs, Stopped
@@ -26,8 +28,8 @@ class Session(param.Parameterized):
 
     running = param.List([], item_type=Job, doc="Jobs under way.")
     progress = param.Number(None, allow_None=True, doc="How far the newest of them is, from 0 to 1.")
-    width = param.Integer(1280, bounds=(200, None), doc="Width of the window in pixels.")
-    height = param.Integer(800, bounds=(200, None), doc="Height of the window in pixels.")
+    width = param.Integer(1280, bounds=(200, 20_000), doc="Width of the window in pixels.")
+    height = param.Integer(800, bounds=(200, 20_000), doc="Height of the window in pixels.")
 
     def __init__(self, state: ExplorerState, store: Store, outputs: Outputs | None = None) -> None:
         super().__init__()
@@ -64,6 +66,23 @@ class Session(param.Parameterized):
             done(result)
         except Exception as error:
             failed(error)
+
+    def ask_cluster(self) -> None:
+        """Find the cluster that does the work, if there shall be one; where none answers, the user is told."""
+        cluster = self.store.cluster
+        if cluster is not None and cluster.client is None:
+            self.jobs.start("cluster", "Asking the scheduler", lambda job: cluster.ask(), lambda _: None, self.report)
+
+    def follow_references(self) -> None:
+        """Keep the names of the references as their files have them, which may have changed; a view says what is wrong there."""
+        if (known := plan.reference_spectra(self.state)) is not None:
+            self.get("references", known, self.name_references, lambda error: None, label="Reading references")
+
+    def name_references(self, found: xr.Dataset) -> None:
+        """Take the names of references that were read."""
+        names = [str(name) for name in found["reference"].values]
+        if names != self.state.references.names:
+            self.state.references.names = names
 
     def report(self, error: Exception) -> None:
         """Tell the user what to do in a toast, and the log everything; what the user stopped needs no words."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import param
 
@@ -39,9 +39,18 @@ class References(Settings):
         1000.0, bounds=(1, 1e9), doc="Incident counts of a pixel at each energy, for what can be told apart."
     )
 
+    _MOST: ClassVar = {"files": 50, "uploads": 50}
+
     def choose(self, files: list[str], uploads: list[str] | None = None) -> None:
-        """Take other files: what is in them is not known until they are read."""
+        """Take other files: what is in them is not known until they are read.
+
+        Raises
+        ------
+        OptionError
+            They are too many.
+        """
         uploads = self.uploads if uploads is None else uploads
+        self.require_room("files", files)
         self.param.update(files=files, uploads=uploads, names=[], in_memory=False, brought={})
 
     @property

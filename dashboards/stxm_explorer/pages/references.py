@@ -198,8 +198,7 @@ class References(pn.viewable.Viewer):
         rows = _rows(references, self.state.references)
         if not _same(rows, self.table.value):  # a table that is drawn anew forgets the cell that is being edited
             self.table.param.update(value=rows, height=_height(len(names)))
-        if names != self.state.references.names:
-            self.state.references.names = names
+        self.session.name_references(references)
 
     def _edit(self, event: Any) -> None:
         """Take what was changed in the table, with all that it shows, which the files may have said."""
