@@ -35,15 +35,20 @@ class Job:
         kind: str = "",
         label: str = "",
         told: Callable[[], None] = lambda: None,
-        failed: Callable[[Exception], None] = lambda error: None,
+        ended: Callable[[Any, Exception | None], None] = lambda result, error: None,
     ) -> None:
-        self.kind, self.label, self.failed = kind, label, failed
+        self.kind, self.label = kind, label
         self.share: float | None = None
-        self._stop, self._told, self._last = threading.Event(), told, 0.0
+        self._stop, self._told, self._ended, self._last = threading.Event(), told, ended, 0.0
 
     def stop(self) -> None:
-        """Ask the work to stop at its next step."""
+        """Ask the work to stop at its next step, which may be far off, and forget the page that waits for it."""
         self._stop.set()
+        self._told, self._ended = lambda: None, lambda result, error: None
+
+    def do(self, work: Callable[[Job], Any]) -> None:
+        """Do some work and tell who waits for it."""
+        self._ended(*_outcome(work, self))
 
     @property
     def stopped(self) -> bool:
@@ -159,7 +164,9 @@ class Jobs:
 
     def __init__(self, told: Callable[[], None] = lambda: None, document: Any = None) -> None:
         self._document, self._told, self._loop = document, told, _running_loop()
+        self._whose = object()
         self.running: dict[str, Job] = {}
+        self._failed: dict[str, Callable[[Exception], None]] = {}
 
     def start(
         self,
@@ -171,36 +178,38 @@ class Jobs:
     ) -> None:
         """Run `work`, then on the page's thread `done` with its result or `failed`; a job of this kind before is stopped."""
         self.stop(kind)
-        job = Job(kind, label, lambda: self._tick(self._told), failed)
-        self.running[kind] = job
+        job = Job(
+            kind, label, lambda: self._tick(self._told), lambda result, error: self._end(job, result, error, done)
+        )
+        self.running[kind], self._failed[kind] = job, failed
         self._told()
         if self._document is None:
-            self._finish(job, *_outcome(work, job), done)
+            job.do(work)
         else:
-            _PLACES.run(self, job, lambda: self._run(job, work, done))
+            _PLACES.run(self._whose, job, lambda: job.do(work))
 
-    def stop(self, kind: str) -> Job | None:
-        """Stop the job of a kind, if there is one, and forget it."""
+    def stop(self, kind: str) -> Callable[[Exception], None] | None:
+        """Stop the job of a kind, if there is one, and forget it; return who waits for it."""
         job = self.running.pop(kind, None)
-        if job is not None:
-            job.stop()
-            self._told()
-        return job
+        if job is None:
+            return None
+        job.stop()
+        self._told()
+        return self._failed.pop(kind)
 
     def cancel(self) -> None:
         """Stop every job, as the user asked: who started it is told."""
-        for kind in [*self.running]:
-            if (job := self.stop(kind)) is not None:
-                job.failed(Stopped(job.label))
+        for kind, job in [*self.running.items()]:
+            if (failed := self.stop(kind)) is not None:
+                failed(Stopped(job.label))
 
     def stop_all(self) -> None:
         """Stop every job."""
         for kind in [*self.running]:
             self.stop(kind)
 
-    def _run(self, job: Job, work: Callable[[Job], Any], done: Callable[[Any], None]) -> None:
-        outcome = _outcome(work, job)
-        self._tick(lambda: self._finish(job, *outcome, done))
+    def _end(self, job: Job, result: Any, error: Exception | None, done: Callable[[Any], None]) -> None:
+        self._tick(lambda: self._finish(job, result, error, done))
 
     def _tick(self, action: Callable[[], None]) -> None:
         """Do something on the next tick of the page: only there may the page be touched."""
@@ -229,6 +238,7 @@ class Jobs:
         if self.running.get(job.kind) is not job:
             return
         del self.running[job.kind]
+        failed = self._failed.pop(job.kind)
         self._told()
         if error is None:
             try:
@@ -236,7 +246,7 @@ class Jobs:
             except Exception as problem:
                 error = problem
         if error is not None:
-            job.failed(error)
+            failed(error)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

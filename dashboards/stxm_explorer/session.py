@@ -51,15 +51,16 @@ class Session(param.Parameterized):
 
         With `at_once`, what takes no time is made without a job.
         """
-        result, failed = self.store.ready(call), failed or self.report
+        store = self.store  # alone, so that work which cannot be stopped at once keeps no page that was closed
+        result, failed = store.ready(call), failed or self.report
         if result is None and at_once:
             try:
-                result = self.store.at_once(call)
+                result = store.at_once(call)
             except Exception as error:
                 failed(error)
                 return
         if result is None:
-            self.jobs.start(kind, label or kind, lambda job: self.store.run(call, job), done, failed)
+            self.jobs.start(kind, label or kind, lambda job: store.run(call, job), done, failed)
             return
         self.jobs.stop(kind)
         try:
