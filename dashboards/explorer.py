@@ -12,19 +12,11 @@ import panel as pn
 if pn.state.curdoc:  # components find their style sheets on this server, whichever process made the session
     pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"
 
-from stxm_explorer.capacity import admitted, busy_page, notice
-from stxm_explorer.messages import message, verbatim
-from stxm_explorer.notes import listen
+from stxm_explorer.capacity import admitted, busy_page
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 
-from xstxm.errors import StxmError
-
-listen()
 pn.extension("tabulator", notifications=True, exception_handler=report)
 
-try:
-    page = App.from_environment() if admitted() else busy_page()
-except StxmError as error:  # no dask scheduler answers: a page without a word would be the other choice
-    page = notice("The explorer cannot start", verbatim(message(error)))
+page = App.from_environment() if admitted() else busy_page()
 page.servable()

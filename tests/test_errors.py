@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import warnings
 from typing import Literal
 
@@ -69,6 +70,30 @@ def test_warn__points_at_the_line_of_the_caller():
         warnings.simplefilter("always")
         errors.warn("slow", errors.PerformanceWarning)
     assert caught[0].filename == __file__
+
+
+def test_heard__takes_the_warnings_of_its_thread_and_leaves_the_filters_alone():
+    filters, show, elsewhere = list(warnings.filters), warnings.showwarning, []
+
+    def work():
+        with errors.heard() as told:
+            errors.warn("b", errors.NoiseWarning)
+        elsewhere.extend(told)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with errors.heard() as told:
+            errors.warn("a", errors.MetadataWarning)
+            with errors.heard() as inner:
+                errors.warn("c", errors.MetadataWarning)
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        with pytest.raises(errors.MetadataWarning):
+            errors.warn("d", errors.MetadataWarning)
+    assert [(type(one), str(one)) for one in told] == [(errors.MetadataWarning, "a")]
+    assert [str(one) for one in (*elsewhere, *inner)] == ["b", "c"]
+    assert (list(warnings.filters), warnings.showwarning) == (filters, show)
 
 
 def test_messages__show_what_was_given_in_few_words():

@@ -118,6 +118,7 @@ def test_line_profile__is_nan_beside_a_pixel_that_is_nan_or_masked(noise):
         pytest.param({"stop": (2.1, -2.9)}, OptionError, "a line needs two places", id="no length"),
         pytest.param({"stop": 3.0}, OptionError, "give two positions", id="one number"),
         pytest.param({"width": 0.01}, OptionError, "less than a pixel", id="thin"),
+        pytest.param({"width": 1e14}, OptionError, "more than the image is across", id="wider than the image"),
     ],
 )
 def test_line_profile__refuses_what_is_no_line(noise, change, error, says):

@@ -11,12 +11,17 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, get_args
 
 _LONG = 100
 """Most characters that a message spends on a value."""
+
+_LISTENER: ContextVar[list[Warning] | None] = ContextVar("listener", default=None)
+"""Who is told of warnings in this thread, instead of Python."""
 
 
 class StxmError(Exception):
@@ -349,11 +354,33 @@ def require_free(paths: Sequence[Path], overwrite: bool) -> None:
         raise FileExistsError(f"{there[0]} exists: pass overwrite=True to replace it, or give another name")
 
 
+@contextmanager
+def heard() -> Iterator[list[Warning]]:
+    """Take what xstxm warns of in this thread meanwhile, instead of Python, whose filters all threads share.
+
+    Examples
+    --------
+    >>> with heard() as told:
+    ...     warn("the energies of a.hdf5 have no unit", MetadataWarning)
+    >>> [str(warning) for warning in told]
+    ['the energies of a.hdf5 have no unit']
+    """
+    told: list[Warning] = []
+    token = _LISTENER.set(told)
+    try:
+        yield told
+    finally:
+        _LISTENER.reset(token)
+
+
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the user's call: the first frame outside the package, and outside xarray.
 
-    A reader is called by `xarray.open_dataset`, whose lines mean nothing to the user.
+    A reader is called by `xarray.open_dataset`, whose lines mean nothing to the user. Who listens with `heard` is told instead.
     """
+    if (told := _LISTENER.get()) is not None:
+        told.append(category(message))
+        return
     package = str(Path(__file__).parent)
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from xstxm.conventions import (
     validate,
 )
 from xstxm.decomposition import COMPONENT, floating, scores
-from xstxm.errors import OptionError, SchemaError, StxmWarning, require_number
+from xstxm.errors import OptionError, SchemaError, heard, require_number
 from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, note, recorded
 from xstxm.units import AmountLike, EnergyMove
@@ -200,8 +199,7 @@ def _fits(
     if chosen["selection"] is None:
         return fitted, None
     found: dict[str, Any] = {name: float(fitted[name]) for name in moved if name in fitted}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StxmWarning)
+    with heard():
         return fitted, fit(stack, references, **found, **options)
 
 

@@ -58,7 +58,7 @@ def line_profile(
     SchemaError
         A map of labels or flags, between which there is nothing, or an image of one row or column.
     OptionError
-        An end outside the image, a line without length, or a width below a pixel.
+        An end outside the image, a line without length, or a width below a pixel or beyond the image.
 
     Examples
     --------
@@ -130,6 +130,9 @@ def _line(image: xr.DataArray, ends: np.ndarray, width: float | None) -> xr.Data
         raise OptionError("stop", tuple(ends[1]), "it is the start: a line needs two places")
     if width is not None and width < pixel * (1 - 1e-9):
         raise OptionError("width", width, f"it is less than a pixel, {pixel:.4g} um: leave it out for a single line")
+    across = math.hypot(*(np.ptp(np.asarray(image[dim], dtype=float)) + pixel for dim in ("y", "x")))
+    if width is not None and width > across:
+        raise OptionError("width", width, f"it is more than the image is across, {across:.4g} um: take less")
     number = 1 if width is None else max(round(width / pixel), 1)
     share = xr.DataArray(np.linspace(0, 1, math.ceil(length / pixel - 1e-9) + 1), dims="distance")
     aside = xr.DataArray((np.arange(number) - (number - 1) / 2) * pixel / length, dims="across")

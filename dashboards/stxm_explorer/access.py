@@ -166,12 +166,22 @@ def _has_companions(path: Path) -> bool:
 
 
 def stamp(path: Path) -> int:
-    """Return when a file, or a frame beside it, was changed or taken away last, in nanoseconds."""
+    """Return when a file, or a frame beside it, was changed or taken away last, in nanoseconds; 0 for one that is gone."""
     if path.is_dir():
-        parts = [path / "zarr.json"]
-    else:
-        parts = [path, path.parent, *companions(path)] if _has_companions(path) else [path]
-    return max(part.stat().st_mtime_ns for part in parts if part.exists())
+        return _changed(path / "zarr.json")
+    if not _has_companions(path):
+        return _changed(path)
+    try:
+        return max(map(_changed, [path, path.parent, *companions(path)]))
+    except OSError:  # its folder is gone
+        return 0
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _points_elsewhere(path: Path) -> bool:

@@ -60,12 +60,11 @@ class Cache:
             except Stopped:
                 job.step()  # the other one was stopped, this one was not: make it here
 
-    def clear(self) -> None:
-        """Forget everything."""
+    def clear(self, beginning: str = "") -> None:
+        """Forget the results whose names begin so, by default all."""
         with self._lock:
-            self._kept.clear()
-            self._sizes.clear()
-            self._total = 0
+            for name in [name for name in self._kept if name.startswith(beginning)]:
+                self._forget(name)
 
     def _make(self, name: str, make: Callable[[], Made], promise: Future[Made]) -> Made:
         try:
@@ -86,8 +85,11 @@ class Cache:
 
     def _trim(self) -> None:
         while len(self._kept) > self.most or (self._total > self.limit and len(self._kept) > 1):
-            name, _ = self._kept.popitem(last=False)
-            self._total -= self._sizes.pop(name)
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, name: str) -> None:
+        del self._kept[name]
+        self._total -= self._sizes.pop(name)
 
 
 def _wait(promise: Future[Made], job: Job) -> Made:

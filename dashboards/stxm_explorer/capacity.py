@@ -91,16 +91,14 @@ def admitted(sessions: Sessions = SESSIONS) -> bool:
 
 def busy_page() -> pmui.Page:
     """Return the page of one who comes too late."""
-    return notice(
-        "The explorer is busy",
+    text = (
         f"As many pages are open as this server serves at once ({SESSIONS.most}). Close one that is no longer needed, "
-        "or wait a few minutes, and load this page again.",
+        "or wait a few minutes, and load this page again."
     )
-
-
-def notice(title: str, text: str) -> pmui.Page:
-    """Return a page that says why there is no explorer."""
     words = pmui.Column(
-        pmui.Typography(title, variant="h5"), pmui.Typography(text, variant="body1"), max_width=560, margin=40
+        pmui.Typography("The explorer is busy", variant="h5"),
+        pmui.Typography(text, variant="body1"),
+        max_width=560,
+        margin=40,
     )
     return pmui.Page(title="xstxm explorer", main=[words])

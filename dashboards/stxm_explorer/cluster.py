@@ -1,12 +1,93 @@
-"""Work on a dask cluster instead of in the threads of the server."""
+"""Work on a dask cluster instead of in the threads of the server, as long as one answers."""
 
 from __future__ import annotations
 
+import functools
+import os
+import threading
 import time
 from typing import Any
 
 from stxm_explorer.jobs import Job, Stopped
-from xstxm.errors import OptionError
+from xstxm.errors import OptionError, StxmError
+
+AGAIN = 60.0
+"""Seconds after which a page that is opened asks once more for a scheduler that did not answer."""
+
+
+class ClusterLostError(StxmError):
+    """The cluster went away during some work."""
+
+    def __init__(self, address: str) -> None:
+        self._say(f"the dask cluster at {address} went away during this work: try again, the server does it meanwhile")
+
+
+class Cluster:
+    """The scheduler of all pages: it is asked in the background, and while it does not answer this server does the work."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._refused: tuple[float, StxmError] | None = None
+
+    def ask(self) -> None:
+        """Connect, if that is not done and was not tried a moment ago. Slow where none answers.
+
+        Raises
+        ------
+        OptionError
+            None answers there.
+        """
+        with self._lock:
+            if self.client is not None:
+                return
+            if self._refused is None or time.monotonic() - self._refused[0] > AGAIN:
+                try:
+                    self._client, self._refused = connected(self.address), None
+                except OptionError as error:
+                    self._refused = time.monotonic(), error
+            if self._refused is not None:
+                raise self._refused[1]
+
+    @property
+    def client(self) -> Any:
+        """Client of the scheduler, None where it does not answer."""
+        client = self._client
+        return client if client is not None and client.status == "running" else None
+
+    def computed(self, lazy: Any, job: Job) -> Any:
+        """Return a lazy object computed by the workers, who have to see the files under the same names.
+
+        Raises
+        ------
+        ClusterLostError
+            The scheduler, or its workers, went away.
+        """
+        from distributed import futures_of
+
+        client = self.client
+        if client is None:
+            return lazy.compute(scheduler="threads")
+        kept = client.persist(lazy)
+        futures = futures_of(kept)
+        try:
+            while not all(future.done() for future in futures):
+                job.step(sum(future.done() for future in futures) / len(futures))
+                time.sleep(0.1)
+            if any(future.status in ("cancelled", "lost") for future in futures):
+                raise ClusterLostError(self.address)
+            return client.compute(kept, sync=True)
+        except Stopped:
+            client.cancel(futures, force=True)
+            raise
+
+
+@functools.cache
+def cluster() -> Cluster | None:
+    """Return the cluster that the environment names, None where it names none."""
+    address = os.environ.get("XSTXM_SCHEDULER")
+    return Cluster(address) if address else None
 
 
 def connected(address: str) -> Any:
@@ -22,22 +103,5 @@ def connected(address: str) -> Any:
     try:
         return Client(address, timeout=5, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise OptionError(
-            "scheduler", address, "none answers there: start one with `dask scheduler`, or leave it out"
-        ) from error
-
-
-def computed(lazy: Any, client: Any, job: Job) -> Any:
-    """Return a lazy object computed by the workers, who have to see the files under the same names."""
-    from distributed import futures_of
-
-    kept = client.persist(lazy)
-    futures = futures_of(kept)
-    try:
-        while not all(future.done() for future in futures):
-            job.step(sum(future.done() for future in futures) / len(futures))
-            time.sleep(0.1)
-        return client.compute(kept, sync=True)
-    except Stopped:
-        client.cancel(futures, force=True)
-        raise
+        do = "none answers there, so this server does the work itself: start one with `dask scheduler`, and load the page again"
+        raise OptionError("scheduler", address, f"{do} after {AGAIN:.0f} seconds") from error

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -17,8 +18,8 @@ from stxm_explorer.delivery import in_one_message
 
 logger = logging.getLogger("stxm_explorer")
 
-_AT_ONCE = threading.BoundedSemaphore(8)
-"""Jobs that are worked at together; the others wait."""
+AT_ONCE, OF_ONE = 8, 4
+"""Jobs of all pages that are worked at together, and those of one page; the others wait."""
 _OFTEN = 0.2
 """Seconds between two messages about progress."""
 _SOON = 300
@@ -37,15 +38,25 @@ class Job:
         kind: str = "",
         label: str = "",
         told: Callable[[], None] = lambda: None,
-        failed: Callable[[Exception], None] = lambda error: None,
+        ended: Callable[[Any, Exception | None], None] = lambda result, error: None,
     ) -> None:
-        self.kind, self.label, self.failed = kind, label, failed
+        self.kind, self.label = kind, label
         self.share: float | None = None
-        self._stop, self._told, self._last = threading.Event(), told, 0.0
+        self._stop, self._told, self._ended, self._last = threading.Event(), told, ended, 0.0
 
     def stop(self) -> None:
-        """Ask the work to stop at its next step."""
+        """Ask the work to stop at its next step, which may be far off, and forget the page that waits for it."""
         self._stop.set()
+        self._told, self._ended = lambda: None, lambda result, error: None
+
+    def do(self, work: Callable[[Job], Any]) -> None:
+        """Do some work and tell who waits for it."""
+        self._ended(*_outcome(work, self))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stop.is_set()
 
     def step(self, share: float | None = None) -> None:
         """Say how far the work is.
@@ -95,6 +106,54 @@ class _Watch(Callback):
 _Watch().register()
 
 
+class Places:
+    """Threads for the work of all pages: nobody takes them all, and who has the fewest is the next to get one.
+
+    Parameters
+    ----------
+    at_once, of_one
+        Most threads, and most of them for one page.
+    """
+
+    def __init__(self, at_once: int = AT_ONCE, of_one: int = OF_ONE) -> None:
+        self._at_once, self._of_one, self._lock = at_once, of_one, threading.Lock()
+        self._taken: Counter[Hashable] = Counter()
+        self._waiting: list[tuple[Hashable, Job, Callable[[], None]]] = []
+
+    def run(self, whose: Hashable, job: Job, work: Callable[[], None]) -> None:
+        """Do some work in a thread, at once or when it is its turn; never, where it was stopped before."""
+        with self._lock:
+            self._waiting.append((whose, job, work))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start what there are places for."""
+        with self._lock:
+            self._waiting = [turn for turn in self._waiting if not turn[1].stopped]
+            while self._taken.total() < self._at_once and (turn := self._next()) is not None:
+                self._waiting.remove(turn)
+                self._taken[turn[0]] += 1
+                threading.Thread(
+                    target=self._work, args=(turn[0], turn[2]), daemon=True
+                ).start()  # ends with the server
+
+    def _next(self) -> tuple[Hashable, Job, Callable[[], None]] | None:
+        allowed = [turn for turn in self._waiting if self._taken[turn[0]] < self._of_one]
+        return min(allowed, key=lambda turn: self._taken[turn[0]], default=None)
+
+    def _work(self, whose: Hashable, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            with self._lock:
+                self._taken[whose] -= 1
+                self._taken += Counter()  # forgets who has none left
+            self._begin()
+
+
+_PLACES = Places()
+
+
 class Jobs:
     """The work of one page; without a page it is done at once.
 
@@ -108,9 +167,12 @@ class Jobs:
 
     def __init__(self, told: Callable[[], None] = lambda: None, document: Any = None) -> None:
         self._document, self._told, self._loop = document, told, _running_loop()
+        self._whose = object()
         self.running: dict[str, Job] = {}
-        self._loaded = threading.Event()
-        pn.state.onload(self._loaded.set)
+        self._failed: dict[str, Callable[[Exception], None]] = {}
+        self._held: list[Callable[[], None]] | None = []
+        self._lock = threading.Lock()
+        pn.state.onload(self._load)
 
     def start(
         self,
@@ -122,13 +184,15 @@ class Jobs:
     ) -> None:
         """Run `work`, then on the page's thread `done` with its result or `failed`; a job of this kind before is stopped."""
         self.stop(kind)
-        job = Job(kind, label, self._going_on, failed)
-        self.running[kind] = job
+        job = Job(
+            kind, label, lambda: self._tick(self._told), lambda result, error: self._end(job, result, error, done)
+        )
+        self.running[kind], self._failed[kind] = job, failed
         self.soon(self._told)
         if self._document is None:
-            self._finish(job, *_outcome(work, job), done)
+            job.do(work)
         else:
-            threading.Thread(target=self._run, args=(job, work, done), daemon=True).start()  # ends with the server
+            _PLACES.run(self._whose, job, lambda: job.do(work))
 
     def soon(self, action: Callable[[], None]) -> None:
         """Do something when work has gone on for so long that the user should be told; at once without a page."""
@@ -138,38 +202,43 @@ class Jobs:
             told = in_one_message()(action)
             self._document.add_timeout_callback(lambda: pn.state.onload(told), _SOON)
 
-    def stop(self, kind: str) -> Job | None:
-        """Stop the job of a kind, if there is one, and forget it."""
+    def stop(self, kind: str) -> Callable[[Exception], None] | None:
+        """Stop the job of a kind, if there is one, and forget it; return who waits for it."""
         job = self.running.pop(kind, None)
-        if job is not None:
-            job.stop()
-            self._told()
-        return job
+        if job is None:
+            return None
+        job.stop()
+        self._told()
+        return self._failed.pop(kind)
 
     def cancel(self) -> None:
         """Stop every job, as the user asked: who started it is told."""
-        for kind in [*self.running]:
-            if (job := self.stop(kind)) is not None:
-                job.failed(Stopped(job.label))
+        for kind, job in [*self.running.items()]:
+            if (failed := self.stop(kind)) is not None:
+                failed(Stopped(job.label))
 
     def stop_all(self) -> None:
         """Stop every job."""
         for kind in [*self.running]:
             self.stop(kind)
-        self._loaded.set()
 
-    def _run(self, job: Job, work: Callable[[Job], Any], done: Callable[[Any], None]) -> None:
-        with _AT_ONCE:
-            outcome = _outcome(work, job)
-        self._loaded.wait()  # what changes before may be missed by the page
-        self._tick(lambda: self._finish(job, *outcome, done))
+    def _end(self, job: Job, result: Any, error: Exception | None, done: Callable[[Any], None]) -> None:
+        self._tick(lambda: self._finish(job, result, error, done))
 
-    def _going_on(self) -> None:
-        if self._loaded.is_set():
-            self._tick(self._told)
+    @in_one_message()
+    def _load(self) -> None:
+        """Do what came before the page was there, which would have missed it."""
+        with self._lock:
+            held, self._held = self._held or [], None
+        for action in held:
+            action()
 
     def _tick(self, action: Callable[[], None]) -> None:
         """Do something on the next tick of the page: only there may the page be touched."""
+        with self._lock:
+            if self._held is not None:
+                self._held.append(action)
+                return
         if self._document is None:
             action()
         elif self._loop is None:
@@ -195,6 +264,7 @@ class Jobs:
         if self.running.get(job.kind) is not job:
             return
         del self.running[job.kind]
+        failed = self._failed.pop(job.kind)
         self._told()
         if error is None:
             try:
@@ -202,7 +272,7 @@ class Jobs:
             except Exception as problem:
                 error = problem
         if error is not None:
-            job.failed(error)
+            failed(error)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -24,8 +24,8 @@ def region_colors(state: ExplorerState) -> dict[str, str]:
     return {region.name: color for region, color in zip(state.regions, itertools.cycle(REGION_COLORS), strict=False)}
 
 
-_DIVISIONS = 100_000
-"""Of the longer side of an image: places are rounded to less than a pixel, so that they read well."""
+_FINE = 1 / 20
+"""Of a pixel: places are rounded to this, so that they read well, and what a hand draws has no more corners than that needs."""
 
 
 class LinkedMap(MapFigure):
@@ -72,7 +72,7 @@ class LinkedMap(MapFigure):
         if extent is None or not _overlap(region, extent):
             notify("warning", "that lies outside the image: pick inside its frame")
             return
-        region = region.rounded(max(extent.width, extent.height) / _DIVISIONS)
+        region = region.simplified(self.pixel * _FINE).rounded(self.pixel * _FINE)
         if kind == "point":
             self._go(region.vertices[0])
         else:

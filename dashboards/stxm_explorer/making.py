@@ -11,10 +11,9 @@ from stxm_explorer.calls import script
 from stxm_explorer.exports import Item
 from stxm_explorer.jobs import Job
 from stxm_explorer.messages import message, without_folders
-from stxm_explorer.notes import heard
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.store import Store
-from xstxm.errors import OptionError, StxmError
+from xstxm.errors import OptionError, StxmError, heard
 
 COMMENT = "Makes the files that the explorer exported; run it in the folder that it serves."
 
@@ -118,6 +117,6 @@ def _size(path: Path) -> int:
     return sum(part.stat().st_size for part in [path, *path.rglob("*")] if part.is_file())
 
 
-def _plain(said: Sequence[str], store: Store) -> tuple[str, ...]:
+def _plain(said: Sequence[Warning], store: Store) -> tuple[str, ...]:
     """Return what was warned of, each once, without folders of the server."""
-    return tuple(dict.fromkeys(without_folders(text, store.root) for text in said))
+    return tuple(dict.fromkeys(without_folders(str(one), store.root) for one in said))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import time
+import weakref
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ import xarray as xr
 
 from stxm_explorer import plan
 from stxm_explorer.calls import Call, script
-from stxm_explorer.notes import listen
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 from stxm_explorer.state import ExplorerState, Field
@@ -38,6 +38,7 @@ class Explorer:
         given = {"stack": stack} if references is None else {"stack": stack, "references": references}
         self._store = Store(Path.cwd(), given=given)
         self._state = _opened(stack, references)
+        self._pages: weakref.WeakSet[App] = weakref.WeakSet()
         self._server: Any = None
         self._port = 0
 
@@ -55,10 +56,15 @@ class Explorer:
         return self
 
     def stop(self) -> None:
-        """End the page and its server."""
+        """End the page and its server, and forget what was computed."""
         if self._server is not None:
             self._server.stop()
+            self._server.join(10)
         self._server = None
+        for page in self._pages:  # Panel keeps them
+            page.close()
+        self._store.close()
+        self._state, self._store = _copied(self._state), Store(self._store.root, given=self._store.given)
 
     def phases(self) -> xr.Dataset:
         """Return the phase map of the choices on the page that was opened last."""
@@ -74,7 +80,6 @@ class Explorer:
 
     def _serve(self) -> None:
         if self._server is None:
-            listen()
             self._port = _free_port()
             self._server = pn.serve(
                 {"explorer": self._page},
@@ -92,10 +97,10 @@ class Explorer:
         if pn.state.curdoc:  # components find their style sheets on this server
             pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"
         pn.config.param.update(notifications=True, exception_handler=report)
-        state = ExplorerState()
-        state.from_json(self._state.to_json())
-        self._state = state
-        return App(state, self._store).__panel__()
+        self._state = _copied(self._state)
+        page = App(self._state, self._store)
+        self._pages.add(page)
+        return page.__panel__()
 
     def _repr_html_(self) -> str:
         return f'<iframe src="{escape(self.address)}" width="100%" height="820" style="border:0"></iframe>'
@@ -114,6 +119,13 @@ def _opened(stack: xr.Dataset, references: xr.Dataset | None) -> ExplorerState:
         known = _composition(references, names)
         state.references.param.update(in_memory=True, names=names, composition=known, brought={**known})
     return state
+
+
+def _copied(state: ExplorerState) -> ExplorerState:
+    """Return the same choices, which no page follows."""
+    copied = ExplorerState()
+    copied.from_json(state.to_json())
+    return copied
 
 
 def _composition(references: xr.Dataset, names: list[str]) -> dict[str, float]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
+
+import xarray as xr
 
 from stxm_explorer import unmixing
 from stxm_explorer.calls import Call, File, Given, Missing, Upload, call
@@ -38,17 +41,25 @@ def references(state: ExplorerState) -> Call | None:
     known, chosen, names = reference_spectra(state), state.references, state.references.used
     if known is None or not chosen.names:
         return known
-    if len(names) < len(chosen.names):
-        known = call(".sel", known, reference=names, name="references")
     told: dict[str, Any] = {}
     numbers = chosen.compositions
     if numbers and any(chosen.brought.get(name) != number for name, number in numbers.items()):
         told["composition"] = ("reference", [*numbers.values()], {"units": "1", "long_name": "Composition"})
-    if not numbers and chosen.brought:  # of some only, which no map can be made of
-        known = call(".drop_vars", known, "composition", name="references")
     if any(name in chosen.colors for name in names):
         told["color"] = ("reference", [chosen.colors.get(name, "") for name in names])
+    if told or len(names) < len(chosen.names):  # what is told of them one by one needs them in this order
+        known = call(".sel", known, reference=names, name="references")
+    if not numbers and chosen.brought:  # of some only, which no map can be made of
+        known = call(".drop_vars", known, "composition", name="references")
     return call(".assign_coords", known, **told, name="references") if told else known
+
+
+def brought_by(references: xr.Dataset) -> dict[str, float]:
+    """Return the compositions that references came with."""
+    if "composition" not in references.coords:
+        return {}
+    pairs = zip(references["reference"].values, references["composition"].values, strict=True)
+    return {str(name): float(number) for name, number in pairs if math.isfinite(number)}
 
 
 def _of_tables(chosen: References) -> Iterator[tuple[str, Call]]:

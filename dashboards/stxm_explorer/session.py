@@ -9,12 +9,15 @@ from typing import Any
 
 import panel as pn
 import param
+import xarray as xr
 
+from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapRanges
 from stxm_explorer.jobs import Job, Jobs, Stopped
 from stxm_explorer.messages import message
 from stxm_explorer.outputs import Outputs
+from stxm_explorer.referring import brought_by
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
 
@@ -26,8 +29,8 @@ class Session(param.Parameterized):
 
     running = param.List([], item_type=Job, doc="Jobs under way.")
     progress = param.Number(None, allow_None=True, doc="How far the newest of them is, from 0 to 1.")
-    width = param.Integer(1280, bounds=(200, None), doc="Width of the window in pixels.")
-    height = param.Integer(800, bounds=(200, None), doc="Height of the window in pixels.")
+    width = param.Integer(1280, bounds=(200, 20_000), doc="Width of the window in pixels.")
+    height = param.Integer(800, bounds=(200, 20_000), doc="Height of the window in pixels.")
 
     def __init__(self, state: ExplorerState, store: Store, outputs: Outputs | None = None) -> None:
         super().__init__()
@@ -49,15 +52,16 @@ class Session(param.Parameterized):
 
         With `at_once`, what takes no time is made without a job.
         """
-        result, failed = self.store.ready(call), failed or self.report
+        store = self.store  # alone, so that work which cannot be stopped at once keeps no page that was closed
+        result, failed = store.ready(call), failed or self.report
         if result is None and at_once:
             try:
-                result = self.store.at_once(call)
+                result = store.at_once(call)
             except Exception as error:
                 failed(error)
                 return
         if result is None:
-            self.jobs.start(kind, label or kind, lambda job: self.store.run(call, job), done, failed)
+            self.jobs.start(kind, label or kind, lambda job: store.run(call, job), done, failed)
             return
         self.jobs.stop(kind)
         try:
@@ -65,15 +69,31 @@ class Session(param.Parameterized):
         except Exception as error:
             failed(error)
 
+    def ask_cluster(self) -> None:
+        """Find the cluster that does the work, if there shall be one; where none answers, the user is told."""
+        cluster = self.store.cluster
+        if cluster is not None and cluster.client is None:
+            self.jobs.start("cluster", "Asking the scheduler", lambda job: cluster.ask(), lambda _: None, self.report)
+
+    def follow_references(self) -> None:
+        """Keep the names of the references as their files have them, which may have changed; a view says what is wrong there."""
+        if (known := plan.reference_spectra(self.state)) is not None:
+            self.get("references", known, self.name_references, lambda error: None, label="Reading references")
+
+    def name_references(self, found: xr.Dataset) -> None:
+        """Take the names of references that were read, and the compositions that came with them."""
+        self.state.references.learn([str(name) for name in found["reference"].values], brought_by(found))
+
     def report(self, error: Exception) -> None:
         """Tell the user what to do in a toast, and the log everything; what the user stopped needs no words."""
         if not isinstance(error, Stopped):
             report(error, self.store.root)
 
     def close(self) -> None:
-        """Stop the work of a page that was left."""
+        """Stop the work of a page that was left; a store of arrays outlives the page, and is closed by who has them."""
         self.jobs.stop_all()
-        self.store.uploads.close()
+        if not self.store.given:
+            self.store.close()
 
     def _count(self) -> None:
         jobs = [*self.jobs.running.values()]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
 import param
 
 from stxm_explorer.region import Region
 from xstxm.errors import OptionError
+
+MOST = 10_000
+"""Members of a list of choices, unless it says otherwise."""
+LONGEST = 1000
+"""Characters of a text that is chosen: the names of files may be long."""
 
 S = TypeVar("S", bound="Settings")
 
@@ -19,17 +23,19 @@ class Settings(param.Parameterized):
 
     _ITEMS: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     """How the items of a list are made of what JSON holds."""
+    _MOST: ClassVar[Mapping[str, int]] = {}
+    """How many items a list, or names a table, has at most, where that is not `MOST`."""
 
-    def table(self) -> dict[str, Any]:
-        """Return the choices that differ from the defaults, as JSON knows them."""
+    def table(self, *, short: bool = False) -> dict[str, Any]:
+        """Return the choices that differ from the defaults, as JSON knows them; a short table is hard to read."""
         found = {}
         for name in self._choices():
             value = getattr(self, name)
             if isinstance(value, Settings):
-                if inner := value.table():
+                if inner := value.table(short=short):
                     found[name] = inner
             elif value != self.param[name].default:
-                found[name] = _plain(value)
+                found[name] = _plain(value, short)
         return found
 
     def restore(self, table: Any) -> None:
@@ -53,6 +59,22 @@ class Settings(param.Parameterized):
         made = cls()
         made.restore(table)
         return made
+
+    def require_room(self, name: str, value: Any) -> None:
+        """Refuse a text that is too long, or a list of too many.
+
+        Raises
+        ------
+        OptionError
+            It is.
+        """
+        if isinstance(value, str) and len(value) > LONGEST:
+            raise OptionError(f"state: {name}", f"{len(value)} characters", f"write at most {LONGEST}")
+        most = self._MOST.get(name, MOST)
+        if isinstance(value, list | tuple | Mapping) and len(value) > most:
+            raise OptionError(
+                f"state: {name}", f"{len(value)} of them", f"keep at most {most}, and close or remove others"
+            )
 
     def _choices(self) -> list[str]:
         return [name for name in self.param if name != "name"]
@@ -80,6 +102,7 @@ class Settings(param.Parameterized):
         if name not in table:
             return [*default] if isinstance(default, list) else {**default} if isinstance(default, dict) else default
         value = table[name]
+        self.require_room(name, value)
         if (make := self._ITEMS.get(name)) is not None and isinstance(value, list):
             value = [make(item) for item in value]
         elif isinstance(self.param[name], param.Tuple | param.Range) and isinstance(value, list):
@@ -91,18 +114,18 @@ class Settings(param.Parameterized):
         return value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, short: bool) -> Any:
     if isinstance(value, Settings):
-        return value.table()
+        return value.table(short=short)
     if isinstance(value, Region):
-        return {key: part for key, part in asdict(value).items() if part}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return value.short_table() if short else value.table()
+    return [_plain(item, short) for item in value] if isinstance(value, list | tuple) else value
 
 
 def by_name(what: str, values: Mapping[Any, Any], good: Callable[[Any], bool]) -> dict[str, Any]:
     """Return values by name, or raise `OptionError` where one is not good."""
     for name, value in values.items():
-        if not isinstance(name, str) or not good(value):
+        if not isinstance(name, str) or len(name) > LONGEST or not good(value):
             raise OptionError(f"state: {what}", f"{name}: {value}"[:80], "that cannot be chosen")
     return dict(values)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 from pathlib import Path
@@ -13,12 +12,12 @@ import panel_material_ui as pmui
 import param
 
 from stxm_explorer.calls import script
-from stxm_explorer.cluster import connected
+from stxm_explorer.cluster import cluster
 from stxm_explorer.delivery import in_one_message
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.pages import PAGES
-from stxm_explorer.session import Session
-from stxm_explorer.state import ExplorerState
+from stxm_explorer.session import Session, notify
+from stxm_explorer.state import TOO_LONG, ExplorerState
 from stxm_explorer.store import Store
 from stxm_explorer.viewport import CONTROLS, RAIL, Viewport
 from stxm_explorer.views import Page, Shown
@@ -60,13 +59,13 @@ class App(pn.viewable.Viewer):
         )  # fmt: skip
         self._field.param.watch(lambda event: self.state.view.param.update(field=event.new or ""), "value")
         if pn.state.curdoc:
-            pn.state.on_session_destroyed(self._leave)
+            pn.state.on_session_destroyed(lambda _: self.close())
         self._start()
 
     @classmethod
     def from_environment(cls) -> App:
         """Return the explorer of the folder, stack and scheduler that the environment names."""
-        store = Store(Path(os.environ.get("XSTXM_ROOT") or Path.cwd()), client=_client())
+        store = Store(Path(os.environ.get("XSTXM_ROOT") or Path.cwd()), cluster=cluster())
         state = ExplorerState()
         if name := store.name_of(os.environ.get("XSTXM_FILE")):
             state.open(name)
@@ -81,6 +80,7 @@ class App(pn.viewable.Viewer):
     @in_one_message()
     def refresh(self) -> None:
         """Show the page that is chosen, and have it follow the choices."""
+        self.session.follow_references()
         page, controls, workspace = self._parts()
         if self._file != (file := self.state.field.file if self.state.field else ""):
             self._file = file
@@ -93,7 +93,14 @@ class App(pn.viewable.Viewer):
         shown = self.state.field.label if self.state.field else None
         self._field.param.update(options=labels, value=shown, visible=len(labels) > 1)
         self._code.refresh()
-        self._viewport.query = f"state={self.state.to_query()}"
+        self._address()
+
+    def _address(self) -> None:
+        """Write the choices into the address; say so where they do not fit."""
+        word = self.state.to_query()
+        if word == TOO_LONG and not self._viewport.query.endswith(TOO_LONG):
+            notify("warning", "The address of the page cannot hold so many choices: page Export saves them as a file")
+        self._viewport.query = f"state={word}"
 
     def _parts(self) -> tuple[Page, Shown, Shown]:
         """Return the page that is looked at, its choices and its middle, which are made at the first visit."""
@@ -110,6 +117,7 @@ class App(pn.viewable.Viewer):
                 self.state.from_query(word)
             except StxmError as error:
                 self.session.report(error)
+        self.session.ask_cluster()
         self.state.listen(self.refresh)
         self.session.param.watch(lambda *_: self.refresh(), ["width", "height"])
         self.refresh()
@@ -117,7 +125,7 @@ class App(pn.viewable.Viewer):
     def _resize(self, *_: Any) -> None:
         width, height = self._viewport.inner_width, self._viewport.inner_height
         if width and height:
-            self.session.param.update(width=max(width, 200), height=max(height, 200))
+            self.session.param.update(width=sorted((200, width, 20_000))[1], height=sorted((200, height, 20_000))[1])
 
     def __panel__(self) -> pn.viewable.Viewable:
         rail = pmui.RadioButtonGroup.from_param(
@@ -135,7 +143,7 @@ class App(pn.viewable.Viewer):
         )
         return self._template
 
-    def _leave(self, _: Any) -> None:
+    def close(self) -> None:
         """Stop the work of a page that was closed, and let go of what was on it: panel-material-ui keeps the page itself."""
         self.session.close()
         self._pages.clear()
@@ -208,10 +216,3 @@ def _word() -> str:
     """Return the choices that the address of the page holds."""
     given = (pn.state.session_args or {}).get("state")
     return given[0].decode("ascii", "replace") if given else ""
-
-
-@functools.cache
-def _client() -> Any:
-    """Return the client of the cluster that does the work for all sessions, None where the environment names none."""
-    address = os.environ.get("XSTXM_SCHEDULER")
-    return connected(address) if address else None

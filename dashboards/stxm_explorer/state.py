@@ -51,6 +51,7 @@ __all__ = [
     "IMAGES",
     "KINDS",
     "LENGTH_TABS",
+    "LONGEST_QUERY",
     "MAP_FORMATS",
     "MAX_STATE",
     "METHODS",
@@ -70,6 +71,7 @@ __all__ = [
     "STEPS",
     "TABLES",
     "TAPS",
+    "TOO_LONG",
     "TRANSFORMS",
     "UNMIX_TABS",
     "WEIGHTS",
@@ -87,8 +89,18 @@ __all__ = [
     "unused",
 ]
 
-MAX_STATE = 200_000
-"""Characters of a state that is taken from outside; one with a hundred regions has a tenth of it."""
+MAX_STATE = 2_000_000
+"""Characters of a state that is taken from outside; as many regions as there can be, drawn by hand, have half of it."""
+
+
+LONGEST_QUERY = 20_000
+"""Characters of an address that the server takes for sure: it comes back to it three times over, in 64 kB of headers."""
+
+_LARGEST = 1e15
+"""No choice is a number beyond it."""
+
+TOO_LONG = "too-long"
+"""What the address holds in place of choices that are too many for it."""
 
 
 class ExplorerState(Settings):
@@ -104,6 +116,7 @@ class ExplorerState(Settings):
     view = param.ClassSelector(class_=View, constant=True, instantiate=True, default=View())
 
     _ITEMS: ClassVar = {"fields": Field.from_table, "regions": Region.from_table}
+    _MOST: ClassVar = {"fields": 60, "regions": 100}
 
     def __init__(self, **choices: Any) -> None:
         super().__init__(**choices)
@@ -127,7 +140,13 @@ class ExplorerState(Settings):
         return view.page, tabs.get(view.page, "")
 
     def open(self, file: str, *, region: int | None = None, entry: str = "") -> Field:
-        """Add a field for a stack, or return the one that is there, and look at it."""
+        """Add a field for a stack, or return the one that is there, and look at it.
+
+        Raises
+        ------
+        OptionError
+            As many are open as there can be.
+        """
         which = (file, region, entry)
         field = next((field for field in self.fields if (field.file, field.region, field.entry) == which), None)
         if field is None:
@@ -136,6 +155,7 @@ class ExplorerState(Settings):
             ).strip()
             label = unused(label, [field.label for field in self.fields])
             field = Field(file=file, region=region, entry=entry, label=label)
+            self.require_room("fields", [*self.fields, field])
             self.fields = [*self.fields, field]
         self.view.field = field.label
         return field
@@ -145,7 +165,14 @@ class ExplorerState(Settings):
         self.fields = [kept for kept in self.fields if kept is not field]
 
     def add_region(self, region: Region) -> None:
-        """Add a region under a name that no other has, and look at it."""
+        """Add a region under a name that no other has, and look at it.
+
+        Raises
+        ------
+        OptionError
+            There are as many as there can be.
+        """
+        self.require_room("regions", [*self.regions, region])
         name = unused(region.name or "region", [known.name for known in self.regions])
         self.regions = [*self.regions, replace(region, name=name)]
         self.view.region = name
@@ -209,19 +236,24 @@ class ExplorerState(Settings):
         if len(text) > MAX_STATE:
             raise OptionError("state", f"{len(text)} characters", f"take a file of at most {MAX_STATE}")
         try:
-            self.restore(json.loads(text, parse_constant=_refuse))
+            self.restore(json.loads(text, parse_constant=_refuse, parse_float=_number, parse_int=_number))
         except OptionError:
             raise
         except (ValueError, RecursionError) as error:
             raise OptionError("state", text[:40], "expected the JSON that the explorer writes") from error
 
     def to_query(self) -> str:
-        """Return the choices as a short word for the address of a page."""
-        packed = zlib.compress(json.dumps(self.table(), separators=(",", ":")).encode(), 9)
-        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+        """Return the choices as a short word for the address of a page, `TOO_LONG` where they do not fit there."""
+        packed = zlib.compress(json.dumps(self.table(short=True), separators=(",", ":")).encode(), 9)
+        word = base64.urlsafe_b64encode(packed).decode().rstrip("=")
+        return word if len(word) <= LONGEST_QUERY else TOO_LONG
 
     def from_query(self, word: str) -> None:
         """Take the choices of such a word; errors as of `from_json`."""
+        if word == TOO_LONG:
+            raise OptionError(
+                "state", word, "those choices were too many for an address: open a file of them on page Export"
+            )
         try:
             packed = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
             unpacking = zlib.decompressobj()
@@ -254,3 +286,9 @@ class ExplorerState(Settings):
 def _refuse(word: str) -> float:
     """Refuse NaN and Infinity, which JSON does not know and no choice can be."""
     raise ValueError(word)
+
+
+def _number(word: str) -> float:
+    """Return a number, refuse one with which nobody can compute."""
+    number = int(word) if word.lstrip("-").isdecimal() else float(word)
+    return number if abs(number) < _LARGEST else _refuse(word)

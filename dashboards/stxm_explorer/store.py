@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 import operator
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,20 @@ from stxm_explorer.access import refuse_links_out, resolve, stamp
 from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.calls import Call, File, Function, Given, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
-from stxm_explorer.jobs import Job
+from stxm_explorer.cluster import Cluster
+from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.names import plain_name
-from stxm_explorer.notes import heard
 from stxm_explorer.uploads import Uploads
-from xstxm.errors import OptionError, SchemaError, StxmError
+from xstxm.errors import OptionError, SchemaError, StxmError, heard
 
 IN_MEMORY = 1_500_000_000
 """Bytes up to which a result is held in memory; a larger one stays lazy."""
 
 CACHE = 6_000_000_000
 """Bytes of results that are kept for all sessions."""
+
+FRESH = 1.0
+"""Seconds for which the time at which a file changed is taken as known."""
 
 _STEPS = 16
 """Parts in which long work on a stack in memory is done, so that it tells how far it is and can be stopped."""
@@ -65,14 +69,20 @@ class Store:
     """The files below a root folder and what is computed from them."""
 
     def __init__(
-        self, root: Path, *, client: Any = None, given: Mapping[str, xr.Dataset | xr.DataArray] | None = None
+        self,
+        root: Path,
+        *,
+        cluster: Cluster | None = None,
+        given: Mapping[str, xr.Dataset | xr.DataArray] | None = None,
     ) -> None:
         self.root = root.resolve()
         self.given = dict(given or {})
         """Arrays that came with the page, by name."""
-        self._whose = f"{self.root} {next(_STORES) if self.given else ''}"
-        self.client = client
-        """Of a dask cluster that does the work, if any."""
+        self._whose = f"{self.root} {next(_STORES) if self.given else ''}\n"
+        self._stamps: dict[File, tuple[float, str]] = {}
+        self._closed = False
+        self.cluster = cluster
+        """Does the work, if there is one."""
         self.uploads = Uploads()
 
     def catalogue(self) -> Catalogue:
@@ -94,10 +104,17 @@ class Store:
         OutsideRootError
             A file is not there, or not below the root folder.
         """
-        paths = {self._file(file) for file in call.files()}
-        stamps = sorted(f"# {path} {stamp(path)}" for path in paths)
+        stamps = sorted({self._stamp(file) for file in call.files()})
         item = [repr(call.arguments[1])] if call.function == "[]" else []  # which takes no line in a script
-        return "\n".join([self._whose, script([call], named=False), *item, *stamps])
+        return self._whose + "\n".join([script([call], named=False), *item, *stamps])
+
+    def _stamp(self, file: File) -> str:
+        """Return a file and when it changed, looked up once in a while: the folder may be a slow one; that of uploads is not."""
+        now = time.monotonic()
+        if isinstance(file, Upload) or (known := self._stamps.get(file)) is None or now - known[0] >= FRESH:
+            path = self._file(file)
+            known = self._stamps[file] = now, f"# {path} {stamp(path)}"
+        return known[1]
 
     def ready(self, call: Call) -> Any:
         """Return a result that is there already, else None."""
@@ -131,6 +148,13 @@ class Store:
         """Run a call that writes its `Output` into a folder."""
         self._call(call, job or Job(), folder)
 
+    def close(self) -> None:
+        """Remove the files that were sent, and forget what was made of arrays, which nobody else has."""
+        self._closed = True
+        self.uploads.close()
+        if self.given:
+            _RESULTS.clear(self._whose)
+
     def _make(self, call: Call, job: Job) -> Made:
         with heard() as told:
             result = self._call(call, job, None)
@@ -139,10 +163,12 @@ class Store:
                 raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
             if _is_lazy(result) and result.nbytes < IN_MEMORY:
                 result = self._compute(result, job)
-        return Made(result, tuple(told))
+        return Made(result, tuple(dict.fromkeys(map(str, told))))
 
     def _call(self, call: Call, job: Job, folder: Path | None) -> Any:
         job.step()
+        if self._closed:
+            raise Stopped(job.label)
         arguments = [self._value(argument, job, folder) for argument in call.arguments]
         options = {name: self._value(value, job, folder) for name, value in call.options.items()}
         if call.function == "":
@@ -197,11 +223,7 @@ class Store:
         return value
 
     def _compute(self, lazy: Any, job: Job) -> Any:
-        if self.client is None:
-            return lazy.compute(scheduler="threads")
-        from stxm_explorer.cluster import computed
-
-        return computed(lazy, self.client, job)
+        return lazy.compute(scheduler="threads") if self.cluster is None else self.cluster.computed(lazy, job)
 
     def _given(self, name: str) -> xr.Dataset | xr.DataArray:
         if name not in self.given:

@@ -61,7 +61,7 @@ class View(pn.viewable.Viewer):
         self._drawn: tuple[str, Hashable] | None = None
         self._stopped: str | None = None
         self._notes: tuple[str, ...] = ()
-        self._said = ("", "")
+        self._said = ("", "", False)
         self._seen_at = session.state.place
         self._words = pn.Column(sizing_mode=None, margin=0)
         # the body stays on the page: a figure that comes and goes is built anew, and loses what changes meanwhile
@@ -105,7 +105,7 @@ class View(pn.viewable.Viewer):
             key = self.session.store.key(self.call)
         except (Missing, StxmError) as problem:
             self.call = None
-            self._drop(problem)
+            self._drop(problem, again=not isinstance(problem, Missing))
             return
         self._seen_at = self.session.state.place
         if (key, self._look()) == self._drawn:
@@ -155,31 +155,31 @@ class View(pn.viewable.Viewer):
     def _failed(self, error: Exception) -> None:
         self._stopped = self._waiting
         if isinstance(error, Stopped):
-            self._drop(Missing("Stopped."))
+            self._drop(Missing("Stopped."), again=True)
         else:
-            self._drop(error)
+            self._drop(error, again=True)
             self.session.report(error)
-        again = pmui.Button(label="Try again", icon="refresh", size="small", on_click=lambda _: self._again())
-        self._words.append(again)
 
     @in_one_message()
     def _again(self) -> None:
         self._stopped = None
         self.refresh()
 
-    def _drop(self, problem: Exception) -> None:
+    def _drop(self, problem: Exception, *, again: bool) -> None:
         self.session.jobs.stop(self._kind)
         self._waiting = self._drawn = self.result = None
         self._place.loading = False
         if isinstance(problem, Missing):
-            self._say(str(problem), "info")
+            self._say(str(problem), "info", again=again)
         else:
-            self._say(message(problem, self.session.store.root), "warning")
+            self._say(message(problem, self.session.store.root), "warning", again=again)
 
-    def _say(self, text: str, severity: str) -> None:
-        said = text, severity
-        if self._frame.visible or self._said != said or len(self._words) != 1:
-            self._words[:] = [_said(*said, self._fitting(380))]
+    def _say(self, text: str, severity: str, *, again: bool = False) -> None:
+        """Say something in place of the body, with a button that tries again where that may help."""
+        said = text, severity, again
+        if self._frame.visible or self._said != said or not self._words:
+            button = pmui.Button(label="Try again", icon="refresh", size="small", on_click=lambda _: self._again())
+            self._words[:] = [_said(text, severity, self._fitting(380)), *([button] if again else [])]
         self._frame.visible, self._said = False, said
 
 

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.clouds import cloud
-from stxm_explorer.jobs import Job, Jobs, Stopped
+from stxm_explorer.jobs import Job, Jobs, Places, Stopped
 
 
 class Document:
@@ -136,6 +136,95 @@ def test_jobs__two_at_once_do_not_mix_their_progress(page):
     jobs.stop("a")
     document.run(lambda: "b" in found)
     assert found == ["b"]
+
+
+def test_jobs__two_started_at_once_are_worked_at_together_and_both_arrive(page):
+    document, jobs = page
+    found, together = [], threading.Barrier(2, timeout=10)
+
+    def work(job):
+        together.wait()  # each waits for the other
+        return job.kind
+
+    for kind in "ab":
+        jobs.start(kind, kind, work, found.append, found.append)
+    assert [*jobs.running] == ["a", "b"]
+    document.run(lambda: len(found) == 2)
+    assert sorted(found) == ["a", "b"]
+    assert not jobs.running
+
+
+class Waits:
+    """Work that goes on until it is told to end, and says that it began."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ends: dict[str, threading.Event] = {}
+
+    def start(self, places: Places, whose: str, name: str) -> Job:
+        job, self.ends[name] = Job(name), threading.Event()
+        places.run(whose, job, lambda: (self.begun.append(name), self.ends[name].wait(10)))
+        return job
+
+    def end(self, name: str, count: int) -> None:
+        """End some work, and wait until so many have begun."""
+        self.ends[name].set()
+        self.wait_for(count)
+
+    def wait_for(self, count: int) -> None:
+        for _ in range(500):
+            if len(self.begun) >= count:
+                return
+            time.sleep(0.01)
+        raise AssertionError(self.begun)
+
+
+@pytest.fixture
+def waits():
+    made = Waits()
+    yield made
+    for event in made.ends.values():
+        event.set()
+
+
+def test_places__one_page_never_takes_all_of_them(waits):
+    places = Places(at_once=4, of_one=3)
+    for number in range(6):
+        waits.start(places, "greedy", f"greedy {number}")
+    waits.wait_for(3)
+    waits.start(places, "other", "other")
+    waits.wait_for(4)
+    assert sorted(waits.begun) == ["greedy 0", "greedy 1", "greedy 2", "other"]
+
+
+def test_places__the_page_with_the_fewest_is_next(waits):
+    places = Places(at_once=3, of_one=2)
+    for number in range(3):
+        waits.start(places, "a", f"a{number}")
+        waits.start(places, "b", f"b{number}")
+    waits.start(places, "c", "c")
+    waits.wait_for(3)
+    assert waits.begun[:2] == ["a0", "b0"]
+    waits.end("a0", 4)
+    assert waits.begun[3] == "c"
+
+
+def test_places__what_is_stopped_while_it_waits_is_never_begun(waits):
+    places = Places(at_once=1)
+    waits.start(places, "a", "first")
+    waits.start(places, "a", "second").stop()
+    waits.start(places, "a", "third")
+    waits.end("first", 2)
+    assert waits.begun == ["first", "third"]
+
+
+def test_places__are_given_back_by_what_fails(waits):
+    places = Places(at_once=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda _: None)
+        places.run("a", Job(), lambda: 1 / 0)
+        waits.start(places, "a", "next")
+        waits.wait_for(1)
 
 
 def test_jobs__an_error_reaches_who_started_it(page):

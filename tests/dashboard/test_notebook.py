@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import urllib.request
+import warnings
+import weakref
 
 import pytest
 import xarray as xr
+from stxm_explorer import store
+from stxm_explorer.session import Session
+from stxm_explorer.state import ExplorerState
+from stxm_explorer.store import Store
 
 import xstxm
 
@@ -57,6 +64,42 @@ def test_explore__serves_its_page_until_it_is_stopped(explorer):
     explorer.stop()
     with pytest.raises(OSError):
         urllib.request.urlopen(address, timeout=5)
+
+
+def test_stop__lets_go_of_what_was_computed_for_the_notebook_and_its_pages(stack, references):
+    kept, explorer = len(store._RESULTS._kept), stack.stxm.explore(references)
+    page = explorer._page()
+    (app,) = explorer._pages
+    app.state.view.page = "Phases"
+    app.refresh()
+    made = weakref.ref(app.page().views()[0].result["composition"].data)
+    assert made() is explorer.phases()["composition"].data
+    del app
+    explorer.stop()
+    gc.collect()
+    assert page.main == []
+    assert len(store._RESULTS._kept) == kept
+    assert made() is None
+    assert "composition" in explorer.phases()  # is made anew
+    explorer.stop()
+
+
+def test_explore__leaves_the_filters_of_warnings_as_they_are(explorer):
+    before = list(warnings.filters), warnings.showwarning
+    urllib.request.urlopen(explorer.address, timeout=30).read()
+    explorer.phases()
+    assert (list(warnings.filters), warnings.showwarning) == before
+
+
+def test_explore__what_was_sent_outlives_the_page_that_sent_it(explorer):
+    session = Session(ExplorerState(), explorer._store)
+    explorer._store.uploads.read("sent.csv", b"energy,a\n500,0.1\n520,1.0\n")
+    session.close()
+    path = explorer._store.uploads.files["sent.csv"]
+    assert path.is_file()
+    assert not Store(explorer._store.root).uploads.files
+    explorer.stop()
+    assert not path.exists()
 
 
 def test_explore__says_what_it_shows(explorer):

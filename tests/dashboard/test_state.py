@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stxm_explorer.state import MAX_STATE, ExplorerState, Field, Region, unused
+from stxm_explorer.state import LONGEST_QUERY, MAX_STATE, TOO_LONG, ExplorerState, Field, Region, unused
 
 from xstxm.errors import OptionError
 
@@ -37,6 +40,77 @@ def test_state__round_trips_through_json_and_the_address():
         assert other.view.cursor == (1.5, 2.5)
         assert other.regions == state.regions
     assert state.to_query().replace("-", "").replace("_", "").isalnum()
+
+
+def by_hand(number: int, rng: random.Random) -> Region:
+    """Return a lasso of 400 corners on whole pixels of a screen of 600, 10 um across, as a hand draws it."""
+    turns, wobble = [2 * math.pi * k / 400 for k in range(400)], [rng.uniform(0, 6) for _ in range(5)]
+    reach = [1.5 * (1 + sum(0.15 / n * math.sin((n + 1) * t + w) for n, w in enumerate(wobble, 1))) for t in turns]
+    return Region(
+        "polygon",
+        tuple(
+            (round((5 + r * math.cos(t)) * 60) / 60, round((5 + r * math.sin(t)) * 60) / 60)
+            for r, t in zip(reach, turns, strict=True)
+        ),
+        f"particle {number}",
+    )
+
+
+@pytest.mark.parametrize("pixels", [64, 512, 2048])
+def test_to_query__forty_lassos_of_a_hand_fit_into_an_address(pixels):
+    rng, fine = random.Random(pixels), 10 / pixels / 20
+    drawn = [by_hand(number, rng) for number in range(40)]
+    state = ExplorerState()
+    for region in drawn:
+        state.add_region(region.simplified(fine).rounded(fine))
+    other = ExplorerState()
+    other.from_query(state.to_query())
+    assert other.regions == state.regions
+    assert len(state.to_query()) < 0.75 * LONGEST_QUERY
+    other.from_json(state.to_json())
+    assert other.regions == state.regions
+
+
+def test_to_query__choices_that_are_too_many_are_said_and_nothing_of_them_is_taken():
+    rng, state = random.Random(0), full()
+    scattered = tuple((rng.uniform(0, 9), rng.uniform(0, 9)) for _ in range(2000))
+    state.regions = [Region("polygon", scattered, "scattered")]
+    before = state.to_json()
+    assert state.to_query() == TOO_LONG
+    with pytest.raises(OptionError, match="open a file of them on page Export"):
+        state.from_query(TOO_LONG)
+    assert state.to_json() == before
+
+
+def off(place, line) -> float:
+    """Return how far a place is from a line."""
+    (x, y), far = place, []
+    for (ax, ay), (bx, by) in pairwise(line):
+        along = ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2)
+        share = min(max(along, 0), 1)
+        far.append(math.hypot(x - ax - share * (bx - ax), y - ay - share * (by - ay)))
+    return min(far)
+
+
+def test_simplified__moves_the_outline_by_less_than_a_length():
+    region = by_hand(0, random.Random(3))
+    few = region.simplified(0.02)
+    assert 3 <= len(few.vertices) < len(region.vertices) / 4
+    assert {*few.vertices} <= {*region.vertices}
+    assert max(off(vertex, few.outline()) for vertex in region.vertices) <= 0.02
+    tiny = Region("polygon", TRIANGLE, "tiny")
+    assert tiny.simplified(5.0) == tiny
+    assert BOX.simplified(5.0) == BOX
+
+
+@pytest.mark.parametrize(
+    "vertices",
+    [TRIANGLE, ((-4735.16, 1e-9), (0.1, 1.23456789012), (3, 4)), ((1e-7, 0.0), (2e20, 1.0), (0.5, 2.0))],
+    ids=["plain", "many digits", "powers of ten"],
+)
+def test_short_table__is_the_same_region(vertices):
+    region = Region("polygon", vertices, "µ <b>")
+    assert Region.from_table(json.loads(json.dumps(region.short_table()))) == region
 
 
 def test_restore__forgets_what_the_table_does_not_say():
@@ -147,10 +221,39 @@ def test_settings__every_choice_has_help_text():
             assert group.param[name].doc, f"{group.__name__}.{name}"
 
 
+def test_open__and_draw_more_than_there_can_be_is_said_and_changes_nothing():
+    state = ExplorerState()
+    for number in range(60):
+        state.open(f"{number}.hdf5")
+    before = state.to_json()
+    with pytest.raises(OptionError, match="keep at most 60, and close or remove others"):
+        state.open("one more.hdf5")
+    assert state.to_json() == before
+    state.regions = [Region("point", ((0.0, float(number)),), f"{number}") for number in range(100)]
+    with pytest.raises(OptionError, match="keep at most 100"):
+        state.add_region(BOX)
+    with pytest.raises(OptionError, match="keep at most 50"):
+        state.references.choose([f"{number}.csv" for number in range(51)])
+    assert (len(state.regions), state.references.files) == (100, [])
+
+
 @pytest.mark.parametrize(
     "text",
     [
         pytest.param('{"view": {"energy": NaN}}', id="no number"),
+        pytest.param('{"fit": {"min_amount": 1e999}}', id="infinity as a number"),
+        pytest.param('{"fit": {"min_amount": 1' + "0" * 400 + "}}", id="a number that no float holds"),
+        pytest.param('{"fit": {"min_amount": 1' + "0" * 5000 + "}}", id="a number that Python does not read"),
+        pytest.param('{"regions": [{"kind": "point", "vertices": [["nan", 0]]}]}', id="no number as text"),
+        pytest.param('{"regions": [{"kind": "polygon", "steps": [99, [0, 1, 1], [0, 1, 0]]}]}', id="steps too fine"),
+        pytest.param('{"regions": [{"kind": "polygon", "steps": [2, [0, 1, 1], [0, 1]]}]}', id="steps that lack one"),
+        pytest.param('{"regions": [{"kind": "polygon", "steps": ["2", "abc", "abc"]}]}', id="steps of text"),
+        pytest.param('{"regions": [{"kind": "polygon", "steps": 3}]}', id="steps of a number"),
+        pytest.param(json.dumps({"fields": [{"label": str(n)} for n in range(61)]}), id="too many fields"),
+        pytest.param(json.dumps({"references": {"files": [str(n) for n in range(51)]}}), id="too many files"),
+        pytest.param(json.dumps({"references": {"names": ["a"] * 10_001}}), id="too many names"),
+        pytest.param(json.dumps({"view": {"search": "a" * 1001}}), id="a text that is too long"),
+        pytest.param(json.dumps({"references": {"composition": {"a" * 1001: 1.0}}}), id="a name that is too long"),
         pytest.param('{"fields": [{"label": "a"}, {"label": "a"}]}', id="two fields of one name"),
         pytest.param('{"regions": ' + "[" * 994 + "]" * 994 + "}", id="nested without end"),
     ],

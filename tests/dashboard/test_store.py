@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import xarray as xr
+from stxm_explorer import cluster as clusters
 from stxm_explorer import plan
 from stxm_explorer import store as rooms
-from stxm_explorer.access import OutsideRootError
-from stxm_explorer.calls import Output, call, script
+from stxm_explorer.access import OutsideRootError, stamp
+from stxm_explorer.calls import Call, Output, Upload, call, script
+from stxm_explorer.cluster import Cluster
 from stxm_explorer.jobs import Job, Stopped
+from stxm_explorer.session import Session
 from stxm_explorer.state import ExplorerState, Region
 from stxm_explorer.store import Store
 
 import xstxm
-from xstxm.errors import MetadataWarning, SchemaError
+from xstxm.errors import MetadataWarning, OptionError, SchemaError
 
 
 @pytest.fixture
@@ -73,6 +79,30 @@ def test_run__reads_a_file_again_only_when_it_changed(filled, state, monkeypatch
     assert len(opened) == 2
 
 
+def test_key__looks_for_changes_of_files_once_in_a_while(filled, state, monkeypatch):
+    looked, clock = [], SimpleNamespace(now=100.0)
+    monkeypatch.setattr(rooms, "stamp", lambda path: looked.append(path) or stamp(path))
+    monkeypatch.setattr(rooms.time, "monotonic", lambda: clock.now)
+    store, wanted = Store(filled), plan.phases(state, state.fields[0])
+    first = store.key(wanted)
+    assert store.key(plan.raw(state.fields[0])) != first == store.key(wanted)
+    assert len(looked) == 2  # stack and references
+    (filled / "lixv2o5.hdf5").touch()
+    assert store.key(wanted) == first
+    clock.now += rooms.FRESH
+    assert store.key(wanted) != first
+    assert len(looked) == 4
+
+
+def test_key__sees_at_once_what_is_sent_anew(filled, state):
+    store, wanted = Store(filled), Call("xstxm.read_references", (Upload("a.csv"),), name="references")
+    store.uploads.read("a.csv", b"energy,a\n500,0.1\n520,1.0\n")
+    assert list(store.run(wanted)["reference"].values) == ["a"]
+    store.uploads.read("a.csv", b"energy,b\n500,0.1\n520,1.0\n")
+    assert list(store.run(wanted)["reference"].values) == ["b"]
+    store.close()
+
+
 def test_run__what_does_not_fit_stays_lazy(filled, state, monkeypatch):
     monkeypatch.setattr(rooms, "IN_MEMORY", 200_000)
     store, density = Store(filled), plan.density(state.fields[0])
@@ -120,11 +150,12 @@ def test_run__on_a_cluster_gives_the_same(filled, state):
     distributed = pytest.importorskip("distributed")
     whole = Store(filled).run(plan.phases(state, state.fields[0]))
     rooms._RESULTS.clear()
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        found = Store(filled, client=client).run(plan.phases(state, state.fields[0]))
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as local:
+        cluster = Cluster(local.scheduler_address)
+        cluster.ask()
+        with cluster.client:
+            found = Store(filled, cluster=cluster).run(plan.phases(state, state.fields[0]))
+    assert cluster.client is None  # it was closed
     xr.testing.assert_allclose(found, whole, rtol=1e-5)
 
 
@@ -136,3 +167,70 @@ def test_key__what_a_field_is_called_makes_no_result_anew(filled, state):
     field.despike = True
     assert store.ready(plan.density(field)) is None
     assert "particle_density = " in script([plan.density(field)])
+
+
+@pytest.fixture
+def deaf(monkeypatch):
+    """A scheduler that never answers, and how often it was asked."""
+    asked = []
+
+    def connected(address):
+        asked.append(address)
+        raise OptionError("scheduler", address, "none answers there")
+
+    monkeypatch.setattr(clusters, "connected", connected)
+    return asked
+
+
+def test_cluster__that_does_not_answer_is_asked_once_until_some_time_went_by(deaf, monkeypatch):
+    cluster = Cluster("tcp://127.0.0.1:9")
+    for _ in range(3):
+        with pytest.raises(OptionError, match="none answers there"):
+            cluster.ask()
+    assert len(deaf) == 1
+    monkeypatch.setattr(clusters, "AGAIN", 0.0)
+    with pytest.raises(OptionError):
+        cluster.ask()
+    assert len(deaf) == 2
+
+
+def test_cluster__that_does_not_answer_leaves_the_work_to_the_server(filled, state, deaf):
+    found = Store(filled, cluster=Cluster("tcp://127.0.0.1:9")).run(plan.raw(state.fields[0]))
+    assert found["intensity"].chunks is None
+
+
+def test_cluster__that_does_not_answer_is_told_on_every_page(filled, deaf, monkeypatch):
+    told, cluster = [], Cluster("tcp://127.0.0.1:9")
+    monkeypatch.setattr(Session, "report", lambda self, error: told.append(str(error)))
+    for _ in range(2):
+        Session(ExplorerState(), Store(filled, cluster=cluster)).ask_cluster()
+    assert len(deaf) == 1
+    assert len(told) == 2
+    assert "none answers there" in told[0]
+
+
+def test_references__whose_names_changed_are_taken_as_they_are_now(filled, names, tmp_path, monkeypatch):
+    monkeypatch.setattr(rooms, "FRESH", 0)
+    for name in ("lixv2o5.hdf5", "references.csv"):
+        shutil.copy(filled / name, tmp_path)
+    state = ExplorerState()
+    state.open("lixv2o5.hdf5")
+    state.references.choose(["references.csv"])
+    state.view.page = "Phases"
+    session = Session(state, Store(tmp_path))
+    session.follow_references()
+    assert state.references.names == names
+    state.references.composition = {name: float(number) for number, name in enumerate(names)}
+    table = (tmp_path / "references.csv").read_text()
+    swapped = table.replace(names[0], "?").replace(names[1], names[0]).replace("?", names[1])
+    (tmp_path / "references.csv").write_text(swapped)
+    found = session.store.run(plan.references(state))  # two columns changed places: each keeps its composition
+    assert (
+        dict(zip(found["reference"].values, found["composition"].values, strict=True)) == state.references.composition
+    )
+    (tmp_path / "references.csv").write_text(table.replace(names[0], "other"))
+    with pytest.raises(OptionError, match="none of that name"):
+        session.store.run(plan.phases(state, state.field))
+    session.follow_references()
+    assert state.references.names == ["other", *names[1:]]
+    assert "composition" not in session.store.run(plan.phases(state, state.field))

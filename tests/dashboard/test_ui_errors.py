@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from browser import running, served, visit
+from browser import free_port, running, served, visit
 from stxm_explorer.state import PAGES, ExplorerState, Region
 
 import xstxm
@@ -82,9 +82,21 @@ def test_ui__a_file_that_vanishes_and_comes_back(browser, address, root, shots):
         assert str(root) not in page.content()
         visitor.shot("error-vanished")
         kept.rename(file)
-        visitor.open("Prepare")
-        visitor.open("Explore")
+        page.get_by_role("button", name="Try again").first.click()
         page.get_by_text("not a file below the folder").first.wait_for(state="hidden")
+        page.get_by_text("Photon energy:").wait_for()
+        assert_alive(visitor)
+
+
+def test_ui__a_scheduler_that_does_not_answer(browser, filled, shots, tmp_path, monkeypatch):
+    nobody = f"tcp://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("XSTXM_SCHEDULER", nobody)
+    with served(filled, "lixv2o5.hdf5", tmp_path / "log") as address, visit(browser, address, shots) as visitor:
+        page = visitor.page
+        page.locator(FIGURE).first.wait_for(timeout=60_000)
+        page.get_by_text("none answers there, so this server does the work itself").first.wait_for(timeout=30_000)
+        assert page.get_by_text(nobody).first.is_visible()
+        visitor.shot("error-scheduler")
         assert_alive(visitor)
 
 

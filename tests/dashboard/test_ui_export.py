@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import random
 import zipfile
 
 import pytest
-from browser import served, visit
-from stxm_explorer.state import ExplorerState
+from browser import FRAME, served, visit
+from stxm_explorer.state import LONGEST_QUERY, TOO_LONG, ExplorerState, Region
 
 pytestmark = pytest.mark.ui
 
@@ -60,6 +61,43 @@ def test_ui__files_are_made_and_choices_opened_again(browser, filled, shots, tmp
         upload(page, choices)
         page.wait_for_function("before => location.href == before", arg=before)
         visitor.shot("export-state")
+
+
+def test_ui__an_address_that_is_as_long_as_it_may_be_and_one_that_is_longer(browser, filled, shots, tmp_path):
+    rng, state = random.Random(0), ExplorerState()
+    state.open("lixv2o5.hdf5")
+    state.view.page = "Explore"
+    spots = [(round(rng.uniform(0, 2), 4), round(rng.uniform(0, 2), 4)) for _ in range(10_000)]
+    few = max(range(100, 10_000, 100), key=lambda n: fits(state, spots[:n]) * n)
+    assert fits(state, spots[:few])
+    assert len(state.to_query()) > 0.95 * LONGEST_QUERY
+    with (
+        served(filled, "", tmp_path / "log") as address,
+        visit(browser, f"{address}?state={state.to_query()}", shots) as visitor,
+    ):
+        page = visitor.page
+        page.locator(".bk-Figure:visible").first.wait_for(timeout=60_000)
+        visitor.settle()
+        frame = page.evaluate(FRAME, 0)
+        page.get_by_role("button", name="Lasso Select").first.click()
+        page.mouse.move(frame["x"] + 30, frame["y"] + 30)
+        page.mouse.down()
+        for _ in range(150):
+            page.mouse.move(frame["x"] + rng.uniform(20, 200), frame["y"] + rng.uniform(20, 200))
+        page.mouse.up()
+        page.get_by_text("cannot hold so many choices").first.wait_for(timeout=30_000)
+        page.wait_for_function("location.href.endsWith('state=too-long')")
+        visitor.open("Export")
+        page.get_by_role("tab", name="State").click()
+        page.get_by_text("These choices are too many for an address").wait_for()
+        assert page.get_by_role("button", name="Copy link").is_disabled()
+        visitor.shot("export-too-long")
+
+
+def fits(state: ExplorerState, spots: list[tuple[float, float]]) -> bool:
+    """Give the state a region through some places; tell whether an address holds it then."""
+    state.regions = [Region("polygon", tuple(spots), "scattered")]
+    return state.to_query() != TOO_LONG
 
 
 def downloaded(page, button) -> bytes:

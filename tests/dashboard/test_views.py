@@ -6,6 +6,7 @@ import logging
 from html import unescape
 
 import panel as pn
+import panel_material_ui as pmui
 import pytest
 from stxm_explorer import plan
 from stxm_explorer import store as rooms
@@ -58,7 +59,8 @@ class Drawn:
         return " ".join(str(getattr(item, "object", "") or getattr(item, "label", "")) for item in found).strip()
 
 
-def test_view__draws_once_and_again_when_its_look_or_its_call_changes(session, filled):
+def test_view__draws_once_and_again_when_its_look_or_its_call_changes(session, filled, monkeypatch):
+    monkeypatch.setattr(rooms, "FRESH", 0)
     drawn = Drawn(session)
     for _ in range(3):
         drawn.view.refresh()
@@ -70,6 +72,22 @@ def test_view__draws_once_and_again_when_its_look_or_its_call_changes(session, f
     (filled / "lixv2o5.hdf5").touch()
     drawn.view.refresh()
     assert len(drawn.shown) == 3
+
+
+def test_view__of_a_file_that_vanished_comes_back_at_a_press(session, filled, monkeypatch):
+    monkeypatch.setattr(rooms, "FRESH", 0)
+    drawn, file = Drawn(session), filled / "lixv2o5.hdf5"
+    drawn.view.refresh()
+    kept = file.rename(filled / "elsewhere")
+    try:
+        drawn.view.refresh()
+        assert "not a file below the folder" in drawn.text
+        (again,) = drawn.view.__panel__().select(pmui.Button)
+    finally:
+        kept.rename(file)
+    again.param.trigger("clicks")
+    assert drawn.text == "the result"
+    assert not drawn.view.__panel__().select(pmui.Button)
 
 
 def test_view__hint_in_place_of_a_result(session, said):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import xarray as xr
 
-from xstxm.errors import FileFormatError, warn
+from xstxm.errors import FileFormatError, heard, warn
 from xstxm.io import _sources
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
@@ -98,24 +97,23 @@ def _name(source: Many) -> str:
 
 def told_once(paths: Iterable[Path], open_all: Callable[[], Opened]) -> Opened:
     """Open files, and say what is warned of several of them, or of texts beside them, once, with all their names."""
-    caught: list[warnings.WarningMessage] = []
+    caught: list[Warning] = []
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with heard() as caught:
             return open_all()
     finally:
         _tell(caught, {path.stem for path in paths})
 
 
-def _tell(caught: Iterable[warnings.WarningMessage], stems: Container[str]) -> None:
+def _tell(caught: Iterable[Warning], stems: Container[str]) -> None:
     said: dict[tuple[str, type[Warning]], list[str]] = {}
     for one in caught:
-        text = str(one.message)
+        text = str(one)
         name, _, problem = text.partition(": ")
         if Path(name).stem in stems:
-            said.setdefault((problem, one.category), []).append(name)
+            said.setdefault((problem, type(one)), []).append(name)
         else:
-            said.setdefault((text, one.category), [])
+            said.setdefault((text, type(one)), [])
     for (text, category), names in said.items():
         warn(f"{_sources.listed([*dict.fromkeys(names)])}: {text}" if names else text, category)
 

@@ -43,10 +43,18 @@ class References(Settings):
     )
 
     _ITEMS: ClassVar = {"internal": Internal.from_table}
+    _MOST: ClassVar = {"files": 50, "uploads": 50, "internal": 100}
 
     def choose(self, files: list[str], uploads: list[str] | None = None) -> None:
-        """Take other files: what is in them is not known until they are read."""
+        """Take other files: what is in them is not known until they are read.
+
+        Raises
+        ------
+        OptionError
+            They are too many.
+        """
         uploads = self.uploads if uploads is None else uploads
+        self.require_room("files", files)
         own = {name: number for name, number in self.composition.items() if self.brought.get(name) != number}
         self.param.update(files=files, uploads=uploads, names=[], in_memory=False, composition=own, brought={})
 

@@ -52,6 +52,8 @@ class MapFigure:
         self, ranges: MapRanges, *, side: int = 400, tools: Sequence[Gesture] = ("tap", "box", "lasso")
     ) -> None:
         self.ranges, self._side, self._gestures = ranges, side, tuple(tools)
+        self.pixel = 1.0
+        """Shorter side of a pixel, in the unit of the axes."""
         self._layer: Layer | None = None
         self._extent = Window(0.0, 0.0, 1.0, 1.0)
         self._sent: Crop | None = None
@@ -201,8 +203,8 @@ class MapFigure:
             self.ranges.fit(image)
         unit = plot.pretty_units(str(image["x"].attrs.get("units", "1")))
         extent = outer_edges(image)
-        step = min(extent.width / image.sizes["x"], extent.height / image.sizes["y"])
-        digits = max(1 - int(np.floor(np.log10(step))), 0)
+        self.pixel = min(extent.width / image.sizes["x"], extent.height / image.sizes["y"])
+        digits = max(1 - int(np.floor(np.log10(self.pixel))), 0)
         places = [(dim, f"${dim}{{0.{'0' * digits}}} {unit}".rstrip()) for dim in ("x", "y")]
         set_if_new(self._hover, tooltips=[*places, *rows])
         set_if_new(self._hover, formatters=formatters)

@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 
 from stxm_explorer.parts import heading
 from stxm_explorer.session import Session, notify
-from stxm_explorer.state import MAX_STATE
+from stxm_explorer.state import MAX_STATE, TOO_LONG
 from xstxm.errors import OptionError, StxmError
 
 _HOLDS = (
@@ -20,6 +20,9 @@ _HOLDS = (
 _ONLY_HERE = (
     "The file holds your choices: regions, settings, and what you look at. It holds no data: open it on a page of the same "
     "stack."
+)
+_TOO_MANY = (
+    "These choices are too many for an address, most often because of regions drawn by hand: download them as a file."
 )
 _COPY = """
 const told = copied => {
@@ -53,8 +56,9 @@ class Sharing(pn.viewable.Viewer):
         )
         self._upload.param.watch(self._opened, "value")
         given = bool(session.store.given)
-        copy = pmui.Button(label="Copy link", icon="link", variant="outlined", margin=10, visible=not given)
-        copy.js_on_click(code=_COPY)
+        self.copy = pmui.Button(label="Copy link", icon="link", variant="outlined", margin=10, visible=not given)
+        self.copy.js_on_click(code=_COPY)
+        self.note = pmui.Alert(_TOO_MANY, severity="info", width=640, margin=10, visible=False)
         save = pmui.FileDownload(
             callback=lambda: io.StringIO(self._state.to_json()),
             filename="explorer.json",
@@ -63,8 +67,19 @@ class Sharing(pn.viewable.Viewer):
         )
         words = pmui.Typography(_ONLY_HERE if given else _HOLDS, margin=10, width=640)
         self._body = pmui.Column(
-            heading("Share"), words, pmui.Row(copy, save, margin=0), heading("Open"), self._upload, margin=0
+            heading("Share"),
+            words,
+            self.note,
+            pmui.Row(self.copy, save, margin=0),
+            heading("Open"),
+            self._upload,
+            margin=0,
         )
+
+    def refresh(self) -> None:
+        """Offer a link where an address can hold the choices, else say so."""
+        fits = self._state.to_query() != TOO_LONG
+        self.copy.disabled, self.note.visible = not fits, self.copy.visible and not fits
 
     def open(self, content: bytes) -> None:
         """Take the choices of a file; one that cannot be read leaves all as it was, and a toast says why."""

@@ -39,8 +39,9 @@ class Export(Page):
         super().__init__(session)
         self._made = Making(session, self._items)
         self._files = View(
-            session, self._want, self._made.place, self._made.tell, look=self._look, label="Mapping phases", width=None
+            session, self._want, self._made.place, self._found, look=self._look, label="Mapping phases", width=None
         )
+        self._phases: tuple[str, Any] = "", None
         self._recipe = RecipeText(session)
         self._script = pn.pane.Markdown(sizing_mode="stretch_width", margin=(0, 10))
         self._sharing = Sharing(session)
@@ -82,6 +83,8 @@ class Export(Page):
         super().refresh()
         if self._tabs.active == 2:
             self._script.object = f"```python\n{self.script()}\n```"
+        if self._tabs.active == 3:
+            self._sharing.refresh()
 
     def calls(self) -> list[Call]:
         """Return the calls that write the files."""
@@ -104,12 +107,17 @@ class Export(Page):
         exports.items(self.state, None)
         return plan.raw(plan.field_of(self.state))
 
+    def _found(self, result: Any) -> None:
+        """List the files, of the phase map where they hold it."""
+        self._phases = self.session.store.key(self._want()), result
+        self._made.tell()
+
     def _items(self) -> list[Item]:
-        phases = None
-        if exports.needs_phases(self.state):
-            phases = self.session.store.ready(plan.phases(self.state, plan.field_of(self.state)))
-            if phases is None:
-                raise Missing("The phases are not mapped yet: the page Phases shows them.")
+        if not exports.needs_phases(self.state):
+            return exports.items(self.state, None)
+        known, phases = self._phases  # it is held here: the cache of all pages may have forgotten it
+        if known != self.session.store.key(self._want()):
+            raise Missing("The phases are not mapped yet: the list of files appears when they are.")
         return exports.items(self.state, phases)
 
     def _look(self) -> Hashable:
@@ -141,7 +149,7 @@ class Making(pn.viewable.Viewer):
         )
         self.package: Package | None = None
 
-    def tell(self, _: Any) -> None:
+    def tell(self) -> None:
         """List the files of new choices; what was made for others is forgotten."""
         self.package = None
         self._links.clear()

@@ -46,14 +46,6 @@ def are_same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return bool(first.equals(second))
 
 
-def brought_by(references: xr.Dataset) -> dict[str, float]:
-    """Return the compositions that references came with."""
-    if "composition" not in references.coords:
-        return {}
-    pairs = zip(references["reference"].values, references["composition"].values, strict=True)
-    return {str(name): float(number) for name, number in pairs if math.isfinite(number)}
-
-
 def as_text(value: Any) -> str:
     """Return a number as it is written, nothing for none; other text as it is."""
     number = as_number(value)

@@ -22,7 +22,6 @@ from stxm_explorer.pages.reference_table import (
     are_same,
     as_number,
     as_text,
-    brought_by,
     empty_table,
     height_of,
     rows_of,
@@ -128,7 +127,7 @@ class References(pn.viewable.Viewer):
 
     def _list(self, references: xr.Dataset) -> None:
         names = [str(name) for name in references["reference"].values]
-        self.state.references.learn(names, brought_by(references))
+        self.session.name_references(references)
         rows = rows_of(references, self.state.references)
         if not are_same(rows, self.table.value):  # a table that is drawn anew forgets the cell that is being edited
             self.table.param.update(value=rows, height=height_of(len(names)))
