@@ -72,9 +72,6 @@ def test_tables__of_any_number_of_spectra_are_one_call_in_their_order(state, she
 def test_tables__a_name_in_two_of_them_says_where_it_is_from(state, shelf, names):
     state.references.choose(["two.csv", "overlap.csv"])
     store = Store(shelf)
-    from stxm_explorer.notes import listen
-
-    listen()
     known = store.run(plan.references(state))
     assert known["reference"].values.tolist() == [names[0], f"{names[1]} (two)", f"{names[1]} (overlap)", names[2]]
     assert any("is in two, overlap" in note for note in store.notes(plan.references(state)))
