@@ -67,6 +67,25 @@ IMAGE = """() => {
   return JSON.stringify(images.filter(image => image).map(image => [...image.slice(2000, 2100)]))
 }"""
 """A part of the pixels of every map of values."""
+LISTEN = """() => {
+  window.messages = 0
+  const heard = () => { window.messages += 1 }
+  window.WebSocket = class extends WebSocket {
+    constructor(...where) { super(...where); this.addEventListener("message", heard) }
+    send(message) { heard(); super.send(message) }
+  }
+}"""
+"""Counts what page and server tell each other."""
+QUIET = """async () => {
+  const before = window.messages
+  for (let round = 0; round < 2; round++) {  // Panel takes a change up some 50 ms after it came
+    await new Promise(done => setTimeout(done, 75))
+    await fetch("/static/js/bokeh.min.js", {method: "HEAD", cache: "no-store"})  // answered once the server is free
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
+  }
+  return window.messages == before
+}"""
+"""Whether page and server have nothing to tell each other."""
 SCROLLS = (
     "() => [document.scrollingElement.scrollWidth, ...[...document.querySelectorAll('main')].map(e => e.scrollWidth)]"
 )
@@ -125,6 +144,7 @@ class Visitor:
 
     def __init__(self, page, shots: Path) -> None:
         self.page, self.shots = page, shots
+        page.add_init_script(f"({LISTEN})()")
         self.outside: list[str] = []
         self.errors: list[str] = []
         page.on("request", self._request)
@@ -137,7 +157,10 @@ class Visitor:
             self.outside.append(request.url)
 
     def shot(self, name: str) -> None:
+        """Keep a picture, where pictures are asked for."""
         width = self.page.viewport_size["width"]
+        if not os.environ.get("XSTXM_SCREENSHOTS"):
+            return
         self.page.mouse.move(3, self.page.viewport_size["height"] - 3)
         self.page.wait_for_timeout(400)
         self.page.screenshot(path=self.shots / f"{name}-{width}.png")
@@ -148,15 +171,24 @@ class Visitor:
         self.settle()
 
     def settle(self, timeout: float = 90_000) -> None:
-        """Wait until no work is under way."""
-        self.page.wait_for_timeout(400)
-        self.page.get_by_role("button", name="Stop").wait_for(state="hidden", timeout=timeout)
-        self.page.wait_for_timeout(300)
+        """Wait until no work is under way, and page and server are silent."""
+        stop, quiet = self.page.get_by_role("button", name="Stop"), False
+        end = time.monotonic() + timeout / 1000
+        while not quiet:
+            assert time.monotonic() < end, "the page does not come to rest"
+            stop.wait_for(state="hidden", timeout=timeout)
+            quiet = self.page.evaluate(QUIET) and stop.is_hidden()
 
     def toggle_theme(self) -> None:
         """Turn light into dark, and back."""
         self.page.locator("[aria-label*='theme' i], .theme-toggle").first.click()
-        self.page.wait_for_timeout(300)
+        self.settle()
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size, which the page notices a little later."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_timeout(350)
+        self.settle()
 
     def tap(self, right: float, up: float, which: int = 0) -> None:
         """Tap a place of one of the maps, as shares of its frame."""
@@ -167,8 +199,11 @@ class Visitor:
         """Assert what holds for every visit."""
         assert not self.outside
         assert not self.errors, self.errors
-        width = self.page.viewport_size["width"]
-        assert max(self.page.evaluate(SCROLLS)) <= width
+        self.assert_no_scroll_bar()
+
+    def assert_no_scroll_bar(self) -> None:
+        """Assert that nothing reaches beyond the window to the right."""
+        assert max(self.page.evaluate(SCROLLS)) <= self.page.viewport_size["width"]
 
 
 def colors_on_screen(page, places: list[tuple[float, float]], which: int = 0) -> list[str]:

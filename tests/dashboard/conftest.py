@@ -62,7 +62,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def simulated(filled, tmp_path_factory):
     """Address of an explorer that serves the simulated stack."""
     from browser import served
@@ -91,3 +91,12 @@ def nested(tmp_path_factory) -> Path:
             xstxm.write_nxstxm(node.to_dataset()[["intensity"]], root / f"{name}.hdf5")
     references["absorption"].to_pandas().T.to_csv(root / "references.csv", index_label="energy")
     return root
+
+
+@pytest.fixture(scope="session")
+def nested_server(nested, tmp_path_factory):
+    """Address of an explorer that serves the electrode and its fields, none of them open."""
+    from browser import served
+
+    with served(nested, "", tmp_path_factory.mktemp("log") / "log") as address:
+        yield address

@@ -20,7 +20,7 @@ from stxm_explorer.figures import Curve, CurveFigure, MapFigure, MapRanges
 
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("figures")]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("no chromium: apt-get install chromium", allow_module_level=True)

@@ -21,6 +21,8 @@ from xstxm._commands.serving import Serving
 pytestmark = pytest.mark.ui
 HERE = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
 PASSWORD = "swordfish-7f3a"
+PAGES = {"Data": "508 to 560 eV", "Unmix": "lie above the noise floor"}
+"""Pages with a table and with tabs, and what stands there."""
 
 
 @contextmanager
@@ -95,38 +97,42 @@ def test_offline__pages_of_two_processes(browser, filled, tmp_path, shots):
             with Watched(browser) as watched:
                 watched.page.goto(f"{address}/explorer")
                 watched.page.wait_for_selector(".bk-Figure")
-                for tab in watched.page.get_by_role("tab").all():
-                    tab.click()
-                    watched.page.wait_for_timeout(300)
+                for title, told in PAGES.items():
+                    watched.page.get_by_role("button", name=title, exact=True).click()
+                    watched.page.get_by_text(told).first.wait_for()
                 if visit == 0:
                     watched.page.screenshot(path=shots / "two-processes.png")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_offline__log_in(browser, filled, tmp_path, shots, scheme):
-    with (
-        served(filled, tmp_path / "log", PANEL_BASIC_AUTH=PASSWORD) as (address, server),
-        Watched(browser, color_scheme=scheme) as watched,
-    ):
-        page = watched.page
-        page.goto(f"{address}/explorer")
-        page.wait_for_url("**/login**")
-        page.get_by_label("User name").fill("me")
-        page.get_by_label("Password").fill("wrong")
-        page.get_by_role("button", name="Log in").click()
-        page.get_by_text("Invalid username or password").wait_for()
-        page.screenshot(path=shots / f"login-{scheme}.png")
-        page.get_by_label("User name").fill("me")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_selector(".bk-Figure")
-        page.goto(f"{address}/logout")
-        page.get_by_role("link", name="Log in again").wait_for()
-        page.goto(f"{address}/explorer")
-        page.wait_for_url("**/login**")
+def test_offline__log_in(browser, filled, tmp_path, shots):
+    with served(filled, tmp_path / "log", PANEL_BASIC_AUTH=PASSWORD) as (address, server):
+        with Watched(browser, color_scheme="dark") as watched:
+            watched.page.goto(f"{address}/explorer")
+            watched.page.get_by_label("Password").wait_for()
+            watched.page.screenshot(path=shots / "login-dark.png")
+        with Watched(browser, color_scheme="light") as watched:
+            _log_in_and_out(watched.page, address, shots)
         shown = Path(f"/proc/{server.pid}/cmdline")
         assert not shown.exists() or PASSWORD not in shown.read_text()
     assert PASSWORD not in (tmp_path / "log").read_text()
+
+
+def _log_in_and_out(page, address: str, shots: Path) -> None:
+    page.goto(f"{address}/explorer")
+    page.wait_for_url("**/login**")
+    page.get_by_label("User name").fill("me")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("Invalid username or password").wait_for()
+    page.screenshot(path=shots / "login-light.png")
+    page.get_by_label("User name").fill("me")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_selector(".bk-Figure")
+    page.goto(f"{address}/logout")
+    page.get_by_role("link", name="Log in again").wait_for()
+    page.goto(f"{address}/explorer")
+    page.wait_for_url("**/login**")
 
 
 def test_offline__one_page_too_many_says_so(browser, filled, tmp_path, shots):

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from browser import served, visit
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("data")]
 
 CELL = ".tabulator-cell[tabulator-field={}]"
 MARKUP = "<img src=x onerror=alert(1)>.hdf5"
@@ -65,9 +65,8 @@ def test_ui__a_click_opens_the_file_of_that_row_whatever_the_order(browser, addr
         visitor.shot("data-files")
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)], ids=["small", "large"])
-def test_ui__references_are_chosen_and_told_apart(browser, address, shots, size):
-    with visit(browser, address, shots, size) as visitor:
+def test_ui__references_are_chosen_and_told_apart(browser, address, shots):
+    with visit(browser, address, shots) as visitor:
         page = visitor.page
         visitor.open("Data")
         wait_for_rows(page)
@@ -91,5 +90,7 @@ def test_ui__references_are_chosen_and_told_apart(browser, address, shots, size)
         page.get_by_text("are the hardest pair").wait_for()
         page.locator(".legend span[style*='#cc79a7']").first.wait_for()
         visitor.shot("data-references")
+        visitor.assert_no_scroll_bar()
+        visitor.resize(1920, 1080)
         visitor.toggle_theme()
         visitor.shot("data-references-dark")

@@ -15,7 +15,7 @@ from stxm_explorer.state import PAGES, ExplorerState, Region
 
 import xstxm
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("errors")]
 FIGURE = ".bk-Figure:visible"
 ALERT = ".MuiAlert-root:visible"
 

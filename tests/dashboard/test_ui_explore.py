@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from browser import FRAME, IMAGE, assert_equal_aspect, visit
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("simulated")]
 
 DRAWN = """() => [...Bokeh.documents[0]._all_models.values()]
   .filter(m => m.type == "GlyphRenderer" && m.visible && ["Line", "Scatter"].includes(m.glyph.type))

@@ -6,7 +6,7 @@ import pytest
 from browser import IMAGE, Visitor, assert_equal_aspect, served
 from stxm_explorer.state import ExplorerState
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("many")]
 STACKS = ("electrode", "field 1", "field 2")
 
 

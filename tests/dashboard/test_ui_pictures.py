@@ -68,16 +68,15 @@ def at_work(stack) -> ExplorerState:
     return state
 
 
-@pytest.mark.parametrize("look", ["light", "dark"])
-def test_ui__every_page_at_work(browser, address, shots, look):
+def test_ui__every_page_at_work_light_and_dark(browser, address, shots):
     with visit(browser, address, shots) as visitor:
         visitor.page.wait_for_selector(".MuiToggleButton-root", timeout=60_000)
         visitor.settle()
-        if look == "dark":
+        for look in ("light", "dark"):
+            for title, told in PAGES.items():
+                visitor.open(title)
+                visitor.page.get_by_text(told).first.wait_for(timeout=90_000)
+                visitor.settle(180_000)
+                visitor.shot(f"{title.lower().replace(' ', '-')}-{look}")
+            assert_equal_aspect(visitor)
             visitor.toggle_theme()
-        for title, told in PAGES.items():
-            visitor.open(title)
-            visitor.page.get_by_text(told).first.wait_for(timeout=90_000)
-            visitor.settle(180_000)
-            visitor.shot(f"{title.lower().replace(' ', '-')}-{look}")
-        assert_equal_aspect(visitor)

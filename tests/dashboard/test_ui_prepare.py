@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from browser import FRAME, visit
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("simulated")]
 
 
 def test_prepare__leaves_out_a_frame_and_aligns_the_others(browser, simulated, shots):

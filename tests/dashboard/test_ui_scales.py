@@ -6,7 +6,7 @@ import pytest
 from browser import assert_equal_aspect, served, visit
 from stxm_explorer.state import LENGTH_TABS, ExplorerState
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("nested")]
 SHOWN = {
     "Fields": "Draw the phases",
     "Variance": "between particles and",
@@ -18,7 +18,7 @@ SHOWN = {
 
 
 @pytest.fixture(scope="module")
-def address(nested, tmp_path_factory):
+def address(nested_server):
     """Address of an explorer with an electrode and two fields in it, at page Length scales."""
     state = ExplorerState()
     for name in ("electrode", "field 1", "field 2"):
@@ -28,8 +28,7 @@ def address(nested, tmp_path_factory):
     state.references.composition = {"alpha-V2O5": 0.0, "delta-LiV2O5": 1.0}
     state.scales.left_out = ["electrode"]
     state.view.param.update(page="Length scales", field="field 1")
-    with served(nested, "", tmp_path_factory.mktemp("log") / "log") as server:
-        yield f"{server}?state={state.to_query()}"
+    return f"{nested_server}?state={state.to_query()}"
 
 
 def begin(visitor) -> None:
@@ -37,17 +36,18 @@ def begin(visitor) -> None:
     visitor.settle()
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)], ids=["small", "large"])
-def test_ui__every_tab_of_length_scales_is_drawn(size, browser, address, shots):
-    with visit(browser, address, shots, size) as visitor:
+def test_ui__every_tab_of_length_scales_is_drawn_small_and_large(browser, address, shots):
+    with visit(browser, address, shots) as visitor:
         begin(visitor)
-        for tab in LENGTH_TABS:
-            visitor.page.get_by_role("tab", name=tab).click()
-            visitor.settle()
-            visitor.page.get_by_text(SHOWN[tab]).first.wait_for(timeout=60_000)
-            visitor.settle()
-            visitor.shot(f"length-scales-{tab}")
-        assert_equal_aspect(visitor)
+        for tabs in (LENGTH_TABS, LENGTH_TABS[::-1]):
+            for tab in tabs:
+                visitor.page.get_by_role("tab", name=tab).click()
+                visitor.settle()
+                visitor.page.get_by_text(SHOWN[tab]).first.wait_for(timeout=60_000)
+                visitor.shot(f"length-scales-{tab}")
+            assert_equal_aspect(visitor)
+            visitor.assert_no_scroll_bar()
+            visitor.resize(1920, 1080)
 
 
 def test_ui__a_tap_on_a_particle_marks_its_row(browser, address, shots):

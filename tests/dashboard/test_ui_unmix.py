@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from browser import assert_equal_aspect, visit
+from stxm_explorer.state import UNMIX_TABS
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("simulated")]
 
 CLOUD = """() => {
   const figure = [...Bokeh.documents[0]._all_models.values()].find(m => m.type == "Figure" && Bokeh.index.find_one_by_id(m.id)
@@ -32,9 +33,8 @@ def lasso(visitor, corners: list[tuple[float, float]]) -> None:
     visitor.page.mouse.up()
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)], ids=str)
-def test_ui__unmix(browser, simulated, shots, size):
-    with visit(browser, simulated, shots, size) as visitor:
+def test_ui__unmix(browser, simulated, shots):
+    with visit(browser, simulated, shots) as visitor:
         page = visitor.page
         page.wait_for_selector(".bk-Figure", timeout=60_000)
         visitor.open("Unmix")
@@ -56,5 +56,16 @@ def test_ui__unmix(browser, simulated, shots, size):
         page.locator(".legend").get_by_text("in the lasso").first.wait_for(timeout=60_000)
         visitor.settle()
         visitor.shot("unmix-scatter")
-        assert_equal_aspect(visitor)
-        assert all(abs(distance) < 2 for distance in page.evaluate(AXES))
+        assert_in_place(visitor)
+        visitor.assert_no_scroll_bar()
+        visitor.resize(1920, 1080)
+        for tab in UNMIX_TABS[::-1]:
+            page.get_by_role("tab", name=tab).click()
+            visitor.settle()
+            assert_in_place(visitor)
+
+
+def assert_in_place(visitor) -> None:
+    """Assert that maps have one scale, and that axes lie at their frames."""
+    assert_equal_aspect(visitor)
+    assert all(abs(distance) < 2 for distance in visitor.page.evaluate(AXES))
