@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pprint import pformat
+
 import pytest
 from browser import SCROLLS, served, visit
 from stxm_explorer.state import BELOW, LENGTH_TABS, STEPS, UNMIX_TABS, ExplorerState
@@ -103,4 +105,4 @@ def test_walk__to_and_fro(browser, address, shots):
         wrong["there again"] = walk(visitor, WAY)
         choose_field(visitor, "field 1")
         wrong["back again"] = walk(visitor, WAY[::-1])
-        assert not any(wrong.values()), wrong
+        assert not any(wrong.values()), pformat(wrong)
