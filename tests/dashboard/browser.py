@@ -32,7 +32,7 @@ ARGS = [
 UNSAFE_PORTS = {5060, 5061}
 RANGES = """fig => {
   const view = Bokeh.documents[0]._all_models
-  return [...view.values()].filter(m => m.type == "Figure").map(m => ({
+  return [...view.values()].filter(m => m.type == "Figure" && Bokeh.index.find_one_by_id(m.id)).map(m => ({
     across: m.frame_width / (m.x_range.end - m.x_range.start),
     upwards: m.frame_height / (m.y_range.end - m.y_range.start),
     title: m.title.text, images: m.renderers.filter(r => r.glyph && ["Image", "ImageRGBA"].includes(r.glyph.type)).length,

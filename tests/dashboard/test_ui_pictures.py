@@ -23,6 +23,8 @@ PAGES = {
     "Export": "phase map, everything in it",
 }
 """What stands on each page once its results are there."""
+MAPS = {"Prepare", "Explore", "Unmix", "Phases"}
+"""Pages on which there is a map then."""
 
 
 @pytest.fixture(scope="module")
@@ -78,5 +80,6 @@ def test_ui__every_page_at_work_light_and_dark(browser, address, shots):
                 visitor.page.get_by_text(told).first.wait_for(timeout=90_000)
                 visitor.settle(180_000)
                 visitor.shot(f"{title.lower().replace(' ', '-')}-{look}")
-            assert_equal_aspect(visitor)
+                if title in MAPS:
+                    assert_equal_aspect(visitor)
             visitor.toggle_theme()

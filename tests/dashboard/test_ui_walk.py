@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pprint import pformat
+
 import pytest
 from browser import SCROLLS, visit
 from stxm_explorer.state import BELOW, LENGTH_TABS, STEPS, UNMIX_TABS, ExplorerState
@@ -101,4 +103,4 @@ def test_walk__to_and_fro(browser, address, shots):
         visitor.resize(1920, 1080)
         visitor.toggle_theme()
         wrong["back"] = walk(visitor, WAY[::-1])
-        assert not any(wrong.values()), wrong
+        assert not any(wrong.values()), pformat(wrong)
