@@ -48,7 +48,8 @@ class Job:
 
     def do(self, work: Callable[[Job], Any]) -> None:
         """Do some work and tell who waits for it."""
-        self._ended(*_outcome(work, self))
+        outcome = _outcome(work, self)
+        self._ended(*outcome)  # of now: whoever waited may be gone
 
     @property
     def stopped(self) -> bool:
@@ -203,8 +204,9 @@ class Jobs:
             if (failed := self.stop(kind)) is not None:
                 failed(Stopped(job.label))
 
-    def stop_all(self) -> None:
-        """Stop every job."""
+    def close(self) -> None:
+        """Stop every job of a page that is no more, which cannot be told."""
+        self._told = lambda: None
         for kind in [*self.running]:
             self.stop(kind)
 
