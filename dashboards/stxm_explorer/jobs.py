@@ -21,6 +21,8 @@ AT_ONCE, OF_ONE = 8, 4
 """Jobs of all pages that are worked at together, and those of one page; the others wait."""
 _OFTEN = 0.2
 """Seconds between two messages about progress."""
+_SOON = 300
+"""Milliseconds for which nothing is said of work: what is done by then needs no words, and a page that says it is slower."""
 
 
 class Stopped(Exception):
@@ -183,11 +185,18 @@ class Jobs:
             kind, label, lambda: self._tick(self._told), lambda result, error: self._end(job, result, error, done)
         )
         self.running[kind], self._failed[kind] = job, failed
-        self._told()
+        self.soon(lambda: self._told())
         if self._document is None:
             job.do(work)
         else:
             _PLACES.run(self._whose, job, lambda: job.do(work))
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Do something when work has gone on for so long that the user should be told; at once without a page."""
+        if self._document is None:
+            action()
+        else:
+            self._document.add_timeout_callback(in_one_message()(action), _SOON)
 
     def stop(self, kind: str) -> Callable[[Exception], None] | None:
         """Stop the job of a kind, if there is one, and forget it; return who waits for it."""
