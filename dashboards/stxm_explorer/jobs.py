@@ -51,7 +51,8 @@ class Job:
 
     def do(self, work: Callable[[Job], Any]) -> None:
         """Do some work and tell who waits for it."""
-        self._ended(*_outcome(work, self))
+        outcome = _outcome(work, self)
+        self._ended(*outcome)  # of now: whoever waited may be gone
 
     @property
     def stopped(self) -> bool:
@@ -188,7 +189,7 @@ class Jobs:
             kind, label, lambda: self._tick(self._told), lambda result, error: self._end(job, result, error, done)
         )
         self.running[kind], self._failed[kind] = job, failed
-        self.soon(self._told)
+        self.soon(lambda: self._told())
         if self._document is None:
             job.do(work)
         else:
@@ -217,8 +218,9 @@ class Jobs:
             if (failed := self.stop(kind)) is not None:
                 failed(Stopped(job.label))
 
-    def stop_all(self) -> None:
-        """Stop every job."""
+    def close(self) -> None:
+        """Stop every job of a page that is no more, which cannot be told."""
+        self._told = lambda: None
         for kind in [*self.running]:
             self.stop(kind)
 

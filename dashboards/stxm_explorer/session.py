@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from stxm_explorer.outputs import Outputs
 from stxm_explorer.referring import brought_by
 from stxm_explorer.state import ExplorerState
 from stxm_explorer.store import Store
+from xstxm.errors import StxmError
 
 logger = logging.getLogger("stxm_explorer")
 
@@ -77,8 +79,10 @@ class Session(param.Parameterized):
 
     def follow_references(self) -> None:
         """Keep the names of the references as their files have them, which may have changed; a view says what is wrong there."""
-        if (known := plan.reference_spectra(self.state)) is not None:
-            self.get("references", known, self.name_references, lambda error: None, label="Reading references")
+        known = plan.reference_spectra(self.state)
+        with suppress(StxmError):  # a file that is gone
+            if known is not None:
+                self.get("references", known, self.name_references, lambda error: None, label="Reading references")
 
     def name_references(self, found: xr.Dataset) -> None:
         """Take the names of references that were read, and the compositions that came with them."""
@@ -91,7 +95,7 @@ class Session(param.Parameterized):
 
     def close(self) -> None:
         """Stop the work of a page that was left; a store of arrays outlives the page, and is closed by who has them."""
-        self.jobs.stop_all()
+        self.jobs.close()
         if not self.store.given:
             self.store.close()
 

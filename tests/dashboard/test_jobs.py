@@ -227,6 +227,21 @@ def test_places__are_given_back_by_what_fails(waits):
         waits.wait_for(1)
 
 
+def test_jobs__of_a_page_that_is_no_more_are_stopped_and_nobody_is_told():
+    document, told, go = Document(), [], threading.Event()
+    jobs = Jobs(lambda: told.append(1), document)
+    for kind in "ab":
+        jobs.start(kind, kind, lambda job: go.wait(10), told.append, told.append)
+    count, running = len(told), [*jobs.running.values()]
+    jobs.close()
+    go.set()
+    assert all(job.stopped for job in running)
+    time.sleep(0.2)
+    assert not jobs.running
+    assert not document.ticks
+    assert len(told) == count
+
+
 def test_jobs__an_error_reaches_who_started_it(page):
     document, jobs = page
     found = []
