@@ -115,6 +115,7 @@ def test_components__stop_ends_a_factorisation_soon(page):
 
     page.state.unmix.param.update(method="nmf", n_components=3)
     call, store = plan.resolved(page.state, page.state.field), page.session.store
+    rooms._RESULTS.clear()
     store.run(plan.density(page.state.field))
     shares: list[float] = []
 
