@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "xstxm"
 
 TIERS = [
-    {"errors"},
+    {"errors", "steps"},
     {"units", "options", "_kernels", "_specs", "_partition", "_dates"},
     {"conventions"},
     {"_apply", "_digests", "_nodes", "provenance", "_sums", "_unknowns"},

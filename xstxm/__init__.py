@@ -85,6 +85,7 @@ from xstxm.regions import phase_summary
 from xstxm.roi import spectrum
 from xstxm.shaping import bin_pixels, crop
 from xstxm.shifting import align, apply_shifts
+from xstxm.steps import report_progress
 from xstxm.strains import concentration, strain
 from xstxm.tables import tabulated_absorption, thickness
 from xstxm.tracking import track_particles, trajectories
@@ -172,6 +173,7 @@ __all__ = [
     "reference_set",
     "regions",
     "repair_pixels",
+    "report_progress",
     "residual",
     "roi",
     "sel_energy",

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from xstxm.errors import ConvergenceWarning, OptionError, warn
+from xstxm.steps import tell_step
 
 # c = component, k = cluster, p = point
 
@@ -114,6 +115,7 @@ def kmeans_centres(
     running = np.cumsum(every[1], dtype=float)
     fits = []
     for _ in range(starts):
+        tell_step()
         some = _drawn_by_weight(*every, running, START_POINTS, rng)
         fits.append(lloyd(*some, seeds(*some, rng.random((n_clusters, TRIALS))), ROUGH, MOST_PASSES))
     some = _drawn_by_weight(*every, running, REFINE_POINTS, rng)
@@ -249,6 +251,7 @@ def stability(points: np.ndarray, weight: np.ndarray, method: str, number: int |
     rng = np.random.default_rng(seed)
     agreement = []
     for _ in range(RESAMPLES):
+        tell_step()
         again = rng.integers(len(points), size=len(points))
         try:
             other = partition(points[again], weight[again], number, method, seed, JUDGE_STARTS)

@@ -24,6 +24,7 @@ from xstxm.conventions import ENERGY, REFERENCE
 from xstxm.errors import ChoiceError, MetadataWarning, OptionError, check_choice, require_number, require_whole, warn
 from xstxm.provenance import note, recorded
 from xstxm.references import references_at
+from xstxm.steps import tell_step
 
 NmfInit: TypeAlias = Literal["pure", "nndsvda", "nndsvd", "random"]
 McrInit: TypeAlias = Literal["pure", "random"]
@@ -130,7 +131,15 @@ def nmf(
     positive = np.maximum(data, 0).T
     first = _pure_start(data, n_components) if init == "pure" else init
     runs = [
-        _factorise(positive, "random" if start else first, n_components, max_iterations, tolerance, seed + start)
+        _factorise(
+            positive,
+            "random" if start else first,
+            n_components,
+            max_iterations,
+            tolerance,
+            seed + start,
+            (start / n_starts, (start + 1) / n_starts),
+        )
         for start in range(n_starts)
     ]
     best = best_of(runs)
@@ -173,11 +182,17 @@ def _pure_start(data: np.ndarray, n_components: int) -> np.ndarray:
 
 
 def _factorise(
-    positive: np.ndarray, start: np.ndarray | str, n_components: int, max_iterations: int, tolerance: float, seed: int
+    positive: np.ndarray,
+    start: np.ndarray | str,
+    n_components: int,
+    max_iterations: int,
+    tolerance: float,
+    seed: int,
+    share: tuple[float, float],
 ) -> Factors:
     """Run scikit-learn on spectra (pixel, energy), a few iterations at a time to keep a record.
 
-    The start is a word that scikit-learn knows, or spectra (component, energy).
+    The start is a word that scikit-learn knows, or spectra (component, energy); `share` of all work are its begin and end.
     """
     from sklearn.decomposition import non_negative_factorization
 
@@ -190,6 +205,7 @@ def _factorise(
     for done in range(0, max_iterations, STRIDE):
         before = None if spectra is None else spectra.copy()  # scikit-learn works in place
         steps = min(STRIDE, max_iterations - done)
+        tell_step(share[0] + (share[1] - share[0]) * (done + steps) / max_iterations)
         amounts, spectra, _ = non_negative_factorization(
             positive,
             amounts,

@@ -15,6 +15,7 @@ import panel as pn
 from dask.callbacks import Callback
 
 from stxm_explorer.delivery import in_one_message
+from xstxm import report_progress
 
 logger = logging.getLogger("stxm_explorer")
 
@@ -75,11 +76,12 @@ class Job:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Follow every dask graph that this thread computes."""
+        """Follow every dask graph that this thread computes, and what xstxm does in memory."""
         before = getattr(_LOCAL, "job", None)
         _LOCAL.job = self
         try:
-            yield
+            with report_progress(self.step):
+                yield
         finally:
             _LOCAL.job = before
 

@@ -31,7 +31,8 @@ def resolved(chosen: Chosen, field: Field) -> Call:
     if unmix.method == "pca":
         return eigen
     number = unmix.n_components or call(".item", eigen["component"], -1, name=f"{field.label} number")
-    return call(unmix.method, density(field), number, seed=unmix.seed, name=f"{field.label} components")
+    starts = {} if unmix.n_starts == unmix.param.n_starts.default else {"n_starts": unmix.n_starts}
+    return call(unmix.method, density(field), number, **starts, seed=unmix.seed, name=f"{field.label} components")
 
 
 def clusters(chosen: Chosen, field: Field) -> Call:

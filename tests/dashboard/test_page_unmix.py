@@ -89,6 +89,51 @@ def test_components__the_chosen_one_is_drawn_about_zero(page):
     assert part._map.figure.title.text.startswith("Component 1:")
 
 
+def test_components__all_maps_are_seen_together_and_a_tap_enlarges_one(page):
+    from bokeh.events import Tap
+
+    part = turn(page, "Components").part
+    page.state.unmix.param.update(n_components=4)
+    images = part._strip._images.data
+    assert len(images["image"]) == 4
+    assert images["image"][0].dtype == np.uint32
+    assert part._strip._words.data["text"][0].startswith("1: ")
+    high, wide = images["dh"][0], images["dw"][0]
+    assert high / wide == pytest.approx(48 / 64, rel=0.02)
+    figure = part._strip.figure
+    across = figure.width / (figure.x_range.end - figure.x_range.start)
+    assert across == pytest.approx(figure.height / (figure.y_range.end - figure.y_range.start))
+    figure._trigger_event(Tap(model=figure, x=images["x"][2] + 5, y=5))
+    assert page.state.unmix.component == 3
+    assert part._map.figure.title.text.startswith("Component 3:")
+    assert part._strip._frame.data["left"] == [images["x"][2]]
+    assert part._strip._images.data is images
+
+
+def test_components__stop_ends_a_factorisation_soon(page):
+    from stxm_explorer.jobs import Job, Stopped
+
+    page.state.unmix.param.update(method="nmf", n_components=3)
+    call, store = plan.resolved(page.state, page.state.field), page.session.store
+    rooms._RESULTS.clear()
+    store.run(plan.density(page.state.field))
+    shares: list[float] = []
+
+    class Impatient(Job):
+        def step(self, share=None):
+            if share is not None and share > 0:
+                shares.append(share)
+                self.stop()
+            super().step(share)
+
+    job = Impatient("nmf")
+    with job.watching(), pytest.raises(Stopped):
+        store.run(call, job)
+    assert len(shares) == 1
+    assert store.ready(call) is None
+    assert store.run(call).sizes["component"] == 3
+
+
 def test_components__more_than_can_be_told_apart_are_drawn_alone(page):
     part = turn(page, "Components").part
     page.state.unmix.param.update(n_components=9, component=9)

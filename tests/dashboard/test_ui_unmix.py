@@ -69,3 +69,27 @@ def assert_in_place(visitor) -> None:
     """Assert that maps have one scale, and that axes lie at their frames."""
     assert_equal_aspect(visitor)
     assert all(abs(distance) < 2 for distance in visitor.page.evaluate(AXES))
+
+
+def test_ui__a_lasso_becomes_a_reference(browser, simulated, shots):
+    with visit(browser, simulated, shots) as visitor:
+        page = visitor.page
+        page.wait_for_selector(".bk-Figure", timeout=60_000)
+        visitor.open("Unmix")
+        page.get_by_role("tab", name="Scatter").click()
+        page.wait_for_function(CLOUD, timeout=90_000)
+        visitor.settle(180_000)
+        page.get_by_role("button", name="Use as reference").click()
+        page.get_by_text("draw a lasso or a box around points of the scatter first").first.wait_for()
+        lasso(visitor, [(0.4, 0.1), (0.95, 0.1), (0.95, 0.95), (0.4, 0.95)])
+        page.locator(".legend").get_by_text("in the lasso").first.wait_for(timeout=60_000)
+        page.get_by_role("button", name="Use as reference").click()
+        page.get_by_text("lasso is a reference now").first.wait_for()
+        visitor.open("Data")
+        page.get_by_role("button", name="References", exact=True).click()
+        page.get_by_text("lasso in the scatter of lixv2o5").first.wait_for()
+        page.locator(".tabulator-cell", has_text="lasso").first.wait_for(timeout=60_000)
+        visitor.settle(180_000)
+        visitor.shot("data-own-reference")
+        visitor.open("Phases")
+        page.locator(".legend").get_by_text("lasso").first.wait_for(timeout=120_000)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstxm._kernels.fit_plan import METHODS
+from xstxm.steps import tell_step
 
 SWEEPS = 4
 """Rounds over the components in one update of spectra that are solved one by one."""
@@ -80,6 +81,7 @@ def alternate(data: np.ndarray, spectra: np.ndarray, rules: Rules, *, max_iterat
     rms: list[float] = []
     change: list[float] = []
     for _ in range(max_iterations):
+        tell_step()
         revived = _revive(data, spectra, amounts, rules)
         if revived is not spectra:
             spectra, step = revived, np.zeros_like(amounts)

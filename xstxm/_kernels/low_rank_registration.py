@@ -26,6 +26,7 @@ from xstxm._kernels import registration_maps, resample
 from xstxm._kernels.correlation import edge_window
 from xstxm._kernels.registration_maps import bands
 from xstxm._kernels.registration_system import NormalEquations, like_derivatives
+from xstxm.steps import tell_step
 
 BORDER = 4
 """Pixels at the border that a spline or a derivative would read from outside."""
@@ -407,6 +408,7 @@ class Registration:
         theta = self._centred(theta)
         best, trust, last = None, self.trust, np.inf
         for k in range(most):
+            tell_step()
             before, fit = theta, self.step(theta)
             if best and fit.noise > WORSE * best.noise:  # a component came or went, and led astray
                 self.trust = trust

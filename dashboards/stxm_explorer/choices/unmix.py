@@ -33,6 +33,11 @@ class Unmix(Settings):
         doc="Eigenspectra are orthogonal and have signs; the others are spectra and amounts that may be substances.",
     )
     n_components = param.Integer(0, bounds=(0, MOST_COMPONENTS), doc="Zero: as many as rise above the noise.")
+    n_starts = param.Integer(
+        4,
+        bounds=(1, 20),
+        doc="Starts of NMF and MCR, of which the best is taken: one is the fastest, several tell how sure each spectrum is.",
+    )
     center = param.Boolean(
         False, doc="Subtract the mean spectrum first: then the first component is not the thickness."
     )

@@ -8,7 +8,7 @@ import xarray as xr
 
 from stxm_explorer import plan
 from stxm_explorer.calls import Call
-from stxm_explorer.figures import Curve
+from stxm_explorer.figures import Curve, StripFigure
 from stxm_explorer.figures.legends import Dash
 from stxm_explorer.linked import LinkedCurves, LinkedMap
 from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, Table, beside, heading
@@ -44,6 +44,9 @@ class Components(Page):
         self._map, self._curves = LinkedMap(session), LinkedCurves(session, width=400, height=400)
         self._number = pmui.RadioButtonGroup(label="", options=[1], value=1, size="small", margin=(4, 10))
         self._number.param.watch(self._stepped, "value")
+        self._strip = StripFigure()
+        self._overview: tuple[xr.Dataset | None, int] = (None, 0)
+        self._strip.on_pick(self._picked)
         self._shares = Table()
         self._scree, self._said = Drawing(), pmui.Typography("", variant="body2", margin=(8, 10))
         self._eigenvalues = View(
@@ -51,8 +54,9 @@ class Components(Page):
             look=lambda: self._narrow, label="Decomposing the stack", then=self._follow,
         )  # fmt: skip
         body = pmui.Column(
-            self._number, beside(self._map.pane, self._curves.pane), sizing_mode="stretch_width", margin=0
-        )
+            self._number, self._strip.pane, beside(self._map.pane, self._curves.pane),
+            sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
         self._parts = View(
             session, self._want_parts, body, self._show_parts,
             look=lambda: (self.side, self.session.width, self.state.unmix.component), label="Finding components",
@@ -62,7 +66,7 @@ class Components(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of the map."""
-        return plot_side(self.session.width, self.session.height, taken=LinkedMap.taken[0] + 60, below=_BELOW)
+        return plot_side(self.session.width, self.session.height, taken=LinkedMap.taken[0] + 60, below=_BELOW + 90)
 
     @property
     def _narrow(self) -> int:
@@ -86,6 +90,7 @@ class Components(Page):
             pmui.Select.from_param(unmix.method, label="Way to components", options=DECOMPOSITIONS, **CHOICE),
             pmui.Select.from_param(unmix.n_components, label="Number", options=NUMBERS, **CHOICE),
             pmui.Switch.from_param(unmix.center, label="Subtract the mean spectrum", margin=(4, 10)),
+            pmui.IntInput.from_param(unmix.n_starts, label="Starts of NMF and MCR", **CHOICE),
             pmui.IntInput.from_param(unmix.seed, label="Seed", **CHOICE),
         )
 
@@ -109,6 +114,9 @@ class Components(Page):
     def _stepped(self, event: object) -> None:
         self.state.unmix.component = int(self._number.value)
 
+    def _picked(self, number: int) -> None:
+        self.state.unmix.component = number + 1
+
     def _show_scree(self, found: xr.Dataset) -> None:
         above, all_of_them = int(found["suggested_components"]), found.sizes["rank"]
         self._said.object = f"{above} of {all_of_them} eigenvalues lie above the noise floor."
@@ -120,6 +128,8 @@ class Components(Page):
         numbers = [int(number) for number in found["component"].values]
         chosen = min(self.state.unmix.component, numbers[-1])
         self._number.param.update(options=numbers, value=chosen)
+        self._show_all(found, maps, shares)
+        self._strip.mark(chosen - 1)
         share = f"{100 * float(shares.sel(component=chosen)):.3g} %"
         self._map.show(maps.sel(component=chosen), title=f"Component {chosen}: {share} of the signal")
         self._curves.resize(
@@ -130,6 +140,14 @@ class Components(Page):
             _curves(spectra.sortby("energy"), chosen), xlabel=plot.label(found["energy"]), ylabel=plot.label(spectra)
         )
         self._shares.write(*_shares(found, shares), self._narrow)
+
+    def _show_all(self, found: xr.Dataset, maps: xr.DataArray, shares: xr.DataArray) -> None:
+        """Show the maps of all components, where they are others than before."""
+        width = workspace_width(self.session.width)
+        if self._overview[0] is not found or self._overview[1] != width:
+            self._overview = (found, width)
+            words = [f"{int(one['component'])}: {100 * float(one):.2g} %" for one in shares]
+            self._strip.show(maps, "component", words, width=width)
 
     def _kind(self, found: xr.Dataset) -> str:
         return "pca" if "eigenimages" in found else "nmf"

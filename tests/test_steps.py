@@ -1,0 +1,65 @@
+"""Progress of eager work, and its end from outside."""
+
+from __future__ import annotations
+
+import pytest
+
+import xstxm
+
+
+class Enough(Exception):
+    pass
+
+
+def stop(share):
+    raise Enough
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return xstxm.testing.simulate_stack(shape=(28, 32), seed=0)[["intensity"]]
+
+
+@pytest.fixture(scope="module")
+def density(counts):
+    return xstxm.optical_density(counts)
+
+
+VERBS = {
+    "nmf": lambda counts, density: xstxm.nmf(density, 2, n_starts=2),
+    "mcr": lambda counts, density: xstxm.mcr(density, 2, n_starts=1),
+    "cluster": lambda counts, density: xstxm.cluster(density, 2, seed=0),
+    "estimate_shifts": lambda counts, density: xstxm.estimate_shifts(counts),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.filterwarnings("ignore::xstxm.errors.StxmWarning")
+def test_report_progress__ends_the_work_and_changes_nothing(verb, counts, density):
+    with pytest.raises(Enough), xstxm.report_progress(stop):
+        VERBS[verb](counts, density)
+    plain = VERBS[verb](counts, density)
+    steps = []
+    with xstxm.report_progress(steps.append):
+        told = VERBS[verb](counts, density)
+    assert steps
+    assert all(0 <= share <= 1 for share in steps if share is not None)
+    assert told.equals(plain)
+
+
+def test_report_progress__of_nmf_grows(density):
+    shares = []
+    with xstxm.report_progress(shares.append):
+        xstxm.nmf(density, 2, n_starts=3)
+    assert shares == sorted(shares)
+    assert len(shares) >= 3
+
+
+def test_report_progress__the_inner_one_hears(density):
+    outer, inner = [], []
+    with xstxm.report_progress(outer.append):
+        with xstxm.report_progress(inner.append):
+            xstxm.nmf(density, 2, n_starts=1)
+        assert not outer
+        xstxm.nmf(density, 2, n_starts=1)
+    assert outer == inner
