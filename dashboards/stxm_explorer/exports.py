@@ -52,7 +52,13 @@ def needs_phases(state: ExplorerState) -> bool:
     return bool(chosen.maps or drawn or {*chosen.tables} & {"phases", "particles", "recipe"})
 
 
-def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
+def needs_energy(state: ExplorerState) -> bool:
+    """Tell whether an image is drawn, and nobody has chosen its energy."""
+    chosen = state.export
+    return "image" in chosen.pictures and bool(chosen.formats) and state.view.energy is None
+
+
+def items(state: ExplorerState, phases: xr.Dataset | None, energy: float | None = None) -> list[Item]:
     """Return the files that are chosen.
 
     Parameters
@@ -61,6 +67,8 @@ def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
         The choices.
     phases
         The phase map of the shown field: it tells which maps there are.
+    energy
+        Of the image where none is chosen: that which page Explore shows.
 
     Raises
     ------
@@ -75,7 +83,7 @@ def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
         if phases is not None:
             maps = _computed(plan.phases(state, field), phases)
             found += [*maker.maps(maps, phases), *maker.pictures(maps, phases), *maker.phase_tables(maps)]
-        found += [*maker.region_pictures(), *maker.image(), *maker.region_tables()]
+        found += [*maker.region_pictures(), *maker.image(energy), *maker.region_tables()]
     found += _reference_tables(state)
     if not found:
         raise Missing("Choose on the left what the files shall hold.")
@@ -149,8 +157,8 @@ class _Maker:
                 "phase spectra", "spectra of the phases", "plot.spectra", phases, width=700, height=400
             )
 
-    def image(self) -> Iterator[Item]:
-        energy = self._state.view.energy
+    def image(self, shown: float | None) -> Iterator[Item]:
+        energy = shown if self._state.view.energy is None else self._state.view.energy
         if "image" in self._chosen.pictures and energy is not None:
             density = plan.density(self._field)
             what = f"optical density at {energy:g}"

@@ -13,7 +13,7 @@ import pandas as pd
 import panel as pn
 import pytest
 import xarray as xr
-from stxm_explorer import exports, plan
+from stxm_explorer import exports, plan, surveys
 from stxm_explorer.calls import Missing
 from stxm_explorer.notes import listen
 from stxm_explorer.outputs import Outputs
@@ -98,6 +98,16 @@ def test_export__lists_the_files_before_they_are_made(filled, state):
         assert f"lixv2o5 {ending}" in text
     assert not page._made._button.disabled
     assert page._made.package is None
+
+
+def test_export__draws_the_image_that_explore_shows(filled, state):
+    state.export.param.update(maps=[], pictures=["image"], formats=["png"], tables=[])
+    page = page_of(state, filled)
+    explored = surveys.survey(page.session.store.run(plan.density(state.fields[0]))["optical_density"])
+    assert f"at {explored.brightest:g}.png" in page._made._list.object
+    state.view.energy = 520.0
+    page.refresh()
+    assert "at 520.png" in page._made._list.object
 
 
 def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, state, tmp_path):

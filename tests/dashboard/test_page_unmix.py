@@ -83,7 +83,7 @@ def test_components__the_chosen_one_is_drawn_about_zero(page):
     page.state.unmix.param.update(n_components=3, component=2)
     title, mapper = part._map.figure.title.text, part._map._mapper
     share = 100 * float(part._parts.result["explained_variance_ratio"].sel(component=2))
-    assert title == f"Component 2: {share:.3g} % of the signal"
+    assert title == f"Component 2: {share:.3g} %"
     assert mapper.low == -mapper.high
     page.state.unmix.n_components = 1
     assert part._map.figure.title.text.startswith("Component 1:")

@@ -39,7 +39,14 @@ class Export(Page):
         super().__init__(session)
         self._made = Making(session, self._items)
         self._files = View(
-            session, self._want, self._made.place, self._made.tell, look=self._look, label="Mapping phases", width=None
+            session,
+            self._want,
+            self._made.place,
+            self._made.tell,
+            look=self._look,
+            label="Mapping phases",
+            width=None,
+            then=self.refresh,
         )
         self._recipe = RecipeText(session)
         self._script = pn.pane.Markdown(sizing_mode="stretch_width", margin=(0, 10))
@@ -98,10 +105,20 @@ class Export(Page):
 
     def _want(self) -> Call:
         """Return what has to be known before the files can be told."""
+        if exports.needs_energy(self.state) and self._shown_energy() is None:
+            return self._want_survey()
         if exports.needs_phases(self.state):
             return plan.phases(self.state, plan.field_of(self.state))
         exports.items(self.state, None)
         return plan.raw(plan.field_of(self.state))
+
+    def _want_survey(self) -> Call:
+        return Call("surveys.survey", (plan.signal_of(plan.field_of(self.state), self.state.view.signal),))
+
+    def _shown_energy(self) -> float | None:
+        """Return the energy of the image that page Explore shows where none is chosen, once it is known."""
+        found = self.session.store.ready(self._want_survey())
+        return None if found is None else found.energies[found.nearest(None)]
 
     def _items(self) -> list[Item]:
         phases = None
@@ -109,7 +126,7 @@ class Export(Page):
             phases = self.session.store.ready(plan.phases(self.state, plan.field_of(self.state)))
             if phases is None:
                 raise Missing("The phases are not mapped yet: the page Phases shows them.")
-        return exports.items(self.state, phases)
+        return exports.items(self.state, phases, self._shown_energy() if exports.needs_energy(self.state) else None)
 
     def _look(self) -> Hashable:
         try:

@@ -18,7 +18,7 @@ from stxm_explorer.calls import Call, File, Missing, Upload
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves
 from stxm_explorer.messages import verbatim
-from stxm_explorer.parts import CHOICE, Drawing, heading
+from stxm_explorer.parts import CHOICE, Drawing, heading, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import KINDS
 from stxm_explorer.uploads import LARGEST, TABLES
@@ -48,6 +48,8 @@ class Choice(pn.viewable.Viewer):
             label="Files with spectra", options={}, searchable=True, sizing_mode="stretch_width", margin=(4, 10)
         )
         self.files.param.watch(self._choose, "value")
+        self._more = hint("")
+        self._more.visible = False
         self.upload = pmui.FileInput(
             label="Send a file",
             accept=",".join(TABLES),
@@ -65,6 +67,7 @@ class Choice(pn.viewable.Viewer):
         return pn.Column(
             heading("References"),
             self.files,
+            self._more,
             self.upload,
             pmui.Select.from_param(chosen.kind, label="Values are", options=KINDS, **CHOICE),
             pmui.FloatInput.from_param(chosen.counts, label="Counts per pixel and energy", **CHOICE),
@@ -80,6 +83,10 @@ class Choice(pn.viewable.Viewer):
             options: dict[str, File] = {name: File(name) for name in names}
             options |= {f"{name} (sent)": Upload(name) for name in self.state.references.uploads}
             self.files.param.update(options=options, value=chosen)
+            self._more.param.update(
+                object=f"The first {OFFERED} of {len(offered)} files: the others are under Files, Spectra.",
+                visible=len(offered) > OFFERED,
+            )
 
     def _choose(self, event: Any) -> None:
         chosen = self.state.references

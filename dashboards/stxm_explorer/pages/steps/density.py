@@ -15,7 +15,7 @@ from stxm_explorer.calls import Call
 from stxm_explorer.figures import Curve, CurveFigure, histogram
 from stxm_explorer.linked import LinkedMap
 from stxm_explorer.pages.steps.step import FIRST, EnergyChoice, Measured, Step
-from stxm_explorer.parts import CHOICE, beside
+from stxm_explorer.parts import CHOICE, beside, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import NOISES, Field
 from stxm_explorer.views import Shown, View
@@ -77,7 +77,7 @@ class Density(Step):
                 own.gain, label="Photons for one count", visible=own.noise.rx() == "poisson", **CHOICE
             ),
             pmui.FloatInput.from_param(own.thick, label="Too thick above an optical density of", step=0.1, **CHOICE),
-            self.optional(field, "saturation", "Saturated from counts of", "not looked for"),
+            optional(field, "saturation", "Saturated from counts of", "not looked for"),
         ]
 
     def workspace(self) -> Shown:
