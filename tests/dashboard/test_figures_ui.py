@@ -244,7 +244,7 @@ def test_frame__does_not_move_with_the_ticks(visit):
         figure.show(a_map((900, 1200)) * 1e7, title="518.40 eV")
 
     figure.figure.document.add_next_tick_callback(change)
-    visit.tab.wait_for_function("() => Bokeh.documents[0].get_model_by_name('values').title.text != ''")
+    visit.tab.locator(".title").get_by_text("518.40 eV").wait_for()
     visit.tab.wait_for_timeout(300)
     assert visit.frame("values") == before
 

@@ -16,17 +16,27 @@ _BORDERS = {"solid": "solid", "dotted": "dotted"}
 
 
 class Legend(pn.Column):
-    """Names below a plot, and no room taken where there are none."""
+    """Names below a plot or above, and no room taken where there are none."""
 
-    def __init__(self, width: int, margin: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, width: int, margin: int | tuple[int, int, int, int], styles: Mapping[str, str] | None = None
+    ) -> None:
         # the box is hidden, not the text: that of Panel fails in the browser where it is shown before it was drawn
         self._text = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
-        super().__init__(self._text, width=width, margin=margin, sizing_mode=None, visible=False)
+        super().__init__(
+            self._text, width=width, margin=margin, sizing_mode=None, visible=False, styles={**(styles or {})}
+        )
 
     def tell(self, names: str) -> None:
         """Show names as HTML, or nothing."""
         self._text.object = names
         self.visible = bool(names)
+
+
+def heading(text: str) -> str:
+    """Return what a map shows, in one line."""
+    look = "font-size:14px;font-weight:600;white-space:nowrap;overflow:hidden;text-overflow:ellipsis"
+    return f'<div class="title" style="{look}">{escape(text)}</div>'
 
 
 def caption(text: str) -> str:

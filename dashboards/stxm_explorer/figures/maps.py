@@ -27,7 +27,7 @@ from stxm_explorer.figures.frames import (
     set_if_new,
 )
 from stxm_explorer.figures.layers import Bands, Classes, Layer, Values
-from stxm_explorer.figures.legends import Legend, caption, class_legend
+from stxm_explorer.figures.legends import Legend, caption, class_legend, heading
 from stxm_explorer.figures.marks import Marks, Point
 from stxm_explorer.figures.ranges import MapRanges
 from stxm_explorer.figures.rasters import Array, Crop, Window, crop_to, outer_edges, stripes, upright, whole_labels
@@ -40,6 +40,10 @@ Pick: TypeAlias = Callable[[Kind, tuple[Point, ...]], None]
 
 _NARROWEST = 160
 """Pixels across in which names can be read."""
+_TOOL = 27
+"""Pixels that a tool takes above the frame."""
+_ABOVE = {"position": "absolute", "top": "7px", "left": f"{LEFT}px", "z-index": "1", "pointer-events": "none"}
+"""The title lies on the left of the tools, and moves no frame."""
 _GAP = 8
 """Pixels between two maps, on each side."""
 
@@ -72,10 +76,13 @@ class MapFigure:
         self._hover = HoverTool(renderers=[self._values.renderer, self._picture.renderer], visible=False, tooltips=[])
         self.figure.add_tools(self._hover)
         self._marks = Marks(self.figure)
+        # a title of Bokeh stays black on dark where the map was drawn before it was seen
+        self._title = Legend(width=side, margin=0, styles=_ABOVE)
         self._legend = Legend(width=side, margin=(0, 0, 8, LEFT))
         self.pane: pn.viewable.Viewable = pn.Column(
-            pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, _GAP)
-        )
+            self._title, pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend,
+            sizing_mode=None, margin=(0, _GAP), styles={"position": "relative"},
+        )  # fmt: skip
         self.figure.on_event(RangesUpdate, lambda _: ranges.zoomed(self.figure.document))
         ranges.watch(self._draw)
         self.resize(side)
@@ -222,7 +229,7 @@ class MapFigure:
         self._legend.tell(legend or "")
         set_if_new(self._bar, visible=valued)
         set_if_new(self.figure, min_border_bottom=BOTTOM + (BAR if valued else 0))
-        set_if_new(self.figure.title, text=title)
+        self._title.tell(heading(title) if title else "")
         set_if_new(self._values.renderer, visible=valued)
         set_if_new(self._picture.renderer, visible=not valued)
         self._layer, self._extent, self._sent = layer, outer_edges(image), None
@@ -233,6 +240,7 @@ class MapFigure:
         frame = self.ranges.frame(self._side)
         set_if_new(self.figure, frame_width=frame[0], frame_height=frame[1])
         self._legend.width = max(frame[0], _NARROWEST)
+        self._title.width = max(frame[0] - _TOOL * len(self.figure.tools), 60)
         layer, view = self._layer, self.ranges.view
         if layer is None:
             return

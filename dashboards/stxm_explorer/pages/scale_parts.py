@@ -93,9 +93,7 @@ class Fields(Part):
 
     def _show(self, tree: Any) -> None:
         columns = min(len(tree), 3 if workspace_width(self.session.width) > _WIDE else 2)
-        size = plot_side(
-            self.session.width, self.session.height, 75 + 130 // columns, share=1 / columns, below=_ABOVE - 60
-        )
+        size = plot_side(self.session.width, self.session.height, 75 + 130 // columns, share=1 / columns, below=_ABOVE)
         signal = "phase_label" if self.state.scales.labels else lengths.quantity(self.state)
         drawing = plot.fields(tree, signal, scale=self.state.scales.scale, columns=columns, size=size)
         self._maps.draw(drawing)

@@ -36,7 +36,10 @@ class Alignment(Step):
         self._maps = [
             LinkedMap(session, side=self._side, regions=self._drawn, tools=("box", "lasso")) for _ in range(2)
         ]
-        self._shifts = View(session, self._want_shifts, curves, self._show_shifts, label="Estimating shifts")
+        self._shifts = View(
+            session, self._want_shifts, curves, self._show_shifts, label="Estimating shifts",
+            then=lambda: self._after.refresh(),
+        )  # fmt: skip
         self._before = View(
             session,
             lambda: self._difference(plan.cleaned(self.field)),

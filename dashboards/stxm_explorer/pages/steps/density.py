@@ -103,7 +103,7 @@ class Density(Step):
 
     def _show(self, image: xr.DataArray) -> None:
         energy = f"{float(image['energy']):.2f} {self.measured.unit}"
-        self._map.show(image, title=f"Optical density at {energy}")
+        self._map.show(image, title=energy)
         at, count = histogram(image)
         curve = Curve(f"pixels at {energy}", at, count, color=FIRST)
         self._histogram.show([curve], xlabel=plot.label(image), ylabel="Pixels")
@@ -116,10 +116,9 @@ class Density(Step):
             labels[where] = k
         known = dict(zip(QUALITY_FLAGS, COLORS, strict=True))
         colors = {name.replace("_", " "): known[name] for name, _ in raised}
-        title = "Flagged pixels" if raised else "No pixel is flagged"
-        self._flagged.show_classes(
-            quality.copy(data=labels), colors or {"none": "#999999"}, names_in_legend=bool(raised), title=title
-        )
+        self._flagged.pane.visible = bool(raised)
+        if raised:
+            self._flagged.show_classes(quality.copy(data=labels), colors, title="Flagged pixels")
         self._counts.object = _table([(name, int(where.sum()), where.mean()) for name, where in raised])
 
 
@@ -128,9 +127,10 @@ def _table(rows: list[tuple[str, int, float]]) -> str:
     if not rows:
         return "<p>No pixel is flagged: all have counts, and none is too thick.</p>"
     cells = "".join(
-        f"<tr><td>{escape(name.replace('_', ' '))}</td><td style='text-align:right'>{count}</td>"
-        f"<td style='text-align:right'>{100 * share:.2f} %</td><td>{escape(MEANING[name])}</td></tr>"
+        f"<tr><td style='white-space:nowrap'>{escape(name.replace('_', ' '))}</td>"
+        f"<td style='text-align:right'>{count}</td>"
+        f"<td style='text-align:right;white-space:nowrap'>{100 * share:.2f} %</td><td>{escape(MEANING[name])}</td></tr>"
         for name, count, share in rows
     )
     head = "<tr><th>Flag</th><th>Pixels</th><th>Share</th><th>Meaning</th></tr>"
-    return f'<table style="border-spacing:14px 4px;text-align:left;font-size:14px">{head}{cells}</table>'
+    return f'<table style="border-spacing:8px 4px;text-align:left;font-size:14px">{head}{cells}</table>'
