@@ -92,6 +92,7 @@ class App(pn.viewable.Viewer):
             self._file = file
             self.session.ranges.forget()
         page.refresh()
+        page.hush()
         if self._title != page.title:  # only now: what leaves the page and comes back in one message is lost to Bokeh
             self._title = page.title
             self._controls[:], self._workspace[:] = [controls], [workspace]

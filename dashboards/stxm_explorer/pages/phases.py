@@ -52,7 +52,10 @@ class Phases(Page):
             look=lambda: (self._wide, self.state.view.map), label="Counting pixels",
         )  # fmt: skip
         self._pixel = Spectra(session, self._picked)
-        self._below = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._tabs = pmui.RadioButtonGroup.from_param(
+            self.state.view.param.below, label="", options=list(BELOW), size="small", margin=(4, 10), visible=False
+        )
+        self._below = pn.Column(sizing_mode="stretch_width", margin=0, visible=False)
         self._choice = pmui.Select(label="Second map", groups=choices(None), value="composition", **CHOICE)
         self._choice.param.watch(lambda event: setattr(self.state.view, "map", event.new), "value")
 
@@ -82,7 +85,7 @@ class Phases(Page):
             each.resize(self.side)
         self._bins.resize(self._wide, self._high)
         self._maps.refresh()
-        self._second.visible = self._maps.settled
+        self._show_rest(self._maps.settled)
         if self._maps.settled:
             self._follow()
         for each in (self._labels, self._other):
@@ -108,14 +111,11 @@ class Phases(Page):
         )
 
     def workspace(self) -> Shown:
-        below = pmui.RadioButtonGroup.from_param(
-            self.state.view.param.below, label="", options=list(BELOW), size="small", margin=(4, 10)
-        )
-        return pmui.Column(beside(self._maps, self._second), below, self._below, sizing_mode="stretch_width")
+        return pmui.Column(beside(self._maps, self._second), self._tabs, self._below, sizing_mode="stretch_width")
 
     def _follow(self) -> None:
         """Show what needs the phase map."""
-        self._second.visible = True
+        self._show_rest(True)
         self._second.refresh()
         below: dict[str, Spectra | View] = {"Pixel": self._pixel, "Shares": self._shares, "Histogram": self._histogram}
         chosen = below[self.state.view.below]
@@ -126,6 +126,12 @@ class Phases(Page):
             self._pixel.refresh()
         else:
             chosen.refresh()
+
+    def _show_rest(self, there: bool) -> None:
+        """Show what stands beside and below the phase map, or none of it."""
+        for part in (self._second, self._tabs, self._below):
+            if part.visible != there:
+                part.visible = there
 
     def _picked(self) -> Sequence[Region]:
         cursor = self.state.view.cursor

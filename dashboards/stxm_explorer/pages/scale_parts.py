@@ -221,7 +221,7 @@ class Blocks(Part):
             self._fitted = name
             self._ranges.fit(self.session.store.ready(lengths.phases(self.state)[name])["phase_label"])
         self._map.resize(self.side)
-        self._map.show(image, missing=CLEAR, title=f"{name} in blocks of {self.length:.3g} µm")
+        self._map.show(image, missing=CLEAR, title=f"{name}, {self.length:.3g} µm")
 
     def _follow(self) -> None:
         self._map.mark(self.state.view.cursor)
