@@ -20,6 +20,8 @@ _AT_ONCE = threading.BoundedSemaphore(8)
 """Jobs that are worked at together; the others wait."""
 _OFTEN = 0.2
 """Seconds between two messages about progress."""
+_SOON = 300
+"""Milliseconds for which nothing is said of work: what is done by then needs no words, and a page that says it is slower."""
 
 
 class Stopped(Exception):
@@ -119,11 +121,18 @@ class Jobs:
         self.stop(kind)
         job = Job(kind, label, lambda: self._tick(self._told), failed)
         self.running[kind] = job
-        self._told()
+        self.soon(self._told)
         if self._document is None:
             self._finish(job, *_outcome(work, job), done)
         else:
             threading.Thread(target=self._run, args=(job, work, done), daemon=True).start()  # ends with the server
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Do something when work has gone on for so long that the user should be told; at once without a page."""
+        if self._document is None:
+            action()
+        else:
+            self._document.add_timeout_callback(in_one_message()(action), _SOON)
 
     def stop(self, kind: str) -> Job | None:
         """Stop the job of a kind, if there is one, and forget it."""

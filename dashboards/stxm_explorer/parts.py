@@ -114,10 +114,17 @@ def with_error(value: float, error: float) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> pn.viewable.Viewable:
-    """Return a small table, the first column to the left."""
-    lines = [_row("th", head), *(_row("td", row) for row in rows)]
-    return pn.pane.HTML(f"<table>{''.join(lines)}</table>", width=width, margin=(4, 8), stylesheets=[_TABLE])
+class Table(pn.Column):
+    """A small table, the first column to the left, whose rows may change while it is seen."""
+
+    def __init__(self) -> None:
+        self._text = pn.pane.HTML("", margin=(4, 8), stylesheets=[_TABLE])
+        super().__init__(self._text, sizing_mode=None, margin=0)
+
+    def write(self, head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
+        """Write other rows into it."""
+        lines = [_row("th", head), *(_row("td", row) for row in rows)]
+        self._text.param.update(object=f"<table>{''.join(lines)}</table>", width=width)
 
 
 def bars(parts: Mapping[str, tuple[float, float]], colors: Mapping[str, str], width: int) -> pn.viewable.Viewable:

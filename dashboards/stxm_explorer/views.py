@@ -142,7 +142,12 @@ class View(pn.viewable.Viewer):
         )
         if self._waiting == key and self._drawn is None:
             self._say(f"{self._label} ...", "info")
-        self._place.loading = self._waiting == key and self._drawn is not None
+        if self._waiting == key and self._drawn is not None:
+            self.session.jobs.soon(self._cover)
+
+    def _cover(self) -> None:
+        """Cover what is shown while it waits for something newer."""
+        self._place.loading = self._waiting is not None and self._drawn is not None
 
     def _done(self, key: str, result: Any) -> None:
         self._show(result)

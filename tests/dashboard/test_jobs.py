@@ -20,10 +20,13 @@ class Document:
     """A page whose ticks are run by hand."""
 
     def __init__(self) -> None:
-        self.session_context, self.ticks = object(), []
+        self.session_context, self.ticks, self.later = object(), [], []
 
     def add_next_tick_callback(self, action) -> None:
         self.ticks.append(action)
+
+    def add_timeout_callback(self, action, milliseconds) -> None:
+        self.later.append(action)
 
     def run(self, until, seconds: float = 10) -> None:
         end = time.monotonic() + seconds
@@ -53,6 +56,26 @@ def test_jobs__result_arrives_on_the_pages_thread(page):
     document.run(lambda: threads)
     assert threads[0] != threading.get_ident()
     assert not jobs.running
+
+
+def test_jobs__what_is_done_soon_is_not_told():
+    document, told, found = Document(), [], []
+    jobs = Jobs(lambda: told.append([*jobs.running]), document)
+    jobs.start("a", "A", lambda job: 3, found.append, found.append)
+    document.run(lambda: found)
+    document.later.pop()()
+    assert told == [[], []]
+
+
+def test_jobs__what_takes_long_is_told():
+    document, told, found, go = Document(), [], [], threading.Event()
+    jobs = Jobs(lambda: told.append([*jobs.running]), document)
+    jobs.start("a", "A", lambda job: go.wait(5), found.append, found.append)
+    document.later.pop()()
+    assert told == [["a"]]
+    go.set()
+    document.run(lambda: found)
+    assert told == [["a"], []]
 
 
 def test_jobs__a_newer_one_of_its_kind_stops_the_older(page):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
@@ -14,7 +13,7 @@ from stxm_explorer.calls import Call
 from stxm_explorer.figures import Curve, CurveFigure
 from stxm_explorer.linked import LinkedCurves, LinkedMap
 from stxm_explorer.pages.components import NUMBERS, numbered_colors
-from stxm_explorer.parts import CHOICE, beside, heading, optional, table
+from stxm_explorer.parts import CHOICE, Table, beside, heading, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import (
     BACKGROUNDS,
@@ -42,7 +41,7 @@ class Clusters(Page):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._map, self._curves = LinkedMap(session), LinkedCurves(session, width=400, height=400)
-        self._sizes = pn.Column(sizing_mode=None, margin=0)
+        self._sizes = Table()
         self._said = pmui.Typography("", variant="body2", margin=(8, 10))
         self._worth = CurveFigure(width=400, height=_BELOW)
         self._worth.on_x(self._choose)
@@ -153,7 +152,7 @@ class Clusters(Page):
         self._curves.show(
             _curves(found.sortby("energy")), xlabel=plot.label(found["energy"]), ylabel=plot.label(spectra)
         )
-        self._sizes[:] = [_table(found, self._narrow)]
+        self._sizes.write(["", "Pixels", "Share", "Silhouette"], _sizes(found), self._narrow)
 
     def _show_scores(self, scores: xr.Dataset) -> None:
         self._worth.resize(self._narrow, _BELOW)
@@ -185,11 +184,11 @@ def _curves(found: xr.Dataset) -> list[Curve]:
     return curves
 
 
-def _table(found: xr.Dataset, width: int) -> pn.viewable.Viewable:
+def _sizes(found: xr.Dataset) -> list[list[str]]:
+    """Return how many pixels are in each cluster, and how well it is set apart."""
     pixels = found["n_pixels"].values
     silhouettes = ["–" if np.isnan(worth) else f"{worth:.2f}" for worth in found["silhouette"].values]
-    rows = [
+    return [
         [name, str(int(own)), f"{100 * own / max(pixels.sum(), 1):.1f} %", worth]
         for name, own, worth in zip(cluster_colors(found), pixels, silhouettes, strict=True)
     ]
-    return table(["", "Pixels", "Share", "Silhouette"], rows, width)

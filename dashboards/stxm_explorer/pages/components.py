@@ -11,7 +11,7 @@ from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import Curve
 from stxm_explorer.figures.legends import Dash
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside, heading, table
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, Table, beside, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import DECOMPOSITIONS, MOST_COMPONENTS
 from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
@@ -44,7 +44,7 @@ class Components(Page):
         self._map, self._curves = LinkedMap(session), LinkedCurves(session, width=400, height=400)
         self._number = pmui.RadioButtonGroup(label="", options=[1], value=1, size="small", margin=(4, 10))
         self._number.param.watch(self._stepped, "value")
-        self._shares = pn.Column(sizing_mode=None, margin=0)
+        self._shares = Table()
         self._scree, self._said = Drawing(), pmui.Typography("", variant="body2", margin=(8, 10))
         self._eigenvalues = View(
             session, self._want_eigenvalues, pn.Column(self._said, self._scree, sizing_mode=None), self._show_scree,
@@ -134,20 +134,10 @@ class Components(Page):
         self._curves.show(
             _curves(spectra.sortby("energy"), chosen), xlabel=plot.label(found["energy"]), ylabel=plot.label(spectra)
         )
-        self._shares[:] = [self._table(found, shares)]
+        self._shares.write(*_shares(found, shares), self._narrow)
 
     def _kind(self, found: xr.Dataset) -> str:
         return "pca" if "eigenimages" in found else "nmf"
-
-    def _table(self, found: xr.Dataset, shares: xr.DataArray) -> pn.viewable.Viewable:
-        """Return the share of each component, and of those of several starts how sure its spectrum is."""
-        rows = [[str(int(one["component"])), f"{100 * float(one):.3g} %"] for one in shares]
-        head = ["Component", "Share of the signal"]
-        if "component_angle" in found:
-            head.append("Angle to another start")
-            for row, angle in zip(rows, found["component_angle"].values, strict=True):
-                row.append("–" if angle != angle else f"{angle:.2g}°")
-        return table(head, rows, self._narrow)
 
 
 def numbered_colors(array: xr.DataArray, dim: str) -> list[str]:
@@ -165,3 +155,14 @@ def _curves(spectra: xr.DataArray, chosen: int) -> list[Curve]:
             dash: Dash = "solid" if number == chosen else "dotted"
             curves.append(Curve(f"component {number}", energy, one.values, color=color, dash=dash))
     return curves
+
+
+def _shares(found: xr.Dataset, shares: xr.DataArray) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows: the share of each component, and of those of several starts how sure its spectrum is."""
+    rows = [[str(int(one["component"])), f"{100 * float(one):.3g} %"] for one in shares]
+    head = ["Component", "Share of the signal"]
+    if "component_angle" in found:
+        head.append("Angle to another start")
+        for row, angle in zip(rows, found["component_angle"].values, strict=True):
+            row.append("–" if angle != angle else f"{angle:.2g}°")
+    return head, rows

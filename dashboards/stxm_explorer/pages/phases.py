@@ -15,7 +15,7 @@ from stxm_explorer.figures import Curve, CurveFigure, histogram
 from stxm_explorer.linked import LinkedMap
 from stxm_explorer.pages.phase_maps import MIXED, choices, image_of, mixed
 from stxm_explorer.pages.spectra import Spectra
-from stxm_explorer.parts import CHOICE, bars, beside, heading, optional, table, with_error
+from stxm_explorer.parts import CHOICE, Table, bars, beside, heading, optional, with_error
 from stxm_explorer.session import Session
 from stxm_explorer.state import BACKGROUNDS, BELOW, METHODS, PHASES_FROM, SELECTIONS, Region
 from stxm_explorer.viewport import plot_side, workspace_width
@@ -180,7 +180,9 @@ class Phases(Page):
             [name, *(with_error(*_told(summary.sel(phase=name), variable)) for variable in measured)] for name in names
         ]
         head = ["Phase", *(plot.label(summary[variable]) for variable in measured)]
-        self._table[:] = [beside(drawn, *([table(head, rows, self._wide // 2)] if measured else []))]
+        means = Table()
+        means.write(head, rows, self._wide // 2)
+        self._table[:] = [beside(drawn, *([means] if measured else []))]
 
 
 def _told(summary: xr.Dataset, name: str) -> tuple[float, float]:

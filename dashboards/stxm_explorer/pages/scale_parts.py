@@ -12,7 +12,7 @@ from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.figures.frames import PLOT_LEFT
 from stxm_explorer.length_curve import LengthCurve
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside, heading, optional, table
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, Table, beside, heading, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import FRAMES, QUANTITIES, WEIGHTS, ExplorerState
 from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
@@ -121,7 +121,7 @@ class Variance(Part):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._said, self._bars = self.said(), Drawing()
-        self._numbers = pn.Column(sizing_mode=None, margin=0)
+        self._numbers = Table()
         body = pn.Column(self._said, self._bars, self._numbers)
         self._view = View(session, self._want, body, self._show, look=self.frame, label="Splitting the variance")
 
@@ -133,7 +133,7 @@ class Variance(Part):
         self._said.object = readings.of_split(split, called(self.session))
         self._bars.draw(plot.variance_split(split, width=min(width, 560), height=height))
         head, *rows = readings.split_rows(split)
-        self._numbers[:] = [table(head, rows, workspace_width(self.session.width) - 40)]
+        self._numbers.write(head, rows, workspace_width(self.session.width) - 40)
 
     def views(self) -> list[View]:
         return [self._view]

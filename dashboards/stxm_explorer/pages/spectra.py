@@ -13,7 +13,7 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import CURSOR_COLOR, LinkedCurves, region_colors
-from stxm_explorer.parts import named, table, with_error
+from stxm_explorer.parts import Table, named, with_error
 from stxm_explorer.session import Session
 from stxm_explorer.state import SIGNALS, Region
 from stxm_explorer.views import View
@@ -41,7 +41,7 @@ class Spectra(pn.viewable.Viewer):
         self._curves = LinkedCurves(session, width=400, height=400)
         self._left = LinkedCurves(session, width=400, height=_BELOW)
         self._left.figure.x_range = self._curves.figure.x_range
-        self._fractions = pn.Column(sizing_mode=None, margin=0)
+        self._fractions = Table()
         self._width, self._refreshing, self._changed = 400, False, False
         look: dict[str, Any] = {"at_once": True, "then": self._arrived}
         self.mean = View(
@@ -49,8 +49,9 @@ class Spectra(pn.viewable.Viewer):
         )
         self.fit = View(session, self._want_fit, self._left.pane, self._redraw, label="Fitting spectra", **look)
         self.shares = View(
-            session, self._want_shares, self._fractions, self._tabulate, look=lambda: self._width, label="Fractions"
-        )
+            session, self._want_shares, self._fractions, self._tabulate,
+            look=lambda: self._width, label="Fractions", at_once=True,
+        )  # fmt: skip
 
     def __panel__(self) -> pn.viewable.Viewable:
         return pn.Column(self.mean, self.fit, sizing_mode=None, margin=0)
@@ -188,7 +189,7 @@ class Spectra(pn.viewable.Viewer):
         if "composition" in phases:
             called = plot.label(phases["composition"])
             rows.append([called, *_told(phases["composition"], phases["composition_stderr"])])
-        self._fractions[:] = [table(["Fraction", *regions], rows, self._width)]
+        self._fractions.write(["Fraction", *regions], rows, self._width)
 
 
 def _told(values: xr.DataArray, errors: xr.DataArray, **at: Any) -> list[str]:
