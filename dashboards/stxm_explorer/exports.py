@@ -55,7 +55,13 @@ def needs_phases(state: ExplorerState) -> bool:
     )
 
 
-def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
+def needs_energy(state: ExplorerState) -> bool:
+    """Tell whether an image is drawn, and nobody has chosen its energy."""
+    chosen = state.export
+    return "image" in chosen.pictures and bool(chosen.formats) and state.view.energy is None
+
+
+def items(state: ExplorerState, phases: xr.Dataset | None, energy: float | None = None) -> list[Item]:
     """Return the files that are chosen.
 
     Parameters
@@ -64,6 +70,8 @@ def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
         The choices.
     phases
         The phase map of the shown field: it tells which maps there are.
+    energy
+        Of the image where none is chosen: that which page Explore shows.
 
     Raises
     ------
@@ -79,7 +87,7 @@ def items(state: ExplorerState, phases: xr.Dataset | None) -> list[Item]:
             maps = _computed(plan.phases(state, field), phases)
             found += [*maker.maps(maps, phases), *maker.pictures(maps, phases), *maker.phase_tables(maps)]
         found += [*maker.results(results.of_field(state, field)), *maker.region_pictures()]
-        found += [*maker.image(), *maker.region_tables()]
+        found += [*maker.image(energy), *maker.region_tables()]
     together = _Maker(state, plan.field_of(state), stems[0] if len(state.fields) == 1 else "all fields")
     found += together.results(results.of_all_fields(state))
     found += _reference_tables(state)
@@ -162,8 +170,8 @@ class _Maker:
             if "results" in self._chosen.pictures and result.drawn:
                 yield from self._drawn(result.name, result.what, result.drawn, result.call, **result.drawing)
 
-    def image(self) -> Iterator[Item]:
-        energy = self._state.view.energy
+    def image(self, shown: float | None) -> Iterator[Item]:
+        energy = shown if self._state.view.energy is None else self._state.view.energy
         if "image" in self._chosen.pictures and energy is not None:
             density = plan.density(self._field)
             what = f"optical density at {energy:g}"

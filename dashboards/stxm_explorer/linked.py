@@ -12,8 +12,8 @@ from stxm_explorer.figures.rasters import Window
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import ExplorerState, Region
 
-REGION_COLORS = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#0072B2")
-"""Colour-blind safe."""
+REGION_COLORS = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#0072B2", "#90486C", "#6C6C48", "#906CFC")
+"""Told apart, and from the cursor, by the colour-blind too: those of Okabe and Ito, and three as far from them as these are."""
 
 CURSOR_COLOR = "#D55E00"
 """None of those."""

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 import xstxm
+from xstxm import plot
 
 _SAID = {
     "title": "Title",
@@ -26,7 +27,7 @@ def facts(stack: xr.Dataset) -> dict[str, str]:
     told["Energies"] = _energies(stack["energy"]) if "energy" in stack.coords else ""
     told["Energy steps"] = _steps(stack["energy"]) if "energy" in stack.dims else ""
     told["Pixels"] = " × ".join(f"{stack.sizes[dim]} along {dim}" for dim in stack.stxm.pixel_dims)
-    told["Pixel size"] = " × ".join(dict.fromkeys(stack.stxm.pixel_size.values()))
+    told["Pixel size"] = " × ".join(dict.fromkeys(map(printed, stack.stxm.pixel_size.values())))
     told["Field of view"] = " × ".join(_extent(stack[dim]) for dim in ("x", "y") if dim in stack.dims)
     told |= {label: _range(stack[name]) for name, label in _ALONG.items() if name in stack.coords}
     told["Signals"] = ", ".join(_signal(stack[name]) for name in stack.data_vars)
@@ -45,7 +46,7 @@ def _energies(energy: xr.DataArray) -> str:
     known = values[np.isfinite(values)]
     if not known.size:
         return ""
-    unit = energy.attrs.get("units", "")
+    unit = _unit(energy)
     if known.size == 1:
         return f"{known[0]:.7g} {unit}".strip()
     return f"{known.size}, {known.min():.7g} to {known.max():.7g} {unit}".strip()
@@ -53,20 +54,20 @@ def _energies(energy: xr.DataArray) -> str:
 
 def _steps(energy: xr.DataArray) -> str:
     values = np.sort(np.asarray(energy, dtype=float))
-    return _span(np.diff(values), energy.attrs.get("units", "")) if values.size > 1 else ""
+    return _span(np.diff(values), _unit(energy)) if values.size > 1 else ""
 
 
 def _extent(axis: xr.DataArray) -> str:
     values = np.asarray(axis, dtype=float)
     if values.size < 2:
         return ""
-    return f"{np.ptp(values) * values.size / (values.size - 1):.4g} {axis.attrs.get('units', '')}".strip()
+    return f"{np.ptp(values) * values.size / (values.size - 1):.4g} {_unit(axis)}".strip()
 
 
 def _range(coordinate: xr.DataArray) -> str:
     if coordinate.dtype.kind not in "fiu":
         return ", ".join(dict.fromkeys(str(value) for value in np.atleast_1d(coordinate.values)))
-    return _span(np.asarray(coordinate, dtype=float), coordinate.attrs.get("units", ""))
+    return _span(np.asarray(coordinate, dtype=float), _unit(coordinate))
 
 
 def _span(values: np.ndarray, unit: str) -> str:
@@ -79,5 +80,20 @@ def _span(values: np.ndarray, unit: str) -> str:
 
 
 def _signal(array: xr.DataArray) -> str:
-    name, unit = str(array.attrs.get("long_name", array.name)), str(array.attrs.get("units", ""))
-    return f"{name} ({unit})" if unit not in ("", "1") else name
+    return plot.label(array)
+
+
+def _unit(array: xr.DataArray) -> str:
+    return plot.pretty_units(str(array.attrs.get("units", "1")))
+
+
+def printed(length: str) -> str:
+    """Return a number with its unit as it is printed.
+
+    Examples
+    --------
+    >>> printed("0.05 um")
+    '0.05 µm'
+    """
+    number, _, unit = length.partition(" ")
+    return f"{number} {plot.pretty_units(unit)}".strip()

@@ -9,11 +9,15 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+import param
 import xarray as xr
 
+from stxm_explorer.calls import Missing
+from stxm_explorer.figures.frames import plain_numbers
+from stxm_explorer.session import report
 from xstxm import plot
 
-CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "margin": (4, 10)}
+CHOICE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "margin": (7, 10)}
 """Look of a choice among the controls."""
 
 
@@ -29,9 +33,19 @@ _LEFT = "td { text-align: left }"
 
 LEGEND_BELOW: dict[str, Any] = {
     "legend_position": "bottom",
-    "legend_opts": {"ncols": 2, "border_line_alpha": 0, "background_fill_alpha": 0},
+    "legend_opts": {"ncols": 2},
 }
 """Options of a plot beside which there is no room."""
+
+
+_PLACEHOLDER = {
+    "& .MuiInputLabel-root": {"transform": "translate(14px, -9px) scale(0.75)"},
+    "& .MuiInputBase-root.MuiInputBase-root .MuiInputBase-input.MuiInputBase-input::placeholder": {
+        "opacity": "0.6 !important"
+    },
+    "& fieldset legend": {"maxWidth": "100%"},
+}
+"""An empty box shows what that means, its name above as in a full one."""
 
 
 def heading(text: str) -> pmui.Typography:
@@ -49,6 +63,38 @@ def icon(name: str, description: str, clicked: Callable[[], object]) -> pmui.Ico
     return pmui.IconButton(
         icon=name, size="small", margin=(2, 0), description=description, on_click=lambda _: clicked()
     )
+
+
+def optional(choices: param.Parameterized, name: str, label: str, empty: str) -> pmui.TextInput:
+    """Return a box for a number that need not be there; `empty` is what the choice means while it has its default."""
+    default = choices.param[name].default
+
+    def text() -> str:
+        value = getattr(choices, name)
+        return "" if value == default else f"{value:g}"
+
+    box = pmui.TextInput(
+        label=label, value=text(), placeholder=empty, description=choices.param[name].doc, sx=_PLACEHOLDER, **CHOICE
+    )
+
+    def typed(event: Any) -> None:
+        if event.new != text():
+            try:
+                choices.param.update({name: _finite(event.new) if event.new.strip() else default})
+            except ValueError:
+                report(Missing(f"{label}: {event.new[:20]} is no number that this can be."))
+            box.value = text()
+
+    box.param.watch(typed, "value")
+    choices.param.watch(lambda _: setattr(box, "value", text()), name)
+    return box
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def named(array: xr.DataArray, name: str) -> str:
@@ -120,11 +166,17 @@ class Drawing(pn.viewable.Viewer):
     def draw(self, drawing: Any) -> Any:
         """Show a drawing in place of the one before; its figure of Bokeh, whose parts can be changed."""
         import holoviews
-        from bokeh.models import Toolbar
+        from bokeh.models import BasicTickFormatter, LinearAxis, Toolbar
+        from bokeh.models.annotations import Legend
 
         figure = holoviews.render(drawing, backend="bokeh")
         for toolbar in figure.select({"type": Toolbar}):
             toolbar.update(logo=None, active_scroll=None)
+        for legend in figure.select({"type": Legend}):
+            legend.border_line_width = 0  # the theme of the page sets what else would hide it
+        for axis in figure.select({"type": LinearAxis}):
+            if type(axis.formatter) is BasicTickFormatter:
+                axis.formatter = plain_numbers()
         # of another figure in the same pane Panel would leave the theme out
         self._place[:] = [pn.pane.Bokeh(figure, sizing_mode=None)]
         return figure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from html import escape
 
 import numpy as np
 import xarray as xr
@@ -110,14 +109,6 @@ def of_blocks(found: xr.Dataset, field: str, length: float, name: str) -> str:
     text = f"In blocks of {side:.3g} µm {100 * float(variance / finest):.0f} % of the variance of the {name} in {field} is left: "
     text += f"{_valued(variance)} ({_interval(*interval)}); at its pixel, {float(finest['length']):.3g} µm, it is "
     return f"{text}{_valued(finest)}."
-
-
-def html_table(rows: list[tuple[str, ...]]) -> str:
-    """Return a table, of which the first row are headings."""
-    head, *body = rows
-    cells = "".join(f'<th style="text-align:left;padding:2px 14px 2px 0">{escape(cell)}</th>' for cell in head)
-    lines = ["".join(f'<td style="padding:2px 14px 2px 0">{escape(cell)}</td>' for cell in row) for row in body]
-    return f"<table><tr>{cells}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def listed(words: Iterable[str]) -> str:

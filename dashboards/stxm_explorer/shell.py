@@ -23,12 +23,17 @@ from stxm_explorer.viewport import CONTROLS, RAIL, Viewport
 from stxm_explorer.views import Page, Shown
 from xstxm.errors import StxmError
 
+_FOCUS = {"outline": "3px solid #E69F00", "outlineOffset": "1px"}
+"""Where the keyboard is: seen on the ground of the page, light or dark, and on the app bar."""
 _LOOK: dict[str, Any] = {
     "chart_style": "standard",
     "typography": {"h3": {"fontSize": "1.15rem", "fontWeight": 500}},
     "components": {
         "MuiToolbar": {"styleOverrides": {"root": {"minHeight": "48px !important"}}},
         "MuiToggleButton": {"styleOverrides": {"root": {"textTransform": "none"}}},
+        "MuiTab": {"styleOverrides": {"root": {"textTransform": "none"}}},
+        "MuiButtonBase": {"styleOverrides": {"root": {"&.Mui-focusVisible": _FOCUS}}},
+        "MuiSlider": {"styleOverrides": {"thumb": {"&.Mui-focusVisible": _FOCUS}}},
     },
 }
 _SECOND = {"secondary": {"main": "#D55E00"}}
@@ -86,6 +91,7 @@ class App(pn.viewable.Viewer):
             self._file = file
             self.session.ranges.forget()
         page.refresh()
+        page.hush()
         if self._title != page.title:  # only now: what leaves the page and comes back in one message is lost to Bokeh
             self._title = page.title
             self._controls[:], self._workspace[:] = [controls], [workspace]

@@ -9,8 +9,10 @@ RAIL = 92
 CONTROLS = 256
 _BESIDE = RAIL + CONTROLS + 48
 """Pixels beside the workspace."""
-_HEADER = 150
-"""App bar, plot toolbar, axis and margins above and below a plot, in pixels."""
+_HEADER = 210
+"""App bar, plot toolbar, axis, names or colour bar, and margins above and below a map, in pixels."""
+_GAP = 36
+"""Margins of a plot, and a scroll bar."""
 
 
 class Viewport(JSComponent):
@@ -45,19 +47,24 @@ def workspace_width(width: int) -> int:
     return max(width - _BESIDE, 400)
 
 
-def plot_side(width: int, height: int, taken: int, *, beside: int = 2, rows: int = 1, below: int = 0) -> int:
-    """Return the side in pixels of plots that share the workspace.
+def plot_side(width: int, height: int, taken: int, *, share: float = 0.5, below: int = 0) -> int:
+    """Return the longer side in pixels of the frame of a map.
 
     Parameters
     ----------
     width, height
         Of the window.
     taken
-        Pixels across that axes, colour bars and legends of a row need.
-    beside, rows
-        Plots in a row, and rows.
+        Pixels across that the map needs beside its frame.
+    share
+        Of the workspace that the map has across.
     below
-        Pixels above or below the plots that something else takes.
+        Pixels above or below the map that something else takes.
     """
-    room = (workspace_width(width) - taken) // beside
-    return max(220, min(room, (height - _HEADER - below) // rows - (rows - 1) * 60, 760))
+    room = int(share * (workspace_width(width) - 16)) - taken
+    return max(220, min(room, height - _HEADER - below, 760))
+
+
+def rest_of_row(width: int, taken: int) -> int:
+    """Return the pixels across that a plot has beside a map that takes so many, in a window of a width."""
+    return max(workspace_width(width) - taken - _GAP, 280)

@@ -76,6 +76,16 @@ class View(pn.viewable.Viewer):
         """Whether the result of the present choices is shown."""
         return self._drawn is not None and self._waiting is None
 
+    @property
+    def said(self) -> tuple[str, str]:
+        """The words that stand in place of a result, and how grave they are; empty where there is one."""
+        return ("", "") if self._frame.visible else self._said[:2]
+
+    def hush(self, hushed: bool) -> None:
+        """Leave the words away, as they stand elsewhere on the page already."""
+        if self._words.visible == hushed:
+            self._words.visible = not hushed
+
     def resize(self, width: int) -> None:
         """Give it so many pixels across, words included."""
         if self._place.width != width:
@@ -148,6 +158,7 @@ class View(pn.viewable.Viewer):
             self._notes = notes
             told = [message(StxmError(note), self.session.store.root) for note in notes]
             self._words[:] = [_said(text, "warning", self._fitting(640)) for text in told]
+            self.hush(False)
             self._frame.visible = True
         if self.session.state.place == self._seen_at:  # nothing more is computed for a page that was left
             self._then()
@@ -180,6 +191,7 @@ class View(pn.viewable.Viewer):
         if self._frame.visible or self._said != said or not self._words:
             button = pmui.Button(label="Try again", icon="refresh", size="small", on_click=lambda _: self._again())
             self._words[:] = [_said(text, severity, self._fitting(380)), *([button] if again else [])]
+            self.hush(False)
         self._frame.visible, self._said = False, said
 
 
@@ -212,6 +224,13 @@ class Page(pn.viewable.Viewer):
         """Follow the choices."""
         for view in self.views():
             view.refresh()
+
+    def hush(self) -> None:
+        """Say once what several views say."""
+        seen = {("", "")}
+        for view in (view for view in self.views() if view.visible):
+            view.hush(view.said != ("", "") and view.said in seen)
+            seen.add(view.said)
 
     def calls(self) -> list[Call]:
         """Return the calls behind what is on the screen."""

@@ -220,7 +220,7 @@ def test_show__has_the_colours_of_the_exported_figure(name):
     mapper = figure.figure.renderers[0].glyph.color_mapper
     assert (mapper.low, mapper.high) == limits
     assert mapper.palette == [*plot.image_colors(given, cmap=drawn["cmap"]).palette]
-    assert figure.figure.right[1].axis_label == "Amount [nm⁻¹]"
+    assert ">Amount [nm⁻¹]<" in figure._legend[0].object
 
 
 def test_show__says_value_unit_and_place_with_enough_decimals():
@@ -251,7 +251,7 @@ def test_frame__stays_where_it_is_whatever_is_shown():
         frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
     figure.show_classes(image(np.zeros((30, 60), dtype=int)), COLORS)
     frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
-    assert frames == {(300, 150, 92)}
+    assert frames == {(300, 150, 66)}
 
 
 def test_resize__keeps_the_aspect():
@@ -325,7 +325,7 @@ def test_show_classes__is_fainter_where_it_is_less_sure(labels):
     assert dict(figure.figure.hover[0].tooltips)["Confidence"] == "@sure{0.000}"
 
 
-def test_show_classes__names_them_beside_the_map(labels):
+def test_show_classes__names_them_below_the_map(labels):
     figure = MapFigure(MapRanges())
     figure.show_classes(labels, COLORS)
     assert figure._legend.visible
@@ -335,9 +335,10 @@ def test_show_classes__names_them_beside_the_map(labels):
     assert formatter.args["names"] == [*COLORS, "undecided", "no sample"]
     figure.show_classes(labels, COLORS, names_in_legend=False)
     assert not figure._legend.visible
+    assert not figure.figure.below[1].visible
     figure.show(image(np.ones((2, 3))))
-    assert not figure._legend.visible
-    assert all(part.visible for part in figure.figure.right)
+    assert "undecided" not in figure._legend[0].object
+    assert figure.figure.below[1].visible
 
 
 def test_show_classes__of_nan_is_no_sample(labels):
@@ -477,6 +478,41 @@ def test_curves__keep_their_sources(curves):
     figure.show([], xlabel="x", ylabel="y")
     assert not figure._legend.visible
     assert all(len(r.data_source.data.get("x", [])) == 0 for r in figure.figure.renderers)
+
+
+def test_curves__share_an_entry_of_the_legend():
+    figure, x = CurveFigure(), [1.0, 2.0]
+    fits = [
+        Curve(f"{name}, fit", x, x, color=color, legend="fit") for name, color in (("a", "#123456"), ("b", "#abcdef"))
+    ]
+    figure.show(
+        [Curve("a", x, x, color="#123456", points=True), *fits, Curve("zero", x, x, legend="")], xlabel="x", ylabel="y"
+    )
+    told = figure._legend[0].object
+    assert told.count(">fit<") == 1
+    assert plot.NEUTRAL in told  # of curves in two colours
+    assert "zero" not in told
+    assert "a, fit" not in told
+
+
+def test_curves__of_one_point_are_told_in_words_in_place_of_empty_axes():
+    figure = CurveFigure()
+    figure.show([Curve("grain", [522.0], [0.25])], xlabel="Photon energy [eV]", ylabel="Optical density")
+    assert not figure._plot.visible
+    assert "Optical density at the only photon energy, 522 eV" in figure._legend[0].object
+    assert "grain: 0.25" in figure._legend[0].object
+    figure.show([Curve("grain", [522.0, 523.0], [0.25, 0.5])], xlabel="Photon energy [eV]", ylabel="Optical density")
+    assert figure._plot.visible
+    assert "only" not in figure._legend[0].object
+
+
+def test_mark__writes_names_towards_the_middle():
+    figure = MapFigure(MapRanges())
+    figure.show(image(np.ones((10, 10))))
+    extent = figure.ranges.extent
+    at = {name: extent.left + share * extent.width for name, share in (("one", 0.1), ("two", 0.5), ("three", 0.9))}
+    figure.mark(regions={name: [(x, extent.bottom), (x, extent.top)] for name, x in at.items()})
+    assert [*figure._marks._names.data["align"]] == ["left", "center", "right"]
 
 
 def test_curves__name_themselves_in_plain_text(curves):

@@ -244,7 +244,7 @@ def test_frame__does_not_move_with_the_ticks(visit):
         figure.show(a_map((900, 1200)) * 1e7, title="518.40 eV")
 
     figure.figure.document.add_next_tick_callback(change)
-    visit.tab.wait_for_function("() => Bokeh.documents[0].get_model_by_name('values').title.text != ''")
+    visit.tab.locator(".title").get_by_text("518.40 eV").wait_for()
     visit.tab.wait_for_timeout(300)
     assert visit.frame("values") == before
 
@@ -260,7 +260,7 @@ def test_theme__is_that_of_the_page_when_it_is_toggled(visit):
     visit.tab.wait_for_timeout(800)
     dark = {name: visit.frame(name)["paper"] for name in visit.page.figures}
     assert light not in dark.values()
-    text = "() => Bokeh.documents[0].get_model_by_name('values').right[1].axis_label_text_color"
+    text = "() => Bokeh.documents[0].get_model_by_name('values').below[1].major_label_text_color"
     assert visit.tab.evaluate(text) not in ("#000000", "black")
 
 

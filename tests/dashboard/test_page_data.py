@@ -100,7 +100,7 @@ def referring(page) -> Data:
 class TestFiles:
     def test_table__says_what_is_in_a_stack(self, page):
         found = row(page, "lixv2o5.hdf5")
-        assert (found["pixels"], found["pixel"], found["energies"]) == ("48 × 64", "0.03 um", 121)
+        assert (found["pixels"], found["pixel"], found["energies"]) == ("48 × 64", "0.03 µm", 121)
         assert (found["first"], found["last"]) == (508.0, 560.0)
         assert found["what"] == "image stack"
         assert found["size"] > 1e5
@@ -263,10 +263,10 @@ class TestMetadata:
             made = steps(stack)
         assert told["Energies"] == "121, 508 to 560 eV"
         assert told["Pixels"] == "48 along y × 64 along x"
-        assert told["Field of view"] == "1.92 um × 1.44 um"
+        assert told["Field of view"] == "1.92 µm × 1.44 µm"
         assert told["Dwell time"] == "1 ms"
         assert told["Polarization"] == "90"
-        assert told["Signals"] == "Transmitted intensity (count)"
+        assert told["Signals"] == "Transmitted intensity [counts]"
         assert made[0][1] == "open_stack"
 
     def test_facts__leave_out_what_is_not_known(self):
@@ -377,6 +377,13 @@ class TestReferences:
         known = referring.session.store.run(plan.references(referring.state))
         assert known["absorption"].attrs["units"] == "1/nm"
         assert set(known["kind"].values) == {"linear_absorption"}
+
+    def test_choice__says_that_it_does_not_offer_all(self, referring):
+        choice = referring.choice
+        assert not choice._more.visible
+        choice.refresh(tuple(f"{k}.csv" for k in range(512)))
+        assert choice._more.visible
+        assert "The first 300 of 512 files" in choice._more.object
 
     def test_choice__offers_files_and_keeps_what_is_chosen(self, referring):
         choice = referring.choice

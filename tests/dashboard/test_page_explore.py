@@ -98,7 +98,7 @@ def test_image__difference_and_ratio_to_another_energy(page, density):
     page.state.view.param.update(image="difference", energy=518.2, second=510.0)
     expected = xstxm.difference_map(density, 518.2, 510.0)["difference"]
     xr.testing.assert_allclose(page._image.result.drop_attrs(), expected.drop_attrs())
-    assert page._map.figure.title.text.startswith("518.2 eV")
+    assert ">518.2 eV" in page._map._title[0].object
     page.state.view.image = "ratio"
     assert page._image.result.name == "ratio"
 

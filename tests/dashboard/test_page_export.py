@@ -14,7 +14,7 @@ import pandas as pd
 import panel as pn
 import pytest
 import xarray as xr
-from stxm_explorer import exports, lengths, plan
+from stxm_explorer import exports, lengths, plan, surveys
 from stxm_explorer import store as rooms
 from stxm_explorer.calls import Missing
 from stxm_explorer.outputs import Outputs
@@ -122,6 +122,16 @@ def test_sharing__says_where_an_address_cannot_hold_the_choices(filled, state):
     state.regions = []
     page.refresh()
     assert (sharing.copy.disabled, sharing.note.visible) == (False, False)
+
+
+def test_export__draws_the_image_that_explore_shows(filled, state):
+    state.export.param.update(maps=[], pictures=["image"], formats=["png"], tables=[])
+    page = page_of(state, filled)
+    explored = surveys.survey(page.session.store.run(plan.density(state.fields[0]))["optical_density"])
+    assert f"at {explored.brightest:g}.png" in page._made._list.object
+    state.view.energy = 520.0
+    page.refresh()
+    assert "at 520.png" in page._made._list.object
 
 
 def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, state, tmp_path):

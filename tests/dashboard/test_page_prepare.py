@@ -197,7 +197,8 @@ def test_alignment__marks_frames_that_were_not_found(page):
 
 def test_alignment__of_one_frame_is_refused_in_words(root):
     page = opened(root, "single.hdf5")
-    assert page.step._range.disabled
+    assert not page.step._range.visible
+    assert "One energy" in page.step._range_name.object
     step = turn(page, "Alignment")
     assert "One frame is in use" in hints(step.views()[0])
     assert "two different frames" in hints(step.views()[1])
@@ -257,7 +258,8 @@ def test_density__has_errors_of_photon_counting_where_asked(page):
 
 
 def test_optional_number__is_typed_or_not_there(page, toasts):
-    box = turn(page, "Alignment")._boxes["max_shift"]
+    step = turn(page, "Alignment")
+    (box,) = (each for each in step.controls(page.state.field) if getattr(each, "label", "") == "Farthest shift [µm]")
     box.value = "0.25"
     assert page.state.field.max_shift == 0.25
     box.value = "far"

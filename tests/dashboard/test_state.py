@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stxm_explorer.linked import CURSOR_COLOR, region_colors
 from stxm_explorer.state import LONGEST_QUERY, MAX_STATE, TOO_LONG, ExplorerState, Field, Region, unused
 
 from xstxm.errors import OptionError
@@ -265,3 +266,10 @@ def test_from_json__what_no_explorer_writes_is_refused(text):
     with pytest.raises(OptionError):
         state.from_json(text)
     assert state.to_json() == before
+
+
+def test_region_colors__eight_differ():
+    state = ExplorerState()
+    for _ in range(8):
+        state.add_region(Region("point", ((0.0, 0.0),)))
+    assert len({CURSOR_COLOR, *region_colors(state).values()}) == 9

@@ -16,7 +16,7 @@ FIELDS = ("electrode", "field 1", "field 2")
 PAGES = {
     "Data": "are told apart",
     "Prepare": "I0 ± standard error",
-    "Explore": "core, fit",
+    "Explore": "core",
     "Unmix": "Stability",
     "Phases": "undecided",
     "Length scales": "between particles and",

@@ -305,3 +305,13 @@ def test_app__another_field_is_seen_as_a_whole(filled, said, tmp_path):
     assert ranges.view == zoomed
     state.view.field = "one"
     assert ranges.view != zoomed
+
+
+def test_app__says_once_what_several_views_say(filled, said):
+    state = ExplorerState()
+    state.view.page, state.scales.tab = "Length scales", "Particles"
+    app = App(state, Store(filled))
+    app.refresh()
+    views = app.page().views()
+    assert len({view.said for view in views}) == 1
+    assert [view._words.visible for view in views] == [True, False, False]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,10 @@ from xstxm.plot import NEUTRAL
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A curve with its name; NaN is a gap. `low` and `high` bound a band, `points` draws no line."""
+    """A curve with its name; NaN is a gap. `low` and `high` bound a band, `points` draws no line.
+
+    `legend` stands below the plot in place of the name, once for all curves that share it, e.g. all fits; an empty one does not.
+    """
 
     name: str
     x: ArrayLike
@@ -33,6 +37,7 @@ class Curve:
     high: ArrayLike | None = None
     dash: Dash = "solid"
     points: bool = False
+    legend: str | None = None
 
 
 class CurveFigure:
@@ -47,12 +52,13 @@ class CurveFigure:
         self.figure.add_layout(self._cursor)
         self.figure.add_tools(self._hover)
         self._legend = Legend(width=width - PLOT_LEFT, margin=(0, MARGIN, 8, PLOT_LEFT))
-        self.pane: pn.viewable.Viewable = pn.Column(
-            pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
-        )
+        self._plot = pn.Column(pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), sizing_mode=None, margin=0)
+        self.pane: pn.viewable.Viewable = pn.Column(self._plot, self._legend, sizing_mode=None, margin=(0, 8))
 
     def show(self, curves: Sequence[Curve], *, xlabel: str, ylabel: str, title: str = "") -> None:
-        """Show these curves in place of those that were there."""
+        """Show these curves in place of those that were there; of curves of one point, as of one energy, the values."""
+        alone = bool(curves) and all(np.size(curve.x) == 1 for curve in curves)
+        self._plot.visible = not alone
         while len(self._slots) < len(curves):
             self._slots.append(_Slot(self.figure))
             self._hover.renderers = [renderer for slot in self._slots for renderer in slot.pointed]
@@ -64,8 +70,7 @@ class CurveFigure:
         set_if_new(
             self._hover, tooltips=[("", "$name"), (_quantity(xlabel), "$x{%.6g}"), (_quantity(ylabel), "$y{%.4g}")]
         )
-        names = curve_legend((curve.name, curve.color, curve.dash, curve.points) for curve in curves)
-        self._legend.tell(names)
+        self._legend.tell(_of_one(curves, xlabel, ylabel) if alone else curve_legend(_entries(curves)))
 
     def mark(self, x: float | None) -> None:
         """Draw a vertical line at x, or none."""
@@ -117,6 +122,27 @@ class _Slot:
         set_if_new(self._band.glyph, fill_color=curve.color)
         self._data.data = {"x": np.asarray(curve.x, dtype=float), "y": np.asarray(curve.y, dtype=float)}
         self._edges.data = _band(curve)
+
+
+def _entries(curves: Sequence[Curve]) -> list[tuple[str, str, Dash, bool]]:
+    """Return what the legend says: a shared entry once, grey where its curves have several colours."""
+    entries: dict[str, tuple[str, str, Dash, bool]] = {}
+    for curve in curves:
+        text = curve.name if curve.legend is None else curve.legend
+        known = entries.get(text)
+        color = curve.color if known is None or known[1] == curve.color else NEUTRAL
+        entries[text] = text, color, curve.dash, curve.points
+    entries.pop("", None)
+    return [*entries.values()]
+
+
+def _of_one(curves: Sequence[Curve], xlabel: str, ylabel: str) -> str:
+    """Return the values of curves of one point, as HTML."""
+    values = {curve.name: float(np.asarray(curve.y).item()) for curve in curves}
+    at, (quantity, _, unit) = float(np.asarray(curves[0].x).item()), xlabel.partition(" [")
+    text = f"{ylabel} at the only {quantity[:1].lower()}{quantity[1:]}, {at:g} {unit.rstrip(']')}".rstrip()
+    rows = ((f"{c.name}: {values[c.name]:.4g}", c.color, c.dash, c.points) for c in curves)
+    return f'<div style="font-size:13px;margin:8px 0">{escape(text)}</div>{curve_legend(rows)}'
 
 
 def _band(curve: Curve) -> dict[str, list[Array]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -13,9 +12,7 @@ from bokeh.models import (
     BoxZoomTool,
     ColumnDataSource,
     Drag,
-    FixedTicker,
     LassoSelectTool,
-    LinearAxis,
     LinearColorMapper,
     NoOverlap,
     PanTool,
@@ -32,18 +29,18 @@ from stxm_explorer.figures.rasters import Array, Window
 
 Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
-LEFT, RIGHT, TOP, BOTTOM = 92, 120, 34, 58
-"""Pixels around the frame; RIGHT has the colour bar or the names of classes."""
+LEFT, RIGHT, TOP, BOTTOM = 66, 20, 34, 58
+"""Pixels around the frame of a map; the colour bar or the names of classes stand further below."""
+BAR = 38
+"""Pixels that the colour bar is high, with its numbers."""
 PLOT_LEFT = 76
 """Pixels left of the frame of a plot that is no map."""
 LENGTHS = ("m", "mm", "µm", "nm", "pm")
 """Units of a scale bar; Bokeh takes any for one that it knows."""
 MARGIN = 12
-"""Pixels right of the frame where there is no colour bar."""
+"""Pixels right of the frame of a plot that is no map."""
 LINE = "#808080"
 _NOTHING: dict[str, list[Any]] = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
-_LETTER = 7
-"""Pixels that a letter beside the colour bar is wide."""
 
 
 def map_frame(ranges: MapRanges, gestures: Sequence[Gesture]) -> Figure:
@@ -132,31 +129,20 @@ def scale_bar(ranges: MapRanges) -> ScaleBar:
     )
 
 
-class Bar:
-    """Colour bar with what it means written beside it."""
-
-    def __init__(self, drawn: Figure, mapper: LinearColorMapper) -> None:
-        self._bar = ColorBar(
-            color_mapper=mapper,
-            width=14,
-            padding=6,
-            label_standoff=6,
-            ticker=BasicTicker(desired_num_ticks=6),
-            formatter=BasicTickFormatter(power_limit_high=4, power_limit_low=-3),
-            bar_line_color=None,
-            background_fill_alpha=0,
-        )
-        self._text = LinearAxis(axis_line_width=0)
-        self._text.update(ticker=FixedTicker(ticks=[]))
-        drawn.add_layout(self._bar, "right")
-        drawn.add_layout(self._text, "right")
-
-    def show(self, text: str | None, room: int) -> None:
-        """Show the bar with a text, in lines no longer than there is room in pixels, or none of it."""
-        for part in (self._bar, self._text):
-            set_if_new(part, visible=text is not None)
-        lines = textwrap.wrap(text or "", max(room // _LETTER, 12), break_on_hyphens=False)
-        set_if_new(self._text, axis_label="\n".join(lines))
+def color_bar(mapper: LinearColorMapper) -> ColorBar:
+    """Return a bar of colours below a map."""
+    return ColorBar(
+        color_mapper=mapper,
+        orientation="horizontal",
+        height=12,
+        padding=4,
+        label_standoff=4,
+        ticker=BasicTicker(desired_num_ticks=5),
+        formatter=BasicTickFormatter(power_limit_high=4, power_limit_low=-3),
+        major_label_policy=NoOverlap(min_distance=8),
+        bar_line_color=None,
+        background_fill_alpha=0,
+    )
 
 
 class Sheet:

@@ -13,21 +13,21 @@ from bokeh.models import CustomJSHover, HoverTool, LinearColorMapper
 from bokeh.plotting import figure as Figure
 
 from stxm_explorer.figures.frames import (
+    BAR,
     BOTTOM,
     LEFT,
     LENGTHS,
-    MARGIN,
     RIGHT,
     TOP,
-    Bar,
     Gesture,
     Sheet,
+    color_bar,
     map_frame,
     scale_bar,
     set_if_new,
 )
 from stxm_explorer.figures.layers import Bands, Classes, Layer, Values
-from stxm_explorer.figures.legends import Legend, class_legend
+from stxm_explorer.figures.legends import Legend, caption, class_legend, heading
 from stxm_explorer.figures.marks import Marks, Point
 from stxm_explorer.figures.ranges import MapRanges
 from stxm_explorer.figures.rasters import Array, Crop, Window, crop_to, outer_edges, stripes, upright, whole_labels
@@ -38,6 +38,16 @@ Kind: TypeAlias = Literal["point", "box", "polygon"]
 Pick: TypeAlias = Callable[[Kind, tuple[Point, ...]], None]
 
 
+_NARROWEST = 160
+"""Pixels across in which names can be read."""
+_TOOL = 27
+"""Pixels that a tool takes above the frame."""
+_ABOVE = {"position": "absolute", "top": "7px", "left": f"{LEFT}px", "z-index": "1", "pointer-events": "none"}
+"""The title lies on the left of the tools, and moves no frame."""
+_GAP = 8
+"""Pixels between two maps, on each side."""
+
+
 class MapFigure:
     """A map of values, of classes or of mixed colours, with marks above it.
 
@@ -45,8 +55,8 @@ class MapFigure:
     somebody zooms in. One micrometre is as long in y as in x.
     """
 
-    taken = (LEFT + RIGHT, TOP + BOTTOM)
-    """Pixels of the page beside and above the frame, (across, upwards)."""
+    taken = (LEFT + RIGHT + 2 * _GAP, TOP + BOTTOM)
+    """Pixels of the page beside the frame, and above and below it up to the colour bar or the names."""
 
     def __init__(
         self, ranges: MapRanges, *, side: int = 400, tools: Sequence[Gesture] = ("tap", "box", "lasso")
@@ -62,15 +72,19 @@ class MapFigure:
         self._mapper = LinearColorMapper(palette=["#808080"], low=0.0, high=1.0)
         self._values = Sheet(self.figure, "image", color_mapper=self._mapper)
         self._picture, self._stripes = Sheet(self.figure, "image_rgba"), Sheet(self.figure, "image_rgba")
-        self._bar, self._scale = Bar(self.figure, self._mapper), scale_bar(ranges)
+        self._bar, self._scale = color_bar(self._mapper), scale_bar(ranges)
+        self.figure.add_layout(self._bar, "below")
         self.figure.add_layout(self._scale)
         self._hover = HoverTool(renderers=[self._values.renderer, self._picture.renderer], visible=False, tooltips=[])
         self.figure.add_tools(self._hover)
         self._marks = Marks(self.figure)
-        self._legend = Legend(width=RIGHT - MARGIN, margin=(TOP, 0, 0, 0))
-        self.pane: pn.viewable.Viewable = pn.Row(
-            pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
-        )
+        # a title of Bokeh stays black on dark where the map was drawn before it was seen
+        self._title = Legend(width=side, margin=0, styles=_ABOVE)
+        self._legend = Legend(width=side, margin=(0, 0, 8, LEFT))
+        self.pane: pn.viewable.Viewable = pn.Column(
+            self._title, pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend,
+            sizing_mode=None, margin=(0, _GAP), styles={"position": "relative"},
+        )  # fmt: skip
         self.figure.on_event(RangesUpdate, lambda _: ranges.zoomed(self.figure.document))
         ranges.watch(self._draw)
         self.resize(side)
@@ -89,7 +103,7 @@ class MapFigure:
         Parameters
         ----------
         image
-            Map (y, x) of any number; its `long_name` and `units` are written beside the colours.
+            Map (y, x) of any number; its `long_name` and `units` are written below the colours.
         cmap, clim
             Colour map, and the values at its ends; by default those of `xstxm.plot.image`. Who steps through frames
             gives `clim`: finding it takes longer than drawing.
@@ -114,8 +128,7 @@ class MapFigure:
         unit = plot.pretty_units(str(image.attrs.get("units", "1")))
         name = str(image.attrs.get("long_name") or image.name or "value")
         self._tell(image, [(name, f"@image{{%.5g}} {unit}".rstrip())], {"@image": "printf"})
-        self._bar.show(plot.label(image), self.ranges.frame(self._side)[1])
-        self._show(Values(upright(image)), image, title=title)
+        self._show(Values(upright(image)), image, title=title, legend=caption(plot.label(image)))
 
     def show_classes(
         self,
@@ -137,7 +150,7 @@ class MapFigure:
         opacity
             Map (y, x) of 0 to 1, e.g. the confidence: what is less sure is fainter.
         names_in_legend
-            Whether the names stand beside the map.
+            Whether the names stand below the map.
         title
             Text above.
 
@@ -156,10 +169,10 @@ class MapFigure:
         legend = class_legend(colors, undecided=bool((pixels == UNDECIDED).any())) if names_in_legend else ""
         self._show(layer, labels, title=title, legend=legend)
 
-    def show_rgb(self, image: xr.DataArray, *, title: str = "") -> None:
-        """Show a map (y, x, band) of red, green and blue in 0 to 1. Eager."""
+    def show_rgb(self, image: xr.DataArray, *, colors: Mapping[str, str] | None = None, title: str = "") -> None:
+        """Show a map (y, x, band) of red, green and blue in 0 to 1, and the names of colours that it mixes. Eager."""
         self._tell(image, [], {})
-        self._show(Bands(upright(image)), image, title=title)
+        self._show(Bands(upright(image)), image, title=title, legend=class_legend(colors or {}, undecided=False))
 
     def mark(
         self,
@@ -215,11 +228,10 @@ class MapFigure:
 
     def _show(self, layer: Layer, image: xr.DataArray, *, title: str, legend: str | None = None) -> None:
         valued = isinstance(layer, Values)
-        if not valued:
-            self._bar.show(None, 0)
         self._legend.tell(legend or "")
-        set_if_new(self.figure, min_border_right=MARGIN if legend else RIGHT)
-        set_if_new(self.figure.title, text=title)
+        set_if_new(self._bar, visible=valued)
+        set_if_new(self.figure, min_border_bottom=BOTTOM + (BAR if valued else 0))
+        self._title.tell(heading(title) if title else "")
         set_if_new(self._values.renderer, visible=valued)
         set_if_new(self._picture.renderer, visible=not valued)
         self._layer, self._extent, self._sent = layer, outer_edges(image), None
@@ -229,6 +241,8 @@ class MapFigure:
         """Send what is seen, where that is not what was sent last."""
         frame = self.ranges.frame(self._side)
         set_if_new(self.figure, frame_width=frame[0], frame_height=frame[1])
+        self._legend.width = max(frame[0], _NARROWEST)
+        self._title.width = max(frame[0] - _TOOL * len(self.figure.tools), 60)
         layer, view = self._layer, self.ranges.view
         if layer is None:
             return

@@ -27,10 +27,11 @@ class Marks:
 
     def __init__(self, figure: Figure) -> None:
         self._lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "width": [], "dash": []})
-        self._names = ColumnDataSource({"x": [], "y": [], "text": []})
+        self._names = ColumnDataSource({"x": [], "y": [], "text": [], "align": []})
+        self._across = figure.x_range
         self._points = ColumnDataSource({"x": [], "y": [], "marker": []})
         _draw_lines(figure, self._lines)
-        figure.text("x", "y", "text", source=self._names, level="overlay", **_NAME)
+        figure.text("x", "y", "text", text_align="align", source=self._names, level="overlay", **_NAME)
         for color, width in ((_HALO, 5), (PICK, 2)):
             figure.scatter(
                 "x", "y", marker="marker", source=self._points, size=20, line_color=color, line_width=width,
@@ -69,7 +70,14 @@ class Marks:
 
     def _name(self, regions: Mapping[str, Sequence[Point]]) -> None:
         tops = {name: max(outline, key=lambda point: point[1]) for name, outline in regions.items() if outline}
-        _update(self._names, x=[x for x, _ in tops.values()], y=[y for _, y in tops.values()], text=[*tops])
+        x, y = ([place[axis] for place in tops.values()] for axis in (0, 1))
+        _update(self._names, x=x, y=y, text=[*tops], align=[self._side(each) for each in x])
+
+    def _side(self, x: float) -> str:
+        """Return to which side of a place its name is written: to the middle of the map, not beyond its edge."""
+        ends: Any = self._across
+        share = (x - ends.reset_start) / (ends.reset_end - ends.reset_start) if ends.reset_end is not None else 0.5
+        return "left" if share < 1 / 3 else "right" if share > 2 / 3 else "center"
 
 
 def _draw_lines(figure: Figure, source: ColumnDataSource) -> None:

@@ -14,7 +14,7 @@ from stxm_explorer.figures import Curve, CurveFigure
 from stxm_explorer.linked import LinkedCurves, LinkedMap
 from stxm_explorer.pages.components import NUMBERS, numbered_colors
 from stxm_explorer.pages.internal import button, refer
-from stxm_explorer.parts import CHOICE, Table, beside, heading
+from stxm_explorer.parts import CHOICE, Table, beside, heading, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import (
     BACKGROUNDS,
@@ -23,7 +23,7 @@ from stxm_explorer.state import (
     NORMALIZATIONS,
     NUMBERED_BY,
 )
-from stxm_explorer.viewport import plot_side, workspace_width
+from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
 from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
@@ -68,7 +68,7 @@ class Clusters(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of the map."""
-        return plot_side(self.session.width, self.session.height, taken=LinkedMap.taken[0] + 60, below=_BELOW)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.53, below=110)
 
     @property
     def _narrow(self) -> int:
@@ -86,19 +86,19 @@ class Clusters(Page):
         self._curves.follow()
 
     def controls(self) -> Shown:
-        unmix, fit = self.state.unmix.param, self.state.fit.param
+        unmix = self.state.unmix.param
         return pmui.Column(
             heading("Clusters"),
             self._by_itself,
             self._slider,
             pmui.Select.from_param(unmix.choose, label="Preferred by", options=NUMBERED_BY, **CHOICE),
-            pmui.Switch.from_param(unmix.compare, label="Compare 2 to 6 clusters", margin=(4, 10)),
+            pmui.Switch.from_param(unmix.compare, label="Compare 2 to 6", margin=(4, 10)),
             heading("Shapes"),
             pmui.Select.from_param(unmix.grouping, label="Method", options=GROUPINGS, **CHOICE),
             pmui.Select.from_param(unmix.normalize, label="Divided out", options=NORMALIZATIONS, **CHOICE),
             pmui.Select.from_param(unmix.background, label="Background", options=BACKGROUNDS, **CHOICE),
             pmui.Select.from_param(unmix.cluster_components, label="Eigenspectra", options=NUMBERS, **CHOICE),
-            pmui.FloatInput.from_param(fit.min_amount, label="Least amount of sample", step=0.01, **CHOICE),
+            optional(self.state.fit, "min_amount", "Least amount of sample", "found from the map"),
             pmui.IntInput.from_param(unmix.seed, label="Seed", **CHOICE),
             heading("References"),
             self._which,
@@ -150,7 +150,7 @@ class Clusters(Page):
         opacity = found["confidence"] if self.state.view.faded else None
         self._map.show_classes(classes(found["labels"]), cluster_colors(found), opacity=opacity)
         self._curves.resize(
-            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 52,
+            rest_of_row(self.session.width, self.side + LinkedMap.taken[0]),
             self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1],
         )
         spectra = found["cluster_spectra"]

@@ -14,11 +14,11 @@ from stxm_explorer.linked import LinkedCurves, LinkedMap
 from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, Table, beside, heading
 from stxm_explorer.session import Session
 from stxm_explorer.state import DECOMPOSITIONS, MOST_COMPONENTS
-from stxm_explorer.viewport import plot_side, workspace_width
+from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
 from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 
-NUMBERS = {"As many as rise above the noise": 0, **{str(k): k for k in range(1, MOST_COMPONENTS + 1)}}
+NUMBERS = {"All above the noise": 0, **{str(k): k for k in range(1, MOST_COMPONENTS + 1)}}
 """How many components there may be."""
 
 _NAMES = {
@@ -66,7 +66,7 @@ class Components(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of the map."""
-        return plot_side(self.session.width, self.session.height, taken=LinkedMap.taken[0] + 60, below=_BELOW + 90)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.53, below=_BELOW + 110)
 
     @property
     def _narrow(self) -> int:
@@ -89,7 +89,7 @@ class Components(Page):
             heading("Components"),
             pmui.Select.from_param(unmix.method, label="Way to components", options=DECOMPOSITIONS, **CHOICE),
             pmui.Select.from_param(unmix.n_components, label="Number", options=NUMBERS, **CHOICE),
-            pmui.Switch.from_param(unmix.center, label="Subtract the mean spectrum", margin=(4, 10)),
+            pmui.Switch.from_param(unmix.center, label="Subtract the mean", margin=(4, 10)),
             pmui.IntInput.from_param(unmix.n_starts, label="Starts of NMF and MCR", **CHOICE),
             pmui.IntInput.from_param(unmix.seed, label="Seed", **CHOICE),
         )
@@ -131,9 +131,9 @@ class Components(Page):
         self._show_all(found, maps, shares)
         self._strip.mark(chosen - 1)
         share = f"{100 * float(shares.sel(component=chosen)):.3g} %"
-        self._map.show(maps.sel(component=chosen), title=f"Component {chosen}: {share} of the signal")
+        self._map.show(maps.sel(component=chosen), title=f"Component {chosen}: {share}")
         self._curves.resize(
-            workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 52,
+            rest_of_row(self.session.width, self.side + LinkedMap.taken[0]),
             self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1],
         )
         self._curves.show(

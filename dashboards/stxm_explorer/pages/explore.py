@@ -16,11 +16,11 @@ from stxm_explorer.linked import CURSOR_COLOR, LinkedMap
 from stxm_explorer.pages.energies import Energies
 from stxm_explorer.pages.regions import Regions
 from stxm_explorer.pages.spectra import Spectra
-from stxm_explorer.parts import CHOICE, beside, heading, named
+from stxm_explorer.parts import CHOICE, beside, heading, named, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import COLORS, IMAGES, SIGNALS, TAPS, Region, unused
 from stxm_explorer.surveys import Survey
-from stxm_explorer.viewport import plot_side, workspace_width
+from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
 from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 
@@ -54,9 +54,8 @@ class Explore(Page):
         self._regions = Regions(session)
         self._colors = pmui.RangeSlider(label="Colours", visible=False, **CHOICE)
         self._colors.param.watch(self._recolor, "value")
-        width = session.state.view.param.line_width
         self._line = pn.Column(
-            pmui.FloatInput.from_param(width, label="Width of the line in µm, 0: one pixel", step=0.1, **CHOICE),
+            optional(session.state.view, "line_width", "Width of the line [µm]", "one line of pixels"),
             pmui.Button(
                 label="Forget the line", icon="close", variant="outlined", on_click=lambda _: self._forget_line(), **CHOICE
             ),
@@ -76,7 +75,7 @@ class Explore(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of the image."""
-        return plot_side(self.session.width, self.session.height, taken=250, below=90)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.53, below=100)
 
     def views(self) -> list[View]:
         rest = [self._image, self._profile, *self._spectra.views()] if self._survey.settled else []
@@ -118,7 +117,7 @@ class Explore(Page):
         self._energies.follow(self._known)
         self._follow_colors()
         room = workspace_width(self.session.width)
-        width = room - self.side - LinkedMap.taken[0] - 40
+        width = rest_of_row(self.session.width, self.side + LinkedMap.taken[0])
         height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
         self._image.refresh()
         self._map.follow()

@@ -39,7 +39,14 @@ class Export(Page):
         super().__init__(session)
         self._made = Making(session, self._items)
         self._files = View(
-            session, self._want, self._made.place, self._found, look=self._look, label="Mapping phases", width=None
+            session,
+            self._want,
+            self._made.place,
+            self._found,
+            look=self._look,
+            label="Mapping phases",
+            width=None,
+            then=self.refresh,
         )
         self._phases: tuple[str, Any] = "", None
         self._recipe = RecipeText(session)
@@ -102,6 +109,8 @@ class Export(Page):
 
     def _want(self) -> Call:
         """Return what has to be known before the files can be told."""
+        if exports.needs_energy(self.state) and self._shown_energy() is None:
+            return self._want_survey()
         if exports.needs_phases(self.state):
             return plan.phases(self.state, plan.field_of(self.state))
         exports.items(self.state, None)
@@ -112,13 +121,22 @@ class Export(Page):
         self._phases = self.session.store.key(self._want()), result
         self._made.tell()
 
+    def _want_survey(self) -> Call:
+        return Call("surveys.survey", (plan.signal_of(plan.field_of(self.state), self.state.view.signal),))
+
+    def _shown_energy(self) -> float | None:
+        """Return the energy of the image that page Explore shows where none is chosen, once it is known."""
+        found = self.session.store.ready(self._want_survey())
+        return None if found is None else found.energies[found.nearest(None)]
+
     def _items(self) -> list[Item]:
+        energy = self._shown_energy() if exports.needs_energy(self.state) else None
         if not exports.needs_phases(self.state):
-            return exports.items(self.state, None)
+            return exports.items(self.state, None, energy)
         known, phases = self._phases  # it is held here: the cache of all pages may have forgotten it
         if known != self.session.store.key(self._want()):
             raise Missing("The phases are not mapped yet: the list of files appears when they are.")
-        return exports.items(self.state, phases)
+        return exports.items(self.state, phases, energy)
 
     def _look(self) -> Hashable:
         try:

@@ -22,7 +22,7 @@ class Fields(pn.viewable.Viewer):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session, self.state = session, session.state
-        self.list = pmui.MenuList(items=[], dense=True, sizing_mode="stretch_width", margin=(0, 4))
+        self.list = pmui.MenuList(items=[], dense=True, sizing_mode="stretch_width", margin=(0, 4, 8, 4))
         self.list.on_click(self._choose_field)
         self.list.on_action("close", self._close)
         self.label = pmui.TextInput(label="Name of the field", **CHOICE)

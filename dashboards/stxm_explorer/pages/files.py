@@ -17,6 +17,7 @@ from bokeh.models.widgets.tables import NumberFormatter
 from stxm_explorer.catalogue import MAX_ENTRIES, Catalogue, Description, Entry, describe
 from stxm_explorer.jobs import Stopped
 from stxm_explorer.messages import message, verbatim
+from stxm_explorer.metadata import printed
 from stxm_explorer.session import Session, notify
 from stxm_explorer.thumbnails import thumbnail
 from xstxm.errors import StxmError
@@ -44,6 +45,8 @@ STYLE = """
 .tabulator .tabulator-col-title { font-size: 12px }
 .tabulator .tabulator-row .tabulator-cell { font-size: 13px; white-space: normal; overflow-wrap: anywhere; line-height: 1.15 }
 .tabulator .tabulator-row .tabulator-cell[tabulator-field="picture"] { padding: 3px 4px; text-overflow: clip; text-align: center }
+.tabulator .tabulator-row .tabulator-cell { display: inline-flex; align-items: center }
+.tabulator .tabulator-row .tabulator-cell > * { flex: 1 }
 .tabulator .tabulator-row { cursor: pointer }
 .tabulator .tabulator-row.tabulator-selected { background-color: rgba(0, 114, 178, 0.18) !important; color: var(--mdc-theme-on-background) !important }
 .tabulator .tabulator-row.tabulator-selected .tabulator-cell { color: var(--mdc-theme-on-background) }
@@ -240,7 +243,7 @@ def _cells(entry: Entry, look: Look | None) -> dict[str, Any]:
         "last": high,
         "energies": float(told.energies or "nan"),
         "pixels": " × ".join(map(str, told.pixels)),
-        "pixel": told.pixel_size,
+        "pixel": " × ".join(map(printed, told.pixel_size.split(" x "))) if told.pixel_size else "",
         "size": float("nan") if entry.size is None else float(entry.size),
         "modified": f"{entry.modified:%Y-%m-%d}",
     }

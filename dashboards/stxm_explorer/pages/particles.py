@@ -18,7 +18,7 @@ from stxm_explorer.pages.scale_parts import CLEAR, Part, search_choices
 from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside
 from stxm_explorer.session import Session
 from stxm_explorer.tables import ParticleTable
-from stxm_explorer.viewport import plot_side, workspace_width
+from stxm_explorer.viewport import plot_side, rest_of_row
 from stxm_explorer.views import View
 from xstxm import plot
 
@@ -42,8 +42,12 @@ class Particles(Part):
         self._profiles, self._scatter = Drawing(), Drawing()
         self._plots = beside(self._profiles, self._scatter)
         self._none = pmui.Alert(_NONE, severity="info", width=380, margin=10, visible=False)
-        self._image = View(session, self._want_map, self._map.pane, self._show_map, look=self._look_of_map)
-        self._rows = View(session, self._want_table, self._table.pane, self._show_table, look=self._look)
+        self._image = View(
+            session, self._want_map, self._map.pane, self._show_map, look=self._look_of_map, label="Mapping"
+        )
+        self._rows = View(
+            session, self._want_table, self._table.pane, self._show_table, look=self._look, label="Listing particles"
+        )
         self._found = View(
             session,
             self._want,
@@ -60,7 +64,7 @@ class Particles(Part):
     @property
     def side(self) -> int:
         """Pixels of the side of the map."""
-        return plot_side(self.session.width, self.session.height, taken=330, below=60)
+        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], share=0.53, below=60)
 
     def refresh(self) -> None:
         """Follow the choices; numbers of particles are those of one field."""
@@ -94,7 +98,7 @@ class Particles(Part):
         self._map.show(image, missing=CLEAR, title=name)
 
     def _show_table(self, table: Any) -> None:
-        width = workspace_width(self.session.width) - self.side - 210
+        width = rest_of_row(self.session.width, self.side + MapFigure.taken[0])
         self._table.show(table, lengths.quantity(self.state), whole=self.state.scales.whole, size=(width, self.side))
         self._follow()
 
@@ -155,7 +159,7 @@ class Particles(Part):
         scales = self.state.scales.param
         return pmui.Column(
             pmui.Checkbox.from_param(scales.whole, label="Whole particles only", **CHOICE),
-            pmui.Checkbox.from_param(scales.relative, label="Profiles about their mean", **CHOICE),
+            pmui.Checkbox.from_param(scales.relative, label="Relative to the mean", **CHOICE),
             *search_choices(self.state),
         )
 

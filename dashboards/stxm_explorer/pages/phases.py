@@ -15,15 +15,17 @@ from stxm_explorer.figures import Curve, CurveFigure, histogram
 from stxm_explorer.linked import LinkedMap
 from stxm_explorer.pages.phase_maps import MIXED, choices, image_of, mixed
 from stxm_explorer.pages.spectra import Spectra
-from stxm_explorer.parts import CHOICE, Table, bars, beside, heading, with_error
+from stxm_explorer.parts import CHOICE, Table, bars, beside, heading, optional, with_error
 from stxm_explorer.session import Session
 from stxm_explorer.state import BACKGROUNDS, BELOW, METHODS, PHASES_FROM, SELECTIONS, Region
 from stxm_explorer.viewport import plot_side, workspace_width
 from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 
-_CURVES = 250
-"""Pixels that the spectrum of a pixel is high."""
+_CURVES, _LEAST = 250, 190
+"""Pixels that the spectrum of a pixel is high, and in a small window."""
+_BETWEEN = 310
+"""Pixels above, between and below maps and spectrum."""
 
 
 class Phases(Page):
@@ -50,14 +52,21 @@ class Phases(Page):
             look=lambda: (self._wide, self.state.view.map), label="Counting pixels",
         )  # fmt: skip
         self._pixel = Spectra(session, self._picked)
-        self._below = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._tabs = pmui.RadioButtonGroup.from_param(
+            self.state.view.param.below, label="", options=list(BELOW), size="small", margin=(4, 10), visible=False
+        )
+        self._below = pn.Column(sizing_mode="stretch_width", margin=0, visible=False)
         self._choice = pmui.Select(label="Second map", groups=choices(None), value="composition", **CHOICE)
         self._choice.param.watch(lambda event: setattr(self.state.view, "map", event.new), "value")
 
     @property
     def side(self) -> int:
         """Pixels of the longer side of a map."""
-        return plot_side(self.session.width, self.session.height, taken=2 * LinkedMap.taken[0] + 40, below=_CURVES)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], below=_LEAST)
+
+    @property
+    def _high(self) -> int:
+        return min(max(self.session.height - self.side - _BETWEEN, _LEAST), _CURVES)
 
     @property
     def _wide(self) -> int:
@@ -74,9 +83,9 @@ class Phases(Page):
     def refresh(self) -> None:
         for each in (self._labels, self._other):
             each.resize(self.side)
-        self._bins.resize(self._wide, _CURVES)
+        self._bins.resize(self._wide, self._high)
         self._maps.refresh()
-        self._second.visible = self._maps.settled
+        self._show_rest(self._maps.settled)
         if self._maps.settled:
             self._follow()
         for each in (self._labels, self._other):
@@ -91,9 +100,9 @@ class Phases(Page):
             pmui.Select.from_param(fit.method, label="Amounts", options=METHODS, **CHOICE),
             pmui.Select.from_param(fit.background, label="Background", options=BACKGROUNDS, **CHOICE),
             pmui.Select.from_param(fit.selection, label="References of a pixel", options=SELECTIONS, **CHOICE),
-            pmui.FloatInput.from_param(fit.max_optical_density, label="Darkest optical density", step=0.1, **CHOICE),
+            optional(self.state.fit, "max_optical_density", "Darkest optical density", "no limit"),
             heading("Pixels"),
-            pmui.FloatInput.from_param(fit.min_amount, label="Least amount of sample", step=0.01, **CHOICE),
+            optional(self.state.fit, "min_amount", "Least amount of sample", "found from the map"),
             pmui.FloatSlider.from_param(fit.min_confidence, label="Least confidence of a label", **CHOICE),
             heading("Maps"),
             pmui.Switch.from_param(view.faded, label="Fade what is less sure", margin=(4, 10)),
@@ -102,24 +111,27 @@ class Phases(Page):
         )
 
     def workspace(self) -> Shown:
-        below = pmui.RadioButtonGroup.from_param(
-            self.state.view.param.below, label="", options=list(BELOW), size="small", margin=(4, 10)
-        )
-        return pmui.Column(beside(self._maps, self._second), below, self._below, sizing_mode="stretch_width")
+        return pmui.Column(beside(self._maps, self._second), self._tabs, self._below, sizing_mode="stretch_width")
 
     def _follow(self) -> None:
         """Show what needs the phase map."""
-        self._second.visible = True
+        self._show_rest(True)
         self._second.refresh()
         below: dict[str, Spectra | View] = {"Pixel": self._pixel, "Shares": self._shares, "Histogram": self._histogram}
         chosen = below[self.state.view.below]
         if [*self._below] != [chosen]:
             self._below[:] = [chosen]
         if chosen is self._pixel:
-            self._pixel.resize(self._wide, _CURVES, self._wide)
+            self._pixel.resize(self._wide, self._high, self._wide)
             self._pixel.refresh()
         else:
             chosen.refresh()
+
+    def _show_rest(self, there: bool) -> None:
+        """Show what stands beside and below the phase map, or none of it."""
+        for part in (self._second, self._tabs, self._below):
+            if part.visible != there:
+                part.visible = there
 
     def _picked(self) -> Sequence[Region]:
         cursor = self.state.view.cursor
@@ -147,7 +159,8 @@ class Phases(Page):
 
     def _show_second(self, result: xr.Dataset) -> None:
         if self.state.view.map == MIXED:
-            self._other.show_rgb(mixed(result, plot.phase_colors(result)), title="Fractions as colours")
+            colors = plot.phase_colors(result)
+            self._other.show_rgb(mixed(result, colors), colors=colors)
         else:
             self._other.show(image_of(result, self.state.view.map))
 

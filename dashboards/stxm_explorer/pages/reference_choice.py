@@ -9,7 +9,7 @@ import panel_material_ui as pmui
 
 from stxm_explorer.calls import File, Upload
 from stxm_explorer.pages.internal import Internals
-from stxm_explorer.parts import CHOICE, heading
+from stxm_explorer.parts import CHOICE, heading, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import KINDS
 from stxm_explorer.uploads import LARGEST, TABLES
@@ -29,6 +29,8 @@ class Choice(pn.viewable.Viewer):
             label="Files with spectra", options={}, searchable=True, sizing_mode="stretch_width", margin=(4, 10)
         )
         self.files.param.watch(self._choose, "value")
+        self._more = hint("")
+        self._more.visible = False
         self.upload = pmui.FileInput(
             label="Send a file",
             accept=",".join(TABLES),
@@ -47,6 +49,7 @@ class Choice(pn.viewable.Viewer):
         return pn.Column(
             heading("References"),
             self.files,
+            self._more,
             self.upload,
             self.internal,
             pmui.Select.from_param(chosen.kind, label="Values are", options=KINDS, **CHOICE),
@@ -64,6 +67,10 @@ class Choice(pn.viewable.Viewer):
             options: dict[str, File] = {name: File(name) for name in names}
             options |= {f"{name} (sent)": Upload(name) for name in self.state.references.uploads}
             self.files.param.update(options=options, value=chosen)
+            self._more.param.update(
+                object=f"The first {OFFERED} of {len(offered)} files: the others are under Files, Spectra.",
+                visible=len(offered) > OFFERED,
+            )
 
     def _choose(self, event: Any) -> None:
         chosen = self.state.references

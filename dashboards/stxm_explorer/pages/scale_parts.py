@@ -10,11 +10,12 @@ import panel_material_ui as pmui
 from stxm_explorer import lengths, readings
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapFigure, MapRanges
+from stxm_explorer.figures.frames import PLOT_LEFT
 from stxm_explorer.length_curve import LengthCurve
-from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside, heading
+from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, Table, beside, heading, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import FRAMES, QUANTITIES, WEIGHTS, ExplorerState
-from stxm_explorer.viewport import plot_side, workspace_width
+from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
 from stxm_explorer.views import Page, View
 from xstxm import plot
 
@@ -52,12 +53,12 @@ def count_choice(state: ExplorerState) -> pn.viewable.Viewable:
 
 def search_choices(state: ExplorerState) -> list[pn.viewable.Viewable]:
     """Return the choices of how particles are found."""
-    scales = state.scales.param
+    scales = state.scales
     return [
         heading("Particles"),
-        pmui.FloatSlider.from_param(scales.max_neck, label="Widest neck", **CHOICE),
-        pmui.FloatInput.from_param(scales.min_area, label="Least area [µm²]", **CHOICE),
-        pmui.FloatInput.from_param(scales.min_amount, label="Least amount", **CHOICE),
+        pmui.FloatSlider.from_param(scales.param.max_neck, label="Widest neck", **CHOICE),
+        optional(scales, "min_area", "Least area [µm²]", "that of 9 pixels"),
+        optional(scales, "min_amount", "Least amount of sample", "found from the map"),
     ]
 
 
@@ -92,7 +93,7 @@ class Fields(Part):
 
     def _show(self, tree: Any) -> None:
         columns = min(len(tree), 3 if workspace_width(self.session.width) > _WIDE else 2)
-        size = plot_side(self.session.width, self.session.height, 130 + 75 * columns, beside=columns, below=_ABOVE)
+        size = plot_side(self.session.width, self.session.height, 75 + 130 // columns, share=1 / columns, below=_ABOVE)
         signal = "phase_label" if self.state.scales.labels else lengths.quantity(self.state)
         drawing = plot.fields(tree, signal, scale=self.state.scales.scale, columns=columns, size=size)
         self._maps.draw(drawing)
@@ -120,7 +121,7 @@ class Variance(Part):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._said, self._bars = self.said(), Drawing()
-        self._numbers = pn.pane.HTML("", margin=(10, 10))
+        self._numbers = Table()
         body = pn.Column(self._said, self._bars, self._numbers)
         self._view = View(session, self._want, body, self._show, look=self.frame, label="Splitting the variance")
 
@@ -131,7 +132,8 @@ class Variance(Part):
         width, height = self.frame()
         self._said.object = readings.of_split(split, called(self.session))
         self._bars.draw(plot.variance_split(split, width=min(width, 560), height=height))
-        self._numbers.object = readings.html_table(readings.split_rows(split))
+        head, *rows = readings.split_rows(split)
+        self._numbers.write(head, rows, workspace_width(self.session.width) - 40)
 
     def views(self) -> list[View]:
         return [self._view]
@@ -165,12 +167,14 @@ class Blocks(Part):
         self._curves = View(
             session, self._want, self._curve.pane, self._show, look=self._look, label="Averaging blocks"
         )
-        self._image = View(session, self._want_map, self._map.pane, self._show_map, look=self._look_of_map)
+        self._image = View(
+            session, self._want_map, self._map.pane, self._show_map, look=self._look_of_map, label="Mapping blocks"
+        )
 
     @property
     def side(self) -> int:
         """Pixels of the side of the map, and of the curve beside it."""
-        return plot_side(self.session.width, self.session.height, taken=260, below=_ABOVE)
+        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], below=_ABOVE)
 
     @property
     def length(self) -> float:
@@ -196,7 +200,8 @@ class Blocks(Part):
 
     def _show(self, coarse: Any) -> None:
         self._coarse, self._said.visible = coarse, True
-        self._curve.show(coarse, self.side, self.side)
+        width = rest_of_row(self.session.width, self.side + MapFigure.taken[0])
+        self._curve.show(coarse, width - PLOT_LEFT, self.side)
         self._sides = lengths.sides(coarse, lengths.shown(self.state)) or [0.0]
         self._image.refresh()
         self._follow()
@@ -216,7 +221,7 @@ class Blocks(Part):
             self._fitted = name
             self._ranges.fit(self.session.store.ready(lengths.phases(self.state)[name])["phase_label"])
         self._map.resize(self.side)
-        self._map.show(image, missing=CLEAR, title=f"{name} in blocks of {self.length:.3g} µm")
+        self._map.show(image, missing=CLEAR, title=f"{name}, {self.length:.3g} µm")
 
     def _follow(self) -> None:
         self._map.mark(self.state.view.cursor)

@@ -19,7 +19,7 @@ from stxm_explorer.pages.internal import button, refer
 from stxm_explorer.parts import CHOICE, beside, heading, hint
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import MOST_COMPONENTS
-from stxm_explorer.viewport import plot_side, workspace_width
+from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
 from stxm_explorer.views import Page, Shown, View
 from xstxm import plot
 from xstxm.conventions import NO_SAMPLE
@@ -73,7 +73,7 @@ class Scatter(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of the map."""
-        return plot_side(self.session.width, self.session.height, taken=LinkedMap.taken[0] + 60, below=_BELOW)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.53, below=110)
 
     @property
     def _wide(self) -> int:
@@ -103,7 +103,7 @@ class Scatter(Page):
             heading("Scatter"),
             *self._axes.values(),
             pmui.Select.from_param(unmix.n_components, label="Components", options=NUMBERS, **CHOICE),
-            pmui.Switch.from_param(unmix.center, label="Subtract the mean spectrum", margin=(4, 10)),
+            pmui.Switch.from_param(unmix.center, label="Subtract the mean", margin=(4, 10)),
             heading("Lasso"),
             button("Use as reference", self._refer),
             pmui.Button(
@@ -167,7 +167,7 @@ class Scatter(Page):
 
     def _show_cloud(self, cloud: Cloud) -> None:
         height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
-        self._points.resize(workspace_width(self.session.width) - self.side - LinkedMap.taken[0] - 52, max(height, 300))
+        self._points.resize(rest_of_row(self.session.width, self.side + LinkedMap.taken[0]), max(height, 300))
         found = self._groups.result if self._groups.settled else None
         colors = {} if found is None else cluster_colors(found)
         numbers = np.where(cloud.label > 0, cloud.label - 1, len(colors))

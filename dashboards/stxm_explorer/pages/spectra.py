@@ -147,9 +147,11 @@ class Spectra(pn.viewable.Viewer):
         fit = self.fit.result if self.fit.settled else None
         if fit is not None and [*fit["region"].values] == names:
             model, *left = (self._session.store.run(each).sortby("energy") for each in self._after_fit())
-            curves += _lines(model, names, colors, "{}, fit") + self._scaled(fit, self._active(names))
+            curves += _lines(model, names, colors, "{}, fit", legend="fit") + self._scaled(fit, self._active(names))
             for each in left:
-                self._left.show(_lines(each, names, colors, "{}"), xlabel=labels["xlabel"], ylabel="Residual")
+                self._left.show(
+                    _lines(each, names, colors, "{}", legend=""), xlabel=labels["xlabel"], ylabel="Residual"
+                )
         self._curves.show(curves, **labels)
 
     def _measured(self, spectrum: xr.Dataset, color: str) -> Curve:
@@ -196,6 +198,11 @@ def _told(values: xr.DataArray, errors: xr.DataArray, **at: Any) -> list[str]:
     return [with_error(float(value), float(error)) for value, error in pairs]
 
 
-def _lines(spectra: xr.DataArray, names: Sequence[str], colors: Mapping[str, str], called: str) -> list[Curve]:
+def _lines(
+    spectra: xr.DataArray, names: Sequence[str], colors: Mapping[str, str], called: str, legend: str | None = None
+) -> list[Curve]:
     energy = np.asarray(spectra["energy"])
-    return [Curve(called.format(name), energy, spectra.sel(region=name).values, color=colors[name]) for name in names]
+    return [
+        Curve(called.format(name), energy, spectra.sel(region=name).values, color=colors[name], legend=legend)
+        for name in names
+    ]

@@ -13,10 +13,11 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step, captioned
-from stxm_explorer.parts import CHOICE, beside, hint
+from stxm_explorer.pages.steps.step import FIRST, FLAGGED, SECOND, EnergyChoice, Measured, Step
+from stxm_explorer.parts import CHOICE, beside, hint, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import ALIGN_TO, TRANSFORMS, Field, Region
+from stxm_explorer.viewport import plot_side
 from stxm_explorer.views import Shown, View
 from xstxm import plot
 
@@ -35,14 +36,24 @@ class Alignment(Step):
         self._maps = [
             LinkedMap(session, side=self._side, regions=self._drawn, tools=("box", "lasso")) for _ in range(2)
         ]
-        before = captioned("Difference as measured", self._maps[0].pane)
-        after = captioned("Difference of the aligned frames", self._maps[1].pane)
-        self._shifts = View(session, self._want_shifts, curves, self._show_shifts, label="Estimating shifts")
+        self._shifts = View(
+            session, self._want_shifts, curves, self._show_shifts, label="Estimating shifts",
+            then=lambda: self._after.refresh(),
+        )  # fmt: skip
         self._before = View(
-            session, lambda: self._difference(plan.cleaned(self.field)), before, self._show_before, label="Before"
+            session,
+            lambda: self._difference(plan.cleaned(self.field)),
+            self._maps[0].pane,
+            self._show_before,
+            label="Reading two frames",
         )
         self._after = View(
-            session, self._want_after, after, self._show_after, look=lambda: self._colors, label="Moving frames"
+            session,
+            self._want_after,
+            self._maps[1].pane,
+            self._show_after,
+            look=lambda: self._colors,
+            label="Moving frames",
         )
         self._colors: tuple[float, float] | None = None
         self._asked = ""
@@ -58,7 +69,7 @@ class Alignment(Step):
 
     @property
     def _side(self) -> int:
-        return max(min(self.width // 2 - LinkedMap.taken[0] - 30, 520), 180)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], below=220)
 
     @staticmethod
     def summary(field: Field) -> str:
@@ -73,7 +84,7 @@ class Alignment(Step):
         return [
             pmui.Select.from_param(own.align_to, label="Compare each frame with", options=ALIGN_TO, **CHOICE),
             pmui.Select.from_param(own.transform, label="Frames differ by", options=TRANSFORMS, **CHOICE),
-            self.optional(field, "max_shift", "Farthest shift [µm]", "30 % of the shorter side"),
+            optional(field, "max_shift", "Farthest shift [µm]", "30 % of the shorter side"),
             hint("Draw a box or lasso on a map to find shifts on these pixels only."),
             self._whole,
             pmui.Button(label="Estimate shifts", icon="play_arrow", on_click=lambda _: self._estimate(), **CHOICE),
@@ -158,10 +169,10 @@ class Alignment(Step):
     def _show_before(self, image: xr.DataArray) -> None:
         colors = plot.image_colors(image)
         self._colors = (colors.low, colors.high)
-        self._maps[0].show(image, clim=self._colors)
+        self._maps[0].show(image, clim=self._colors, title="As measured")
 
     def _show_after(self, image: xr.DataArray) -> None:
-        self._maps[1].show(image, clim=self._colors)
+        self._maps[1].show(image, clim=self._colors, title="Aligned")
 
     def _drawn(self, region: Region | None) -> None:
         field = self.field

@@ -15,7 +15,7 @@ from stxm_explorer.calls import Call
 from stxm_explorer.figures import Curve, CurveFigure, histogram
 from stxm_explorer.linked import LinkedMap
 from stxm_explorer.pages.steps.step import FIRST, EnergyChoice, Measured, Step
-from stxm_explorer.parts import CHOICE, beside
+from stxm_explorer.parts import CHOICE, beside, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import NOISES, Field
 from stxm_explorer.views import Shown, View
@@ -77,7 +77,7 @@ class Density(Step):
                 own.gain, label="Photons for one count", visible=own.noise.rx() == "poisson", **CHOICE
             ),
             pmui.FloatInput.from_param(own.thick, label="Too thick above an optical density of", step=0.1, **CHOICE),
-            self.optional(field, "saturation", "Saturated from counts of", "not looked for"),
+            optional(field, "saturation", "Saturated from counts of", "not looked for"),
         ]
 
     def workspace(self) -> Shown:
@@ -103,7 +103,7 @@ class Density(Step):
 
     def _show(self, image: xr.DataArray) -> None:
         energy = f"{float(image['energy']):.2f} {self.measured.unit}"
-        self._map.show(image, title=f"Optical density at {energy}")
+        self._map.show(image, title=energy)
         at, count = histogram(image)
         curve = Curve(f"pixels at {energy}", at, count, color=FIRST)
         self._histogram.show([curve], xlabel=plot.label(image), ylabel="Pixels")
@@ -116,10 +116,9 @@ class Density(Step):
             labels[where] = k
         known = dict(zip(QUALITY_FLAGS, COLORS, strict=True))
         colors = {name.replace("_", " "): known[name] for name, _ in raised}
-        title = "Flagged pixels" if raised else "No pixel is flagged"
-        self._flagged.show_classes(
-            quality.copy(data=labels), colors or {"none": "#999999"}, names_in_legend=bool(raised), title=title
-        )
+        self._flagged.pane.visible = bool(raised)
+        if raised:
+            self._flagged.show_classes(quality.copy(data=labels), colors, title="Flagged pixels")
         self._counts.object = _table([(name, int(where.sum()), where.mean()) for name, where in raised])
 
 
@@ -128,9 +127,10 @@ def _table(rows: list[tuple[str, int, float]]) -> str:
     if not rows:
         return "<p>No pixel is flagged: all have counts, and none is too thick.</p>"
     cells = "".join(
-        f"<tr><td>{escape(name.replace('_', ' '))}</td><td style='text-align:right'>{count}</td>"
-        f"<td style='text-align:right'>{100 * share:.2f} %</td><td>{escape(MEANING[name])}</td></tr>"
+        f"<tr><td style='white-space:nowrap'>{escape(name.replace('_', ' '))}</td>"
+        f"<td style='text-align:right'>{count}</td>"
+        f"<td style='text-align:right;white-space:nowrap'>{100 * share:.2f} %</td><td>{escape(MEANING[name])}</td></tr>"
         for name, count, share in rows
     )
     head = "<tr><th>Flag</th><th>Pixels</th><th>Share</th><th>Meaning</th></tr>"
-    return f'<table style="border-spacing:14px 4px;text-align:left;font-size:14px">{head}{cells}</table>'
+    return f'<table style="border-spacing:8px 4px;text-align:left;font-size:14px">{head}{cells}</table>'

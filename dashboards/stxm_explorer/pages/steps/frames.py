@@ -69,7 +69,8 @@ class Frames(Step):
         body = pmui.Column(beside(self._image, self._means.pane), ticks, self._table, sizing_mode="stretch_width")
         self._judged = View(session, self._want, body, self._show, look=self._look, label="Looking at the frames")
         self._listed: xr.Dataset | None = None
-        self._range = pmui.EditableRangeSlider(label="Use", start=0.0, end=1.0, step=0.01, **CHOICE)
+        self._range_name = pmui.Typography("", variant="body2", margin=(4, 10, 0, 10))
+        self._range = pmui.EditableRangeSlider(label="", start=0.0, end=1.0, step=0.01, **CHOICE)
         self._range.param.watch(self._limited, "value_throttled")
 
     @staticmethod
@@ -92,7 +93,13 @@ class Frames(Step):
             on_click=lambda _: setattr(field, "dropped", []),
             **CHOICE,
         )
-        return [self._range, leave, take, pmui.Switch.from_param(field.param.despike, label="Replace spikes", **CHOICE)]
+        return [
+            self._range_name,
+            self._range,
+            leave,
+            take,
+            pmui.Switch.from_param(field.param.despike, label="Replace spikes", **CHOICE),
+        ]
 
     def workspace(self) -> Shown:
         """Return the frame beside the means and the list of all frames."""
@@ -162,10 +169,10 @@ class Frames(Step):
         field = self.field
         with self.following():
             value = (low if field.start is None else field.start, high if field.stop is None else field.stop)
-            self._range.param.update(
-                start=low, end=max(high, low + 0.01), value=value, disabled=low == high,
-                label=f"Use [{self.measured.unit}]" if low < high else "One energy: there is no range",
-            )  # fmt: skip
+            self._range.param.update(start=low, end=max(high, low + 0.01), value=value, visible=low < high)
+            self._range_name.object = (
+                f"Energies in use [{self.measured.unit}]" if low < high else "One energy: there is no range."
+            )
 
     def _limited(self, event: Any) -> None:
         if self._following or event.new is None:

@@ -12,7 +12,7 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, captioned, note
+from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, note
 from stxm_explorer.parts import CHOICE, beside, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import I0_SOURCES, I0_UNITS, Field, Region
@@ -41,7 +41,7 @@ class Incident(Step):
         self._image = View(
             session,
             self._want_image,
-            captioned("Mean of the frames; pixels that I0 is taken from are orange", self._map.pane),
+            self._map.pane,
             self._show_image,
             look=lambda: id(self._i0.result),
             label="Adding up the frames",
@@ -162,10 +162,12 @@ class Incident(Step):
         found = self._i0.result
         used = found["mask"] if isinstance(found, xr.Dataset) and self.field.i0_source == "brightest" else None
         if used is None:
-            self._map.show(image)
+            self._map.show(image, title="Mean of the frames")
         else:
             clim = plot.image_colors(image)
-            self._map.show(image.where(~used), clim=(clim.low, clim.high), missing=FLAGGED)
+            self._map.show(
+                image.where(~used), clim=(clim.low, clim.high), missing=FLAGGED, title="Orange: taken for I0"
+            )
 
     def _show_rest(self, density: xr.DataArray) -> None:
         density = density.sortby("energy")

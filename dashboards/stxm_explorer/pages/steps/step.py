@@ -19,7 +19,7 @@ from stxm_explorer.pages.energies import NO_ENERGIES
 from stxm_explorer.parts import CHOICE
 from stxm_explorer.session import Session
 from stxm_explorer.state import Field, Region
-from stxm_explorer.viewport import workspace_width
+from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
 from stxm_explorer.views import Shown, View
 from xstxm.plot import pretty_units
 
@@ -98,7 +98,6 @@ class Step:
     def __init__(self, session: Session, measured: Measured) -> None:
         self.session, self.state, self.measured = session, session.state, measured
         self._following = False
-        self._boxes: dict[str, pmui.TextInput] = {}
 
     @property
     def field(self) -> Field:
@@ -113,12 +112,12 @@ class Step:
     @property
     def side(self) -> int:
         """Pixels of the longer side of a map that shares its row with a plot."""
-        return max(min(int(0.58 * self.width) - MapFigure.taken[0], 460), 220)
+        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], share=0.53, below=160)
 
     @property
     def beside(self) -> int:
         """Pixels across of a plot beside a map."""
-        return max(self.width - self.side - MapFigure.taken[0] - 50, 280)
+        return rest_of_row(self.session.width, self.side + MapFigure.taken[0])
 
     @staticmethod
     def summary(field: Field) -> str:
@@ -139,7 +138,6 @@ class Step:
 
     def refresh(self) -> None:
         """Follow the choices."""
-        self._fill_boxes()
         for view in self.views():
             view.refresh()
 
@@ -156,34 +154,6 @@ class Step:
         """Return the image of a stack at one of its energies."""
         name = f"{signal} at {energy:g}"
         return call(".isel", call("sel_energy", stack[signal], energy, energy, name="energies"), energy=0, name=name)
-
-    def optional(self, field: Field, name: str, label: str, placeholder: str) -> Shown:
-        """Return a box for a number that need not be there."""
-        box = pmui.TextInput(
-            label=label,
-            value=_text(field, name),
-            placeholder=placeholder,
-            description=field.param[name].doc,
-            **CHOICE,
-        )
-        self._boxes[name] = box
-
-        def typed(event: Any) -> None:
-            if self._following:
-                return
-            try:
-                field.param.update({name: float(event.new) if event.new.strip() else None})
-            except ValueError:
-                self.session.report(Missing(f"{label}: {event.new[:20]} is no number that this can be."))
-                self._fill_boxes()
-
-        box.param.watch(typed, "value")
-        return box
-
-    def _fill_boxes(self) -> None:
-        with self.following():
-            for name, box in self._boxes.items():
-                box.value = _text(self.field, name)
 
     def take(self, region: Region, name: str, adopt: Callable[[Region], Any]) -> None:
         """Adopt a region that was drawn once it is known to hold pixels; else tell, and leave all as it is."""
@@ -227,16 +197,6 @@ class EnergyChoice:
     def _chosen(self, event: Any) -> None:
         if not self._following:
             self._step.state.view.param.update({self._name: event.new})
-
-
-def _text(field: Field, name: str) -> str:
-    value = getattr(field, name)
-    return "" if value is None else f"{value:g}"
-
-
-def captioned(text: str, drawn: Shown) -> Shown:
-    """Return a map below its title, where the tools have all the room above the frame."""
-    return pn.Column(pmui.Typography(text, variant="subtitle2", margin=(4, 8, 0, 84)), drawn, sizing_mode=None)
 
 
 def note(text: str, severity: str = "info", **look: Any) -> pmui.Alert:
