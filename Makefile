@@ -13,7 +13,7 @@ dashboard: $(STAMP)
 	$(BIN)/xstxm dashboard demo-output/lixv2o5.hdf5 --no-show
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -11,6 +11,8 @@ from skimage.segmentation import relabel_sequential
 import xstxm
 from xstxm import testing
 
+pytestmark = pytest.mark.xdist_group("across lengths")
+
 SEEDS = range(20)
 ENOUGH = 18
 """Of the seeds, whose 95 % intervals hold the truth: fewer come about in one of 70 cases."""

@@ -27,14 +27,20 @@ TRUE_ANYWHERE = {"float64 | within 1e-8", "the same bits", "eigenvalues to 1e-6"
 """Goals that do not hang on the size or on the machine."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("topic", GOALS)
-def test_table__has_a_row_for_each_goal(topic):
+@pytest.fixture(scope="module")
+def rows():
+    """The rows of the table of all topics."""
     pytest.importorskip("zarr")
-    command = [sys.executable, str(BENCHMARKS / "bench_table.py"), "--size", "XS", "--rounds", "1", "--topics", topic]
+    command = [sys.executable, str(BENCHMARKS / "bench_table.py"), "--size", "XS", "--rounds", "1"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    rows = [line for line in run.stdout.splitlines() if line.startswith("|")][2:]
+    return [line for line in run.stdout.splitlines() if line.startswith("|")][2:]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("table")
+@pytest.mark.parametrize("topic", GOALS)
+def test_table__has_a_row_for_each_goal(rows, topic):
     assert all(
         row.count(" | ") == 3 and row.split(" | ")[-1].strip("* |") in ("yes", "no", "not judged") for row in rows
     )

@@ -13,32 +13,13 @@ from typing import Literal, TypeAlias
 from stxm_explorer.access import (
     MAX_FILES,
     STORE,
-    OutsideRootError,
     endings_beside,
     formats_by_ending,
     is_plain,
     is_store,
     leads_inside,
     own_formats,
-    refuse_links_out,
-    resolve,
-    resolve_all,
-    stamp,
 )
-from stxm_explorer.descriptions import Description, describe
-
-__all__ = [
-    "Catalogue",
-    "Description",
-    "Entry",
-    "OutsideRootError",
-    "catalogue",
-    "describe",
-    "refuse_links_out",
-    "resolve",
-    "resolve_all",
-    "stamp",
-]
 
 Kind: TypeAlias = Literal["stack", "result", "spectra"]
 """A result is what xstxm wrote: maps, references, or a stack, which `describe` tells."""

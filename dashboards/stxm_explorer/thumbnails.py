@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import xstxm
-from stxm_explorer.catalogue import refuse_links_out, resolve, stamp
+from stxm_explorer.access import refuse_links_out, resolve, stamp
+from stxm_explorer.figures.rasters import outer_edges
 
 SIDE = 44
 """Pixels of the longer side."""
@@ -33,13 +34,8 @@ def _of_file(root: Path, path: Path, changed: int) -> str:
         if "energy" in signal.dims:
             signal = signal.isel(energy=signal.sizes["energy"] // 2)
         frame = signal.transpose("y", "x")
-        return _address(frame.values, _extent(frame["y"]), _extent(frame["x"]))
-
-
-def _extent(axis: Any) -> float:
-    """Return the length that the pixels of an axis cover."""
-    values = np.asarray(axis, dtype=float)
-    return float(np.ptp(values)) * len(values) / max(len(values) - 1, 1) or 1.0
+        extent = outer_edges(frame)
+        return _address(frame.values, extent.height, extent.width)
 
 
 def _address(frame: Any, height: float, width: float) -> str:

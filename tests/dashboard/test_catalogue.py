@@ -8,7 +8,8 @@ import warnings
 import pytest
 from stxm_explorer import catalogue as rooms
 from stxm_explorer.access import endings_beside, formats_by_ending
-from stxm_explorer.catalogue import Catalogue, catalogue, describe
+from stxm_explorer.catalogue import Catalogue, catalogue
+from stxm_explorer.descriptions import describe
 from stxm_explorer.store import Store
 
 import xstxm

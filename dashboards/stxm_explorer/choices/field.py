@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,6 +66,12 @@ class Field(Settings):
     saturation = param.Number(
         None, allow_None=True, bounds=(0, None), doc="Counts from which a pixel is flagged as saturated."
     )
+
+    def uses(self, energy: float) -> bool:
+        """Tell whether the frame at an energy is used."""
+        low = -math.inf if self.start is None else self.start
+        high = math.inf if self.stop is None else self.stop
+        return bool(low <= energy <= high) and energy not in self.dropped
 
     def _value(self, name: str, table: Mapping[str, Any]) -> Any:
         if name in ("i0_region", "align_region") and table.get(name) is not None:

@@ -13,6 +13,7 @@ from bokeh.plotting import figure as Figure
 from numpy.typing import ArrayLike
 
 from stxm_explorer.figures.frames import MARGIN, PLOT_LEFT, plot_frame, set_if_new, zooms
+from stxm_explorer.figures.gestures import drawn_polygon
 from stxm_explorer.figures.legends import Legend, curve_legend
 from stxm_explorer.figures.marks import PICK, Point
 
@@ -74,8 +75,8 @@ class CloudFigure:
         """Call back with the vertices of the lasso or box that was drawn."""
 
         def drawn(event: Any) -> None:
-            vertices = _vertices(event.geometry) if event.final else []
-            if len(vertices) > 2:
+            vertices = drawn_polygon(event.geometry) if event.final else []
+            if vertices:
                 callback(vertices)
 
         self.figure.on_event(SelectionGeometry, drawn)
@@ -88,12 +89,3 @@ class CloudFigure:
         """Give the figure, without the names below, another size in pixels."""
         set_if_new(self.figure, width=width, height=height)
         self._legend.width = width - PLOT_LEFT
-
-
-def _vertices(geometry: Mapping[str, Any]) -> list[Point]:
-    if geometry["type"] == "rect":
-        (left, right), (bottom, top) = (sorted((geometry[f"{dim}0"], geometry[f"{dim}1"])) for dim in ("x", "y"))
-        return [(left, bottom), (right, bottom), (right, top), (left, top)] if left < right and bottom < top else []
-    if geometry["type"] != "poly":
-        return []
-    return [(float(x), float(y)) for x, y in zip(geometry["x"], geometry["y"], strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import panel as pn
@@ -26,6 +26,7 @@ from stxm_explorer.figures.frames import (
     scale_bar,
     set_if_new,
 )
+from stxm_explorer.figures.gestures import Kind, drawn_region
 from stxm_explorer.figures.layers import Bands, Classes, Layer, Values
 from stxm_explorer.figures.legends import Legend, caption, class_legend, heading
 from stxm_explorer.figures.marks import Marks, Point
@@ -34,7 +35,6 @@ from stxm_explorer.figures.rasters import Array, Crop, Window, crop_to, outer_ed
 from xstxm import plot
 from xstxm.conventions import UNDECIDED
 
-Kind: TypeAlias = Literal["point", "box", "polygon"]
 Pick: TypeAlias = Callable[[Kind, tuple[Point, ...]], None]
 
 
@@ -197,7 +197,7 @@ class MapFigure:
                 callback("point", ((event.x, event.y),))
 
         def drawn(event: Any) -> None:
-            picked = _region(event.geometry) if event.final else None
+            picked = drawn_region(event.geometry) if event.final else None
             if picked is not None:
                 callback(*picked)
 
@@ -255,12 +255,3 @@ class MapFigure:
             self._stripes.send({"image": stripes(labels, crop.window, view, frame)}, view)
         else:
             self._stripes.send({}, view)
-
-
-def _region(geometry: Mapping[str, Any]) -> tuple[Kind, tuple[Point, ...]] | None:
-    """Return what was drawn; nothing where it has no area."""
-    if geometry["type"] == "rect":
-        (left, right), (bottom, top) = (sorted((geometry[f"{dim}0"], geometry[f"{dim}1"])) for dim in ("x", "y"))
-        return ("box", ((left, bottom), (right, top))) if left < right and bottom < top else None
-    vertices = tuple((float(x), float(y)) for x, y in zip(geometry["x"], geometry["y"], strict=True))
-    return ("polygon", vertices) if len(vertices) > 2 else None

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
+from bokeh.colors import RGB, named
 from numpy.typing import NDArray
 
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
@@ -210,7 +211,8 @@ def _block_sizes(shape: tuple[int, ...], factor: tuple[int, int]) -> Array:
 
 def picture_of_classes(labels: Array, colors: Sequence[str], opacity: Array | None) -> Array:
     """Return the colours (y, x) of labels as Bokeh takes them, transparent where there is no sample."""
-    table = np.array([*map(_rgba, colors), _rgba(UNDECIDED_COLOR), (0, 0, 0, 0)], dtype=np.uint8)
+    opaque = [(*rgb(color), 255) for color in (*colors, UNDECIDED_COLOR)]
+    table = np.array([*opaque, (0, 0, 0, 0)], dtype=np.uint8)
     picture = table[labels]
     if opacity is not None:
         sure = np.clip(np.nan_to_num(opacity), _FAINTEST, 1)
@@ -236,7 +238,7 @@ def stripes(labels: Array, window: Window, view: Window, frame: tuple[int, int])
     seen = labels[np.clip(rows, 0, labels.shape[0] - 1)][:, np.clip(columns, 0, labels.shape[1] - 1)]
     diagonal = np.add.outer(np.arange(frame[1]), np.arange(frame[0])) % _STRIPES < _STRIPE
     picture = np.zeros((*seen.shape, 4), dtype=np.uint8)
-    picture[inside & diagonal & (seen == UNDECIDED)] = _rgba(STRIPE_COLOR)
+    picture[inside & diagonal & (seen == UNDECIDED)] = (*rgb(STRIPE_COLOR), 255)
     return packed(picture)
 
 
@@ -245,8 +247,7 @@ def packed(picture: Array) -> Array:
     return np.ascontiguousarray(picture).view(np.uint32)[..., 0]
 
 
-def _rgba(color: str) -> tuple[int, int, int, int]:
-    from bokeh.colors import RGB, named
-
+def rgb(color: str) -> tuple[int, int, int]:
+    """Return red, green and blue, each to 255, of a colour ``#rrggbb`` or of a name of CSS."""
     known = RGB.from_hex_string(color) if color.startswith("#") else getattr(named, color.lower()).to_rgb()
-    return known.r, known.g, known.b, 255
+    return known.r, known.g, known.b

@@ -14,7 +14,8 @@ import panel as pn
 import panel_material_ui as pmui
 from bokeh.models.widgets.tables import NumberFormatter
 
-from stxm_explorer.catalogue import MAX_ENTRIES, Catalogue, Description, Entry, describe
+from stxm_explorer.catalogue import MAX_ENTRIES, Catalogue, Entry
+from stxm_explorer.descriptions import Description, describe
 from stxm_explorer.jobs import Stopped
 from stxm_explorer.messages import message, verbatim
 from stxm_explorer.metadata import printed

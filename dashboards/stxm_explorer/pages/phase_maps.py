@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
-from bokeh.colors import RGB, named
+
+from stxm_explorer.figures.rasters import rgb
 
 MIXED = "mixed"
 """Fractions as a mixture of the colours of their phases."""
@@ -44,11 +45,6 @@ def image_of(result: xr.Dataset, name: str) -> xr.DataArray:
 
 def mixed(phases: xr.Dataset, colors: Mapping[str, str]) -> xr.DataArray:
     """Return the fractions as red, green and blue (y, x, band) between 0 and 1; NaN where there is no sample."""
-    bands = xr.DataArray([[part / 255 for part in _rgb(color)] for color in colors.values()], dims=("phase", "band"))
+    bands = xr.DataArray([[part / 255 for part in rgb(color)] for color in colors.values()], dims=("phase", "band"))
     fractions = phases["phase_fraction"].clip(0, 1)
     return xr.dot(fractions.drop_vars("phase"), bands, dim="phase").clip(0, 1).transpose("y", "x", "band")
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    found = RGB.from_hex_string(color) if color.startswith("#") else getattr(named, color).to_rgb()
-    return found.r, found.g, found.b

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
@@ -18,6 +17,7 @@ from stxm_explorer.pages.steps.step import FIRST, EnergyChoice, Measured, Step
 from stxm_explorer.parts import CHOICE, beside, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import NOISES, Field
+from stxm_explorer.verdicts import flagged
 from stxm_explorer.views import Shown, View
 from xstxm import plot
 from xstxm.conventions import QUALITY_FLAGS
@@ -109,17 +109,13 @@ class Density(Step):
         self._histogram.show([curve], xlabel=plot.label(image), ylabel="Pixels")
 
     def _show_quality(self, quality: xr.DataArray) -> None:
-        bits = np.asarray(quality)
-        raised = [(name, (bits & bit) != 0) for name, bit in QUALITY_FLAGS.items() if (bits & bit).any()]
-        labels = np.full(bits.shape, -1)
-        for k, (_, where) in reversed([*enumerate(raised)]):
-            labels[where] = k
-        known = dict(zip(QUALITY_FLAGS, COLORS, strict=True))
-        colors = {name.replace("_", " "): known[name] for name, _ in raised}
+        found, known = flagged(quality), dict(zip(QUALITY_FLAGS, COLORS, strict=True))
+        raised = found.counts
         self._flagged.pane.visible = bool(raised)
         if raised:
-            self._flagged.show_classes(quality.copy(data=labels), colors, title="Flagged pixels")
-        self._counts.object = _table([(name, int(where.sum()), where.mean()) for name, where in raised])
+            colors = {name.replace("_", " "): known[name] for name in raised}
+            self._flagged.show_classes(found.classes, colors, title="Flagged pixels")
+        self._counts.object = _table([(name, count, count / quality.size) for name, count in raised.items()])
 
 
 def _table(rows: list[tuple[str, int, float]]) -> str:

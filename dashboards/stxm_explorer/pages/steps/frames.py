@@ -15,7 +15,7 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, number, uses
+from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, number
 from stxm_explorer.parts import CHOICE, beside
 from stxm_explorer.session import Session
 from stxm_explorer.state import Field
@@ -140,7 +140,7 @@ class Frames(Step):
     def _show(self, flags: xr.Dataset) -> None:
         mean, field = flags["frame_mean"].sortby("energy"), self.field
         energy, values = np.asarray(mean["energy"], dtype=float), np.asarray(mean, dtype=float)
-        used = np.array([uses(field, float(e)) for e in energy])
+        used = np.array([field.uses(float(e)) for e in energy])
         bad = np.asarray(flags["frame_quality"].sortby("energy")) != 0
         curves = [Curve("mean of the frame", energy, np.where(used, values, np.nan), color=FIRST)]
         curves += (

@@ -16,11 +16,9 @@ from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, St
 from stxm_explorer.parts import CHOICE, beside, hint
 from stxm_explorer.session import Session
 from stxm_explorer.state import I0_SOURCES, I0_UNITS, Field, Region
+from stxm_explorer.verdicts import emptiness
 from stxm_explorer.views import Shown, View
 from xstxm import plot
-
-SUSPECT = 0.05
-"""Range of the optical density of an I0 region over energy above which it is not empty."""
 
 
 class Incident(Step):
@@ -174,13 +172,8 @@ class Incident(Step):
         energy, values = np.asarray(density["energy"], dtype=float), np.asarray(density, dtype=float)
         curve = Curve("region against the brightest pixels", energy, values, color=FIRST)
         self._rest.show([curve], xlabel=plot.label(density["energy"]), ylabel=plot.label(density))
-        reach = float(np.nanmax(values) - np.nanmin(values))
-        suspect = reach > SUSPECT
-        words = "not empty: it shows an edge. Draw it elsewhere" if suspect else "empty as far as can be seen"
-        self._verdict.param.update(
-            object=f"Its optical density against the brightest pixels spans {reach:.3f}: the region is {words}.",
-            severity="warning" if suspect else "success",
-        )
+        found = emptiness(density)
+        self._verdict.param.update(object=str(found), severity="warning" if found.doubtful else "success")
 
     def _drawn(self, region: Region) -> None:
         field = self.field

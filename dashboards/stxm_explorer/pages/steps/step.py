@@ -63,7 +63,7 @@ class Measured:
     def kept(self) -> list[float]:
         """Return the energies that are used, in the order of the file."""
         flags, field = self.flags(), plan.field_of(self._session.state)
-        return [energy for energy in map(float, np.asarray(flags["energy"])) if uses(field, energy)]
+        return [energy for energy in map(float, np.asarray(flags["energy"])) if field.uses(energy)]
 
     def nearest(self, wanted: float | None, otherwise: float = 0.0) -> float:
         """Return the energy in use that is nearest to one; without one that after a share of all.
@@ -79,13 +79,6 @@ class Measured:
         if wanted is None:
             return kept[math.ceil(otherwise * (len(kept) - 1))]
         return min(kept, key=lambda energy: abs(energy - wanted))
-
-
-def uses(field: Field, energy: float) -> bool:
-    """Tell whether the frame at an energy is used."""
-    low = -np.inf if field.start is None else field.start
-    high = np.inf if field.stop is None else field.stop
-    return bool(low <= energy <= high) and energy not in field.dropped
 
 
 class Step:
