@@ -64,7 +64,7 @@ def words(view) -> str:
 
 
 def test_image__starts_at_the_brightest_energy_and_follows_the_steps(page, density):
-    brightest = float(density["energy"][int(density["optical_density"].mean(("y", "x")).argmax())])
+    brightest = float(density["energy"][int(density["optical_density"].mean(("y", "x")).argmax("energy"))])
     assert page.state.view.energy == pytest.approx(brightest, abs=1)
     page._energies.step(1)
     expected = density["optical_density"].sel(energy=page.state.view.energy)

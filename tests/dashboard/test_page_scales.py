@@ -225,7 +225,7 @@ def test_particles__a_chosen_row_comes_into_the_middle(page):
     found = page.views()[2].result
     inner = found.where(~found.touches_edge, drop=True)
     middle = abs(inner.centroid_x - found.x.mean()) + abs(inner.centroid_y - found.y.mean())
-    number = int(inner.particle[int(middle.argmin())])
+    number = int(inner.particle[int(middle.argmin("particle"))])
     page.state.scales.particles = [number]
     view, one = page.part._ranges.view, found.sel(particle=number)
     assert (view.left + view.right) / 2 == pytest.approx(float(one.centroid_x), abs=0.3)
