@@ -79,7 +79,7 @@ def test_ui__an_address_that_is_as_long_as_it_may_be_and_one_that_is_longer(brow
         page.locator(".bk-Figure:visible").first.wait_for(timeout=60_000)
         visitor.settle()
         frame = page.evaluate(FRAME, 0)
-        page.get_by_role("button", name="Lasso Select").first.click()
+        page.locator("[title='Pick a region, drawn freehand']").first.click()
         page.mouse.move(frame["x"] + 30, frame["y"] + 30)
         page.mouse.down()
         for _ in range(150):
