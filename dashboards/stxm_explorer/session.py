@@ -38,6 +38,7 @@ class Session(param.Parameterized):
         super().__init__()
         self.state, self.store, self.outputs = state, store, outputs or Outputs()
         self.ranges = MapRanges()
+        self._asked: tuple[str, ...] = ()
         self.jobs = Jobs(self._count, pn.state.curdoc)
 
     def get(
@@ -80,8 +81,12 @@ class Session(param.Parameterized):
     def follow_references(self) -> None:
         """Keep the names of the references as their files have them, which may have changed; a view says what is wrong there."""
         known = plan.reference_spectra(self.state)
+        if known is None:
+            return
         with suppress(StxmError):  # a file that is gone
-            if known is not None:
+            asked = (self.store.key(known), *self.state.references.names)
+            if asked != self._asked:
+                self._asked = asked
                 self.get("references", known, self.name_references, lambda error: None, label="Reading references")
 
     def name_references(self, found: xr.Dataset) -> None:
