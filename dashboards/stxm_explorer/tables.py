@@ -36,8 +36,22 @@ class ParticleTable:
 
     def __init__(self, chosen: Callable[[Sequence[int]], None]) -> None:
         self._take, self._marking = chosen, False
-        self.pane = pn.widgets.Tabulator(
-            pd.DataFrame(),
+        self._widget = pn.widgets.Tabulator(pd.DataFrame())
+        self.pane = pn.Column(sizing_mode=None, margin=0)
+
+    def show(self, table: pd.DataFrame, quantity: str, *, whole: bool, size: tuple[int, int]) -> None:
+        """List the particles of a result of `xstxm.particle_table`, those that the edge cuts only where asked for."""
+        listed = table[~table["touches_edge"]] if whole else table
+        columns = _columns(listed, quantity, wide=size[0] > _WIDE)
+        rows = pd.DataFrame({key: listed[column] for key, (column, _) in columns.items()})
+        rows.index = pd.Index(listed.index.astype(int), name=_NUMBER)
+        # another table each time: in the browser, columns that change while a table is being drawn are an error
+        self._widget = pn.widgets.Tabulator(
+            rows,
+            titles={_NUMBER: "No.", **{key: title for key, (_, title) in columns.items()}},
+            formatters={key: _format(rows[key]) for key in columns},
+            width=max(size[0], 320),
+            height=size[1],
             disabled=True,
             selectable=True,
             show_index=True,
@@ -48,34 +62,19 @@ class ParticleTable:
             sizing_mode=None,
             margin=(10, 8),
         )
-        self.pane.param.watch(self._selected, "selection")
-
-    def show(self, table: pd.DataFrame, quantity: str, *, whole: bool, size: tuple[int, int]) -> None:
-        """List the particles of a result of `xstxm.particle_table`, those that the edge cuts only where asked for."""
-        listed = table[~table["touches_edge"]] if whole else table
-        columns = _columns(listed, quantity, wide=size[0] > _WIDE)
-        rows = pd.DataFrame({key: listed[column] for key, (column, _) in columns.items()})
-        rows.index = pd.Index(listed.index.astype(int), name=_NUMBER)
-        with self._quiet():
-            self.pane.param.update(
-                value=rows,
-                selection=[],
-                titles={_NUMBER: "No.", **{key: title for key, (_, title) in columns.items()}},
-                formatters={key: _format(rows[key]) for key in columns},
-                width=max(size[0], 320),
-                height=size[1],
-            )
+        self._widget.param.watch(self._selected, "selection")
+        self.pane[:] = [self._widget]
 
     def mark(self, numbers: Sequence[int]) -> None:
         """Mark the rows of some particles."""
-        places = [place for place, number in enumerate(self.pane.value.index) if number in numbers]
-        if places != [*self.pane.selection]:
+        places = [place for place, number in enumerate(self._widget.value.index) if number in numbers]
+        if places != [*self._widget.selection]:
             with self._quiet():
-                self.pane.selection = places
+                self._widget.selection = places
 
     def _selected(self, event: Any) -> None:
         if not self._marking:
-            numbers = [int(self.pane.value.index[place]) for place in event.new]
+            numbers = [int(self._widget.value.index[place]) for place in event.new]
             # a click on a row comes without the lock of the page, which figures need to change
             pn.state.execute(partial(self._take, numbers), schedule=True)
 

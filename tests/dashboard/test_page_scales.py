@@ -209,7 +209,7 @@ def test_correlation__one_length_for_all_fields_together_or_one_for_each(page):
 
 def test_particles__row_and_map_choose_the_same(page):
     turn(page, "Particles")
-    table, found = page.part._table.pane, page.views()[2].result
+    table, found = page.part._table.pane[0], page.views()[2].result
     table.selection = [2]
     number = int(table.value.index[2])
     assert page.state.scales.particles == [number]
@@ -240,10 +240,11 @@ def test_particles__a_chosen_row_comes_into_the_middle(page):
 
 def test_particles__lists_whole_ones_unless_all_are_asked_for(page):
     turn(page, "Particles")
-    found, table = page.views()[2].result, page.part._table.pane
+    found, table = page.views()[2].result, page.part._table.pane[0]
     assert len(table.value) == int((~found.touches_edge).sum())
     assert "touches_edge" not in table.value
     page.state.scales.whole = False
+    table = page.part._table.pane[0]
     assert len(table.value) == found.sizes["particle"]
     assert table.titles["equivalent_diameter"] == "Diameter [µm]"
     assert table.value["touches_edge"].any()
