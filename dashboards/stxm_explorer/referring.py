@@ -45,7 +45,7 @@ def references(state: ExplorerState) -> Call | None:
     if numbers and any(chosen.brought.get(name) != number for name, number in numbers.items()):
         told["composition"] = ("reference", [*numbers.values()], {"units": "1", "long_name": "Composition"})
     if not numbers and chosen.brought:  # of some only, which no map can be made of
-        known = call(".drop_vars", known, "composition", name="references")
+        known = call(".drop_vars", known, "composition", errors="ignore", name="references")
     if any(name in chosen.colors for name in names):
         told["color"] = ("reference", [chosen.colors.get(name, "") for name in names])
     return call(".assign_coords", known, **told, name="references") if told else known

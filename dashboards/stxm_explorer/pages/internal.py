@@ -40,7 +40,7 @@ class Internals(pn.viewable.Viewer):
 
     def follow(self) -> None:
         """List what there is now."""
-        wanted = [(one.label, one.said) for one in self._chosen.internal]
+        wanted = [(one, one.said) for one in self._chosen.internal]
         if wanted != self._shown:
             self._shown = wanted
             self._rows[:] = [self._row(one) for one in self._chosen.internal] or [
