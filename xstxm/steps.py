@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
+from types import TracebackType
 
 _listener: ContextVar[Callable[[float | None], object] | None] = ContextVar("listener", default=None)
 
 
-@contextmanager
-def report_progress(told: Callable[[float | None], object]) -> Iterator[None]:
-    """Have a function called at each step of the eager work that this thread does in the ``with`` block.
+class report_progress:
+    """Have a function called at each step of the eager work that this thread does in a ``with`` block.
 
-    `nmf`, `mcr`, `cluster` and `estimate_shifts` tell; lazy results tell dask's own callbacks. What the function raises
+    `nmf`, `mcr`, `cluster` and `estimate_shifts` tell; of lazy results dask's own callbacks tell. What the function raises
     ends the work.
 
     Parameters
@@ -31,11 +30,17 @@ def report_progress(told: Callable[[float | None], object]) -> Iterator[None]:
     >>> 0 < shares[0] < 1
     True
     """
-    token = _listener.set(told)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
+
+    def __init__(self, told: Callable[[float | None], object]) -> None:
+        self._told = told
+
+    def __enter__(self) -> None:
+        self._token = _listener.set(self._told)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _listener.reset(self._token)
 
 
 def tell_step(share: float | None = None) -> None:

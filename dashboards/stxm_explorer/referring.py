@@ -50,7 +50,7 @@ def references(state: ExplorerState) -> Call | None:
     if told or len(names) < len(chosen.names):  # what is told of them one by one needs them in this order
         known = call(".sel", known, reference=names, name="references")
     if not numbers and chosen.brought:  # of some only, which no map can be made of
-        known = call(".drop_vars", known, "composition", name="references")
+        known = call(".drop_vars", known, "composition", errors="ignore", name="references")
     return call(".assign_coords", known, **told, name="references") if told else known
 
 

@@ -23,7 +23,7 @@ from stxm_explorer.pages.data import Data
 from stxm_explorer.pages.fields import metadata
 from stxm_explorer.pages.files import look_into
 from stxm_explorer.session import Session
-from stxm_explorer.state import ExplorerState, Field
+from stxm_explorer.state import ExplorerState, Field, Region
 from stxm_explorer.store import Store
 from stxm_explorer.thumbnails import SIDE, thumbnail
 
@@ -391,6 +391,46 @@ class TestReferences:
         assert "iron.csv" in choice.files.options
         choice.files.value = [File("iron.csv")]
         assert referring.state.references.files == ["iron.csv"]
+
+
+class TestInternal:
+    @pytest.fixture
+    def own(self, referring, names) -> Data:
+        """The page with the mean spectrum of a region among its references."""
+        referring.state.refer(region=Region("box", ((0.3, 0.3), (0.9, 0.9)), "core"))
+        return referring
+
+    def test_list__has_the_spectrum_of_pixels_under_its_name(self, own, names):
+        assert list(own.references.table.value["name"]) == [*names, "core"]
+        (row,) = own.choice.internal._rows
+        assert (row[0].value, row[0].label) == ("core", "region core of lixv2o5")
+        assert "xstxm.internal_references(" in script(own.calls())
+
+    def test_rename__keeps_the_composition(self, own, names):
+        edit(own, "composition", len(names), "0.5")
+        own.choice.internal._rows[0][0].value = "oxide"
+        assert own.references.table.value["name"].iloc[-1] == "oxide"
+        assert own.state.references.composition["oxide"] == 0.5
+        own.choice.internal._rows[0][0].value = " "
+        assert own.choice.internal._rows[0][0].value == "oxide"
+
+    def test_rows__are_of_the_choices_that_were_opened_last(self, own, names):
+        own.state.from_json(own.state.to_json())
+        own.choice.internal._rows[0][1].clicks += 1
+        assert own.state.references.internal == []
+        assert list(own.references.table.value["name"]) == names
+
+    def test_closed__says_what_to_do(self, own):
+        own.state.close(own.state.field)
+        assert "Open lixv2o5 again, or forget core" in shown(own.references.read)
+
+    def test_compositions_of_a_library__are_shown_and_kept(self, own, shelf, names):
+        known = xstxm.testing.simulate_references().isel(reference=[0, 3])
+        unitless = known.assign(absorption=known["absorption"].assign_attrs(units="1"))
+        xstxm.write_references(unitless, shelf / "library.toml", overwrite=True)
+        own.state.references.choose(["library.toml"])
+        assert list(own.references.table.value["composition"]) == ["0", "1", ""]
+        assert "composition" not in own.session.store.run(plan.references(own.state)).coords
 
 
 class TestUploads:

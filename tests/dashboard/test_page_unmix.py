@@ -185,6 +185,23 @@ def test_clusters__each_number_has_the_scores_of_its_clusters(page):
     assert page.state.unmix.n_clusters == part._groups.result.sizes["cluster"] == 4
 
 
+def test_clusters__the_chosen_one_becomes_a_reference(page, monkeypatch):
+    told: list[str] = []
+    for module in ("internal", "clusters"):
+        monkeypatch.setattr(f"stxm_explorer.pages.{module}.notify", lambda kind, text: told.append(text))
+    part = turn(page, "Clusters").part
+    assert part._which.options == [1, 2, 3]
+    part._which.value = 2
+    part._refer()
+    (made,) = page.state.references.internal
+    assert (made.label, made.said) == ("cluster 2", "cluster 2 of lixv2o5")
+    assert "cluster 2 is a reference now" in told[-1]
+    page.state.fields = []
+    part._refer()
+    assert "there are no clusters yet" in told[-1]
+    assert page.state.references.internal == [made]
+
+
 def test_clusters__hdbscan_is_asked_for_no_number(page):
     page.state.unmix.param.update(grouping="hdbscan", compare=True)
     call = plan.clusters(page.state, page.state.field)

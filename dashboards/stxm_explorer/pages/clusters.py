@@ -15,7 +15,7 @@ from stxm_explorer.linked import LinkedCurves, LinkedMap
 from stxm_explorer.pages.components import NUMBERS, numbered_colors
 from stxm_explorer.pages.internal import button, refer
 from stxm_explorer.parts import CHOICE, Table, beside, heading, optional
-from stxm_explorer.session import Session
+from stxm_explorer.session import Session, notify
 from stxm_explorer.state import (
     BACKGROUNDS,
     GROUPINGS,
@@ -102,7 +102,7 @@ class Clusters(Page):
             pmui.IntInput.from_param(unmix.seed, label="Seed", **CHOICE),
             heading("References"),
             self._which,
-            button("Use as reference", lambda: refer(self.session, cluster=int(self._which.value))),
+            button("Use as reference", self._refer),
             heading("Phases"),
             pmui.Button(
                 label="Map them as phases", icon="layers", variant="outlined", on_click=lambda _: self.use(), **CHOICE
@@ -111,6 +111,12 @@ class Clusters(Page):
 
     def workspace(self) -> Shown:
         return self._groups
+
+    def _refer(self) -> None:
+        if self._groups.settled:
+            refer(self.session, cluster=int(self._which.value))
+        else:
+            notify("warning", "there are no clusters yet: wait until they are on the map")
 
     def use(self) -> None:
         """Take the clusters for phases, and go to their page."""

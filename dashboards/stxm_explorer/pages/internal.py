@@ -33,14 +33,14 @@ class Internals(pn.viewable.Viewer):
         super().__init__()
         self._session, self._chosen = session, session.state.references
         self._shown: Any = None
-        self._rows = pn.Column(sizing_mode="stretch_width", margin=(0, 4))
+        self._rows = pn.Column(sizing_mode="stretch_width", margin=0)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._rows
 
     def follow(self) -> None:
         """List what there is now."""
-        wanted = [(one.label, one.said) for one in self._chosen.internal]
+        wanted = [(one, one.said) for one in self._chosen.internal]
         if wanted != self._shown:
             self._shown = wanted
             self._rows[:] = [self._row(one) for one in self._chosen.internal] or [
@@ -49,7 +49,7 @@ class Internals(pn.viewable.Viewer):
 
     def _row(self, internal: Internal) -> pn.viewable.Viewable:
         name = pmui.TextInput(
-            value=internal.label, label=internal.said, size="small", sizing_mode="stretch_width", margin=(6, 2)
+            value=internal.label, label=internal.said, size="small", sizing_mode="stretch_width", margin=(6, 2, 6, 10)
         )
         name.param.watch(lambda event: self._rename(internal, name), "value")
         return pn.Row(name, icon("delete", "Forget this reference", lambda: self._chosen.remove(internal)))
