@@ -118,13 +118,14 @@ class Table(pn.Column):
     """A small table, the first column to the left, whose rows may change while it is seen."""
 
     def __init__(self) -> None:
-        self._text = pn.pane.HTML("", margin=(4, 8), stylesheets=[_TABLE])
+        # the box has the width: that of the text fails in the browser where it changes before it was drawn
+        self._text = pn.pane.HTML("", sizing_mode="stretch_width", margin=(4, 8), stylesheets=[_TABLE])
         super().__init__(self._text, sizing_mode=None, margin=0)
 
     def write(self, head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
         """Write other rows into it."""
         lines = [_row("th", head), *(_row("td", row) for row in rows)]
-        self._text.param.update(object=f"<table>{''.join(lines)}</table>", width=width)
+        self._text.object, self.width = f"<table>{''.join(lines)}</table>", width
 
 
 def bars(parts: Mapping[str, tuple[float, float]], colors: Mapping[str, str], width: int) -> pn.viewable.Viewable:

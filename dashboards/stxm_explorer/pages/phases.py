@@ -129,7 +129,8 @@ class Phases(Page):
 
     def _show_rest(self, there: bool) -> None:
         """Show what stands beside and below the phase map, or none of it."""
-        for part in (self._second, self._tabs, self._below):
+        self._tabs.visible = self.state.field is not None
+        for part in (self._second, self._below):
             if part.visible != there:
                 part.visible = there
 
