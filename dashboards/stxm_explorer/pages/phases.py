@@ -62,7 +62,7 @@ class Phases(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of a map."""
-        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], below=_LEAST)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.5, below=_LEAST)
 
     @property
     def _high(self) -> int:

@@ -196,7 +196,7 @@ class Blocks(Part):
     @property
     def side(self) -> int:
         """Pixels of the side of the map, and of the curve beside it."""
-        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], below=_ABOVE)
+        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], share=0.5, below=_ABOVE)
 
     @property
     def length(self) -> float:
