@@ -15,14 +15,17 @@ PICTURES = (
     "data-light",
     "prepare-light",
     "explore-light",
-    "unmix-dark",
+    "explore-dark",
+    "unmix-light",
     "phases-light",
+    "phases-dark",
     "length-scales-light",
+    "export-light",
 )
 HEIGHT = 690
 """Rows of a screenshot, from the top, that are kept."""
 WIDTH = 900
-COLORS = 64
+COLORS = 44
 
 
 def make_small(shot: Path, picture: Path) -> None:

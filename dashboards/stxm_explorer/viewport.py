@@ -47,7 +47,7 @@ def workspace_width(width: int) -> int:
     return max(width - _BESIDE, 400)
 
 
-def plot_side(width: int, height: int, taken: int, *, share: float = 0.5, below: int = 0) -> int:
+def plot_side(width: int, height: int, taken: int, *, share: float = 0.53, below: int = 0) -> int:
     """Return the longer side in pixels of the frame of a map.
 
     Parameters
@@ -57,7 +57,7 @@ def plot_side(width: int, height: int, taken: int, *, share: float = 0.5, below:
     taken
         Pixels across that the map needs beside its frame.
     share
-        Of the workspace that the map has across.
+        Of the workspace that the map has across; a plot beside it has the rest.
     below
         Pixels above or below the map that something else takes.
     """

@@ -66,7 +66,7 @@ class Components(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of the map."""
-        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.53, below=_BELOW + 110)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], below=_BELOW + 110)
 
     @property
     def _narrow(self) -> int:

@@ -75,7 +75,7 @@ class Explore(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of the image."""
-        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.53, below=100)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], below=100)
 
     def views(self) -> list[View]:
         rest = [self._image, self._profile, *self._spectra.views()] if self._survey.settled else []

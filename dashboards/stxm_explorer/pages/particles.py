@@ -64,7 +64,7 @@ class Particles(Part):
     @property
     def side(self) -> int:
         """Pixels of the side of the map."""
-        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], share=0.53, below=60)
+        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], below=60)
 
     def refresh(self) -> None:
         """Follow the choices; numbers of particles are those of one field."""

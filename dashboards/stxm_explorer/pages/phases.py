@@ -62,7 +62,7 @@ class Phases(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of a map."""
-        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], below=_LEAST)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.5, below=_LEAST)
 
     @property
     def _high(self) -> int:
@@ -129,7 +129,8 @@ class Phases(Page):
 
     def _show_rest(self, there: bool) -> None:
         """Show what stands beside and below the phase map, or none of it."""
-        for part in (self._second, self._tabs, self._below):
+        self._tabs.visible = self.state.field is not None
+        for part in (self._second, self._below):
             if part.visible != there:
                 part.visible = there
 

@@ -11,6 +11,7 @@ from stxm_explorer import lengths, readings
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapFigure, MapRanges
 from stxm_explorer.figures.frames import PLOT_LEFT
+from stxm_explorer.figures.rasters import outer_edges
 from stxm_explorer.length_curve import LengthCurve
 from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, Table, beside, heading, optional
 from stxm_explorer.session import Session
@@ -27,6 +28,10 @@ _WIDE = 1000
 """Pixels of the workspace from which on three maps stand in a row."""
 _ABOVE = 110
 """Pixels above the drawings: tabs, and what they say in words."""
+_LARGEST, _SMALLEST = 900, 150
+"""Pixels of the side of a map of a field; in smaller ones nothing can be read."""
+_BAR, _AXIS = 120, 80
+"""Pixels that the colour bar takes, and the axis of each map."""
 
 
 def phase_names(session: Session) -> list[str]:
@@ -93,10 +98,27 @@ class Fields(Part):
 
     def _show(self, tree: Any) -> None:
         columns = min(len(tree), 3 if workspace_width(self.session.width) > _WIDE else 2)
-        size = plot_side(self.session.width, self.session.height, 75 + 130 // columns, share=1 / columns, below=_ABOVE)
+        size = self._size(tree, columns)
         signal = "phase_label" if self.state.scales.labels else lengths.quantity(self.state)
         drawing = plot.fields(tree, signal, scale=self.state.scales.scale, columns=columns, size=size)
         self._maps.draw(drawing)
+
+    def _size(self, tree: Any, columns: int) -> int:
+        """Return the pixels of the longest side of all maps, with which a row of them fills the workspace."""
+        edges = [outer_edges(field["phase_label"]) for field in tree.children.values()]
+        sides = [max(edge.width, edge.height) for edge in edges]
+        scale = [max(sides)] * len(edges) if self.state.scales.scale == "common" else sides
+        wide = [edge.width / side for edge, side in zip(edges, scale, strict=True)]
+        tall = max(edge.height / side for edge, side in zip(edges, scale, strict=True))
+        across = workspace_width(self.session.width) - _BAR - columns * _AXIS
+        upwards = self.session.height - 2 * _ABOVE - _AXIS
+        fitting = (
+            size
+            for size in range(_LARGEST, _SMALLEST, -10)
+            if sum(max(size * max(wide[k::columns]), _SMALLEST) for k in range(columns)) <= across
+            and size * tall <= upwards
+        )
+        return next(fitting, _SMALLEST)
 
     def views(self) -> list[View]:
         return [self._view]
@@ -174,7 +196,7 @@ class Blocks(Part):
     @property
     def side(self) -> int:
         """Pixels of the side of the map, and of the curve beside it."""
-        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], below=_ABOVE)
+        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], share=0.5, below=_ABOVE)
 
     @property
     def length(self) -> float:

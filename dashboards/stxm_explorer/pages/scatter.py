@@ -73,7 +73,7 @@ class Scatter(Page):
     @property
     def side(self) -> int:
         """Pixels of the longer side of the map."""
-        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.53, below=110)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], below=110)
 
     @property
     def _wide(self) -> int:

@@ -69,7 +69,7 @@ class Alignment(Step):
 
     @property
     def _side(self) -> int:
-        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], below=220)
+        return plot_side(self.session.width, self.session.height, LinkedMap.taken[0], share=0.5, below=220)
 
     @staticmethod
     def summary(field: Field) -> str:

@@ -105,7 +105,7 @@ class Step:
     @property
     def side(self) -> int:
         """Pixels of the longer side of a map that shares its row with a plot."""
-        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], share=0.53, below=160)
+        return plot_side(self.session.width, self.session.height, MapFigure.taken[0], below=160)
 
     @property
     def beside(self) -> int:
