@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+import holoviews
+import holoviews.plotting  # before there are threads: two that import it first at the same time stop each other
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
@@ -112,7 +114,6 @@ class Drawing(pn.viewable.Viewer):
 
     def draw(self, drawing: Any) -> Any:
         """Show a drawing in place of the one before; its figure of Bokeh, whose parts can be changed."""
-        import holoviews
         from bokeh.models import Toolbar
 
         figure = holoviews.render(drawing, backend="bokeh")
