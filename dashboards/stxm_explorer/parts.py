@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+import holoviews
+import holoviews.plotting  # before there are threads: two that import it first at the same time stop each other
 import panel as pn
 import panel_material_ui as pmui
 import param
@@ -165,7 +167,6 @@ class Drawing(pn.viewable.Viewer):
 
     def draw(self, drawing: Any) -> Any:
         """Show a drawing in place of the one before; its figure of Bokeh, whose parts can be changed."""
-        import holoviews
         from bokeh.models import BasicTickFormatter, LinearAxis, Toolbar
         from bokeh.models.annotations import Legend
 
