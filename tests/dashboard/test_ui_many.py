@@ -41,22 +41,3 @@ def test_ui__ten_pages_at_once(browser, nested, shots, tmp_path):
         for visitor in visitors:
             visitor.page.close()
         assert "Traceback" not in (tmp_path / "log").read_text()
-
-
-def test_ui__two_pages_that_start_the_same_jobs_at_once(browser, filled, shots, tmp_path):
-    state = ExplorerState()
-    state.open("lixv2o5.hdf5")
-    state.references.choose(["references.csv"])
-    state.view.param.update(page="Phases", map="residual_rms", cursor=(1.0, 1.0))
-    with served(filled, "", tmp_path / "log") as address:
-        visitors = [Visitor(browser.new_page(viewport={"width": 1280, "height": 800}), shots) for _ in range(2)]
-        for visitor in visitors:
-            visitor.page.goto(f"{address}?state={state.to_query()}", wait_until="commit")
-        for visitor in visitors:  # the misfit and the spectrum of the pixel are worked at together
-            visitor.page.get_by_text("Fraction", exact=True).first.wait_for(timeout=120_000)
-            visitor.page.wait_for_function(f"({IMAGE})() != '[]'", timeout=60_000)
-            visitor.settle()
-            assert_equal_aspect(visitor)
-            visitor.leave()
-            visitor.page.close()
-        assert "Traceback" not in (tmp_path / "log").read_text()
