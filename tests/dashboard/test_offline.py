@@ -21,8 +21,8 @@ from xstxm._commands.serving import Serving
 pytestmark = pytest.mark.ui
 HERE = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
 PASSWORD = "swordfish-7f3a"
-PAGES = {"Data": "508 to 560 eV", "Unmix": "lie above the noise floor"}
-"""Pages with a table and with tabs, and what stands there."""
+PAGES = {"Unmix": "lie above the noise floor", "Data": "508 to 560 eV"}
+"""Pages with tabs and with a table, and what stands there."""
 
 
 @contextmanager
