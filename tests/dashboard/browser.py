@@ -78,8 +78,8 @@ LISTEN = """() => {
 """Counts what page and server tell each other."""
 QUIET = """async () => {
   const before = window.messages
-  for (let round = 0; round < 2; round++) {  // Panel takes a change up some 50 ms after it came
-    await new Promise(done => setTimeout(done, 75))
+  for (const pause of [75, 350]) {  // Panel takes a change up 50 ms after it came; of work the page tells after 300 ms
+    await new Promise(done => setTimeout(done, pause))
     await fetch("/static/js/bokeh.min.js", {method: "HEAD", cache: "no-store"})  // answered once the server is free
     await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
   }
