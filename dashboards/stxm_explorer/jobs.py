@@ -197,13 +197,13 @@ class Jobs:
         else:
             _PLACES.run(self._whose, job, lambda: job.do(work))
 
-    def soon(self, action: Callable[[], None]) -> None:
-        """Do something when work has gone on for so long that the user should be told; at once without a page."""
+    def soon(self, action: Callable[[], None], after: int = _SOON) -> None:
+        """Do something some milliseconds later, by default when work is so long that it should be told; at once without a page."""
         if self._document is None:
             action()
         else:
             told = in_one_message()(action)
-            self._document.add_timeout_callback(lambda: pn.state.onload(told), _SOON)
+            self._document.add_timeout_callback(lambda: pn.state.onload(told), after)
 
     def stop(self, kind: str) -> Callable[[Exception], None] | None:
         """Stop the job of a kind, if there is one, and forget it; return who waits for it."""

@@ -41,7 +41,7 @@ _WIDTHS_OF_SPECTRA = {**{column: width for column, width in _WIDTHS.items() if c
 _SPECTRA_LACK = ["picture", "pixels", "pixel"]
 _ROW = 50
 _OFTEN = 1.0
-"""Seconds between two times that the table is filled."""
+"""Seconds between two times that the table is filled, which is lost on one that is still being drawn."""
 STYLE = """
 .tabulator .tabulator-col-title { font-size: 12px }
 .tabulator .tabulator-row .tabulator-cell { font-size: 13px; white-space: normal; overflow-wrap: anywhere; line-height: 1.15 }
@@ -175,6 +175,7 @@ class Files(pn.viewable.Viewer):
             value=_frame(_cells(entry, self.known.get(entry.name)) for entry in self._entries),
         )
         self._place[:] = [self.table]
+        self._filled_at = time.monotonic()
         if not catalogue.complete:
             first = f"The first {MAX_ENTRIES:,} files are listed: serve a folder with fewer to see all."
             self._place.append(pmui.Alert(first, severity="info", margin=10))
@@ -183,9 +184,11 @@ class Files(pn.viewable.Viewer):
     def _look_further(self) -> None:
         """Look into the next file that is seen and not known yet."""
         name = next((name for name in self._seen() if name not in self.known), None)
-        if name is None or time.monotonic() - self._filled_at > _OFTEN:
+        rest = self._filled_at + _OFTEN - time.monotonic()
+        if rest < 0:
             self._fill()
         if name is None:
+            self.session.jobs.soon(self._fill, max(int(1000 * rest), 0))
             return
         root, with_picture = self.session.store.root, self.state.view.listed == "Stacks"
         self.session.jobs.start(
