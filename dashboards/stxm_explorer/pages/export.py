@@ -113,12 +113,13 @@ class Export(Page):
             return self._want_survey()
         if exports.needs_phases(self.state):
             return plan.phases(self.state, plan.field_of(self.state))
-        exports.items(self.state, None)
+        exports.items(self.state, None, self._shown_energy())
         return plan.raw(plan.field_of(self.state))
 
     def _found(self, result: Any) -> None:
         """List the files, of the phase map where they hold it."""
-        self._phases = self.session.store.key(self._want()), result
+        assert self._files.call is not None
+        self._phases = self.session.store.key(self._files.call), result
         self._made.tell()
 
     def _want_survey(self) -> Call:
