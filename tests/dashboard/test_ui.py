@@ -84,7 +84,7 @@ def test_ui__from_real_files_to_a_recipe_by_mouse(browser, real_data, shots, tmp
         page.get_by_text("Photon energy:").wait_for(timeout=60_000)
         visitor.settle()
         visitor.tap(0.45, 0.55)
-        page.get_by_text("pixel, fit").first.wait_for(timeout=60_000)
+        page.locator(".legend").get_by_text("fit", exact=True).first.wait_for(timeout=60_000)
         visitor.open("Phases")
         page.get_by_text("undecided").first.wait_for(timeout=60_000)
         visitor.settle()
