@@ -105,7 +105,7 @@ def test_components__all_maps_are_seen_together_and_a_tap_enlarges_one(page):
     assert across == pytest.approx(figure.height / (figure.y_range.end - figure.y_range.start))
     figure._trigger_event(Tap(model=figure, x=images["x"][2] + 5, y=5))
     assert page.state.unmix.component == 3
-    assert part._map.figure.title.text.startswith("Component 3:")
+    assert ">Component 3:" in part._map._title[0].object
     assert part._strip._frame.data["left"] == [images["x"][2]]
     assert part._strip._images.data is images
 
