@@ -134,6 +134,14 @@ def test_export__draws_the_image_that_explore_shows(filled, state):
     assert "at 520.png" in page._made._list.object
 
 
+def test_export__of_image_and_phases_lists_both_before_explore_was_seen(filled, state):
+    rooms._RESULTS.clear()
+    state.export.param.update(maps=[], pictures=["image", "phases"], formats=["png"], tables=[])
+    page = page_of(state, filled)
+    assert "lixv2o5 phases.png" in page._made._list.object
+    assert "lixv2o5 at " in page._made._list.object
+
+
 def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, state, tmp_path):
     state.regions = [Region("box", ((0.1, 0.1), (0.4, 0.4)), "left: top/.."), Region("point", ((0.5, 0.5),), "")]
     state.view.energy = 518.4

@@ -118,7 +118,8 @@ class Export(Page):
 
     def _found(self, result: Any) -> None:
         """List the files, of the phase map where they hold it."""
-        self._phases = self.session.store.key(self._want()), result
+        assert self._files.call is not None
+        self._phases = self.session.store.key(self._files.call), result
         self._made.tell()
 
     def _want_survey(self) -> Call:
