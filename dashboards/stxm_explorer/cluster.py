@@ -62,7 +62,7 @@ class Cluster:
         Raises
         ------
         ClusterLostError
-            The scheduler, or its workers, went away.
+            The scheduler went away.
         """
         from distributed import futures_of
 
@@ -75,7 +75,7 @@ class Cluster:
             while not all(future.done() for future in futures):
                 job.step(sum(future.done() for future in futures) / len(futures))
                 time.sleep(0.1)
-            if any(future.status in ("cancelled", "lost") for future in futures):
+            if any(future.status == "cancelled" for future in futures):
                 raise ClusterLostError(self.address)
             return client.compute(kept, sync=True)
         except Stopped:

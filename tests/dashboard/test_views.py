@@ -328,3 +328,14 @@ def test_app__goes_on_without_the_stack_that_a_reference_is_from(filled, said):
     state.from_json(before)  # the reference comes before its stack
     assert state.references.names == ["core"]
     assert state.to_json() == before
+
+
+@pytest.mark.parametrize("title", PAGES)
+def test_app__of_files_says_that_it_has_no_arrays_of_a_notebook(filled, said, title):
+    state = ExplorerState()
+    app = App(state, Store(filled))
+    state.from_json('{"fields": [{"label": "stack", "in_memory": true}], "references": {"in_memory": true}}')
+    state.view.data = "References"
+    state.view.page = title
+    assert app.page().title == title
+    assert any("an array in a notebook" in view.said[0] for view in app.page().views())
