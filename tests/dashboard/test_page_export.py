@@ -194,6 +194,18 @@ def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, stat
         assert (tmp_path / f"lixv2o5 {name}.png").stat().st_size > 4000
 
 
+def test_export__a_region_that_is_called_as_a_result_has_a_file_of_its_own(filled, state):
+    state.regions = [Region("point", ((0.5, 0.5),), name) for name in ("variance", "clusters")]
+    state.export.param.update(
+        results=["clusters", "variance"], maps=["csv"], pictures=["regions", "results"], tables=["regions"]
+    )
+    files = [item.file for item in exports.items(state, None)]
+    assert len({*files}) == len(files)
+    assert {"lixv2o5 clusters.png", "lixv2o5 clusters 2.png", "lixv2o5 variance.csv", "lixv2o5 variance 2.csv"} <= {
+        *files
+    }
+
+
 def test_export__results_without_phases_map_none(filled, state):
     state.export.param.update(results=["clusters"], maps=["netcdf", "csv"], pictures=["results"], tables=[])
     assert not exports.needs_phases(state)
