@@ -190,7 +190,8 @@ class TestFiles:
         head, _, data = thumbnail(tmp_path, "a.hdf5").partition(",")
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), dtype=int)
         assert head == "data:image/png;base64"
-        assert picture.shape == (round(SIDE * 24 / 64), SIDE)
+        assert picture.shape[1] == SIDE
+        assert picture.shape[0] == pytest.approx(SIDE * 24 / 64, abs=0.5)
         assert (np.diff(picture[:, 0]) < 0).all()
 
 

@@ -29,7 +29,7 @@ from stxm_explorer.figures.rasters import Array, Window
 
 Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
-LEFT, RIGHT, TOP, BOTTOM = 66, 20, 34, 58
+LEFT, RIGHT, TOP, BOTTOM = 88, 20, 34, 58
 """Pixels around the frame of a map; the colour bar or the names of classes stand further below."""
 BAR = 38
 """Pixels that the colour bar is high, with its numbers."""

@@ -113,7 +113,7 @@ class Export(Page):
             return self._want_survey()
         if exports.needs_phases(self.state):
             return plan.phases(self.state, plan.field_of(self.state))
-        exports.items(self.state, None)
+        exports.items(self.state, None, self._shown_energy())
         return plan.raw(plan.field_of(self.state))
 
     def _found(self, result: Any) -> None:
