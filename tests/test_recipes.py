@@ -57,8 +57,6 @@ def test_recipe__of_every_verb_there_is():
     """Verbs that no test above calls are readers, or join several stacks."""
     from xstxm._recipe_record import READERS, verbs
 
-    several = {"merge_stacks", "join_particles", "time_series", "trajectories", "state_of_charge"}
-    two = {"bland_altman", "locate", "join_references", "read_shifts", "reference_set", "open_tree"}
     several = {"open_tree", "merge_stacks", "join_particles", "time_series", "trajectories", "state_of_charge"}
     two = {"bland_altman", "locate", "join_references", "read_shifts", "reference_set"}
     assert set(verbs()) - set(VERBS) == set(READERS) | several | two

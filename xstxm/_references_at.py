@@ -196,7 +196,9 @@ def told_apart(names: Sequence[str], whose: Sequence[str]) -> list[str]:
             f"{said}: each is called after where it is from, e.g. '{_of(*next(iter(repeated.items())))}'",
             MetadataWarning,
         )
-    return [f"{name} ({of})" if name in repeated else name for name, of in zip(names, whose, strict=True)]
+    told = [f"{name} ({of})" if name in repeated else name for name, of in zip(names, whose, strict=True)]
+    require_unique(told)
+    return told
 
 
 def _of(name: str, owners: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ class Cluster:
         self.address = address
         self._lock = threading.Lock()
         self._client: Any = None
-        self._refused: tuple[float, StxmError] | None = None
+        self._refused: float | None = None
 
     def ask(self) -> None:
         """Connect, if that is not done and was not tried a moment ago. Slow where none answers.
@@ -42,13 +42,13 @@ class Cluster:
         with self._lock:
             if self.client is not None:
                 return
-            if self._refused is None or time.monotonic() - self._refused[0] > AGAIN:
-                try:
-                    self._client, self._refused = connected(self.address), None
-                except OptionError as error:
-                    self._refused = time.monotonic(), error
-            if self._refused is not None:
-                raise self._refused[1]
+            if self._refused is not None and time.monotonic() - self._refused <= AGAIN:
+                raise _no_answer(self.address)  # a new one: the traceback of an old one would hold the page that asked
+            try:
+                self._client, self._refused = connected(self.address), None
+            except OptionError:
+                self._refused = time.monotonic()
+                raise
 
     @property
     def client(self) -> Any:
@@ -62,7 +62,7 @@ class Cluster:
         Raises
         ------
         ClusterLostError
-            The scheduler, or its workers, went away.
+            The scheduler went away.
         """
         from distributed import futures_of
 
@@ -75,7 +75,7 @@ class Cluster:
             while not all(future.done() for future in futures):
                 job.step(sum(future.done() for future in futures) / len(futures))
                 time.sleep(0.1)
-            if any(future.status in ("cancelled", "lost") for future in futures):
+            if any(future.status == "cancelled" for future in futures):
                 raise ClusterLostError(self.address)
             return client.compute(kept, sync=True)
         except Stopped:
@@ -103,5 +103,9 @@ def connected(address: str) -> Any:
     try:
         return Client(address, timeout=5, set_as_default=False)
     except (OSError, ValueError) as error:
-        do = "none answers there, so this server does the work itself: start one with `dask scheduler`, and load the page again"
-        raise OptionError("scheduler", address, f"{do} after {AGAIN:.0f} seconds") from error
+        raise _no_answer(address) from error
+
+
+def _no_answer(address: str) -> OptionError:
+    do = "none answers there, so this server does the work itself: start one with `dask scheduler`, and load the page again"
+    return OptionError("scheduler", address, f"{do} after {AGAIN:.0f} seconds")

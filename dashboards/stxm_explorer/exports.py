@@ -79,16 +79,17 @@ def items(state: ExplorerState, phases: xr.Dataset | None, energy: float | None 
         No stack is open, or nothing is chosen.
     """
     stems: list[str] = []
+    files: list[str] = []
     found: list[Item] = []
     for field in fields(state):
         stems.append(unused(plain(field.label), stems))
-        maker = _Maker(state, field, stems[-1])
+        maker = _Maker(state, field, stems[-1], files)
         if phases is not None:
             maps = _computed(plan.phases(state, field), phases)
             found += [*maker.maps(maps, phases), *maker.pictures(maps, phases), *maker.phase_tables(maps)]
         found += [*maker.results(results.of_field(state, field)), *maker.region_pictures()]
         found += [*maker.image(energy), *maker.region_tables()]
-    together = _Maker(state, plan.field_of(state), stems[0] if len(state.fields) == 1 else "all fields")
+    together = _Maker(state, plan.field_of(state), stems[0] if len(state.fields) == 1 else "all fields", files)
     found += together.results(results.of_all_fields(state))
     found += _reference_tables(state)
     if not found:
@@ -126,10 +127,10 @@ def plain(label: str) -> str:
 
 
 class _Maker:
-    """The files of one field."""
+    """The files of one field; of a name that is among the `files` of all, as regions may have it, the later has a number."""
 
-    def __init__(self, state: ExplorerState, field: Field, stem: str) -> None:
-        self._state, self._field, self._stem, self._chosen = state, field, stem, state.export
+    def __init__(self, state: ExplorerState, field: Field, stem: str, files: list[str]) -> None:
+        self._state, self._field, self._stem, self._chosen, self._files = state, field, stem, state.export, files
         self._replace: dict[str, Any] = {"overwrite": True} if self._chosen.overwrite else {}
 
     def maps(self, phases: Call, found: xr.Dataset) -> Iterator[Item]:
@@ -217,7 +218,10 @@ class _Maker:
             yield self._file(f"{ending}.{suffix}", f"picture: {what}", "plot.save", drawing, **dpi)
 
     def _file(self, ending: str, what: str, write: str, obj: Call, **options: Any) -> Item:
-        file = f"{self._stem} {ending}"
+        name, _, suffix = f"{self._stem} {ending}".rpartition(".")
+        taken = [file.removesuffix(f".{suffix}") for file in self._files if file.endswith(f".{suffix}")]
+        file = f"{unused(name, taken)}.{suffix}"
+        self._files.append(file)
         return Item(file, what, call(write, obj, Output(file), **options, **self._replace))
 
 

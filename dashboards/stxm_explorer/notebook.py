@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import time
 import weakref
@@ -15,6 +14,7 @@ import xarray as xr
 
 from stxm_explorer import plan
 from stxm_explorer.calls import Call, script
+from stxm_explorer.referring import brought_by
 from stxm_explorer.session import report
 from stxm_explorer.shell import App
 from stxm_explorer.state import ExplorerState, Field
@@ -115,8 +115,7 @@ def _opened(stack: xr.Dataset, references: xr.Dataset | None) -> ExplorerState:
     state.fields = [Field(label="stack", in_memory=True, i0_source="stack" if "i0" in stack else "brightest")]
     state.view.page = "Explore"
     if references is not None:
-        names = [str(name) for name in references["reference"].values]
-        known = _composition(references, names)
+        names, known = [str(name) for name in references["reference"].values], brought_by(references)
         state.references.param.update(in_memory=True, names=names, composition=known, brought={**known})
     return state
 
@@ -126,13 +125,6 @@ def _copied(state: ExplorerState) -> ExplorerState:
     copied = ExplorerState()
     copied.from_json(state.to_json())
     return copied
-
-
-def _composition(references: xr.Dataset, names: list[str]) -> dict[str, float]:
-    if "composition" not in references.coords:
-        return {}
-    values = references["composition"].values
-    return {name: float(value) for name, value in zip(names, values, strict=True) if math.isfinite(value)}
 
 
 def _free_port() -> int:

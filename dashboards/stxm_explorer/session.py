@@ -80,10 +80,10 @@ class Session(param.Parameterized):
 
     def follow_references(self) -> None:
         """Keep the names of the references as their files have them, which may have changed; a view says what is wrong there."""
-        known = plan.reference_spectra(self.state)
-        if known is None:
-            return
-        with suppress(StxmError):  # a file that is gone
+        with suppress(StxmError, Missing):  # a file that is gone, or a stack that was closed
+            known = plan.reference_spectra(self.state)
+            if known is None:
+                return
             asked = (self.store.key(known), *self.state.references.names)
             if asked != self._asked:
                 self._asked = asked

@@ -74,7 +74,7 @@ class ParticleTable:
 
     def _selected(self, event: Any) -> None:
         if not self._marking:
-            numbers = [int(self._widget.value.index[place]) for place in event.new]
+            numbers = [int(event.obj.value.index[place]) for place in event.new]  # of a table that may be gone by now
             # a click on a row comes without the lock of the page, which figures need to change
             pn.state.execute(partial(self._take, numbers), schedule=True)
 

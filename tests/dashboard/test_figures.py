@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from bokeh.events import RangesUpdate, SelectionGeometry, Tap
 from stxm_explorer.figures import Curve, CurveFigure, MapFigure, MapRanges
+from stxm_explorer.figures.frames import LEFT
 from stxm_explorer.figures.rasters import STRIPE_COLOR, Window, block_mean, block_mode, crop_to
 
 from xstxm import plot
@@ -251,7 +252,7 @@ def test_frame__stays_where_it_is_whatever_is_shown():
         frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
     figure.show_classes(image(np.zeros((30, 60), dtype=int)), COLORS)
     frames.add((figure.figure.frame_width, figure.figure.frame_height, figure.figure.min_border_left))
-    assert frames == {(300, 150, 66)}
+    assert frames == {(300, 150, LEFT)}
 
 
 def test_resize__keeps_the_aspect():

@@ -39,7 +39,6 @@ def opened(root, file="lixv2o5.hdf5", **view):
     state.references.files = ["references.csv"]
     state.view.param.update(page="Explore", **view)
     app = App(state, Store(root))
-    app._start()
     return app.page()
 
 
@@ -300,7 +299,6 @@ def test_page__without_a_stack_says_what_to_do(filled, said):
     state = ExplorerState()
     state.view.page = "Explore"
     app = App(state, Store(filled))
-    app._start()
     assert "Open a stack" in words(app.page()._survey)
     assert not said
 

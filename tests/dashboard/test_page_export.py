@@ -134,6 +134,14 @@ def test_export__draws_the_image_that_explore_shows(filled, state):
     assert "at 520.png" in page._made._list.object
 
 
+def test_export__of_image_and_phases_lists_both_before_explore_was_seen(filled, state):
+    rooms._RESULTS.clear()
+    state.export.param.update(maps=[], pictures=["image", "phases"], formats=["png"], tables=[])
+    page = page_of(state, filled)
+    assert "lixv2o5 phases.png" in page._made._list.object
+    assert "lixv2o5 at " in page._made._list.object
+
+
 def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, state, tmp_path):
     state.regions = [Region("box", ((0.1, 0.1), (0.4, 0.4)), "left: top/.."), Region("point", ((0.5, 0.5),), "")]
     state.view.energy = 518.4
@@ -184,6 +192,18 @@ def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, stat
         "at 518.4",
     ):
         assert (tmp_path / f"lixv2o5 {name}.png").stat().st_size > 4000
+
+
+def test_export__a_region_that_is_called_as_a_result_has_a_file_of_its_own(filled, state):
+    state.regions = [Region("point", ((0.5, 0.5),), name) for name in ("variance", "clusters")]
+    state.export.param.update(
+        results=["clusters", "variance"], maps=["csv"], pictures=["regions", "results"], tables=["regions"]
+    )
+    files = [item.file for item in exports.items(state, None)]
+    assert len({*files}) == len(files)
+    assert {"lixv2o5 clusters.png", "lixv2o5 clusters 2.png", "lixv2o5 variance.csv", "lixv2o5 variance 2.csv"} <= {
+        *files
+    }
 
 
 def test_export__results_without_phases_map_none(filled, state):

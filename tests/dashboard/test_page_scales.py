@@ -62,6 +62,14 @@ def test_scales__every_tab_shows_its_results(tab, page):
 
 
 @pytest.mark.parametrize("tab", LENGTH_TABS)
+def test_scales__says_what_to_do_once_all_stacks_are_closed(tab, page):
+    turn(page, tab)
+    page.state.fields = []
+    assert "Open a stack first" in said(page)
+    assert all(view.result is None for view in page.views())
+
+
+@pytest.mark.parametrize("tab", LENGTH_TABS)
 def test_scales__one_field_is_enough(tab, nested):
     state = ExplorerState()
     state.open("field 2.hdf5")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -192,6 +194,20 @@ def test_cluster__that_does_not_answer_is_asked_once_until_some_time_went_by(dea
     with pytest.raises(OptionError):
         cluster.ask()
     assert len(deaf) == 2
+
+
+def test_cluster__that_does_not_answer_holds_nobody_who_asked(deaf):
+    cluster = Cluster("tcp://127.0.0.1:9")
+
+    def ask():
+        page = Job()
+        with pytest.raises(OptionError):
+            cluster.ask()
+        return weakref.ref(page)
+
+    asked = [ask(), ask()]
+    gc.collect()
+    assert [page() for page in asked] == [None, None]
 
 
 def test_cluster__that_does_not_answer_leaves_the_work_to_the_server(filled, state, deaf):

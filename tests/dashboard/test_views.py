@@ -15,7 +15,7 @@ from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.messages import message
 from stxm_explorer.session import Session, report
 from stxm_explorer.shell import App
-from stxm_explorer.state import PAGES, ExplorerState
+from stxm_explorer.state import PAGES, ExplorerState, Region
 from stxm_explorer.store import Store
 from stxm_explorer.views import View
 
@@ -148,7 +148,6 @@ def test_app__every_page_says_what_to_do_without_a_stack(filled, said, title):
     state = ExplorerState()
     state.view.page = title
     app = App(state, Store(filled))
-    app._start()
     assert app.page().title == title
     assert not said
     for view in app.page().views()[:1]:
@@ -163,7 +162,6 @@ def test_app__every_page_of_a_stack_without_an_error(filled, said, title):
     state.references.files = ["references.csv"]
     state.view.page = title
     app = App(state, Store(filled))
-    app._start()
     assert not said
     for view in app.page().views():
         words, body = view.__panel__()
@@ -175,8 +173,7 @@ def test_app__hidden_pages_compute_nothing(filled, said, monkeypatch):
     monkeypatch.setattr(plan, "phases", lambda *args: asked.append(args))
     state = ExplorerState()
     state.open("lixv2o5.hdf5")
-    app = App(state, Store(filled))
-    app._start()
+    App(state, Store(filled))
     state.fit.method = "fcls"
     assert not asked
 
@@ -186,17 +183,15 @@ def test_app__the_address_brings_the_state(filled, said, monkeypatch):
     other.open("lixv2o5.hdf5")
     other.fit.method = "fcls"
     state = ExplorerState()
-    app = App(state, Store(filled))
     monkeypatch.setattr("stxm_explorer.shell._word", lambda: other.to_query())
-    app._start()
+    app = App(state, Store(filled))
     assert state.table() == other.table()
     assert app._viewport.query == f"state={other.to_query()}"
 
 
 def test_app__a_broken_address_is_a_toast(filled, said, monkeypatch):
-    app = App(ExplorerState(), Store(filled))
     monkeypatch.setattr("stxm_explorer.shell._word", lambda: "abc")
-    app._start()
+    App(ExplorerState(), Store(filled))
     assert "copy the whole link" in said[0][1]
 
 
@@ -297,7 +292,6 @@ def test_app__another_field_is_seen_as_a_whole(filled, said, tmp_path):
         state.open(name)
     state.view.page = "Explore"
     app = App(state, Store(tmp_path))
-    app._start()
     ranges = app.session.ranges
     ranges.look_at(0.3, 0.3, 0.1)
     zoomed = ranges.view
@@ -315,3 +309,33 @@ def test_app__says_once_what_several_views_say(filled, said):
     views = app.page().views()
     assert len({view.said for view in views}) == 1
     assert [view._words.visible for view in views] == [True, False, False]
+
+
+def test_app__goes_on_without_the_stack_that_a_reference_is_from(filled, said):
+    state = ExplorerState()
+    app = App(state, Store(filled))
+    state.open("lixv2o5.hdf5")
+    state.refer(region=Region("box", ((0.3, 0.3), (0.9, 0.9)), "core"))
+    state.view.data = "References"
+    before = state.to_json()
+    state.close(state.fields[0])
+    for title in PAGES:
+        state.view.page = title
+        assert app.page().title == title
+    state.view.page = "Data"
+    app.page().choice.internal._rows[0][1].clicks += 1
+    assert state.references.internal == []
+    state.from_json(before)  # the reference comes before its stack
+    assert state.references.names == ["core"]
+    assert state.to_json() == before
+
+
+@pytest.mark.parametrize("title", PAGES)
+def test_app__of_files_says_that_it_has_no_arrays_of_a_notebook(filled, said, title):
+    state = ExplorerState()
+    app = App(state, Store(filled))
+    state.from_json('{"fields": [{"label": "stack", "in_memory": true}], "references": {"in_memory": true}}')
+    state.view.data = "References"
+    state.view.page = title
+    assert app.page().title == title
+    assert any("an array in a notebook" in view.said[0] for view in app.page().views())

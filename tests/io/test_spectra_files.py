@@ -591,3 +591,13 @@ def test_read_references__of_a_table_and_a_file_of_its_name(tables):
     with pytest.warns(MetadataWarning, match="'metal' is in more, metal"):
         references = xstxm.read_references([tables[2], spectrum])
     assert references.reference.values.tolist() == ["metal (more)", "FeO", "metal (metal)"]
+
+
+def test_read_references__of_a_name_that_another_has_in_full_loses_none(tables):
+    taken = tables[0].with_name("taken.csv")
+    taken.write_text("energy,FeO (iron),other\n700,0.2,0.1\n712,0.8,0.6\n720,0.4,0.7\n")
+    with (
+        pytest.warns(MetadataWarning, match="'FeO' is in"),
+        pytest.raises(ReferenceSpectrumError, match=r"names given twice: 'FeO \(iron\)'"),
+    ):
+        xstxm.read_references([*tables, taken])

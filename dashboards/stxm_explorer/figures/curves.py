@@ -138,10 +138,9 @@ def _entries(curves: Sequence[Curve]) -> list[tuple[str, str, Dash, bool]]:
 
 def _of_one(curves: Sequence[Curve], xlabel: str, ylabel: str) -> str:
     """Return the values of curves of one point, as HTML."""
-    values = {curve.name: float(np.asarray(curve.y).item()) for curve in curves}
     at, (quantity, _, unit) = float(np.asarray(curves[0].x).item()), xlabel.partition(" [")
     text = f"{ylabel} at the only {quantity[:1].lower()}{quantity[1:]}, {at:g} {unit.rstrip(']')}".rstrip()
-    rows = ((f"{c.name}: {values[c.name]:.4g}", c.color, c.dash, c.points) for c in curves)
+    rows = ((f"{c.name}: {float(np.asarray(c.y).item()):.4g}", c.color, c.dash, c.points) for c in curves)
     return f'<div style="font-size:13px;margin:8px 0">{escape(text)}</div>{curve_legend(rows)}'
 
 

@@ -14,7 +14,7 @@ from bokeh.plotting import figure as Figure
 
 from stxm_explorer.figures.frames import set_if_new
 from stxm_explorer.figures.marks import PICK
-from stxm_explorer.figures.rasters import Array, outer_edges, upright
+from stxm_explorer.figures.rasters import Array, outer_edges, packed, rgb, upright
 from xstxm import plot
 from xstxm.plot import NEUTRAL
 
@@ -89,14 +89,8 @@ def _colored(image: xr.DataArray, screen: tuple[int, int]) -> Array:
     small = image.isel(steps)
     colors = plot.image_colors(small)
     values = upright(small).astype(float)
-    shades = np.array([_rgba(color) for color in (*colors.palette, colors.missing)], dtype=np.uint32)
+    shades = packed(np.array([(*rgb(color), 255) for color in (*colors.palette, colors.missing)], dtype=np.uint8))
     n = len(colors.palette)
     with np.errstate(invalid="ignore"):
         place = np.clip((values - colors.low) / (colors.high - colors.low) * n, 0, n - 1)
     return np.asarray(shades[np.where(np.isfinite(values), np.nan_to_num(place), n).astype(int)])
-
-
-def _rgba(color: str) -> int:
-    """Return a colour as Bokeh reads it from a number."""
-    red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
-    return 255 << 24 | blue << 16 | green << 8 | red

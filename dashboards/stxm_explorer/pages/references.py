@@ -81,7 +81,8 @@ class References(pn.viewable.Viewer):
 
     def views(self) -> list[View]:
         """Return the views; without references there is one, which says what to do."""
-        some = plan.reference_spectra(self.state) is not None
+        chosen = self.state.references
+        some = chosen.in_memory or chosen.files or chosen.uploads or chosen.internal
         return [self.read, self.drawn, self.cover, self.apart] if some else [self.read]
 
     def refresh(self) -> None:
@@ -166,9 +167,9 @@ class References(pn.viewable.Viewer):
 
     def _advise(self) -> None:
         """Say whether the references cover the energies of the field, and shade these."""
-        if self._spectra is None or self._energy is None:
+        if self._spectra is None or self._energy is None or self.state.field is None:
             return
-        label, values = plan.field_of(self.state).label, np.asarray(self._energy, dtype=float)
+        label, values = self.state.field.label, np.asarray(self._energy, dtype=float)
         self.problems = uncovered(self._spectra, self._energy, label)
         self.shade.data = {"low": [float(values.min())], "high": [float(values.max())]}
         covered = f"Shaded: the energies of {label}, at which all of the spectra have data."

@@ -208,7 +208,9 @@ class Blocks(Part):
     def refresh(self) -> None:
         """Follow the choices."""
         super().refresh()
-        self._said.visible = self._curves.result is not None
+        if self._curves.result is None:
+            self._coarse = None
+        self._said.visible = self._coarse is not None
         self._follow()
 
     def _want(self) -> Call:
