@@ -187,8 +187,9 @@ class Files(pn.viewable.Viewer):
         rest = self._filled_at + _OFTEN - time.monotonic()
         if rest < 0:
             self._fill()
+        elif name is None:
+            self.session.jobs.soon(self._fill, int(1000 * rest))
         if name is None:
-            self.session.jobs.soon(self._fill, max(int(1000 * rest), 0))
             return
         root, with_picture = self.session.store.root, self.state.view.listed == "Stacks"
         self.session.jobs.start(
