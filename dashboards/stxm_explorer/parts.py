@@ -15,7 +15,7 @@ import param
 import xarray as xr
 
 from stxm_explorer.calls import Missing
-from stxm_explorer.figures.frames import plain_numbers
+from stxm_explorer.figures.frames import FigurePane, plain_numbers
 from stxm_explorer.session import report
 from xstxm import plot
 
@@ -179,7 +179,7 @@ class Drawing(pn.viewable.Viewer):
             if type(axis.formatter) is BasicTickFormatter:
                 axis.formatter = plain_numbers()
         # of another figure in the same pane Panel would leave the theme out
-        self._place[:] = [pn.pane.Bokeh(figure, sizing_mode=None)]
+        self._place[:] = [FigurePane(figure, sizing_mode=None)]
         return figure
 
     def __panel__(self) -> pn.viewable.Viewable:

@@ -7,6 +7,7 @@ import weakref
 
 import dask.array
 import numpy as np
+import panel as pn
 import pytest
 import xarray as xr
 from bokeh.events import RangesUpdate, SelectionGeometry, Tap
@@ -559,3 +560,15 @@ def test_figures__leave_nothing_behind(curves):
     alive = build()
     gc.collect()
     assert [part() for part in alive] == [None] * 6
+
+
+def test_figure__that_left_the_page_and_came_back_still_listens():
+    made, picked = MapFigure(MapRanges()), []
+    made.show(xr.DataArray(np.zeros((4, 4)), dims=("y", "x"), coords={"y": np.arange(4.0), "x": np.arange(4.0)}))
+    made.on_pick(lambda kind, vertices: picked.append(vertices))
+    page = pn.Column(made.pane)
+    page.get_root()
+    page[:] = []
+    page[:] = [made.pane]
+    made.figure._trigger_event(Tap(made.figure, x=1.0, y=2.0))
+    assert picked == [((1.0, 2.0),)]

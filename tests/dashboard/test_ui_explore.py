@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from browser import FRAME, IMAGE, assert_equal_aspect, visit
 
@@ -30,6 +32,7 @@ def test_ui__explore_by_keys_taps_and_lines(browser, simulated, shots, names):
         page.wait_for_function("before => !document.body.innerText.includes(before)", arg=before, timeout=10_000)
         visitor.tap(0.5, 0.5)
         page.wait_for_function(f"({DRAWN})() >= 1", timeout=60_000)
+        _listens_after_another_page(visitor)
         _keeps_arrows_while_typing(visitor)
         page.get_by_role("button", name="Ends of a line").click()
         visitor.tap(0.2, 0.2)
@@ -38,6 +41,16 @@ def test_ui__explore_by_keys_taps_and_lines(browser, simulated, shots, names):
         page.wait_for_function(f"({DRAWN})() >= 2", timeout=60_000)
         visitor.settle()
         visitor.shot("explore")
+
+
+def _listens_after_another_page(visitor) -> None:
+    place = visitor.page.get_by_text(re.compile(r"^\(.+\) µm$"))
+    before = place.inner_text()
+    visitor.open("Data")
+    visitor.open("Explore")
+    visitor.tap(0.3, 0.6)
+    visitor.page.get_by_text(before).wait_for(state="hidden", timeout=20_000)
+    assert place.inner_text() != before
 
 
 def _keeps_arrows_while_typing(visitor) -> None:

@@ -12,7 +12,7 @@ from bokeh.models import BoxSelectTool, ColumnDataSource, LassoSelectTool, PanTo
 from bokeh.plotting import figure as Figure
 from numpy.typing import ArrayLike
 
-from stxm_explorer.figures.frames import MARGIN, PLOT_LEFT, plot_frame, set_if_new, zooms
+from stxm_explorer.figures.frames import MARGIN, PLOT_LEFT, FigurePane, plot_frame, set_if_new, zooms
 from stxm_explorer.figures.gestures import drawn_polygon
 from stxm_explorer.figures.legends import Legend, curve_legend
 from stxm_explorer.figures.marks import PICK, Point
@@ -38,7 +38,7 @@ class CloudFigure:
         self.figure.scatter("x", "y", marker="cross", source=self._cross, size=20, line_color=PICK, line_width=3)
         self._legend = Legend(width=width - PLOT_LEFT, margin=(0, MARGIN, 8, PLOT_LEFT))
         self.pane: pn.viewable.Viewable = pn.Column(
-            pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
+            FigurePane(self.figure, sizing_mode=None, margin=0), self._legend, sizing_mode=None, margin=(0, 8)
         )
 
     def show(self, x: ArrayLike, y: ArrayLike, classes: ArrayLike, colors: Mapping[str, str]) -> None:

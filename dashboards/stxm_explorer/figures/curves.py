@@ -15,7 +15,7 @@ from bokeh.models.annotations.geometry import Span
 from bokeh.plotting import figure as Figure
 from numpy.typing import ArrayLike
 
-from stxm_explorer.figures.frames import LINE, MARGIN, PLOT_LEFT, plot_frame, set_if_new, zooms
+from stxm_explorer.figures.frames import LINE, MARGIN, PLOT_LEFT, FigurePane, plot_frame, set_if_new, zooms
 from stxm_explorer.figures.legends import Dash, Legend, curve_legend
 from stxm_explorer.figures.rasters import Array
 from xstxm.plot import NEUTRAL
@@ -52,7 +52,7 @@ class CurveFigure:
         self.figure.add_layout(self._cursor)
         self.figure.add_tools(self._hover)
         self._legend = Legend(width=width - PLOT_LEFT, margin=(0, MARGIN, 8, PLOT_LEFT))
-        self._plot = pn.Column(pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), sizing_mode=None, margin=0)
+        self._plot = pn.Column(FigurePane(self.figure, sizing_mode=None, margin=0), sizing_mode=None, margin=0)
         self.pane: pn.viewable.Viewable = pn.Column(self._plot, self._legend, sizing_mode=None, margin=(0, 8))
 
     def show(self, curves: Sequence[Curve], *, xlabel: str, ylabel: str, title: str = "") -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import panel as pn
+from bokeh.model import Model
 from bokeh.models import (
     BasicTicker,
     BasicTickFormatter,
@@ -41,6 +43,18 @@ MARGIN = 12
 """Pixels right of the frame of a plot that is no map."""
 LINE = "#808080"
 _NOTHING: dict[str, list[Any]] = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
+
+
+class FigurePane(pn.pane.Bokeh):
+    """A figure that may leave the page and come back.
+
+    Panel takes the callbacks away from what leaves: its own are made anew for each visit, those of a figure are not.
+    """
+
+    def _cleanup(self, root: Model | None = None) -> None:
+        kept = self.object._callbacks, self.object._event_callbacks
+        super()._cleanup(root)
+        self.object._callbacks, self.object._event_callbacks = kept
 
 
 def map_frame(ranges: MapRanges, gestures: Sequence[Gesture]) -> Figure:

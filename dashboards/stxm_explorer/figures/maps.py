@@ -19,6 +19,7 @@ from stxm_explorer.figures.frames import (
     LENGTHS,
     RIGHT,
     TOP,
+    FigurePane,
     Gesture,
     Sheet,
     color_bar,
@@ -82,7 +83,7 @@ class MapFigure:
         self._title = Legend(width=side, margin=0, styles=_ABOVE)
         self._legend = Legend(width=side, margin=(0, 0, 8, LEFT))
         self.pane: pn.viewable.Viewable = pn.Column(
-            self._title, pn.pane.Bokeh(self.figure, sizing_mode=None, margin=0), self._legend,
+            self._title, FigurePane(self.figure, sizing_mode=None, margin=0), self._legend,
             sizing_mode=None, margin=(0, _GAP), styles={"position": "relative"},
         )  # fmt: skip
         self.figure.on_event(RangesUpdate, lambda _: ranges.zoomed(self.figure.document))

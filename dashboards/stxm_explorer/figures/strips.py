@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import panel as pn
 import xarray as xr
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, Range1d
 from bokeh.plotting import figure as Figure
 
-from stxm_explorer.figures.frames import set_if_new
+from stxm_explorer.figures.frames import FigurePane, set_if_new
 from stxm_explorer.figures.marks import PICK
 from stxm_explorer.figures.rasters import Array, outer_edges, packed, rgb, upright
 from xstxm import plot
@@ -45,7 +44,7 @@ class StripFigure:
         self.figure.quad(
             "left", "right", "top", "bottom", source=self._frame, fill_alpha=0, line_color=PICK, line_width=3
         )
-        self.pane = pn.pane.Bokeh(self.figure, sizing_mode=None, margin=(4, 10))
+        self.pane = FigurePane(self.figure, sizing_mode=None, margin=(4, 10))
         self._size = (0.0, 0.0)
 
     def show(self, images: xr.DataArray, dim: str, words: Sequence[str], *, width: int) -> None:
