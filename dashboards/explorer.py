@@ -13,10 +13,10 @@ if pn.state.curdoc:  # components find their style sheets on this server, whiche
     pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"
 
 from stxm_explorer.capacity import admitted, busy_page
-from stxm_explorer.session import report
+from stxm_explorer.session import LOST, report
 from stxm_explorer.shell import App
 
-pn.extension("tabulator", notifications=True, exception_handler=report)
+pn.extension("tabulator", notifications=True, exception_handler=report, disconnect_notification=LOST)
 
 page = App.from_environment() if admitted() else busy_page()
 page.servable()

@@ -15,7 +15,7 @@ import xarray as xr
 from stxm_explorer import plan
 from stxm_explorer.calls import Call, script
 from stxm_explorer.referring import brought_by
-from stxm_explorer.session import report
+from stxm_explorer.session import LOST, report
 from stxm_explorer.shell import App
 from stxm_explorer.state import ExplorerState, Field
 from stxm_explorer.store import Store
@@ -96,7 +96,7 @@ class Explorer:
         """Return a page of its own for every browser, with the choices of the one before."""
         if pn.state.curdoc:  # components find their style sheets on this server
             pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"
-        pn.config.param.update(notifications=True, exception_handler=report)
+        pn.config.param.update(notifications=True, exception_handler=report, disconnect_notification=LOST)
         self._state = _copied(self._state)
         page = App(self._state, self._store)
         self._pages.add(page)

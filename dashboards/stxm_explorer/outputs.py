@@ -34,7 +34,7 @@ class OutputExistsError(StxmError, FileExistsError):
     """A file of that name is there, and nobody said to replace it."""
 
     def __init__(self, name: str) -> None:
-        self._say(f"{name} is there already: give another name, or say that it is to be replaced")
+        self._say(f"{name} is there already: tick Replace files that are there, or move it away")
 
 
 class OutputFailedError(StxmError, OSError):

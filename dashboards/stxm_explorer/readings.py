@@ -1,4 +1,4 @@
-"""Results about lengths in words, with their errors and units: what a scientist reads off a plot."""
+"""Results in words, with their errors and units: what a scientist reads off a plot."""
 
 from __future__ import annotations
 
@@ -154,3 +154,19 @@ def _unit(array: xr.DataArray) -> str:
 def _with_unit(name: str, array: xr.DataArray) -> str:
     unit = _unit(array)
     return f"{name} [{unit}]" if unit else name
+
+
+def of_shares(summary: xr.Dataset) -> str:
+    """Return what the shares of the phases are of, and what their errors are of, in Markdown."""
+    names, errors = summary["phase"].values, summary["area_fraction_sampling_stderr"].values
+    material = [
+        f"{verbatim(str(name))} ± {error:.2g}"
+        for name, error in zip(names, errors, strict=True)
+        if math.isfinite(error)
+    ]
+    return (
+        "Shares of the sample by area, each pixel for its largest phase; "
+        f"{100 * float(summary['undecided_fraction']):.2g} % of it is undecided. "
+        "Errors are of this field: noise, and wrong labels."
+        + (f" As a sample of the material: {', '.join(material)}." if material else "")
+    )

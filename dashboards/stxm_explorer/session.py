@@ -25,6 +25,8 @@ from xstxm.errors import StxmError
 
 logger = logging.getLogger("stxm_explorer")
 
+LOST = "Server connection lost: load the page again once the server runs, the choices are in its address."
+
 
 class Session(param.Parameterized):
     """What the views of one page share."""
@@ -119,7 +121,7 @@ def report(error: Exception, root: Path | None = None) -> None:
 
 
 def notify(kind: str, text: str) -> None:
-    """Show a toast, where there is a page."""
+    """Show a toast, where there is a page that does not show it already."""
     area: Any = pn.state.notifications
-    if area is not None:
+    if area is not None and text not in [shown.message for shown in area.notifications]:
         pn.state.onload(lambda: getattr(area, kind)(text, duration=8000))

@@ -105,7 +105,7 @@ def test_write__a_result_that_reads_back(folder):
 def test_write__what_is_there_stays_unless_told(folder):
     outputs = Outputs(folder)
     outputs.write("a.txt", _text("old"))
-    with pytest.raises(OutputExistsError, match=r"a\.txt is there already: give another name"):
+    with pytest.raises(OutputExistsError, match=r"a\.txt is there already: tick Replace files"):
         outputs.write("a.txt", _text("new"))
     assert (folder / "a.txt").read_text() == "old"
     outputs.write("a.txt", _text("new"), overwrite=True)

@@ -33,6 +33,8 @@ Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
 LEFT, RIGHT, TOP, BOTTOM = 88, 20, 34, 58
 """Pixels around the frame of a map; the colour bar or the names of classes stand further below."""
+CLEAR = "#00000000"
+"""Where there is no sample, the ground of the page is seen."""
 BAR = 38
 """Pixels that the colour bar is high, with its numbers."""
 PLOT_LEFT = 76
@@ -130,9 +132,9 @@ def scale_bar(ranges: MapRanges) -> ScaleBar:
         dimensional=MetricLength(),
         location="bottom_right",
         background_fill_color="#f5f5f5",
-        background_fill_alpha=0.75,
+        background_fill_alpha=0.5,
         border_line_alpha=0,
-        bar_length=0.2,
+        bar_length=0.15,
         bar_line_width=3,
         bar_line_color="#222222",
         label_text_color="#222222",

@@ -13,8 +13,9 @@ import xarray as xr
 from stxm_explorer import lengths
 from stxm_explorer.calls import Call
 from stxm_explorer.figures import MapFigure, MapRanges
+from stxm_explorer.figures.frames import CLEAR
 from stxm_explorer.outlines import outlines
-from stxm_explorer.pages.scale_parts import CLEAR, Part, search_choices
+from stxm_explorer.pages.scale_parts import Part, search_choices
 from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, beside
 from stxm_explorer.session import Session
 from stxm_explorer.tables import ParticleTable

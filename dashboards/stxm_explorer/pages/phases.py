@@ -9,9 +9,10 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
-from stxm_explorer import plan
+from stxm_explorer import plan, readings
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import Curve, CurveFigure, histogram
+from stxm_explorer.figures.frames import CLEAR
 from stxm_explorer.linked import LinkedMap
 from stxm_explorer.pages.phase_maps import MIXED, choices, image_of, mixed
 from stxm_explorer.pages.spectra import Spectra
@@ -163,7 +164,7 @@ class Phases(Page):
             colors = plot.phase_colors(result)
             self._other.show_rgb(mixed(result, colors), colors=colors)
         else:
-            self._other.show(image_of(result, self.state.view.map))
+            self._other.show(image_of(result, self.state.view.map), missing=CLEAR)
 
     def _show_histogram(self, result: xr.Dataset) -> None:
         name = self.state.view.map if self.state.view.map != MIXED else "confidence"
@@ -174,8 +175,7 @@ class Phases(Page):
     def _show_shares(self, summary: xr.Dataset) -> None:
         names = [str(name) for name in summary["phase"].values]
         parts = {name: _told(summary.sel(phase=name), "area_fraction") for name in names}
-        parts["undecided"] = (float(summary["undecided_fraction"]), 0.0)
-        drawn = bars(parts, {**plot.phase_colors(summary), "undecided": plot.NEUTRAL}, self._wide // 2)
+        drawn = bars(parts, plot.phase_colors(summary), self._wide // 2)
         measured = [name for name in ("mean_composition", "mean_amount") if name in summary]
         rows = [
             [name, *(with_error(*_told(summary.sel(phase=name), variable)) for variable in measured)] for name in names
@@ -183,7 +183,8 @@ class Phases(Page):
         head = ["Phase", *(plot.label(summary[variable]) for variable in measured)]
         means = Table()
         means.write(head, rows, self._wide // 2)
-        self._table[:] = [beside(drawn, *([means] if measured else []))]
+        said = pmui.Typography(readings.of_shares(summary), variant="body2", width=self._wide, margin=(4, 8))
+        self._table[:] = [pn.Column(beside(drawn, *([means] if measured else [])), said)]
 
 
 def _told(summary: xr.Dataset, name: str) -> tuple[float, float]:

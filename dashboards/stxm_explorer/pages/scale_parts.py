@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 from stxm_explorer import lengths, readings
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import MapFigure, MapRanges
-from stxm_explorer.figures.frames import PLOT_LEFT
+from stxm_explorer.figures.frames import CLEAR, PLOT_LEFT
 from stxm_explorer.figures.rasters import outer_edges
 from stxm_explorer.length_curve import LengthCurve
 from stxm_explorer.parts import CHOICE, LEGEND_BELOW, Drawing, Table, beside, heading, optional
@@ -21,8 +21,6 @@ from stxm_explorer.views import Page, View
 from xstxm import plot
 
 _WORDS = {variable: name.lower() for name, variable in QUANTITIES.items()}
-CLEAR = "#00000000"
-"""Where there is no sample, the ground of the page is seen."""
 
 _WIDE = 1000
 """Pixels of the workspace from which on three maps stand in a row."""
