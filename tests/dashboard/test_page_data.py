@@ -128,6 +128,13 @@ class TestFiles:
         page.state.view.search = ""
         assert len(page.files.table.value) == 4
 
+    def test_search__is_of_the_list_that_is_seen(self, page):
+        page.state.view.search = "5 LI"
+        page.state.view.listed = "Spectra"
+        assert page.state.view.search == ""
+        page.state.view.listed = "Stacks"
+        assert len(page.files.table.value) == 4
+
     def test_take__opens_a_stack_once(self, page, said):
         page.files.take("lixv2o5.hdf5")
         page.files.take("lixv2o5.hdf5")

@@ -86,6 +86,8 @@ class Files(pn.viewable.Viewer):
         self.table = _table()
         self.table.on_click(lambda event: self.take(str(self.table.value["name"].iloc[event.row])))
         self.table.param.watch(lambda *_: self._look_further(), ["page", "sorters"])
+        view = self.state.view
+        view.param.watch(lambda _: view.param.update(search=""), "listed")  # words for the other list
         self._hint = pmui.Alert(object="Looking for files ...", severity="info", width=480, margin=10)
         self._place = pn.Column(self._hint, sizing_mode="stretch_width")
 
