@@ -90,7 +90,10 @@ class App(pn.viewable.Viewer):
         if self._file != (file := self.state.field.file if self.state.field else ""):
             self._file = file
             self.session.ranges.forget()
-        page.refresh()
+        try:
+            page.refresh()
+        except Exception as error:  # no choice leaves a page half built
+            self.session.report(error)
         page.hush()
         if self._title != page.title:  # only now: what leaves the page and comes back in one message is lost to Bokeh
             self._title = page.title

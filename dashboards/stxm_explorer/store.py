@@ -262,8 +262,8 @@ def _method(function: str, arguments: Sequence[Any], options: Mapping[str, Any])
     try:
         return getattr(arguments[0], function[1:])(*arguments[1:], **options)
     except KeyError as error:  # of xarray, for a name that other data had
-        chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str))
-        raise OptionError("choice", chosen, "these data have none of that name: choose another") from error
+        chosen = ", ".join(f"{name} {value}" for name, value in options.items() if isinstance(value, str | list))
+        raise OptionError("choice", chosen[:80], "these data have none of that name: choose another") from error
 
 
 def _is_lazy(result: Any) -> bool:

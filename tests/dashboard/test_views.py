@@ -339,3 +339,12 @@ def test_app__of_files_says_that_it_has_no_arrays_of_a_notebook(filled, said, ti
     state.view.page = title
     assert app.page().title == title
     assert any("an array in a notebook" in view.said[0] for view in app.page().views())
+
+
+def test_app__a_page_that_fails_is_built_and_says_so(filled, monkeypatch):
+    app, told = App(ExplorerState(), Store(filled)), []
+    monkeypatch.setattr(app.session, "report", told.append)
+    monkeypatch.setattr("stxm_explorer.pages.phases.Phases.refresh", lambda page: 1 / 0)
+    app.state.view.page = "Phases"
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    assert app._controls[0] is app._parts()[1]
