@@ -345,7 +345,11 @@ def test_join_references__brings_energies_together_and_no_units(own, iron):
         xstxm.join_references([per_nm, own])
 
 
-@pytest.mark.parametrize("given", ["none", "one"])
-def test_join_references__of_no_sets_says_what_to_pass(own, given):
-    with pytest.raises(ReferenceSpectrumError, match=r"no reference sets to join .*pass a list"):
-        xstxm.join_references([] if given == "none" else own)
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [(lambda own: [], "none"), (lambda own: own, "one Dataset"), (lambda own: [own, 1], "int")],
+    ids=["none", "one", "a number"],
+)
+def test_join_references__of_no_sets_says_what_to_pass(own, given, found):
+    with pytest.raises(ReferenceSpectrumError, match=rf"no reference sets to join \(found: {found}\): pass a list"):
+        xstxm.join_references(given(own))

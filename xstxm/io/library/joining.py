@@ -37,7 +37,7 @@ def join_references(sets: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr
     Raises
     ------
     ReferenceSpectrumError
-        No set; names that two sets of a list have; units that differ.
+        No set, or what is none; names that two sets of a list have; units that differ.
     SchemaError
         A set holds what is no number or word along `reference`, or energies that do not ascend.
 
@@ -55,12 +55,15 @@ def join_references(sets: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr
     ['alpha-V2O5', 'gamma-LiV2O5', 'mine']
     """
     given: Any = sets
-    if isinstance(given, xr.Dataset) or not given:
-        found = "one Dataset" if isinstance(given, xr.Dataset) else "none"
+    single = isinstance(given, xr.Dataset)
+    members = [] if single else [*(given.values() if isinstance(given, Mapping) else given)]
+    odd = next((type(one).__name__ for one in members if not isinstance(one, xr.Dataset)), None)
+    if not members or odd:
+        found = odd or ("one Dataset" if single else "none")
         raise ReferenceSpectrumError(
             f"no reference sets to join (found: {found}): pass a list, or {{'name': set, ...}}"
         )
-    plain = [_plain(one) for one in (given.values() if isinstance(given, Mapping) else given)]
+    plain = [_plain(one) for one in members]
     if isinstance(given, Mapping):
         whose = [str(name) for name, one in zip(given, plain, strict=True) for _ in range(one.sizes[REFERENCE])]
         names = iter(told_apart([str(name) for one in plain for name in np.asarray(one[REFERENCE])], whose))
