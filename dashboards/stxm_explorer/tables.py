@@ -21,6 +21,12 @@ _LOOK = """
 :host .tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 2px 4px !important }
 :host .tabulator .tabulator-header .tabulator-col .tabulator-col-title { padding-right: 14px !important }
 """
+_MEANING = {
+    "composition_spread": "Beyond what noise makes; below zero where noise alone would make more",
+    "core_shell_difference": "Mean of the pixels deeper than half of the deepest, less that of the others",
+    "touches_edge": "The edge of the field cuts it",
+}
+"""What the head of a column says to who rests on it."""
 _WIDE = 560
 """Pixels from which on there is room for columns on the shape."""
 
@@ -50,6 +56,7 @@ class ParticleTable:
             rows,
             titles={_NUMBER: "No.", **{key: title for key, (_, title) in columns.items()}},
             formatters={key: _format(rows[key]) for key in columns},
+            header_tooltips={key: _MEANING[key] for key in columns if key in _MEANING},
             width=max(size[0], 320),
             height=size[1],
             disabled=True,
