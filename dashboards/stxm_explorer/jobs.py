@@ -174,6 +174,7 @@ class Jobs:
         self.running: dict[str, Job] = {}
         self._failed: dict[str, Callable[[Exception], None]] = {}
         self._held: list[Callable[[], None]] | None = []
+        """What is to be done once the page is there; None from then on."""
         self._lock = threading.Lock()
         pn.state.onload(self._load)
 
