@@ -46,7 +46,7 @@ def opened(filled):
 
 def assert_let_go(page: weakref.ref) -> None:
     """Assert that a page that was closed is no more, after some time."""
-    for _ in range(150):
+    for _ in range(300):
         gc.collect()
         if page() is None:
             return
