@@ -189,20 +189,15 @@ def require_unique(names: Sequence[str]) -> None:
 
 def told_apart(names: Sequence[str], whose: Sequence[str]) -> list[str]:
     """Return names of references of several files or sets; one that is in two of them says in brackets whose it is, with a warning."""
-    twice = {name: [of for one, of in zip(names, whose, strict=True) if one == name] for name in names}
-    if repeated := {name: owners for name, owners in twice.items() if len(owners) > 1}:
-        said = "; ".join(f"{name!r} is in {', '.join(owners)}" for name, owners in repeated.items())
-        warn(
-            f"{said}: each is called after where it is from, e.g. '{_of(*next(iter(repeated.items())))}'",
-            MetadataWarning,
-        )
-    told = [f"{name} ({of})" if name in repeated else name for name, of in zip(names, whose, strict=True)]
+    owners: dict[str, list[str]] = {}
+    for name, of in zip(names, whose, strict=True):
+        owners.setdefault(name, []).append(of)
+    told = [f"{name} ({of})" if len(owners[name]) > 1 else name for name, of in zip(names, whose, strict=True)]
+    if renamed := [new for name, new in zip(names, told, strict=True) if new != name]:
+        said = "; ".join(f"{name!r} is in {', '.join(all_of)}" for name, all_of in owners.items() if len(all_of) > 1)
+        warn(f"{said}: each is called after where it is from, e.g. {renamed[0]!r}", MetadataWarning)
     require_unique(told)
     return told
-
-
-def _of(name: str, owners: Sequence[str]) -> str:
-    return f"{name} ({owners[0]})"
 
 
 def require_varying(absorption: xr.DataArray) -> None:

@@ -250,6 +250,7 @@ def test_particles__lists_whole_ones_unless_all_are_asked_for(page):
     table = page.part._table.pane[0]
     assert len(table.value) == found.sizes["particle"]
     assert table.titles["equivalent_diameter"] == "Diameter [µm]"
+    assert "cuts it" in table.header_tooltips["touches_edge"]
     assert table.value["touches_edge"].any()
 
 

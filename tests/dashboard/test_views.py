@@ -8,12 +8,13 @@ from html import unescape
 import panel as pn
 import panel_material_ui as pmui
 import pytest
-from stxm_explorer import plan
+from panel_material_ui.notifications import NotificationArea
+from stxm_explorer import plan, readings
 from stxm_explorer import store as rooms
 from stxm_explorer.calls import Missing
 from stxm_explorer.jobs import Job, Stopped
-from stxm_explorer.messages import message
-from stxm_explorer.session import Session, report
+from stxm_explorer.messages import message, verbatim
+from stxm_explorer.session import Session, notify, report
 from stxm_explorer.shell import App
 from stxm_explorer.state import PAGES, ExplorerState, Region
 from stxm_explorer.store import Store
@@ -348,3 +349,29 @@ def test_app__a_page_that_fails_is_built_and_says_so(filled, monkeypatch):
     app.state.view.page = "Phases"
     assert [type(error) for error in told] == [ZeroDivisionError]
     assert app._controls[0] is app._parts()[1]
+
+
+def test_notify__says_the_same_once_while_it_is_seen(monkeypatch):
+    area = NotificationArea()
+    monkeypatch.setattr(type(pn.state), "notifications", area)
+    for _ in range(2):
+        notify("warning", "tap a pixel")
+    notify("error", "no such file")
+    assert [shown.message for shown in area.notifications] == ["tap a pixel", "no such file"]
+    area._handle_msg({"type": "destroy", "uuid": area.notifications[0]._uuid})
+    notify("warning", "tap a pixel")
+    assert [shown.message for shown in area.notifications] == ["no such file", "tap a pixel"]
+
+
+def test_phases__shares_say_what_they_and_their_errors_are_of(filled):
+    state = ExplorerState()
+    state.open("lixv2o5.hdf5")
+    state.references.choose(["references.csv"])
+    state.view.param.update(page="Phases", below="Shares")
+    page = App(state, Store(filled)).page()
+    summary = page.views()[2].result
+    told = readings.of_shares(summary)
+    assert f"{100 * float(summary.undecided_fraction):.2g} % of it is undecided" in told
+    for phase, error in zip(summary.phase.values, summary.area_fraction_sampling_stderr.values, strict=True):
+        assert verbatim(f"{phase} ± {error:.2g}") in told
+    assert told in [said.object for said in page._table.select(pmui.Typography)]
