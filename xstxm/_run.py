@@ -77,12 +77,12 @@ def _interrupts_ignored() -> Iterator[None]:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     """End the workers amid their work: an exception would become the result of a file, and the next one be begun."""
-    pool.shutdown(wait=False, cancel_futures=True)
     workers = active_children()
     for worker in workers:
         worker.terminate()
     for worker in workers:
         worker.join()
+    pool.shutdown(cancel_futures=True)  # waits for the pool's own thread, which fails if the interpreter ends first
 
 
 def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
