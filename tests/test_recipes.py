@@ -308,6 +308,15 @@ def test_diff__says_where_two_analyses_part():
     assert labels["one"] == f"{n} of {one['phase_label'].size} differ"
 
 
+def test_diff__takes_inputs_of_equal_digests_for_equal():
+    stack = counts()
+    i0 = stack["intensity"].max(("y", "x"))
+    one, other = (xstxm.optical_density(stack, i0.rename(name)) for name in ("i0", "of_the_diode"))
+    assert "<array of_the_diode" in other.attrs[RECORD]
+    assert xstxm.diff(one, other).empty
+    assert "input" in set(xstxm.diff(one, xstxm.optical_density(stack, i0 * 2))["what"])
+
+
 def test_diff__of_equal_dates_and_words_that_are_missing_has_no_row():
     dates = np.array(["2026-01-01", "NaT"], dtype="datetime64[ns]")
     held = xr.Dataset({"time": ("a", dates), "word": ("a", np.array(["a", np.nan], dtype=object))})

@@ -164,9 +164,11 @@ def of_shares(summary: xr.Dataset) -> str:
         for name, error in zip(names, errors, strict=True)
         if math.isfinite(error)
     ]
+    undecided = float(summary["undecided_fraction"])
+    advice = ": page *Data*, *References*, says whether these can be told apart" if undecided > 0.5 else ""
     return (
         "Shares of the sample by area, each pixel for its largest phase; "
-        f"{100 * float(summary['undecided_fraction']):.2g} % of it is undecided. "
+        f"{100 * undecided:.2g} % of it is undecided{advice}. "
         "Errors are of this field: noise, and wrong labels."
         + (f" As a sample of the material: {', '.join(material)}." if material else "")
     )

@@ -375,3 +375,5 @@ def test_phases__shares_say_what_they_and_their_errors_are_of(filled):
     for phase, error in zip(summary.phase.values, summary.area_fraction_sampling_stderr.values, strict=True):
         assert verbatim(f"{phase} ± {error:.2g}") in told
     assert told in [said.object for said in page._table.select(pmui.Typography)]
+    assert "told apart" not in told
+    assert "can be told apart. Errors" in readings.of_shares(summary.assign(undecided_fraction=0.8))
