@@ -168,6 +168,10 @@ def test_to_magnitude__refuses_pixels_of_a_screen_as_a_length():
         units.to_magnitude("3 px", "um", "sigma")
 
 
+def test_factor__takes_a_dot_between_units_for_a_product():
+    assert units.factor("mA.h", "C") == pytest.approx(3.6)
+
+
 def test_counts__convert_between_their_multiples_and_to_nothing_else():
     assert units.factor("kilocount**2", "count**2") == pytest.approx(1e6)
     assert not units.same_kind("kilocount", "1")

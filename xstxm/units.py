@@ -46,6 +46,7 @@ _LAST_WORD = re.compile(r"(?<=[\d.])\s*([^\W\d_]+)\s*$")
 _ARBITRARY = ("a.u.", "arb. units", "arb. u.")
 _LONGEST = 100
 _BUILDING = threading.RLock()
+_DOT_BETWEEN = re.compile(r"(?<=[^\W\d])\.(?=[^\W\d])")  # mA.h of a cycler's log, which pint 0.26 does not take
 _POWER_OF_NUMBER = re.compile(r"\d[\s)]*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻])")
 
 
@@ -77,7 +78,7 @@ def _parse(units: str) -> pint.Unit:
         if len(text) > _LONGEST or _POWER_OF_NUMBER.search(text):
             # pint would evaluate 9**9**9**9, which a broken file may say
             raise ValueError("too long, or a power of a number")
-        return _registry().Unit("dimensionless" if text == "1" else text)
+        return _registry().Unit("dimensionless" if text == "1" else _DOT_BETWEEN.sub("*", text))
     except Exception as error:  # pint lets its tokenizer's and Python's own errors through
         raise UnitsError(
             f"cannot understand the unit {shown(units)}: write it as 'eV', 'um', 'count/ms', '1/nm', 'cm**2/g', '1'"
