@@ -76,7 +76,9 @@ def test_run__interrupted_says_what_is_done_and_how_to_go_on(folder, tmp_path, j
     files = [str(folder / f"s{k}.hdf5") for k in range(10)]
     arguments = ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path / "out"), "--jobs", jobs]
     with (tmp_path / "said").open("w+") as said:
-        running = subprocess.Popen([*COMMAND, *arguments], stdout=said, stderr=said, start_new_session=True)
+        running = subprocess.Popen(
+            [*COMMAND, *arguments], stdout=said, stderr=said, start_new_session=True, preexec_fn=_hear_interrupts
+        )
         while len(list((tmp_path / "out").glob("*.nc"))) < 4 and running.poll() is None:
             time.sleep(0.005)
         os.killpg(running.pid, signal.SIGINT)
@@ -90,6 +92,11 @@ def test_run__interrupted_says_what_is_done_and_how_to_go_on(folder, tmp_path, j
     again = RUN.invoke(cli.app, arguments)
     assert again.exit_code == 0
     assert len(list((tmp_path / "out").iterdir())) == 10
+
+
+def _hear_interrupts():
+    """Undo what a shell does to what it runs in the background, as these tests may be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_run__one_that_fails_stops_no_other(folder, tmp_path):
