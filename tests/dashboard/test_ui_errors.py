@@ -151,7 +151,7 @@ def test_ui__work_that_is_stopped_can_be_taken_up_again(browser, address, shots)
             page.wait_for_timeout(2000)
             if again.is_visible():
                 break
-            page.get_by_label("Seed").fill(f"{seed}")
+            page.get_by_role("textbox", name="Seed").fill(f"{seed}")
             page.keyboard.press("Enter")
         visitor.shot("error-stopped")
         again.click()
