@@ -34,6 +34,7 @@ _LOOK: dict[str, Any] = {
         "MuiTab": {"styleOverrides": {"root": {"textTransform": "none"}}},
         "MuiButtonBase": {"styleOverrides": {"root": {"&.Mui-focusVisible": _FOCUS}}},
         "MuiSlider": {"styleOverrides": {"thumb": {"&.Mui-focusVisible": _FOCUS}}},
+        "MuiTooltip": {"defaultProps": {"disableInteractive": True}},  # what it covers can be clicked all the same
     },
 }
 _SECOND = {"secondary": {"main": "#D55E00"}}

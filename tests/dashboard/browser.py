@@ -206,6 +206,13 @@ class Visitor:
         assert max(self.page.evaluate(SCROLLS)) <= self.page.viewport_size["width"]
 
 
+def type_in(field, text: str) -> None:
+    """Type a text and Enter, for which the field sends what it has drawn."""
+    field.fill(text)
+    field.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => setTimeout(drawn, 50)))")
+    field.press("Enter")
+
+
 def colors_on_screen(page, places: list[tuple[float, float]], which: int = 0) -> list[str]:
     """Return the colours of places (x, y) on the sample as a map shows them."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")

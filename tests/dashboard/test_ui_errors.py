@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from browser import free_port, running, served, visit
+from browser import free_port, running, served, type_in, visit
 from stxm_explorer.state import PAGES, ExplorerState, Region
 
 import xstxm
@@ -66,8 +66,7 @@ def assert_alive(visitor) -> None:
 def test_ui__choices_in_the_address_that_are_none(browser, address, shots):
     with visit(browser, f"{address}?state=nothing-of-ours", shots) as visitor:
         visitor.page.get_by_text("state=").first.wait_for(timeout=60_000)
-        visitor.page.get_by_label("Open by name").fill("lixv2o5.hdf5")
-        visitor.page.keyboard.press("Enter")
+        type_in(visitor.page.get_by_label("Open by name"), "lixv2o5.hdf5")
         assert_alive(visitor)
 
 
@@ -104,8 +103,7 @@ def test_ui__a_file_that_is_cut_short_is_said_beside_a_good_one(browser, address
     with visit(browser, address + ask(chosen(page="Data")), shots) as visitor:
         page = visitor.page
         page.get_by_text("508 to 560 eV").wait_for(timeout=60_000)
-        page.get_by_label("Open by name").fill("short.hdf5")
-        page.keyboard.press("Enter")
+        type_in(page.get_by_label("Open by name"), "short.hdf5")
         page.locator(ALERT, has_text="cut short").first.wait_for(timeout=60_000)
         page.get_by_role("button", name="Try again").wait_for()
         visitor.shot("error-cut-short")
@@ -151,8 +149,7 @@ def test_ui__work_that_is_stopped_can_be_taken_up_again(browser, address, shots)
             page.wait_for_timeout(2000)
             if again.is_visible():
                 break
-            page.get_by_role("textbox", name="Seed").fill(f"{seed}")
-            page.keyboard.press("Enter")
+            type_in(page.get_by_role("textbox", name="Seed"), f"{seed}")
         visitor.shot("error-stopped")
         again.click()
         page.get_by_text("Stability").first.wait_for(timeout=90_000)
