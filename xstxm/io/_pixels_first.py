@@ -70,6 +70,12 @@ class RawFile:
         return np.stack([np.array(self._opened("r")[(frame, *key[1:])]) for frame in frames])
 
 
+def room_for(tree: xr.DataTree, memory: int) -> int:
+    """Return the most bytes that storing a tree needs on the disk: its numbers, and those that go through a plain file twice."""
+    variables = (v for node in tree.subtree for v in node.to_dataset(inherit=False).variables.values())
+    return sum(variable.nbytes * (1 + _wants_file(variable, memory)) for variable in variables)
+
+
 @contextmanager
 def whole_spectra(
     tree: xr.DataTree, beside: Path, memory: int, progress: Progress | None = None
@@ -84,7 +90,7 @@ def whole_spectra(
     passes = 1 + sum(_wants_file(variable, memory) for variables in nodes for variable in variables)
 
     def arranged(variable: xr.Variable) -> xr.Variable:
-        if not _is_unread(variable):
+        if not is_unread(variable):
             return variable
         lazy = _chunked(variable)
         if not _wants_file(lazy, memory):
@@ -105,7 +111,7 @@ def whole_frames(array: xr.DataArray, beside: Path) -> Iterator[xr.DataArray]:
 
     Blocks that hold parts of several images go through a plain file `beside` the target, which is removed in all cases.
     """
-    lazy = _chunked(array.variable) if _is_unread(array.variable) else None
+    lazy = _chunked(array.variable) if is_unread(array.variable) else None
     if lazy is None or max(lazy.chunksizes[lazy.dims[0]]) == 1:
         yield array
         return
@@ -122,7 +128,8 @@ def _mapped(node: xr.Dataset, function: Callable[[xr.Variable], xr.Variable]) ->
     return node.assign({name: function(variable) for name, variable in node.variables.items() if name not in node.dims})
 
 
-def _is_unread(variable: xr.Variable) -> bool:
+def is_unread(variable: xr.Variable) -> bool:
+    """Tell whether the numbers of a variable are still in its file, or to be computed."""
     return not (isinstance(variable._data, np.ndarray) or isinstance(variable, xr.IndexVariable))
 
 
@@ -132,7 +139,7 @@ def _chunked(variable: xr.Variable) -> xr.Variable:
 
 def _wants_file(variable: xr.Variable, memory: int) -> bool:
     """Tell whether an array is too large to be turned from frames to spectra in memory."""
-    if not _is_unread(variable) or ENERGY not in variable.dims:
+    if not is_unread(variable) or ENERGY not in variable.dims:
         return False
     array = _chunked(variable).data
     return array.numblocks[variable.dims.index(ENERGY)] > 1 and array.nbytes > memory // 4

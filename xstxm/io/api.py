@@ -14,6 +14,7 @@ from xstxm.errors import ChoiceError, FileFormatError
 from xstxm.io import _sources
 from xstxm.io._images import Energies, Kind
 from xstxm.io._sources import Source
+from xstxm.io.chunking import chunk_report, warn_of_frames
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
@@ -36,6 +37,7 @@ from xstxm.provenance import recorded
 from xstxm.units import LengthLike
 
 __all__ = [
+    "chunk_report",
     "convert",
     "formats",
     "join_references",
@@ -155,6 +157,7 @@ def open_stack(
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()
+    warn_of_frames(stack, source if isinstance(source, Path) and not is_many(path) else None)
     return stack
 
 

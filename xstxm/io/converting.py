@@ -9,7 +9,7 @@ from typing import Any
 
 from dask.utils import parse_bytes
 
-from xstxm.errors import ChoiceError, OptionError, require_free
+from xstxm.errors import ChoiceError, OptionError, PerformanceWarning, heard, require_free, warn
 from xstxm.io import _stored
 from xstxm.io._endings import ENDINGS
 from xstxm.io._pixels_first import Progress
@@ -108,7 +108,11 @@ def convert(
     if path.exists() and path.resolve() == Path(source).expanduser().resolve():
         raise OptionError("target", str(target), "that is the source: give another name")
     require_free([path], overwrite)
-    opened = open_any(source, chunks={}, reader=reader)
+    with heard() as told:
+        opened = open_any(source, chunks={}, reader=reader)
+    for warning in told:
+        if not isinstance(warning, PerformanceWarning):  # which advises what is being done
+            warn(str(warning), type(warning))
     try:
         return write(opened, path, overwrite=overwrite, memory=limit, progress=progress)
     finally:

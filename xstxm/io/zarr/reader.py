@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError
+from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, MissingDependencyError, warn
 from xstxm.io import _sources, _stored
 from xstxm.io._sources import Source
+
+_COUNTED = 20_000
+"""Chunks of an array that are counted when it is opened."""
 
 
 def is_zarr(source: Source) -> bool:
@@ -57,7 +62,7 @@ def open_zarr_store(source: Source) -> _stored.Stored:
         name = path or _sources.name_of(source)
         raise FileFormatError(name, "a Zarr store of xstxm", "another thing", "give a .zarr that xstxm wrote")
     require_zarr("a Zarr store")
-    _check_claims(path)
+    _check_chunks(path)
     return _stored.opened(path, "a readable Zarr store", lambda: _open(path))
 
 
@@ -66,8 +71,8 @@ def _open(path: Path) -> xr.DataTree:
         return xr.open_datatree(path, engine="zarr", consolidated=False)
 
 
-def _check_claims(path: Path) -> None:
-    """Refuse a store of which an array claims far more numbers than its chunks can hold.
+def _check_chunks(path: Path) -> None:
+    """Refuse a store of which an array claims far more numbers than its chunks can hold, and tell of missing chunks.
 
     Raises
     ------
@@ -77,10 +82,33 @@ def _check_claims(path: Path) -> None:
     import zarr
 
     with _sources.guarded(path, "a readable Zarr store"), quiet():
-        for name, item in zarr.open_group(path, mode="r").members(max_depth=None):
-            if isinstance(item, zarr.Array) and item.nbytes > _sources.LARGE and not _holds(path / name, item.nbytes):
-                found = f"the shape {item.shape} and too few bytes for it"
+        arrays = [
+            (n, a) for n, a in zarr.open_group(path, mode="r").members(max_depth=None) if isinstance(a, zarr.Array)
+        ]
+        for name, array in arrays:
+            if array.nbytes > _sources.LARGE and not _holds(path / name, array.nbytes):
+                found = f"the shape {array.shape} and too few bytes for it"
                 raise CorruptFileError(path, f"the numbers of {name}", found, _sources.COPY_AGAIN)
+        for name, array in arrays:
+            _tell_missing(path, name, array)
+
+
+def _tell_missing(path: Path, name: str, array: Any) -> None:
+    """Warn of chunks that are not there, which Zarr fills: `write_zarr` leaves none out."""
+    grid = [-(-size // max(1, n)) for size, n in zip(array.shape, array.shards or array.chunks, strict=True)]
+    number = math.prod(grid)
+    if number > _COUNTED:
+        return
+    there = {file.relative_to(path / name).as_posix() for file in (path / name).rglob("*")}
+    keys = (array.metadata.encode_chunk_key(place) for place in np.ndindex(*grid))
+    missing = [key for key in keys if key not in there]
+    if missing:
+        warn(
+            f"{path.name}: {len(missing)} of {number} chunks of {name!r} are missing, the first is {name}/{missing[0]}: they read "
+            f"as {array.fill_value}. Copy the store again, it may be cut short; only a store that another program wrote "
+            "may lack chunks on purpose",
+            MetadataWarning,
+        )
 
 
 def _holds(folder: Path, size: int) -> bool:

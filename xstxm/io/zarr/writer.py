@@ -10,7 +10,7 @@ import xarray as xr
 
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
+from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, room_for, told, whole_spectra
 from xstxm.io._replacing import replacing
 from xstxm.io.zarr.reader import quiet, require_zarr
 
@@ -43,6 +43,8 @@ def write_zarr(
         There is such a store, and `overwrite` is off; or a folder that is none.
     SchemaError
         Names, values or attributes that no file can hold.
+    NoRoomError
+        The disk is full; nothing of it is left.
     MissingDependencyError
         The package zarr is not installed.
 
@@ -69,11 +71,13 @@ def stream_zarr(
     """Write Zarr within a memory in bytes, and tell how far it is."""
     require_ending(path, "zarr")
     require_zarr("writing Zarr")
+    stored = _stored.to_tree(obj)
     with (
-        replacing(path, overwrite) as (target, part),
-        whole_spectra(_stored.to_tree(obj), part, memory, progress) as (tree, rest),
+        replacing(path, overwrite, room_for(stored, memory)) as (target, part),
+        whole_spectra(stored, part, memory, progress) as (tree, rest),
     ):
         encoding = encoding_of(tree, "chunks")
         with dask.config.set(scheduler="synchronous"), told(rest), quiet():
-            tree.to_zarr(part, encoding=encoding, consolidated=False)
+            # chunks of nothing but the fill value too: so one that is missing was lost
+            tree.to_zarr(part, encoding=encoding, consolidated=False, write_empty_chunks=True)
     return target
