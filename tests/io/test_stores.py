@@ -315,6 +315,14 @@ def test_torn_zarr__is_an_error_of_ours(stack, tmp_path):
         (path / name).write_bytes(text)
 
 
+def test_zarr__compresses_numbers(stack, tmp_path):
+    path = xstxm.write_zarr(stack.round(), tmp_path / "a.zarr")
+    table = xstxm.open_stack(path, chunks={}).stxm.chunk_report().table
+    assert set(table["codec"]) == {"blosc lz4 5 bitshuffle"}
+    size = sum(file.stat().st_size for file in (path / "intensity").rglob("*"))
+    assert size < 0.5 * stack["intensity"].nbytes
+
+
 def blank(dtype):
     """A stack of whole squares, half of them of nothing but what Zarr fills with."""
     values = np.zeros((3, 512, 512)) if np.dtype(dtype).kind == "u" else np.full((3, 512, 512), np.nan)

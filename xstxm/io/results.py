@@ -22,7 +22,7 @@ def open_result(path: Source) -> xr.Dataset | xr.DataArray | xr.DataTree:
     Returns
     -------
     Dataset, DataArray or DataTree
-        What was written. Lazy; ``.chunk({})`` makes dask arrays with the file's own chunks. Closable.
+        What was written. Lazy; ``.chunk(y=256, x=256)`` makes dask arrays. Closable.
 
     Raises
     ------
