@@ -286,9 +286,10 @@ class NoRoomError(StxmError, OSError):
 class MissingDependencyError(StxmError, ImportError):
     """An optional package is needed."""
 
-    def __init__(self, purpose: str, package: str, extra: str) -> None:
+    def __init__(self, purpose: str, package: str, extra: str = "") -> None:
+        install = f"'xstxm[{extra}]'" if extra else package
         self._say(
-            f"{purpose} needs {package}, which is not installed: pip install 'xstxm[{extra}]'",
+            f"{purpose} needs {package}, which is not installed: pip install {install}",
             package=package,
             extra=extra,
         )

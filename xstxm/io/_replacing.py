@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xstxm.errors import NoRoomError, require_free
+from xstxm.io._remote import require_no_url
 
 _NO_PROMISE = (errno.EOPNOTSUPP, errno.EINVAL)
 """What file systems say that cannot reserve room."""
@@ -43,6 +44,7 @@ def replacing(path: str | os.PathLike[str], overwrite: bool, needed: int | None 
     NoRoomError
         The disk is full.
     """
+    require_no_url(path)
     target = Path(path).expanduser()
     _require_folder(target)
     require_free([target], overwrite)

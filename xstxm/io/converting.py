@@ -11,6 +11,7 @@ from xstxm.errors import ChoiceError, OptionError, PerformanceWarning, heard, re
 from xstxm.io import _stored
 from xstxm.io._endings import ENDINGS
 from xstxm.io._pixels_first import Progress, bytes_of, stored_in_own_chunks
+from xstxm.io._remote import fetched
 from xstxm.io.folders import is_many
 from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import is_netcdf
@@ -122,6 +123,7 @@ def open_any(
     from xstxm.io.api import open_stack
     from xstxm.io.results import open_result
 
+    source = fetched(source)
     stored = not is_many(source) and (is_zarr(source) or is_netcdf(source))
     if reader or not stored:
         return open_stack(source, chunks=chunks, **(reader or {}))

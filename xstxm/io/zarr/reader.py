@@ -16,6 +16,7 @@ import xarray as xr
 
 from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, MissingDependencyError, warn
 from xstxm.io import _sources, _stored
+from xstxm.io._remote import RemoteStore
 from xstxm.io._sources import Source
 
 _COUNTED = 20_000
@@ -30,19 +31,31 @@ def is_zarr(source: Source) -> bool:
         return False
 
 
+def holds_zarr(source: Any) -> bool:
+    """Tell whether a source is a Zarr store of any version, whoever wrote it."""
+    if isinstance(source, RemoteStore):
+        return True
+    folder = _sources.path_of(source)
+    return folder is not None and any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
+
+
 def _root_attrs(source: Any) -> dict[str, Any]:
     """Return the attributes of the root as its JSON says them, without the package zarr."""
-    folder = _sources.path_of(source)
-    if folder is None or not folder.is_dir():
-        return {}
-    found = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+    if isinstance(source, RemoteStore):
+        text = source.root()
+    else:
+        folder = _sources.path_of(source)
+        if folder is None or not folder.is_dir():
+            return {}
+        text = (folder / "zarr.json").read_text(encoding="utf-8")
+    found = json.loads(text)
     return dict(found["attributes"]) if "attributes" in found else {}
 
 
 def open_zarr_stack(source: Source, *, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
     """Open the stack in a Zarr store. Lazy."""
     opened = open_zarr_store(source)
-    return _stored.dropped(_stored.only_dataset(opened, _sources.path_of(source)), drop_variables)
+    return _stored.dropped(_stored.only_dataset(opened, _sources.called(source)), drop_variables)
 
 
 def open_zarr_store(source: Source) -> _stored.Stored:
@@ -58,17 +71,20 @@ def open_zarr_store(source: Source) -> _stored.Stored:
     path = _sources.path_of(source)
     if path is not None:
         _sources.require_there(path)
-    if path is None or not is_zarr(source):
-        name = path or _sources.name_of(source)
-        raise FileFormatError(name, "a Zarr store of xstxm", "another thing", "give a .zarr that xstxm wrote")
+    if not is_zarr(source):
+        do = "give a .zarr that xstxm wrote, or open it with xarray.open_zarr"
+        raise FileFormatError(_sources.called(source), "a Zarr store of xstxm", "another thing", do)
     require_zarr("a Zarr store")
+    if isinstance(source, RemoteStore):
+        return _stored.opened(source.url, "a readable Zarr store", lambda: _open(source.url, consolidated=None))
+    assert path is not None  # is_zarr says so
     _check_chunks(path)
-    return _stored.opened(path, "a readable Zarr store", lambda: _open(path))
+    return _stored.opened(path, "a readable Zarr store", lambda: _open(path, consolidated=False))
 
 
-def _open(path: Path) -> xr.DataTree:
+def _open(place: Path | str, consolidated: bool | None) -> xr.DataTree:
     with quiet():
-        return xr.open_datatree(path, engine="zarr", consolidated=False)
+        return xr.open_datatree(place, engine="zarr", consolidated=consolidated)
 
 
 def _check_chunks(path: Path) -> None:
@@ -129,7 +145,11 @@ def require_zarr(purpose: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep zarr from warning of words, whose layout version 3 has not settled; both sides here are the same library."""
+    """Keep zarr from warning of words and of metadata in one place, which version 3 has not settled.
+
+    Both sides here are the same library.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         yield

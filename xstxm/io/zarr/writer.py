@@ -88,8 +88,9 @@ def stream_zarr(
     ):
         encoding = _encoding(tree)
         with dask.config.set(scheduler="synchronous"), told(rest), quiet():
-            # chunks of nothing but the fill value too: so one that is missing was lost
-            tree.to_zarr(part, encoding=encoding, consolidated=False, write_empty_chunks=True)
+            # chunks of nothing but the fill value too, so that one that is missing was lost; and all metadata in one place,
+            # since https cannot list what there is
+            tree.to_zarr(part, encoding=encoding, consolidated=True, write_empty_chunks=True)
     return target
 
 
