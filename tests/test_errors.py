@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import threading
 import warnings
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ EVERY_ERROR = [
     errors.CorruptFileError("a/b.xim", "4 rows", "3 rows", "measure again"),
     errors.UnsupportedScanError("a/b.hdf5", "an image", "camera frames"),
     errors.MissingDependencyError("plots", "holoviews", "plot"),
+    errors.NoRoomError(Path("/data/night.zarr"), "10 GiB", "1 GiB"),
 ]
 
 

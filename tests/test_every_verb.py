@@ -89,7 +89,7 @@ LENGTHS = ("coarse_grain", "correlation_length", "heterogeneity", "interface_den
 OF_PHASES = {"phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS}
 """Verbs that read a phase map."""
 
-HANDED_ON = {"explore", "to_hyperspy"}
+HANDED_ON = {"chunk_report", "explore", "to_hyperspy"}
 """Methods that hand a stack to another program, and are no verbs."""
 
 

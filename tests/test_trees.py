@@ -28,7 +28,8 @@ from xstxm.errors import (
 from xstxm.tree_accessor import StxmTreeAccessor
 
 REFERENCES = xstxm.testing.simulate_references()
-ALONE = {"design_energies", "distinguishability", "explore", "internal_references", "phase_references", "to_hyperspy"}
+ALONE = {"chunk_report", "design_energies", "distinguishability", "explore", "internal_references"}
+ALONE |= {"phase_references", "to_hyperspy"}
 """Verbs of references, and of one stack only."""
 """Verbs of the accessor whose primary input is no stack."""
 

@@ -41,6 +41,7 @@ from xstxm.frames import drop_frames, flag_frames
 from xstxm.incident import estimate_i0
 from xstxm.interfaces import gradient, interface_map
 from xstxm.io import (
+    chunk_report,
     convert,
     formats,
     join_references,
@@ -101,6 +102,7 @@ __all__ = [
     "bin_pixels",
     "bland_altman",
     "calibrate_energy",
+    "chunk_report",
     "cluster",
     "coarse_grain",
     "compare",

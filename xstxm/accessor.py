@@ -78,6 +78,7 @@ from xstxm.energy import Window
 from xstxm.features import EdgeMethod, PeakKind, PeakMethod
 from xstxm.fitting import FitNoise, Selection
 from xstxm.incident import AutoRegion
+from xstxm.io.chunking import ChunkReport, chunk_report
 from xstxm.io.hyperspy import to_hyperspy
 from xstxm.lattice import LatticeAxis
 from xstxm.lengthscales import Weights
@@ -919,11 +920,17 @@ class StxmAccessor:
         """Map the absolute thickness and the areal mass, see `xstxm.thickness`."""
         return tables.thickness(self._obj, formula, density, background=background, near_edge=near_edge, signal=signal)
 
-    # ---- which energies to measure
+    # ---- files and other programs
+
+    def chunk_report(self) -> ChunkReport:
+        """Return how a stack is cut into chunks, and what to change, see `xstxm.chunk_report`."""
+        return chunk_report(self._obj)
 
     def to_hyperspy(self, *, signal: str | None = None) -> dict[str, Any]:
         """Return a stack as the dictionary of which HyperSpy makes a signal, see `xstxm.to_hyperspy`."""
         return to_hyperspy(self._obj, signal=signal)
+
+    # ---- which energies to measure
 
     def distinguishability(
         self,

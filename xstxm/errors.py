@@ -202,7 +202,7 @@ class NoStacksError(SchemaError):
     """A tree without a stack, or none of whose stacks can be used."""
 
     def __init__(self, reasons: Mapping[str, str], found: Iterable[object] = ()) -> None:
-        said = f"none of {len(reasons)} stacks can be used: {_by_reason(reasons)}"
+        said = f"none of {len(reasons)} stacks can be used: {'; '.join(by_reason(reasons))}"
         empty = f"the tree holds no stack (nodes: {_names(found)}): give nodes data variables, as xr.DataTree.from_dict(stacks)"
         self._say(said if reasons else empty, reasons=dict(reasons))
 
@@ -227,8 +227,8 @@ class ChunkingError(StxmError, ValueError):
     def __init__(self, verb: str, dim: str, n_chunks: int, size: str, limit: str) -> None:
         self._say(
             f"{verb} needs {dim!r} in one chunk, found {n_chunks} chunks of a {size} stack, too big to "
-            f"rechunk unasked (limit {limit}): call .chunk({dim}=-1) first, or store the stack with whole "
-            f"spectra in each chunk",
+            f"rechunk unasked (limit {limit}): call .chunk({dim}=-1) first where all of it fits into memory, or store it "
+            "with whole spectra in each chunk, once: xstxm convert, or xstxm.write_zarr(stack, 'spectra.zarr')",
             verb=verb,
             dim=dim,
             n_chunks=n_chunks,
@@ -266,12 +266,30 @@ class CorruptFileError(FileFormatError):
     """A file that is broken or incomplete."""
 
 
+class NoRoomError(StxmError, OSError):
+    """A disk that is full, or a quota."""
+
+    def __init__(self, path: Path, needed: str, free: str) -> None:
+        self._say(
+            f"{path.name}: there is no room for it in {path.parent}, where {free} are free"
+            + (f" and it needs up to {needed}" if needed else "")
+            + ": make room or give another folder. Nothing of it is left, and what was there before still is",
+            path=str(path),
+            needed=needed,
+            free=free,
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class MissingDependencyError(StxmError, ImportError):
     """An optional package is needed."""
 
-    def __init__(self, purpose: str, package: str, extra: str) -> None:
+    def __init__(self, purpose: str, package: str, extra: str = "") -> None:
+        install = f"'xstxm[{extra}]'" if extra else package
         self._say(
-            f"{purpose} needs {package}, which is not installed: pip install 'xstxm[{extra}]'",
+            f"{purpose} needs {package}, which is not installed: pip install {install}",
             package=package,
             extra=extra,
         )
@@ -328,17 +346,17 @@ class LeftOutWarning(StxmWarning):
 def left_out_warning(reasons: Mapping[str, str], of: int) -> str:
     """Return what is said of the nodes of a tree that are left out."""
     return (
-        f"{len(reasons)} of {of} nodes {'is' if len(reasons) == 1 else 'are'} left out: {_by_reason(reasons)}. "
+        f"{len(reasons)} of {of} nodes {'is' if len(reasons) == 1 else 'are'} left out: {'; '.join(by_reason(reasons))}. "
         "A node that is left out is empty and says why in its attribute left_out"
     )
 
 
-def _by_reason(reasons: Mapping[str, str]) -> str:
+def by_reason(reasons: Mapping[str, str]) -> list[str]:
     """Return names and reasons, those with the same reason together."""
     names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         names.setdefault(reason, []).append(name)
-    return "; ".join(f"{_quoted(group, 'and')}: {reason}" for reason, group in names.items())
+    return [f"{_quoted(group, 'and')}: {reason}" for reason, group in names.items()]
 
 
 def require_free(paths: Sequence[Path], overwrite: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import xarray as xr
 
 import xstxm
-from xstxm.errors import MetadataWarning, OptionError, StxmError
+from xstxm.errors import MetadataWarning, NoRoomError, OptionError, StxmError
 from xstxm.io._endings import ENDINGS
 
 resource = pytest.importorskip("resource", reason="no limits of file sizes on this system")
@@ -65,6 +67,24 @@ def test_full_disk__leaves_nothing_and_keeps_what_was_there(tmp_path, file, writ
         write(large, tmp_path / file, overwrite=True)
     assert content(tmp_path) == before
     write(large, tmp_path / file, overwrite=True)
+
+
+@every_writer
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=["full", "quota"])
+def test_full_disk__is_told_with_where_and_how_much(tmp_path, file, write, number):
+    def broken(block):
+        raise OSError(number, "no more")
+
+    whole = scan((2, 200, 300)).chunk(energy=1)
+    lazy = whole.map(
+        lambda array: array.copy(data=array.data.map_blocks(broken, dtype=array.dtype, meta=np.empty(0, "f4")))
+    )
+    needs = r" and it needs up to 47\d\.\d\d kiB" if file.endswith(("nc", "zarr", "hdf5")) else ""
+    message = rf"{file}: there is no room for it in {re.escape(str(tmp_path))}, where .*iB are free{needs}: make room"
+    with pytest.raises(NoRoomError, match=message) as told:
+        write(lazy, tmp_path / file)
+    assert told.value.__cause__.errno == number
+    assert not list(tmp_path.iterdir())
 
 
 def test_full_disk__leaves_no_part_of_a_table(tmp_path):

@@ -15,7 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xstxm
-from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError, SchemaError, StxmError
+from xstxm.errors import (
+    CorruptFileError,
+    FileFormatError,
+    MetadataWarning,
+    MissingDependencyError,
+    SchemaError,
+    StxmError,
+)
 from xstxm.io import _pixels_first
 
 pytest.importorskip("zarr")
@@ -306,6 +313,54 @@ def test_torn_zarr__is_an_error_of_ours(stack, tmp_path):
         with pytest.raises(FileFormatError):
             xstxm.open_result(path)
         (path / name).write_bytes(text)
+
+
+def test_zarr__compresses_numbers(stack, tmp_path):
+    path = xstxm.write_zarr(xstxm.testing.simulate_stack(shape=(64, 96), seed=0).round(), tmp_path / "a.zarr")
+    table = xstxm.open_stack(path, chunks={}).stxm.chunk_report().table
+    assert set(table["codec"]) == {"blosc lz4 5 bitshuffle"}
+    size = sum(file.stat().st_size for file in (path / "intensity" / "c").rglob("*"))
+    assert size < 0.5 * 121 * 64 * 96 * 4
+
+
+def blank(dtype):
+    """A stack of whole squares, half of them of nothing but what Zarr fills with."""
+    values = np.zeros((3, 512, 512)) if np.dtype(dtype).kind == "u" else np.full((3, 512, 512), np.nan)
+    values[:, :256] = 1
+    return xr.Dataset({"intensity": (("energy", "y", "x"), values.astype(dtype))}, {"energy": [1.0, 2.0, 3.0]})
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float64"])
+def test_missing_chunks__are_told(tmp_path, dtype):
+    path = xstxm.write_zarr(blank(dtype), tmp_path / "a.zarr")
+    xr.testing.assert_identical(xstxm.open_result(path).load(), blank(dtype))
+    for key in ("0/0/1", "0/1/0"):
+        (path / "intensity" / "c" / key).unlink()
+    fill = "0" if dtype == "uint16" else "nan"
+    message = f"a.zarr: 2 of 16 chunks of 'intensity' are missing, the first is intensity/c/0/0/1: they read as {fill}"
+    for open_it in (xstxm.open_result, xstxm.open_stack, xstxm.open_tree):
+        with pytest.warns(MetadataWarning, match=message):
+            open_it(path)
+
+
+def test_missing_chunks__are_counted_in_shards(tmp_path):
+    stack = blank("float64")
+    encoding = {"intensity": {"chunks": (3, 64, 64), "shards": (3, 256, 256)}}
+    path = tmp_path / "a.zarr"
+    stack.assign_attrs(Conventions="xstxm-1").to_zarr(
+        path, encoding=encoding, write_empty_chunks=True, consolidated=False
+    )
+    xstxm.open_result(path)
+    (path / "intensity" / "c" / "0" / "1" / "1").unlink()
+    with pytest.warns(MetadataWarning, match="1 of 4 chunks of 'intensity'"):
+        xstxm.open_result(path)
+
+
+def test_missing_chunks__of_a_large_array_are_not_counted(tmp_path, monkeypatch):
+    path = xstxm.write_zarr(blank("float64"), tmp_path / "a.zarr")
+    (path / "intensity" / "c" / "0" / "0" / "1").unlink()
+    monkeypatch.setattr("xstxm.io.zarr.reader._COUNTED", 15)
+    xstxm.open_result(path)
 
 
 def test_zarr__is_an_extra(stack, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Readers and writers, one room per file format."""
 
 from xstxm.io.api import (
+    chunk_report,
     convert,
     formats,
     join_references,
@@ -25,6 +26,7 @@ from xstxm.io.api import (
 )
 
 __all__ = [
+    "chunk_report",
     "convert",
     "formats",
     "join_references",

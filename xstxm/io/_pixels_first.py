@@ -12,15 +12,36 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.callbacks import Callback
+from dask.utils import parse_bytes
 
 from xstxm.conventions import ENERGY
+from xstxm.errors import OptionError
 from xstxm.io._replacing import reserve
+from xstxm.io._stored import Stored
 
 Progress: TypeAlias = "Callable[[float], None]"
 
 MEMORY = 2**29
 CHUNK_BYTES = 2**24
 LARGEST_TILE = 128
+_LEAST = 2**24
+
+
+def bytes_of(memory: str) -> int:
+    """Return a memory in bytes.
+
+    Raises
+    ------
+    OptionError
+        It is none, or too little for a block.
+    """
+    try:
+        found = int(parse_bytes(memory))
+    except (ValueError, TypeError, AttributeError):
+        found = 0
+    if found < _LEAST:
+        raise OptionError("memory", memory, 'give 16 MiB or more, with a unit, e.g. "2 GiB"')
+    return found
 
 
 def chunks_of(variable: xr.Variable) -> tuple[int, ...]:
@@ -70,6 +91,12 @@ class RawFile:
         return np.stack([np.array(self._opened("r")[(frame, *key[1:])]) for frame in frames])
 
 
+def room_for(tree: xr.DataTree, memory: int) -> int:
+    """Return the most bytes that storing a tree needs on the disk: its numbers, and those that go through a plain file twice."""
+    variables = (v for node in tree.subtree for v in node.to_dataset(inherit=False).variables.values())
+    return sum(variable.nbytes * (1 + _wants_file(variable, memory)) for variable in variables)
+
+
 @contextmanager
 def whole_spectra(
     tree: xr.DataTree, beside: Path, memory: int, progress: Progress | None = None
@@ -84,9 +111,9 @@ def whole_spectra(
     passes = 1 + sum(_wants_file(variable, memory) for variables in nodes for variable in variables)
 
     def arranged(variable: xr.Variable) -> xr.Variable:
-        if not _is_unread(variable):
+        if not is_unread(variable):
             return variable
-        lazy = _chunked(variable)
+        lazy = in_own_chunks(variable)
         if not _wants_file(lazy, memory):
             return lazy.copy(deep=False, data=lazy.data.rechunk(block_of(lazy, chunks_of(lazy), memory // 4)))
         files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
@@ -105,7 +132,7 @@ def whole_frames(array: xr.DataArray, beside: Path) -> Iterator[xr.DataArray]:
 
     Blocks that hold parts of several images go through a plain file `beside` the target, which is removed in all cases.
     """
-    lazy = _chunked(array.variable) if _is_unread(array.variable) else None
+    lazy = in_own_chunks(array.variable) if is_unread(array.variable) else None
     if lazy is None or max(lazy.chunksizes[lazy.dims[0]]) == 1:
         yield array
         return
@@ -122,19 +149,37 @@ def _mapped(node: xr.Dataset, function: Callable[[xr.Variable], xr.Variable]) ->
     return node.assign({name: function(variable) for name, variable in node.variables.items() if name not in node.dims})
 
 
-def _is_unread(variable: xr.Variable) -> bool:
+def is_unread(variable: xr.Variable) -> bool:
+    """Tell whether the numbers of a variable are still in its file, or to be computed."""
     return not (isinstance(variable._data, np.ndarray) or isinstance(variable, xr.IndexVariable))
 
 
-def _chunked(variable: xr.Variable) -> xr.Variable:
-    return variable if variable.chunks is not None else variable.chunk({})
+def in_own_chunks(variable: xr.Variable) -> xr.Variable:
+    """Return what is unread as a lazy array in the chunks of its file, or in blocks of a size that dask chooses."""
+    if variable.chunks is not None or not is_unread(variable):
+        return variable
+    own = variable.encoding.get("preferred_chunks", {})
+    here: Any = {dim: own[dim] for dim in variable.dims if dim in own}
+    return variable.chunk(here or ("auto" if variable.dtype.kind in "biufc" else {}))
+
+
+def stored_in_own_chunks(stored: Stored) -> Stored:
+    """Return an array, a Dataset or a tree whose unread arrays are lazy, in the chunks of its file; closable as before."""
+    if isinstance(stored, xr.DataArray):
+        out: Stored = stored.copy(data=in_own_chunks(stored.variable).data)
+    elif isinstance(stored, xr.Dataset):
+        out = _mapped(stored, in_own_chunks)
+    else:
+        out = stored.map_over_datasets(lambda node: _mapped(node, in_own_chunks))
+    out.set_close(stored.close)
+    return out
 
 
 def _wants_file(variable: xr.Variable, memory: int) -> bool:
     """Tell whether an array is too large to be turned from frames to spectra in memory."""
-    if not _is_unread(variable) or ENERGY not in variable.dims:
+    if not is_unread(variable) or ENERGY not in variable.dims:
         return False
-    array = _chunked(variable).data
+    array = in_own_chunks(variable).data
     return array.numblocks[variable.dims.index(ENERGY)] > 1 and array.nbytes > memory // 4
 
 

@@ -11,17 +11,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xstxm.errors import require_free
+from xstxm.errors import NoRoomError, require_free
+from xstxm.io._remote import require_no_url
 
 _NO_PROMISE = (errno.EOPNOTSUPP, errno.EINVAL)
 """What file systems say that cannot reserve room."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What they say that are full, or whose owner allows no more."""
 _MORE = 2**16
 """Bytes of an HDF5 file beside its arrays."""
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tuple[Path, Path]]:
+def replacing(path: str | os.PathLike[str], overwrite: bool, needed: int | None = None) -> Iterator[tuple[Path, Path]]:
     """Give the path to be written and one beside it to write to, which takes its place when all went well.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    overwrite
+        Whether to replace what is there.
+    needed
+        About the most bytes that writing needs, to be told where there is no room.
 
     Raises
     ------
@@ -29,17 +41,36 @@ def replacing(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tuple[P
         There is such a file or folder, and `overwrite` is off.
     FileNotFoundError
         The folder to write into is not there.
+    NoRoomError
+        The disk is full.
     """
+    require_no_url(path)
     target = Path(path).expanduser()
     _require_folder(target)
     require_free([target], overwrite)
     _refuse_folders([target])
     part = _beside(target)
+    with _room_told(target, needed):
+        try:
+            yield target, part
+            _swap(part, target)
+        finally:
+            _remove(part)
+
+
+@contextmanager
+def _room_told(target: Path, needed: int | None) -> Iterator[None]:
+    """Tell of a full disk how much was needed, and what is free when all that was written is gone."""
     try:
-        yield target, part
-        _swap(part, target)
-    finally:
-        _remove(part)
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        from dask.utils import format_bytes
+
+        folder = target.absolute().parent
+        free = format_bytes(shutil.disk_usage(folder).free)
+        raise NoRoomError(folder / target.name, format_bytes(needed) if needed else "", free) from error
 
 
 @contextmanager
@@ -64,24 +95,27 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
         There are some, and `overwrite` is off; or one is a folder.
     FileNotFoundError
         The folder to write into is not there.
+    NoRoomError
+        The disk is full.
     """
     _require_folder(target)
     require_free(old, overwrite)
     _refuse_folders(old)
     part = _beside(target)
     aside = part.with_name(f"{part.name}.old")
-    part.mkdir()
-    try:
-        yield part
-        new = sorted(part.iterdir(), key=lambda file: file.name == target.name)
-        gone = sorted(old, key=lambda file: file != target)
-        aside.mkdir()
-        _move([*((file, aside / file.name) for file in gone), *((file, target.parent / file.name) for file in new)])
-        _remove(aside)
-    finally:
-        _remove(part)
-        with suppress(OSError):  # it is not there, or holds old files that did not get their names back
-            aside.rmdir()
+    with _room_told(target, needed=None):
+        try:
+            part.mkdir()
+            yield part
+            new = sorted(part.iterdir(), key=lambda file: file.name == target.name)
+            gone = sorted(old, key=lambda file: file != target)
+            aside.mkdir()
+            _move([*((file, aside / file.name) for file in gone), *((file, target.parent / file.name) for file in new)])
+            _remove(aside)
+        finally:
+            _remove(part)
+            with suppress(OSError):  # it is not there, or holds old files that did not get their names back
+                aside.rmdir()
 
 
 def remove_unfinished(target: Path) -> None:

@@ -13,7 +13,9 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import ChoiceError, FileFormatError
 from xstxm.io import _sources
 from xstxm.io._images import Energies, Kind
+from xstxm.io._remote import is_url
 from xstxm.io._sources import Source
+from xstxm.io.chunking import chunk_report, warn_of_frames
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
@@ -36,6 +38,7 @@ from xstxm.provenance import recorded
 from xstxm.units import LengthLike
 
 __all__ = [
+    "chunk_report",
     "convert",
     "formats",
     "join_references",
@@ -81,7 +84,8 @@ def open_stack(
     path
         The file: the ``.hdr`` of an SDF scan, an NXstxm file, a ``.nc`` or ``.zarr`` that xstxm wrote, or a binary file
         object. A folder, a pattern as ``"night/*.hdr"``, or a list, of the only scan in it, or of files of one energy each,
-        which become one stack, sorted by energy, with the coordinate `source_file`.
+        which become one stack, sorted by energy, with the coordinate `source_file`. Or a URL of a file or a Zarr store, as
+        ``"s3://bucket/night.zarr"``, ``"gs://..."`` or ``"https://..."``, which fsspec opens.
     engine
         ``"stxm"`` looks at the content; the name of a format, see `xstxm.formats`, insists on that.
     chunks
@@ -117,7 +121,9 @@ def open_stack(
         The file is of none of these formats; `UnsupportedScanError` and `CorruptFileError` for a scan
         that cannot become a stack and for a broken file.
     OptionError, ChoiceError
-        A region, entry or detector that does not exist, or an option of another format.
+        A region, entry or detector that does not exist, or an option of another format; a URL that cannot be opened.
+    MissingDependencyError
+        The package for such a URL is not installed.
 
     Examples
     --------
@@ -143,7 +149,8 @@ def open_stack(
         "axes": axes,
     }
     options = {name: value for name, value in asked.items() if value is not None}
-    source: Any = Path(path).expanduser() if isinstance(path, str | os.PathLike) else path
+    local = isinstance(path, str | os.PathLike) and not is_url(path)
+    source: Any = Path(path).expanduser() if local else path  # type: ignore[arg-type]
     if is_many(path):
         stack = open_folder(source, chunks=chunks, options=options, engine=engine)
     else:
@@ -155,6 +162,7 @@ def open_stack(
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()
+    warn_of_frames(stack, source if isinstance(source, Path) and not is_many(path) else None)
     return stack
 
 

@@ -11,6 +11,7 @@ from xarray.backends import BackendEntrypoint
 from xstxm.errors import FileFormatError
 from xstxm.io import _sources
 from xstxm.io._format import Format, first_of
+from xstxm.io._remote import fetched
 from xstxm.io.cxi import CXI
 from xstxm.io.exchange import EXCHANGE
 from xstxm.io.formats import FORMATS, OPTIONS, format_of, recognised
@@ -42,8 +43,9 @@ class _FormatEngine(BackendEntrypoint):
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """Open the scan, see `xstxm.open_stack`."""
-        self._refuse_others(filename_or_obj)
-        return self.format.open(filename_or_obj, drop_variables=drop_variables, **options)
+        source = fetched(filename_or_obj)
+        self._refuse_others(source)
+        return self.format.open(source, drop_variables=drop_variables, **options)
 
     def _refuse_others(self, source: Any) -> None:
         """Refuse a sound file of another format, before the reader calls it broken."""
@@ -129,9 +131,10 @@ class StxmBackendEntrypoint(BackendEntrypoint):
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """Open the scan, see `xstxm.open_stack`."""
-        found = format_of(filename_or_obj)
+        source = fetched(filename_or_obj)
+        found = format_of(source)
         found.check_options(options)
-        return found.open(filename_or_obj, drop_variables=drop_variables, **options)
+        return found.open(source, drop_variables=drop_variables, **options)
 
 
 ENGINES: dict[str, type[BackendEntrypoint]] = {

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dask.utils import parse_bytes
-
-from xstxm.errors import ChoiceError, OptionError, require_free
+from xstxm.errors import ChoiceError, OptionError, PerformanceWarning, heard, require_free, warn
 from xstxm.io import _stored
 from xstxm.io._endings import ENDINGS
-from xstxm.io._pixels_first import Progress
+from xstxm.io._pixels_first import Progress, bytes_of, stored_in_own_chunks
+from xstxm.io._remote import fetched
 from xstxm.io.folders import is_many
 from xstxm.io.ncb.writer import write_ncb
 from xstxm.io.netcdf import is_netcdf
@@ -22,8 +21,6 @@ from xstxm.io.sdf import write_sdf
 from xstxm.io.tiff import write_tiff
 from xstxm.io.zarr import is_zarr
 from xstxm.io.zarr.writer import stream_zarr
-
-_LEAST = 2**24
 
 
 def _by_frames(write: Callable[..., Path]) -> Callable[..., Path]:
@@ -104,11 +101,15 @@ def convert(
     """
     path = Path(target).expanduser()
     write = WRITERS[_format_of(path, to)]
-    limit = _bytes(memory)
+    limit = bytes_of(memory)
     if path.exists() and path.resolve() == Path(source).expanduser().resolve():
         raise OptionError("target", str(target), "that is the source: give another name")
     require_free([path], overwrite)
-    opened = open_any(source, chunks={}, reader=reader)
+    with heard() as told:
+        opened = open_any(source, chunks={}, reader=reader)
+    for warning in told:
+        if not isinstance(warning, PerformanceWarning):  # which advises what is being done
+            warn(str(warning), type(warning))
     try:
         return write(opened, path, overwrite=overwrite, memory=limit, progress=progress)
     finally:
@@ -122,10 +123,11 @@ def open_any(
     from xstxm.io.api import open_stack
     from xstxm.io.results import open_result
 
+    source = fetched(source)
     stored = not is_many(source) and (is_zarr(source) or is_netcdf(source))
     if reader or not stored:
         return open_stack(source, chunks=chunks, **(reader or {}))
-    return open_result(source) if chunks is None else open_result(source).chunk(chunks)
+    return open_result(source) if chunks is None else stored_in_own_chunks(open_result(source))
 
 
 def _format_of(target: Path, to: str | None) -> str:
@@ -137,13 +139,3 @@ def _format_of(target: Path, to: str | None) -> str:
     if target.suffix.lower() not in ENDINGS:
         raise OptionError("target", str(target), f"end it in {', '.join(ENDINGS)}, or pass to='zarr'")
     return ENDINGS[target.suffix.lower()]
-
-
-def _bytes(memory: str) -> int:
-    try:
-        found = int(parse_bytes(memory))
-    except (ValueError, TypeError, AttributeError):
-        found = 0
-    if found < _LEAST:
-        raise OptionError("memory", memory, 'give 16 MiB or more, with a unit, e.g. "2 GiB"')
-    return found

@@ -14,7 +14,9 @@ from xstxm.errors import FileFormatError, heard, warn
 from xstxm.io import _sources
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
+from xstxm.io._remote import is_url
 from xstxm.io.formats import FORMATS
+from xstxm.io.zarr import holds_zarr
 
 Many: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 Opened = TypeVar("Opened")
@@ -34,10 +36,12 @@ def is_pattern(source: Any) -> bool:
 
 def is_many(source: Any) -> bool:
     """Tell whether a path stands for several files: a list, a pattern, or a folder that is no store."""
+    if is_url(source):
+        return False
     if isinstance(source, list | tuple) or is_pattern(source):
         return True
     plain = isinstance(source, str | os.PathLike) and Path(source).expanduser().is_dir()
-    return plain and first_of(FORMATS, source, b"") is None
+    return plain and first_of(FORMATS, source, b"") is None and not holds_zarr(source)
 
 
 def natural(path: Path) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from xstxm.io.sdf import SDF
 from xstxm.io.stk import STK
 from xstxm.io.tiff import TIFF
 from xstxm.io.xrm import XRM
-from xstxm.io.zarr import ZARR
+from xstxm.io.zarr import ZARR, holds_zarr
 
 FORMATS: tuple[Format, ...] = (SDF, NETCDF, NXSTXM, ZARR, CXI, EXCHANGE, NCB, STK, TIFF, XRM)
 OPTIONS: tuple[str, ...] = tuple(dict.fromkeys(option for one in FORMATS for option in one.options))
@@ -34,6 +34,9 @@ def format_of(source: Source) -> Format:
     found = first_of(FORMATS, source, _sources.head_or_nothing(source))
     if found is not None:
         return found
+    if holds_zarr(source):
+        do = "open it with xarray.open_zarr; xstxm.write_zarr makes one of xstxm of it"
+        raise FileFormatError(_sources.called(source), "a stack of xstxm", "a Zarr store of another program", do)
     head = _sources.read_head(source)  # not before: it refuses folders, and a Zarr store is one
     if _sources.is_hdf5(head):
         # its reader says better what is missing in the file

@@ -10,6 +10,7 @@ import xarray as xr
 from xstxm import units as _units
 from xstxm.conventions import ENERGY
 from xstxm.errors import MissingDimensionError, SchemaError
+from xstxm.io._pixels_first import in_own_chunks
 from xstxm.io._writing import chosen, warn_of_loss
 
 _EVEN = 1e-6
@@ -65,8 +66,7 @@ def to_hyperspy(stack: xr.DataArray | xr.Dataset, *, signal: str | None = None) 
         if dim not in array.dims:
             raise MissingDimensionError(dim, array.dims, "HyperSpy signals are spectra along energy or images (y, x)")
     array = array.transpose(..., *inner)
-    if not array.variable._in_memory and array.chunks is None:
-        array = array.chunk({})
+    array = array.copy(data=in_own_chunks(array.variable).data)
     attrs = {**(stack.attrs if isinstance(stack, xr.Dataset) else {}), **array.attrs}
     return {
         "data": array.data,

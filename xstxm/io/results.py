@@ -6,6 +6,7 @@ import xarray as xr
 
 from xstxm.errors import FileFormatError
 from xstxm.io import _sources
+from xstxm.io._remote import fetched
 from xstxm.io._sources import Source
 from xstxm.io.netcdf import is_netcdf, open_netcdf
 from xstxm.io.zarr import is_zarr, open_zarr_store
@@ -17,12 +18,12 @@ def open_result(path: Source) -> xr.Dataset | xr.DataArray | xr.DataTree:
     Parameters
     ----------
     path
-        The netCDF file or the Zarr folder.
+        The netCDF file or the Zarr folder, or a URL of either.
 
     Returns
     -------
     Dataset, DataArray or DataTree
-        What was written. Lazy; ``.chunk({})`` makes dask arrays with the file's own chunks. Closable.
+        What was written. Lazy; ``.chunk(y=256, x=256)`` makes dask arrays. Closable.
 
     Raises
     ------
@@ -38,12 +39,13 @@ def open_result(path: Source) -> xr.Dataset | xr.DataArray | xr.DataTree:
     ...         opened.dims
     ('y', 'x')
     """
-    if is_zarr(path):
-        return open_zarr_store(path)
-    head = _sources.read_head(path)
-    if _sources.is_hdf5(head) and is_netcdf(path):
-        return open_netcdf(path)
-    name = _sources.called(path)
+    source = fetched(path)
+    if is_zarr(source):
+        return open_zarr_store(source)
+    head = _sources.read_head(source)
+    if _sources.is_hdf5(head) and is_netcdf(source):
+        return open_netcdf(source)
+    name = _sources.called(source)
     found = _sources.describe_content(head)
     raise FileFormatError(
         name, "a file of write_netcdf or write_zarr", found, "open scans with xstxm.open_stack or xstxm.open_tree"

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstxm.errors import FileFormatError, OptionError, StxmError
 from xstxm.io import _sources, _stored
+from xstxm.io._remote import is_url
 from xstxm.io.folders import chunked, is_many, scans_of, told_once
 from xstxm.io.formats import format_of
 from xstxm.io.netcdf import NETCDF
@@ -61,11 +62,13 @@ def _opened(named: Mapping[str, Path], chunks: Any) -> tuple[dict[str, xr.Datase
 def _named(paths: Given | Iterable[Given] | Mapping[str, Given]) -> dict[str, Path]:
     """Return the name in the tree of each file."""
     if isinstance(paths, Mapping):
+        _refuse_urls(paths.values())
         return {str(name): Path(path).expanduser() for name, path in paths.items()}
     if isinstance(paths, str | os.PathLike):
+        _refuse_urls([paths])
         files = [path for path, _ in scans_of(paths)] if is_many(paths) else [Path(paths).expanduser()]
     else:
-        files = [Path(path).expanduser() for path in paths]
+        files = [Path(path).expanduser() for path in _refuse_urls(paths)]
     if not files:
         raise OptionError("paths", [], "give at least one file")
     stems = [path.stem for path in files]
@@ -74,6 +77,15 @@ def _named(paths: Given | Iterable[Given] | Mapping[str, Given]) -> dict[str, Pa
         do = f"two files are called {_sources.listed(twice)}: name each, e.g. {{'{twice[0]}': path, '{twice[0]}_2': other}}"
         raise OptionError("paths", [str(path) for path in files], do)
     return dict(zip(stems, files, strict=True))
+
+
+def _refuse_urls(paths: Iterable[Given]) -> list[Given]:
+    given = list(paths)
+    for path in given:
+        if is_url(path):
+            do = 'open each with xstxm.open_stack, and join them: xr.DataTree.from_dict({"name": stack})'
+            raise OptionError("paths", path, do)
+    return given
 
 
 def _scans(name: str, path: Path, chunks: Any) -> dict[str, xr.Dataset]:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
+from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, room_for, told, whole_spectra
 from xstxm.io._replacing import replacing, require_room
 
 
@@ -42,6 +42,8 @@ def write_netcdf(
         There is such a file, and `overwrite` is off.
     SchemaError
         Names, values or attributes that no file can hold.
+    NoRoomError
+        The disk is full; nothing of it is left.
 
     Examples
     --------
@@ -66,9 +68,10 @@ def stream_netcdf(
 ) -> Path:
     """Write netCDF within a memory in bytes, and tell how far it is."""
     require_ending(path, "netcdf")
+    stored = _stored.to_tree(obj)
     with (
-        replacing(path, overwrite) as (target, part),
-        whole_spectra(_stored.to_tree(obj), part, memory, progress) as (tree, rest),
+        replacing(path, overwrite, room_for(stored, memory)) as (target, part),
+        whole_spectra(stored, part, memory, progress) as (tree, rest),
     ):
         require_room(part, tree.nbytes)
         encoding = encoding_of(tree, "chunksizes", kinds="biufc")

@@ -76,8 +76,8 @@ def write_nxstxm(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     'particle.hdf5'
     """
     require_ending(path, "nxstxm")
-    with replacing(path, overwrite) as (target, part):
-        stack = _checked(stack)
+    stack = _checked(stack)
+    with replacing(path, overwrite, stack.nbytes) as (target, part):
         require_room(part, stack.nbytes)
         import h5py
 

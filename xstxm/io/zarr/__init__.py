@@ -1,7 +1,7 @@
 """Zarr: stacks and results of this package in a folder, chunk by chunk."""
 
 from xstxm.io._format import Format
-from xstxm.io.zarr.reader import is_zarr, open_zarr_stack, open_zarr_store
+from xstxm.io.zarr.reader import holds_zarr, is_zarr, open_zarr_stack, open_zarr_store
 from xstxm.io.zarr.writer import write_zarr
 
 ZARR = Format(
@@ -14,4 +14,4 @@ ZARR = Format(
     writer="write_zarr",
 )
 
-__all__ = ["ZARR", "is_zarr", "open_zarr_stack", "open_zarr_store", "write_zarr"]
+__all__ = ["ZARR", "holds_zarr", "is_zarr", "open_zarr_stack", "open_zarr_store", "write_zarr"]

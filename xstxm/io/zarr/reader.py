@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from xstxm.errors import CorruptFileError, FileFormatError, MissingDependencyError
+from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, MissingDependencyError, warn
 from xstxm.io import _sources, _stored
+from xstxm.io._remote import RemoteStore
 from xstxm.io._sources import Source
+
+_COUNTED = 20_000
+"""Chunks of an array that are counted when it is opened."""
 
 
 def is_zarr(source: Source) -> bool:
@@ -25,19 +31,31 @@ def is_zarr(source: Source) -> bool:
         return False
 
 
+def holds_zarr(source: Any) -> bool:
+    """Tell whether a source is a Zarr store of any version, whoever wrote it."""
+    if isinstance(source, RemoteStore):
+        return True
+    folder = _sources.path_of(source)
+    return folder is not None and any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
+
+
 def _root_attrs(source: Any) -> dict[str, Any]:
     """Return the attributes of the root as its JSON says them, without the package zarr."""
-    folder = _sources.path_of(source)
-    if folder is None or not folder.is_dir():
-        return {}
-    found = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+    if isinstance(source, RemoteStore):
+        text = source.root()
+    else:
+        folder = _sources.path_of(source)
+        if folder is None or not folder.is_dir():
+            return {}
+        text = (folder / "zarr.json").read_text(encoding="utf-8")
+    found = json.loads(text)
     return dict(found["attributes"]) if "attributes" in found else {}
 
 
 def open_zarr_stack(source: Source, *, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
     """Open the stack in a Zarr store. Lazy."""
     opened = open_zarr_store(source)
-    return _stored.dropped(_stored.only_dataset(opened, _sources.path_of(source)), drop_variables)
+    return _stored.dropped(_stored.only_dataset(opened, _sources.called(source)), drop_variables)
 
 
 def open_zarr_store(source: Source) -> _stored.Stored:
@@ -53,21 +71,24 @@ def open_zarr_store(source: Source) -> _stored.Stored:
     path = _sources.path_of(source)
     if path is not None:
         _sources.require_there(path)
-    if path is None or not is_zarr(source):
-        name = path or _sources.name_of(source)
-        raise FileFormatError(name, "a Zarr store of xstxm", "another thing", "give a .zarr that xstxm wrote")
+    if not is_zarr(source):
+        do = "give a .zarr that xstxm wrote, or open it with xarray.open_zarr"
+        raise FileFormatError(_sources.called(source), "a Zarr store of xstxm", "another thing", do)
     require_zarr("a Zarr store")
-    _check_claims(path)
-    return _stored.opened(path, "a readable Zarr store", lambda: _open(path))
+    if isinstance(source, RemoteStore):
+        return _stored.opened(source.url, "a readable Zarr store", lambda: _open(source.url, consolidated=None))
+    assert path is not None  # is_zarr says so
+    _check_chunks(path)
+    return _stored.opened(path, "a readable Zarr store", lambda: _open(path, consolidated=False))
 
 
-def _open(path: Path) -> xr.DataTree:
+def _open(place: Path | str, consolidated: bool | None) -> xr.DataTree:
     with quiet():
-        return xr.open_datatree(path, engine="zarr", consolidated=False)
+        return xr.open_datatree(place, engine="zarr", consolidated=consolidated)
 
 
-def _check_claims(path: Path) -> None:
-    """Refuse a store of which an array claims far more numbers than its chunks can hold.
+def _check_chunks(path: Path) -> None:
+    """Refuse a store of which an array claims far more numbers than its chunks can hold, and tell of missing chunks.
 
     Raises
     ------
@@ -77,10 +98,33 @@ def _check_claims(path: Path) -> None:
     import zarr
 
     with _sources.guarded(path, "a readable Zarr store"), quiet():
-        for name, item in zarr.open_group(path, mode="r").members(max_depth=None):
-            if isinstance(item, zarr.Array) and item.nbytes > _sources.LARGE and not _holds(path / name, item.nbytes):
-                found = f"the shape {item.shape} and too few bytes for it"
+        arrays = [
+            (n, a) for n, a in zarr.open_group(path, mode="r").members(max_depth=None) if isinstance(a, zarr.Array)
+        ]
+        for name, array in arrays:
+            if array.nbytes > _sources.LARGE and not _holds(path / name, array.nbytes):
+                found = f"the shape {array.shape} and too few bytes for it"
                 raise CorruptFileError(path, f"the numbers of {name}", found, _sources.COPY_AGAIN)
+        for name, array in arrays:
+            _tell_missing(path, name, array)
+
+
+def _tell_missing(path: Path, name: str, array: Any) -> None:
+    """Warn of chunks that are not there, which Zarr fills: `write_zarr` leaves none out."""
+    grid = [-(-size // max(1, n)) for size, n in zip(array.shape, array.shards or array.chunks, strict=True)]
+    number = math.prod(grid)
+    if number > _COUNTED:
+        return
+    there = {file.relative_to(path / name).as_posix() for file in (path / name).rglob("*")}
+    keys = (array.metadata.encode_chunk_key(place) for place in np.ndindex(*grid))
+    missing = [key for key in keys if key not in there]
+    if missing:
+        warn(
+            f"{path.name}: {len(missing)} of {number} chunks of {name!r} are missing, the first is {name}/{missing[0]}: they read "
+            f"as {array.fill_value}. Copy the store again, it may be cut short; only a store that another program wrote "
+            "may lack chunks on purpose",
+            MetadataWarning,
+        )
 
 
 def _holds(folder: Path, size: int) -> bool:
@@ -101,7 +145,11 @@ def require_zarr(purpose: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep zarr from warning of words, whose layout version 3 has not settled; both sides here are the same library."""
+    """Keep zarr from warning of words and of metadata in one place, which version 3 has not settled.
+
+    Both sides here are the same library.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         yield

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import dask
 import xarray as xr
 
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, told, whole_spectra
+from xstxm.io._pixels_first import MEMORY, Progress, bytes_of, encoding_of, room_for, told, whole_spectra
 from xstxm.io._replacing import replacing
 from xstxm.io.zarr.reader import quiet, require_zarr
 
 
 def write_zarr(
-    obj: xr.Dataset | xr.DataArray | xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False
+    obj: xr.Dataset | xr.DataArray | xr.DataTree,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    memory: str = "512 MiB",
 ) -> Path:
     """Write a stack or any result as a Zarr store; `open_result` returns the same, to the last bit and attribute.
 
@@ -31,6 +36,9 @@ def write_zarr(
         The folder to write, ``.zarr`` by custom.
     overwrite
         Replace a store that is there.
+    memory
+        About how much memory to use for the numbers of lazy arrays, e.g. ``"2 GiB"``; frames larger than a quarter of it
+        go through a plain file beside the store, as `convert` says.
 
     Returns
     -------
@@ -41,8 +49,12 @@ def write_zarr(
     ------
     FileExistsError
         There is such a store, and `overwrite` is off; or a folder that is none.
+    OptionError
+        A memory that is none.
     SchemaError
         Names, values or attributes that no file can hold.
+    NoRoomError
+        The disk is full; nothing of it is left.
     MissingDependencyError
         The package zarr is not installed.
 
@@ -55,7 +67,7 @@ def write_zarr(
     ...     xstxm.open_result(path).load().identical(stack)
     True
     """
-    return stream_zarr(obj, path, overwrite=overwrite)
+    return stream_zarr(obj, path, overwrite=overwrite, memory=bytes_of(memory))
 
 
 def stream_zarr(
@@ -69,11 +81,27 @@ def stream_zarr(
     """Write Zarr within a memory in bytes, and tell how far it is."""
     require_ending(path, "zarr")
     require_zarr("writing Zarr")
+    stored = _stored.to_tree(obj)
     with (
-        replacing(path, overwrite) as (target, part),
-        whole_spectra(_stored.to_tree(obj), part, memory, progress) as (tree, rest),
+        replacing(path, overwrite, room_for(stored, memory)) as (target, part),
+        whole_spectra(stored, part, memory, progress) as (tree, rest),
     ):
-        encoding = encoding_of(tree, "chunks")
+        encoding = _encoding(tree)
         with dask.config.set(scheduler="synchronous"), told(rest), quiet():
-            tree.to_zarr(part, encoding=encoding, consolidated=False)
+            # chunks of nothing but the fill value too, so that one that is missing was lost; and all metadata in one place,
+            # since https cannot list what there is
+            tree.to_zarr(part, encoding=encoding, consolidated=True, write_empty_chunks=True)
     return target
+
+
+def _encoding(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return chunks of all variables, and the compression of those that hold numbers."""
+    from zarr.codecs import BloscCodec
+
+    encoding = encoding_of(tree, "chunks")
+    # near the speed of none and the size of the slowest, see docs/formats/zarr.md
+    packed = {"compressors": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")}
+    for path, names in encoding_of(tree, "chunks", kinds="biufc").items():
+        for name in names:
+            encoding[path][name] |= packed
+    return encoding
