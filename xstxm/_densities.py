@@ -43,7 +43,8 @@ def densities(
     saturation: float | None,
 ) -> Densities:
     """Return ``-ln((counts - dark) / (i0 * scale - dark))`` and what belongs to it; all placed on the counts."""
-    from xstxm._kernels import density as bits
+    from xstxm._kernels import density_lines as bits
+    from xstxm._kernels.density import SATURATED
 
     dtype = float_dtype(counts)
     noise = () if variance is None else (variance.source, 1 / variance.photons, i0_variance)
@@ -62,7 +63,7 @@ def densities(
     od, *more, seen = over_blocks(block, counts, *others, output_dtypes=dtypes)
     named = {"nonpositive_counts": bits.LOST, "not_measured": bits.UNMEASURED, "too_thick": bits.THICK}
     if saturation is not None:
-        named["saturated"] = bits.SATURATED
+        named["saturated"] = SATURATED
     flags = {name: (seen & bit) > 0 for name, bit in named.items()}
     return Densities(od, more[0] if more else None, flags, (seen & bits.NOT_BRIGHTER) == 0)
 

@@ -7,7 +7,6 @@ letters: l line of a table, p place in a line.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -15,13 +14,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.chunk_loops import FAST, named
+from xstxm._kernels.chunk_loops import FAST
+from xstxm._kernels.density_lines import (
+    Places,
+    base,
+    density_d,
+    density_f,
+    judge,
+    mark,
+    over_incident,
+    place,
+    run,
+)
 from xstxm._kernels.rows import Rows, flat_result, rows_of
 from xstxm._kernels.small_nnls import INNER, JIT
 
-LOST, UNMEASURED, THICK, NOT_BRIGHTER, SATURATED = 1, 2, 4, 8, 16
-"""Bits of a pixel: at some energy counts or I0 have no logarithm, counts are NaN, the density exceeds the limit, the pixel
-is not brighter than I0, the detector is saturated."""
+SATURATED = 16
+"""Bit of a pixel in which the detector is saturated, beside those of `density_lines`."""
+
 
 RANGE = 1 << 16
 """Pixels of one block. Memory gives long runs of an image faster than it gives short ones."""
@@ -31,9 +41,6 @@ CONVERTED = 1 << 13
 
 RUN = 1024
 """Values that are worked on together and stay in the first cache."""
-
-SERIES = {"f": 5, "d": 12}
-"""Terms of the logarithm's series that the precision asks for."""
 
 
 class CountNoise(NamedTuple):
@@ -71,121 +78,14 @@ class Result(NamedTuple):
     bits: np.ndarray
 
 
-class Places(NamedTuple):
-    """Where a run begins in what it takes and gives."""
-
-    counts: int
-    dark: int
-    inverse: int
-    od: int
-    pixel: int
-
-
-@njit(**INNER)
-def _run(values, at, n):
-    return values[at : at + n]
-
-
-@njit(**INNER)
-def _base(rows, room):
-    """Return where runs are taken from: the table, or the room that `_place` fills with the one number of a line."""
-    return rows.values if rows.step == 1 else room
-
-
-@njit(**INNER)
-def _place(rows, line, first, n, room):
-    at = line * rows.row
-    if rows.step == 1:
-        return at + first
-    if first == 0:
-        value = rows.values[at]
-        for p in range(n):
-            room[p] = value
-    return 0
-
-
-def _make_polynomial(coefficients: list[Any]) -> Any:
-    """Return a function that sums coefficients times powers; a loop over them would keep that over values from vectors."""
-    first, *others = coefficients
-    name = f"polynomial_{first.dtype.char}_{len(coefficients)}"
-    if not others:
-        return named(lambda _: first, name)
-    rest = _make_polynomial(others)
-    return named(lambda x: first + x * rest(x), name)
-
-
-def _make_density(dtype: np.dtype) -> Any:
-    """Return a function that fills a line of densities and raises the highest so far; it tells whether it made some NaN.
-
-    ``-ln(t)`` for ``t = m 2^k``, m in [2/3, 4/3): the exponent k is cut off by integer arithmetic, and
-    ``-ln(m) = 2 artanh(s)`` with ``s = (1 - m) / (1 + m)`` is a short series, without a branch or a table, which would keep
-    the loop from becoming one over vectors. Numbers too small for that are left to `_mark`.
-    """
-    number, word = dtype.type, np.dtype(f"i{dtype.itemsize}").type
-    shift = np.finfo(dtype).nmant
-    base, mask = int(np.array(2 / 3, dtype).view(word)), -(1 << shift)
-    minus_ln2 = number(-math.log(2) / 2**shift)
-    series = _make_polynomial([number(2 / (2 * n + 1)) for n in range(SERIES[dtype.char])])
-    zero, some = word(0), word(1)
-    one, two, nan, infinite, least = (number(x) for x in (1, 2, math.nan, math.inf, np.finfo(dtype).tiny))
-
-    def density(bright, level, factor, result, top, at, n):
-        counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
-        out, highest = _run(result.od, at.od, n), _run(top, at.pixel, n)
-        words = out.view(word)  # as an argument it might be other memory, and the loop would not be over vectors
-        left = word(0)  # of the width of the numbers: a wider one would halve the vectors
-        for p in range(out.size):
-            t = (counts[p] - dark[p]) * inverse[p]
-            usable = (t >= least) & (t < infinite)
-            out[p] = t
-            exponent = word(word(words[p] - base) & mask)
-            words[p] = words[p] - exponent
-            rest = one - out[p]
-            s = rest / (two - rest)
-            od = number(exponent) * minus_ln2 + s * series(s * s)
-            out[p] = od if usable else nan
-            highest[p] = od if usable & (od > highest[p]) else highest[p]
-            left = word(left | (zero if usable else some))
-        return left
-
-    return named(density, f"density_{dtype.char}")
-
-
-_density_f, _density_d = (_make_density(np.dtype(char)) for char in SERIES)
-
-
-@njit(**INNER)
-def _mark(bright, level, factor, result, top, bits, at, n):
-    """Fill the densities that are left where there are any, and say why there is none elsewhere."""
-    counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
-    out, highest, seen = _run(result.od, at.od, n), _run(top, at.pixel, n), _run(bits, at.pixel, n)
-    for p in range(out.size):
-        if out[p] == out[p]:
-            continue
-        value = counts[p] - dark[p]
-        t = value * inverse[p]
-        if 0 < t < np.inf:
-            out[p] = -np.log(t)
-            highest[p] = max(highest[p], out[p])
-        else:
-            seen[p] |= np.uint8((LOST if value == value else UNMEASURED) | NOT_BRIGHTER)
-
-
-@njit(**INNER)
-def _judge(highest, thick, seen):
-    for p in range(seen.size):
-        thicker, bright = highest[p] > thick, highest[p] < 0
-        seen[p] |= np.uint8((THICK if thicker else 0) | (0 if bright else NOT_BRIGHTER))
-
-
 @njit(**FAST)
 def _spread(bright, level, noise, rooms, line, first, result, at, n):
     """Fill a run of variances of densities."""
-    source = _run(_base(noise.source, rooms[3]), _place(noise.source, line, first, n, rooms[3]), n)
-    share = _run(_base(noise.share, rooms[4]), _place(noise.share, line, first, n, rooms[4]), n)
-    added = _run(_base(noise.added, rooms[5]), _place(noise.added, line, first, n, rooms[5]), n)
-    counts, dark = _run(bright, at.counts, n), _run(level, at.dark, n)
-    od, out = _run(result.od, at.od, n), _run(result.variance, at.od, n)
+    source = run(base(noise.source, rooms[3]), place(noise.source, line, first, n, first == 0, rooms[3]), n)
+    share = run(base(noise.share, rooms[4]), place(noise.share, line, first, n, first == 0, rooms[4]), n)
+    added = run(base(noise.added, rooms[5]), place(noise.added, line, first, n, first == 0, rooms[5]), n)
+    counts, dark = run(bright, at.counts, n), run(level, at.dark, n)
+    od, out = run(result.od, at.od, n), run(result.variance, at.od, n)
     nan = out.dtype.type(np.nan)
     for p in range(n):
         value = counts[p] - dark[p]
@@ -197,7 +97,7 @@ def _spread(bright, level, noise, rooms, line, first, result, at, n):
 @njit(**INNER)
 def _judge_spectrum(highest, thick, seen, bits):
     """Gather what was seen along a part of a spectrum, and forget it."""
-    _judge(highest, thick, seen)
+    judge(highest, thick, seen)
     for p in range(seen.size):
         bits[0] |= seen[p]
     seen[:] = 0
@@ -215,29 +115,29 @@ def _filler(char: str, noisy: bool) -> Any:
         rooms = np.empty((6, RUN), counts.values.dtype)
         top, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
         bits = seen if spectra else result.bits
-        bright, level, factor = _base(counts, rooms[0]), _base(dark, rooms[1]), _base(inverse, rooms[2])
+        bright, level, factor = base(counts, rooms[0]), base(dark, rooms[1]), base(inverse, rooms[2])
         for line in range(n_lines):
             for first in range(0, n, RUN):
                 m = min(RUN, n - first)
                 at = Places(
-                    _place(counts, line, first, m, rooms[0]),
-                    _place(dark, line, first, m, rooms[1]),
-                    _place(inverse, line, first, m, rooms[2]),
+                    place(counts, line, first, m, first == 0, rooms[0]),
+                    place(dark, line, first, m, first == 0, rooms[1]),
+                    place(inverse, line, first, m, first == 0, rooms[2]),
                     line * result.row + first,
                     0 if spectra else first,
                 )
                 if char == "f":
-                    left = _density_f(bright, level, factor, result, top, at, m)
+                    left = density_f(bright, level, factor, result.od, top, at, m)
                 else:
-                    left = _density_d(bright, level, factor, result, top, at, m)
+                    left = density_d(bright, level, factor, result.od, top, at, m)
                 if left:
-                    _mark(bright, level, factor, result, top, bits, at, m)
+                    mark(bright, level, factor, result.od, top, bits, at, m)
                 if noisy:
                     _spread(bright, level, noise, rooms, line, first, result, at, m)
                 if spectra:
                     _judge_spectrum(top[:m], thick, seen[:m], result.bits[line : line + 1])
         if not spectra:
-            _judge(top, thick, bits)
+            judge(top, thick, bits)
 
     fill.__qualname__ = f"fill_{char}_{'noisy' if noisy else 'plain'}"
     return njit(**JIT)(fill)
@@ -285,9 +185,7 @@ def optical_densities(
         block = functools.partial(_table, at=at, energy=energy, shape=od[at].shape)
         pixels: Any = (*at[:energy], *at[energy + 1 :], ...)  # a view even where there is but one
         level = block(dark).astype(dtype)
-        empty = (block(i0).astype(float) * block(scale)).astype(dtype) - level
-        with np.errstate(divide="ignore", over="ignore"):
-            inverse = np.where(empty > 0, 1 / empty, dtype.type(np.nan))
+        inverse = over_incident(block(i0), block(scale), level)
         known = None
         if noise is not None:
             with np.errstate(over="ignore"):
