@@ -25,7 +25,8 @@ from xstxm._kernels.chunk_loops import (
     sum_squares,
     weigh_residuals,
 )
-from xstxm._kernels.density_lines import Beam, take_densities_d, take_densities_f
+from xstxm._kernels.density_chunks import absorb_d, absorb_f, copy_transmitted
+from xstxm._kernels.density_lines import Beam
 from xstxm._kernels.fit_plan import FCLS, LANES, LSTSQ, Maps, Plan, aligned
 from xstxm._kernels.lanes import test_support
 from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
@@ -284,7 +285,7 @@ def _range_fitter(how: str, weighted: bool, counts: str) -> Any:
     Each has a name of its own, and so an index of its own among the cached functions on disk.
     """
 
-    def fit(data, row, n_pixels, start, plan, known_noise, beam, block, maps):
+    def fit(data, row, n_pixels, start, plan, known_noise, beam, thick, block, maps):
         n_references = plan.scale.size
         rows, fitted, square = block.projected.reshape(-1), block.fitted.reshape(-1), block.sums[2 * CHUNK : 3 * CHUNK]
         size = block.tiles.shape[0] * CHUNK
@@ -297,16 +298,18 @@ def _range_fitter(how: str, weighted: bool, counts: str) -> Any:
             _fill_matrix(plan.columns, small)
         for first in range(0, n_pixels, size):
             in_block = min(size, n_pixels - first)
-            bits = maps.bits[start + first : start + first + in_block]
-            if counts == "f":
-                take_densities_f(data, row, first, in_block, plan.n_energies, beam, block.tiles, bits)
-            elif counts == "d":
-                take_densities_d(data, row, first, in_block, plan.n_energies, beam, block.tiles, bits)
+            if counts:
+                copy_transmitted(data, row, first, in_block, plan.n_energies, beam, block.tiles)
             else:
                 copy(data, row, first, in_block, plan.n_energies, block.tiles)
             for chunk in range(-(-in_block // CHUNK)):
                 tile, at = block.tiles[chunk], start + first + chunk * CHUNK
                 n = min(CHUNK, in_block - chunk * CHUNK)
+                of_chunk = first + chunk * CHUNK, plan.n_energies, beam, thick, tile, maps.bits[at : at + n]
+                if counts == "f":
+                    absorb_f(data, row, *of_chunk)
+                elif counts == "d":
+                    absorb_d(data, row, *of_chunk)
                 project(plan, tile, rows, data, row, first + in_block, ahead, chunk * steps)
                 _solve_unbounded(plan, block)
                 if how == "tables":
@@ -336,14 +339,15 @@ def fit_range(
     plan: Plan,
     known_noise: bool,
     beam: Beam | None,
+    thick: float,
     block: Scratch,
     maps: Maps,
 ) -> None:
     """Fit a range of pixels, whose results start at `start` in the maps; the data are flat, their energies `row` apart.
 
-    With a beam they are counts, and `Maps.bits` of the pixels are filled; without, optical densities. Pixels with an
-    unusable energy, or without result, get `n_active` UNDONE.
+    With a beam they are counts, and `Maps.bits` of the pixels are filled, with `thick` as the limit of the density; without,
+    they are optical densities. Pixels with an unusable energy, or without result, get `n_active` UNDONE.
     """
     how = "free" if plan.method == LSTSQ else "tables" if len(plan.tables) else "exchange"
     fit = _range_fitter(how, bool(plan.weights.size), "" if beam is None else plan.basis.dtype.char)
-    fit(data, row, n_pixels, start, plan, known_noise, beam, block, maps)
+    fit(data, row, n_pixels, start, plan, known_noise, beam, thick, block, maps)

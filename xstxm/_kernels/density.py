@@ -15,17 +15,7 @@ import numpy as np
 from numba import njit
 
 from xstxm._kernels.chunk_loops import FAST
-from xstxm._kernels.density_lines import (
-    Places,
-    base,
-    density_d,
-    density_f,
-    judge,
-    mark,
-    over_incident,
-    place,
-    run,
-)
+from xstxm._kernels.density_lines import Beam, judge, logarithm_d, logarithm_f, mark, over_incident, run_of, transmit
 from xstxm._kernels.rows import Rows, flat_result, rows_of
 from xstxm._kernels.small_nnls import INNER, JIT
 
@@ -79,13 +69,12 @@ class Result(NamedTuple):
 
 
 @njit(**FAST)
-def _spread(bright, level, noise, rooms, line, first, result, at, n):
+def _spread(counts, beam, noise, rooms, line, first, od, out):
     """Fill a run of variances of densities."""
-    source = run(base(noise.source, rooms[3]), place(noise.source, line, first, n, first == 0, rooms[3]), n)
-    share = run(base(noise.share, rooms[4]), place(noise.share, line, first, n, first == 0, rooms[4]), n)
-    added = run(base(noise.added, rooms[5]), place(noise.added, line, first, n, first == 0, rooms[5]), n)
-    counts, dark = run(bright, at.counts, n), run(level, at.dark, n)
-    od, out = run(result.od, at.od, n), run(result.variance, at.od, n)
+    n = out.size
+    dark = run_of(beam.dark, line, first, n, rooms[0])
+    source, share = run_of(noise.source, line, first, n, rooms[1]), run_of(noise.share, line, first, n, rooms[2])
+    added = run_of(noise.added, line, first, n, rooms[3])
     nan = out.dtype.type(np.nan)
     for p in range(n):
         value = counts[p] - dark[p]
@@ -111,33 +100,28 @@ def _filler(char: str, noisy: bool) -> Any:
     What it calls are global functions: with one of its own, its code on disk would never be found again.
     """
 
-    def fill(counts, dark, inverse, noise, thick, n_lines, n, spectra, result):
-        rooms = np.empty((6, RUN), counts.values.dtype)
+    def fill(counts, beam, noise, thick, n_lines, n, spectra, result):
+        rooms = np.empty((5, RUN), counts.values.dtype)
         top, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
-        bits = seen if spectra else result.bits
-        bright, level, factor = base(counts, rooms[0]), base(dark, rooms[1]), base(inverse, rooms[2])
         for line in range(n_lines):
             for first in range(0, n, RUN):
-                m = min(RUN, n - first)
-                at = Places(
-                    place(counts, line, first, m, first == 0, rooms[0]),
-                    place(dark, line, first, m, first == 0, rooms[1]),
-                    place(inverse, line, first, m, first == 0, rooms[2]),
-                    line * result.row + first,
-                    0 if spectra else first,
-                )
+                m, at = min(RUN, n - first), line * result.row + first
+                bright, od = run_of(counts, line, first, m, rooms[4]), result.od[at : at + m]
+                pixel = 0 if spectra else first
+                highest, bits = top[pixel : pixel + m], (seen if spectra else result.bits)[pixel : pixel + m]
+                transmit(bright, beam, line, first, rooms, od)
                 if char == "f":
-                    left = density_f(bright, level, factor, result.od, top, at, m)
+                    left = logarithm_f(od, highest)
                 else:
-                    left = density_d(bright, level, factor, result.od, top, at, m)
+                    left = logarithm_d(od, highest)
                 if left:
-                    mark(bright, level, factor, result.od, top, bits, at, m)
+                    mark(bright, beam, line, first, od, highest, bits)
                 if noisy:
-                    _spread(bright, level, noise, rooms, line, first, result, at, m)
+                    _spread(bright, beam, noise, rooms, line, first, od, result.variance[at : at + m])
                 if spectra:
-                    _judge_spectrum(top[:m], thick, seen[:m], result.bits[line : line + 1])
+                    _judge_spectrum(highest, thick, bits, result.bits[line : line + 1])
         if not spectra:
-            judge(top, thick, bits)
+            judge(top, thick, result.bits)
 
     fill.__qualname__ = f"fill_{char}_{'noisy' if noisy else 'plain'}"
     return njit(**JIT)(fill)
@@ -195,9 +179,9 @@ def optical_densities(
         bright = block(counts)
         spectra = energy == counts.ndim - 1
         result = _result(block(od), None if variance is None else block(variance), bits[pixels].reshape(-1))
-        rows = (rows_of(table, dtype) for table in (bright, level, inverse))
+        beam = Beam(rows_of(level, dtype), rows_of(inverse, dtype))
         fill = _filler(dtype.char, noise is not None)
-        fill(*rows, known, dtype.type(thick), *bright.shape, spectra, result)
+        fill(rows_of(bright, dtype), beam, known, dtype.type(thick), *bright.shape, spectra, result)
         if saturation is not None:
             saturated = (bright >= saturation).any(1 if spectra else 0)
             result.bits[saturated] |= SATURATED

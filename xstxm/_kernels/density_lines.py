@@ -1,6 +1,6 @@
-"""Optical densities of a line of counts, and what is wrong with them: what every pass over counts is made of.
+"""Optical densities of runs of counts, and what is wrong with them: what every pass over counts is made of.
 
-A line is an image at one energy, or a part of it. Index letters: l line of a table, p place in a line.
+A run is a part of a line, which is an image at one energy, or a spectrum. Index letters: l line, p place in a line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.chunk_loops import CHUNK, named
+from xstxm._kernels.chunk_loops import FAST, named
 from xstxm._kernels.rows import Rows
 from xstxm._kernels.small_nnls import INNER
 
@@ -23,46 +23,44 @@ SERIES = {"f": 5, "d": 12}
 """Terms of the logarithm's series that the precision asks for."""
 
 
-class Places(NamedTuple):
-    """Where a run begins in what it takes and gives."""
-
-    counts: int
-    dark: int
-    inverse: int
-    od: int
-    pixel: int
-
-
 class Beam(NamedTuple):
-    """What makes optical densities of counts, ``-ln((counts - dark) * inverse)``, as rows (energy, pixel)."""
+    """What makes the transmitted share of counts, ``(counts - dark) * inverse``."""
 
     dark: Rows
     inverse: Rows
-    thick: Any
+    """One over what is left of I0."""
+
+
+def over_incident(i0: np.ndarray, scale: np.ndarray, dark: np.ndarray) -> np.ndarray:
+    """Return one over ``i0 scale - dark``, in the dtype of the dark; NaN where that is not above zero."""
+    left = (i0.astype(float) * scale).astype(dark.dtype) - dark
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.where(left > 0, 1 / left, dark.dtype.type(np.nan))
 
 
 @njit(**INNER)
-def run(values, at, n):
-    return values[at : at + n]
-
-
-@njit(**INNER)
-def base(rows, room):
-    """Return where runs are taken from: the table, or the room that `place` fills with the one number of a line."""
-    return rows.values if rows.step == 1 else room
-
-
-@njit(**INNER)
-def place(rows, line, first, n, fresh, room):
-    """Return where a run of a line begins in what `base` gave; a fresh line fills the room."""
+def run_of(rows, line, first, n, room):
+    """Return a run of a line; one number for the whole line is spread out in the room."""
     at = line * rows.row
     if rows.step == 1:
-        return at + first
-    if fresh:
-        value = rows.values[at]
+        return rows.values[at + first : at + first + n]
+    run = room[:n]
+    run[:] = rows.values[at]
+    return run
+
+
+@njit(**FAST)
+def transmit(counts, beam, line, first, rooms, share):
+    """Fill the transmitted share of a run of counts that begins at `first` of a line."""
+    n = share.size
+    if beam.dark.step == 0 and beam.inverse.step == 0:
+        d, f = beam.dark.values[line * beam.dark.row], beam.inverse.values[line * beam.inverse.row]
         for p in range(n):
-            room[p] = value
-    return 0
+            share[p] = (counts[p] - d) * f
+    else:
+        dark, inverse = run_of(beam.dark, line, first, n, rooms[0]), run_of(beam.inverse, line, first, n, rooms[1])
+        for p in range(n):
+            share[p] = (counts[p] - dark[p]) * inverse[p]
 
 
 def _make_polynomial(coefficients: list[Any]) -> Any:
@@ -75,12 +73,12 @@ def _make_polynomial(coefficients: list[Any]) -> Any:
     return named(lambda x: first + x * rest(x), name)
 
 
-def _make_density(dtype: np.dtype) -> Any:
-    """Return a function that fills a line of densities and raises the highest so far; it tells whether it made some NaN.
+def _make_logarithm(dtype: np.dtype) -> Any:
+    """Return a function that puts ``-ln(t)`` in the place of a run t and raises the highest so far; it tells whether some is NaN.
 
-    ``-ln(t)`` for ``t = m 2^k``, m in [2/3, 4/3): the exponent k is cut off by integer arithmetic, and
-    ``-ln(m) = 2 artanh(s)`` with ``s = (1 - m) / (1 + m)`` is a short series, without a branch or a table, which would keep
-    the loop from becoming one over vectors. Numbers too small for that are left to `mark`.
+    With ``t = m 2^k``, m in [2/3, 4/3), the exponent k is cut off by integer arithmetic, and ``-ln(m) = 2 artanh(s)`` with
+    ``s = (1 - m) / (1 + m)`` is a short series, without a branch or a table, which would keep the loop from becoming one over
+    vectors. Numbers too small for that are left to `mark`.
     """
     number, word = dtype.type, np.dtype(f"i{dtype.itemsize}").type
     shift = np.finfo(dtype).nmant
@@ -90,87 +88,47 @@ def _make_density(dtype: np.dtype) -> Any:
     zero, some = word(0), word(1)
     one, two, nan, infinite, least = (number(x) for x in (1, 2, math.nan, math.inf, np.finfo(dtype).tiny))
 
-    def density(bright, level, factor, od, top, at, n):
-        counts, dark, inverse = run(bright, at.counts, n), run(level, at.dark, n), run(factor, at.inverse, n)
-        out, highest = run(od, at.od, n), run(top, at.pixel, n)
+    def logarithm(out, highest):
         words = out.view(word)  # as an argument it might be other memory, and the loop would not be over vectors
         left = word(0)  # of the width of the numbers: a wider one would halve the vectors
         for p in range(out.size):
-            t = (counts[p] - dark[p]) * inverse[p]
+            t = out[p]
             usable = (t >= least) & (t < infinite)
-            out[p] = t
             exponent = word(word(words[p] - base) & mask)
             words[p] = words[p] - exponent
             rest = one - out[p]
             s = rest / (two - rest)
-            value = number(exponent) * minus_ln2 + s * series(s * s)
-            out[p] = value if usable else nan
-            highest[p] = value if usable & (value > highest[p]) else highest[p]
+            od = number(exponent) * minus_ln2 + s * series(s * s)
+            out[p] = od if usable else nan
+            highest[p] = od if usable & (od > highest[p]) else highest[p]
             left = word(left | (zero if usable else some))
         return left
 
-    return named(density, f"density_{dtype.char}")
+    return named(logarithm, f"logarithm_{dtype.char}")
 
 
-density_f, density_d = (_make_density(np.dtype(char)) for char in SERIES)
+logarithm_f, logarithm_d = (_make_logarithm(np.dtype(char)) for char in SERIES)
 
 
 @njit(**INNER)
-def mark(bright, level, factor, od, top, bits, at, n):
-    """Fill the densities that are left where there are any, and say why there is none elsewhere."""
-    counts, dark, inverse = run(bright, at.counts, n), run(level, at.dark, n), run(factor, at.inverse, n)
-    out, highest, seen = run(od, at.od, n), run(top, at.pixel, n), run(bits, at.pixel, n)
-    for p in range(out.size):
-        if out[p] == out[p]:
+def mark(counts, beam, line, first, od, highest, seen):
+    """Fill the densities of a run that are left where there are any, and say why there is none elsewhere."""
+    dark, inverse = beam.dark, beam.inverse
+    for p in range(seen.size):
+        if od[p] == od[p]:
             continue
-        value = counts[p] - dark[p]
-        t = value * inverse[p]
+        value = counts[p] - dark.values[line * dark.row + (first + p) * dark.step]
+        t = value * inverse.values[line * inverse.row + (first + p) * inverse.step]
         if 0 < t < np.inf:
-            out[p] = -np.log(t)
-            highest[p] = max(highest[p], out[p])
+            od[p] = -np.log(t)
+            highest[p] = max(highest[p], od[p])
         else:
             seen[p] |= np.uint8((LOST if value == value else UNMEASURED) | NOT_BRIGHTER)
 
 
 @njit(**INNER)
 def judge(highest, thick, seen):
+    """Say of pixels what their highest density tells."""
     for p in range(seen.size):
         thicker, bright = highest[p] > thick, highest[p] < 0
         seen[p] |= np.uint8((THICK if thicker else 0) | (0 if bright else NOT_BRIGHTER))
-
-
-def over_incident(i0: np.ndarray, scale: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Return one over ``i0 scale - level``, in the dtype of the level; NaN where that is not above zero."""
-    empty = (i0.astype(float) * scale).astype(level.dtype) - level
-    with np.errstate(divide="ignore", over="ignore"):
-        return np.where(empty > 0, 1 / empty, level.dtype.type(np.nan))
-
-
-def _make_taker(char: str) -> Any:
-    """Return a function that does what `chunk_loops.copy` does with counts, whose optical densities it puts into the tiles."""
-    density = density_f if char == "f" else density_d
-
-    def take(counts, row, first, n, n_energies, beam, tiles, bits):
-        room = np.empty((3, tiles.shape[0] * CHUNK), tiles.dtype)
-        top, out = room[2], tiles.reshape(-1)
-        dark, inverse = base(beam.dark, room[0]), base(beam.inverse, room[1])
-        top[:] = -np.inf
-        tiles[:, n_energies * CHUNK :] = 0
-        for e in range(n_energies):
-            for c in range(0, n, CHUNK):
-                m = min(CHUNK, n - c)
-                at = Places(
-                    e * row + first + c,
-                    place(beam.dark, e, first + c, m, c == 0, room[0]),
-                    place(beam.inverse, e, first + c, m, c == 0, room[1]),
-                    c // CHUNK * tiles.shape[1] + e * CHUNK,
-                    c,
-                )
-                if density(counts, dark, inverse, out, top, at, m):
-                    mark(counts, dark, inverse, out, top, bits, at, m)
-        judge(top[:n], beam.thick, bits)
-
-    return named(take, f"take_densities_{char}")
-
-
-take_densities_f, take_densities_d = (_make_taker(char) for char in SERIES)

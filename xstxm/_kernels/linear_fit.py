@@ -46,7 +46,7 @@ class Light(NamedTuple):
     def beam(self, dtype: np.dtype) -> Beam:
         level = self.dark.astype(dtype)
         inverse = over_incident(self.i0, self.scale, level)
-        return Beam(rows_of(level, dtype), rows_of(inverse, dtype), dtype.type(self.thick))
+        return Beam(rows_of(level, dtype), rows_of(inverse, dtype))
 
     def densities(self, counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return optical_densities(counts, *self[:3], energy=0, dtype=dtype, thick=self.thick).od
@@ -110,7 +110,8 @@ def _fit_ranges(
         tile, own = data[:, part], None if light is None else light.of(part)
         values, row = flat(tile, dtype)
         beam = None if own is None else own.beam(dtype)
-        fit_range(values, row, tile.shape[1], part.start, plan, known_noise, beam, scratch, maps)
+        thick = np.nan if own is None else own.thick
+        fit_range(values, row, tile.shape[1], part.start, plan, known_noise, beam, thick, scratch, maps)
         left = np.flatnonzero(maps.n_active[part] < 0)
         for some in np.array_split(left, -(-left.size // SINGLY)) if left.size else ():
             od = tile[:, some] if own is None else own.of(some).densities(tile[:, some], dtype)
