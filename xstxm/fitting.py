@@ -189,7 +189,7 @@ def fit(
     spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)
     require_determined(spectra, terms, method)
-    quality = quality_of(stack)
+    quality, flags = quality_of(stack), {}
     if max_optical_density is not None:
         limit = require_number("max_optical_density", max_optical_density, "an optical density", above=0)
         od, quality = without_saturated(od, spectra, terms, limit, quality)
@@ -202,11 +202,11 @@ def fit(
     if light is None:
         maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
     else:
-        maps, quality = _fit_counts(light, stack, spectra, terms, method, covariance)
+        maps, flags = _fit_counts(light, stack, spectra, terms, method, covariance)
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"
     more: dict[Hashable, xr.DataArray] = {} if move is None else dict(move.data_vars)
-    more["quality"] = quality_bits({"not_measured": used_pixels(maps.reduced_chi2.isnull(), stack, False)}, quality)
+    more["quality"] = _quality(flags, used_pixels(maps.reduced_chi2.isnull(), stack, False), quality)
     result = _result(maps, od, spectra, terms, more, weighted=variance is not None)
     if variance is not None and not is_lazy(result):
         _compare_noise(result)
@@ -242,8 +242,8 @@ def _fit_counts(
     terms: xr.DataArray,
     method: Method,
     covariance: bool,
-) -> tuple[FitMaps, xr.DataArray]:
-    """Return the fit of counts, and the quality of their pixels with what `optical_density` says of them."""
+) -> tuple[FitMaps, dict[str, xr.DataArray]]:
+    """Return the fit of counts, and the flags that `optical_density` gives their pixels."""
     used = None
     if "mask" in stack:
         every = xr.ones_like(light.counts.isel({ENERGY: 0}, drop=True), dtype=bool)
@@ -251,7 +251,14 @@ def _fit_counts(
     maps = fit_counts(light, used, spectra, terms, method, covariance)
     flags, brighter = told_by(maps.bits)
     warn_of_counts(light, flags, brighter, stack)
-    return maps, quality_bits(flags, quality_of(stack), lasting=())
+    return maps, flags
+
+
+def _quality(flags: dict[str, xr.DataArray], lost: xr.DataArray, before: xr.DataArray | None) -> xr.DataArray:
+    """Return the quality of pixels with those that the fit lost; flags of counts judge them anew."""
+    if not flags:
+        return quality_bits({"not_measured": lost}, before)
+    return quality_bits({**flags, "not_measured": flags["not_measured"] | lost}, before, lasting=())
 
 
 def _require_one_part(energy: xr.DataArray, **options: Any) -> None:

@@ -15,7 +15,18 @@ import numpy as np
 from numba import njit
 
 from xstxm._kernels.chunk_loops import FAST
-from xstxm._kernels.density_lines import Beam, judge, logarithm_d, logarithm_f, mark, over_incident, run_of, transmit
+from xstxm._kernels.density_lines import (
+    Beam,
+    is_even,
+    judge,
+    logarithm_d,
+    logarithm_f,
+    mark,
+    over_incident,
+    run_of,
+    transmit_evenly,
+    transmit_unevenly,
+)
 from xstxm._kernels.rows import Rows, flat_result, rows_of
 from xstxm._kernels.small_nnls import INNER, JIT
 
@@ -101,7 +112,7 @@ def _filler(char: str, noisy: bool) -> Any:
     """
 
     def fill(counts, beam, noise, thick, n_lines, n, spectra, result):
-        rooms = np.empty((5, RUN), counts.values.dtype)
+        even, rooms = is_even(beam), np.empty((5, RUN), counts.values.dtype)
         top, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
         for line in range(n_lines):
             for first in range(0, n, RUN):
@@ -109,7 +120,10 @@ def _filler(char: str, noisy: bool) -> Any:
                 bright, od = run_of(counts, line, first, m, rooms[4]), result.od[at : at + m]
                 pixel = 0 if spectra else first
                 highest, bits = top[pixel : pixel + m], (seen if spectra else result.bits)[pixel : pixel + m]
-                transmit(bright, beam, line, first, rooms, od)
+                if even:
+                    transmit_evenly(bright, beam, line, od)
+                else:
+                    transmit_unevenly(bright, beam, line, first, rooms, od)
                 if char == "f":
                     left = logarithm_f(od, highest)
                 else:

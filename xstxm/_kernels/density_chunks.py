@@ -11,7 +11,16 @@ import numpy as np
 from numba import njit
 
 from xstxm._kernels.chunk_loops import CHUNK, FAST, named
-from xstxm._kernels.density_lines import SERIES, judge, logarithm_d, logarithm_f, mark, transmit
+from xstxm._kernels.density_lines import (
+    SERIES,
+    is_even,
+    judge,
+    logarithm_d,
+    logarithm_f,
+    mark,
+    transmit_evenly,
+    transmit_unevenly,
+)
 
 TOGETHER = 8
 """Energies of which the logarithms are taken in one loop."""
@@ -20,14 +29,17 @@ TOGETHER = 8
 @njit(**FAST)
 def copy_transmitted(counts, row, first, n, n_energies, beam, tiles):
     """Do what `chunk_loops.copy` does with the transmitted share of counts."""
-    rooms = np.empty((2, CHUNK), tiles.dtype)
+    even, rooms = is_even(beam), np.empty((2, CHUNK), tiles.dtype)
     tiles[:, n_energies * CHUNK :] = 0
     for e in range(n_energies):
         for c in range(0, n, CHUNK):
             m = min(CHUNK, n - c)
             at = e * row + first + c
             share = tiles[c // CHUNK, e * CHUNK : e * CHUNK + m]
-            transmit(counts[at : at + m], beam, e, first + c, rooms, share)
+            if even:
+                transmit_evenly(counts[at : at + m], beam, e, share)
+            else:
+                transmit_unevenly(counts[at : at + m], beam, e, first + c, rooms, share)
 
 
 def _make_absorb(char: str) -> Any:

@@ -49,18 +49,27 @@ def run_of(rows, line, first, n, room):
     return run
 
 
+@njit(**INNER)
+def is_even(beam):
+    """Tell whether lines have one dark and one I0. Asked once, outside of loops, which then become loops over vectors."""
+    return beam.dark.step == 0 and beam.inverse.step == 0
+
+
 @njit(**FAST)
-def transmit(counts, beam, line, first, rooms, share):
+def transmit_evenly(counts, beam, line, share):
+    """Fill the transmitted share of a run of counts in an even beam."""
+    dark, inverse = beam.dark.values[line * beam.dark.row], beam.inverse.values[line * beam.inverse.row]
+    for p in range(share.size):
+        share[p] = (counts[p] - dark) * inverse
+
+
+@njit(**FAST)
+def transmit_unevenly(counts, beam, line, first, rooms, share):
     """Fill the transmitted share of a run of counts that begins at `first` of a line."""
     n = share.size
-    if beam.dark.step == 0 and beam.inverse.step == 0:
-        d, f = beam.dark.values[line * beam.dark.row], beam.inverse.values[line * beam.inverse.row]
-        for p in range(n):
-            share[p] = (counts[p] - d) * f
-    else:
-        dark, inverse = run_of(beam.dark, line, first, n, rooms[0]), run_of(beam.inverse, line, first, n, rooms[1])
-        for p in range(n):
-            share[p] = (counts[p] - dark[p]) * inverse[p]
+    dark, inverse = run_of(beam.dark, line, first, n, rooms[0]), run_of(beam.inverse, line, first, n, rooms[1])
+    for p in range(n):
+        share[p] = (counts[p] - dark[p]) * inverse[p]
 
 
 def _make_polynomial(coefficients: list[Any]) -> Any:
