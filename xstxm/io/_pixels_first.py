@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.callbacks import Callback
 
 from xstxm.conventions import ENERGY
 from xstxm.io._replacing import reserve
@@ -105,6 +103,8 @@ def whole_frames(array: xr.DataArray, beside: Path) -> Iterator[xr.DataArray]:
 
     Blocks that hold parts of several images go through a plain file `beside` the target, which is removed in all cases.
     """
+    import dask.array as da
+
     lazy = _chunked(array.variable) if _is_unread(array.variable) else None
     if lazy is None or max(lazy.chunksizes[lazy.dims[0]]) == 1:
         yield array
@@ -140,6 +140,8 @@ def _wants_file(variable: xr.Variable, memory: int) -> bool:
 
 def _through_file(lazy: xr.Variable, path: Path, memory: int, progress: Progress | None) -> xr.Variable:
     """Return an array, its energies in one block, that is read from a plain file into which its frames are written now."""
+    import dask.array as da
+
     order = (ENERGY, *(dim for dim in lazy.dims if dim != ENERGY))
     frames = lazy.transpose(*order)
     raw: Any = RawFile(path, frames.shape, frames.dtype)
@@ -171,6 +173,8 @@ def block_of(variable: xr.Variable, chunks: tuple[int, ...], limit: int) -> tupl
 @contextmanager
 def told(progress: Progress | None) -> Iterator[None]:
     """Report the share of tasks that are done while a graph is computed."""
+    from dask.callbacks import Callback
+
     if progress is None:
         yield
         return

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dask.utils import parse_bytes
-
 from xstxm.errors import ChoiceError, OptionError, require_free
 from xstxm.io import _stored
 from xstxm.io._endings import ENDINGS
@@ -140,6 +138,8 @@ def _format_of(target: Path, to: str | None) -> str:
 
 
 def _bytes(memory: str) -> int:
+    from dask.utils import parse_bytes
+
     try:
         found = int(parse_bytes(memory))
     except (ValueError, TypeError, AttributeError):

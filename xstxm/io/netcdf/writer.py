@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import dask
 import xarray as xr
 
 from xstxm.io import _stored
@@ -65,6 +64,8 @@ def stream_netcdf(
     progress: Progress | None = None,
 ) -> Path:
     """Write netCDF within a memory in bytes, and tell how far it is."""
+    import dask
+
     require_ending(path, "netcdf")
     with (
         replacing(path, overwrite) as (target, part),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import dask
 import xarray as xr
 
 from xstxm.io import _stored
@@ -67,6 +66,8 @@ def stream_zarr(
     progress: Progress | None = None,
 ) -> Path:
     """Write Zarr within a memory in bytes, and tell how far it is."""
+    import dask
+
     require_ending(path, "zarr")
     require_zarr("writing Zarr")
     with (
