@@ -46,10 +46,12 @@ class Light(NamedTuple):
 
     def isel(self, pixels: Mapping[Any, slice]) -> Light:
         """Return that of some pixels, without the variances."""
-        counts, *others = (
-            item.isel(pixels, missing_dims="ignore") if isinstance(item, xr.DataArray) else item for item in self[:4]
+        scale, dark = (
+            item.isel(pixels, missing_dims="ignore") if isinstance(item, xr.DataArray) else item
+            for item in (self.scale, self.dark)
         )
-        return Light(counts, *others, None, 0.0, self.thick, self.saturation)
+        counts, i0 = self.counts.isel(pixels), self.i0.isel(pixels, missing_dims="ignore")
+        return self._replace(counts=counts, i0=i0, scale=scale, dark=dark, variance=None, i0_variance=0.0)
 
 
 def densities(light: Light) -> Densities:

@@ -32,8 +32,6 @@ class FitMaps(NamedTuple):
     reduced_chi2: xr.DataArray
     n_active: xr.DataArray
     n_energies: xr.DataArray
-    bits: xr.DataArray | None = None
-    """What `_densities.told_by` reads, of counts."""
     covariance: xr.DataArray | None = None
     """(reference, other_reference)"""
 
@@ -56,7 +54,8 @@ def fit_maps(
     whole = None if variance is None or weights is not None else variance.broadcast_like(od).transpose(*od.dims)
     arrays = [item for item in (od, whole, wanted) if item is not None]
     options = {"weights": weights, "weighted": whole is not None, "most": most}
-    return _over_pixels(_fit_block, arrays, spectra, terms, method, covariance, options)
+    maps = _over_pixels(_fit_block, arrays, spectra, terms, method, covariance, options)
+    return FitMaps(*maps)
 
 
 def fit_counts(
@@ -66,12 +65,13 @@ def fit_counts(
     terms: xr.DataArray,
     method: Method,
     covariance: bool,
-) -> FitMaps:
-    """Fit the optical density of every pixel that is used, without holding it. Lazy."""
+) -> tuple[FitMaps, xr.DataArray]:
+    """Fit the optical density of every pixel that is used, without holding it; and return what `told_by` reads. Lazy."""
     arrays = [light.counts, *(x if isinstance(x, xr.DataArray) else xr.DataArray(x) for x in light[1:4])]
     options = {"thick": light.thick, "of_energy": [ENERGY in item.dims for item in arrays]}
     arrays += [] if used is None else [used]
-    return _over_pixels(_fit_counts_block, arrays, spectra, terms, method, covariance, options, counted=True)
+    bits, *maps = _over_pixels(_fit_counts_block, arrays, spectra, terms, method, covariance, options, counted=True)
+    return FitMaps(*maps), bits
 
 
 def _over_pixels(
@@ -84,18 +84,18 @@ def _over_pixels(
     options: dict[str, Any],
     *,
     counted: bool = False,
-) -> FitMaps:
-    """Return the maps that a function of blocks makes."""
+) -> Sequence[xr.DataArray]:
+    """Return the maps that a function of blocks makes, behind the bits of counts."""
     n_references, dtype = spectra.sizes[REFERENCE], float_dtype(arrays[0])
-    dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], [], [], [], [], []]
+    dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], *[[]] * 5]
     dtypes = [*[dtype] * 6, np.dtype("int16"), np.dtype("int32")]
     sizes = {REFERENCE: n_references, TERM: terms.sizes[TERM]}
     if counted:
-        dims, dtypes = [*dims, []], [*dtypes, np.dtype("uint8")]
+        dims, dtypes = [[], *dims], [np.dtype("uint8"), *dtypes]
     if covariance:
         dims, dtypes = [*dims, [REFERENCE, OTHER_REFERENCE]], [*dtypes, dtype]
         sizes = {**sizes, OTHER_REFERENCE: n_references}
-    maps = over_energy(
+    return over_energy(
         func,
         *arrays,
         verb="fit",
@@ -112,7 +112,6 @@ def _over_pixels(
             "threads": 1 if any(is_lazy(item) for item in arrays) else get_options().num_threads,
         },
     )
-    return FitMaps(*maps[:8], maps[8] if counted else None, maps[-1] if covariance else None)
 
 
 def _fit_block(
@@ -160,14 +159,14 @@ def _fit_counts_block(
     from xstxm._kernels.linear_fit import Light, fit_pixels
 
     shape = counts.shape[:-1]
-    tables = (
+    i0, scale, dark = (
         _table(item if there else item[..., None], shape) for item, there in zip(others, of_energy[1:], strict=False)
     )
-    options = {**options, "light": Light(*tables, thick), "with_covariance": with_covariance}
+    options = {**options, "light": Light(i0, scale, dark, thick), "with_covariance": with_covariance}
     maps = fit_pixels(pixels_last(counts), references, terms, **options)
     if len(others) == len(of_energy):
         _leave_out(~np.broadcast_to(others[-1], shape).ravel(), maps)
-    return _arrays(maps, shape, maps.bits, *([maps.covariance] if with_covariance else []))
+    return maps.bits.reshape(shape), *_arrays(maps, shape, *([maps.covariance] if with_covariance else []))
 
 
 def _table(item: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

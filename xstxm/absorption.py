@@ -425,8 +425,8 @@ def with_density(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray 
     return stack
 
 
-def with_incident(stack: xr.Dataset) -> xr.Dataset:
-    """Return counts with their I0, which is estimated where it is missing."""
-    if "i0" in stack:
+def with_incident(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
+    """Return counts with their I0, which is estimated where a Dataset has none."""
+    if isinstance(stack, xr.DataArray) or "i0" in stack:
         return stack
     return stack.assign(i0=_incident(stack, signal_of(stack, "intensity"), None, "intensity")["i0"])

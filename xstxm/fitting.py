@@ -189,7 +189,7 @@ def fit(
     spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)
     require_determined(spectra, terms, method)
-    quality, flags = quality_of(stack), {}
+    quality, flags = quality_of(stack), dict[str, xr.DataArray]()
     if max_optical_density is not None:
         limit = require_number("max_optical_density", max_optical_density, "an optical density", above=0)
         od, quality = without_saturated(od, spectra, terms, limit, quality)
@@ -237,7 +237,7 @@ def in_one_pass(
 
 def _fit_counts(
     light: Light,
-    stack: xr.Dataset,
+    stack: xr.DataArray | xr.Dataset,
     spectra: xr.DataArray,
     terms: xr.DataArray,
     method: Method,
@@ -248,8 +248,8 @@ def _fit_counts(
     if "mask" in stack:
         every = xr.ones_like(light.counts.isel({ENERGY: 0}, drop=True), dtype=bool)
         used = used_pixels(every, stack, False)
-    maps = fit_counts(light, used, spectra, terms, method, covariance)
-    flags, brighter = told_by(maps.bits)
+    maps, bits = fit_counts(light, used, spectra, terms, method, covariance)
+    flags, brighter = told_by(bits)
     warn_of_counts(light, flags, brighter, stack)
     return maps, flags
 

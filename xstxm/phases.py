@@ -154,10 +154,11 @@ def phase_map(
     referenced = clusters is None and (
         references is not None or (isinstance(stack, xr.Dataset) and "reference_spectra" in stack)
     )
+    explained = method == "fcls" and min_amount is None
     asked = noise, selection, max_optical_density, energy_shift, broadening
-    counted = referenced and holds_counts(stack, signal) and in_one_pass(stack, *asked)
-    if counted and not (method == "fcls" and min_amount is None):
-        stack, array = with_incident(stack), stack["intensity"]
+    if referenced and not explained and holds_counts(stack, signal) and in_one_pass(stack, *asked):
+        stack = with_incident(stack)
+        array = signal_of(stack, "intensity")
     else:
         stack = with_density(stack, signal)
         array = signal_of(stack, signal)
@@ -168,8 +169,8 @@ def phase_map(
     moved = {"energy_shift": energy_shift, "broadening": broadening}
     of_data = {"noise": noise, "max_optical_density": max_optical_density}
     if not referenced:
-        asked = {**chosen, **moved, **of_data, "covariance": covariance or None}
-        _refuse("it belongs to a fit of references: pass references too", **asked)
+        given = {**chosen, **moved, **of_data, "covariance": covariance or None}
+        _refuse("it belongs to a fit of references: pass references too", **given)
         found: dict[str, Any] = {"n_phases": n_phases, "min_amount": min_amount, "n_components": n_components}
         if clusters is not None:
             _refuse("phases are those of the clusters: leave it out", references=references, **found)
@@ -181,7 +182,7 @@ def phase_map(
         options = {"method": method, "background": background, "false_discovery_rate": false_discovery_rate, **of_data}
         fitted, whole = _fits(stack, references, chosen, moved, {**options, "covariance": True, "signal": signal})
         density = None
-        if method == "fcls" and min_amount is None:
+        if explained:
             note("sample by the optical density that the references explain, as amounts add up to one everywhere")
             density = _explained(array, fitted["reference_spectra"], background)
         phases = phases_of_fit(fitted, whole, min_amount, covariance, density)
