@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import xstxm
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "xstxm"
 
@@ -29,14 +31,14 @@ TIERS = [
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
         "kramers_kronig", "ptychography", "operando", "tracking",
         "_shape_scores",
-        "particles", "_particle_labels", "_particle_tables", "_segmentation",
+        "_particles", "_particle_labels", "_particle_tables", "_segmentation",
         "_noisy_maps", "lengthscales",
         "correlations", "patterns",
         "differences", "matching", "_resolution", "_placing",
     },
     {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
     {"_recipe_arrays", "_recipe_record", "_replay", "_run", "diffs", "recipes", "exploring"},
-    {"accessor", "tree_accessor", "_commands", "cli", "__init__", "__main__"},
+    {"accessor", "tree_accessor", "_registered", "_commands", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}
 SIDEWAYS = {
@@ -50,6 +52,9 @@ SIDEWAYS = {
     ("fitting", "noise"),
     ("fitting", "_selection"),
     ("fitting", "_fit_maps"),
+    ("fitting", "absorption"),
+    ("fitting", "_densities"),
+    ("_fit_maps", "_densities"),
     ("_fit_maps", "_selection"),
     ("noise", "_frame_grid"),
     ("fitting", "references"),
@@ -85,10 +90,10 @@ SIDEWAYS = {
     ("phases", "_fitted_phases"),
     ("_fitted_phases", "roi"),
     ("regions", "roi"),
-    ("particles", "_particle_labels"),
-    ("particles", "_particle_tables"),
-    ("particles", "interfaces"),
-    ("particles", "regions"),
+    ("_particles", "_particle_labels"),
+    ("_particles", "_particle_tables"),
+    ("_particles", "interfaces"),
+    ("_particles", "regions"),
     ("_particle_labels", "_segmentation"),
     ("_particle_labels", "regions"),
     ("_particle_labels", "roi"),
@@ -167,7 +172,7 @@ SIDEWAYS = {
     ("patterns", "_noisy_maps"),
     ("patterns", "regions"),
 }
-HEAVY = {"numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "pint", "h5py"}
+HEAVY = {"dask", "scipy", "numba", "holoviews", "panel", "sklearn", "skimage", "matplotlib", "bokeh", "pint", "h5py"}
 
 
 def _room(path: Path) -> str:
@@ -254,6 +259,22 @@ def test_import_xstxm__loads_nothing_heavy():
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     )
     assert not loaded & HEAVY
+
+
+def test_names__are_those_that_type_checkers_see():
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    listed = next(ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign))
+    assert sorted(xstxm.__all__) == listed
+    assert all(hasattr(xstxm, name) for name in listed)
+
+
+def test_names__of_functions_are_not_those_of_modules():
+    """Python would put the module in the place of the function, whenever something imports it."""
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    functions = {
+        alias.name for node in stub.body if isinstance(node, ast.ImportFrom) and node.module for alias in node.names
+    }
+    assert not functions & {path.stem for path in PACKAGE.iterdir()}
 
 
 def test_compute__only_at_the_edges():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,40 +32,62 @@ class Densities(NamedTuple):
     """Pixels that are brighter than I0 at every energy."""
 
 
-def densities(
-    counts: xr.DataArray,
-    i0: xr.DataArray,
-    scale: xr.DataArray | float,
-    dark: xr.DataArray | float | None,
-    variance: CountVariance | None,
-    i0_variance: xr.DataArray | float,
-    *,
-    thick: float,
-    saturation: float | None,
-) -> Densities:
-    """Return ``-ln((counts - dark) / (i0 * scale - dark))`` and what belongs to it; all placed on the counts."""
-    from xstxm._kernels import density as bits
+class Light(NamedTuple):
+    """Counts and what makes optical density of them, all placed on the counts: ``-ln((counts - dark) / (i0 * scale - dark))``."""
 
+    counts: xr.DataArray
+    i0: xr.DataArray
+    scale: xr.DataArray | float
+    dark: xr.DataArray | float
+    variance: CountVariance | None
+    i0_variance: xr.DataArray | float
+    thick: float
+    saturation: float | None
+
+    def isel(self, pixels: Mapping[Any, slice]) -> Light:
+        """Return that of some pixels, without the variances."""
+        scale, dark = (
+            item.isel(pixels, missing_dims="ignore") if isinstance(item, xr.DataArray) else item
+            for item in (self.scale, self.dark)
+        )
+        counts, i0 = self.counts.isel(pixels), self.i0.isel(pixels, missing_dims="ignore")
+        return self._replace(counts=counts, i0=i0, scale=scale, dark=dark, variance=None, i0_variance=0.0)
+
+
+def densities(light: Light) -> Densities:
+    """Return the optical density and what belongs to it."""
+    counts, variance = light.counts, light.variance
     dtype = float_dtype(counts)
-    noise = () if variance is None else (variance.source, 1 / variance.photons, i0_variance)
-    others = (i0, scale, 0.0 if dark is None else dark, *noise)
+    noise = () if variance is None else (variance.source, 1 / variance.photons, light.i0_variance)
+    others = (light.i0, light.scale, light.dark, *noise)
     lazy = any(isinstance(item, xr.DataArray) and is_lazy(item) for item in (counts, *others))
     block = functools.partial(
         _densities_block,
         dtype=dtype,
         energy=counts.get_axis_num(ENERGY),
-        thick=thick,
-        saturation=saturation,
+        thick=light.thick,
+        saturation=light.saturation,
         least=None if variance is None else variance.least,
         threads=1 if lazy else get_options().num_threads,
     )
     dtypes = [dtype] * (1 if variance is None else 2) + [np.dtype(np.uint8)]
     od, *more, seen = over_blocks(block, counts, *others, output_dtypes=dtypes)
-    named = {"nonpositive_counts": bits.LOST, "not_measured": bits.UNMEASURED, "too_thick": bits.THICK}
-    if saturation is not None:
-        named["saturated"] = bits.SATURATED
-    flags = {name: (seen & bit) > 0 for name, bit in named.items()}
-    return Densities(od, more[0] if more else None, flags, (seen & bits.NOT_BRIGHTER) == 0)
+    return Densities(od, more[0] if more else None, *told_by(seen, light.saturation is not None))
+
+
+def told_by(bits: xr.DataArray, with_saturation: bool = False) -> tuple[dict[str, xr.DataArray], xr.DataArray]:
+    """Return the flags that bits of pixels stand for, and which pixels are brighter than I0 at every energy."""
+    from xstxm._kernels import density_lines
+    from xstxm._kernels.density import SATURATED
+
+    named = {
+        "nonpositive_counts": density_lines.LOST,
+        "not_measured": density_lines.UNMEASURED,
+        "too_thick": density_lines.THICK,
+    }
+    if with_saturation:
+        named["saturated"] = SATURATED
+    return {name: (bits & bit) > 0 for name, bit in named.items()}, (bits & density_lines.NOT_BRIGHTER) == 0
 
 
 def _densities_block(

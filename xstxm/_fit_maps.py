@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from xstxm._apply import is_lazy, over_energy, pixels_last
+from xstxm._densities import Light
 from xstxm._selection import step_probabilities
 from xstxm._unknowns import TERM, Method
-from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE
+from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE, float_dtype
 from xstxm.options import get_options
+
+if TYPE_CHECKING:
+    from xstxm._kernels.fit_plan import Maps
 
 
 class FitMaps(NamedTuple):
@@ -48,37 +52,66 @@ def fit_maps(
     """
     weights = None if variance is None or most else _weights_of_energies(variance, od.sizes[ENERGY])
     whole = None if variance is None or weights is not None else variance.broadcast_like(od).transpose(*od.dims)
-    n_references = spectra.sizes[REFERENCE]
-    native = od.dtype.newbyteorder("=")
-    dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], [], [], [], [], []]
-    dtypes = [*[native] * 6, np.dtype("int16"), np.dtype("int32")]
+    arrays = [item for item in (od, whole, wanted) if item is not None]
+    options = {"weights": weights, "weighted": whole is not None, "most": most}
+    maps = _over_pixels(_fit_block, arrays, spectra, terms, method, covariance, options)
+    return FitMaps(*maps)
+
+
+def fit_counts(
+    light: Light,
+    used: xr.DataArray | None,
+    spectra: xr.DataArray,
+    terms: xr.DataArray,
+    method: Method,
+    covariance: bool,
+) -> tuple[FitMaps, xr.DataArray]:
+    """Fit the optical density of every pixel that is used, without holding it; and return what `told_by` reads. Lazy."""
+    arrays = [light.counts, *(x if isinstance(x, xr.DataArray) else xr.DataArray(x) for x in light[1:4])]
+    options = {"thick": light.thick, "of_energy": [ENERGY in item.dims for item in arrays]}
+    arrays += [] if used is None else [used]
+    bits, *maps = _over_pixels(_fit_counts_block, arrays, spectra, terms, method, covariance, options, counted=True)
+    return FitMaps(*maps), bits
+
+
+def _over_pixels(
+    func: Callable[..., tuple[np.ndarray, ...]],
+    arrays: Sequence[xr.DataArray],
+    spectra: xr.DataArray,
+    terms: xr.DataArray,
+    method: Method,
+    covariance: bool,
+    options: dict[str, Any],
+    *,
+    counted: bool = False,
+) -> Sequence[xr.DataArray]:
+    """Return the maps that a function of blocks makes, behind the bits of counts."""
+    n_references, dtype = spectra.sizes[REFERENCE], float_dtype(arrays[0])
+    dims: list[list[str]] = [[REFERENCE], [REFERENCE], [TERM], *[[]] * 5]
+    dtypes = [*[dtype] * 6, np.dtype("int16"), np.dtype("int32")]
     sizes = {REFERENCE: n_references, TERM: terms.sizes[TERM]}
+    if counted:
+        dims, dtypes = [[], *dims], [np.dtype("uint8"), *dtypes]
     if covariance:
-        dims, dtypes, sizes = (
-            [*dims, [REFERENCE, OTHER_REFERENCE]],
-            [*dtypes, native],
-            {**sizes, OTHER_REFERENCE: n_references},
-        )
-    maps = over_energy(
-        _fit_block,
-        *(item for item in (od, whole, wanted) if item is not None),
+        dims, dtypes = [*dims, [REFERENCE, OTHER_REFERENCE]], [*dtypes, dtype]
+        sizes = {**sizes, OTHER_REFERENCE: n_references}
+    return over_energy(
+        func,
+        *arrays,
         verb="fit",
         output_dims=dims,
         output_sizes=sizes,
         output_dtypes=dtypes,
         kwargs={
+            **options,
             "references": np.asarray(spectra),
             "terms": np.asarray(terms),
             "method": method,
-            "covariance": covariance,
-            "weights": weights,
-            "weighted": whole is not None,
-            "most": most,
+            "with_covariance": covariance,
             # dask runs blocks side by side already
-            "threads": 1 if is_lazy(od) else get_options().num_threads,
+            "threads": 1 if any(is_lazy(item) for item in arrays) else get_options().num_threads,
         },
     )
-    return FitMaps(*maps)
 
 
 def _fit_block(
@@ -86,19 +119,17 @@ def _fit_block(
     *others: np.ndarray,
     references: np.ndarray,
     terms: np.ndarray,
-    method: Method,
-    covariance: bool,
     weights: np.ndarray | None,
     weighted: bool,
     most: int,
-    threads: int,
+    with_covariance: bool,
+    **options: Any,
 ) -> tuple[np.ndarray, ...]:
     """Fit an array with energy last; the maps come back with their own dims last."""
     from xstxm._kernels.linear_fit import fit_pixels
     from xstxm._kernels.weighted_fit import fit_weighted
 
-    shape = od.shape[:-1]
-    options: dict[str, Any] = {"method": method, "with_covariance": covariance, "threads": threads}
+    options["with_covariance"] = with_covariance
     if weighted or most:
         variance = others[0] if weighted else _alike(od)
         wanted = others[-1].ravel() if len(others) > weighted else None
@@ -109,11 +140,54 @@ def _fit_block(
         maps = fit_pixels(pixels_last(od), references, terms, **options)
     if most and not weighted:  # the variance is that of the residual
         maps.stderr[:] *= np.sqrt(maps.reduced_chi2)
-        if covariance:
+        if with_covariance:
             maps.covariance[:] *= maps.reduced_chi2
+    return _arrays(maps, od.shape[:-1], *([maps.covariance] if with_covariance else []))
+
+
+def _fit_counts_block(
+    counts: np.ndarray,
+    *others: np.ndarray,
+    references: np.ndarray,
+    terms: np.ndarray,
+    of_energy: Sequence[bool],
+    thick: float,
+    with_covariance: bool,
+    **options: Any,
+) -> tuple[np.ndarray, ...]:
+    """Fit the optical density of counts with energy last."""
+    from xstxm._kernels.linear_fit import Light, fit_pixels
+
+    shape = counts.shape[:-1]
+    i0, scale, dark = (
+        _table(item if there else item[..., None], shape) for item, there in zip(others, of_energy[1:], strict=False)
+    )
+    options = {**options, "light": Light(i0, scale, dark, thick), "with_covariance": with_covariance}
+    maps = fit_pixels(pixels_last(counts), references, terms, **options)
+    if len(others) == len(of_energy):
+        _leave_out(~np.broadcast_to(others[-1], shape).ravel(), maps)
+    return maps.bits.reshape(shape), *_arrays(maps, shape, *([maps.covariance] if with_covariance else []))
+
+
+def _table(item: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array with energy last as (energy, pixel), with one pixel where all are the same."""
+    n_energies = item.shape[-1]
+    if item.size == n_energies:
+        return item.reshape(n_energies, 1)
+    return pixels_last(np.broadcast_to(item, (*shape, n_energies)))
+
+
+def _leave_out(pixels: np.ndarray, maps: Maps) -> None:
+    """Make of pixels what a fit without any energy gives."""
+    for name, values in maps._asdict().items():
+        if values.size and name != "bits":
+            values[..., pixels] = np.nan if values.dtype.kind == "f" else 0
+
+
+def _arrays(maps: Maps, shape: Sequence[int], *more: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the arrays of `FitMaps`, their own dims last."""
     statistics = maps.rms, maps.r_factor, maps.reduced_chi2, maps.n_active, maps.n_energy
-    arrays = [maps.amount, maps.stderr, maps.background, *statistics]
-    arrays += [maps.covariance] if covariance else []
+    arrays = [maps.amount, maps.stderr, maps.background, *statistics, *more]
     return tuple(_pixels_first(array, shape) for array in arrays)
 
 

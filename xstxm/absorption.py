@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -9,7 +10,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels
-from xstxm._densities import CountVariance, densities
+from xstxm._densities import CountVariance, Light, densities
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -154,10 +155,34 @@ def optical_density(
     >>> od.optical_density.attrs["units"]
     '1'
     """
+    stack = units.dequantify(stack)
+    light = light_of(stack, i0, dark=dark, noise=noise, gain=gain, signal=signal, thick=thick, saturation=saturation)
+    found = densities(light)
+    warn_of_counts(light, found.flags, found.brighter, stack)
+    od = annotate(found.od, "optical_density")
+    if isinstance(stack, xr.DataArray):
+        return od
+    of_od = None if found.variance is None else annotate(found.variance, "optical_density_variance")
+    quality = quality_bits(found.flags, quality_of(stack), lasting=())
+    before = stack.drop_vars("optical_density_variance", errors="ignore")
+    return replace_signal(before, "optical_density", od, of_od, quality=quality)
+
+
+def light_of(
+    stack: xr.DataArray | xr.Dataset,
+    i0: xr.DataArray | xr.Dataset | None = None,
+    *,
+    dark: float | str | xr.DataArray | None = None,
+    noise: Noise | xr.DataArray | None = None,
+    gain: float = 1.0,
+    signal: str = "intensity",
+    thick: float = 2.2,
+    saturation: float | None = None,
+) -> Light:
+    """Return the counts and what `optical_density` makes its values of, checked, in one unit, at the energies of the counts."""
     thick = require_number("thick", thick, "an optical density", finite=False)
     if saturation is not None:
         saturation = require_number("saturation", saturation, "a number of counts", finite=False)
-    stack = units.dequantify(stack)
     counts = signal_of(stack, signal)
     variance = _variance(stack, counts, noise, gain, signal)
     energy = require_energy(counts)
@@ -167,18 +192,17 @@ def optical_density(
     if variance is not None and isinstance(stack, xr.Dataset):
         of_i0 = _incident_variance(source, stack, counts, gain if isinstance(noise, str) else None)
     scale, level = _counting_scale(counts, incident, stack), placed_dark(dark, counts)
-    found = densities(counts, incident, scale, level, variance, of_i0, thick=thick, saturation=saturation)
-    if not is_lazy(counts):
-        _warn_nonpositive(found.flags["nonpositive_counts"])
-        _warn_dark_i0(found.brighter)
-        _warn_other_units(found.od, units.units_of(incident, "I0"), stack)
-    od = annotate(found.od, "optical_density")
-    if isinstance(stack, xr.DataArray):
-        return od
-    of_od = None if found.variance is None else annotate(found.variance, "optical_density_variance")
-    quality = quality_bits(found.flags, quality_of(stack), lasting=())
-    before = stack.drop_vars("optical_density_variance", errors="ignore")
-    return replace_signal(before, "optical_density", od, of_od, quality=quality)
+    return Light(counts, incident, scale, 0.0 if level is None else level, variance, of_i0, thick, saturation)
+
+
+def warn_of_counts(
+    light: Light, flags: Mapping[str, xr.DataArray], brighter: xr.DataArray, stack: xr.DataArray | xr.Dataset
+) -> None:
+    """Warn where counts in memory do not look like what they are said to be."""
+    if not is_lazy(light.counts):
+        _warn_nonpositive(flags["nonpositive_counts"])
+        _warn_dark_i0(brighter)
+        _warn_other_units(light, stack)
 
 
 def _incident(
@@ -345,13 +369,14 @@ def _warn_dark_i0(brighter: xr.DataArray) -> None:
         )
 
 
-def _warn_other_units(od: xr.DataArray, unit: str, stack: xr.DataArray | xr.Dataset) -> None:
+def _warn_other_units(light: Light, stack: xr.DataArray | xr.Dataset) -> None:
     """Warn where I0 as a rate in place of counts, or as counts in place of a rate, makes the clearest pixels those of no sample.
 
     A support whose density is at all energies by chance the logarithm of the dwell time looks the same.
     """
+    unit, counts = units.units_of(light.i0, "I0"), light.counts
     is_counts, is_rate = units.same_kind(unit, "count"), units.same_kind(unit, "count/ms")
-    if "dwell_time" not in stack.coords or not (is_counts or is_rate) or not pixel_dims(od) or not od.size:
+    if "dwell_time" not in stack.coords or not (is_counts or is_rate) or not pixel_dims(counts) or not counts.size:
         return
     try:
         dwell = units.to_units(stack["dwell_time"].astype(float), "ms", "dwell_time")
@@ -360,7 +385,7 @@ def _warn_other_units(od: xr.DataArray, unit: str, stack: xr.DataArray | xr.Data
     if {*dwell.dims} - {ENERGY} or not bool((dwell > 0).all()):
         return
     above = np.asarray(-np.log(dwell) if is_counts else np.log(dwell))
-    clear = _clearest(od)
+    clear = _clearest(light)
     if above.min() > 5 * _ALIKE and np.mean((clear - above) ** 2) ** 0.5 < _ALIKE:
         other = "a rate, units='count/ms'," if is_counts else "counts, units='count',"
         warn(
@@ -370,17 +395,25 @@ def _warn_other_units(od: xr.DataArray, unit: str, stack: xr.DataArray | xr.Data
         )
 
 
-def _clearest(od: xr.DataArray) -> np.ndarray:
-    """Return the mean (energy) of the tenth with the least density of some 16 000 pixels of an array in memory."""
-    dims = pixel_dims(od)
-    step = max(round((od.size / od.sizes[ENERGY] / 2**14) ** (1 / len(dims))), 1)
-    some = np.asarray(od.isel(dict.fromkeys(dims, slice(None, None, step))).transpose(ENERGY, ...), dtype=float)
+def _clearest(light: Light) -> np.ndarray:
+    """Return the mean optical density (energy) of the tenth that is least dense of some 16 000 pixels of counts in memory."""
+    dims, counts = pixel_dims(light.counts), light.counts
+    step = max(round((counts.size / counts.sizes[ENERGY] / 2**14) ** (1 / len(dims))), 1)
+    od = densities(light.isel(dict.fromkeys(dims, slice(None, None, step)))).od
+    some = np.asarray(od.transpose(ENERGY, ...), dtype=float)
     some = some.reshape(len(some), -1)
     some = some[:, np.isfinite(some).all(0)]
     if not some.size:
         return np.full(len(some), np.nan)
     mean = some.mean(0)
     return some[:, mean <= np.quantile(mean, 0.1)].mean(1)
+
+
+def holds_counts(stack: xr.DataArray | xr.Dataset, signal: str) -> bool:
+    """Tell whether a Dataset holds counts, and not the optical density that is asked for."""
+    return (
+        isinstance(stack, xr.Dataset) and signal == "optical_density" and signal not in stack and "intensity" in stack
+    )
 
 
 def with_density(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray | xr.Dataset:
@@ -390,3 +423,10 @@ def with_density(stack: xr.DataArray | xr.Dataset, signal: str) -> xr.DataArray 
         require_variable(stack, "intensity", "give optical density, or the counts to make it from as 'intensity'")
         return optical_density(stack)
     return stack
+
+
+def with_incident(stack: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
+    """Return counts with their I0, which is estimated where a Dataset has none."""
+    if isinstance(stack, xr.DataArray) or "i0" in stack:
+        return stack
+    return stack.assign(i0=_incident(stack, signal_of(stack, "intensity"), None, "intensity")["i0"])

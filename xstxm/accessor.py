@@ -61,6 +61,7 @@ from xstxm import noise as counting_noise
 from xstxm import references as reference_sets
 from xstxm import regions as region_summaries
 from xstxm._noisy_maps import Particles
+from xstxm._particles import AreaLike, Surface, particles
 from xstxm._partition import Choose, ClusterMethod
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import Noise
@@ -84,7 +85,6 @@ from xstxm.lattice import LatticeAxis
 from xstxm.lengthscales import Weights
 from xstxm.mechanics import Boundary, Elastic
 from xstxm.noise import CountingNoise
-from xstxm.particles import AreaLike, Surface, particles
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.profiles import Point
@@ -96,8 +96,6 @@ from xstxm.units import AmountLike, EnergyLike, EnergyMove, LengthLike
 from xstxm.unmixing import McrInit, NmfInit, Spectra
 
 
-@xr.register_dataset_accessor("stxm")
-@xr.register_dataarray_accessor("stxm")
 class StxmAccessor:
     """X-ray spectromicroscopy on a labelled stack, reference set or result."""
 

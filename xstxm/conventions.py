@@ -146,7 +146,7 @@ def quality_bits(
     """
     bits: xr.DataArray = xr.zeros_like(next(iter(flags.values())), dtype="int16")
     for name, raised in flags.items():
-        bits = bits | xr.where(raised, np.int16(QUALITY_FLAGS[name]), np.int16(0))
+        bits = bits | raised * np.int16(QUALITY_FLAGS[name])
     if before is not None:
         renewed = sum(QUALITY_FLAGS[name] for name in flags if name not in lasting)
         bits = bits | (before.astype("int16") & np.int16(~renewed))

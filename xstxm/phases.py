@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xstxm import provenance
+from xstxm import provenance, units
 from xstxm._apply import is_lazy, match_pixels
 from xstxm._fitted_phases import label_attrs, phases_of_fit
 from xstxm._shape_scores import amount_of
 from xstxm._unknowns import Background, Method, background_spectra
-from xstxm.absorption import with_density
+from xstxm.absorption import holds_counts, with_density, with_incident
 from xstxm.clustering import density_field, spectral_clusters
 from xstxm.conventions import (
     ENERGY,
@@ -30,7 +30,7 @@ from xstxm.conventions import (
 )
 from xstxm.decomposition import COMPONENT, floating, scores
 from xstxm.errors import OptionError, SchemaError, heard, require_number
-from xstxm.fitting import FitNoise, Selection, fit
+from xstxm.fitting import FitNoise, Selection, fit, in_one_pass
 from xstxm.provenance import describe, note, recorded
 from xstxm.units import AmountLike, EnergyMove
 
@@ -150,18 +150,27 @@ def phase_map(
     ('phase', 'y', 'x')
     """
     min_confidence = require_number("min_confidence", min_confidence, "a probability", least=0, most=1)
-    stack = with_density(stack, signal)
+    stack = units.dequantify(stack)
+    referenced = clusters is None and (
+        references is not None or (isinstance(stack, xr.Dataset) and "reference_spectra" in stack)
+    )
+    explained = method == "fcls" and min_amount is None
+    asked = noise, selection, max_optical_density, energy_shift, broadening
+    if referenced and not explained and holds_counts(stack, signal) and in_one_pass(stack, *asked):
+        stack = with_incident(stack)
+        array = signal_of(stack, "intensity")
+    else:
+        stack = with_density(stack, signal)
+        array = signal_of(stack, signal)
     require_energy(stack)
-    array = signal_of(stack, signal)
     if 0 in array.shape:
         raise SchemaError(f"the stack is empty {dict(array.sizes)}: select fewer or other pixels away")
     chosen = {"selection": selection, "max_references": max_references}
     moved = {"energy_shift": energy_shift, "broadening": broadening}
     of_data = {"noise": noise, "max_optical_density": max_optical_density}
-    referenced = references is not None or (isinstance(stack, xr.Dataset) and "reference_spectra" in stack)
-    if clusters is not None or not referenced:
-        asked = {**chosen, **moved, **of_data, "covariance": covariance or None}
-        _refuse("it belongs to a fit of references: pass references too", **asked)
+    if not referenced:
+        given = {**chosen, **moved, **of_data, "covariance": covariance or None}
+        _refuse("it belongs to a fit of references: pass references too", **given)
         found: dict[str, Any] = {"n_phases": n_phases, "min_amount": min_amount, "n_components": n_components}
         if clusters is not None:
             _refuse("phases are those of the clusters: leave it out", references=references, **found)
@@ -173,7 +182,7 @@ def phase_map(
         options = {"method": method, "background": background, "false_discovery_rate": false_discovery_rate, **of_data}
         fitted, whole = _fits(stack, references, chosen, moved, {**options, "covariance": True, "signal": signal})
         density = None
-        if method == "fcls" and min_amount is None:
+        if explained:
             note("sample by the optical density that the references explain, as amounts add up to one everywhere")
             density = _explained(array, fitted["reference_spectra"], background)
         phases = phases_of_fit(fitted, whole, min_amount, covariance, density)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, get_args
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -309,6 +308,8 @@ def _means_of_image(
     stack: xr.DataArray | xr.Dataset, signal: str, image: xr.DataArray
 ) -> tuple[dict[str, str], xr.Dataset]:
     """Return the same of an image of whole numbers, the regions under the word for what it labels. Eager."""
+    import dask
+
     if image.dtype.kind not in "iuf":
         raise OptionError("regions", image, _GIVE_REGIONS)
     array, held = used_pixels(signal_of(stack, signal), stack), variance_of(stack, signal)

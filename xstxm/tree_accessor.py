@@ -50,13 +50,13 @@ from xstxm import (
     trees,
     unmixing,
 )
+from xstxm._particles import particles
 from xstxm._partition import Choose, ClusterMethod
 from xstxm._tree_basis import JointEnergies, NodeWeights
 from xstxm._tree_energies import Energies, MatchNodes
 from xstxm._unknowns import Background
 from xstxm.accessor import StxmAccessor
 from xstxm.clustering import Normalize
-from xstxm.particles import particles
 from xstxm.plot import StxmTreePlotAccessor
 from xstxm.plot._accessor import of_one_stack
 from xstxm.roi import Region
@@ -104,7 +104,6 @@ def _method(
     return method
 
 
-@xr.register_datatree_accessor("stxm")
 class StxmTreeAccessor:
     """X-ray spectromicroscopy on a tree of stacks."""
 

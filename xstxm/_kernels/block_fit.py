@@ -1,5 +1,7 @@
 """The fit of complete pixels, statistics included: a block is copied from memory once, then fitted chunk by chunk in cache.
 
+Of counts the copy is their optical density, which is nowhere else.
+
 Index letters: e energy, p pixel, u unknown (background terms, then references), t background term,
 r reference. The pixel index is innermost in every heavy loop, and no pixel depends on its neighbours.
 """
@@ -23,6 +25,8 @@ from xstxm._kernels.chunk_loops import (
     sum_squares,
     weigh_residuals,
 )
+from xstxm._kernels.density_chunks import absorb_d, absorb_f, copy_transmitted
+from xstxm._kernels.density_lines import Beam
 from xstxm._kernels.fit_plan import FCLS, LANES, LSTSQ, Maps, Plan, aligned
 from xstxm._kernels.lanes import test_support
 from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
@@ -273,13 +277,15 @@ def _write_maps(plan, at, n, block, maps):
 
 
 @functools.cache
-def _range_fitter(how: str, weighted: bool) -> Any:
+def _range_fitter(how: str, weighted: bool, counts: str) -> Any:
     """Return the compiled fit, bounds kept by "tables", by "exchange" or "free" of them; each compiles only what it calls.
+
+    `counts` is the letter of their dtype where the data are counts, else "".
 
     Each has a name of its own, and so an index of its own among the cached functions on disk.
     """
 
-    def fit(od, row, n_pixels, start, plan, known_noise, block, maps):
+    def fit(data, row, n_pixels, start, plan, known_noise, beam, thick, block, maps):
         n_references = plan.scale.size
         rows, fitted, square = block.projected.reshape(-1), block.fitted.reshape(-1), block.sums[2 * CHUNK : 3 * CHUNK]
         size = block.tiles.shape[0] * CHUNK
@@ -292,11 +298,19 @@ def _range_fitter(how: str, weighted: bool) -> Any:
             _fill_matrix(plan.columns, small)
         for first in range(0, n_pixels, size):
             in_block = min(size, n_pixels - first)
-            copy(od, row, first, in_block, plan.n_energies, block.tiles)
+            if counts:
+                copy_transmitted(data, row, first, in_block, plan.n_energies, beam, block.tiles)
+            else:
+                copy(data, row, first, in_block, plan.n_energies, block.tiles)
             for chunk in range(-(-in_block // CHUNK)):
                 tile, at = block.tiles[chunk], start + first + chunk * CHUNK
                 n = min(CHUNK, in_block - chunk * CHUNK)
-                project(plan, tile, rows, od, row, first + in_block, ahead, chunk * steps)
+                of_chunk = first + chunk * CHUNK, plan.n_energies, beam, thick, tile, maps.bits[at : at + n]
+                if counts == "f":
+                    absorb_f(data, row, *of_chunk)
+                elif counts == "d":
+                    absorb_d(data, row, *of_chunk)
+                project(plan, tile, rows, data, row, first + in_block, ahead, chunk * steps)
                 _solve_unbounded(plan, block)
                 if how == "tables":
                     _solve_by_table(plan, block)
@@ -313,17 +327,27 @@ def _range_fitter(how: str, weighted: bool) -> Any:
                 _write_statistics(plan, known_noise, at, n, block, maps)
                 _write_maps(plan, at, n, block, maps)
 
-    fit.__qualname__ = f"fit_{how}_{'weighted' if weighted else 'plain'}"
+    fit.__qualname__ = f"fit_{how}_{'weighted' if weighted else 'plain'}_{counts}"
     return njit(**JIT)(fit)
 
 
 def fit_range(
-    od: np.ndarray, row: int, n_pixels: int, start: int, plan: Plan, known_noise: bool, block: Scratch, maps: Maps
+    data: np.ndarray,
+    row: int,
+    n_pixels: int,
+    start: int,
+    plan: Plan,
+    known_noise: bool,
+    beam: Beam | None,
+    thick: float,
+    block: Scratch,
+    maps: Maps,
 ) -> None:
-    """Fit a range of pixels, whose results start at `start` in the maps; od is flat, its energies `row` apart.
+    """Fit a range of pixels, whose results start at `start` in the maps; the data are flat, their energies `row` apart.
 
-    Pixels with an unusable energy, or without result, get `n_active` UNDONE.
+    With a beam they are counts, and `Maps.bits` of the pixels are filled, with `thick` as the limit of the density; without,
+    they are optical densities. Pixels with an unusable energy, or without result, get `n_active` UNDONE.
     """
     how = "free" if plan.method == LSTSQ else "tables" if len(plan.tables) else "exchange"
-    fit = _range_fitter(how, bool(plan.weights.size))
-    fit(od, row, n_pixels, start, plan, known_noise, block, maps)
+    fit = _range_fitter(how, bool(plan.weights.size), "" if beam is None else plan.basis.dtype.char)
+    fit(data, row, n_pixels, start, plan, known_noise, beam, thick, block, maps)

@@ -7,7 +7,6 @@ letters: l line of a table, p place in a line.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -15,13 +14,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.chunk_loops import FAST, named
+from xstxm._kernels.chunk_loops import FAST
+from xstxm._kernels.density_lines import (
+    Beam,
+    is_even,
+    judge,
+    logarithm_d,
+    logarithm_f,
+    mark,
+    over_incident,
+    run_of,
+    transmit_evenly,
+    transmit_unevenly,
+)
 from xstxm._kernels.rows import Rows, flat_result, rows_of
 from xstxm._kernels.small_nnls import INNER, JIT
 
-LOST, UNMEASURED, THICK, NOT_BRIGHTER, SATURATED = 1, 2, 4, 8, 16
-"""Bits of a pixel: at some energy counts or I0 have no logarithm, counts are NaN, the density exceeds the limit, the pixel
-is not brighter than I0, the detector is saturated."""
+SATURATED = 16
+"""Bit of a pixel in which the detector is saturated, beside those of `density_lines`."""
+
 
 RANGE = 1 << 16
 """Pixels of one block. Memory gives long runs of an image faster than it gives short ones."""
@@ -31,9 +42,6 @@ CONVERTED = 1 << 13
 
 RUN = 1024
 """Values that are worked on together and stay in the first cache."""
-
-SERIES = {"f": 5, "d": 12}
-"""Terms of the logarithm's series that the precision asks for."""
 
 
 class CountNoise(NamedTuple):
@@ -71,121 +79,13 @@ class Result(NamedTuple):
     bits: np.ndarray
 
 
-class Places(NamedTuple):
-    """Where a run begins in what it takes and gives."""
-
-    counts: int
-    dark: int
-    inverse: int
-    od: int
-    pixel: int
-
-
-@njit(**INNER)
-def _run(values, at, n):
-    return values[at : at + n]
-
-
-@njit(**INNER)
-def _base(rows, room):
-    """Return where runs are taken from: the table, or the room that `_place` fills with the one number of a line."""
-    return rows.values if rows.step == 1 else room
-
-
-@njit(**INNER)
-def _place(rows, line, first, n, room):
-    at = line * rows.row
-    if rows.step == 1:
-        return at + first
-    if first == 0:
-        value = rows.values[at]
-        for p in range(n):
-            room[p] = value
-    return 0
-
-
-def _make_polynomial(coefficients: list[Any]) -> Any:
-    """Return a function that sums coefficients times powers; a loop over them would keep that over values from vectors."""
-    first, *others = coefficients
-    name = f"polynomial_{first.dtype.char}_{len(coefficients)}"
-    if not others:
-        return named(lambda _: first, name)
-    rest = _make_polynomial(others)
-    return named(lambda x: first + x * rest(x), name)
-
-
-def _make_density(dtype: np.dtype) -> Any:
-    """Return a function that fills a line of densities and raises the highest so far; it tells whether it made some NaN.
-
-    ``-ln(t)`` for ``t = m 2^k``, m in [2/3, 4/3): the exponent k is cut off by integer arithmetic, and
-    ``-ln(m) = 2 artanh(s)`` with ``s = (1 - m) / (1 + m)`` is a short series, without a branch or a table, which would keep
-    the loop from becoming one over vectors. Numbers too small for that are left to `_mark`.
-    """
-    number, word = dtype.type, np.dtype(f"i{dtype.itemsize}").type
-    shift = np.finfo(dtype).nmant
-    base, mask = int(np.array(2 / 3, dtype).view(word)), -(1 << shift)
-    minus_ln2 = number(-math.log(2) / 2**shift)
-    series = _make_polynomial([number(2 / (2 * n + 1)) for n in range(SERIES[dtype.char])])
-    zero, some = word(0), word(1)
-    one, two, nan, infinite, least = (number(x) for x in (1, 2, math.nan, math.inf, np.finfo(dtype).tiny))
-
-    def density(bright, level, factor, result, top, at, n):
-        counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
-        out, highest = _run(result.od, at.od, n), _run(top, at.pixel, n)
-        words = out.view(word)  # as an argument it might be other memory, and the loop would not be over vectors
-        left = word(0)  # of the width of the numbers: a wider one would halve the vectors
-        for p in range(out.size):
-            t = (counts[p] - dark[p]) * inverse[p]
-            usable = (t >= least) & (t < infinite)
-            out[p] = t
-            exponent = word(word(words[p] - base) & mask)
-            words[p] = words[p] - exponent
-            rest = one - out[p]
-            s = rest / (two - rest)
-            od = number(exponent) * minus_ln2 + s * series(s * s)
-            out[p] = od if usable else nan
-            highest[p] = od if usable & (od > highest[p]) else highest[p]
-            left = word(left | (zero if usable else some))
-        return left
-
-    return named(density, f"density_{dtype.char}")
-
-
-_density_f, _density_d = (_make_density(np.dtype(char)) for char in SERIES)
-
-
-@njit(**INNER)
-def _mark(bright, level, factor, result, top, bits, at, n):
-    """Fill the densities that are left where there are any, and say why there is none elsewhere."""
-    counts, dark, inverse = _run(bright, at.counts, n), _run(level, at.dark, n), _run(factor, at.inverse, n)
-    out, highest, seen = _run(result.od, at.od, n), _run(top, at.pixel, n), _run(bits, at.pixel, n)
-    for p in range(out.size):
-        if out[p] == out[p]:
-            continue
-        value = counts[p] - dark[p]
-        t = value * inverse[p]
-        if 0 < t < np.inf:
-            out[p] = -np.log(t)
-            highest[p] = max(highest[p], out[p])
-        else:
-            seen[p] |= np.uint8((LOST if value == value else UNMEASURED) | NOT_BRIGHTER)
-
-
-@njit(**INNER)
-def _judge(highest, thick, seen):
-    for p in range(seen.size):
-        thicker, bright = highest[p] > thick, highest[p] < 0
-        seen[p] |= np.uint8((THICK if thicker else 0) | (0 if bright else NOT_BRIGHTER))
-
-
 @njit(**FAST)
-def _spread(bright, level, noise, rooms, line, first, result, at, n):
+def _spread(counts, beam, noise, rooms, line, first, od, out):
     """Fill a run of variances of densities."""
-    source = _run(_base(noise.source, rooms[3]), _place(noise.source, line, first, n, rooms[3]), n)
-    share = _run(_base(noise.share, rooms[4]), _place(noise.share, line, first, n, rooms[4]), n)
-    added = _run(_base(noise.added, rooms[5]), _place(noise.added, line, first, n, rooms[5]), n)
-    counts, dark = _run(bright, at.counts, n), _run(level, at.dark, n)
-    od, out = _run(result.od, at.od, n), _run(result.variance, at.od, n)
+    n = out.size
+    dark = run_of(beam.dark, line, first, n, rooms[0])
+    source, share = run_of(noise.source, line, first, n, rooms[1]), run_of(noise.share, line, first, n, rooms[2])
+    added = run_of(noise.added, line, first, n, rooms[3])
     nan = out.dtype.type(np.nan)
     for p in range(n):
         value = counts[p] - dark[p]
@@ -197,7 +97,7 @@ def _spread(bright, level, noise, rooms, line, first, result, at, n):
 @njit(**INNER)
 def _judge_spectrum(highest, thick, seen, bits):
     """Gather what was seen along a part of a spectrum, and forget it."""
-    _judge(highest, thick, seen)
+    judge(highest, thick, seen)
     for p in range(seen.size):
         bits[0] |= seen[p]
     seen[:] = 0
@@ -211,33 +111,31 @@ def _filler(char: str, noisy: bool) -> Any:
     What it calls are global functions: with one of its own, its code on disk would never be found again.
     """
 
-    def fill(counts, dark, inverse, noise, thick, n_lines, n, spectra, result):
-        rooms = np.empty((6, RUN), counts.values.dtype)
+    def fill(counts, beam, noise, thick, n_lines, n, spectra, result):
+        even, rooms = is_even(beam), np.empty((5, RUN), counts.values.dtype)
         top, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
-        bits = seen if spectra else result.bits
-        bright, level, factor = _base(counts, rooms[0]), _base(dark, rooms[1]), _base(inverse, rooms[2])
         for line in range(n_lines):
             for first in range(0, n, RUN):
-                m = min(RUN, n - first)
-                at = Places(
-                    _place(counts, line, first, m, rooms[0]),
-                    _place(dark, line, first, m, rooms[1]),
-                    _place(inverse, line, first, m, rooms[2]),
-                    line * result.row + first,
-                    0 if spectra else first,
-                )
-                if char == "f":
-                    left = _density_f(bright, level, factor, result, top, at, m)
+                m, at = min(RUN, n - first), line * result.row + first
+                bright, od = run_of(counts, line, first, m, rooms[4]), result.od[at : at + m]
+                pixel = 0 if spectra else first
+                highest, bits = top[pixel : pixel + m], (seen if spectra else result.bits)[pixel : pixel + m]
+                if even:
+                    transmit_evenly(bright, beam, line, od)
                 else:
-                    left = _density_d(bright, level, factor, result, top, at, m)
+                    transmit_unevenly(bright, beam, line, first, rooms, od)
+                if char == "f":
+                    left = logarithm_f(od, highest)
+                else:
+                    left = logarithm_d(od, highest)
                 if left:
-                    _mark(bright, level, factor, result, top, bits, at, m)
+                    mark(bright, beam, line, first, od, highest, bits)
                 if noisy:
-                    _spread(bright, level, noise, rooms, line, first, result, at, m)
+                    _spread(bright, beam, noise, rooms, line, first, od, result.variance[at : at + m])
                 if spectra:
-                    _judge_spectrum(top[:m], thick, seen[:m], result.bits[line : line + 1])
+                    _judge_spectrum(highest, thick, bits, result.bits[line : line + 1])
         if not spectra:
-            _judge(top, thick, bits)
+            judge(top, thick, result.bits)
 
     fill.__qualname__ = f"fill_{char}_{'noisy' if noisy else 'plain'}"
     return njit(**JIT)(fill)
@@ -285,9 +183,7 @@ def optical_densities(
         block = functools.partial(_table, at=at, energy=energy, shape=od[at].shape)
         pixels: Any = (*at[:energy], *at[energy + 1 :], ...)  # a view even where there is but one
         level = block(dark).astype(dtype)
-        empty = (block(i0).astype(float) * block(scale)).astype(dtype) - level
-        with np.errstate(divide="ignore", over="ignore"):
-            inverse = np.where(empty > 0, 1 / empty, dtype.type(np.nan))
+        inverse = over_incident(block(i0), block(scale), level)
         known = None
         if noise is not None:
             with np.errstate(over="ignore"):
@@ -297,9 +193,9 @@ def optical_densities(
         bright = block(counts)
         spectra = energy == counts.ndim - 1
         result = _result(block(od), None if variance is None else block(variance), bits[pixels].reshape(-1))
-        rows = (rows_of(table, dtype) for table in (bright, level, inverse))
+        beam = Beam(rows_of(level, dtype), rows_of(inverse, dtype))
         fill = _filler(dtype.char, noise is not None)
-        fill(*rows, known, dtype.type(thick), *bright.shape, spectra, result)
+        fill(rows_of(bright, dtype), beam, known, dtype.type(thick), *bright.shape, spectra, result)
         if saturation is not None:
             saturated = (bright >= saturation).any(1 if spectra else 0)
             result.bits[saturated] |= SATURATED

@@ -79,10 +79,19 @@ class Maps(NamedTuple):
     """(r, r, p) with no bound active; (0, 0, 0) where not asked for."""
     best: np.ndarray
     """(k, p) chi-square of the best k references in float64, infinite where there are none; (0, 0) where none are chosen."""
+    bits: np.ndarray
+    """What is wrong with the counts, those of `density_lines`; (0) where the data are optical densities."""
 
 
 def empty_maps(
-    n: int, n_terms: int, n_pixels: int, dtype: np.dtype, *, with_covariance: bool = False, most: int = 0
+    n: int,
+    n_terms: int,
+    n_pixels: int,
+    dtype: np.dtype,
+    *,
+    with_covariance: bool = False,
+    most: int = 0,
+    of_counts: bool = False,
 ) -> Maps:
     """Return room for the maps of n references, of which up to `most` are chosen."""
     return Maps(
@@ -96,6 +105,7 @@ def empty_maps(
         n_active=np.empty(n_pixels, np.int16),
         covariance=np.empty((n, n, n_pixels) if with_covariance else (0, 0, 0), dtype),
         best=np.empty((most + 1, n_pixels) if most else (0, 0)),
+        bits=np.zeros(n_pixels if of_counts else 0, np.uint8),
     )
 
 

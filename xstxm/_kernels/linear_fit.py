@@ -11,25 +11,54 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xstxm._kernels.block_fit import fit_range, make_scratch
+from xstxm._kernels.density import optical_densities
+from xstxm._kernels.density_lines import Beam, over_incident
 from xstxm._kernels.fit_plan import Maps, Plan, empty_maps, make_plan
 from xstxm._kernels.partial_fit import fit_spectra, make_results
 from xstxm._kernels.pixel_ranges import in_ranges
-from xstxm._kernels.rows import flat
+from xstxm._kernels.rows import flat, rows_of
 
 SINGLY = 1024
 """Pixels that are fitted one by one in one call."""
 
 
+class Light(NamedTuple):
+    """What makes optical densities of counts, tables (energy, pixel) with one of either where nothing changes.
+
+    As in `density.optical_densities`.
+    """
+
+    i0: np.ndarray
+    scale: np.ndarray
+    dark: np.ndarray
+    thick: float
+
+    def of(self, pixels: Any) -> Light:
+        """Return that of some pixels."""
+        i0, scale, dark = (x if x.shape[1] == 1 else x[:, pixels] for x in (self.i0, self.scale, self.dark))
+        return Light(i0, scale, dark, self.thick)
+
+    def beam(self, dtype: np.dtype) -> Beam:
+        level = self.dark.astype(dtype)
+        inverse = over_incident(self.i0, self.scale, level)
+        return Beam(rows_of(level, dtype), rows_of(inverse, dtype))
+
+    def densities(self, counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return optical_densities(counts, *self[:3], energy=0, dtype=dtype, thick=self.thick).od
+
+
 def fit_pixels(
-    od: np.ndarray,
+    data: np.ndarray,
     references: np.ndarray,
     terms: np.ndarray,
     *,
     method: str,
+    light: Light | None = None,
     weights: np.ndarray | None = None,
     known_noise: bool = False,
     with_covariance: bool = False,
@@ -39,15 +68,18 @@ def fit_pixels(
 
     Parameters
     ----------
-    od
-        Data (energy, pixel), float32 or float64, of any strides. NaN and infinite values are left out, pixel
-        by pixel; pixels with no more energies than unknowns give NaN.
+    data
+        Optical density (energy, pixel), float32 or float64, of any strides. NaN and infinite values are left out, pixel
+        by pixel; pixels with no more energies than unknowns give NaN. With `light` counts of any dtype, in whose place
+        their optical density is fitted, which is made block by block.
     references
         (reference, energy), finite, independent of each other and of the terms; at most 62, the bits of a support.
     terms
         Background spectra (term, energy); none for an array of shape (0, energy).
     method
         ``"lstsq"``, ``"nnls"`` or ``"fcls"``; the background is free in each.
+    light
+        What makes optical density of counts. The fit is then in float64 for counts in float64, else in float32.
     weights
         (energy), positive and finite: minimises sum w (od - fit)^2. All alike by default.
     known_noise
@@ -58,24 +90,32 @@ def fit_pixels(
     threads
         Threads; the result does not depend on their number.
     """
-    native = od.dtype.newbyteorder("=")
+    native = data.dtype.newbyteorder("=")
+    if light is not None and native != np.float64:
+        native = np.dtype("float32")
     if weights is not None and not (np.isfinite(weights) & (np.asarray(weights) > 0)).all():
         raise ValueError("weights must be positive and finite: leave out the energies that should not count")
     plan = make_plan(references, terms, method, native, weights)
-    maps = empty_maps(len(references), len(terms), od.shape[1], native, with_covariance=with_covariance)
-    in_ranges(functools.partial(_fit_ranges, od, plan, known_noise, maps), od.shape[1], threads)
+    size = {"with_covariance": with_covariance, "of_counts": light is not None}
+    maps = empty_maps(len(references), len(terms), data.shape[1], native, **size)
+    in_ranges(functools.partial(_fit_ranges, data, light, plan, known_noise, maps), data.shape[1], threads)
     return maps
 
 
-def _fit_ranges(od: np.ndarray, plan: Plan, known_noise: bool, maps: Maps, ranges: Iterator[slice]) -> None:
-    scratch = make_scratch(plan, od.shape[1])
+def _fit_ranges(
+    data: np.ndarray, light: Light | None, plan: Plan, known_noise: bool, maps: Maps, ranges: Iterator[slice]
+) -> None:
+    scratch, dtype = make_scratch(plan, data.shape[1]), plan.basis.dtype
     for part in ranges:
-        tile = od[:, part]
-        data, row = flat(tile, plan.basis.dtype)
-        fit_range(data, row, tile.shape[1], part.start, plan, known_noise, scratch, maps)
+        tile, own = data[:, part], None if light is None else light.of(part)
+        values, row = flat(tile, dtype)
+        beam = None if own is None else own.beam(dtype)
+        thick = np.nan if own is None else own.thick
+        fit_range(values, row, tile.shape[1], part.start, plan, known_noise, beam, thick, scratch, maps)
         left = np.flatnonzero(maps.n_active[part] < 0)
         for some in np.array_split(left, -(-left.size // SINGLY)) if left.size else ():
-            spectra = np.ascontiguousarray(tile[:, some].T, dtype=np.float64)
+            od = tile[:, some] if own is None else own.of(some).densities(tile[:, some], dtype)
+            spectra = np.ascontiguousarray(od.T, dtype=np.float64)
             _fit_singly(spectra, some + part.start, plan, known_noise, maps)
 
 

@@ -8,11 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.callbacks import Callback
-from dask.utils import parse_bytes
 
 from xstxm.conventions import ENERGY
 from xstxm.errors import OptionError
@@ -35,6 +32,8 @@ def bytes_of(memory: str) -> int:
     OptionError
         It is none, or too little for a block.
     """
+    from dask.utils import parse_bytes
+
     try:
         found = int(parse_bytes(memory))
     except (ValueError, TypeError, AttributeError):
@@ -132,6 +131,8 @@ def whole_frames(array: xr.DataArray, beside: Path) -> Iterator[xr.DataArray]:
 
     Blocks that hold parts of several images go through a plain file `beside` the target, which is removed in all cases.
     """
+    import dask.array as da
+
     lazy = in_own_chunks(array.variable) if is_unread(array.variable) else None
     if lazy is None or max(lazy.chunksizes[lazy.dims[0]]) == 1:
         yield array
@@ -185,6 +186,8 @@ def _wants_file(variable: xr.Variable, memory: int) -> bool:
 
 def _through_file(lazy: xr.Variable, path: Path, memory: int, progress: Progress | None) -> xr.Variable:
     """Return an array, its energies in one block, that is read from a plain file into which its frames are written now."""
+    import dask.array as da
+
     order = (ENERGY, *(dim for dim in lazy.dims if dim != ENERGY))
     frames = lazy.transpose(*order)
     raw: Any = RawFile(path, frames.shape, frames.dtype)
@@ -216,6 +219,8 @@ def block_of(variable: xr.Variable, chunks: tuple[int, ...], limit: int) -> tupl
 @contextmanager
 def told(progress: Progress | None) -> Iterator[None]:
     """Report the share of tasks that are done while a graph is computed."""
+    from dask.callbacks import Callback
+
     if progress is None:
         yield
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import dask
 import xarray as xr
 
 from xstxm.io import _stored
@@ -67,6 +66,8 @@ def stream_netcdf(
     progress: Progress | None = None,
 ) -> Path:
     """Write netCDF within a memory in bytes, and tell how far it is."""
+    import dask
+
     require_ending(path, "netcdf")
     stored = _stored.to_tree(obj)
     with (

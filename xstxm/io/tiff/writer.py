@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -145,6 +144,8 @@ def _labelling(array: xr.DataArray) -> str:
 
 def _whole_numbers(array: xr.DataArray) -> np.dtype | None:
     """Return the type for whole numbers that ImageJ keeps exactly, None for others."""
+    import dask
+
     if array.dtype.kind not in "iub":
         return None
     low, high = (int(end) for end in dask.compute(array.min(), array.max()))

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import dask
 import xarray as xr
 
 from xstxm.io import _stored
@@ -79,6 +78,8 @@ def stream_zarr(
     progress: Progress | None = None,
 ) -> Path:
     """Write Zarr within a memory in bytes, and tell how far it is."""
+    import dask
+
     require_ending(path, "zarr")
     require_zarr("writing Zarr")
     stored = _stored.to_tree(obj)
