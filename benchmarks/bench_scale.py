@@ -16,7 +16,6 @@ import json
 import math
 import resource
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -25,7 +24,6 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from dask.base import flatten
 from lazy_verbs import CHUNK, VERBS, Stored, write_counts
 from measuring import child, facts, peak, seconds
 

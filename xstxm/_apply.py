@@ -145,6 +145,8 @@ def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
     One product of matrices for each chunk: dask's `einsum` cuts the pixels of the result anew.
     """
     (into,) = (str(dim) for dim in matrix.dims if dim != over)
+    # coordinates that both have would be computed to compare them
+    matrix = matrix.drop_vars([name for name in matrix.coords if name in array.coords and name != over])
     placed = [
         item.chunk({dim: -1 for dim in (over, into) if dim in item.dims}) if is_lazy(item) else item
         for item in (array, matrix)
