@@ -139,6 +139,36 @@ def _take(k: int, n: int, results: Any) -> np.ndarray:
     return results if n == 1 else results[k]
 
 
+def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
+    """Return an array multiplied by a small matrix along `over`: the other dimension of the matrix, last. Lazy.
+
+    One product of matrices for each chunk: dask's `einsum` cuts the pixels of the result anew.
+    """
+    (into,) = (str(dim) for dim in matrix.dims if dim != over)
+    # coordinates that both have would be computed to compare them
+    matrix = matrix.drop_vars([name for name in matrix.coords if name in array.coords and name != over])
+    placed = [
+        item.chunk({dim: -1 for dim in (over, into) if dim in item.dims}) if is_lazy(item) else item
+        for item in (array, matrix)
+    ]
+    return xr.apply_ufunc(
+        _mixed_block,
+        *placed,
+        input_core_dims=[[over], [over, into]],
+        output_core_dims=[[into]],
+        dask="parallelized",
+        output_dtypes=[array.dtype],
+        dask_gufunc_kwargs={"output_sizes": {into: matrix.sizes[into]}},
+    )
+
+
+def _mixed_block(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Multiply an array (..., over) by a matrix (..., over, into), which has no pixels of its own."""
+    *shape, n = values.shape
+    product = matrix.reshape(n, -1).T.astype(values.dtype) @ pixels_last(values)
+    return np.moveaxis(product.reshape(-1, *shape), 0, -1)
+
+
 def over_frames(
     func: Callable[..., np.ndarray], array: xr.DataArray, *others: xr.DataArray, dtype: Any = None, margin: int = 0
 ) -> xr.DataArray:
@@ -310,9 +340,7 @@ def match_energy(
     held = np.clip(target, grid[0], grid[-1])
     if content_of(other.name, other) != "number":
         return _between(ascending, grid, held).assign_coords({ENERGY: energy.variable})
-    plain = ascending.assign_coords({ENERGY: grid})
-    moved = plain.interp({ENERGY: held}, method="linear").assign_coords({ENERGY: energy.variable})
-    return moved.astype(other.dtype) if other.dtype.kind == "f" else moved
+    return _interpolated(ascending, grid, held, what).assign_coords({ENERGY: energy.variable})
 
 
 def _not_covered(
@@ -334,6 +362,42 @@ def _not_covered(
     return f"{found}: {do}"
 
 
+def _neighbours(grid: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the places below and above each target on an ascending grid, and the share of the second."""
+    place = np.interp(target, grid, np.arange(grid.size))
+    whole = np.rint(place)
+    place = np.where(np.abs(place - whole) < 1e-9, whole, place)  # an energy that is there has one neighbour
+    before = np.floor(place).astype(int)
+    return before, np.ceil(place).astype(int), place - before
+
+
+def _interpolated(ascending: xr.DataArray, grid: np.ndarray, target: np.ndarray, what: str) -> xr.DataArray:
+    """Return numbers, linearly interpolated; floats keep their dtype. Lazy."""
+    before, after, share = _neighbours(grid, target)
+    dtype = np.result_type(ascending.dtype, "float16") if ascending.dtype.kind in "fc" else np.dtype(float)
+    moved = over_energy(
+        _interpolated_block,
+        ascending.drop_vars(ENERGY),
+        verb=f"the interpolation of {what}",
+        output_dims=[["target"]],
+        output_sizes={"target": target.size},
+        output_dtypes=[dtype],
+        kwargs={"before": before, "after": after, "share": share.astype(dtype)},
+    )
+    return moved.rename(target=ENERGY).transpose(*ascending.dims)
+
+
+def _interpolated_block(spectra: np.ndarray, before: np.ndarray, after: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Interpolate an array with energy last, whole images at once."""
+    images = np.moveaxis(spectra, -1, 0)
+    moved = images[after].astype(share.dtype, copy=False)
+    left = images[before]
+    moved -= left
+    moved *= share.reshape(-1, *(1,) * (images.ndim - 1))
+    moved += left
+    return np.moveaxis(moved, 0, -1)
+
+
 def _between(ascending: xr.DataArray, grid: np.ndarray, target: np.ndarray) -> xr.DataArray:
     """Return what belongs to linearly interpolated numbers: their variance, standard error, marks or bit flags."""
     content = content_of(ascending.name, ascending)
@@ -341,12 +405,12 @@ def _between(ascending: xr.DataArray, grid: np.ndarray, target: np.ndarray) -> x
         raise SchemaError(
             f"{str(ascending.name)!r} holds labels or words, which do not interpolate: drop_vars it first"
         )
-    place = np.round(np.interp(target, grid, np.arange(grid.size)), 9)  # an energy that is there has one neighbour
+    before, after, share = _neighbours(grid, target)
     plain = ascending.drop_vars(ENERGY)
-    left, right = (plain.isel({ENERGY: end(place).astype(int)}) for end in (np.floor, np.ceil))
+    left, right = (plain.isel({ENERGY: at}) for at in (before, after))
     if content in ("marks", "flags"):
         return left & right if ascending.name == "mask" else left | right
-    weight = xr.DataArray(place - np.floor(place), dims=ENERGY).astype(plain.dtype)
+    weight = xr.DataArray(share, dims=ENERGY).astype(plain.dtype)
     power = 2 if content == "stderr" else 1
     return ((1 - weight) ** 2 * left**power + weight**2 * right**power) ** (1 / power)
 

@@ -72,8 +72,8 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
 def made_again(array: xr.DataArray) -> xr.DataArray:
     """Return the same array, whose chunks dask makes anew, in a pass of their own.
 
-    The eigenimages are a second pass over the stack, which waits for the moment. Chunks that both shared would all
-    stay in memory until then.
+    What is found of a whole stack, as its I0 or its second moment, comes before what is made with it: a second pass, which
+    waits for the first. Chunks that both shared would all stay in memory until then.
     """
     if not is_lazy(array):
         return array
@@ -81,7 +81,7 @@ def made_again(array: xr.DataArray) -> xr.DataArray:
     from dask.base import flatten, tokenize
 
     graph = array.data.__dask_graph__().cull(set(flatten(array.data.__dask_keys__())))
-    token = tokenize("moment", array.data.name)
+    token = tokenize("made again", array.data.name)
     renamed = {key: (f"{key[0]}-{token}", *key[1:]) if isinstance(key, tuple) else f"{key}-{token}" for key in graph}
     try:  # `dask.graph_manipulation.clone` overlooks references between tasks of this kind
         from dask._task_spec import convert_legacy_graph

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, pixels_last, require_single_chunk
+from xstxm._apply import is_lazy, mixed, pixels_last, require_single_chunk
 from xstxm._kernels import moments
 from xstxm._sums import made_again, pixel_sums
 from xstxm.conventions import (
@@ -256,7 +256,7 @@ def second_moment(array: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
 def _eigenimages(array: xr.DataArray, found: xr.Dataset, usable: xr.DataArray, center: bool) -> xr.DataArray:
     """Return the scores of every pixel that can be used. Lazy."""
     spectra = found["eigenspectra"]
-    images = xr.dot(spectra.astype(array.dtype), array, dim=ENERGY)
+    images = mixed(array, spectra, ENERGY)
     if center:
         images = images - xr.dot(spectra, found["center_spectrum"], dim=ENERGY).astype(array.dtype)
     return images.where(usable & np.isfinite(images)).transpose(COMPONENT, *pixel_dims(array))
@@ -377,7 +377,7 @@ def reconstruct(pca_result: xr.Dataset, n_components: int | None = None) -> xr.D
     if n_components is not None:
         held = require_whole("n_components", n_components, 1, held, "the components that the result holds")
     leading = {COMPONENT: slice(held)}
-    signal = xr.dot(spectra.isel(leading), images.isel(leading), dim=COMPONENT)
+    signal = mixed(images.isel(leading), spectra.isel(leading), COMPONENT)
     signal = signal + pca_result["center_spectrum"].astype(images.dtype)
     name = str(pca_result.attrs.get("signal", "optical_density"))
     unit = units.units_of(images, "the eigenimages")

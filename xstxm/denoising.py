@@ -21,7 +21,7 @@ from xstxm.conventions import (
     signal_of,
     variance_of,
 )
-from xstxm.decomposition import eigenspectra, second_moment, usable_pixels
+from xstxm.decomposition import Field, eigenspectra, usable_pixels
 from xstxm.errors import (
     OptionError,
     SchemaError,
@@ -260,28 +260,26 @@ def _by_svd(
     if n_components is not None:
         n_components = require_whole("n_components", n_components, 1, n_energies, "the number of energies")
     whole = require_single_chunk(array, "denoise")
-    finite: Any = np.isfinite(whole)
-    usable = inside & finite.all(ENERGY)
-    if not is_lazy(usable) and not bool(usable.any()):
+    sums = Field(whole, inside, {}).sums()
+    if not is_lazy(sums) and not sums[-1, -1]:
         raise nothing_usable(whole, inside)
-    moment = second_moment(whole, usable).drop_vars(ENERGY)
     basis = xr.apply_ufunc(
         functools.partial(_leading, n_components=n_components),
-        moment,
-        usable.sum(),
-        input_core_dims=[[ENERGY, f"{ENERGY}_"], []],
+        sums,
+        input_core_dims=[["row", "column"]],
         output_core_dims=[["component", ENERGY]],
         dask="parallelized",
         output_dtypes=[float],
-        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": {"component": n_energies}},
+        dask_gufunc_kwargs={"output_sizes": {"component": n_energies, ENERGY: n_energies}},
     )
     if not is_lazy(basis):
         note(f"{int(basis.any(ENERGY).sum())} of {n_energies} components kept")
     return _along_energy(whole, variance, _project, basis)
 
 
-def _leading(moment: np.ndarray, n_pixels: np.ndarray, *, n_components: int | None) -> np.ndarray:
-    """Return the leading eigenspectra of a second moment, in as many rows as energies: their number may be open."""
+def _leading(sums: np.ndarray, *, n_components: int | None) -> np.ndarray:
+    """Return the leading eigenspectra of the sums of a field, in as many rows as energies: their number may be open."""
+    moment, n_pixels = sums[:-1, :-1], sums[-1, -1]
     if not n_pixels:
         raise SchemaError(
             "no pixel is finite at every energy: stack.optical_density.count(['y', 'x']) says how many are finite at each; "

@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy, match_pixels
+from xstxm._apply import is_lazy, match_energy, match_pixels, mixed
 from xstxm._densities import Light, told_by
 from xstxm._fit_maps import FitMaps, added_probabilities, fit_counts, fit_maps
 from xstxm._references_at import references_at
 from xstxm._saturation import without_saturated
 from xstxm._selection import significant
+from xstxm._sums import made_again
 from xstxm._unknowns import PART, TERM, Background, Method, background_spectra, require_determined
 from xstxm.absorption import holds_counts, light_of, warn_of_counts, with_density
 from xstxm.conventions import (
@@ -131,8 +132,8 @@ def fit(
         `poor_fit` where those left do not tell the references apart and the pixel is NaN. With `energy_shift` or
         `broadening` both of these numbers and their standard errors, NaN where they were given. Float maps have the
         dtype of the stack. Lazy, but for the warning, which an array in memory gives at once, and for ``"fit"``, which
-        reads the stack once before. ``"f-test"`` needs a pass over the image before that of the fit: dask may hold the
-        optical density of a lazy stack in memory between the two.
+        reads the stack once before. ``"f-test"`` needs a pass over the image before that of the fit, and reads a lazy stack
+        twice.
 
     Raises
     ------
@@ -197,7 +198,8 @@ def fit(
     choice = _choice(selection, max_references, spectra.sizes[REFERENCE], method)
     wanted = None
     if selection == "f-test":
-        added = significant(added_probabilities(od, spectra, terms, method, variance, choice), rate)
+        before = None if variance is None else made_again(variance)
+        added = significant(added_probabilities(made_again(od), spectra, terms, method, before, choice), rate)
         wanted = added + (method == "fcls")  # a sum has a first reference, which is none of those added
     if light is None:
         maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
@@ -425,11 +427,9 @@ def predict(fit_result: xr.Dataset, *, background: bool = True) -> xr.DataArray:
     """
     fit_result = units.dequantify(fit_result)
     amount = require_variable(fit_result, "component_map", "call .stxm.fit(references) first")
-    spectra = fit_result["reference_spectra"].astype(amount.dtype)
-    model = xr.dot(amount, spectra, dim=REFERENCE)
+    model = mixed(amount, fit_result["reference_spectra"], REFERENCE)
     if background and fit_result.sizes[TERM]:
-        terms = fit_result["background_spectra"].astype(amount.dtype)
-        model = model + xr.dot(fit_result["background"], terms, dim=TERM)
+        model = model + mixed(fit_result["background"], fit_result["background_spectra"], TERM)
     dims = [dim for dim in amount.dims if dim != REFERENCE]
     density = units.derive(amount.attrs["units"], fit_result["reference_spectra"].attrs["units"], "*")
     return annotate(

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy
+from xstxm._sums import made_again
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -33,7 +34,7 @@ from xstxm.noise import (
     checked_variance,
 )
 from xstxm.provenance import recorded
-from xstxm.roi import Region, used_region
+from xstxm.roi import Region, cropped, used_region
 
 AutoRegion: TypeAlias = Literal["brightest"]
 
@@ -107,13 +108,18 @@ def estimate_i0(
     else:
         masks = [used_region(counts, stack, region)]
     variance = variance_of(stack, signal)
-    found = _interleaved(
-        counts,
-        [
-            _mean_of(_every(len(masks), k, counts), mask, None if variance is None else _every(len(masks), k, variance))
-            for k, mask in enumerate(masks)
-        ],
-    )
+    if is_lazy(counts):
+        again = None if variance is None else made_again(variance)
+        found = _mean_of(made_again(counts), _by_turns(masks, counts), again)
+    else:
+        found = _interleaved(
+            [
+                _mean_of(
+                    _every(len(masks), k, counts), mask, None if variance is None else _every(len(masks), k, variance)
+                )
+                for k, mask in enumerate(masks)
+            ]
+        )
     mask = annotate(functools.reduce(operator.or_, masks), "mask")
     stamped = {name: annotate(array, str(name), units=unit) for name, array in found.items()}
     used = {} if is_lazy(mask) else {"n_pixels": int(mask.sum())}
@@ -125,13 +131,24 @@ def _every(step: int, start: int, array: xr.DataArray) -> xr.DataArray:
     return array.isel({ENERGY: slice(start, None, step)})
 
 
-def _interleaved(counts: xr.DataArray, parts: list[xr.Dataset]) -> xr.Dataset:
-    """Return what was found of every so manieth energy in the order of all of them, and in chunks as the counts are."""
+def _by_turns(masks: list[xr.DataArray], counts: xr.DataArray) -> xr.DataArray:
+    """Return the pixels to average at each energy, where two masks take turns. Lazy.
+
+    Both halves of the energies are read in one pass: dask would hold all chunks from the one to the other.
+    """
+    if len(masks) == 1:
+        return masks[0]
+    first, second = (mask.chunk({dim: counts.chunksizes[dim] for dim in mask.dims}) for mask in masks)
+    turn = xr.DataArray(np.arange(counts.sizes[ENERGY]) % 2, dims=ENERGY)
+    return xr.where(turn == 0, first, second)
+
+
+def _interleaved(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Return what was found of every so manieth energy in the order of all of them."""
     joined = xr.concat(parts, ENERGY, coords="minimal", compat="override", join="override")
     n = joined.sizes[ENERGY]
     place = np.concatenate([np.arange(k, n, len(parts)) for k in range(len(parts))])
-    ordered = joined.isel({ENERGY: np.argsort(place)})
-    return ordered.chunk({ENERGY: counts.chunksizes[ENERGY]}) if is_lazy(counts) else ordered
+    return joined.isel({ENERGY: np.argsort(place)})
 
 
 def _mean_of(counts: xr.DataArray, mask: xr.DataArray, variance: xr.DataArray | None) -> xr.Dataset:
@@ -152,7 +169,7 @@ def _mean_of(counts: xr.DataArray, mask: xr.DataArray, variance: xr.DataArray | 
 def _pixels_of(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Hashable, ...]]:
     """Return the pixels of a mask, and the dimensions they lie along; of an array in memory no others."""
     if is_lazy(array) or is_lazy(mask):
-        return array.where(mask), mask.dims
+        return cropped(array, mask)[0], tuple(dim for dim in mask.dims if dim != ENERGY)
     places = np.nonzero(np.asarray(mask))
     at = {dim: xr.Variable("place", place) for dim, place in zip(mask.dims, places, strict=True)}
     return array.isel(at).drop_vars(mask.dims, errors="ignore"), ("place",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, TypeAlias
 
@@ -151,7 +152,26 @@ def _interpolated(image: xr.DataArray, line: xr.Dataset) -> xr.DataArray:
         touched = (place >= float(near[dim].min()) - margin) & (place <= float(near[dim].max()) + margin)
         there = np.flatnonzero(touched)
         image = image.isel({dim: slice(int(there[0]), int(there[-1]) + 1)})
-    return image.interp(near).where(inside).drop_vars(["y", "x"])
+    return _bilinear(image, near).where(inside)
+
+
+def _bilinear(image: xr.DataArray, near: dict[str, xr.DataArray]) -> xr.DataArray:
+    """Return values between four pixels each. Lazy, from the chunks that hold these pixels."""
+    low, share = {}, {}
+    for dim, at in near.items():
+        place = np.asarray(image[dim], dtype=float)
+        rising = np.argsort(place)
+        found = np.interp(at, place[rising], rising)
+        low[dim] = at.copy(data=np.clip(np.floor(found).astype(int), 0, max(place.size - 2, 0)))
+        share[dim] = at.copy(data=found) - low[dim]
+    plain = image.drop_vars(["y", "x"])
+    total = 0
+    for corner in itertools.product((0, 1), repeat=2):
+        steps = dict(zip(near, corner, strict=True))
+        weight = math.prod(share[dim] if step else 1 - share[dim] for dim, step in steps.items())
+        corner_of = {dim: np.minimum(low[dim] + step, image.sizes[dim] - 1) for dim, step in steps.items()}
+        total = total + plain.isel(corner_of) * weight.astype(image.dtype)
+    return total
 
 
 def _along(ends: np.ndarray, number: int) -> dict[str, xr.Variable]:

@@ -238,7 +238,7 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     array = used_pixels(signal_of(stack, signal), stack)
     require_energy(array)
     mask = used_region(array, stack, region)
-    inside, dims = _cropped(array, mask)
+    inside, dims = cropped(array, mask)
     unit = array.attrs.get("units")
     mean = annotate(inside.mean(dims, skipna=True), "spectrum", units=unit)
     spread = annotate(inside.std(dims, skipna=True), "spectrum_std", units=unit)
@@ -246,7 +246,7 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     result = xr.Dataset({"spectrum": mean, "spectrum_std": spread, "n_pixels": count})
     held = variance_of(stack, signal)
     if held is not None:
-        squares, _ = _cropped(held.where(array.notnull(), 0), mask)
+        squares, _ = cropped(held.where(array.notnull(), 0), mask)
         unknown = (inside.notnull() & squares.isnull()).any(dims)
         variance = squares.sum(dims).where(~unknown) / count.drop_attrs() ** 2
         squared = None if unit is None else units.derive(unit, unit, "*")
@@ -254,7 +254,7 @@ def spectrum(stack: xr.DataArray | xr.Dataset, region: Region, *, signal: str = 
     return result
 
 
-def _cropped(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
+def cropped(array: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
     """Return the pixels of a mask and the dims to reduce, reading only the rows and columns it touches."""
     dims = mask.dims
     if not is_lazy(mask):
