@@ -47,26 +47,13 @@ class Frames(Step):
         super().__init__(session, measured)
         self._map = LinkedMap(session, side=self.side)
         self._means = LinkedCurves(session, width=self.beside, height=self.side + 60)
-        self._table = pn.widgets.Tabulator(
-            pd.DataFrame({"energy": []}),
-            selectable="checkbox",
-            disabled=True,
-            show_index=False,
-            sortable=False,
-            layout="fit_columns",
-            titles={"like": "Like its neighbours", "why": "What is wrong with it"},
-            widths={"energy": 170, "mean": 220, "like": 170},
-            sizing_mode="stretch_width",
-            height=260,
-            margin=(0, 8),
-        )
-        self._table.param.watch(self._ticked, "selection")
-        self._table.on_click(self._clicked)
+        self._table = pn.widgets.Tabulator(pd.DataFrame())
+        self._list = pn.Column(sizing_mode="stretch_width", margin=0)
         self._image = View(
             session, self._want_image, self._map.pane, self._show_image, label="Reading the frame", at_once=True
         )
         ticks = pmui.Typography("Tick the frames to leave out; click one to see it.", variant="body2", margin=(4, 8))
-        body = pmui.Column(beside(self._image, self._means.pane), ticks, self._table, sizing_mode="stretch_width")
+        body = pmui.Column(beside(self._image, self._means.pane), ticks, self._list, sizing_mode="stretch_width")
         self._judged = View(session, self._want, body, self._show, look=self._look, label="Looking at the frames")
         self._listed: xr.Dataset | None = None
         self._range_name = pmui.Typography("", variant="body2", margin=(4, 10, 0, 10))
@@ -150,13 +137,11 @@ class Frames(Step):
         self._means.show(curves, xlabel=label(flags["energy"]), ylabel=label(flags["frame_mean"]))
         if flags is not self._listed:
             self._listed = flags
-            with self.following():
-                self._table.value = _listed(flags)
-                self._table.titles = {
-                    **self._table.titles,
-                    "energy": label(flags["energy"]),
-                    "mean": label(flags["frame_mean"]),
-                }
+            # another table: in the browser, columns that change while a table is being drawn are an error
+            self._table = _table(flags)
+            self._table.param.watch(self._ticked, "selection")
+            self._table.on_click(self._clicked)
+            self._list[:] = [self._table]
         self._tick(flags)
 
     def _tick(self, flags: xr.Dataset) -> None:
@@ -207,6 +192,27 @@ class Frames(Step):
     def _clicked(self, event: Any) -> None:
         if event.column != "_selected":
             self.state.view.energy = float(self.measured.flags()["energy"][event.row])
+
+
+def _table(flags: xr.Dataset) -> pn.widgets.Tabulator:
+    return pn.widgets.Tabulator(
+        _listed(flags),
+        selectable="checkbox",
+        disabled=True,
+        show_index=False,
+        sortable=False,
+        layout="fit_columns",
+        titles={
+            "energy": label(flags["energy"]),
+            "mean": label(flags["frame_mean"]),
+            "like": "Like its neighbours",
+            "why": "What is wrong with it",
+        },
+        widths={"energy": 170, "mean": 220, "like": 170},
+        sizing_mode="stretch_width",
+        height=260,
+        margin=(0, 8),
+    )
 
 
 def _listed(flags: xr.Dataset) -> pd.DataFrame:
