@@ -18,6 +18,7 @@ from xstxm import (
 )
 from xstxm.absorption import optical_density
 from xstxm.alignment import estimate_shifts
+from xstxm.batches import batch
 from xstxm.cleaning import despike, repair_pixels
 from xstxm.clustering import cluster
 from xstxm.comparing import compare
@@ -98,6 +99,7 @@ __all__ = [
     "accessor",
     "align",
     "apply_shifts",
+    "batch",
     "bin_pixels",
     "bland_altman",
     "calibrate_energy",
