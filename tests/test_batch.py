@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -365,3 +366,32 @@ def test_run__whose_scheduler_does_not_answer_says_how_to_start_one(recipe, file
     assert "none answers there: start one with `dask scheduler`" in " ".join(result.stderr.split())
     result = CliRunner().invoke(cli.app, [*arguments[:-1], "127.0.0.1"])
     assert "e.g. tcp://10.0.0.5:8786" in " ".join(result.stderr.split())
+
+
+def _read_slowly(block, marks):
+    if block.size:  # not of dask, which looks at what it returns
+        time.sleep(0.2)
+        (marks / f"{time.time_ns()}-{os.getpid()}").touch()
+    return block
+
+
+@posix
+@pytest.mark.slow
+def test_lazy_chain__survives_a_worker_killed_half_way(both, tmp_path):
+    references = xstxm.testing.simulate_references()
+    stack = xstxm.testing.simulate_stack(shape=(48, 24), seed=0)[["intensity"]]
+    i0 = xstxm.estimate_i0(stack)
+    data = stack["intensity"].chunk(y=4).data.map_blocks(_read_slowly, tmp_path, dtype=stack["intensity"].dtype)
+
+    def chain(counts):
+        density = xstxm.optical_density(stack.assign(intensity=counts), i0)
+        return xstxm.phase_map(density, references, min_amount=0.1)
+
+    lazy = chain(stack["intensity"].copy(data=data))
+    with ThreadPoolExecutor(1) as elsewhere:
+        found = elsewhere.submit(lazy.compute, scheduler=both)
+        while len(list(tmp_path.iterdir())) < 6 and not found.done():
+            time.sleep(0.02)
+        kill_one(both)
+        xr.testing.assert_identical(found.result().drop_attrs(), chain(stack["intensity"]).drop_attrs())
+    assert len(list(tmp_path.iterdir())) > 12  # some chunks were read again
