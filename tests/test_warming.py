@@ -47,9 +47,10 @@ def test_warmup__leaves_nothing_to_compile_for_the_usual_maps(tmp_path):
 
 
 def test_kept_in__says_that_the_folder_asked_for_is_not_used(monkeypatch, tmp_path):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "another"))
+    folder = _warming.kept_in()  # numba has read its variable now
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     with pytest.warns(PerformanceWarning, match="cannot be written to, so numba uses"):
-        folder = _warming.kept_in()
+        assert _warming.kept_in() == folder
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder.parent))
     assert _warming.kept_in() == folder
 
