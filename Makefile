@@ -6,6 +6,7 @@ STAMP := .venv/.installed
 .PHONY: demo dashboard test lint types docs bench clean
 
 demo: $(STAMP)
+	$(BIN)/xstxm warmup
 	$(BIN)/xstxm demo --output demo-output
 
 dashboard: $(STAMP)

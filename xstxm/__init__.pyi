@@ -17,6 +17,7 @@ from . import (
 from ._particles import join_particles, particle_table, particles
 from .absorption import optical_density
 from .alignment import estimate_shifts
+from .batches import batch
 from .cleaning import despike, repair_pixels
 from .clustering import cluster
 from .comparing import compare
@@ -97,6 +98,7 @@ __all__ = [
     "accessor",
     "align",
     "apply_shifts",
+    "batch",
     "bin_pixels",
     "bland_altman",
     "calibrate_energy",

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import signal
 import time
-import warnings
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import xarray as xr
 
 import xstxm
 from xstxm._recipe_record import verbs
-from xstxm.errors import OptionError, RecipeError, StxmError
+from xstxm.errors import ClusterError, OptionError, RecipeError, StxmError, heard
 from xstxm.io._replacing import remove_unfinished
 from xstxm.recipes import Recipe
+from xstxm.steps import report_progress
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 State: TypeAlias = Literal["written", "skipped", "failed"]
 
@@ -42,28 +48,78 @@ class Done:
 
 
 def run_files(
-    recipe: Recipe, files: Sequence[Path], output: Path, *, overwrite: bool = False, jobs: int = 1
+    recipe: Recipe,
+    files: Sequence[Path],
+    output: Path,
+    *,
+    overwrite: bool = False,
+    jobs: int = 1,
+    client: Client | None = None,
 ) -> Generator[Done, None, None]:
     """Apply a recipe, with all its inputs, to files and write a netCDF of each; yield what became of them as they end. Eager.
 
-    An interrupt ends all work at once; each file that is there then is complete.
+    The work is done here, by `jobs` processes, or by the workers of a cluster. After an interrupt each file that is there is complete.
     """
     outputs = _outputs(files, output)
-    if jobs == 1:
-        for file, path in outputs.items():
-            yield _one(recipe, file, path, overwrite)
-        return
+    if client is not None and jobs != 1:
+        raise OptionError(
+            "jobs", jobs, "the workers of the cluster say how many files at once: leave one of the two out"
+        )
+    output.mkdir(parents=True, exist_ok=True)  # a worker that makes it may make it on a disk that nobody else sees
+    if client is not None:
+        yield from _on_cluster(client, recipe, outputs, output, overwrite)
+    elif jobs == 1:
+        yield from (_one(recipe, file, path, overwrite) for file, path in outputs.items())
+    else:
+        yield from _in_processes(jobs, recipe, outputs, overwrite)
+    remove_unfinished(outputs.values())  # by workers or runs that were killed
+
+
+def _in_processes(
+    jobs: int, recipe: Recipe, outputs: Mapping[Path, Path], overwrite: bool
+) -> Generator[Done, None, None]:
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
             with _interrupts_ignored():  # the workers inherit that: this process alone is told
                 waiting = [pool.submit(_one, recipe, file, path, overwrite) for file, path in outputs.items()]
             yield from (future.result() for future in as_completed(waiting))
-        except BaseException:
+        except BaseException as error:
             with _interrupts_ignored():
                 _end(pool)
-                for path in outputs.values():
-                    remove_unfinished(path)
+                remove_unfinished(outputs.values())
+            if isinstance(error, BrokenProcessPool):
+                do = "it may be short of memory: start again, which goes on, with fewer jobs"
+                raise ClusterError(f"one of {jobs} processes was killed: {do}") from error
             raise
+
+
+def _on_cluster(
+    client: Client, recipe: Recipe, outputs: Mapping[Path, Path], output: Path, overwrite: bool
+) -> Generator[Done, None, None]:
+    from xstxm import _cluster
+
+    _cluster.require_alike(client, output)
+    work = (recipe, overwrite, xstxm.__version__)
+    places = {file: (file.absolute(), path.absolute()) for file, path in outputs.items()}  # workers start elsewhere
+    with _cluster.ready(client):
+        for trial in (1, 2):  # a worker that dies takes all it holds along, and more than one file is blamed
+            killed = {}
+            for file, ended in _cluster.each(client, of_one_file, work, places):
+                if not isinstance(ended, _cluster.Killed):
+                    yield replace(ended, file=file)
+                elif trial == 1:
+                    killed[file] = places[file]
+                else:
+                    yield Done(file, "failed", math.nan, str(ended))
+            places = killed
+
+
+def of_one_file(work: tuple[Recipe, bool, str], file: Path, path: Path) -> Done:
+    """Apply a recipe to a file as a task of a cluster, the same whenever and wherever it is done again. Eager."""
+    recipe, overwrite, version = work
+    if version != xstxm.__version__:  # of a worker that came later
+        return Done(file, "failed", 0.0, f"a worker has xstxm {xstxm.__version__}: install {version} there")
+    return _one(recipe, file, path, overwrite)
 
 
 @contextmanager
@@ -88,25 +144,28 @@ def _end(pool: ProcessPoolExecutor) -> None:
 def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
     """Return where the result of each file goes; two of one place are refused."""
     outputs = {file: output / f"{file.stem}.nc" for file in files}
-    places = list(outputs.values())
-    if twice := sorted({path.name for path in places if places.count(path) > 1}):
+    if twice := sorted(path.name for path, n in Counter(outputs.values()).items() if n > 1):
         raise OptionError(
             "files", [str(file) for file in files], f"several would be {', '.join(twice)}: run them apart"
         )
-    if onto := [path.name for path in places if path.resolve() in {file.resolve() for file in files}]:
+    own = {file.resolve() for file in outputs}
+    if onto := [path.name for path in outputs.values() if path.resolve() in own]:
         raise OptionError("output", str(output), f"{', '.join(onto)} would replace its own file: give another folder")
     return outputs
 
 
 def _one(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> Done:
     begun = time.perf_counter()
-    with warnings.catch_warnings(record=True) as told:
+    with heard() as told, report_progress(_not_told):
         try:
             state, reason = _written(recipe, file, path, overwrite)
         except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
             state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
-    warned = tuple(dict.fromkeys(str(warning.message) for warning in told))
-    return Done(file, state, time.perf_counter() - begun, reason, warned)
+    return Done(file, state, time.perf_counter() - begun, reason, tuple(dict.fromkeys(map(str, told))))
+
+
+def _not_told(share: float | None) -> None:
+    """Keep to itself how far a step is: who listens is told of files."""
 
 
 def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[State, str]:
@@ -131,7 +190,6 @@ def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[S
         result = recipe.apply(stack)
         if isinstance(result, xr.DataTree):
             raise RecipeError("the last step makes a tree, of which no single netCDF is written: end before it")
-        path.parent.mkdir(parents=True, exist_ok=True)
         xstxm.write_netcdf(result.assign_attrs({STAMP: stamp}).compute(), path, overwrite=True)
     return "written", ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, TaskProgressColumn
 from rich.table import Table
 
 import xstxm
-from xstxm import _run
+from xstxm import _run, _warming
 from xstxm._commands.mapping import (
     mapped,
     report,
@@ -24,6 +25,7 @@ from xstxm._commands.mapping import (
     require_free,
 )
 from xstxm._commands.reading import StackFile, reads_a_stack
+from xstxm._commands.scheduling import connected
 from xstxm._commands.serving import WITHOUT_LOGIN, Serving, check_login, has_login
 from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
 from xstxm.errors import OptionError, StxmWarning
@@ -189,14 +191,21 @@ def run_recipe(
         list[str] | None, typer.Option("--input", help="NAME=PATH of an input of the recipe; repeat for each.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again, and replace, what is there.")] = False,
-    jobs: Annotated[int, typer.Option(help="Files at once.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="Files at once, in processes of this computer.", min=1)] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler whose workers do it, e.g. tcp://10.0.0.5:8786.")
+    ] = None,
 ) -> None:
     """Apply a recipe to files; what the same recipe made of the same file before is skipped."""
     require_folder(output)
     ready = xstxm.Recipe.load(recipe).with_inputs(_pairs(inputs))
     table, states = Table("file", "state", "seconds", "reason"), []
+    options: dict[str, Any] = {"overwrite": overwrite, "jobs": jobs}
     try:
-        with closing(_run.run_files(ready, files, output, overwrite=overwrite, jobs=jobs)) as ended:
+        with (
+            connected(scheduler) as client,
+            closing(_run.run_files(ready, files, output, client=client, **options)) as ended,
+        ):
             for done in _told_as_they_end(ended, len(files)):
                 table.add_row(done.file.name, done.state, f"{done.seconds:.1f}", escape(done.reason))
                 states.append(done.state)
@@ -236,6 +245,21 @@ def diff_results(
         table.add_row(*(escape(str(cell)) for cell in row))
     out.print(table)
     raise typer.Exit(1)
+
+
+@app.command()
+def warmup(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also fits by noise, chosen references, clusters and alignment: minutes.")
+    ] = False,
+) -> None:
+    """Compile what the usual maps need, and keep it on disk: no later start waits for it."""
+    with progress() as shown:
+        shown.add_task("compiling")
+        started = time.perf_counter()
+        n = _warming.warm(everything=everything)
+    took = f"compiled {n} functions in {time.perf_counter() - started:.0f} s" if n else "nothing to compile"
+    say(f"{took}; they are kept in {_warming.kept_in()}")
 
 
 @app.command()

@@ -242,6 +242,18 @@ class RecipeError(StxmError, ValueError):
         self._say(sentence)
 
 
+class ClusterError(StxmError, RuntimeError):
+    """Workers that cannot do what is asked of them, or went away."""
+
+    def __init__(self, sentence: str) -> None:
+        self._say(sentence)
+
+
+def unfit_workers(reasons: Mapping[str, str], of: int) -> ClusterError:
+    """Return what is said of workers by their addresses, with what keeps each from the work and what to do."""
+    return ClusterError(f"{len(reasons)} of {of} workers cannot do it: {_by_reason(reasons)}")
+
+
 class FileFormatError(StxmError, OSError):
     """A file that is not what it was taken for."""
 

@@ -15,6 +15,7 @@ from stxm_explorer.capacity import GRACE, MOST, Sessions, admitted, busy_page, m
 from typer.testing import CliRunner
 
 from xstxm import cli
+from xstxm._commands import scheduling
 from xstxm._commands import serving as rooms
 from xstxm._commands.serving import Serving, check_login, dashboard_script, has_login
 from xstxm.errors import OptionError
@@ -142,7 +143,7 @@ def test_scheduler__that_is_no_address_is_refused(tmp_path, address):
 
 
 def test_scheduler__without_its_package_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(rooms, "find_spec", lambda name: None)
+    monkeypatch.setattr(scheduling, "find_spec", lambda name: None)
     with pytest.raises(OptionError, match="pip install distributed"):
         Serving(tmp_path, scheduler="tcp://127.0.0.1:8786").check()
 

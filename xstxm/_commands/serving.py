@@ -11,11 +11,11 @@ import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import typer
 
+from xstxm._commands.scheduling import require_scheduler
 from xstxm.errors import OptionError
 from xstxm.exploring import dashboard_script
 
@@ -30,7 +30,6 @@ WITHOUT_LOGIN = (
 )
 
 _ORIGIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?")
-_SCHEDULER = re.compile(r"(?:tcp|tls|ucx)://[^\s/]+:\d{1,5}")
 _LOGINS = ("PANEL_BASIC_AUTH", "PANEL_OAUTH_PROVIDER")
 """Variables of Panel that turn a log-in on; as options they would be in the list of processes."""
 _OVERRULING = ("BOKEH_ALLOW_WS_ORIGIN", "BOKEH_RESOURCES", "PANEL_NUM_THREADS")
@@ -65,7 +64,7 @@ class Serving:
         self._check_files()
         self._check_origins()
         if self.scheduler is not None:
-            _check_scheduler(self.scheduler)
+            require_scheduler(self.scheduler)
         if self.check_minutes > self.session_minutes:
             do = f"look at least once in the {self.session_minutes:g} minutes that a page is kept"
             raise OptionError("check_minutes", self.check_minutes, do)
@@ -167,13 +166,6 @@ def check_login(environment: Mapping[str, str]) -> None:
         raise OptionError("PANEL_BASIC_AUTH", "...", do)
     if ("/" in given or given.endswith(".json")) and not Path(given).is_file():
         raise OptionError("PANEL_BASIC_AUTH", "...", "there is no such file, and its path would be the password")
-
-
-def _check_scheduler(address: str) -> None:
-    if not _SCHEDULER.fullmatch(address):
-        raise OptionError("scheduler", address, "write its address as it says itself, e.g. tcp://10.0.0.5:8786")
-    if find_spec("distributed") is None:
-        raise OptionError("scheduler", address, "that needs dask's package distributed: pip install distributed")
 
 
 def require_port(port: int, address: str = LOOPBACK) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -118,10 +117,15 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
                 aside.rmdir()
 
 
-def remove_unfinished(target: Path) -> None:
-    """Remove what a process that was ended has left of a file."""
-    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        _remove(part)
+def remove_unfinished(targets: Iterable[Path]) -> None:
+    """Remove what processes that were ended have left of files."""
+    names: dict[Path, set[str]] = {}
+    for target in targets:
+        names.setdefault(target.parent, set()).add(target.name)
+    for folder, own in names.items():
+        for part in folder.glob(".*.part"):
+            if part.name[1:].rsplit(".", 2)[0] in own:
+                _remove(part)
 
 
 def reserve(path: Path, size: int) -> None:

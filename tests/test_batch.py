@@ -1,0 +1,397 @@
+"""`xstxm.batch`: one recipe, many files, on this computer and on a cluster whose workers die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import xstxm
+from xstxm import _run, cli
+from xstxm.errors import ClusterError, MetadataWarning, OptionError, PerformanceWarning, warn
+
+distributed = pytest.importorskip("distributed")
+from xstxm import _cluster  # noqa: E402
+
+pytestmark = pytest.mark.xdist_group("cluster")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal")
+N = 6
+
+
+class Slowly(distributed.WorkerPlugin):
+    """Makes workers open files slowly, and die of those that are named so."""
+
+    name = "slowly"
+
+    def setup(self, worker):
+        self.before = before = _run.open_as
+
+        def opened(recipe, file):
+            time.sleep(0.3)
+            if file.stem.startswith("deadly"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if file.stem.startswith("warns"):
+                warn("the ring current is missing", MetadataWarning)
+            return before(recipe, file)
+
+        _run.open_as = opened
+
+    def teardown(self, worker):
+        _run.open_as = self.before
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs="CRITICAL"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def both(client):
+    """The client of two workers, whatever died before."""
+    client.wait_for_workers(2, timeout=120)
+    return client
+
+
+@pytest.fixture
+def slow(both):
+    both.register_plugin(Slowly())
+    yield both
+    both.unregister_worker_plugin(Slowly.name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("batch")
+    for k in range(N):
+        xstxm.write_nxstxm(xstxm.testing.simulate_stack(shape=(16, 24), seed=k)[["intensity"]], folder / f"s{k}.hdf5")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(folder):
+    return sorted(folder.glob("s*.hdf5"))
+
+
+@pytest.fixture(scope="module")
+def recipe(folder):
+    references = xstxm.testing.simulate_references()
+    maps = xstxm.phase_map(xstxm.open_stack(folder / "s0.hdf5"), references)
+    return xstxm.Recipe.from_result(maps, {"references": references})
+
+
+@pytest.fixture(scope="module")
+def expected(recipe, files):
+    return {file.stem: recipe.apply(xstxm.open_stack(file)) for file in files}
+
+
+def require_same(folder, expected):
+    """Require the results of a folder to be the expected ones to the bit, and nothing else to be there."""
+    assert {path.name for path in folder.iterdir()} == {f"{name}.nc" for name in expected}
+    for name, maps in expected.items():
+        with xr.open_dataset(folder / f"{name}.nc", engine="h5netcdf") as found:
+            assert xstxm.diff(found.drop_attrs(deep=False), maps.drop_attrs(deep=False)).empty, name
+
+
+def kill_one(client):
+    os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_batch__tells_of_each_file_in_the_order_given(recipe, files, expected, tmp_path, jobs):
+    (tmp_path / "bad.hdf5").write_bytes(b"nothing")
+    given = [files[1], str(tmp_path / "bad.hdf5"), files[0]]
+    table = xstxm.batch(recipe, given, tmp_path / "out", jobs=jobs)
+    assert table["file"].tolist() == [str(file) for file in given]
+    assert table["state"].tolist() == ["written", "failed", "written"]
+    assert "expected a scan" in table["reason"][1]
+    require_same(tmp_path / "out", {name: expected[name] for name in ("s0", "s1")})
+    again = xstxm.batch(recipe, given, tmp_path / "out", jobs=jobs)
+    assert again["state"].tolist() == ["skipped", "failed", "skipped"]
+
+
+def test_batch__of_no_files_is_an_empty_table(recipe, tmp_path):
+    table = xstxm.batch(recipe, [], tmp_path / "out")
+    assert list(table.columns) == ["file", "state", "seconds", "reason", "warned"]
+    assert table.empty
+
+
+def test_batch__tells_how_far_it_is(recipe, files, tmp_path):
+    shares = []
+    with xstxm.report_progress(shares.append):
+        xstxm.batch(recipe, files[:4], tmp_path)
+    assert shares == [0.25, 0.5, 0.75, 1]
+
+
+def test_batch__removes_what_a_killed_run_left(recipe, files, tmp_path):
+    left, other = tmp_path / ".s0.nc.12345678.part", tmp_path / ".other.nc.12345678.part"
+    left.write_bytes(b"half")
+    other.write_bytes(b"of somebody else")
+    xstxm.batch(recipe, files[:1], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "s0.nc"]
+
+
+def test_batch__refuses_what_it_cannot_use(recipe, files, tmp_path, client):
+    with pytest.raises(OptionError, match="give a Recipe"):
+        xstxm.batch("recipe.toml", files, tmp_path)
+    with pytest.raises(OptionError, match="give a list of files"):
+        xstxm.batch(recipe, files[0], tmp_path)
+    with pytest.raises(OptionError, match=r"give a distributed\.Client"):
+        xstxm.batch(recipe, files, tmp_path, client="tcp://127.0.0.1:8786")
+    with pytest.raises(OptionError, match="leave one of the two out"):
+        xstxm.batch(recipe, files, tmp_path, client=client, jobs=2)
+    assert not list(tmp_path.iterdir())
+
+
+@posix
+def test_batch__says_that_a_process_was_killed(recipe, files, tmp_path, monkeypatch):
+    killer = xstxm.Recipe(recipe.steps, {**recipe.inputs, "more": _Deadly()}, recipe.reader, recipe.version)
+    monkeypatch.setattr(xstxm.Recipe, "with_inputs", lambda self: self)
+    with pytest.raises(ClusterError, match="one of 2 processes was killed"):
+        xstxm.batch(killer, files, tmp_path, jobs=2)
+
+
+class _Deadly:
+    """Ends the process that reads it."""
+
+    def __reduce__(self):
+        return _end_child, (os.getpid(),)
+
+
+def _end_child(parent):
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_cluster__gives_the_same_to_the_bit_from_any_folder(recipe, files, expected, both, tmp_path, monkeypatch):
+    monkeypatch.chdir(files[0].parent)
+    given = [Path(file.name) for file in files]
+    table = xstxm.batch(recipe, given, tmp_path, client=both)
+    assert table["file"].tolist() == [str(file) for file in given]
+    assert set(table["state"]) == {"written"}
+    require_same(tmp_path, expected)
+    assert set(xstxm.batch(recipe, given, tmp_path, client=both)["state"]) == {"skipped"}
+    assert set(xstxm.batch(recipe, given, tmp_path)["state"]) == {"skipped"}
+
+
+def test_cluster__opens_chunked_files_on_workers_of_one_thread(files, both, tmp_path):
+    references = xstxm.testing.simulate_references()
+    maps = xstxm.phase_map(xstxm.open_stack(files[0], chunks={"energy": -1, "y": 8}), references)
+    recipe = xstxm.Recipe.from_result(maps, {"references": references})
+    table = xstxm.batch(recipe, files[:4], tmp_path, client=both)
+    assert table["state"].tolist() == ["written"] * 4, table["reason"]
+    require_same(
+        tmp_path, {file.stem: recipe.apply(xstxm.open_stack(file, chunks={"energy": -1, "y": 8})) for file in files[:4]}
+    )
+
+
+def test_cluster__tells_failures_and_warnings(recipe, files, slow, tmp_path):
+    (tmp_path / "bad.hdf5").write_bytes(b"nothing")
+    (tmp_path / "warns.hdf5").write_bytes(files[0].read_bytes())
+    given = [tmp_path / "bad.hdf5", tmp_path / "warns.hdf5"]
+    table = xstxm.batch(recipe, given, tmp_path / "out", client=slow)
+    assert table["state"].tolist() == ["failed", "written"]
+    assert "expected a scan" in table["reason"][0]
+    assert table["warned"].tolist() == ["", "the ring current is missing"]
+
+
+@posix
+@pytest.mark.slow
+def test_cluster__whose_worker_is_killed_half_way_gives_the_same(recipe, files, expected, slow, tmp_path):
+    def at_half(share):
+        if share == 0.5:
+            kill_one(slow)
+
+    with xstxm.report_progress(at_half):
+        table = xstxm.batch(recipe, files, tmp_path, client=slow)
+    assert table["state"].isin(["written", "skipped"]).all(), table
+    require_same(tmp_path, expected)
+
+
+@posix
+@pytest.mark.slow
+def test_cluster__gives_a_file_up_that_kills_its_workers(recipe, files, expected, slow, tmp_path):
+    deadly = tmp_path / "deadly.hdf5"
+    deadly.write_bytes(files[0].read_bytes())
+    table = xstxm.batch(recipe, [files[0], deadly, *files[1:]], tmp_path / "out", client=slow)
+    assert table["state"].tolist() == ["written", "failed", *["written"] * (N - 1)]
+    assert "4 workers died at it, one after another" in table["reason"][1]
+    assert np.isnan(table["seconds"][1])
+    require_same(tmp_path / "out", expected)
+
+
+def test_cluster__is_never_given_more_than_a_few_files_at_once(recipe, files, slow, tmp_path, monkeypatch):
+    monkeypatch.setattr(_cluster, "IN_FLIGHT", 3)
+    held = []
+    with xstxm.report_progress(lambda share: held.append(len(slow.futures))):
+        xstxm.batch(recipe, files, tmp_path, client=slow)
+    assert max(held) <= 3 + 1  # and the recipe
+    assert min(held) < 3
+
+
+def test_cluster__drops_the_rest_after_an_interrupt_and_goes_on(recipe, files, expected, slow, tmp_path):
+    def interrupt(share):
+        raise KeyboardInterrupt
+
+    with xstxm.report_progress(interrupt), pytest.raises(KeyboardInterrupt):
+        xstxm.batch(recipe, files, tmp_path, client=slow)
+    while any(slow.processing().values()):
+        time.sleep(0.05)
+    assert len(list(tmp_path.glob("*.nc"))) < N - 2
+    table = xstxm.batch(recipe, files, tmp_path, client=slow)
+    assert table["state"].isin(["written", "skipped"]).all()
+    require_same(tmp_path, expected)
+
+
+def test_cluster__writes_one_file_twice_at_once_and_it_is_whole(recipe, files, expected, both, tmp_path):
+    work, path = (recipe.with_inputs(), True, xstxm.__version__), tmp_path / "s0.nc"
+    workers = list(both.nthreads())
+    done = [both.submit(_run.of_one_file, work, files[0], path, pure=False, workers=[worker]) for worker in workers * 3]
+    assert {one.state for one in both.gather(done)} == {"written"}
+    require_same(tmp_path, {"s0": expected["s0"]})
+
+
+def test_cluster__of_another_version_is_refused_with_what_to_install(recipe, files, both, tmp_path, monkeypatch):
+    monkeypatch.setattr(xstxm, "__version__", "9.9")
+    with pytest.raises(
+        ClusterError, match=r"2 of 2 workers cannot do it: 'tcp://.*pip install 'xstxm\[distributed\]==9"
+    ):
+        xstxm.batch(recipe, files, tmp_path, client=both)
+    assert not list(tmp_path.iterdir())
+
+
+def test_cluster__whose_worker_lacks_numba_is_refused_by_its_address(recipe, files, both, tmp_path):
+    address = next(iter(both.nthreads()))
+    before = both.run(_swap_numba, None, workers=[address])
+    try:
+        with pytest.raises(ClusterError, match=f"1 of 2 workers cannot do it: '{address}': .*numba"):
+            xstxm.batch(recipe, files, tmp_path, client=both)
+    finally:
+        both.run(_swap_numba, before[address], workers=[address])
+
+
+def _swap_numba(module):
+    """Hide numba, or put back what was there: its name, as modules do not travel."""
+    kept = getattr(sys, "_kept_numba", None)
+    sys._kept_numba = sys.modules.get("numba")
+    sys.modules["numba"] = kept if module else None
+    return "numba"
+
+
+def test_cluster__that_does_not_share_the_folder_is_refused(recipe, files, both, tmp_path, monkeypatch):
+    class Elsewhere:
+        def __init__(self, dir, prefix):
+            self.name = str(Path(dir) / "none")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(_cluster.tempfile, "NamedTemporaryFile", Elsewhere)
+    with pytest.raises(ClusterError, match="is not there: give a folder that all of them share"):
+        xstxm.batch(recipe, files, tmp_path, client=both)
+
+
+def test_worker__that_came_later_with_another_version_fails_the_file(recipe, files, tmp_path):
+    done = _run.of_one_file((recipe, False, "9.9"), files[0], tmp_path / "s0.nc")
+    assert (done.state, list(tmp_path.iterdir())) == ("failed", [])
+    assert "install 9.9 there" in done.reason
+
+
+def test_workers__are_ready_before_their_first_task(both):
+    both.restart()
+    assert set(both.run(_loaded).values()) == {(0, os.cpu_count())}
+    with _cluster.ready(both):
+        assert set(both.run(_loaded).values()) == {(2, 1)}
+    assert {threads for _, threads in both.run(_loaded).values()} == {os.cpu_count()}
+
+
+def _loaded():
+    from xstxm._kernels.density import _filler
+    from xstxm.options import get_options
+
+    return sum(len(_filler(char, False).signatures) for char in "fd"), get_options().num_threads
+
+
+def test_scheduler__without_a_worker_is_told(recipe, files, tmp_path):
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        pytest.warns(PerformanceWarning, match="has no worker yet: .* `dask worker"),
+    ):
+        _cluster.require_alike(client, tmp_path)
+
+
+def test_scheduler__that_goes_away_is_told(recipe, files, tmp_path):
+    cluster = distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0", silence_logs="CRITICAL")
+    with (
+        distributed.Client(cluster, set_as_default=False) as client,
+        xstxm.report_progress(lambda share: cluster.close()),
+        pytest.raises(ClusterError, match="start again"),
+    ):
+        xstxm.batch(recipe, files, tmp_path, client=client)
+    assert 1 <= len(list(tmp_path.glob("s*.nc"))) <= N
+
+
+def test_run__on_a_cluster(recipe, files, expected, both, tmp_path):
+    path = recipe.save(tmp_path / "recipe.toml")
+    address = both.scheduler.address
+    arguments = ["run", str(path), *map(str, files[:3]), "-o", str(tmp_path / "out"), "--scheduler", address]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "3 of 3: " in result.stderr
+    require_same(tmp_path / "out", {file.stem: expected[file.stem] for file in files[:3]})
+
+
+def test_run__whose_scheduler_does_not_answer_says_how_to_start_one(recipe, files, tmp_path):
+    path = recipe.save(tmp_path / "recipe.toml")
+    arguments = ["run", str(path), str(files[0]), "-o", str(tmp_path / "out"), "--scheduler", "tcp://127.0.0.1:9"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 1
+    assert "none answers there: start one with `dask scheduler`" in " ".join(result.stderr.split())
+    result = CliRunner().invoke(cli.app, [*arguments[:-1], "127.0.0.1"])
+    assert "e.g. tcp://10.0.0.5:8786" in " ".join(result.stderr.split())
+
+
+def _read_slowly(block, marks):
+    if block.size:  # not of dask, which looks at what it returns
+        time.sleep(0.2)
+        (marks / f"{time.time_ns()}-{os.getpid()}").touch()
+    return block
+
+
+@posix
+@pytest.mark.slow
+def test_lazy_chain__survives_a_worker_killed_half_way(both, tmp_path):
+    references = xstxm.testing.simulate_references()
+    stack = xstxm.testing.simulate_stack(shape=(48, 24), seed=0)[["intensity"]]
+    i0 = xstxm.estimate_i0(stack)
+    data = stack["intensity"].chunk(y=4).data.map_blocks(_read_slowly, tmp_path, dtype=stack["intensity"].dtype)
+
+    def chain(counts):
+        density = xstxm.optical_density(stack.assign(intensity=counts), i0)
+        return xstxm.phase_map(density, references, min_amount=0.1)
+
+    lazy = chain(stack["intensity"].copy(data=data))
+    with ThreadPoolExecutor(1) as elsewhere:
+        found = elsewhere.submit(lazy.compute, scheduler=both)
+        while len(list(tmp_path.iterdir())) < 6 and not found.done():
+            time.sleep(0.02)
+        kill_one(both)
+        xr.testing.assert_identical(found.result().drop_attrs(), chain(stack["intensity"]).drop_attrs())
+    assert len(list(tmp_path.iterdir())) > 12  # some chunks were read again

@@ -1,0 +1,56 @@
+"""The dask scheduler that a command is told of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from xstxm.errors import OptionError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_ADDRESS = re.compile(r"(?:tcp|tls|ucx)://[^\s/]+:\d{1,5}")
+_PATIENCE = 5
+"""Seconds until a scheduler has to answer."""
+
+
+def require_scheduler(address: str) -> None:
+    """Refuse what is no address of a scheduler.
+
+    Raises
+    ------
+    OptionError
+        It is none, or the package is missing that could use it.
+    """
+    if not _ADDRESS.fullmatch(address):
+        raise OptionError("scheduler", address, "write its address as it says itself, e.g. tcp://10.0.0.5:8786")
+    if find_spec("distributed") is None:
+        raise OptionError("scheduler", address, "that needs dask's package distributed: pip install distributed")
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Client | None]:
+    """Give a client of a running scheduler, None without an address.
+
+    Raises
+    ------
+    OptionError
+        None answers there.
+    """
+    if address is None:
+        yield None
+        return
+    require_scheduler(address)
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        do = "start one with `dask scheduler`, workers with `dask worker ADDRESS`, or leave the option out"
+        raise OptionError("scheduler", address, f"none answers there: {do}") from error
+    with client:
+        yield client
