@@ -176,6 +176,11 @@ def test_reads__are_those_before_a_slice(tmp_path):
     assert stack.isel(energy=slice(2, 9)).stxm.chunk_report().table.loc["intensity", "reads"] == 2
 
 
+def test_reads__of_one_image_are_not_known(tmp_path):
+    stack = opened(empty_store(tmp_path, (12, 64, 96), (4, 16, 48)), {"energy": 12, "y": 8})
+    assert stack.isel(energy=3).stxm.chunk_report().table.loc["intensity", "reads"] is None
+
+
 def test_computed__have_no_reads(tmp_path):
     stack = opened(empty_store(tmp_path, (12, 64, 96), (4, 16, 48)), {"y": 8})
     assert (stack + 1).stxm.chunk_report().table.loc["intensity", "reads"] is None

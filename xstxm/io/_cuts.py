@@ -29,7 +29,8 @@ class Cut:
         """Return how a variable is cut, by its encoding and its graph."""
         wanted = variable.encoding.get("preferred_chunks") or {}
         stored = tuple(_largest(wanted.get(dim, size)) for dim, size in variable.sizes.items()) if wanted else None
-        return cls(variable, stored, None if variable.chunks is None else _chunks_read(variable.data))
+        read = None if variable.chunks is None else _chunks_read(variable.data)
+        return cls(variable, stored, read if read and len(read) == variable.ndim else None)
 
     @property
     def chunk(self) -> tuple[int, ...] | None:

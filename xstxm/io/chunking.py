@@ -41,11 +41,15 @@ class ChunkReport:
 
     def __repr__(self) -> str:
         said = "\n".join(f"- {line}" for line in self.advice) or _NOTHING
-        return f"{self.table.T.to_string()}\n\n{said}" if len(self.table) else said
+        return f"{self._shown().to_string()}\n\n{said}" if len(self.table) else said
 
     def _repr_html_(self) -> str:
         items = "".join(f"<li>{html.escape(line)}</li>" for line in self.advice or (_NOTHING,))
-        return f"{self.table.T.to_html()}<ul>{items}</ul>"
+        return f"{self._shown().to_html()}<ul>{items}</ul>"
+
+    def _shown(self) -> pd.DataFrame:
+        """Return the table with a column for each variable, without what is not known of any."""
+        return self.table.dropna(axis="columns", how="all").T
 
 
 def chunk_report(obj: xr.Dataset | xr.DataArray) -> ChunkReport:
