@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +146,8 @@ def _of_sizes(cut: Cut, source: Path | None) -> str | None:
     size = math.prod(cut.chunk) * cut.variable.dtype.itemsize
     if size < _SMALL_BYTES and cut.n_chunks > _MANY:
         return f"{cut.n_chunks} chunks of {_size(size)}: tasks cost more than what they do. {_open(cut, source)}"
+    if math.prod(cut.stored or ()) * cut.variable.dtype.itemsize > _LARGE_BYTES:
+        return f"stored in chunks of {_size(size)}: each thread holds about {_HELD} of them. Store it in smaller ones, once: {_rewrite(source)}"
     if size > _LARGE_BYTES:
         return f"chunks of {_size(size)}: each thread holds about {_HELD} of them. {_open(cut, source)}"
     return None
@@ -155,7 +158,7 @@ def _of_machine(cut: Cut, source: Path | None) -> str | None:
         return None
     threads, memory = _threads(), _memory()
     held = _HELD * threads * math.prod(cut.chunk) * cut.variable.dtype.itemsize
-    if cut.n_chunks < threads:
+    if cut.n_chunks < threads <= (cut.n_stored or threads):
         each = cut.variable.nbytes // (2 * threads)
         return f"{cut.n_chunks} chunks for {threads} threads: some have nothing to do. {_open(cut, source, each)}"
     if memory and min(held, _HELD * cut.variable.nbytes) > memory / 2:
@@ -184,7 +187,7 @@ def _rewrite(source: Path | None) -> str:
     if source is None:
         return 'xstxm.write_zarr(stack, "spectra.zarr")'
     target = source.with_name(f"{source.stem}_spectra.zarr" if source.suffix == ".zarr" else f"{source.stem}.zarr")
-    return f"xstxm convert {source} {target}"
+    return f"xstxm convert {shlex.quote(str(source))} {shlex.quote(str(target))}"
 
 
 def _threads() -> int:
