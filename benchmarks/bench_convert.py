@@ -1,8 +1,8 @@
-"""Peak memory of a conversion: an NXstxm file with a chunk for each frame, rewritten with whole spectra in each chunk.
+"""Peak memory of a conversion: a file or store with a chunk for each frame, rewritten with whole spectra in each chunk.
 
-    python benchmarks/bench_convert.py [--frames 100] [--rows 4096] [--columns 5000] [--to zarr] [--folder /tmp]
+    python benchmarks/bench_convert.py [--source nxstxm] [--frames 100] [--rows 4096] [--columns 5000] [--to zarr] [--folder /tmp]
 
-The file is generated frame by frame and removed afterwards, with what was made of it; the folder needs three times its size.
+The source is generated frame by frame and removed afterwards, with what was made of it; the folder needs three times its size.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import zarr
 from measuring import facts, peak, seconds
 
 import xstxm
@@ -39,6 +40,20 @@ def write_frames(path: Path, shape: tuple[int, int, int]) -> None:
             frames[index] = pattern + index
 
 
+def write_store(path: Path, shape: tuple[int, int, int]) -> None:
+    """Write the same counts as a Zarr store, a chunk for each frame, as `to_zarr` of a stack by frames does."""
+    pattern = np.random.default_rng(0).poisson(500, shape[1:]).astype("float32")
+    dims = ["energy", "y", "x"]
+    group = zarr.create_group(path, attributes={"Conventions": "xstxm-1"})
+    axes = (np.linspace(510, 540, shape[0]), *(np.arange(size) * 0.05 for size in shape[1:]))
+    for name, values in zip(dims, axes, strict=True):
+        units = {"units": "eV" if name == "energy" else "um"}
+        group.create_array(name, data=values, dimension_names=[name], attributes=units)
+    frames = group.create_array("intensity", shape=shape, chunks=(1, *shape[1:]), dtype="f4", dimension_names=dims)
+    for index in range(shape[0]):
+        frames[index] = pattern + index
+
+
 def check(source: Path, target: Path) -> bool:
     """Compare a few lines of all energies."""
     with xstxm.open_stack(source) as before, xstxm.open_stack(target) as after:
@@ -53,18 +68,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("frames", 100), ("rows", 4096), ("columns", 5000)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--source", default="nxstxm", choices=("nxstxm", "zarr"))
     parser.add_argument("--to", default="zarr", choices=("zarr", "netcdf"))
     parser.add_argument("--memory", default="512 MiB")
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        source, target = Path(folder) / "frames.hdf5", Path(folder) / "spectra"
-        write_frames(source, (asked.frames, asked.rows, asked.columns))
+        write, name = {"nxstxm": (write_frames, "frames.hdf5"), "zarr": (write_store, "frames.zarr")}[asked.source]
+        source, target = Path(folder) / name, Path(folder) / "spectra"
+        shape = (asked.frames, asked.rows, asked.columns)
+        write(source, shape)
         taken = seconds(lambda: xstxm.convert(source, target, to=asked.to, memory=asked.memory))
         highest = peak()
         same = check(source, target)
         print(
-            f"{source.stat().st_size / 1e9:.2f} GB to {asked.to} in {taken:.0f} s, peak {highest:.2f} GB, same: {same}"
+            f"{4 * np.prod(shape) / 1e9:.2f} GB of {asked.source} to {asked.to} in {taken:.0f} s, peak {highest:.2f} GB, same: {same}"
         )
     print(facts())
 

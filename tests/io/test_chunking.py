@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from types import SimpleNamespace
 
@@ -66,6 +67,7 @@ CALL = "chunks={'energy': -1, 'y': 128, 'x': 768}"
         pytest.param(SQUARES, {"y": 64, "x": 768}, {}, "read 2 times, since chunks of dask cut it", id="cut"),
         pytest.param(SPECKS, {}, {}, r"262144 chunks of 9.38 kiB: tasks cost more", id="specks"),
         pytest.param(BLOCKS, {}, {}, "chunks of 600.00 MiB: each thread holds about 3", id="blocks"),
+        pytest.param(LARGE, {}, {}, "stored in chunks of 2.34 GiB: .*xstxm convert", id="one block"),
         pytest.param(SQUARES, {"y": 1024, "x": 512}, {"x": 512}, "chunks of 300.00 MiB", id="blocks of whole squares"),
     ],
 )
@@ -134,6 +136,11 @@ def test_report__says_nothing_where_all_is_well(stack):
     assert repr(report).endswith("nothing to change")
 
 
+def test_advice__is_not_to_cut_what_the_file_holds_in_one(tmp_path):
+    stack = opened(empty_store(tmp_path, (121, 512, 512), (121, 512, 512)), {})
+    assert stack.stxm.chunk_report().advice == ()
+
+
 def test_loaded_frames__need_no_advice(tmp_path):
     stack = opened(empty_store(tmp_path, (20, 1024, 1024), (1, 1024, 1024)), None)
     assert len(stack.stxm.chunk_report().advice) == 1
@@ -176,6 +183,11 @@ def test_reads__are_those_before_a_slice(tmp_path):
     assert stack.isel(energy=slice(2, 9)).stxm.chunk_report().table.loc["intensity", "reads"] == 2
 
 
+def test_reads__of_one_image_are_not_known(tmp_path):
+    stack = opened(empty_store(tmp_path, (12, 64, 96), (4, 16, 48)), {"energy": 12, "y": 8})
+    assert stack.isel(energy=3).stxm.chunk_report().table.loc["intensity", "reads"] is None
+
+
 def test_computed__have_no_reads(tmp_path):
     stack = opened(empty_store(tmp_path, (12, 64, 96), (4, 16, 48)), {"y": 8})
     assert (stack + 1).stxm.chunk_report().table.loc["intensity", "reads"] is None
@@ -202,14 +214,16 @@ def test_other_things__are_refused():
 @pytest.mark.parametrize("chunks", [{}, {"energy": -1, "y": 16}], ids=["frames", "spectra"])
 def test_open_stack__warns_of_large_stacks_by_frames(tmp_path, chunks):
     stack = xstxm.testing.simulate_stack(shape=(32, 48), seed=0)[["intensity"]]
-    path = xstxm.write_nxstxm(stack, tmp_path / "night.hdf5")
+    path = xstxm.write_nxstxm(stack, tmp_path / "first night.hdf5")
     with xstxm.set_options(rechunk_limit=stack.nbytes / 2):
-        with pytest.warns(PerformanceWarning, match="night.hdf5: 'intensity': stored by 1 of 121 energies") as told:
+        with pytest.warns(
+            PerformanceWarning, match="first night.hdf5: 'intensity': stored by 1 of 121 energies"
+        ) as told:
             xstxm.open_stack(path, chunks=chunks).close()
-        command = str(told[0].message).partition("once: ")[2]
-        assert command == f"xstxm convert {path} {tmp_path / 'night.zarr'}"
-        assert CliRunner().invoke(app, command.split()[1:]).exit_code == 0
-        with xstxm.open_stack(tmp_path / "night.zarr", chunks={}) as again:
+        command = shlex.split(str(told[0].message).partition("once: ")[2])
+        assert command == ["xstxm", "convert", str(path), str(tmp_path / "first night.zarr")]
+        assert CliRunner().invoke(app, command[1:]).exit_code == 0
+        with xstxm.open_stack(tmp_path / "first night.zarr", chunks={}) as again:
             np.testing.assert_array_equal(again["intensity"], stack["intensity"])
         with xstxm.open_stack(path) as unchunked:
             assert not unchunked["intensity"].variable._in_memory

@@ -29,7 +29,8 @@ class Cut:
         """Return how a variable is cut, by its encoding and its graph."""
         wanted = variable.encoding.get("preferred_chunks") or {}
         stored = tuple(_largest(wanted.get(dim, size)) for dim, size in variable.sizes.items()) if wanted else None
-        return cls(variable, stored, None if variable.chunks is None else _chunks_read(variable.data))
+        read = None if variable.chunks is None else _chunks_read(variable.data)
+        return cls(variable, stored, read if read and len(read) == variable.ndim else None)
 
     @property
     def chunk(self) -> tuple[int, ...] | None:
@@ -41,6 +42,13 @@ class Cut:
     def n_chunks(self) -> int:
         """Number of chunks of dask, 1 without."""
         return math.prod(len(sizes) for sizes in self.variable.chunks or ())
+
+    @property
+    def n_stored(self) -> int | None:
+        """Number of chunks of the file."""
+        if self.stored is None:
+            return None
+        return math.prod(-(-size // max(1, n)) for size, n in zip(self.variable.shape, self.stored, strict=True))
 
     @property
     def by_energy(self) -> bool:
@@ -77,16 +85,15 @@ class Cut:
 
     def row(self) -> dict[str, Any]:
         """Return what the table says of the variable."""
-        sizes, stored, encoding = self.variable.shape, self.stored, self.variable.encoding
-        n_stored = stored and math.prod(-(-size // max(1, n)) for size, n in zip(sizes, stored, strict=True))
+        encoding = self.variable.encoding
         return {
-            "megabytes": self.megabytes(sizes),
+            "megabytes": self.megabytes(self.variable.shape),
             "chunks": None if self.chunk is None else self.n_chunks,
             "chunk": self.chunk,
             "chunk_megabytes": self.megabytes(self.chunk),
-            "stored_chunks": n_stored,
-            "stored_chunk": stored,
-            "stored_megabytes": self.megabytes(stored),
+            "stored_chunks": self.n_stored,
+            "stored_chunk": self.stored,
+            "stored_megabytes": self.megabytes(self.stored),
             "shard": encoding.get("shards"),
             "codec": _codec(encoding),
             "reads": None if self.reads is None else round(self.reads, 2),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xstxm.errors import MissingDependencyError, OptionError, StxmError
+from xstxm.errors import MissingDependencyError, OptionError
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+(://|::)")
+_URL = re.compile(r"[a-z][a-z0-9+.-]+(:/|::)")
+"""A URL, also one of which `Path` has taken a slash; a drive has one letter."""
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
 _ROOT = "zarr.json"
@@ -31,16 +31,16 @@ class RemoteStore:
         """Return the metadata of the root."""
         import fsspec
 
-        with fsspec.open(f"{self.url}/{_ROOT}", "rt", encoding="utf-8") as file:
-            return str(file.read())
+        files, path = fsspec.url_to_fs(self.url)
+        return str(files.cat_file(f"{path}/{_ROOT}"), "utf-8")
 
 
 def is_url(source: Any) -> bool:
-    """Tell whether a source is a URL, as s3://bucket/night.zarr; a drive of one letter is none."""
+    """Tell whether a source is a URL, as s3://bucket/night.zarr."""
     return isinstance(source, str) and _URL.match(source) is not None
 
 
-def require_no_url(path: str | os.PathLike[str]) -> None:
+def require_no_url(path: Path) -> None:
     """Refuse to write to a URL, where nothing can take its place at once when it is complete.
 
     Raises
@@ -48,11 +48,10 @@ def require_no_url(path: str | os.PathLike[str]) -> None:
     OptionError
         It is one.
     """
-    text = os.fspath(path)
-    if is_url(text):
-        protocol, _, place = text.partition("://")
-        do = f"fsspec.filesystem({protocol!r}).put({Path(place).name!r}, {place!r}, recursive=True)"
-        raise OptionError("path", text, f"write it to a folder of this machine, then upload it: {do}")
+    if is_url(str(path)):
+        protocol, place = _protocol(str(path)), "/".join(path.parts[1:])
+        do = f"fsspec.filesystem({protocol!r}).put({path.name!r}, {place!r}, recursive=True)"
+        raise OptionError("path", str(path), f"write it to a folder of this machine, then upload it: {do}")
 
 
 def fetched(source: Any) -> Any:
@@ -69,29 +68,41 @@ def fetched(source: Any) -> Any:
     """
     if not is_url(source):
         return source
-    import fsspec
     from fsspec.implementations.local import LocalFileSystem
 
     url = source.rstrip("/")
-    protocol = re.split("://|::", url)[0]
+    files, path = _filesystem(url)
+    if isinstance(files, LocalFileSystem):
+        return path
     try:
-        files, path = fsspec.url_to_fs(url)
-        if isinstance(files, LocalFileSystem):
-            return path
         if files.exists(f"{path}/{_ROOT}"):
             return RemoteStore(url)
         return _named(files.open(path, "rb"), url)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {source!r}") from None
-    except ImportError as error:
-        package = _PACKAGES.get(protocol, "a package of fsspec")
-        raise MissingDependencyError(f"reading {protocol}://", package) from error
-    except StxmError:
-        raise
     except Exception as error:  # each protocol has a library with errors of its own
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        do = f"{said}; fsspec takes keys from the environment, e.g. FSSPEC_{protocol.upper()}='{{\"anon\": true}}'"
-        raise OptionError("path", source, f"it cannot be opened: {do}") from error
+        keys = f"FSSPEC_{_protocol(url).upper()}='{{\"anon\": true}}'"
+        do = f"it cannot be opened, {said}; fsspec takes keys from the environment, e.g. {keys}"
+        raise OptionError("path", source, do) from error
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path in it."""
+    import fsspec
+
+    try:
+        return fsspec.url_to_fs(url)
+    except ImportError as error:
+        if (package := _PACKAGES.get(_protocol(url))) is None:
+            raise OptionError("path", url, str(error)) from error
+        raise MissingDependencyError(f"reading {_protocol(url)}://", package) from error
+    except ValueError as error:
+        raise OptionError("path", url, f"{error}: use s3://, gs://, https:// or another that fsspec knows") from error
+
+
+def _protocol(url: str) -> str:
+    return url.partition(":")[0]
 
 
 def _named(file: Any, url: str) -> Any:

@@ -43,7 +43,6 @@ def replacing(path: str | os.PathLike[str], overwrite: bool, needed: int | None 
     NoRoomError
         The disk is full.
     """
-    require_no_url(path)
     target = Path(path).expanduser()
     _require_folder(target)
     require_free([target], overwrite)
@@ -181,6 +180,7 @@ def _move(moves: Sequence[tuple[Path, Path]]) -> None:
 
 def _require_folder(target: Path) -> None:
     """Refuse to write into a folder that is not there: it may be a slip, and a store would make it unasked."""
+    require_no_url(target)
     folder = target.absolute().parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r} to write {target.name} into: make it first")

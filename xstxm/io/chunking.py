@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +42,15 @@ class ChunkReport:
 
     def __repr__(self) -> str:
         said = "\n".join(f"- {line}" for line in self.advice) or _NOTHING
-        return f"{self.table.T.to_string()}\n\n{said}" if len(self.table) else said
+        return f"{self._shown().to_string()}\n\n{said}" if len(self.table) else said
 
     def _repr_html_(self) -> str:
         items = "".join(f"<li>{html.escape(line)}</li>" for line in self.advice or (_NOTHING,))
-        return f"{self.table.T.to_html()}<ul>{items}</ul>"
+        return f"{self._shown().to_html()}<ul>{items}</ul>"
+
+    def _shown(self) -> pd.DataFrame:
+        """Return the table with a column for each variable, without what is not known of any."""
+        return self.table.dropna(axis="columns", how="all").T
 
 
 def chunk_report(obj: xr.Dataset | xr.DataArray) -> ChunkReport:
@@ -141,6 +146,8 @@ def _of_sizes(cut: Cut, source: Path | None) -> str | None:
     size = math.prod(cut.chunk) * cut.variable.dtype.itemsize
     if size < _SMALL_BYTES and cut.n_chunks > _MANY:
         return f"{cut.n_chunks} chunks of {_size(size)}: tasks cost more than what they do. {_open(cut, source)}"
+    if math.prod(cut.stored or ()) * cut.variable.dtype.itemsize > _LARGE_BYTES:
+        return f"stored in chunks of {_size(size)}: each thread holds about {_HELD} of them. Store it in smaller ones, once: {_rewrite(source)}"
     if size > _LARGE_BYTES:
         return f"chunks of {_size(size)}: each thread holds about {_HELD} of them. {_open(cut, source)}"
     return None
@@ -151,7 +158,7 @@ def _of_machine(cut: Cut, source: Path | None) -> str | None:
         return None
     threads, memory = _threads(), _memory()
     held = _HELD * threads * math.prod(cut.chunk) * cut.variable.dtype.itemsize
-    if cut.n_chunks < threads:
+    if cut.n_chunks < threads <= (cut.n_stored or threads):
         each = cut.variable.nbytes // (2 * threads)
         return f"{cut.n_chunks} chunks for {threads} threads: some have nothing to do. {_open(cut, source, each)}"
     if memory and min(held, _HELD * cut.variable.nbytes) > memory / 2:
@@ -180,7 +187,7 @@ def _rewrite(source: Path | None) -> str:
     if source is None:
         return 'xstxm.write_zarr(stack, "spectra.zarr")'
     target = source.with_name(f"{source.stem}_spectra.zarr" if source.suffix == ".zarr" else f"{source.stem}.zarr")
-    return f"xstxm convert {source} {target}"
+    return f"xstxm convert {shlex.quote(str(source))} {shlex.quote(str(target))}"
 
 
 def _threads() -> int:
