@@ -118,9 +118,9 @@ def counted(od: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
 
 
 def plain(size: str, n_references: int = 5) -> Iterator[Comparison]:
-    """Yield the fits in which all values weigh alike; that of counts makes the optical density first."""
+    """Yield the fits in which all values weigh alike, that of counts in one pass, and with the optical density made first."""
     od, references = make_case(size, n_references=n_references)
-    counts, i0 = counted(od)
+    counts = xr.merge(counted(od))
     for method, background in CASES:
         loop = scipy_loop(od, references, background)
         options = {"method": method, "background": background}
@@ -129,11 +129,15 @@ def plain(size: str, n_references: int = 5) -> Iterator[Comparison]:
             return xstxm.fit(od, references, **options)
 
         def fit_counts(options: dict[str, str] = options) -> xr.Dataset:
-            return xstxm.fit(xstxm.optical_density(counts, i0), references, **options)
+            return xstxm.fit(counts, references, **options)
+
+        def fit_twice(options: dict[str, str] = options) -> xr.Dataset:
+            return xstxm.fit(xstxm.optical_density(counts), references, **options)
 
         yield Comparison(method, background, "OD", fit, loop, [od])
         if (method, background) == CASES[0]:
-            yield Comparison(method, background, "counts", fit_counts, loop, [counts])
+            yield Comparison(method, background, "counts", fit_counts, loop, [counts["intensity"]])
+            yield Comparison(method, background, "two steps", fit_twice, loop, [counts["intensity"]])
 
 
 def weighted(size: str, n_references: int = 5) -> Iterator[Comparison]:

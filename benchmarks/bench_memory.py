@@ -72,7 +72,7 @@ def from_zarr(path: Path, threads: int, rounds: int) -> dict[str, object]:
     def fit() -> None:
         nonlocal n_bytes
         stack = xr.open_zarr(path)
-        n_bytes = xstxm.fit(xstxm.optical_density(stack), references()).compute().nbytes
+        n_bytes = xstxm.fit(stack, references()).compute().nbytes
 
     with dask.config.set(scheduler="threads", num_workers=threads):
         disk = in_turn(fit, read, rounds=rounds, before=lambda: forget(path))

@@ -77,7 +77,7 @@ def density_rows(given: argparse.Namespace) -> Iterator[Row]:
 def fit_rows(given: argparse.Namespace) -> Iterator[Row]:
     reads = 6.0 if binding.get_host_cpu_features().get("avx512f") else 9.0
     for case in fits.plain(given.size):
-        if case.method == "nnls" and case.background == "none":
+        if (case.method, case.background) == fits.CASES[0] and case.source != "two steps":
             times = case.time(given.rounds, 1)
             what, note = f"NNLS, all maps, from {case.source}", f"; {np.median(times.fit) * 1e9:.0f} ns/pixel"
             yield at_least(what, "scipy nnls loop", 80, times.loop / times.fit, note)

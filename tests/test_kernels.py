@@ -313,8 +313,8 @@ def test_kernels__have_names_of_their_own():
     """Code of one name that two processes cached is told apart by a number that both count from one: it gets mixed up."""
     for module in pkgutil.iter_modules(_kernels.__path__):
         importlib.import_module(f"xstxm._kernels.{module.name}")
-    for how, weighted in itertools.product(("free", "tables", "exchange"), (False, True)):
-        block_fit._range_fitter(how, weighted)
+    for how, weighted, counts in itertools.product(("free", "tables", "exchange"), (False, True), ("", "f", "d")):
+        block_fit._range_fitter(how, weighted, counts)
     for char, noisy in itertools.product("fd", (False, True)):
         density._filler(char, noisy)
     compiled = [

@@ -11,14 +11,13 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels, mixed
-from xstxm._densities import Light, told_by
-from xstxm._fit_maps import FitMaps, added_probabilities, fit_counts, fit_maps
+from xstxm._fit_maps import FitMaps, added_probabilities, fit_maps
+from xstxm._fit_of_counts import counted, fit_light, quality_of_fit
 from xstxm._references_at import references_at
 from xstxm._saturation import without_saturated
 from xstxm._selection import significant
 from xstxm._sums import made_again
 from xstxm._unknowns import PART, TERM, Background, Method, background_spectra, require_determined
-from xstxm.absorption import holds_counts, light_of, warn_of_counts, with_density
 from xstxm.conventions import (
     ENERGY,
     OTHER_REFERENCE,
@@ -26,7 +25,6 @@ from xstxm.conventions import (
     annotate,
     density_of,
     pixel_dims,
-    quality_bits,
     quality_of,
     require_energy,
     require_variable,
@@ -182,7 +180,7 @@ def fit(
     check_choice("method", method, Method)
     rate = require_number("false_discovery_rate", false_discovery_rate, "a share", above=0, below=1)
     asked = noise, selection, max_optical_density, energy_shift, broadening
-    stack, light = _counted(units.dequantify(stack), signal, *asked)
+    stack, light = counted(units.dequantify(stack), signal, *asked)
     od = _floating(density_of(stack, signal), signal) if light is None else annotate(light.counts, "optical_density")
     energy = require_energy(od)
     _require_one_part(energy, energy_shift=energy_shift, broadening=broadening, max_optical_density=max_optical_density)
@@ -204,63 +202,15 @@ def fit(
     if light is None:
         maps = fit_maps(od, spectra, terms, method, covariance, variance, choice, wanted)
     else:
-        maps, flags = _fit_counts(light, stack, spectra, terms, method, covariance)
+        maps, flags = fit_light(light, stack, spectra, terms, method, covariance)
     named = background if isinstance(background, str) else "given"
     used = "residual" if variance is None else "variance"
     more: dict[Hashable, xr.DataArray] = {} if move is None else dict(move.data_vars)
-    more["quality"] = _quality(flags, used_pixels(maps.reduced_chi2.isnull(), stack, False), quality)
+    more["quality"] = quality_of_fit(flags, used_pixels(maps.reduced_chi2.isnull(), stack, False), quality)
     result = _result(maps, od, spectra, terms, more, weighted=variance is not None)
     if variance is not None and not is_lazy(result):
         _compare_noise(result)
     return result.assign_attrs(method=method, background=named, noise=used, selection=selection or "none")
-
-
-def _counted(stack: Any, signal: str, *asked: Any) -> tuple[Any, Light | None]:
-    """Return the stack and the counts that one pass can fit, else the stack with its optical density made."""
-    if not (holds_counts(stack, signal) and "i0" in stack):
-        return stack, None
-    if in_one_pass(stack, *asked):
-        return stack, light_of(stack, noise="residual")
-    return with_density(stack, signal), None
-
-
-def in_one_pass(
-    stack: xr.DataArray | xr.Dataset,
-    noise: FitNoise | xr.DataArray | None,
-    selection: Selection | None,
-    max_optical_density: float | None,
-    *moves: EnergyMove | None,
-) -> bool:
-    """Tell whether a fit asks for the optical density once only, and for no variance."""
-    alike = "intensity_variance" not in stack if noise is None else isinstance(noise, str) and noise == "residual"
-    moved = any(isinstance(move, str) and move == "fit" for move in moves)
-    return alike and selection is None and max_optical_density is None and not moved
-
-
-def _fit_counts(
-    light: Light,
-    stack: xr.DataArray | xr.Dataset,
-    spectra: xr.DataArray,
-    terms: xr.DataArray,
-    method: Method,
-    covariance: bool,
-) -> tuple[FitMaps, dict[str, xr.DataArray]]:
-    """Return the fit of counts, and the flags that `optical_density` gives their pixels."""
-    used = None
-    if "mask" in stack:
-        every = xr.ones_like(light.counts.isel({ENERGY: 0}, drop=True), dtype=bool)
-        used = used_pixels(every, stack, False)
-    maps, bits = fit_counts(light, used, spectra, terms, method, covariance)
-    flags, brighter = told_by(bits)
-    warn_of_counts(light, flags, brighter, stack)
-    return maps, flags
-
-
-def _quality(flags: dict[str, xr.DataArray], lost: xr.DataArray, before: xr.DataArray | None) -> xr.DataArray:
-    """Return the quality of pixels with those that the fit lost; flags of counts judge them anew."""
-    if not flags:
-        return quality_bits({"not_measured": lost}, before)
-    return quality_bits({**flags, "not_measured": flags["not_measured"] | lost}, before, lasting=())
 
 
 def _require_one_part(energy: xr.DataArray, **options: Any) -> None:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstxm import provenance, units
 from xstxm._apply import is_lazy, match_pixels
+from xstxm._fit_of_counts import in_one_pass
 from xstxm._fitted_phases import label_attrs, phases_of_fit
 from xstxm._shape_scores import amount_of
 from xstxm._unknowns import Background, Method, background_spectra
@@ -30,7 +31,7 @@ from xstxm.conventions import (
 )
 from xstxm.decomposition import COMPONENT, floating, scores
 from xstxm.errors import OptionError, SchemaError, heard, require_number
-from xstxm.fitting import FitNoise, Selection, fit, in_one_pass
+from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, note, recorded
 from xstxm.units import AmountLike, EnergyMove
 

@@ -41,14 +41,16 @@ class Light(NamedTuple):
     def of(self, pixels: Any) -> Light:
         """Return that of some pixels."""
         i0, scale, dark = (x if x.shape[1] == 1 else x[:, pixels] for x in (self.i0, self.scale, self.dark))
-        return Light(i0, scale, dark, self.thick)
+        return self._replace(i0=i0, scale=scale, dark=dark)
 
     def beam(self, dtype: np.dtype) -> Beam:
+        """Return it as compiled loops take it."""
         level = self.dark.astype(dtype)
         inverse = over_incident(self.i0, self.scale, level)
         return Beam(rows_of(level, dtype), rows_of(inverse, dtype))
 
     def densities(self, counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Return the optical densities of counts (energy, pixel)."""
         return optical_densities(counts, *self[:3], energy=0, dtype=dtype, thick=self.thick).od
 
 
