@@ -21,6 +21,7 @@ from xstxm.alignment import estimate_shifts
 from xstxm.cleaning import despike, repair_pixels
 from xstxm.clustering import cluster
 from xstxm.comparing import compare
+from xstxm.computing import compute
 from xstxm.contrast import difference_map, ratio_map
 from xstxm.corrections import level_lines, normalize_current, subtract_dark
 from xstxm.correlations import correlation_length
@@ -104,6 +105,7 @@ __all__ = [
     "cluster",
     "coarse_grain",
     "compare",
+    "compute",
     "concentration",
     "conventions",
     "convert",
