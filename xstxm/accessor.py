@@ -1018,7 +1018,7 @@ class StxmAccessor:
         )
 
     def compute(self) -> xr.DataArray | xr.Dataset:
-        """Bring a lazy object into memory, chunk by chunk, see `xstxm.compute`."""
+        """Bring a lazy object into memory, chunk by chunk, see `xstxm.compute`. Eager."""
         return computing.compute(self._obj)
 
     def explore(self, references: xr.Dataset | None = None) -> exploring.Explorer:
