@@ -35,8 +35,7 @@ def compute(lazy: Stack) -> Stack:
     if isinstance(lazy, xr.DataArray):
         name = "array" if lazy.name is None else lazy.name
         return compute(lazy.to_dataset(name=name))[name].rename(lazy.name)
-    variables = lazy.variables
-    waiting = {name: variable for name, variable in variables.items() if variable.chunks is not None}
+    waiting = {name: variable for name, variable in lazy.variables.items() if variable.chunks is not None}
     found = in_memory(*(xr.DataArray(variable) for variable in waiting.values())) if waiting else ()
     placed = dict(zip(waiting, (array.variable for array in found), strict=True))
     coords = {name: variable for name, variable in placed.items() if name in lazy.coords}
