@@ -38,7 +38,7 @@ def generated(gigabytes: float, threads: int) -> dict[str, float]:
     def map_phases() -> None:
         nonlocal maps
         od = xstxm.optical_density(stack[["intensity"]], stack["true_i0"])
-        maps = xstxm.phase_map(od, found).compute()
+        maps = xstxm.compute(xstxm.phase_map(od, found))
 
     with dask.config.set(scheduler="threads", num_workers=threads):
         taken = seconds(map_phases)
@@ -72,7 +72,7 @@ def from_zarr(path: Path, threads: int, rounds: int) -> dict[str, object]:
     def fit() -> None:
         nonlocal n_bytes
         stack = xr.open_zarr(path)
-        n_bytes = xstxm.fit(stack, references()).compute().nbytes
+        n_bytes = xstxm.compute(xstxm.fit(stack, references())).nbytes
 
     with dask.config.set(scheduler="threads", num_workers=threads):
         disk = in_turn(fit, read, rounds=rounds, before=lambda: forget(path))

@@ -29,7 +29,7 @@ TIERS = [
         "dose", "design", "evaluation", "_undescribed", "_design_options", "_selection", "_fit_maps", "_fit_of_counts",
         "_references_at", "energy_shift", "_saturation",
         "regions", "comparing", "_fitted_phases", "incident", "_densities",
-        "kramers_kronig", "ptychography", "operando", "tracking",
+        "computing", "kramers_kronig", "ptychography", "operando", "tracking",
         "_shape_scores",
         "_particles", "_particle_labels", "_particle_tables", "_segmentation",
         "_noisy_maps", "lengthscales",

@@ -93,3 +93,20 @@ def test_peak__sees_memory_that_was_given_back(benchmarks):
     before = measuring.peak()
     np.ones(50_000_000)
     assert measuring.peak() - before > 0.3
+
+
+@pytest.mark.slow
+def test_scale__runs_a_verb_in_a_limit_of_memory():
+    pytest.importorskip("zarr")
+    options = ["--gigabytes", "0.01", "--limit", "1", "--schedulers", "threads", "--verbs", "fit"]
+    run = subprocess.run([sys.executable, str(BENCHMARKS / "bench_scale.py"), *options], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1].startswith("| fit | ")
+    assert run.stdout.splitlines()[-1].endswith("| yes |")
+
+
+def test_scale__has_every_lazy_verb(benchmarks):
+    from lazy_verbs import VERBS
+    from test_scale import LAZY
+
+    assert {verb.partition(",")[0] for verb in LAZY} <= {verb.partition(",")[0] for verb in VERBS}

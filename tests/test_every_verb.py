@@ -89,8 +89,8 @@ LENGTHS = ("coarse_grain", "correlation_length", "heterogeneity", "interface_den
 OF_PHASES = {"phase_summary", "particles", "compare", "strain", "concentration", "gradient", "interface_map", *LENGTHS}
 """Verbs that read a phase map."""
 
-HANDED_ON = {"chunk_report", "explore", "to_hyperspy"}
-"""Methods that hand a stack to another program, and are no verbs."""
+HANDED_ON = {"chunk_report", "compute", "explore", "to_hyperspy"}
+"""Methods that hand a stack as it is to memory or to another program, or tell of it, and are no verbs."""
 
 
 @functools.cache

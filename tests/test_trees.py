@@ -208,7 +208,7 @@ def test_accessor__has_every_verb_of_one_stack():
     assert VERBS - {*vars(StxmTreeAccessor)} == ALONE
 
 
-@pytest.mark.parametrize("name", sorted(VERBS - ALONE - {"pca", "cluster"}))
+@pytest.mark.parametrize("name", sorted(VERBS - ALONE - {"pca", "cluster", "compute"}))
 def test_methods__show_the_options_of_the_function(name):
     method, function = getattr(StxmTreeAccessor, name), getattr(xstxm, name)
     own, options = (list(inspect.signature(f).parameters.values())[1:] for f in (method, function))

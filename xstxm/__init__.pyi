@@ -21,6 +21,7 @@ from .batches import batch
 from .cleaning import despike, repair_pixels
 from .clustering import cluster
 from .comparing import compare
+from .computing import compute
 from .contrast import difference_map, ratio_map
 from .corrections import level_lines, normalize_current, subtract_dark
 from .correlations import correlation_length
@@ -106,6 +107,7 @@ __all__ = [
     "cluster",
     "coarse_grain",
     "compare",
+    "compute",
     "concentration",
     "conventions",
     "convert",

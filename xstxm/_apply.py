@@ -374,7 +374,7 @@ def _neighbours(grid: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nd
 def _interpolated(ascending: xr.DataArray, grid: np.ndarray, target: np.ndarray, what: str) -> xr.DataArray:
     """Return numbers, linearly interpolated; floats keep their dtype. Lazy."""
     before, after, share = _neighbours(grid, target)
-    dtype = np.result_type(ascending.dtype, "float16") if ascending.dtype.kind in "fc" else np.dtype(float)
+    dtype = ascending.dtype.newbyteorder("=") if ascending.dtype.kind in "fc" else np.dtype(float)
     moved = over_energy(
         _interpolated_block,
         ascending.drop_vars(ENERGY),

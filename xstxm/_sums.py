@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,14 +59,29 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
     """Return the arrays, of one kind, in memory. Eager: lazy ones are computed in one pass.
 
     Each chunk goes to its place as soon as it is there: chunks that wait to be joined would need as much memory again.
+    Other processes have no such place in common, from these the chunks come at the end.
     """
     if not is_lazy(arrays[0]):
         return arrays
+    import dask
     import dask.array as da
 
-    places = [np.empty(array.shape, dtype=array.dtype) for array in arrays]
-    da.store([array.data for array in arrays], places, lock=False)
-    return tuple(array.copy(data=place) for array, place in zip(arrays, places, strict=True))
+    data = [array.data for array in arrays]
+    if _runs_here(data):
+        found = [np.empty_like(item._meta, shape=item.shape, dtype=item.dtype) for item in data]
+        da.store(data, found, lock=False)
+    else:
+        found = dask.compute(*data)
+    return tuple(array.copy(data=values) for array, values in zip(arrays, found, strict=True))
+
+
+def _runs_here(data: Sequence[Any]) -> bool:
+    """Tell whether dask would compute arrays in this process."""
+    import dask.local
+    import dask.threaded
+    from dask.base import get_scheduler
+
+    return get_scheduler(collections=data) in (dask.threaded.get, dask.local.get_sync)
 
 
 def made_again(array: xr.DataArray) -> xr.DataArray:

@@ -21,6 +21,7 @@ from xstxm import (
     cleaning,
     clustering,
     comparing,
+    computing,
     contrast,
     conventions,
     corrections,
@@ -1020,6 +1021,10 @@ class StxmAccessor:
             min_amount=min_amount,
             signal=signal,
         )
+
+    def compute(self) -> xr.DataArray | xr.Dataset:
+        """Bring a lazy object into memory, chunk by chunk, see `xstxm.compute`. Eager."""
+        return computing.compute(self._obj)
 
     def explore(self, references: xr.Dataset | None = None) -> exploring.Explorer:
         """Open the explorer on the stack, see `xstxm.explore`."""

@@ -251,7 +251,7 @@ class ClusterError(StxmError, RuntimeError):
 
 def unfit_workers(reasons: Mapping[str, str], of: int) -> ClusterError:
     """Return what is said of workers by their addresses, with what keeps each from the work and what to do."""
-    return ClusterError(f"{len(reasons)} of {of} workers cannot do it: {_by_reason(reasons)}")
+    return ClusterError(f"{len(reasons)} of {of} workers cannot do it: {'; '.join(by_reason(reasons))}")
 
 
 class FileFormatError(StxmError, OSError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -165,13 +167,15 @@ def _bilinear(image: xr.DataArray, near: dict[str, xr.DataArray]) -> xr.DataArra
         low[dim] = at.copy(data=np.clip(np.floor(found).astype(int), 0, max(place.size - 2, 0)))
         share[dim] = at.copy(data=found) - low[dim]
     plain = image.drop_vars(["y", "x"])
-    total = 0
+    parts = []
     for corner in itertools.product((0, 1), repeat=2):
         steps = dict(zip(near, corner, strict=True))
-        weight = math.prod(share[dim] if step else 1 - share[dim] for dim, step in steps.items())
+        weight = xr.ones_like(near["x"])
+        for dim, step in steps.items():
+            weight = weight * (share[dim] if step else 1 - share[dim])
         corner_of = {dim: np.minimum(low[dim] + step, image.sizes[dim] - 1) for dim, step in steps.items()}
-        total = total + plain.isel(corner_of) * weight.astype(image.dtype)
-    return total
+        parts.append(plain.isel(corner_of) * weight.astype(image.dtype))
+    return functools.reduce(operator.add, parts)
 
 
 def _along(ends: np.ndarray, number: int) -> dict[str, xr.Variable]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import xarray as xr
 
-from xstxm import phases
+from xstxm import computing, phases
 from xstxm._nodes import OnError, attempt, per_node, require_stacks, stacks, tree_of
 from xstxm._tree_basis import cluster, joint_clusters, pca
 from xstxm._tree_energies import match_energies
@@ -129,7 +129,7 @@ def compute(tree: xr.DataTree) -> xr.DataTree:
     >>> xstxm.trees.compute(xr.DataTree.from_dict({"a": stack}))["a"].intensity.chunks is None
     True
     """
-    return map_stacks(tree, xr.Dataset.compute, errors="raise")
+    return map_stacks(tree, computing.compute, errors="raise")
 
 
 def phase_map(tree: xr.DataTree, references: xr.Dataset | xr.DataTree | None = None, **options: Any) -> xr.DataTree:

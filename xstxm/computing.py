@@ -1,0 +1,42 @@
+"""Lazy results brought into memory."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from xstxm._sums import in_memory
+from xstxm.conventions import Stack
+
+
+def compute(lazy: Stack) -> Stack:
+    """Return a lazy object in memory, each chunk put in its place as soon as it is there. Eager.
+
+    Memory is that of the result and of a few chunks. ``lazy.compute()`` of xarray keeps all chunks until it joins them at the
+    end, which needs the memory of the result twice. On dask's distributed scheduler the two are the same.
+
+    Parameters
+    ----------
+    lazy
+        Stack, map or any other result.
+
+    Returns
+    -------
+    DataArray or Dataset
+        The same in memory.
+
+    Examples
+    --------
+    >>> import xstxm
+    >>> stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0).chunk(y=8)
+    >>> maps = xstxm.phase_map(stack, xstxm.testing.simulate_references())
+    >>> xstxm.compute(maps).phase_fraction.chunks is None
+    True
+    """
+    if isinstance(lazy, xr.DataArray):
+        name = "array" if lazy.name is None else lazy.name
+        return compute(lazy.to_dataset(name=name))[name].rename(lazy.name)
+    waiting = {name: variable for name, variable in lazy.variables.items() if variable.chunks is not None}
+    found = in_memory(*(xr.DataArray(variable) for variable in waiting.values())) if waiting else ()
+    placed = dict(zip(waiting, (array.variable for array in found), strict=True))
+    coords = {name: variable for name, variable in placed.items() if name in lazy.coords}
+    return lazy.assign_coords(coords).assign({name: placed[name] for name in placed if name not in coords}).load()
