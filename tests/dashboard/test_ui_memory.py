@@ -81,6 +81,7 @@ def test_session__that_ends_during_work_does_not_wait_for_it(browser, opened, mo
     try:
         tab.goto(address)
         assert begun.wait(60)
+        tab.get_by_role("button", name="Stop").wait_for(timeout=60_000)
         tab.close()
         assert_let_go(pages[-1])
         assert not go.is_set()
