@@ -306,7 +306,7 @@ def test_script__makes_the_same_files_in_a_fresh_interpreter(filled, state, tmp_
     archive.extractall(tmp_path / "made")
     made = tmp_path / "made" / "lixv2o5"
     command = [sys.executable, "-W", "ignore", "export.py"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=900)
     inputs = {"lixv2o5.hdf5", "references.csv", "made"}
     assert {path.name for path in tmp_path.iterdir()} - inputs == {path.name for path in made.iterdir()}
     for table in made.glob("*.csv"):
