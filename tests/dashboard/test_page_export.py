@@ -332,7 +332,7 @@ def test_recipe__gives_the_same_numbers(filled, state, tmp_path, i0):
     assert str(filled) not in page._recipe._text.object
     assert not page.session.store.notes(exports.recipe(state, state.field))
     command = [sys.executable, "-m", "xstxm", "run", "recipe.toml", str(filled / "lixv2o5.hdf5"), "-o", "results"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=900, capture_output=True)
     (result,) = (tmp_path / "results").glob("*.nc")
     shown = page.session.store.run(plan.phases(state, state.field))
     assert_same(xr.load_dataset(result), shown)
