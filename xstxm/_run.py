@@ -190,7 +190,7 @@ def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[S
         result = recipe.apply(stack)
         if isinstance(result, xr.DataTree):
             raise RecipeError("the last step makes a tree, of which no single netCDF is written: end before it")
-        xstxm.write_netcdf(result.assign_attrs({STAMP: stamp}).compute(), path, overwrite=True)
+        xstxm.write_netcdf(xstxm.compute(result.assign_attrs({STAMP: stamp})), path, overwrite=True)
     return "written", ""
 
 
