@@ -238,7 +238,7 @@ def test_cluster__is_never_given_more_than_a_few_files_at_once(recipe, files, sl
     held = []
     with xstxm.report_progress(lambda share: held.append(len(slow.futures))):
         xstxm.batch(recipe, files, tmp_path, client=slow)
-    assert max(held) <= 3 + 1  # and the recipe
+    assert max(held) <= 3 + 2  # and the recipe, and a file that is done while the client lets go of it
     assert min(held) < 3
 
 

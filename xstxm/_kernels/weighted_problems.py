@@ -20,6 +20,9 @@ from xstxm._kernels.chunk_loops import CHUNK, FAST
 from xstxm._kernels.small_nnls import INNER, JIT, Work, constrained, covariance, workspace
 from xstxm._kernels.subsets import Search, search
 
+ROUNDING = 16
+"""Part of a diagonal element, in units of the rounding of one number, that may be left of it by the rounding of the sums alone."""
+
 
 class Reduced(NamedTuple):
     """The small problems of a chunk, float64, pixels last; references are over `Design.scale`."""
@@ -89,7 +92,7 @@ def factorise_sums(n_free, block, out):
                 element[p] = gram[p]
             at += CHUNK
     doubt[:] = 0.0
-    factorise(out.factor, float(np.finfo(lost.dtype).eps), out.target[0], doubt, CHUNK)
+    factorise(out.factor, ROUNDING * float(np.finfo(lost.dtype).eps), out.target[0], doubt, CHUNK)
     for p in range(CHUNK):
         lost[p] = np.nan if doubt[p] > 0 or number[p] <= n_free else 0.0
     for u in range(n):
