@@ -61,8 +61,15 @@ def client():
 
 @pytest.fixture
 def both(client):
-    """The client of two workers, whatever died before."""
-    client.wait_for_workers(2, timeout=120)
+    """The client of two workers, whatever died before; on a busy machine one that is killed may not come again by itself."""
+    try:
+        client.wait_for_workers(2, timeout=30)
+    except TimeoutError:
+        client.cluster.scale(0)
+        while client.nthreads():
+            time.sleep(0.1)
+        client.cluster.scale(2)
+        client.wait_for_workers(2, timeout=60)
     return client
 
 
