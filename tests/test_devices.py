@@ -5,6 +5,9 @@ The stand-in runs everywhere; the same tests take real CuPy arrays where there i
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import dask
 import device_array
 import numpy as np
@@ -15,7 +18,7 @@ from test_every_verb import REFERENCES, VERBS, given
 
 import xstxm
 from xstxm._device import ON_DEVICE
-from xstxm._kernels import array_fit, linear_fit
+from xstxm._kernels import array_fit, fit_plan, fused_fit, linear_fit
 from xstxm.errors import DeviceError, OptionError
 
 
@@ -227,6 +230,39 @@ def test_stack__larger_than_the_device_goes_through_chunk_by_chunk(stacks):
         before = device_array.memory.held
         xstxm.phase_map(device_array.placed(stack), REFERENCES)["phase_label"].compute()
     assert device_array.memory.most - before < stack["optical_density"].nbytes
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+@pytest.mark.filterwarnings("ignore::xstxm.errors.NonPositiveIntensityWarning")
+@pytest.mark.parametrize(
+    "case", ["fit", "fit without bounds", "fit of a closure", "fit of counts", "phase map of counts"]
+)
+def test_fused_kernel__compiled_for_the_host_gives_the_same(case, stacks, monkeypatch):
+    calls = []
+
+    class Kernel(device_array.HostKernel):
+        def __call__(self, *args):
+            calls.append(args)
+            super().__call__(*args)
+
+    monkeypatch.setattr(device_array, "RawKernel", Kernel, raising=False)
+    fused_fit._kernel.cache_clear()
+    kind, verb = CASES[case]
+    with device_array.known_to_xarray():
+        result = verb(device_array.placed(stacks[kind]))
+    assert calls
+    assert_same(result, verb(stacks[kind]), device_array.DeviceArray)
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no CUDA compiler")
+@pytest.mark.parametrize("counts", [False, True], ids=["of densities", "of counts"])
+@pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
+def test_fused_kernel__is_cuda(method, counts, tmp_path):
+    _, references, _ = spectra_of(5)
+    plan = fit_plan.make_plan(references, np.ones((1, 60)), method, np.dtype("float32"))
+    (tmp_path / "fit.cu").write_text(fused_fit.source_of(plan, counts))
+    subprocess.run(["nvcc", "-ptx", "-Werror", "all-warnings", "fit.cu"], cwd=tmp_path, check=True)
+    assert ".entry fit" in (tmp_path / "fit.ptx").read_text()
 
 
 def spectra_of(n, seed=0):

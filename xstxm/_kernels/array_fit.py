@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from xstxm._kernels import array_density
+from xstxm._kernels import array_density, fused_fit
+from xstxm._kernels.block_fit import ALL_AT_ONCE, ONE_BY_ONE, UNDONE
 from xstxm._kernels.devices import beside
 from xstxm._kernels.fit_plan import FCLS, LSTSQ, Maps, Plan, make_plan
 from xstxm._kernels.linear_fit import Light
@@ -24,9 +25,6 @@ BLOCK = 1 << 25
 
 EACH = 1 << 22
 """Values of the designs that are factorised at once."""
-
-ALL_AT_ONCE, ONE_BY_ONE = 8, 100
-"""Rounds in which all wrong references change side, then rounds in which only the first does, which always ends."""
 
 ROUNDING = 64 * np.finfo(float).eps
 
@@ -56,14 +54,11 @@ def fit_pixels(
     blocks = []
     for first in range(0, max(data.shape[1], 1), step):
         part = slice(first, first + step)
-        od, bits = data[:, part].astype(dtype, copy=False), beside(data, np.zeros(0, np.uint8))
-        if light is not None:
-            of_part = light.of(part)
-            options = {"energy": 0, "dtype": dtype, "thick": light.thick}
-            od, _variance, bits = array_density.optical_densities(data[:, part], *of_part[:3], **options)
+        own = None if light is None else light.of(part)
         weight = None if variance is None else _weights(variance[:, part])
-        maps = _fit_block(od, weight, plan, known_noise or variance is not None, with_covariance)
-        blocks.append(maps._replace(bits=bits))
+        blocks.append(
+            _fit_block(data[:, part], own, weight, plan, known_noise or variance is not None, with_covariance)
+        )
     return Maps(*(np.concatenate(parts, -1) for parts in zip(*blocks, strict=True)))
 
 
@@ -74,19 +69,38 @@ def _weights(variance: Any) -> Any:
     return np.where(usable, 1 / np.where(usable, variance, 1), 0)
 
 
-def _fit_block(od: Any, weight: Any, plan: Plan, known_noise: bool, with_covariance: bool) -> Maps:
-    """Fit the spectra (e, p) of a block."""
+def _fit_block(
+    data: Any, light: Light | None, weight: Any, plan: Plan, known_noise: bool, with_covariance: bool
+) -> Maps:
+    """Fit the spectra (e, p) of a block: complete ones together, then those that are left."""
+    options = plan, known_noise, with_covariance
     tabled = weight is None and (plan.method == LSTSQ or len(plan.tables) > 0)
-    if not tabled:
-        return _fit_each(od, weight, plan, known_noise, with_covariance)
-    complete = np.isfinite(od).all(0)
-    maps = _fit_complete(np.where(complete, od, 0), plan, known_noise, with_covariance)
-    left = np.flatnonzero(~(complete & np.isfinite(maps.rms)))
+    if tabled and not known_noise and fused_fit.applies(data, light, plan):
+        maps = fused_fit.fit_complete(data, light, plan, with_covariance)
+    else:
+        od, bits = _densities(data, light, plan)
+        if not tabled:
+            return _fit_each(od, weight, *options)._replace(bits=bits)
+        complete = np.isfinite(od).all(0)
+        maps = _fit_complete(np.where(complete, od, 0), *options)
+        done = complete & np.isfinite(maps.rms)
+        maps = maps._replace(n_active=np.where(done, maps.n_active, np.int16(UNDONE)), bits=bits)
+    left = np.flatnonzero(maps.n_active < 0)
     if left.size:
-        for held, found in zip(maps, _fit_each(od[:, left], None, plan, known_noise, with_covariance), strict=True):
+        od, _ = _densities(data[:, left], None if light is None else light.of(left), plan)
+        for held, found in zip(maps, _fit_each(od, None, *options), strict=True):
             if found.size:
                 held[..., left] = found
     return maps
+
+
+def _densities(data: Any, light: Light | None, plan: Plan) -> tuple[Any, Any]:
+    """Return optical densities (e, p), and what is wrong with the counts (p) that they are made of."""
+    dtype = plan.basis.dtype
+    if light is None:
+        return data.astype(dtype, copy=False), np.zeros_like(data, dtype=np.uint8, shape=0)
+    found = array_density.optical_densities(data, *light[:3], energy=0, dtype=dtype, thick=light.thick)
+    return found.od, found.bits
 
 
 def _fit_complete(od: Any, plan: Plan, known_noise: bool, with_covariance: bool) -> Maps:
