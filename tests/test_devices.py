@@ -17,7 +17,7 @@ from laziness import raise_if_dask_computes
 from test_every_verb import REFERENCES, VERBS, given
 
 import xstxm
-from xstxm._device import ON_DEVICE
+from xstxm._device import ON_DEVICE, check_devices, kind_of
 from xstxm._kernels import array_fit, fit_plan, fused_fit, linear_fit
 from xstxm.errors import DeviceError, OptionError
 
@@ -210,6 +210,21 @@ def test_arrays__on_several_devices_are_named(put, stacks):
         xstxm.fit(stack.assign(mask=stacks["masked"]["mask"]), REFERENCES)
     with pytest.raises(DeviceError, match=r"residual needs all images in one place.*'component_map'"):
         xstxm.residual(stack, stacks["fitted"])
+
+
+def test_arrays__of_one_name_on_two_devices(put, stacks):
+    stack = device_array.placed(stacks["density"], put)
+    with pytest.raises(DeviceError, match="'optical_density' lies elsewhere"):
+        xstxm.residual(stack["optical_density"], stacks["density"][["optical_density"]])
+
+
+def test_door__reads_no_file(tmp_path, stacks):
+    path = tmp_path / "fit.nc"
+    stacks["fitted"].drop_attrs().to_netcdf(path)
+    with xr.open_dataset(path) as stored:
+        check_devices(xstxm.predict, {"fit_result": stored})
+        np.empty_like(kind_of(stored["component_map"]))
+        assert not stored["component_map"].variable._in_memory
 
 
 def test_spectra__may_lie_anywhere(put, stacks, counts):

@@ -16,6 +16,7 @@ from xstxm.errors import DeviceError, OptionError
 F = TypeVar("F", bound=Callable[..., Any])
 
 ON_DEVICE = "works_on_device"
+_OF_HOST = np.empty(0)
 
 
 def on_device(verb: F) -> F:
@@ -85,9 +86,10 @@ def check_devices(verb: Callable[..., Any], arguments: Mapping[str, Any]) -> Non
     elsewhere = {array.name: library_of(array.data) for array in arrays if device_of(array.data) is not None}
     if not getattr(verb, ON_DEVICE, False):
         raise DeviceError(verb.__name__, elsewhere, [])
-    here = {array.name: device_of(array.data) for array in arrays if array.has_pixels}
-    if len({*here.values()}) > 1:
-        others = [name for name, device in here.items() if device != next(d for d in here.values() if d is not None)]
+    here = [(array.name, device_of(array.data)) for array in arrays if array.has_pixels]
+    if len({device for _, device in here}) > 1:
+        first = next(device for _, device in here if device is not None)
+        others = [name for name, device in here if device != first]
         raise DeviceError(verb.__name__, {name: lib for name, lib in elsewhere.items() if name not in others}, others)
 
 
@@ -110,7 +112,8 @@ def _arrays(value: Any, name: str = "") -> Iterator[_Array]:
 
 
 def _kind(data: Any) -> Any:
-    """Return the array that says where others like it lie: the pattern of lazy chunks, what a quantity holds."""
+    """Return the array that says where others like it lie: the pattern of lazy chunks, what a quantity holds. Reads nothing."""
     if isinstance(data, np.ndarray):
         return data
-    return getattr(data, "_meta", getattr(data, "_magnitude", data))
+    found = getattr(data, "_meta", getattr(data, "_magnitude", data))
+    return found if devices.on_device(found) else _OF_HOST

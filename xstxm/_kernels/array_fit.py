@@ -213,7 +213,8 @@ def _fit_singly(od: Any, weight: Any, plan: Plan, known_noise: bool, with_covari
     whole = np.ones_like(right, dtype=bool)
     support = whole
     if plan.method != LSTSQ:
-        support = _pivot(lambda p, own: _tested(matrix[p], right[p], own, fixed), whole) > 0
+        found = _pivot(lambda p, own: _tested(matrix[p], right[p], own, fixed), whole)
+        support, told = found > 0, told & ~np.isnan(found).any(1)
     solution, spread = _solved(matrix, right, support, fixed)
     _, every = _solved(matrix, right, whole, fixed)
     coefficients = projected - (r[:, :, n_terms:] @ (solution / scale)[:, :, None])[:, :, 0]
