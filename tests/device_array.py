@@ -131,7 +131,7 @@ def _index(key: Any) -> Any:
 
 def inside(value: Any) -> Any:
     """Return what numpy is called with; arrays of the host are refused, numbers are not."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | range):  # axes in CuPy are numbers or tuples
         raise TypeError(f"Unsupported type {type(value)}")
     if isinstance(value, DeviceArray):
         return value._held

@@ -214,7 +214,7 @@ def _weights_of_energies(variance: xr.DataArray, n_energies: int) -> np.ndarray 
 
 def _pixels_first(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     own = array.shape[:-1]
-    return np.moveaxis(array.reshape((*own, *shape)), range(len(own)), range(-len(own), 0))
+    return np.moveaxis(array.reshape((*own, *shape)), tuple(range(len(own))), tuple(range(-len(own), 0)))
 
 
 def added_probabilities(
