@@ -53,11 +53,8 @@ def put(request):
 @pytest.fixture(scope="module")
 def counts():
     stack = xstxm.testing.simulate_stack(shape=(24, 28), seed=0)
-    energy = stack["energy"].data
-    shift = xr.DataArray(np.linspace(-0.05, 0.07, energy.size), dims="energy", coords={"energy": stack["energy"]})
     stack = stack.assign(i0=stack["true_i0"].assign_attrs(units="count"))[["intensity", "i0"]]
     stack["intensity"][3, 5, 6] = 0
-    stack.attrs["shifts"] = shift.assign_attrs(units="um")
     return stack
 
 
@@ -75,6 +72,11 @@ def shifts(stack):
         np.linspace(-0.05, 0.07, energy.size), dims="energy", coords={"energy": energy}, attrs={"units": "um"}
     )
     return xr.Dataset({"shift_y": along, "shift_x": (-0.7 * along).assign_attrs(units="um")})
+
+
+def turned(stack):
+    by = shifts(stack)
+    return by.assign(rotation=(0.01 * by["shift_y"]).assign_attrs(units="rad"))
 
 
 PLAIN = ["optical_density", "quality"]
@@ -192,6 +194,7 @@ def test_verb__inside_another_says_so_too(put, counts):
         pytest.param(lambda s: xstxm.fit(s, REFERENCES, max_optical_density=2.0), id="max_optical_density"),
         pytest.param(lambda s: xstxm.fit(s, REFERENCES, energy_shift="fit"), id="energy_shift"),
         pytest.param(lambda s: xstxm.apply_shifts(s, shifts(s), interpolation="fourier"), id="interpolation"),
+        pytest.param(lambda s: xstxm.apply_shifts(s, turned(s)), id="rotation"),
         pytest.param(lambda s: xstxm.phase_map(s), id="references"),
     ],
 )

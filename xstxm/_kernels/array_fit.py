@@ -9,7 +9,7 @@ Index letters: e energy, p pixel, u unknown (background terms, then references),
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -186,70 +186,106 @@ def _fit_each(od: Any, weight: Any, plan: Plan, known_noise: bool, with_covarian
     return Maps(*(np.concatenate(parts, -1) for parts in zip(*blocks, strict=True)))
 
 
+class _Spectra(NamedTuple):
+    """Spectra (p, e), each on the energies that it has; zero elsewhere."""
+
+    values: Any
+    used: Any
+    root: Any
+    """Roots of the weights."""
+    plain: Any
+    """(e, u) the design without weights."""
+
+    @classmethod
+    def of(cls, od: Any, weight: Any, plan: Plan) -> _Spectra:
+        """Return spectra (e, p) with the weights of the plan, or with their own (e, p)."""
+        used = np.isfinite(od) if weight is None else np.isfinite(od) & (weight > 0)
+        energies = np.sqrt(plan.weights.astype(float)) if plan.weights.size else np.ones(plan.n_energies)
+        root = used.T * (beside(od, energies) if weight is None else np.sqrt(np.where(used, weight, 0)).T)
+        plain = beside(od, (plan.design / energies).T)
+        return cls(np.where(used, od, 0).astype(float).T, used.T, root, plain)
+
+    def factorised(self, fixed: bool) -> tuple[Any, Any, Any]:
+        """Return triangles (p, u, u), projections (p, u), and where (p) the energies tell the unknowns apart."""
+        design = self.plain * self.root[:, :, None]
+        q, r = np.linalg.qr(design)
+        left = np.abs(np.einsum("puu->pu", r)) > LOST * np.sqrt((design**2).sum(1))
+        told = left.all(1) & (self.used.sum(1) > r.shape[1] - fixed)
+        r = np.where(told[:, None, None], r, beside(r, np.eye(r.shape[1])))
+        return r, (q.swapaxes(1, 2) @ (self.values * self.root)[:, :, None])[:, :, 0], told
+
+    def left_by(self, coefficients: Any) -> Any:
+        """Return what unknowns (p, u) leave (p, e)."""
+        return np.where(self.used, self.values - (self.plain @ coefficients[:, :, None])[:, :, 0], 0)
+
+
+class _Solution(NamedTuple):
+    """Amounts (p, r) with their covariances (p, r, r) for unit noise: of the support (p, r), and with no bound active."""
+
+    amount: Any
+    support: Any
+    spread: Any
+    every: Any
+    ended: Any
+    """(p) Where the search for the support came to an end."""
+
+    @classmethod
+    def of(cls, triangle: Any, projected: Any, method: int) -> _Solution:
+        """Return the solution of the references' triangles (p, r, r) and projections (p, r)."""
+        fixed = method == FCLS
+        scale = np.ones_like(projected) if fixed else np.sqrt((triangle**2).sum(1))
+        triangle = triangle / scale[:, None]
+        matrix, right = triangle.swapaxes(1, 2) @ triangle, (projected[:, None] @ triangle)[:, 0]
+        whole = np.ones_like(right, dtype=bool)
+        support, ended = whole, whole.all(1)
+        if method != LSTSQ:
+            found = _pivot(lambda p, own: _tested(matrix[p], right[p], own, fixed), whole)
+            support, ended = found > 0, ~np.isnan(found).any(1)
+        amount, spread = _solved(matrix, right, support, fixed)
+        _, every = _solved(matrix, right, whole, fixed)
+        both = scale[:, :, None] * scale[:, None]
+        return cls(amount / scale, support, spread / both, every / both, ended)
+
+
 def _fit_singly(od: Any, weight: Any, plan: Plan, known_noise: bool, with_covariance: bool) -> Maps:
     """Fit each spectrum (e, p) by a factorisation of its own.
 
     Where the energies that are left do not tell the unknowns apart, the pixel is NaN, as it is on the host but for
     proportional references whose sum is fixed.
     """
-    n_unknowns, n_terms = len(plan.design), plan.n_terms
-    fixed = plan.method == FCLS
-    used = np.isfinite(od) if weight is None else np.isfinite(od) & (weight > 0)
-    values = np.where(used, od, 0).astype(float).T
-    energies = np.sqrt(plan.weights.astype(float)) if plan.weights.size else np.ones(plan.n_energies)
-    root = used.T * (beside(od, energies) if weight is None else np.sqrt(np.where(used, weight, 0)).T)
-    plain = beside(od, (plan.design / energies).T)
-    design = plain * root[:, :, None]
-    number = used.sum(0)
-    q, r = np.linalg.qr(design)
-    diagonal = np.abs(np.einsum("puu->pu", r))
-    told = (diagonal > LOST * np.sqrt((design**2).sum(1))).all(1) & (number > n_unknowns - fixed)
-    r = np.where(told[:, None, None], r, beside(od, np.eye(n_unknowns)))
-    projected = (q.swapaxes(1, 2) @ (values * root)[:, :, None])[:, :, 0]
-    triangle = r[:, n_terms:, n_terms:]
-    scale = np.ones_like(projected[:, n_terms:]) if fixed else np.sqrt((triangle**2).sum(1))
-    triangle = triangle / scale[:, None]
-    matrix, right = triangle.swapaxes(1, 2) @ triangle, (projected[:, None, n_terms:] @ triangle)[:, 0]
-    whole = np.ones_like(right, dtype=bool)
-    support = whole
-    if plan.method != LSTSQ:
-        found = _pivot(lambda p, own: _tested(matrix[p], right[p], own, fixed), whole)
-        support, told = found > 0, told & ~np.isnan(found).any(1)
-    solution, spread = _solved(matrix, right, support, fixed)
-    _, every = _solved(matrix, right, whole, fixed)
-    coefficients = projected - (r[:, :, n_terms:] @ (solution / scale)[:, :, None])[:, :, 0]
-    background = coefficients[:, :n_terms]
+    n_terms, fixed = plan.n_terms, plan.method == FCLS
+    spectra = _Spectra.of(od, weight, plan)
+    r, projected, told = spectra.factorised(fixed)
+    solution = _Solution.of(r[:, n_terms:, n_terms:], projected[:, n_terms:], plan.method)
+    told = told & solution.ended
+    background = (projected - (r[:, :, n_terms:] @ solution.amount[:, :, None])[:, :, 0])[:, :n_terms]
     if n_terms:
         background = np.linalg.solve(r[:, :n_terms, :n_terms], background[:, :, None])[:, :, 0]
-    both = np.concatenate([background, solution / scale], 1)
-    residual = np.where(used.T, values - (plain @ both[:, :, None])[:, :, 0], 0)
-    active = support.sum(1)
-    rss, chi2 = (residual**2).sum(1), ((residual * root) ** 2).sum(1)
+    residual = spectra.left_by(np.concatenate([background, solution.amount], 1))
+    number, active, rss = spectra.used.sum(1), solution.support.sum(1), (residual**2).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        reduced = chi2 / (number - n_terms - active + fixed)
-        r_factor = rss / (values**2).sum(1)
-        rms = np.sqrt(rss / number)
+        reduced = ((residual * spectra.root) ** 2).sum(1) / (number - n_terms - active + fixed)
+        r_factor, rms = rss / (spectra.values**2).sum(1), np.sqrt(rss / number)
         noise = np.ones_like(reduced) if known_noise else reduced
-        deviation = np.sqrt(np.maximum(np.einsum("prr->pr", spread), 0) * noise[:, None]) / scale
-        covariance = every / scale[:, :, None] / scale[:, None] * noise[:, None, None]
+        stderr = np.sqrt(np.maximum(np.einsum("prr->pr", solution.spread), 0) * noise[:, None])
+        covariance = solution.every * noise[:, None, None]
 
-    def lost(found: Any) -> Any:
+    def known(found: Any) -> Any:
         """Return results with pixels last, NaN where there are none."""
-        last = np.moveaxis(found, 0, -1)
-        return np.where(told, last, np.nan).astype(od.dtype)
+        return np.where(told, np.moveaxis(found, 0, -1), np.nan).astype(od.dtype)
 
     return Maps(
-        amount=lost(solution / scale),
-        stderr=lost(deviation),
-        background=lost(background),
-        rms=lost(rms),
-        r_factor=lost(r_factor),
-        reduced_chi2=lost(reduced),
+        amount=known(solution.amount),
+        stderr=known(stderr),
+        background=known(background),
+        rms=known(rms),
+        r_factor=known(r_factor),
+        reduced_chi2=known(reduced),
         n_energy=number.astype(np.int32),
         n_active=np.where(told, active, 0).astype(np.int16),
-        covariance=lost(covariance) if with_covariance else lost(covariance)[:0, :0, :0],
-        best=lost(rms)[:0, None][:, :0],
-        bits=lost(rms)[:0],
+        covariance=known(covariance) if with_covariance else known(covariance)[:0, :0, :0],
+        best=known(rms)[:0, None][:, :0],
+        bits=known(rms)[:0],
     )
 
 
