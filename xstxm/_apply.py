@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
+from xstxm._device import kind_of
+from xstxm._kernels.devices import beside
 from xstxm.conventions import ENERGY, content_of, require_energy
 from xstxm.errors import (
     ChunkingError,
@@ -105,15 +107,18 @@ def _over_pixel_chunks(
     """
     import dask.array as da
 
-    arrays = [item if isinstance(item, da.Array) else da.from_array(np.asarray(item), chunks=-1) for item in data]
+    arrays = [item if isinstance(item, da.Array) else da.from_array(item, chunks=-1) for item in data]
     n_dims = max(item.ndim - there for item, there in zip(arrays, whole, strict=True))
     pixels = tuple(range(n_dims))
     pairs: list[Any] = []
     for item, there in zip(arrays, whole, strict=True):
         own = pixels[n_dims - (item.ndim - there) :]
         pairs += [item, (*own, n_dims) if there else own]
-    metas = [np.empty((0,) * (n_dims + len(size)), dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
-    first = np.empty((0,) * n_dims, dtypes[0])
+    like = arrays[0]._meta
+    metas = [
+        np.empty_like(like, dtype=d, shape=(0,) * (n_dims + len(size))) for size, d in zip(sizes, dtypes, strict=True)
+    ]
+    first = np.empty_like(like, dtype=dtypes[0], shape=(0,) * n_dims)
     packed = da.blockwise(functools.partial(_call_whole, func), pixels, *pairs, concatenate=False, meta=first)
     results = [
         da.map_blocks(
@@ -157,14 +162,17 @@ def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
         input_core_dims=[[over], [over, into]],
         output_core_dims=[[into]],
         dask="parallelized",
-        output_dtypes=[array.dtype],
-        dask_gufunc_kwargs={"output_sizes": {into: matrix.sizes[into]}},
+        dask_gufunc_kwargs={
+            "output_sizes": {into: matrix.sizes[into]},
+            "meta": np.empty_like(kind_of(array), dtype=array.dtype, shape=(0,) * array.ndim),
+        },
     )
 
 
 def _mixed_block(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Multiply an array (..., over) by a matrix (..., over, into), which has no pixels of its own."""
     *shape, n = values.shape
+    matrix = beside(values, matrix)
     product = matrix.reshape(n, -1).T.astype(values.dtype) @ pixels_last(values)
     return np.moveaxis(product.reshape(-1, *shape), 0, -1)
 
@@ -214,7 +222,7 @@ def over_blocks(
     dims, axis = array.dims, array.get_axis_num(ENERGY)
     placed = [array.variable, *(_with_dims(item, dims) for item in others)]
     lazy = any(item.chunks is not None for item in placed)
-    data = [item.data if lazy else np.asarray(item) for item in placed]
+    data = [item.data for item in placed]
     results = _over_chunks(func, data, axis, output_dtypes) if lazy else func(*data)
     image = array.isel({ENERGY: 0}, drop=True)
     return (*(_with_data(array, values) for values in results[:-1]), _with_data(image, results[-1]))
@@ -238,15 +246,22 @@ def _over_chunks(
     index = tuple(range(data[0].ndim))
     arrays = [item if isinstance(item, da.Array) else da.from_array(item, chunks=-1) for item in data]
     pairs = (part for item in arrays for part in (item, index))
-    metas = [np.empty((0,) * len(index), dtype) for dtype in dtypes]
+    like = arrays[0]._meta
+    metas = [np.empty_like(like, dtype=dtype, shape=(0,) * len(index)) for dtype in dtypes]
     packed = da.blockwise(
         functools.partial(_and_bits_with_energy, func), index, *pairs, axis=axis, dtype=dtypes[0], meta=metas[0]
     )
     parts = [da.map_blocks(operator.itemgetter(k), packed, dtype=meta.dtype, meta=meta) for k, meta in enumerate(metas)]
     once = tuple((1,) * len(own) if k == axis else own for k, own in enumerate(packed.chunks))
     bits = da.map_blocks(operator.itemgetter(-1), packed, dtype=dtypes[-1], meta=metas[-1], chunks=once)
-    unite = np.bitwise_or.reduce
-    return [*parts[:-1], da.reduction(bits, unite, unite, axis=axis, dtype=dtypes[-1], meta=metas[-1].sum(axis))]
+    united = da.reduction(bits, _united, _united, axis=axis, dtype=dtypes[-1], meta=metas[-1].sum(axis))
+    return [*parts[:-1], united]
+
+
+def _united(bits: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
+    """Unite bits along one axis; devices have no `bitwise_or.reduce`."""
+    found = functools.reduce(operator.or_, np.moveaxis(bits, axis[0], 0))
+    return np.expand_dims(found, axis) if keepdims else found
 
 
 def _and_bits_with_energy(

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm._apply import is_lazy, over_blocks
+from xstxm._kernels.devices import on_device
 from xstxm.conventions import ENERGY, float_dtype
 from xstxm.options import get_options
 
@@ -101,13 +102,15 @@ def _densities_block(
     **options: Any,
 ) -> list[np.ndarray]:
     """Return densities, variances where there is noise, and bits of an array."""
-    from xstxm._kernels.density import CountNoise, optical_densities
+    from xstxm._kernels import array_density, density
+    from xstxm._kernels.density import CountNoise
 
     known = None
     if least is not None:
         source, share, of_i0 = noise
         known = CountNoise(source, share, least, of_i0)
     computed = np.dtype("float32" if dtype.itemsize == 4 else "float64")
+    optical_densities = (array_density if on_device(counts) else density).optical_densities
     od, variance, bits = optical_densities(counts, i0, scale, dark, known, dtype=computed, **options)
     arrays = [od] if variance is None else [od, variance]
     return [*(array.astype(dtype, copy=False) for array in arrays), bits]

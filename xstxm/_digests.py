@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xstxm._kernels.devices import on_device
+
 LARGEST = 2**25
 """Bytes of an array above which a record does without its digest, which would take longer than many a verb."""
 _PIECE = 2**16
@@ -33,9 +35,13 @@ def digest_if_cheap(obj: xr.DataArray | xr.Dataset | np.ndarray) -> str | None:
     """Return the digest of what is in memory and not large; None else, so that nothing is computed or read."""
     if obj.nbytes > LARGEST:
         return None
-    if not isinstance(obj, np.ndarray) and not all(part._in_memory for part in _variables(obj).values()):
+    if not isinstance(obj, np.ndarray) and not all(_at_hand(part) for part in _variables(obj).values()):
         return None
     return digest(obj)
+
+
+def _at_hand(variable: xr.Variable) -> bool:
+    return variable._in_memory and not on_device(variable._data)
 
 
 def _variables(obj: Any) -> dict[Any, xr.Variable]:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstxm._apply import is_lazy, over_energy, pixels_last
 from xstxm._densities import Light
+from xstxm._kernels.devices import on_device, on_host
 from xstxm._selection import step_probabilities
 from xstxm._unknowns import TERM, Method
 from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE, float_dtype
@@ -126,11 +127,16 @@ def _fit_block(
     **options: Any,
 ) -> tuple[np.ndarray, ...]:
     """Fit an array with energy last; the maps come back with their own dims last."""
+    from xstxm._kernels import array_fit
     from xstxm._kernels.linear_fit import fit_pixels
     from xstxm._kernels.weighted_fit import fit_weighted
 
     options["with_covariance"] = with_covariance
-    if weighted or most:
+    if on_device(od):
+        known: dict[str, Any] = {"weights": weights, "known_noise": weights is not None}
+        known |= {"variance": pixels_last(others[0])} if weighted else {}
+        maps = array_fit.fit_pixels(pixels_last(od), references, terms, **known, **options)
+    elif weighted or most:
         variance = others[0] if weighted else _alike(od)
         wanted = others[-1].ravel() if len(others) > weighted else None
         data = pixels_last(od), pixels_last(variance)
@@ -156,14 +162,16 @@ def _fit_counts_block(
     **options: Any,
 ) -> tuple[np.ndarray, ...]:
     """Fit the optical density of counts with energy last."""
-    from xstxm._kernels.linear_fit import Light, fit_pixels
+    from xstxm._kernels import array_fit, linear_fit
+    from xstxm._kernels.linear_fit import Light
 
     shape = counts.shape[:-1]
     i0, scale, dark = (
         _table(item if there else item[..., None], shape) for item, there in zip(others, of_energy[1:], strict=False)
     )
     options = {**options, "light": Light(i0, scale, dark, thick), "with_covariance": with_covariance}
-    maps = fit_pixels(pixels_last(counts), references, terms, **options)
+    fit = array_fit if on_device(counts) else linear_fit
+    maps = fit.fit_pixels(pixels_last(counts), references, terms, **options)
     if len(others) == len(of_energy):
         _leave_out(~np.broadcast_to(others[-1], shape).ravel(), maps)
     return maps.bits.reshape(shape), *_arrays(maps, shape, *([maps.covariance] if with_covariance else []))
@@ -198,7 +206,7 @@ def _weights_of_energies(variance: xr.DataArray, n_energies: int) -> np.ndarray 
     """
     if {*variance.dims} - {ENERGY} or is_lazy(variance):
         return None
-    values = np.broadcast_to(np.asarray(variance, dtype=float), n_energies)
+    values = np.broadcast_to(on_host(variance.data).astype(float), n_energies)
     with np.errstate(divide="ignore"):
         weights = 1 / values
     return weights if (np.isfinite(weights) & (weights > 0)).all() else None
@@ -206,7 +214,7 @@ def _weights_of_energies(variance: xr.DataArray, n_energies: int) -> np.ndarray 
 
 def _pixels_first(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     own = array.shape[:-1]
-    return np.moveaxis(array.reshape((*own, *shape)), range(len(own)), range(-len(own), 0))
+    return np.moveaxis(array.reshape((*own, *shape)), tuple(range(len(own))), tuple(range(-len(own), 0)))
 
 
 def added_probabilities(

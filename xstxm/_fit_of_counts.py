@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xstxm._densities import Light, told_by
+from xstxm._device import beside
 from xstxm._fit_maps import FitMaps, fit_counts
 from xstxm._unknowns import Method
 from xstxm.absorption import holds_counts, light_of, warn_of_counts, with_density
@@ -50,7 +51,7 @@ def fit_light(
     """Return the fit of counts, and the flags that `optical_density` gives their pixels."""
     used = None
     if "mask" in stack:
-        every = xr.ones_like(light.counts.isel({ENERGY: 0}, drop=True), dtype=bool)
+        every = beside(light.counts, xr.ones_like(light.counts.isel({ENERGY: 0}, drop=True), dtype=bool))
         used = used_pixels(every, stack, False)
     maps, bits = fit_counts(light, used, spectra, terms, method, covariance)
     flags, brighter = told_by(bits)

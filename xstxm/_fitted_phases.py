@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xstxm._device import beside, kind_of
 from xstxm._kernels import propagation
 from xstxm.conventions import (
     NO_SAMPLE,
@@ -47,12 +48,12 @@ def phases_of_fit(
     fraction, stderr, total = _per_pixel(
         propagation.phase_fractions, amount, covariance, [["phase"], ["phase"], []], {"membership": membership}
     )
-    threshold = sample_threshold(total, min_amount)
+    threshold = beside(total, sample_threshold(total, min_amount))
     if density is None:
         empty = total < threshold
     else:
         density = density.where(determined)
-        empty = density < sample_threshold(density, None)
+        empty = density < beside(density, sample_threshold(density, None))
     label, confidence, bias = _judged(amount, covariance, every, membership, empty)
     if whole is not None:  # a choice leaves out what is small, of either sign
         bias = confidence.where(confidence.isnull(), 0)
@@ -67,7 +68,7 @@ def phases_of_fit(
             "total_amount": annotate(total, "total_amount", units=total_units),
             "min_amount": annotate(threshold, "min_amount", units=total_units),
             "phase_spectra": _phase_spectra(fitted["reference_spectra"], names),
-            "n_active": fitted["n_active"].where(determined, 0),
+            "n_active": fitted["n_active"].where(determined, np.int16(0)),
             "reduced_chi2": fitted["reduced_chi2"].where(determined),
             **{name: fitted[name] for name in _CARRIED if name in fitted},
         }
@@ -87,7 +88,7 @@ def _judged(
     """Return the largest phase of each pixel, the probability that the fit of every reference gives it, and its bias."""
     options = {"membership": membership}
     (largest,) = _per_pixel(propagation.phase_label, amount, covariance, [[]], options, dtypes=[np.int16])
-    label = largest.where(~empty, NO_SAMPLE).drop_attrs()
+    label = largest.where(~empty, np.int16(NO_SAMPLE)).drop_attrs()
     judged, spread = every["component_map"], every["component_map_covariance"]
     (confidence,) = _per_pixel(propagation.chance_of_label, judged, spread, [[]], options, others=[label])
     about = [label, confidence]
@@ -114,6 +115,10 @@ def _per_pixel(
     dtypes: list[Any] | None = None,
     others: Sequence[xr.DataArray] = (),
 ) -> tuple[xr.DataArray, ...]:
+    metas = tuple(
+        np.empty_like(kind_of(amount), dtype=dtype, shape=(0,) * (amount.ndim - 1 + len(dims)))
+        for dims, dtype in zip(outputs, dtypes or [amount.dtype] * len(outputs), strict=True)
+    )
     found = xr.apply_ufunc(
         func,
         without_coords(amount, REFERENCE),
@@ -122,8 +127,10 @@ def _per_pixel(
         input_core_dims=[[REFERENCE], [REFERENCE, OTHER_REFERENCE], *[[]] * len(others)],
         output_core_dims=outputs,
         dask="parallelized",
-        output_dtypes=dtypes or [amount.dtype] * len(outputs),
-        dask_gufunc_kwargs={"output_sizes": {dim: len(kwargs["membership"]) for dims in outputs for dim in dims}},
+        dask_gufunc_kwargs={
+            "output_sizes": {dim: len(kwargs["membership"]) for dims in outputs for dim in dims},
+            "meta": metas if len(metas) > 1 else metas[0],
+        },
         kwargs=kwargs,
         keep_attrs=True,
     )

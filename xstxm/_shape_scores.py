@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm._apply import is_lazy
+from xstxm._device import on_host
 from xstxm._sums import in_memory
 from xstxm.conventions import ENERGY
 from xstxm.decomposition import COMPONENT, Field, Weights, scores
@@ -64,12 +65,14 @@ def scored_field(
     projected, variance = scores(field.array, basis)
     projected = projected.isel({COMPONENT: slice(n_terms, None)})
     amount = amount_of(projected, field.array.sizes[ENERGY]).where(field.usable)
+    # what a device holds is small here, and k-means is for the host
+    projected, variance, amount = (on_host(item) for item in (projected, variance, amount))
     return Scored(projected, variance, amount, *_sample_points(projected, amount, min_amount, normalize))
 
 
 def amount_of(projected: xr.DataArray, n_energies: int) -> xr.DataArray:
     """Return the root mean square over energy of what scores on an orthonormal basis describe. Lazy."""
-    return (projected**2).sum(COMPONENT, skipna=False) ** 0.5 / np.asarray(n_energies**0.5, dtype=projected.dtype)
+    return (projected**2).sum(COMPONENT, skipna=False) ** 0.5 / projected.dtype.type(n_energies**0.5)
 
 
 def _sample_points(

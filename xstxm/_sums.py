@@ -26,7 +26,7 @@ def pixel_sums(
     dims = other.dims
     array = array.transpose(ENERGY, *dims)
     if not (is_lazy(array) or is_lazy(other)):
-        total = kernel(np.asarray(array).reshape(array.sizes[ENERGY], -1), np.asarray(other).ravel(), **kwargs)
+        total = kernel(array.data.reshape(array.sizes[ENERGY], -1), other.data.ravel(), **kwargs)
         return xr.DataArray(total, dims=tuple(sizes))
     import dask.array as da
 
@@ -50,7 +50,7 @@ def pixel_sums(
         adjust_chunks=dict.fromkeys(letters, 1),
         concatenate=True,
         dtype=float,
-        meta=np.empty((0,) * (len(letters) + len(own))),
+        meta=np.empty_like(array.data._meta, dtype=float, shape=(0,) * (len(letters) + len(own))),
     )
     return xr.DataArray(parts.sum(axis=letters) if letters else parts, dims=tuple(sizes))
 

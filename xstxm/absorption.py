@@ -11,10 +11,13 @@ import xarray as xr
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels
 from xstxm._densities import CountVariance, Light, densities
+from xstxm._device import on_device, on_host
+from xstxm._kernels import devices
 from xstxm.conventions import (
     ENERGY,
     annotate,
     as_float,
+    has_pixels,
     pixel_dims,
     quality_bits,
     quality_of,
@@ -79,6 +82,7 @@ def optical_density(
     saturation: float | None = ...,
 ) -> xr.Dataset: ...
 @recorded
+@on_device
 def optical_density(
     stack: xr.DataArray | xr.Dataset,
     i0: xr.DataArray | xr.Dataset | None = None,
@@ -240,7 +244,7 @@ def _at_energies(incident: xr.DataArray, energy: xr.DataArray, counts: xr.DataAr
 
 def _placed(array: xr.DataArray, energy: xr.DataArray, counts: xr.DataArray) -> xr.DataArray:
     """Return what belongs to I0 on the pixels and at the energies of the counts."""
-    placed = match_pixels(array, counts, "I0")
+    placed = match_pixels(array if has_pixels(array) else on_host(array), counts, "I0")
     if ENERGY in placed.dims:
         placed = match_energy(placed, energy, what="I0")
     return placed.assign_attrs(array.attrs)
@@ -341,7 +345,7 @@ def placed_dark(dark: float | str | xr.DataArray | None, counts: xr.DataArray) -
 
 
 def _warn_nonpositive(nonpositive: xr.DataArray) -> None:
-    pixels = int(nonpositive.sum())
+    pixels = int(nonpositive.sum().data)
     if pixels:
         warn(
             f"counts of zero or less in {pixels} pixels became NaN, flagged nonpositive_counts in 'quality'",
@@ -361,7 +365,7 @@ def _warn_no_spread(variance: xr.DataArray, i0: xr.DataArray) -> None:
 
 def _warn_dark_i0(brighter: xr.DataArray) -> None:
     """Warn where most pixels are brighter than I0 at every energy, which no sample is."""
-    if brighter.size and float(brighter.mean()) > 0.5:
+    if brighter.size and float(brighter.mean().data) > 0.5:
         warn(
             "more than half of the pixels are brighter than I0 at every energy: check the units of I0, the dwell time "
             "and where I0 was taken",
@@ -400,13 +404,13 @@ def _clearest(light: Light) -> np.ndarray:
     dims, counts = pixel_dims(light.counts), light.counts
     step = max(round((counts.size / counts.sizes[ENERGY] / 2**14) ** (1 / len(dims))), 1)
     od = densities(light.isel(dict.fromkeys(dims, slice(None, None, step)))).od
-    some = np.asarray(od.transpose(ENERGY, ...), dtype=float)
+    some = od.transpose(ENERGY, ...).data.astype(float)
     some = some.reshape(len(some), -1)
     some = some[:, np.isfinite(some).all(0)]
     if not some.size:
         return np.full(len(some), np.nan)
     mean = some.mean(0)
-    return some[:, mean <= np.quantile(mean, 0.1)].mean(1)
+    return devices.on_host(some[:, mean <= np.quantile(mean, 0.1)].mean(1))
 
 
 def holds_counts(stack: xr.DataArray | xr.Dataset, signal: str) -> bool:

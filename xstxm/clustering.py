@@ -12,13 +12,14 @@ import xarray as xr
 
 from xstxm import _partition, units
 from xstxm._apply import require_single_chunk
+from xstxm._device import beside, on_device, on_host
 from xstxm._kernels import moments
 from xstxm._nodes import in_turn
 from xstxm._partition import Choose, ClusterMethod, Partition
 from xstxm._shape_scores import Sample, Scored, by_length, scored_field
 from xstxm._sums import pixel_sums
 from xstxm._unknowns import Background, background_spectra
-from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, pixel_dims, require_energy
+from xstxm.conventions import ENERGY, annotate, density_of, flag_attrs, has_pixels, pixel_dims, require_energy
 from xstxm.decomposition import COMPONENT, Field, Weights, eigenspectra, floating, joint_sums, usable_pixels
 from xstxm.errors import OptionError, SchemaError, check_choice, require_whole
 from xstxm.provenance import note, recorded
@@ -35,6 +36,7 @@ MASKED, UNASSIGNED = -1, 0
 
 
 @recorded
+@on_device
 def cluster(
     stack: xr.DataArray | xr.Dataset,
     n_clusters: int | None = None,
@@ -219,11 +221,16 @@ def spectral_clusters(
     numbers = [np.bincount(own[own >= 0], minlength=found.n_clusters) for own in sample.split(labels)]
     spectra = _spectra(fields, maps, dict(zip(fields, numbers, strict=True)), sample.of_pixels)
     return {
-        path: _annotated(maps[path].assign(spectra[path]).assign(about), field.array).assign_attrs(
+        path: _annotated(_placed(maps[path], field).assign(spectra[path]).assign(about), field.array).assign_attrs(
             {**field.about, "method": method, "normalize": normalize}
         )
         for path, field in fields.items()
     }
+
+
+def _placed(maps: xr.Dataset, field: Field) -> xr.Dataset:
+    """Return maps where the stack lies; numbers stay on the host."""
+    return maps.map(lambda array: beside(field.array, array) if has_pixels(array) else array)
 
 
 def _note_sample(scored: Mapping[str, Scored], labels: np.ndarray) -> None:
@@ -351,9 +358,8 @@ def _spectra(
 def _label_sums(field: Field, labels: xr.DataArray, n_clusters: int) -> xr.DataArray:
     """Return the sums of the spectra of each cluster, and of their squares (moment, cluster, energy). Lazy."""
     sizes = {"moment": 2, CLUSTER: n_clusters, ENERGY: field.array.sizes[ENERGY]}
-    return pixel_sums(
-        moments.label_sums, field.array, labels.drop_vars(list(labels.coords)), sizes, n_clusters=n_clusters
-    )
+    plain = labels.drop_vars(list(labels.coords))
+    return on_host(pixel_sums(moments.label_sums, field.array, plain, sizes, n_clusters=n_clusters))
 
 
 def _annotated(result: xr.Dataset, od: xr.DataArray) -> xr.Dataset:

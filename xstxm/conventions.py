@@ -6,6 +6,8 @@ hold. Code takes names from here; users read the sentence in the variable's ``co
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Collection, Hashable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -144,9 +146,7 @@ def quality_bits(
 
     A flag that is given is judged anew, unless it is `lasting`: what was not measured stays so.
     """
-    bits: xr.DataArray = xr.zeros_like(next(iter(flags.values())), dtype="int16")
-    for name, raised in flags.items():
-        bits = bits | raised * np.int16(QUALITY_FLAGS[name])
+    bits = functools.reduce(operator.or_, (raised * np.int16(QUALITY_FLAGS[name]) for name, raised in flags.items()))
     if before is not None:
         renewed = sum(QUALITY_FLAGS[name] for name in flags if name not in lasting)
         bits = bits | (before.astype("int16") & np.int16(~renewed))
@@ -199,6 +199,11 @@ def pixel_dims(obj: xr.DataArray | xr.Dataset) -> tuple[Hashable, ...]:
         if ENERGY in array.dims and not _RESULT_DIMS & {*array.dims}:
             dims.update(dict.fromkeys(dim for dim in array.dims if dim != ENERGY))
     return tuple(dims) or tuple(dim for dim in obj.dims if dim != ENERGY and dim not in _RESULT_DIMS)
+
+
+def has_pixels(array: xr.DataArray) -> bool:
+    """Tell whether an array has a dimension of pixels, and is no mere spectrum or table."""
+    return not {*array.dims} <= {ENERGY, *_RESULT_DIMS}
 
 
 def require_energy(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -360,9 +365,9 @@ def used_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, other: fl
     mask = stack["mask"]
     if mask.dtype != bool:
         raise SchemaError(f"'mask' is {mask.dtype}, wanted bool: True where a pixel is used")
-    if mask.__dask_graph__() is None and not bool(mask.any()):
+    if mask.__dask_graph__() is None and not bool(mask.any().data):
         raise SchemaError("'mask' is False everywhere: no pixel is left to use")
-    return array.where(mask, other)
+    return array.where(mask, array.dtype.type(other) if array.dtype.kind in "fb" else other)
 
 
 def nothing_usable(array: xr.DataArray, inside: xr.DataArray) -> SchemaError:

@@ -12,7 +12,8 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy, mixed, pixels_last, require_single_chunk
-from xstxm._kernels import moments
+from xstxm._device import beside, on_device, on_host
+from xstxm._kernels import devices, moments
 from xstxm._sums import made_again, pixel_sums
 from xstxm.conventions import (
     ENERGY,
@@ -34,6 +35,7 @@ RANK = "rank"
 
 
 @recorded
+@on_device
 def pca(
     stack: xr.DataArray | xr.Dataset,
     n_components: int | None = None,
@@ -141,7 +143,7 @@ class Field(NamedTuple):
 
     def counted(self, sums: xr.DataArray | None = None) -> xr.DataArray:
         """Return the sums in memory, or raise where they hold no pixel. Eager, on an energy-by-energy matrix."""
-        found = (self.sums() if sums is None else sums).compute()
+        found = on_host((self.sums() if sums is None else sums).compute())
         if not found[-1, -1]:
             raise nothing_usable(self.array, self.usable)
         return found
@@ -198,7 +200,7 @@ def decomposed(
 
     Eager on sums in memory without `n_components`.
     """
-    total = joint_sums(sums, weights)
+    total = on_host(joint_sums(sums, weights))
     if n_components is None:
         n_components = int(moments.decompose(np.asarray(total), 1, center)[-2])
         note(f"{n_components} components above the noise floor")
@@ -239,10 +241,10 @@ def floating(array: xr.DataArray) -> xr.DataArray:
 
 def usable_pixels(array: xr.DataArray, stack: xr.DataArray | xr.Dataset, region: Region | None = None) -> xr.DataArray:
     """Return the pixels (pixel dims) that neither a given region nor the `mask` of the stack leaves out."""
-    every = xr.ones_like(array.isel({ENERGY: 0}, drop=True), dtype=float)
+    every = beside(array, xr.ones_like(array.isel({ENERGY: 0}, drop=True), dtype=float))
     inside = used_pixels(every, stack) == 1
     if region is not None:
-        inside = inside & region_mask(array, region)
+        inside = inside & beside(array, region_mask(array, region))
     return inside.transpose(*pixel_dims(array)).reset_coords(drop=True)
 
 
@@ -258,7 +260,7 @@ def _eigenimages(array: xr.DataArray, found: xr.Dataset, usable: xr.DataArray, c
     spectra = found["eigenspectra"]
     images = mixed(array, spectra, ENERGY)
     if center:
-        images = images - xr.dot(spectra, found["center_spectrum"], dim=ENERGY).astype(array.dtype)
+        images = images - beside(images, xr.dot(spectra, found["center_spectrum"], dim=ENERGY).astype(array.dtype))
     return images.where(usable & np.isfinite(images)).transpose(COMPONENT, *pixel_dims(array))
 
 
@@ -328,12 +330,14 @@ def scores(array: xr.DataArray, basis: xr.DataArray) -> tuple[xr.DataArray, xr.D
 def _scores_block(spectra: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project an array with energy last."""
     *shape, n_energies = spectra.shape
+    basis = devices.beside(spectra, basis)
     projected, rss = moments.project(pixels_last(spectra), basis.reshape(-1, n_energies).astype(spectra.dtype))
     degrees = max(n_energies - len(projected), 1)
     return np.moveaxis(projected.reshape(-1, *shape), 0, -1), (rss / degrees).reshape(shape)
 
 
 @recorded
+@on_device
 def reconstruct(pca_result: xr.Dataset, n_components: int | None = None) -> xr.DataArray:
     """Return the stack that the leading components describe: most of the signal, and their share of the noise only.
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import format_range, match_energy, require_single_chunk
+from xstxm._device import on_device
 from xstxm.conventions import ENERGY, Stack, as_float, content_of, require_energy
 from xstxm.errors import EnergyRangeError, OptionError, SchemaError, require_number
 from xstxm.provenance import note, recorded
@@ -19,6 +20,7 @@ Window: TypeAlias = tuple[EnergyLike, EnergyLike]
 
 
 @recorded
+@on_device
 def sel_energy(stack: Stack, start: EnergyLike | None = None, stop: EnergyLike | None = None) -> Stack:
     """Keep the energies between two limits, both included, whatever the order of the axis.
 
@@ -202,6 +204,7 @@ def _interp_array(array: xr.DataArray, axis: xr.DataArray) -> xr.DataArray:
 
 
 @recorded
+@on_device
 def calibrate_energy(
     stack: Stack,
     shift: EnergyLike = 0.0,

@@ -235,6 +235,27 @@ class ChunkingError(StxmError, ValueError):
         )
 
 
+class DeviceError(StxmError, TypeError):
+    """Arrays on a device, such as a GPU, that a verb does not work with, or that do not lie together.
+
+    Attributes: `verb`, `found` (the package of each array on a device, by name), `others` (arrays that lie elsewhere).
+    """
+
+    def __init__(self, verb: str, found: Mapping[str, str], others: Sequence[str]) -> None:
+        named = _quoted(found, "and")
+        arrays = f"{named} {'is a' if len(found) == 1 else 'are'} {_names(dict.fromkeys(found.values()))} " + (
+            "array" if len(found) == 1 else "arrays"
+        )
+        if others:
+            where = f"{_quoted(others, 'and')} {'lies' if len(others) == 1 else 'lie'} elsewhere"
+            do = ".as_numpy() brings a DataArray or Dataset to the host, .copy(data=cupy.asarray(array.data)) an array to the device"
+            self._say(f"{verb} needs all images in one place: {arrays}, {where}; {do}", found=found, others=others)
+        else:
+            do = f".as_numpy() brings {'it' if len(found) == 1 else 'them'} to the host"
+            self._say(f"{verb} works on numpy and dask arrays, {arrays}: {do}", found=found, others=others)
+        self.verb = verb
+
+
 class RecipeError(StxmError, ValueError):
     """An analysis whose record cannot be replayed, or a recipe that lacks an input."""
 

@@ -11,8 +11,10 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy, match_energy, match_pixels, mixed
+from xstxm._device import on_device, on_host, require_host
 from xstxm._fit_maps import FitMaps, added_probabilities, fit_maps
 from xstxm._fit_of_counts import counted, fit_light, quality_of_fit
+from xstxm._kernels import devices
 from xstxm._references_at import references_at
 from xstxm._saturation import without_saturated
 from xstxm._selection import significant
@@ -59,6 +61,7 @@ CERTAIN = 5.0
 
 
 @recorded
+@on_device
 def fit(
     stack: xr.DataArray | xr.Dataset,
     references: xr.Dataset | None = None,
@@ -183,7 +186,10 @@ def fit(
     stack, light = counted(units.dequantify(stack), signal, *asked)
     od = _floating(density_of(stack, signal), signal) if light is None else annotate(light.counts, "optical_density")
     energy = require_energy(od)
-    _require_one_part(energy, energy_shift=energy_shift, broadening=broadening, max_optical_density=max_optical_density)
+    moves = {"energy_shift": energy_shift, "broadening": broadening}
+    _require_one_part(energy, **moves, max_optical_density=max_optical_density)
+    fitted = {name: move for name, move in moves.items() if isinstance(move, str) and move == "fit"}
+    require_host(od, selection=selection, max_optical_density=max_optical_density, **fitted)
     move = move_asked_for(stack, references, energy_shift, broadening, background, signal)
     spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)
@@ -270,12 +276,13 @@ def _compare_noise(fitted: xr.Dataset) -> None:
     Pixels in which a reference is found beyond doubt are asked, so that empty ones cannot outvote them; all where there
     are none.
     """
-    chi2 = np.asarray(fitted["reduced_chi2"]).ravel()
+    chi2 = fitted["reduced_chi2"].data.ravel()
     step = slice(None, None, 1 + chi2.size // 100_000)  # enough for a median
     amount, stderr = (
-        np.asarray(fitted[name]).reshape(-1, chi2.size)[:, step] for name in ("component_map", "component_map_stderr")
+        devices.on_host(fitted[name].data.reshape(-1, chi2.size)[:, step])
+        for name in ("component_map", "component_map_stderr")
     )
-    values = chi2[step]
+    values = devices.on_host(chi2[step])
     found = values[(amount > CERTAIN * stderr).any(0) & np.isfinite(values)]
     values = found if found.size else values[np.isfinite(values)]
     ratio = float(np.median(values)) if values.size else 1.0
@@ -294,6 +301,7 @@ def _reference_spectra(
     stack: xr.DataArray | xr.Dataset, references: xr.Dataset | None, energy: xr.DataArray, move: xr.Dataset | None
 ) -> xr.DataArray:
     if references is not None:
+        references = on_host(references)
         if move is None:
             return references_at(references, energy)
         shift, width = float(move["energy_shift"]), float(move["broadening"])
@@ -304,7 +312,7 @@ def _reference_spectra(
             "reference_spectra", found, "pass references=..., or call .stxm.with_references(references) first"
         )
     held = stack["reference_spectra"]
-    return references_at(held.rename("absorption").to_dataset(), energy)
+    return references_at(on_host(held).rename("absorption").to_dataset(), energy)
 
 
 def _result(
@@ -348,6 +356,7 @@ def _result(
 
 
 @recorded
+@on_device
 def predict(fit_result: xr.Dataset, *, background: bool = True) -> xr.DataArray:
     """Return the optical density that a fit describes, ``sum_k c_k a_k + sum_t b_t g_t``.
 
@@ -388,6 +397,7 @@ def predict(fit_result: xr.Dataset, *, background: bool = True) -> xr.DataArray:
 
 
 @recorded
+@on_device
 def residual(
     stack: xr.DataArray | xr.Dataset, fit_result: xr.Dataset, *, signal: str = "optical_density"
 ) -> xr.DataArray:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import equal_within, format_range, is_lazy, require_single_chunk
+from xstxm._device import on_device
 from xstxm._kernels.frames import excess_odds, frame_sums, similarity
 from xstxm.conventions import (
     ENERGY,
@@ -127,6 +128,7 @@ def flag_frames(
 
 
 @recorded
+@on_device
 def drop_frames(stack: Stack, energies: EnergyLike | Sequence[EnergyLike] | xr.DataArray) -> Stack:
     """Leave out the frames at some energies.
 

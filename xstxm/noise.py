@@ -209,11 +209,11 @@ def _require_values(variance: xr.DataArray, what: str, *, zero: bool = False) ->
     """Refuse a variance in memory with a number below zero, or with none above: nothing could be weighed by it."""
     if not variance.size:
         return
-    least = float(np.asarray(variance.min()))
+    least = float(variance.min().data)
     if least < 0:
         raise OptionError(_option(what), f"an array down to {least:g}", "a variance is not below zero")
     frames = variance.transpose(ENERGY, ...) if ENERGY in variance.dims else variance.expand_dims(ENERGY)
-    if not zero and not any(bool((frame > 0).any()) for frame in frames):
+    if not zero and not any(bool((frame > 0).any().data) for frame in frames):
         do = "values without one are left out, which leaves none: give the variance, or none"
         raise OptionError(_option(what), variance, f"no variance is above zero, and {do}")
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstxm import provenance, units
 from xstxm._apply import is_lazy, match_pixels
+from xstxm._device import on_device, require_host
 from xstxm._fit_of_counts import in_one_pass
 from xstxm._fitted_phases import label_attrs, phases_of_fit
 from xstxm._shape_scores import amount_of
@@ -37,6 +38,7 @@ from xstxm.units import AmountLike, EnergyMove
 
 
 @recorded
+@on_device
 def phase_map(
     stack: xr.DataArray | xr.Dataset,
     references: xr.Dataset | None = None,
@@ -170,6 +172,7 @@ def phase_map(
     moved = {"energy_shift": energy_shift, "broadening": broadening}
     of_data = {"noise": noise, "max_optical_density": max_optical_density}
     if not referenced:
+        require_host(array, references="none")
         given = {**chosen, **moved, **of_data, "covariance": covariance or None}
         _refuse("it belongs to a fit of references: pass references too", **given)
         found: dict[str, Any] = {"n_phases": n_phases, "min_amount": min_amount, "n_components": n_components}
@@ -226,7 +229,7 @@ def _explained(array: xr.DataArray, spectra: xr.DataArray, background: Backgroun
 def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confidence: float) -> xr.Dataset:
     """Return phases whose labels say where they are not sure, and where there is no sample."""
     undecided = ~(phases["confidence"] >= min_confidence) & (phases["phase_label"] != NO_SAMPLE)
-    label = phases["phase_label"].where(~undecided, UNDECIDED).astype(np.int16)
+    label = phases["phase_label"].where(~undecided, np.int16(UNDECIDED)).astype(np.int16)
     if isinstance(stack, xr.Dataset) and "mask" in stack:
         label = label.where(stack["mask"], np.int16(NO_SAMPLE))
     phases["phase_label"] = annotate(label, "phase_label", **label_attrs(phases["phase"]))

@@ -24,6 +24,7 @@ import pandas as pd
 import xarray as xr
 
 from xstxm import units
+from xstxm._device import check_devices
 from xstxm._digests import digest_if_cheap
 from xstxm.errors import SchemaError
 
@@ -63,6 +64,7 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(verb)
     def record_call(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_devices(verb, {first: args, **kwargs})
         if _notes.get() is not None:
             return verb(*args, **kwargs)
         if any(isinstance(value, xr.DataTree) for value in (*args, *kwargs.values())):

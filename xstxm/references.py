@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstxm import units as _units
 from xstxm._apply import is_lazy
+from xstxm._device import on_device
 from xstxm._kernels import region_means
 from xstxm._references_at import references_at, require_absorption, require_unique, require_varying
 from xstxm.conventions import (
@@ -373,6 +374,7 @@ def _standard_error(means: xr.Dataset) -> xr.DataArray:
 
 
 @recorded
+@on_device
 def with_references(
     stack: xr.Dataset,
     references: xr.Dataset,

@@ -194,7 +194,7 @@ def sample_threshold(total: xr.DataArray, min_amount: AmountLike | None, n_bins:
         total.chunk(-1) if is_lazy(total) else total,
         input_core_dims=[list(total.dims)],
         dask="parallelized",
-        output_dtypes=[total.dtype],
+        dask_gufunc_kwargs={"meta": np.empty((), total.dtype)},
         kwargs={"n_bins": n_bins},
     )
     return found.drop_vars(list(found.coords))

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
+from xstxm._device import on_device
 from xstxm.conventions import Content, Stack, as_float, content_of, measure_of, pixel_dims
 from xstxm.errors import ChoiceError, OptionError, SchemaError, require_whole
 from xstxm.provenance import recorded
@@ -150,6 +151,7 @@ def _any_bit(parts: xr.DataArray, inside: tuple[str, ...], masks: Any) -> xr.Dat
 
 
 @recorded
+@on_device
 def crop(stack: Stack, region: Region) -> Stack:
     """Keep the smallest rectangle of pixels that holds a region.
 

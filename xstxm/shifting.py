@@ -10,7 +10,9 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import equal_within, is_lazy, match_pixels
+from xstxm._device import beside, on_device, on_host, require_host
 from xstxm._frame_grid import MOVES, Grid
+from xstxm._kernels import devices
 from xstxm.alignment import AlignTo, Transform, estimate_shifts
 from xstxm.conventions import (
     ENERGY,
@@ -33,6 +35,7 @@ Interpolation: TypeAlias = Literal["cubic", "fourier"]
 
 
 @recorded
+@on_device
 def apply_shifts(
     stack: Stack, shifts: xr.Dataset, *, interpolation: Interpolation = "cubic", crop: bool = False
 ) -> Stack:
@@ -96,14 +99,14 @@ def apply_shifts(
     if isinstance(stack, xr.DataArray):
         move = _Move.of(shifts, stack, interpolation)
         aligned = _placed(move.apply(stack), shifts)
-        return _cropped(aligned, np.asarray(_reached(stack, aligned, move))) if crop else aligned
+        return _cropped(aligned, np.asarray(on_host(_reached(stack, aligned, move).compute()))) if crop else aligned
     moves = _moves(stack, shifts, interpolation)
     moved = {name: move.apply(stack[name]) for name, move in moves.items()}
     name, move = next(iter(moves.items()))
     outside = ~_reached(stack, moved[name], move)
     quality = quality_bits({"outside_overlap": outside}, stack.get("quality"))
     aligned = _placed(stack.assign({**moved, "quality": quality}), shifts)
-    return _cropped(aligned, ~np.asarray(outside)) if crop else aligned
+    return _cropped(aligned, ~np.asarray(on_host(outside.compute()))) if crop else aligned
 
 
 @recorded
@@ -236,9 +239,13 @@ class _Move:
         return ordered.copy(data=data).transpose(*array.dims)
 
     def _moved(self, frames: xr.DataArray, *, is_variance: bool) -> Any:
+        if self.matrices is not None:
+            require_host(frames, rotation="turned or scaled frames")
+        if self.interpolation == "fourier":
+            require_host(frames, interpolation=self.interpolation)
         if is_lazy(frames):
             return self._lazily(frames.data, is_variance)
-        values = np.asarray(frames)
+        values = frames.data
         self._refuse_nan(values)
         return self._block(values, (slice(None),) * len(self.grid.frame_dims), is_variance, get_options().num_threads)
 
@@ -260,7 +267,7 @@ class _Move:
             depth=depth,
             boundary="none",
             dtype=data.dtype,
-            meta=np.empty((0,) * data.ndim, data.dtype),
+            meta=np.empty_like(data._meta),
         )
 
     def _margins(self, dtype: np.dtype) -> dict[int, int]:
@@ -277,9 +284,9 @@ class _Move:
             raise SchemaError("a frame with NaN has no transform: use interpolation='cubic', or fill it first")
 
     def _block(self, frames: np.ndarray, place: tuple[slice, ...], is_variance: bool, threads: int) -> np.ndarray:
-        from xstxm._kernels.moving import move_frames
+        from xstxm._kernels import array_moving, moving
 
-        return move_frames(
+        return (array_moving if devices.on_device(frames) else moving).move_frames(
             frames,
             self.pixels[place],
             method=self.interpolation,
@@ -355,6 +362,7 @@ def _placed(moved: Any, shifts: xr.Dataset) -> Any:
 def _reached(stack: xr.DataArray | xr.Dataset, moved: xr.DataArray, move: _Move) -> xr.DataArray:
     """Return the pixels (y, x) that every frame covers in this move and those before it. Lazy where quality is."""
     covered = xr.DataArray(move.covered(), dims=("y", "x"), coords={"y": stack["y"], "x": stack["x"]})
+    covered = beside(moved, covered)
     if "shift_y" not in stack.coords:
         return covered
     if isinstance(stack, xr.DataArray) or "quality" not in stack:  # only the values tell

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstxm._kernels.devices import beside, on_device
+
 # e = energy, c = component, k = cluster, p = pixel
 
 BLOCK = 4096
@@ -21,10 +23,11 @@ def second_moment(pixels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     strongest component is larger than the weakest ones.
     """
     n_energies, n_pixels = pixels.shape
-    buffer = np.ones((n_energies + 1, min(BLOCK, n_pixels)))
-    moment = np.zeros((n_energies + 1, n_energies + 1))
-    for start in range(0, n_pixels, BLOCK):
-        stop = min(start + BLOCK, n_pixels)
+    size = _block_of(pixels)
+    buffer = np.ones_like(pixels, dtype=float, shape=(n_energies + 1, min(size, n_pixels)), order="C")
+    moment = np.zeros_like(buffer, shape=(n_energies + 1, n_energies + 1))
+    for start in range(0, n_pixels, size):
+        stop = min(start + size, n_pixels)
         block = buffer[:, : stop - start]
         block[:-1] = pixels[:, start:stop]
         block[-1] = keep[start:stop]
@@ -39,6 +42,11 @@ def second_moment(pixels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return moment
 
 
+def _block_of(pixels: np.ndarray) -> int:
+    """Return how many pixels are worked on at once; a device has no cache to fit into, and starts each step slowly."""
+    return 16 * BLOCK if on_device(pixels) else BLOCK
+
+
 def _square(block: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         return block @ block.T
@@ -47,10 +55,11 @@ def _square(block: np.ndarray) -> np.ndarray:
 def label_sums(pixels: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
     """Return the sums of the spectra (e, p) of each label 1..k and of their squares, (2, k, e), in float64."""
     n_energies, n_pixels = pixels.shape
-    sums = np.zeros((2, n_clusters, n_energies))
-    number = np.arange(1, n_clusters + 1)[:, None]
-    for start in range(0, n_pixels, BLOCK):
-        at = slice(start, start + BLOCK)
+    sums = np.zeros_like(pixels, dtype=float, shape=(2, n_clusters, n_energies), order="C")
+    labels, number = beside(pixels, labels), beside(pixels, np.arange(1, n_clusters + 1)[:, None])
+    size = _block_of(pixels)
+    for start in range(0, n_pixels, size):
+        at = slice(start, start + size)
         block = np.where(labels[at] > 0, pixels[:, at], 0).astype(float)
         member = (labels[at] == number).astype(float)
         sums[0] += member @ block.T
@@ -64,10 +73,11 @@ def project(pixels: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarr
     The residual is summed while its block is in the cache; the difference of two squared lengths would cancel.
     """
     n_pixels = pixels.shape[1]
-    scores = np.empty((len(basis), n_pixels), dtype=pixels.dtype)
-    rss = np.empty(n_pixels, dtype=pixels.dtype)
-    for start in range(0, n_pixels, BLOCK):
-        at = slice(start, start + BLOCK)
+    size = _block_of(pixels)
+    scores = np.empty_like(pixels, shape=(len(basis), n_pixels), order="C")
+    rss = np.empty_like(scores, shape=n_pixels)
+    for start in range(0, n_pixels, size):
+        at = slice(start, start + size)
         with np.errstate(invalid="ignore"):  # pixels with infinite values become NaN
             scores[:, at] = basis @ pixels[:, at]
             left = pixels[:, at] - basis.T @ scores[:, at]

@@ -84,7 +84,7 @@ def covered_by_all(
 
 
 def _by_four_pixels(n: int, shifts: np.ndarray) -> np.ndarray:
-    ends = [_stencil(float(shift), n, False, np.dtype("float32"))[2:] for shift in shifts]
+    ends = [stencil(float(shift), n, False, np.dtype("float32"))[2:] for shift in shifts]
     first, last = max(end[0] for end in ends), min(end[1] for end in ends)
     return (np.arange(n) >= first) & (np.arange(n) < last)
 
@@ -95,7 +95,7 @@ def _between_pixels(n: int, shifts: np.ndarray) -> np.ndarray:
     return (at - shifts.max() > -WHOLE) & (at - shifts.min() < n - 1 + WHOLE)
 
 
-def _stencil(shift: float, n: int, squared: bool, dtype: np.dtype) -> tuple[int, tuple[np.floating, ...], int, int]:
+def stencil(shift: float, n: int, squared: bool, dtype: np.dtype) -> tuple[int, tuple[np.floating, ...], int, int]:
     """Return where the source of pixel 0 begins, its weights, and the first and last + 1 pixel that has all it needs."""
     whole = int(np.floor(-shift))
     fraction = -shift - whole
@@ -108,7 +108,7 @@ def _stencil(shift: float, n: int, squared: bool, dtype: np.dtype) -> tuple[int,
 
 def _cubic(frame: np.ndarray, shift: np.ndarray, squared: bool, out: np.ndarray) -> None:
     (row, weights_y, top, bottom), (column, weights_x, left, right) = (
-        _stencil(float(by), n, squared, out.dtype) for by, n in zip(shift, frame.shape, strict=True)
+        stencil(float(by), n, squared, out.dtype) for by, n in zip(shift, frame.shape, strict=True)
     )
     if top >= bottom or left >= right:
         out[...] = np.nan

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstxm._kernels.devices import beside, on_device, special_functions
+
 BLOCK = 4096
 """Pixels whose label is judged at once."""
 SURE = 1e-4
@@ -51,7 +53,7 @@ def phase_label(amount, covariance, membership):
 def chance_of_label(amount, covariance, label, membership):
     """Return the probability that the phase `label` (p) is the largest (p); NaN where the label is no phase."""
     c, cov = _by_phase(amount, covariance, membership)
-    found = np.full(label.shape, np.nan, amount.dtype)
+    found = np.full_like(label, np.nan, dtype=amount.dtype)
     phase = label >= 0
     found[phase] = chance_of_largest(c[phase], cov[phase], label[phase])
     return found
@@ -60,10 +62,11 @@ def chance_of_label(amount, covariance, label, membership):
 def chance_of_largest(amount, covariance, at):
     """Return the probability that phase `at` (p) is the largest, of Gaussian amounts (p, k) with covariance (p, j, k)."""
     shape, n = amount.shape[:-1], amount.shape[-1]
-    flat = amount.reshape(-1, n), covariance.reshape(-1, n, n), np.asarray(at).reshape(-1)
-    out = np.empty(len(flat[0]), amount.dtype)
-    for start in range(0, len(out), BLOCK):
-        block = slice(start, start + BLOCK)
+    flat = amount.reshape(-1, n), covariance.reshape(-1, n, n), at.reshape(-1)
+    out = np.empty_like(amount, shape=len(flat[0]))
+    size = 64 * BLOCK if on_device(amount) else BLOCK  # a device starts each step slowly
+    for start in range(0, len(out), size):
+        block = slice(start, start + size)
         out[block] = _chance_of_largest(*(array[block] for array in flat))
     return out.reshape(shape)
 
@@ -85,9 +88,9 @@ def released(amount, covariance):
     """
     held = amount == 0
     deviation = np.sqrt(np.maximum(_diagonal(covariance), 0)).astype(float)
-    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0)
     correlation = covariance * scale[..., :, None] * scale[..., None, :]
-    one = np.eye(held.shape[-1])
+    one = beside(amount, np.eye(held.shape[-1]))
     among = np.where(held[..., :, None] & held[..., None, :], correlation, 0)
     # what is added to the diagonal keeps rounding from making it singular
     square = _diagonal(np.linalg.inv(among + np.where(held[..., None], 1e-6, 1) * one))
@@ -121,7 +124,7 @@ def two_largest(fraction, first, second):
 def _chance_of_largest(amount, covariance, at):
     n = amount.shape[-1]
     # differences to the other phases, which lie at + 1, at + 2, ...
-    others = (at[:, None] + np.arange(1, n)) % n
+    others = (at[:, None] + np.arange(1, n, like=at)) % n
     shared = np.take_along_axis(covariance, at[:, None, None], -2)[:, 0].astype(float)
     variance = np.take_along_axis(_diagonal(covariance), others, -1)
     own = np.take_along_axis(shared, at[:, None], -1)
@@ -138,7 +141,7 @@ def _chance_of_largest(amount, covariance, at):
         shared = np.take_along_axis(shared[open_], order, -1)
         spread = own[open_, :, None] - shared[:, :, None] - shared[:, None, :] + among
         mean = np.take_along_axis(mean[open_], order, -1)
-        chance[open_] = all_positive(np.ascontiguousarray(mean.T), np.ascontiguousarray(spread.transpose(1, 2, 0)))
+        chance[open_] = all_positive(mean.T.copy(), spread.transpose(1, 2, 0).copy())
     return np.where(np.isnan(amount).any(-1), np.nan, chance)
 
 
@@ -149,7 +152,7 @@ def all_positive(mean, covariance):
     they are taken as Gaussian again (Mendell and Elston). Best with the least likely first.
     """
     mean, cov = mean.copy(), covariance.copy()
-    chance = np.ones(mean.shape[-1])
+    chance = np.ones_like(mean[0])
     for first in range(len(mean)):
         rest = slice(first + 1, None)
         variance = cov[first, first]
@@ -172,24 +175,20 @@ def _score(mean, variance):
 
 def _chance_below(score):
     """Return the probability that a Gaussian variable with this score is below zero."""
-    from scipy.special import ndtr
-
-    return ndtr(-score)
+    return special_functions(score).ndtr(-score)
 
 
 def _ratio(score):
     """Return the mean, over its spread, that being above zero adds to a Gaussian variable (the inverse Mills ratio)."""
-    from scipy.special import log_ndtr
-
     with np.errstate(over="ignore", invalid="ignore"):
-        ratio = np.exp(-0.5 * score**2 - log_ndtr(score)) / np.sqrt(2 * np.pi)
+        ratio = np.exp(-0.5 * score**2 - special_functions(score).log_ndtr(score)) / np.sqrt(2 * np.pi)
     return np.where(np.isfinite(ratio), ratio, 0.0)
 
 
 def composition(amount, covariance, value):
     """Return sum(f_r x_r) (p) and its stderr (p) for the composition x (r) of each reference."""
     inverse = _inverse(amount.sum(-1))
-    x = value.astype(amount.dtype)
+    x = beside(amount, value.astype(amount.dtype))
     mean = _weighted_sum(amount, x) * inverse
     offset = x - mean[..., None]
     variance = np.einsum("...r,...rs,...s->...", offset, covariance, offset)
@@ -213,6 +212,7 @@ def _by_phase(amount, covariance, membership):
     g = membership.astype(amount.dtype)
     if g.shape[0] == g.shape[1] and np.array_equal(g, np.eye(len(g))):
         return amount, covariance
+    g = beside(amount, g)
     return amount @ g.T, g @ covariance @ g.T
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstxm._kernels.devices import on_host
+
 EMPTY = 0.25
 """Share of the amount of the sample that the pixels below Otsu's threshold may hold to be empty area."""
 
@@ -17,10 +19,10 @@ def otsu(image: np.ndarray, n_bins: int) -> np.ndarray:
     finite = image[np.isfinite(image)]
     if not finite.size:
         return none
-    low, high = np.quantile(finite, 0.005, method="higher"), np.quantile(finite, 0.995, method="lower")
+    low, high = float(np.quantile(finite, 0.005, method="higher")), float(np.quantile(finite, 0.995, method="lower"))
     if not high - low > 1e-5 * max(abs(low), abs(high)):  # nothing to tell apart, as with amounts that add up to one
         return none
-    counts, edges = np.histogram(finite, n_bins, range=(low, high))
+    counts, edges = map(on_host, np.histogram(finite, n_bins, range=(low, high)))
     centres = (edges[1:] + edges[:-1]) / 2
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
     mean_below = np.cumsum(counts * centres) / np.maximum(below, 1)

@@ -1,0 +1,119 @@
+"""The door for stacks on a device such as a GPU: verbs that can work there, and arrays that lie together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from xstxm._kernels import devices
+from xstxm._kernels.devices import device_of, library_of
+from xstxm.conventions import has_pixels
+from xstxm.errors import DeviceError, OptionError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ON_DEVICE = "works_on_device"
+_OF_HOST = np.empty(0)
+
+
+def on_device(verb: F) -> F:
+    """Mark a verb that works on a stack where it lies, and returns its result there."""
+    setattr(verb, ON_DEVICE, True)
+    return verb
+
+
+def kind_of(array: xr.DataArray | xr.Variable) -> Any:
+    """Return an array that lies where the values of another do: the pattern of lazy chunks, or the values themselves."""
+    return _kind((array.variable if isinstance(array, xr.DataArray) else array)._data)
+
+
+def beside(array: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Return `other` where the values of an array lie, lazy where either is."""
+    like = kind_of(array)
+    if not devices.on_device(like) or devices.on_device(kind_of(other)):
+        return other
+    if array.variable.chunks is None and other.variable.chunks is None:
+        return other.copy(data=devices.beside(like, other.data))
+    import dask.array as da
+
+    meta = np.empty_like(like, dtype=other.dtype, shape=(0,) * other.ndim)
+    lazy = da.asarray(other.data)
+    return other.copy(data=lazy.map_blocks(lambda block: devices.beside(meta, block), dtype=other.dtype, meta=meta))
+
+
+def on_host(obj: Any) -> Any:
+    """Return a DataArray or Dataset with what lies on a device brought to the host. Lazy where it is."""
+    if isinstance(obj, xr.Dataset):
+        return obj.assign({name: on_host(array) for name, array in obj.data_vars.items()})
+    if not devices.on_device(kind_of(obj)):
+        return obj
+    if obj.variable.chunks is None:
+        return obj.copy(data=devices.on_host(obj.data))
+    return obj.copy(
+        data=obj.data.map_blocks(devices.on_host, dtype=obj.dtype, meta=np.empty((0,) * obj.ndim, obj.dtype))
+    )
+
+
+def require_host(array: xr.DataArray, **options: Any) -> None:
+    """Refuse options that are not for arrays on a device."""
+    for name, value in options.items():
+        if value is not None and devices.on_device(kind_of(array)):
+            found = library_of(kind_of(array))
+            raise OptionError(
+                name,
+                value,
+                f"that works on numpy and dask arrays, and this is a {found} array: .as_numpy() first",
+            )
+
+
+class _Array(NamedTuple):
+    name: str
+    data: Any
+    has_pixels: bool
+
+
+def check_devices(verb: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Raise `DeviceError` where a verb is given arrays on a device that it does not know, or on several. Nothing is computed.
+
+    Spectra may lie anywhere: they are small, and planned with on the host.
+    """
+    if all(device_of(array.data) is None for array in _arrays(arguments)):
+        return
+    arrays = list(_arrays(arguments))
+    elsewhere = {array.name: library_of(array.data) for array in arrays if device_of(array.data) is not None}
+    if not getattr(verb, ON_DEVICE, False):
+        raise DeviceError(verb.__name__, elsewhere, [])
+    here = [(array.name, device_of(array.data)) for array in arrays if array.has_pixels]
+    if len({device for _, device in here}) > 1:
+        first = next(device for _, device in here if device is not None)
+        others = [name for name, device in here if device != first]
+        raise DeviceError(verb.__name__, {name: lib for name, lib in elsewhere.items() if name not in others}, others)
+
+
+def _arrays(value: Any, name: str = "") -> Iterator[_Array]:
+    """Yield the arrays of what a verb is given, lazy ones as the kind of their chunks."""
+    if isinstance(value, xr.DataArray):
+        yield _Array(str(value.name or name), _kind(value.variable._data), has_pixels(value))
+    elif isinstance(value, xr.Dataset):
+        for own, array in value.data_vars.items():
+            yield _Array(str(own), _kind(array.variable._data), has_pixels(array))
+    elif isinstance(value, xr.DataTree):
+        for node in value.subtree:
+            yield from _arrays(node.dataset)
+    elif isinstance(value, Mapping):
+        for own, item in value.items():
+            yield from _arrays(item, str(own))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _arrays(item, name)
+
+
+def _kind(data: Any) -> Any:
+    """Return the array that says where others like it lie: the pattern of lazy chunks, what a quantity holds. Reads nothing."""
+    if isinstance(data, np.ndarray):
+        return data
+    found = getattr(data, "_meta", getattr(data, "_magnitude", data))
+    return found if devices.on_device(found) else _OF_HOST
