@@ -2,9 +2,8 @@
 
     python benchmarks/bench_alignment.py --size S [--seeds 0 1] [--peers /path/to/another/python]
 
-scikit-image runs in this interpreter, pystackreg, HyperSpy and MANTiS in that of `--peers`, each where it is installed:
-a process of their own. Peers see every `--every`th
-frame of a size M stack, their time is scaled up. Times are of one thread, counts in, shifts out.
+scikit-image runs in this interpreter, pystackreg, HyperSpy and MANTiS in that of `--peers`, each where it is installed.
+Peers see every `--every`th frame of a size M stack, their time is scaled up. Times are of one thread, counts in, shifts out.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def scikit_image(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
 
 def peer(code: str, python: str | None) -> Method:
     def run(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
-        ran = others.run(code, python, 0, od=od, at=len(od) // 2)
+        ran = others.run(code, python, 1, od=od, at=len(od) // 2)
         return ran.found, float(ran.seconds[0])
 
     return run

@@ -61,7 +61,7 @@ def from_zarr(path: Path, threads: int, rounds: int) -> dict[str, object]:
     stored = zarr.open_group(path, mode="r")["intensity"]
     corners = np.ndindex(*(n // CHUNK for n in stored.shape[1:]))
     tiles = [tuple(slice(CHUNK * k, CHUNK * (k + 1)) for k in corner) for corner in corners]
-    n_bytes = n_tasks = 0
+    n_bytes = 0
 
     def read_tile(tile: tuple[slice, ...]) -> None:
         stored[:, *tile]
@@ -70,16 +70,18 @@ def from_zarr(path: Path, threads: int, rounds: int) -> dict[str, object]:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(read_tile, tiles))
 
+    def lazy_fit() -> xr.Dataset:
+        return xstxm.fit(xr.open_zarr(path), references())
+
     def fit() -> None:
-        nonlocal n_bytes, n_tasks
-        maps = xstxm.fit(xr.open_zarr(path), references())
-        n_tasks = len(dict(maps.__dask_graph__()))
-        n_bytes = xstxm.compute(maps).nbytes
+        nonlocal n_bytes
+        n_bytes = xstxm.compute(lazy_fit()).nbytes
 
     with dask.config.set(scheduler="threads", num_workers=threads):
         disk = in_turn(fit, read, rounds=rounds, before=lambda: forget(path))
         memory = in_turn(fit, read, rounds=rounds)
-    sizes = {"stack": stored.nbytes / 1e9, "result": n_bytes / 1e9, "peak": peak(), "tasks": n_tasks}
+    sizes = {"stack": stored.nbytes / 1e9, "result": n_bytes / 1e9, "peak": peak()}
+    sizes["tasks"] = len(dict(lazy_fit().__dask_graph__()))
     return {**sizes, "disk": disk.tolist(), "memory": memory.tolist()}
 
 

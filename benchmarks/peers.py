@@ -112,7 +112,7 @@ with contextlib.redirect_stdout(sys.stderr):
     for _ in range(int(sys.argv[2])):
         timed()
     found = found if isinstance(found, (list, np.ndarray)) else []
-print(json.dumps([np.asarray(found, float).tolist(), seconds[1:] or seconds, memory]))
+print(json.dumps([np.asarray(found, float).tolist(), seconds[1:], memory]))
 """
 
 

@@ -35,7 +35,7 @@ class Ratios:
 class Row:
     """A goal and what was found.
 
-    `held` is None where there is no goal, or none for this size; `why` says why a goal is not held. Seconds and memory at the
+    `held` is None where there is no goal, or none for this size; `why` says so, or why a goal is not held. Seconds and memory at the
     peak, GB beyond what was resident before, are those of xstxm and of what it is compared with.
     """
 
@@ -50,7 +50,7 @@ class Row:
     tasks: int | None = None
 
     def __str__(self) -> str:
-        held = {True: "yes", False: f"**no**: {self.why}", None: "not judged" + f": {self.why}" * bool(self.why)}
+        held = {True: "yes", False: f"**no**: {self.why}", None: self.why or "not judged"}
         cells = (
             self.what,
             self.goal,
@@ -78,7 +78,7 @@ def at_least(
     """Return the row of a goal that is a speed over that of a peer; seconds (round) of both."""
     ratios = Ratios(theirs / ours, goal if judged else None, True, peer)
     measured, seconds = f"{spread(ratios.values)} x{note}", (np.median(ours), np.median(theirs))
-    return Row(what, f"{goal:g} x {peer}", measured, ratios.held, why * judged, ratios, seconds, memory)
+    return Row(what, f"{goal:g} x {peer}", measured, ratios.held, why if judged else "", ratios, seconds, memory)
 
 
 def at_most(
@@ -99,7 +99,7 @@ def at_most(
     return Row(what, f"within {goal:g} x {bound}", measured, ratios.held, why, ratios, seconds, memory, tasks)
 
 
-def plot(rows: Sequence[Row], path: str) -> None:
+def plot(rows: Sequence[Row], path: str, title: str) -> None:
     """Draw the ratios of all rows that have them, those of speeds above those of bounds, with the goals as marks."""
     import matplotlib
 
@@ -113,12 +113,15 @@ def plot(rows: Sequence[Row], path: str) -> None:
             "none of these rows is a ratio, and there is nothing to draw: add --topics, or leave --plot away"
         )
     parts = [[row for row in drawn if row.ratios.faster is faster] for faster in (True, False)]
-    titles = ("times as fast as (goal: right of the mark)", "times as long as (goal: left of the mark)")
+    titles = (
+        "times as fast as (goal: at the mark or right of it)",
+        "times as long as (goal: at the mark or left of it)",
+    )
     with matplotlib.rc_context(style | {"axes.spines.right": False}):
-        _draw([(part, title) for part, title in zip(parts, titles, strict=True) if part], path)
+        _draw([(part, title) for part, title in zip(parts, titles, strict=True) if part], path, title)
 
 
-def _draw(parts: list[tuple[list[Row], str]], path: str) -> None:
+def _draw(parts: list[tuple[list[Row], str]], path: str, title: str) -> None:
     from matplotlib import pyplot
 
     lines = sum(len(rows) + 3 for rows, _ in parts)
@@ -126,14 +129,15 @@ def _draw(parts: list[tuple[list[Row], str]], path: str) -> None:
     figure, axes = pyplot.subplots(
         len(parts), figsize=(9, 0.27 * lines), height_ratios=heights, squeeze=False, layout="constrained"
     )
-    for axis, (rows, title) in zip(axes[:, 0], parts, strict=True):
+    figure.suptitle(title)
+    for axis, (rows, label) in zip(axes[:, 0], parts, strict=True):
         for at, row in enumerate(rows):
             found, colour = row.ratios, COLOURS[row.held]
             axis.plot([found.values.min(), found.values.max()], [at, at], color=colour, lw=2)
             axis.plot(np.median(found.values), at, "o", color=colour)
             if found.goal is not None:
                 axis.plot(found.goal, at, "|", color="#808080", ms=13, mew=2)
-        axis.set(xscale="log", xlabel=title, ylim=(len(rows) - 0.5, -0.5))
+        axis.set(xscale="log", xlabel=label, ylim=(len(rows) - 0.5, -0.5))
         axis.set_yticks(range(len(rows)), [f"{row.what}: {row.ratios.other}".replace("`", "") for row in rows])
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.grid(axis="x", alpha=0.3)
