@@ -1,5 +1,7 @@
 # Needs python3 (3.11 or newer, with venv) and make; everything else goes into .venv.
 PY ?= python3
+# make bench SIZE=M PEERS=/path/to/python, an interpreter that has HyperSpy, MANTiS, pymcr or pystackreg
+SIZE ?= S
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -27,7 +29,7 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/bench_table.py --size S
+	$(BIN)/python benchmarks/bench_table.py --size $(SIZE) $(if $(PEERS),--peers $(PEERS))
 
 clean:
 	rm -rf .venv demo-output docs/_build

@@ -2,26 +2,22 @@
 
     python benchmarks/bench_alignment.py --size S [--seeds 0 1] [--peers /path/to/another/python]
 
-scikit-image runs in this interpreter, pystackreg, HyperSpy and MANTiS in that of `--peers`, each where it is installed:
-a process of their own that reads a file with the optical density and writes shifts and time. Peers see every `--every`th
-frame of a size M stack, their time is scaled up. Times are of one thread, counts in, shifts out.
+scikit-image runs in this interpreter, pystackreg, HyperSpy and MANTiS in that of `--peers`, each where it is installed.
+Peers see every `--every`th frame of a size M stack, their time is scaled up. Times are of one thread, counts in, shifts out.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import peers as others
 import scipy.ndimage
 import skimage
 from drifting_stacks import Drifting, drifting_stack, error
@@ -31,40 +27,6 @@ from skimage.registration import phase_cross_correlation
 import xstxm
 
 DOSES = {"high": 4000.0, "low": 200.0}
-PEERS = {
-    "pystackreg": """
-from pystackreg import StackReg
-register = StackReg(StackReg.TRANSLATION).register
-def shifts(od, at): return [register(od[at], frame)[:2, 2][::-1] for frame in od]
-""",
-    "HyperSpy estimate_shift2D": """
-import hyperspy.api as hs
-hs.preferences.General.show_progressbar = False
-def shifts(od, at):
-    signal = hs.signals.Signal2D(od.copy())
-    return signal.estimate_shift2D(reference="current", sub_pixel_factor=20, show_progressbar=False)
-""",
-    "MANTiS register_images": """
-import contextlib, io
-with contextlib.redirect_stdout(io.StringIO()):
-    from mantis_xray.analysis import data_stack, data_struct
-    stack = data_stack.data(data_struct.h5())
-def shifts(od, at):
-    od = od.astype(float)
-    stack.register_images(od[at], od[at])
-    return [stack.register_images(od[at], frame, have_ref_img_fft=True)[:2] for frame in od]
-""",
-}
-RUN = """
-import json, sys, time, numpy as np
-file = np.load(sys.argv[1])
-od, at = file["od"], int(file["at"])
-shifts(od[:2], 0)
-start = time.perf_counter()
-found = np.asarray(shifts(od, at), float)
-print(json.dumps([found.tolist(), time.perf_counter() - start]))
-"""
-
 
 Method: TypeAlias = Callable[[Drifting, np.ndarray], tuple[np.ndarray, float]]
 """Takes a stack and its optical density, gives pixels (frame, axis) and seconds."""
@@ -99,14 +61,10 @@ def scikit_image(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
     return -np.array(found), time.perf_counter() - start
 
 
-def peer(code: str, python: str) -> Method:
+def peer(code: str, python: str | None) -> Method:
     def run(made: Drifting, od: np.ndarray) -> tuple[np.ndarray, float]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "od.npz"
-            np.savez(path, od=od, at=len(od) // 2)
-            done = subprocess.run([python, "-c", code + RUN, str(path)], check=True, capture_output=True, text=True)
-        found, seconds = json.loads(done.stdout.strip().splitlines()[-1])
-        return np.array(found), seconds
+        ran = others.run(code, python, 1, od=od, at=len(od) // 2)
+        return ran.found, float(ran.seconds[0])
 
     return run
 
@@ -123,8 +81,10 @@ def find(method: Method, made: Drifting, thin: int = 1, signs: tuple[int, ...] =
 def peers(size: str, every: int, python: str | None) -> dict[str, tuple[Method, int]]:
     """Return the peers by name, with the step between the frames they see."""
     step = every if size == "M" else 1
-    others = {name: peer(code, python) for name, code in PEERS.items()} if python else {}
-    return {name: (method, step) for name, method in {"scikit-image, no normalisation": scikit_image, **others}.items()}
+    separate = {name: peer(code, python) for name, code in others.SHIFTS.items()}
+    return {
+        name: (method, step) for name, method in {"scikit-image, no normalisation": scikit_image, **separate}.items()
+    }
 
 
 def compare(size: str, seeds: list[int], every: int, python: str | None) -> None:
@@ -137,8 +97,8 @@ def compare(size: str, seeds: list[int], every: int, python: str | None) -> None
             for name, (method, thin) in (methods | peers(size, every, python)).items():
                 try:
                     found = find(method, made, thin, (1,) if name in methods else (1, -1))
-                except subprocess.CalledProcessError as problem:
-                    print(f"{name}: not run ({type(problem).__name__})", file=sys.stderr)
+                except others.NotRun as problem:
+                    print(f"{name}: not run, {problem}", file=sys.stderr)
                     continue
                 rows.setdefault(name, {}).setdefault(dose, []).append(found)
     print(
@@ -190,7 +150,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--every", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", help="an interpreter that has pystackreg, HyperSpy, MANTiS")
+    others.add_option(parser)
     given = parser.parse_args()
     print(facts(scipy, skimage))
     warm_up()

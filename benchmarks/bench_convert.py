@@ -14,7 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import zarr
-from measuring import facts, peak, seconds
+from measuring import facts, seconds
+from resident import peak
 
 import xstxm
 

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/bench_fit.py --size S --references 3 5 8 12 16 --weights
 
 prints medians of the ratios of neighbouring runs, which survive a busy machine; the loop runs on a sample of
-the pixels and is scaled up. With `--weights` every value has a variance, and the loop weights the rows of each pixel. `asv run` times the same cases by themselves.
+the pixels and is scaled up. With `--weights` every value has a variance, and the loop weights the rows of each pixel.
 """
 
 from __future__ import annotations
@@ -188,40 +188,6 @@ def compare(size: str, rounds: int, threads: int, n_references: int, weights: bo
             f"{comparison.method:8}{comparison.background:12}{comparison.source:10}{np.median(times.fit) * 1e9:9.0f}"
             f"{np.median(times.fit / times.read):8.1f}{np.median(times.loop) * 1e6:16.2f}  {spread(times.loop / times.fit)}"
         )
-
-
-class Fit:
-    """For asv: seconds and peak memory of a fit."""
-
-    params = (["S"], ["lstsq", "nnls", "fcls"], ["float32", "float64"])
-    param_names = ("size", "method", "dtype")
-
-    def setup(self, size: str, method: str, dtype: str) -> None:
-        self.od, self.references = make_case(size, dtype=dtype)
-        self.time_fit(size, method, dtype)
-
-    def time_fit(self, size: str, method: str, dtype: str) -> None:
-        xstxm.fit(self.od, self.references, method=method)
-
-    def time_fit_lazily(self, size: str, method: str, dtype: str) -> None:
-        xstxm.fit(self.od.chunk(y=64), self.references, method=method).compute()
-
-    def peakmem_fit(self, size: str, method: str, dtype: str) -> None:
-        xstxm.fit(self.od, self.references, method=method)
-
-
-class References:
-    """For asv: how the time grows with the number of references."""
-
-    params = ([2, 4, 6, 8, 10, 12, 16],)
-    param_names = ("references",)
-
-    def setup(self, n: int) -> None:
-        self.od, self.references = make_case("S", n_references=n)
-        self.time_nnls(n)
-
-    def time_nnls(self, n: int) -> None:
-        xstxm.fit(self.od, self.references)
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ import xarray as xr
 import zarr
 from bench_fit import counted
 from bench_structure import make_stack, references
-from measuring import CHUNK, N_ENERGIES, child, facts, forget, in_turn, peak, seconds, side_of, spread
+from measuring import CHUNK, N_ENERGIES, child, facts, forget, in_turn, seconds, side_of, spread
+from resident import peak
 
 import xstxm
 
@@ -69,25 +70,30 @@ def from_zarr(path: Path, threads: int, rounds: int) -> dict[str, object]:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(read_tile, tiles))
 
+    def lazy_fit() -> xr.Dataset:
+        return xstxm.fit(xr.open_zarr(path), references())
+
     def fit() -> None:
         nonlocal n_bytes
-        stack = xr.open_zarr(path)
-        n_bytes = xstxm.compute(xstxm.fit(stack, references())).nbytes
+        n_bytes = xstxm.compute(lazy_fit()).nbytes
 
     with dask.config.set(scheduler="threads", num_workers=threads):
         disk = in_turn(fit, read, rounds=rounds, before=lambda: forget(path))
         memory = in_turn(fit, read, rounds=rounds)
     sizes = {"stack": stored.nbytes / 1e9, "result": n_bytes / 1e9, "peak": peak()}
+    sizes["tasks"] = len(dict(lazy_fit().__dask_graph__()))
     return {**sizes, "disk": disk.tolist(), "memory": memory.tolist()}
 
 
-def maps_from_zarr(gigabytes: float, threads: int, rounds: int, folder: str | None = None) -> dict[str, object]:
-    """Return what `from_zarr` finds in a process of its own, the stack written for it."""
+def maps_from_zarr(sizes: list[float], threads: int, rounds: int, folder: str | None = None) -> list[dict[str, object]]:
+    """Return what `from_zarr` finds for stacks of so many gigabytes, written for it, in one process of its own."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        path = Path(place) / "counts.zarr"
-        write(path, gigabytes, threads)
-        found = child("bench_memory.py", "--measure", path, "--threads", threads, "--rounds", rounds)
-    return found | {source: np.array(found[source]) for source in ("disk", "memory")}
+        paths = [Path(place) / f"{k}.zarr" for k in range(len(sizes))]
+        for path, gigabytes in zip(paths, sizes, strict=True):
+            write(path, gigabytes, threads)
+        options = ["--threads", threads, "--rounds", rounds]
+        stacks = child("bench_memory.py", "--measure", *paths, *options)["stacks"]
+    return [found | {source: np.array(found[source]) for source in ("disk", "memory")} for found in stacks]
 
 
 def main() -> None:
@@ -96,18 +102,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="where the stack is written; by default that of temporary files")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        path = given.measure
-        made = path == "generated"
-        print(
-            json.dumps(
-                generated(given.gigabytes, given.threads)
-                if made
-                else from_zarr(Path(path), given.threads, given.rounds)
-            )
-        )
+        if given.measure == ["generated"]:
+            record = generated(given.gigabytes, given.threads)
+        else:
+            record = {"stacks": [from_zarr(Path(path), given.threads, given.rounds) for path in given.measure]}
+        print(json.dumps(record))
         return
     print(facts(dask, zarr, xr))
     found = child(
@@ -117,7 +119,7 @@ def main() -> None:
         f"phase map of {found['stack']:.2f} GB, generated: {found['result'] * 1e3:.0f} MB in {found['seconds']:.0f} s, the generation "
         f"included; peak resident memory {found['peak']:.2f} GB ({found['before']:.2f} GB before)"
     )
-    found = maps_from_zarr(given.gigabytes, given.threads, given.rounds, given.folder)
+    (found,) = maps_from_zarr([given.gigabytes], given.threads, given.rounds, given.folder)
     print(
         f"maps of {found['stack']:.2f} GB of counts on zarr, {N_ENERGIES} energies: result {found['result'] * 1e3:.0f} MB, "
         f"peak resident memory {found['peak']:.2f} GB"

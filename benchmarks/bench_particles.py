@@ -14,7 +14,8 @@ import time
 
 import numpy as np
 import xarray as xr
-from measuring import child, facts, peak, restart_peak, seconds
+from measuring import child, facts, seconds
+from resident import peak, restart_peak
 
 import xstxm
 

@@ -25,7 +25,8 @@ import numpy as np
 import xarray as xr
 import zarr
 from lazy_verbs import CHUNK, VERBS, Stored, write_counts
-from measuring import child, facts, peak, seconds
+from measuring import child, facts, seconds
+from resident import peak
 
 N_ENERGIES = 121
 

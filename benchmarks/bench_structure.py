@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -19,7 +18,8 @@ import dask.array as da
 import numpy as np
 import sklearn
 import xarray as xr
-from measuring import CHUNK, N_ENERGIES, SIDES, child, facts, in_turn, peak, side_of, spread
+from measuring import CHUNK, N_ENERGIES, SIDES, child, facts, in_turn, seconds, side_of, spread
+from resident import peak
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
@@ -203,44 +203,35 @@ def compare_clusters(size: str, rounds: int, seed: int) -> None:
     row("whole: xstxm.cluster; scores, then n_init=10", pair, rounds, note)
 
 
+def generated(gigabytes: float) -> xr.DataArray:
+    """Return a lazy stack that is made chunk by chunk."""
+    side = side_of(gigabytes)
+    return make_stack((side, side), CHUNK)
+
+
+def lazy_pca(lazy: xr.DataArray) -> list[object]:
+    found = xstxm.pca(lazy, N_SCORES)
+    return [found.drop_vars("eigenimages"), found["eigenimages"].mean(("y", "x"))]
+
+
+def lazy_cluster(lazy: xr.DataArray) -> list[object]:
+    return [xstxm.cluster(lazy, N_CLUSTERS, n_components=N_SIGNALS)["labels"]]
+
+
+def lazy_svd_compressed(lazy: xr.DataArray) -> list[object]:
+    return list(da.linalg.svd_compressed(lazy.data.reshape(N_ENERGIES, -1), N_SCORES, n_power_iter=2, seed=0)[:2])
+
+
+LAZY = {"pca": lazy_pca, "cluster": lazy_cluster, "svd_compressed": lazy_svd_compressed}
+
+
 def measure(what: str, gigabytes: float) -> None:
     """Decompose a lazy stack that is made chunk by chunk, and print seconds and peak memory of this process as JSON."""
-    side = side_of(gigabytes)
-    lazy = make_stack((side, side), CHUNK)
+    lazy = generated(gigabytes)
     before = peak()
-    start = time.perf_counter()
     with dask.config.set(scheduler="threads", num_workers=2):
-        if what == "pca":
-            found = xstxm.pca(lazy, N_SCORES)
-            dask.compute(found.drop_vars("eigenimages"), found["eigenimages"].mean(("y", "x")))
-        elif what == "cluster":
-            dask.compute(xstxm.cluster(lazy, N_CLUSTERS, n_components=N_SIGNALS)["labels"])
-        else:
-            flat = lazy.data.reshape(N_ENERGIES, -1)
-            dask.compute(*da.linalg.svd_compressed(flat, N_SCORES, n_power_iter=2, seed=0)[:2])
-    record = {"gigabytes": lazy.nbytes / 1e9, "seconds": time.perf_counter() - start, "peak": peak(), "before": before}
-    print(json.dumps(record))
-
-
-def lazily(what: str, gigabytes: float) -> dict[str, float]:
-    """Return what `measure` finds in a process of its own."""
-    return child("bench_structure.py", "--measure", what, "--gigabytes", gigabytes)
-
-
-class Structure:
-    """For asv: seconds of the decomposition and of clusters."""
-
-    def setup(self) -> None:
-        self.od = make_stack((SIDES["S"],) * 2)
-
-    def time_pca(self) -> None:
-        xstxm.pca(self.od, N_SCORES)
-
-    def time_cluster(self) -> None:
-        xstxm.cluster(self.od, N_CLUSTERS, n_components=N_SIGNALS)
-
-    def peakmem_pca(self) -> None:
-        xstxm.pca(self.od, N_SCORES)
+        taken = seconds(lambda: dask.compute(*LAZY[what](lazy)))
+    print(json.dumps({"gigabytes": lazy.nbytes / 1e9, "seconds": taken, "peak": peak(), "before": before}))
 
 
 def main() -> None:
@@ -252,14 +243,14 @@ def main() -> None:
     parser.add_argument(
         "--peers", action="store_true", help="also the memory of dask's svd_compressed, which needs all of it"
     )
-    parser.add_argument("--measure", choices=["pca", "cluster", "svd_compressed"], help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=LAZY, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         measure(given.measure, given.gigabytes)
         return
     print(facts(sklearn, dask, xr))
     for what in ["pca", "cluster", *(["svd_compressed"] if given.peers else [])]:
-        found = lazily(what, given.gigabytes)
+        found = child("bench_structure.py", "--measure", what, "--gigabytes", given.gigabytes)
         print(
             f"{what:18}{found['gigabytes']:6.1f} GB lazily, chunks of {CHUNK} x {CHUNK}: {found['seconds']:6.0f} s, "
             f"peak {found['peak']:.2f} GB ({found['before']:.2f} before)",

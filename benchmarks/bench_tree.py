@@ -10,7 +10,8 @@ import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
-from measuring import child, peak
+from measuring import child
+from resident import peak
 
 import xstxm
 

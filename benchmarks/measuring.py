@@ -1,20 +1,21 @@
-"""What the benchmarks share: sizes, a clock, peak memory, processes of their own, and the facts of the machine."""
+"""What the benchmarks share: sizes, a clock, processes of their own, and the facts of the machine."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import binding
 
 import xstxm
 
@@ -62,21 +63,6 @@ def read_once(flat: np.ndarray) -> float:
     return total
 
 
-def peak() -> float:
-    """Return the peak resident memory of this process, GB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage tells a child the peak of its parent
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
-def restart_peak() -> None:
-    """Let the peak of this process start again from what is in use; Linux only."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 def forget(folder: Path) -> None:
     """Drop the files of a folder from the memory of the system, as those of a stack larger than memory are."""
     if not hasattr(os, "posix_fadvise"):
@@ -88,14 +74,12 @@ def forget(folder: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def child(script: str, *arguments: object, **environment: str) -> dict[str, float]:
+def child(script: str, *arguments: object) -> dict[str, Any]:
     """Run a benchmark in a process of its own, and return the record it prints last."""
     path = Path(__file__).with_name(script)
     one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, str(path), *map(str, arguments)]
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **one, **environment}
-    )
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **one})
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -105,6 +89,9 @@ def side_of(gigabytes: float, chunk: int = CHUNK) -> int:
 
 
 def facts(*others: ModuleType) -> str:
+    """Return the versions and the machine, and how busy it is."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     packages = ", ".join(f"{module.__name__} {module.__version__}" for module in (xstxm, np, numba, *others))
-    return f"{packages}; Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs{load}"
+    avx512 = " with AVX-512" if binding.get_host_cpu_features().get("avx512f") else ""
+    machine = f"{platform.machine()} ({binding.get_host_cpu_name()}{avx512}), {os.cpu_count()} CPUs"
+    return f"{packages}; Python {platform.python_version()}, {machine}{load}"

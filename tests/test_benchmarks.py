@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+TINY = ["--size", "XS", "--rounds", "1"]
 GOALS = {
     "density": ["numpy float32", "one read and one write", "float64 temporary"],
     "fit": [
@@ -17,43 +18,16 @@ GOALS = {
         "the same bits", "the time of NNLS", "weighted scipy loop", "all maps and statistics",
     ],
     "zarr": ["a bare read", "peak of the result", "linear in size"],
-    "pca": ["covariance PCA, float32", "covariance PCA, float64", "eigenvalues to 1e-6", "svd_compressed", "an eighth"],
+    "pca": ["covariance PCA, float32", "covariance PCA, float64", "eigenvalues to 1e-6", "25 x MANTiS"],
+    "lazy": ["svd_compressed", "an eighth"],
     "clusters": ["n_init=10", "inertia"],
-    "shifts": ["high dose", "low dose", "scikit-image", "Cramer-Rao", "the lowest error"],
+    "shifts": ["high dose", "low dose", "scikit-image", "Cramer-Rao", "the lowest error", "pattern", "hot row"],
     "moving": ["ndimage.shift"],
     "import": ["import xarray", "nothing is compiled"],
+    "gpu": ["bound of bytes"],
 }  # fmt: skip
 TRUE_ANYWHERE = {"float64 | within 1e-8", "the same bits", "eigenvalues to 1e-6", "nothing is compiled"}
 """Goals that do not hang on the size or on the machine."""
-
-
-@pytest.fixture(scope="module")
-def rows():
-    """The rows of the table of all topics."""
-    pytest.importorskip("zarr")
-    command = [sys.executable, str(BENCHMARKS / "bench_table.py"), "--size", "XS", "--rounds", "1"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return [line for line in run.stdout.splitlines() if line.startswith("|")][2:]
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("table")
-@pytest.mark.parametrize("topic", GOALS)
-def test_table__has_a_row_for_each_goal(rows, topic):
-    assert all(
-        row.count(" | ") == 3 and row.split(" | ")[-1].strip("* |") in ("yes", "no", "not judged") for row in rows
-    )
-    for goal in GOALS[topic]:
-        assert [row for row in rows if goal in row], goal
-    for goal in TRUE_ANYWHERE:
-        assert all(row.endswith("| yes |") for row in rows if goal in row), rows
-
-
-def test_table__has_no_topic_without_a_test(benchmarks):
-    import bench_table
-
-    assert set(bench_table.TOPICS) == set(GOALS)
 
 
 @pytest.fixture
@@ -62,16 +36,91 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-def test_rows__are_judged_by_the_median(benchmarks):
+@pytest.mark.slow
+@pytest.mark.parametrize("topic", GOALS)
+def test_table__has_a_row_for_each_goal(benchmarks, topic):
     import bench_table
 
-    ratios = np.array([1.0, 3.0, 30.0])
-    assert bench_table.at_least("a", "peer", 3, ratios).held
-    assert not bench_table.at_least("a", "peer", 3.1, ratios).held
-    assert bench_table.at_most("a", "bound", 3, ratios).held
-    assert not bench_table.at_most("a", "bound", 2.9, ratios).held
-    assert bench_table.at_least("a", "peer", 3, ratios, judged=False).held is None
-    assert str(bench_table.at_most("a", "bound", 2, ratios)) == "| a | within 2 x bound | 3 (1-30) x | **no** |"
+    rows = [str(row) for row in bench_table.measure(bench_table.parse([*TINY, "--topics", topic]))]
+    for row in rows:
+        what, goal, measured, held, *others = row.removeprefix("| ").removesuffix(" |").split(" | ")
+        assert all((what, goal, measured))
+        assert held not in ("", "**no**: "), "why not?"
+        assert len(others) == 3
+    for goal in GOALS[topic]:
+        assert [row for row in rows if goal in row], goal
+    for goal in TRUE_ANYWHERE:
+        assert all("| yes |" in row for row in rows if goal in row), rows
+
+
+@pytest.mark.slow
+def test_table__is_printed_and_drawn(benchmarks, capsys, tmp_path):
+    import bench_table
+    from rows import HEADER
+
+    bench_table.main([*TINY, "--topics", "moving", "gpu", "--plot", str(tmp_path / "table.svg")])
+    facts, size, _, *table = capsys.readouterr().out.splitlines()
+    assert "numpy" in facts
+    assert "120 x 64 x 64" in size
+    assert table[:2] == HEADER.splitlines()
+    assert len(table) == 4
+    assert "apply shifts: ndimage.shift of order 3" in (tmp_path / "table.svg").read_text()
+
+
+def test_table__of_a_stack_larger_than_memory_has_one_topic(benchmarks, capsys):
+    import bench_table
+
+    assert bench_table.parse(["--size", "L"]).topics == ["zarr"]
+    with pytest.raises(SystemExit):
+        bench_table.parse(["--size", "L", "--topics", "fit"])
+    assert "take --size M" in capsys.readouterr().err
+
+
+def test_table__has_no_topic_without_a_test(benchmarks):
+    import bench_table
+
+    assert set(bench_table.TOPICS) == set(GOALS)
+
+
+def test_rows__are_judged_by_the_median(benchmarks):
+    from rows import at_least, at_most
+
+    times = np.array([1.0, 3.0, 30.0]), np.ones(3)
+    assert at_most("a", "bound", 3, *times, "slow").held
+    assert not at_most("a", "bound", 2.9, *times, "slow").held
+    assert at_least("a", "peer", 3, *times[::-1], "slow").held
+    assert not at_least("a", "peer", 3.1, *times[::-1], "slow").held
+    assert at_least("a", "peer", 3, *times[::-1], "slow", judged=False).held is None
+    expected = "| a | within 2 x bound | 3 (1-30) x | **no**: slow | 3 / 1 | 500 | 7 |"
+    assert str(at_most("a", "bound", 2, *times, "slow", memory=[0.5], tasks=7)) == expected
+
+
+SUM = """
+def prepare(values):
+    def call():
+        np.ones(50_000_000)
+        return [values.sum()]
+    return call
+"""
+
+
+def test_peers__run_in_an_interpreter_of_their_own(benchmarks):
+    import peers
+
+    ran = peers.run(SUM, sys.executable, 2, values=np.arange(4.0))
+    assert ran.found == [6.0]
+    assert len(ran.seconds) == 2
+    assert sys.platform != "linux" or 0.3 < ran.memory < 0.6
+
+
+@pytest.mark.parametrize(
+    ("python", "code", "told"), [(None, SUM, "give --peers"), (sys.executable, "import no_such_peer", "no_such_peer")]
+)
+def test_peers__that_are_not_there_say_so(benchmarks, python, code, told):
+    import peers
+
+    with pytest.raises(peers.NotRun, match=told):
+        peers.run(code, python, 1)
 
 
 def test_in_turn__takes_the_calls_in_turn_after_what_comes_before(benchmarks):
@@ -87,12 +136,12 @@ def test_in_turn__takes_the_calls_in_turn_after_what_comes_before(benchmarks):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets the peak start again")
 def test_peak__sees_memory_that_was_given_back(benchmarks):
-    import measuring
+    import resident
 
-    measuring.restart_peak()
-    before = measuring.peak()
+    resident.restart_peak()
+    before = resident.peak()
     np.ones(50_000_000)
-    assert measuring.peak() - before > 0.3
+    assert resident.peak() - before > 0.3
 
 
 @pytest.mark.slow
@@ -110,3 +159,13 @@ def test_scale__has_every_lazy_verb(benchmarks):
     from test_scale import LAZY
 
     assert {verb.partition(",")[0] for verb in LAZY} <= {verb.partition(",")[0] for verb in VERBS}
+
+
+def test_asv__finds_what_it_watches(benchmarks):
+    from regressions import verbs
+
+    lazily = verbs.Lazily()
+    lazily.setup()
+    n_chunks = np.prod(lazily.od.data.numblocks)
+    assert n_chunks <= lazily.track_tasks_of_fit() < 30 * n_chunks
+    assert n_chunks <= lazily.track_tasks_of_pca() < 30 * n_chunks
