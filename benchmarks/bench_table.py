@@ -289,7 +289,10 @@ def import_rows(given: argparse.Namespace) -> Iterator[Row]:
 
 
 def gpu_rows(given: argparse.Namespace) -> Iterator[Row]:
-    goal, why = "within 1.2 x the bound of bytes, 2 x with 8 references", "no GPU was at hand: docs/gpu.md says what is there"
+    goal, why = (
+        "within 1.2 x the bound of bytes, 2 x with 8 references",
+        "no GPU was at hand: docs/gpu.md says what is there",
+    )
     yield Row("counts in a GPU to maps, 8 GB", goal, "not run", None, why)
 
 

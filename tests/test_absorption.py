@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -24,6 +25,7 @@ from xstxm.errors import (
     OptionError,
     SchemaError,
 )
+from xstxm.incident import brightest
 
 EMPTY = {"x": (0.0, 0.05)}
 
@@ -69,6 +71,18 @@ def test_estimate_i0__is_lazy_for_a_region_and_computes_once_for_the_brightest(s
 def test_estimate_i0__has_the_chunks_of_the_counts_along_energy(stack, region, size):
     lazy = stack.chunk(y=3, energy=size)
     assert xstxm.estimate_i0(lazy, region)["i0"].chunks == (lazy["intensity"].chunksizes["energy"],)
+
+
+def test_estimate_i0__finds_the_brightest_pixels_in_the_memory_of_few_images():
+    values = np.random.default_rng(0).normal(4000, 60, (4, 512, 512)).astype("float32")
+    energy = ("energy", np.arange(500.0, 504.0), {"units": "eV"})
+    counts = xr.DataArray(values, {"energy": energy}, ("energy", "y", "x"), attrs={"units": "count"}).chunk(y=64)
+    brightest(counts, 0.1)  # what is imported does not count
+    tracemalloc.start()
+    brightest(counts, 0.1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 7 * values[0].size * 8
 
 
 def test_estimate_i0__standard_error_is_that_of_the_mean(stack):

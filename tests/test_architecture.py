@@ -18,7 +18,7 @@ TIERS = [
     {"errors", "steps"},
     {"units", "options", "_kernels", "_specs", "_partition", "_dates"},
     {"conventions"},
-    {"_apply", "_device", "_digests", "_nodes", "provenance", "_sums", "_unknowns"},
+    {"_apply", "_device", "_digests", "_nodes", "provenance", "_sums", "_unknowns", "_neighbours"},
     {
         "references", "energy", "noise", "absorption", "roi", "decomposition", "clustering", "fitting", "phases",
         "edges", "features", "contrast", "polarization",
@@ -93,6 +93,8 @@ SIDEWAYS = {
     ("_apply", "_device"),
     ("_sums", "_apply"),
     ("_unknowns", "_apply"),
+    ("_neighbours", "_apply"),
+    ("_neighbours", "_sums"),
     ("_partition", "_kernels"),
     ("clustering", "roi"),
     ("decomposition", "roi"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import dask
 import numpy as np
 import pytest
@@ -43,3 +45,31 @@ def test_clusters__are_the_same_from_other_processes():
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
         found = xstxm.compute(xstxm.cluster(density().chunk(y=8), 2, n_components=2))
     np.testing.assert_array_equal(found["labels"], wanted["labels"])
+
+
+def shifted_and_mapped(stack: xr.Dataset) -> xr.Dataset:
+    shift = xr.DataArray(
+        np.linspace(-0.07, 0.07, stack.sizes["energy"]), {"energy": stack["energy"]}, attrs={"units": "um"}
+    )
+    moved = xstxm.apply_shifts(xstxm.despike(stack), xr.Dataset({"shift_y": shift, "shift_x": shift}))
+    return xstxm.fit(xstxm.optical_density(moved), REFERENCES)
+
+
+@pytest.mark.slow
+def test_chain__larger_than_the_memory_of_a_worker_goes_to_its_disk_and_kills_none():
+    distributed = pytest.importorskip("distributed")
+    stack = xstxm.testing.simulate_stack(shape=(128, 144), seed=0).drop_vars(["true_quality"], errors="ignore")
+    wanted = shifted_and_mapped(stack)
+    options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1 GB", "dashboard_address": None}
+    with (
+        dask.config.set({"distributed.worker.memory.target": 0.005}),  # 5 MB, where a chunk of counts has 2 MB
+        distributed.LocalCluster(**options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        before = client.run(os.getpid)
+        with xstxm.set_options(rechunk_limit=1.0):  # bytes: a large stack
+            found = shifted_and_mapped(stack.chunk(y=64, x=64)).compute()
+        assert client.run(os.getpid) == before
+        spilled = client.run(lambda dask_worker: dask_worker.data.cumulative_metrics.get(("disk-write", "count"), 0))
+    assert sum(spilled.values()) > 0
+    xr.testing.assert_equal(found, wanted)

@@ -177,36 +177,6 @@ def _mixed_block(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.moveaxis(product.reshape(-1, *shape), 0, -1)
 
 
-def over_frames(
-    func: Callable[..., np.ndarray], array: xr.DataArray, *others: xr.DataArray, dtype: Any = None, margin: int = 0
-) -> xr.DataArray:
-    """Apply a function of frames to a stack, chunk by chunk where it is lazy, whatever the order of its dimensions.
-
-    `func` gets `array` and `others`, which lie on the same pixels, as (energy, y, x), once for each value of a
-    further dimension; as (energy, ...) where there is no image. It returns an array of that shape. `margin`
-    pixels of the neighbouring chunks are lent to each chunk.
-    """
-    image = tuple(dim for dim in ("y", "x") if "y" in array.dims and "x" in array.dims)
-    rest = tuple(dim for dim in array.dims if dim not in (ENERGY, *image))
-    order = (*rest, ENERGY, *image) if image else (ENERGY, *rest)
-    placed = [item.broadcast_like(array).transpose(*order) for item in (array, *others)]
-    dtype = np.dtype(dtype or array.dtype)
-    each = functools.partial(_by_series, func, ndim=len(image) + 1 if image else len(order))
-    if not is_lazy(array):
-        return placed[0].copy(data=each(*(np.asarray(item) for item in placed))).transpose(*array.dims)
-    import dask.array as da
-
-    data = da.map_overlap(
-        each,
-        *(item.chunk(placed[0].chunksizes).data for item in placed),
-        depth={placed[0].get_axis_num(dim): margin for dim in image},
-        boundary="none",
-        dtype=dtype,
-        meta=np.empty((0,) * len(order), dtype=dtype),
-    )
-    return placed[0].copy(data=data).transpose(*array.dims)
-
-
 def over_blocks(
     func: Callable[..., Sequence[np.ndarray]],
     array: xr.DataArray,
@@ -269,13 +239,6 @@ def _and_bits_with_energy(
 ) -> list[np.ndarray]:
     *arrays, bits = func(*blocks)
     return [*arrays, np.expand_dims(bits, axis)]
-
-
-def _by_series(func: Callable[..., np.ndarray], *blocks: np.ndarray, ndim: int) -> np.ndarray:
-    """Call a function of arrays of `ndim` dimensions for each index of the dimensions before."""
-    if blocks[0].ndim <= ndim:
-        return func(*blocks)
-    return np.stack([_by_series(func, *parts, ndim=ndim) for parts in zip(*blocks, strict=True)])
 
 
 def pixels_last(values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -9,9 +10,11 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_pixels, over_energy, over_frames, require_single_chunk
+from xstxm._apply import is_lazy, match_pixels, over_energy, require_single_chunk
 from xstxm._kernels import bad_pixels as pixel_kernels
 from xstxm._kernels import spikes as kernels
+from xstxm._neighbours import over_frames
+from xstxm._sums import made_again
 from xstxm.conventions import (
     ENERGY,
     Stack,
@@ -118,17 +121,35 @@ def despike(stack: Stack, *, method: SpikeMethod = "both", threshold: float = 6.
         threshold=threshold,
         noise="counts" if measure_of(array) in ("counts", "rate") else "uniform",
     )
-    spikes = over_frames(find, _as_counts(array, stack), dtype=bool, margin=kernels.MARGIN)
     if method == "spectral":
         fill = partial(kernels.fill_from_energies, pairs=pairs)
     else:
         fill = partial(kernels.fill_from_neighbours)
-    cleaned = over_frames(fill, array, spikes, margin=1)
-    variance = variance_of(stack, signal)
-    if variance is not None:
-        variance = over_frames(partial(fill, squared=True), _like(variance, array), spikes, margin=1)
+    counts, variance = _as_counts(array, stack), variance_of(stack, signal)
+    scaled: list[xr.DataArray] = [] if counts is array else [counts]
+    held: list[xr.DataArray] = [] if variance is None else [_like(variance, array)]
+    found = over_frames(
+        partial(_despiked, find=find, fill=fill, scaled=bool(scaled)),
+        array,
+        *scaled,
+        *held,
+        output_dtypes=[array.dtype, bool, *(item.dtype for item in held)],
+        margin=kernels.MARGIN + 1,  # a neighbour whose value may fill a gap is judged first
+    )
+    cleaned, spikes = found[:2]
     _tell_number(spikes, "values")
-    return replace_signal(stack, signal, cleaned, variance, spike=_marked(stack, "spike", spikes))
+    return replace_signal(stack, signal, cleaned, found[2] if held else None, spike=_marked(stack, "spike", spikes))
+
+
+def _despiked(
+    frames: np.ndarray, *others: np.ndarray, find: Callable[..., Any], fill: Callable[..., Any], scaled: bool
+) -> list[np.ndarray]:
+    """Return frames without spikes, the spikes, and the variance where there is one.
+
+    `others`: the frames as counts, if `scaled`, then their variance.
+    """
+    spikes = find(others[0] if scaled else frames)
+    return [fill(frames, spikes), spikes, *(fill(variance, spikes, squared=True) for variance in others[scaled:])]
 
 
 def _checked_axes(array: xr.DataArray, method: SpikeMethod) -> xr.DataArray:
@@ -154,7 +175,7 @@ def _as_counts(array: xr.DataArray, stack: xr.DataArray | xr.Dataset) -> xr.Data
         return array
     dwell = dwell_time_of(stack)
     if dwell is None:
-        number = array / _smallest_step(array)
+        number = array / _smallest_step(made_again(array))
     else:
         number = array * (dwell * units.factor(units.units_of(array), "count/ms")).reset_coords(drop=True)
     return number.astype(array.dtype, copy=False).transpose(*array.dims)
@@ -297,4 +318,7 @@ def _blank(array: xr.DataArray, bad: xr.DataArray, squared: bool) -> xr.DataArra
 
 
 def _fill_pixels(array: xr.DataArray, bad: xr.DataArray, squared: bool) -> xr.DataArray:
-    return over_frames(partial(kernels.fill_from_neighbours, squared=squared), array, bad, margin=1)
+    def fill(frames: np.ndarray, gaps: np.ndarray) -> list[np.ndarray]:
+        return [kernels.fill_from_neighbours(frames, gaps, squared=squared)]
+
+    return over_frames(fill, array, bad, output_dtypes=[array.dtype], margin=1)[0]

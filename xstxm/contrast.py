@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import format_range
+from xstxm._apply import format_range, over_energy
 from xstxm.conventions import ENERGY, annotate, quality_bits, quality_of, require_energy, signal_and_variance
 from xstxm.energy import Window, window_at
 from xstxm.errors import EnergyRangeError, OptionError, require_number
@@ -165,22 +166,60 @@ def _sides(stack: xr.DataArray | xr.Dataset, on: At, off: At, signal: str) -> tu
     shared = np.intersect1d(index["on"], index["off"])
     if shared.size:
         raise OptionError("off", off, f"on and off share {_said(energy[shared], unit)}: part them")
-    pieces = [array.isel({ENERGY: positions}) for positions in index.values()]
-    errors: list[Any] = [None, None]
+    places = list(index.values())
+    if variance is None and max(map(len, places)) == 1:
+        note(f"no standard error: one energy each and no {array.name}_variance")
+    found = _means_and_variances(array, variance, places)
+    labels = [_said(energy[positions], unit) for positions in places]
+    note(f"on: {labels[0]}, off: {labels[1]}")
+    means, errors = found[:2], found[2:] or (None, None)
+    over, under = (_Side(*side) for side in zip(means, errors, labels, strict=True))
+    return array, over, under
+
+
+def _means_and_variances(
+    array: xr.DataArray, variance: xr.DataArray | None, places: list[np.ndarray]
+) -> list[xr.DataArray]:
+    """Return the mean at each of two places, and the variances of both where something tells them. Lazy.
+
+    Chunks that hold all energies give all of them in one task.
+    """
+    arrays = [array] if variance is None else [array, variance]
+    if not all(len(item.variable.chunksizes.get(ENERGY, ())) == 1 for item in arrays):
+        return _means_and_variances_of(places, *arrays)
+    known = variance is not None or max(map(len, places)) > 1
+    dtypes = [array.dtype] * 2 + [np.dtype(float)] * (2 if known else 0)
+    found = over_energy(
+        functools.partial(_of_chunk, places=places, energy=np.asarray(array[ENERGY], dtype=float)),
+        *arrays,
+        verb="the map",
+        output_dims=[[]] * len(dtypes),
+        output_dtypes=dtypes,
+    )
+    return [item.drop_attrs() for item in found]
+
+
+def _of_chunk(*blocks: np.ndarray, places: list[np.ndarray], energy: np.ndarray) -> tuple[np.ndarray, ...]:
+    dims = [*(f"pixel_{k}" for k in range(blocks[0].ndim - 1)), ENERGY]
+    arrays = [xr.DataArray(block, {ENERGY: energy}, dims) for block in blocks]
+    return tuple(np.asarray(found) for found in _means_and_variances_of(places, *arrays))
+
+
+def _means_and_variances_of(
+    places: list[np.ndarray], array: xr.DataArray, variance: xr.DataArray | None = None
+) -> list[xr.DataArray]:
+    pieces = [array.isel({ENERGY: positions}) for positions in places]
+    means = [piece.mean(ENERGY, skipna=True, dtype=float).astype(array.dtype) for piece in pieces]
     if variance is not None:
-        held = [variance.isel({ENERGY: positions}) for positions in index.values()]
+        held = [variance.isel({ENERGY: positions}) for positions in places]
         summed = [v.where(p.notnull(), 0).sum(ENERGY, skipna=False) for v, p in zip(held, pieces, strict=True)]
         errors = [total / piece.count(ENERGY) ** 2 for total, piece in zip(summed, pieces, strict=True)]
-    elif max(map(len, index.values())) > 1:
+    elif max(map(len, places)) > 1:
         point = _point_variance(pieces)
         errors = [point / piece.count(ENERGY) for piece in pieces]
     else:
-        note(f"no standard error: one energy each and no {array.name}_variance")
-    means = [piece.mean(ENERGY, skipna=True, dtype=float).astype(array.dtype) for piece in pieces]
-    labels = [_said(piece[ENERGY], unit) for piece in pieces]
-    note(f"on: {labels[0]}, off: {labels[1]}")
-    over, under = (_Side(*side) for side in zip(means, errors, labels, strict=True))
-    return array, over, under
+        errors = []
+    return [*means, *errors]
 
 
 def _said(energy: xr.DataArray, unit: str) -> str:

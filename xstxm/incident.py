@@ -12,7 +12,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._apply import is_lazy
-from xstxm._sums import made_again
+from xstxm._sums import in_memory, made_again
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -190,10 +190,8 @@ def brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
     the luckiest noise. What chooses the pixels of a single energy are their neighbours.
     """
     alone = counts.sizes[ENERGY] == 1
-    means = {str(k): _every(2, k, counts).mean(ENERGY, skipna=False) for k in ([0] if alone else [1, 0])}
-    judged: list[xr.DataArray] = [
-        _around(image, itself=not alone) for image in xr.Dataset(means).compute().data_vars.values()
-    ]
+    means = [_every(2, k, counts).mean(ENERGY, skipna=False) for k in ([0] if alone else [1, 0])]
+    judged = [_around(image, itself=not alone) for image in in_memory(*means)]
     usable = functools.reduce(operator.and_, [image.notnull() for image in judged])
     if not bool(usable.any()):
         raise OptionError(
@@ -201,20 +199,36 @@ def brightest(counts: xr.DataArray, fraction: float) -> list[xr.DataArray]:
             "brightest",
             "no pixel is finite at every energy, or of one energy has neighbours: give a mask or a box",
         )
-    thresholds = (image.where(usable).quantile(1 - fraction, skipna=True).drop_vars("quantile") for image in judged)
+    inside = np.asarray(usable)
+    thresholds = [np.quantile(np.asarray(image)[inside], 1 - fraction, overwrite_input=True) for image in judged]
     return [usable & (image >= least) for image, least in zip(judged, thresholds, strict=True)]
 
 
 def _around(image: xr.DataArray, *, itself: bool) -> xr.DataArray:
-    """Return the mean of each pixel and those next to it, or of those alone; NaN where the pixel is NaN."""
-    there = abs(image) < np.inf
-    values = image.astype(float).where(there, 0.0)
-    total, number = (_sum_around(item) - (0.0 if itself else item) for item in (values, there.astype(float)))
-    return (total / number.where(number > 0)).where(there)
+    """Return the mean of each pixel and those next to it, or of those alone; NaN where the pixel is NaN.
+
+    In place where it can be: an image may be large.
+    """
+    values = np.array(image, dtype=float)
+    there = np.isfinite(values)
+    values[~there] = 0.0
+    axes = [image.get_axis_num(dim) for dim in ("y", "x") if dim in image.dims] or [image.ndim - 1]
+    total, number = _sum_around(values, axes), _sum_around(there.astype(np.uint8), axes)  # nine at most
+    if not itself:
+        total -= values
+        number -= there
+    del values
+    total /= np.maximum(number, 1)
+    total[~there | (number == 0)] = np.nan
+    return image.copy(data=total)
 
 
-def _sum_around(image: xr.DataArray) -> xr.DataArray:
+def _sum_around(values: np.ndarray, axes: list[int]) -> np.ndarray:
     """Return the sum of each pixel and those next to it, in the image or along the line."""
-    for dim in [dim for dim in ("y", "x") if dim in image.dims] or image.dims[-1:]:
-        image = image + image.shift({dim: 1}, fill_value=0.0) + image.shift({dim: -1}, fill_value=0.0)
-    return image
+    for axis in axes:
+        total = values.copy()
+        into, of = np.moveaxis(total, axis, 0), np.moveaxis(values, axis, 0)
+        into[1:] += of[:-1]
+        into[:-1] += of[1:]
+        values = total
+    return values

@@ -45,7 +45,7 @@ class set_options:
     energy_tolerance
         Two energies closer than this (eV) are the same energy.
     rechunk_limit
-        Largest stack (bytes) whose energy chunks are merged unasked.
+        Largest stack (bytes) whose energy chunks are merged unasked, and whose chunks wait for those around them.
     num_threads
         Threads of a fit or an optical density in memory.
     progress

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, over_frames
+from xstxm._apply import is_lazy
 from xstxm._kernels import phase_plane
+from xstxm._neighbours import over_frames
 from xstxm._references_at import references_at
 from xstxm._unknowns import PART
 from xstxm.conventions import (
@@ -227,12 +228,12 @@ def _unwrapped(phase: xr.DataArray, empty: xr.DataArray | None) -> xr.DataArray:
     """Return phases without jumps of 2 pi, near zero in the empty region. Lazy; whole images."""
     whole = phase.chunk({"y": -1, "x": -1}) if is_lazy(phase) else phase
     around = xr.ones_like(phase, dtype=bool) if empty is None else empty
-    return over_frames(_unwrapped_frames, whole, around)
+    return over_frames(_unwrapped_frames, whole, around, output_dtypes=[phase.dtype])[0]
 
 
-def _unwrapped_frames(phase: np.ndarray, around: np.ndarray) -> np.ndarray:
+def _unwrapped_frames(phase: np.ndarray, around: np.ndarray) -> list[np.ndarray]:
     """Take (energy, y, x)."""
-    return np.stack([_unwrapped_frame(*frames) for frames in zip(phase, around, strict=True)])
+    return [np.stack([_unwrapped_frame(*frames) for frames in zip(phase, around, strict=True)])]
 
 
 def _unwrapped_frame(phase: np.ndarray, around: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +14,7 @@ from xstxm._apply import equal_within, is_lazy, match_pixels
 from xstxm._device import beside, on_device, on_host, require_host
 from xstxm._frame_grid import MOVES, Grid
 from xstxm._kernels import devices
+from xstxm._neighbours import by_neighbours
 from xstxm.alignment import AlignTo, Transform, estimate_shifts
 from xstxm.conventions import (
     ENERGY,
@@ -243,57 +245,48 @@ class _Move:
             require_host(frames, rotation="turned or scaled frames")
         if self.interpolation == "fourier":
             require_host(frames, interpolation=self.interpolation)
+        turns = [] if self.matrices is None else [self.matrices]
         if is_lazy(frames):
-            return self._lazily(frames.data, is_variance)
-        values = frames.data
-        self._refuse_nan(values)
-        return self._block(values, (slice(None),) * len(self.grid.frame_dims), is_variance, get_options().num_threads)
+            return self._lazily(frames.data, turns, is_variance)
+        return self._block(frames.data, self.pixels, *turns, is_variance=is_variance, threads=None)[0]
 
-    def _lazily(self, data: Any, is_variance: bool) -> Any:
-        import dask.array as da
+    def _lazily(self, data: Any, turns: list[np.ndarray], is_variance: bool) -> Any:
+        margin = self._margins()
+        whole = {data.ndim - 2 + k: -1 for k, reach in enumerate(margin) if not reach}
+        block = functools.partial(self._block, is_variance=is_variance, threads=1)
+        return by_neighbours(block, [data.rechunk(whole)], self.pixels, *turns, margin=margin, dtypes=[data.dtype])[0]
 
-        n_frame_dims = len(self.grid.frame_dims)
-        depth = self._margins(data.dtype)
-        data = data.rechunk({axis: -1 for axis, margin in depth.items() if margin == 0})
-
-        def block(frames: np.ndarray, block_info: Any = None) -> np.ndarray:
-            self._refuse_nan(frames)
-            place = block_info[0]["array-location"][:n_frame_dims]
-            return self._block(frames, tuple(slice(*ends) for ends in place), is_variance, 1)
-
-        return da.map_overlap(
-            block,
-            data,
-            depth=depth,
-            boundary="none",
-            dtype=data.dtype,
-            meta=np.empty_like(data._meta),
-        )
-
-    def _margins(self, dtype: np.dtype) -> dict[int, int]:
-        """Return what a block needs of its neighbours along the axes of y and x; 0 where it needs them whole."""
-        whole = self.matrices is not None or self.interpolation == "fourier" or dtype.kind != "f"
+    def _margins(self) -> tuple[int, int]:
+        """Return what a block needs of its neighbours along y and x; 0 where it needs them whole."""
+        if self.matrices is not None or self.interpolation == "fourier":
+            return 0, 0
         farthest = np.ceil(np.abs(self.pixels).reshape(-1, 2).max(0)).astype(int) + 2
-        return {
-            len(self.grid.frame_dims) + k: 0 if whole or margin >= n else int(margin)
-            for k, (margin, n) in enumerate(zip(farthest, self.grid.shape, strict=True))
-        }
+        rows, columns = (0 if margin >= n else int(margin) for margin, n in zip(farthest, self.grid.shape, strict=True))
+        return rows, columns
 
-    def _refuse_nan(self, values: np.ndarray) -> None:
-        if self.interpolation == "fourier" and values.dtype.kind == "f" and np.isnan(values).any():
-            raise SchemaError("a frame with NaN has no transform: use interpolation='cubic', or fill it first")
-
-    def _block(self, frames: np.ndarray, place: tuple[slice, ...], is_variance: bool, threads: int) -> np.ndarray:
+    def _block(
+        self,
+        frames: np.ndarray,
+        pixels: np.ndarray,
+        matrices: np.ndarray | None = None,
+        *,
+        is_variance: bool,
+        threads: int | None,
+    ) -> list[np.ndarray]:
+        """Return moved frames, alone in a list; by default on as many threads as the options say."""
         from xstxm._kernels import array_moving, moving
 
-        return (array_moving if devices.on_device(frames) else moving).move_frames(
+        if self.interpolation == "fourier" and frames.dtype.kind == "f" and np.isnan(frames).any():
+            raise SchemaError("a frame with NaN has no transform: use interpolation='cubic', or fill it first")
+        moved = (array_moving if devices.on_device(frames) else moving).move_frames(
             frames,
-            self.pixels[place],
+            pixels,
             method=self.interpolation,
             squared=is_variance,
-            matrices=None if self.matrices is None else self.matrices[place],
-            threads=threads,
+            matrices=matrices,
+            threads=threads or get_options().num_threads,
         )
+        return [moved]
 
     def covered(self, known: np.ndarray | None = None) -> np.ndarray:
         """Return the pixels (y, x) that every frame covers, with those (y, x) that all had before the move."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xstxm._kernels.moving import stencil
+from xstxm._kernels.moving import settled, stencil
 
 
 def move_frames(frames: Any, shifts: np.ndarray, *, squared: bool, **_: Any) -> Any:
@@ -36,7 +36,7 @@ def _cubic(frame: Any, shift: np.ndarray, squared: bool, out: Any) -> None:
 
 
 def _nearest(frame: Any, shift: np.ndarray, out: Any) -> None:
-    source = [np.arange(n) - by for n, by in zip(frame.shape, shift, strict=True)]
+    source = [np.arange(n) + by for n, by in zip(frame.shape, settled(-shift), strict=True)]
     inside = [np.flatnonzero((at >= 0) & (at <= n - 1)) for at, n in zip(source, frame.shape, strict=True)]
     if all(places.size for places in inside):
         (top, bottom), (left, right) = ((places[0], places[-1] + 1) for places in inside)

@@ -155,6 +155,11 @@ def _placement(size: tuple[int, int], shift: np.ndarray, matrix: np.ndarray) -> 
 def _nearest(frame: np.ndarray, shift: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     from scipy.ndimage import affine_transform
 
-    matrix, offset = _placement(frame.shape, shift, np.eye(2) if matrix is None else matrix)
+    matrix, offset = (np.eye(2), settled(-shift)) if matrix is None else _placement(frame.shape, shift, matrix)
     plain = frame.astype(np.uint8) if frame.dtype == bool else frame
     return affine_transform(plain, matrix, offset, order=0, mode="constant", cval=0).astype(frame.dtype)
+
+
+def settled(offset: np.ndarray) -> np.ndarray:
+    """Return an offset without the rounding of its last digits, which next to half a pixel would decide otherwise elsewhere."""
+    return np.round(offset, 9)
