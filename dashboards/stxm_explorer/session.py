@@ -33,6 +33,7 @@ class Session(param.Parameterized):
 
     running = param.List([], item_type=Job, doc="Jobs under way.")
     progress = param.Number(None, allow_None=True, doc="How far the newest of them is, from 0 to 1.")
+    spoken = param.Event(doc="A view says something else, or nothing more.")
     width = param.Integer(1280, bounds=(200, 20_000), doc="Width of the window in pixels.")
     height = param.Integer(800, bounds=(200, 20_000), doc="Height of the window in pixels.")
 

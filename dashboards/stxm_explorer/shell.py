@@ -105,6 +105,11 @@ class App(pn.viewable.Viewer):
         self._code.refresh()
         self._address()
 
+    def _hush(self) -> None:
+        """Say once what several views say, now that one of them says something else."""
+        if self.state.view.page in self._pages:
+            self.page().hush()
+
     def _address(self) -> None:
         """Write the choices into the address; say so where they do not fit."""
         word = self.state.to_query()
@@ -130,6 +135,7 @@ class App(pn.viewable.Viewer):
         self.session.ask_cluster()
         self.state.listen(self.refresh)
         self.session.param.watch(lambda *_: self.refresh(), ["width", "height"])
+        self.session.param.watch(lambda _: self._hush(), "spoken")
         self.refresh()
 
     def _resize(self, *_: Any) -> None:
