@@ -79,7 +79,8 @@ class Cluster:
                 raise ClusterLostError(self.address)
             return client.compute(kept, sync=True)
         except Stopped:
-            client.cancel(futures, force=True)
+            for future in futures:  # not cancelled: what another job waits for, too, goes on
+                future.release()
             raise
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import panel as pn
@@ -217,9 +217,10 @@ class Jobs:
 
     def cancel(self) -> None:
         """Stop every job, as the user asked: who started it is told."""
-        for kind, job in [*self.running.items()]:
-            if (failed := self.stop(kind)) is not None:
-                failed(Stopped(job.label))
+        with ExitStack() as told:  # all of them, once all are stopped, whatever becomes of one
+            for kind, job in [*self.running.items()]:
+                if (failed := self.stop(kind)) is not None:
+                    told.callback(failed, Stopped(job.label))
 
     def close(self) -> None:
         """Stop every job of a page that is no more, which cannot be told."""
@@ -235,8 +236,9 @@ class Jobs:
         """Do what came before the page was there, which would have missed it."""
         with self._lock:
             held, self._held = self._held or [], None
-        for action in held:
-            action()
+        with ExitStack() as each:  # one that fails keeps no other back
+            for action in reversed(held):
+                each.callback(action)
 
     def _tick(self, action: Callable[[], None]) -> None:
         """Do something on the next tick of the page: only there may the page be touched."""

@@ -64,15 +64,10 @@ class Region:
         named = {"name": self.name} if self.name else {}
         return {"kind": self.kind, **named, "vertices": [[x, y] for x, y in self.vertices]}
 
-    @functools.lru_cache(maxsize=2000)  # noqa: B019 - regions are small, and asked for at every change of any choice
     def short_table(self) -> dict[str, Any]:
         """Return the table in fewer characters: in place of vertices the steps from one to the next, in their last digit."""
-        written = [repr(float(place)) for vertex in self.vertices for place in vertex]
-        digits = max(len(text.partition(".")[2]) for text in written)
-        if self.kind != "polygon" or digits > _MOST_DIGITS or "e" in "".join(written):
-            return self.table()
-        steps = [_steps([round(vertex[axis] * 10**digits) for vertex in self.vertices]) for axis in (0, 1)]
-        return {"kind": self.kind, "name": self.name, "steps": [digits, *steps]}
+        steps = _steps_between(self.vertices) if self.kind == "polygon" else None
+        return self.table() if steps is None else {"kind": self.kind, "name": self.name, "steps": steps}
 
     @classmethod
     def from_table(cls, table: Any) -> Region:
@@ -95,8 +90,18 @@ class Region:
         return region
 
 
-def _steps(places: Sequence[int]) -> list[int]:
-    return [*places[:1], *(after - before for before, after in pairwise(places))]
+@functools.lru_cache(maxsize=2000)  # regions are small, and asked for at every change of any choice
+def _steps_between(vertices: Vertices) -> tuple[Any, ...] | None:
+    """Return the digits that places have, and the steps between them along x and y; None where they have too many."""
+    written = [repr(float(place)) for vertex in vertices for place in vertex]
+    digits = max(len(text.partition(".")[2]) for text in written)
+    if digits > _MOST_DIGITS or "e" in "".join(written):
+        return None
+    return digits, *(_steps([round(vertex[axis] * 10**digits) for vertex in vertices]) for axis in (0, 1))
+
+
+def _steps(places: Sequence[int]) -> tuple[int, ...]:
+    return (*places[:1], *(after - before for before, after in pairwise(places)))
 
 
 def _walked(digits: int, *steps: Sequence[int]) -> Iterable[Sequence[float]]:

@@ -33,6 +33,7 @@ class Session(param.Parameterized):
 
     running = param.List([], item_type=Job, doc="Jobs under way.")
     progress = param.Number(None, allow_None=True, doc="How far the newest of them is, from 0 to 1.")
+    spoken = param.Event(doc="A view says something else, or nothing more.")
     width = param.Integer(1280, bounds=(200, 20_000), doc="Width of the window in pixels.")
     height = param.Integer(800, bounds=(200, 20_000), doc="Height of the window in pixels.")
 
@@ -93,7 +94,20 @@ class Session(param.Parameterized):
 
     def name_references(self, found: xr.Dataset) -> None:
         """Take the names of references that were read, and the compositions that came with them."""
-        self.state.references.learn([str(name) for name in found["reference"].values], brought_by(found))
+        names, chosen = [str(name) for name in found["reference"].values], self.state.references
+        if chosen.namesake(names) is None:
+            chosen.learn(names, brought_by(found))
+        else:  # later, as all are read anew then, also by who shows these now
+            self.jobs.soon(lambda: self._set_apart(names), 0)
+
+    def _set_apart(self, names: list[str]) -> None:
+        """Give a mean spectrum whose name a table has another one: what was said of it by its name would be lost."""
+        internal = self.state.references.namesake(names)
+        if internal is not None:
+            label = self.state.references.set_apart(internal)
+            notify(
+                "info", f"A table has {internal.label}, too: the mean spectrum, {internal.said}, is called {label} now"
+            )
 
     def report(self, error: Exception) -> None:
         """Tell the user what to do in a toast, and the log everything; what the user stopped needs no words."""

@@ -64,7 +64,8 @@ class App(pn.viewable.Viewer):
             sx={"& .MuiInputBase-root, & .MuiSvgIcon-root": {"color": "white"}},
         )  # fmt: skip
         self._field.param.watch(lambda event: self.state.view.param.update(field=event.new or ""), "value")
-        if pn.state.curdoc:
+        self._document = pn.state.curdoc
+        if self._document is not None:
             pn.state.on_session_destroyed(lambda _: self.close())
         self._start()
 
@@ -105,6 +106,11 @@ class App(pn.viewable.Viewer):
         self._code.refresh()
         self._address()
 
+    def _hush(self) -> None:
+        """Say once what several views say, now that one of them says something else."""
+        if self.state.view.page in self._pages:
+            self.page().hush()
+
     def _address(self) -> None:
         """Write the choices into the address; say so where they do not fit."""
         word = self.state.to_query()
@@ -130,6 +136,7 @@ class App(pn.viewable.Viewer):
         self.session.ask_cluster()
         self.state.listen(self.refresh)
         self.session.param.watch(lambda *_: self.refresh(), ["width", "height"])
+        self.session.param.watch(lambda _: self._hush(), "spoken")
         self.refresh()
 
     def _resize(self, *_: Any) -> None:
@@ -157,6 +164,8 @@ class App(pn.viewable.Viewer):
         """Stop the work of a page that was closed, and let go of what was on it: panel-material-ui keeps the page itself."""
         self.session.close()
         self._pages.clear()
+        if self._document is not None:  # of a page that never connected it holds all models as new, and Panel holds it
+            self._document.models.flush_synced()
         if self._template is not None:
             with param.parameterized.discard_events(self._template):  # the page in the browser is no more
                 self._template.param.update(main=[], header=[])

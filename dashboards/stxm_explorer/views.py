@@ -158,8 +158,8 @@ class View(pn.viewable.Viewer):
             self._notes = notes
             told = [message(StxmError(note), self.session.store.root) for note in notes]
             self._words[:] = [_said(text, "warning", self._fitting(640)) for text in told]
-            self.hush(False)
             self._frame.visible = True
+            self.session.param.trigger("spoken")
         if self.session.state.place == self._seen_at:  # nothing more is computed for a page that was left
             self._then()
 
@@ -191,8 +191,8 @@ class View(pn.viewable.Viewer):
         if self._frame.visible or self._said != said or not self._words:
             button = pmui.Button(label="Try again", icon="refresh", size="small", on_click=lambda _: self._again())
             self._words[:] = [_said(text, severity, self._fitting(380)), *([button] if again else [])]
-            self.hush(False)
         self._frame.visible, self._said = False, said
+        self.session.param.trigger("spoken")
 
 
 def _said(text: str, severity: str, width: int) -> pmui.Alert:

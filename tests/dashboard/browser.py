@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import panel as pn
 import pytest
 from PIL import Image
 
@@ -128,6 +131,38 @@ def running(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterat
                 server.wait(10)
 
 
+@contextmanager
+def in_process(page: Callable[[], Any]) -> Iterator[str]:
+    """Serve pages from this process, whose work can be held back; the address. Those that were left end after two seconds."""
+
+    def local() -> Any:
+        pn.state.curdoc.template_variables["dist_url"] = "static/extensions/panel/"  # as explorer.py does
+        return page()
+
+    pn.extension("tabulator", notifications=True)
+    port = free_port()
+    server = pn.serve(
+        {"explorer": local}, address="127.0.0.1", port=port, threaded=True, show=False, verbose=False,
+        websocket_origin=f"127.0.0.1:{port}", check_unused_sessions_milliseconds=500,
+        unused_session_lifetime_milliseconds=2000,
+    )  # fmt: skip
+    try:
+        _wait_for_port(port)
+        yield f"http://127.0.0.1:{port}/explorer"
+    finally:
+        server.stop()
+
+
+def _wait_for_port(port: int) -> None:
+    for _ in range(150):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the server does not listen")
+
+
 def _wait_for(address: str, server: subprocess.Popen) -> None:
     for _ in range(150):
         try:
@@ -218,6 +253,12 @@ def colors_on_screen(page, places: list[tuple[float, float]], which: int = 0) ->
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     found = page.evaluate(PLACES, [which, places])
     return ["#{:02x}{:02x}{:02x}".format(*picture.getpixel((int(x), int(y)))) for x, y in found]
+
+
+def labels_on_page(page) -> np.ndarray:
+    """Return the labels (y, x) behind the first map of classes, lowest y first."""
+    found = page.evaluate(LABELS, 0)
+    return np.array(found["values"]).reshape(found["shape"])
 
 
 @contextmanager

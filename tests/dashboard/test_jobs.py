@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dask.array as da
 import numpy as np
 import pandas as pd
+import panel as pn
 import pytest
 import xarray as xr
 from stxm_explorer.cache import Cache, Made, memory
@@ -109,6 +110,32 @@ def test_jobs__cancel_stops_a_computation_and_tells_who_started_it(page):
     count = len(done)
     time.sleep(0.3)
     assert len(done) == count < 400
+
+
+def test_jobs__cancel_stops_all_though_one_cannot_be_told(page):
+    _, jobs = page
+    told, go = [], threading.Event()
+    jobs.start("a", "A", lambda job: go.wait(5), told.append, lambda error: 1 / 0)
+    jobs.start("b", "B", lambda job: go.wait(5), told.append, told.append)
+    running = [*jobs.running.values()]
+    with pytest.raises(ZeroDivisionError):
+        jobs.cancel()
+    go.set()
+    assert all(job.stopped for job in running)
+    assert [type(error) for error in told] == [Stopped]
+
+
+def test_jobs__what_came_before_the_page_was_there_arrives_though_one_of_them_fails(monkeypatch):
+    loaded, found = [], []
+    monkeypatch.setattr(pn.state, "onload", loaded.append)
+    jobs = Jobs()
+    for kind, failed in (("a", lambda error: 1 / 0), ("b", found.append)):
+        jobs.start(kind, kind, lambda job: 1 / 0, found.append, failed)
+    assert not found
+    with pytest.raises(ZeroDivisionError):
+        loaded[0]()
+    assert [type(error) for error in found] == [ZeroDivisionError]
+    assert not jobs.running
 
 
 def test_jobs__progress_grows_to_one(page):

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from stxm_explorer import exports, plan, unmixing
 from stxm_explorer.calls import Missing, script
+from stxm_explorer.session import Session
 from stxm_explorer.state import ExplorerState, Region
 from stxm_explorer.store import Store
 
@@ -187,6 +188,20 @@ def test_rename__takes_along_what_was_said(state):
     assert chosen.names == ["core 2 2", "core 2"]
     chosen.remove(chosen.internal[0])
     assert ([one.label for one in chosen.internal], chosen.names, chosen.unused) == (["core 2"], ["core 2"], [])
+
+
+def test_pixels__of_a_name_that_a_table_has_keep_their_composition(state, shelf, names):
+    session, chosen = Session(state, Store(shelf)), state.references
+    state.refer(region=replace(BOX, name=names[0]))
+    chosen.param.update(composition={names[0]: 0.5}, colors={names[0]: "#112233"})
+    chosen.choose(["two.csv"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xstxm.errors.MetadataWarning)
+        session.follow_references()
+        session.follow_references()
+    assert chosen.names == [*names[:2], f"{names[0]} 2"]
+    assert chosen.composition == {f"{names[0]} 2": 0.5}
+    assert chosen.colors == {f"{names[0]} 2": "#112233"}
 
 
 def test_learn__compositions_of_some_only_are_on_no_map(state, shelf, names):

@@ -114,6 +114,12 @@ def test_short_table__is_the_same_region(vertices):
     assert Region.from_table(json.loads(json.dumps(region.short_table()))) == region
 
 
+def test_short_table__can_be_changed_by_who_asked_for_it():
+    region = Region("polygon", TRIANGLE, "mine")
+    region.short_table()["name"] = "theirs"
+    assert region.short_table()["name"] == "mine"
+
+
 def test_restore__forgets_what_the_table_does_not_say():
     state = full()
     state.from_json("{}")

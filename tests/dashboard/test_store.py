@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import shutil
+import threading
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
@@ -159,6 +163,65 @@ def test_run__on_a_cluster_gives_the_same(filled, state):
             found = Store(filled, cluster=cluster).run(plan.phases(state, state.fields[0]))
     assert cluster.client is None  # it was closed
     xr.testing.assert_allclose(found, whole, rtol=1e-5)
+
+
+_GO = threading.Event()
+
+
+def _held(block):
+    assert _GO.wait(60)
+    return block
+
+
+def until(found) -> None:
+    """Wait for something that comes soon."""
+    for _ in range(300):
+        if found():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come")
+
+
+def test_cluster__work_that_is_stopped_takes_no_equal_work_of_another_with_it():
+    distributed = pytest.importorskip("distributed")
+    lazy = xr.DataArray(da.ones(4, chunks=1).map_blocks(_held, meta=np.empty(0)), dims="x")
+    begun = [threading.Event() for _ in range(2)]
+    first, second = (Job(told=event.set) for event in begun)
+    _GO.clear()
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as local:
+        cluster = Cluster(local.scheduler_address)
+        cluster.ask()
+        with cluster.client, ThreadPoolExecutor(2) as pool:
+            try:
+                stopped, kept = (pool.submit(cluster.computed, lazy, job) for job in (first, second))
+                assert all(event.wait(30) for event in begun)
+                first.stop()
+                with pytest.raises(Stopped):
+                    stopped.result(30)
+            finally:
+                _GO.set()
+            np.testing.assert_array_equal(kept.result(60), 1)
+
+
+def test_cluster__forgets_work_that_is_stopped():
+    distributed = pytest.importorskip("distributed")
+    lazy = xr.DataArray(da.ones(4, chunks=1).map_blocks(_held, meta=np.empty(0)), dims="x")
+    begun = threading.Event()
+    job = Job(told=begun.set)
+    _GO.clear()
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as local:
+        cluster = Cluster(local.scheduler_address)
+        cluster.ask()
+        with cluster.client, ThreadPoolExecutor(1) as pool:
+            try:
+                stopped = pool.submit(cluster.computed, lazy, job)
+                assert begun.wait(30)
+                until(lambda: local.scheduler.tasks)
+                job.stop()
+                assert isinstance(stopped.exception(30), Stopped)
+                until(lambda: not local.scheduler.tasks)
+            finally:
+                _GO.set()
 
 
 def test_key__what_a_field_is_called_makes_no_result_anew(filled, state):

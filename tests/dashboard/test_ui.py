@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from browser import LABELS, assert_equal_aspect, colors_on_screen, served, visit
+from browser import assert_equal_aspect, colors_on_screen, labels_on_page, served, visit
 
 import xstxm
 from xstxm import plot
@@ -46,12 +46,6 @@ def exported(visitor, folder: Path) -> Path:
     with zipfile.ZipFile(io.BytesIO(sent.value.path().read_bytes())) as archive:
         archive.extractall(folder)
     return folder / "71214078"
-
-
-def labels_on_page(page) -> np.ndarray:
-    """Return the labels (y, x) behind the first map of classes, lowest y first."""
-    found = page.evaluate(LABELS, 0)
-    return np.array(found["values"]).reshape(found["shape"])
 
 
 def assert_classes_on_screen(page, labels: np.ndarray, centres: list[tuple[float, float]], classes: list[str]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import urllib.request
 import weakref
 
-import panel as pn
 import pytest
-from browser import free_port
+from browser import in_process
 from stxm_explorer import store as rooms
 from stxm_explorer.shell import App
 from stxm_explorer.state import ExplorerState
@@ -33,15 +33,24 @@ def opened(filled):
         pages.append(weakref.ref(app))
         return app.__panel__()
 
-    pn.extension("tabulator", notifications=True)
-    port = free_port()
-    server = pn.serve(
-        {"explorer": page}, address="127.0.0.1", port=port, threaded=True, show=False, verbose=False,
-        websocket_origin=f"127.0.0.1:{port}", check_unused_sessions_milliseconds=500,
-        unused_session_lifetime_milliseconds=2000,
-    )  # fmt: skip
-    yield f"http://127.0.0.1:{port}/explorer", pages
-    server.stop()
+    with in_process(page) as address:
+        yield address, pages
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Work that begins, as it says, and goes on until the test is over."""
+    begun, go, original = threading.Event(), threading.Event(), xstxm.optical_density
+
+    def slow(*arguments, **options):
+        begun.set()
+        assert go.wait(120)
+        return original(*arguments, **options)
+
+    rooms._RESULTS.clear()
+    monkeypatch.setattr(xstxm, "optical_density", slow)
+    yield begun
+    go.set()
 
 
 def assert_let_go(page: weakref.ref) -> None:
@@ -66,24 +75,18 @@ def test_session__of_the_explorer_leaves_nothing_behind(browser, opened):
     assert_let_go(pages[-1])
 
 
-def test_session__that_ends_during_work_does_not_wait_for_it(browser, opened, monkeypatch):
+def test_session__that_ends_during_work_does_not_wait_for_it(browser, opened, held):
     address, pages = opened
-    begun, go, original = threading.Event(), threading.Event(), xstxm.optical_density
-
-    def slow(*arguments, **options):
-        begun.set()
-        assert go.wait(120)
-        return original(*arguments, **options)
-
-    rooms._RESULTS.clear()
-    monkeypatch.setattr(xstxm, "optical_density", slow)
     tab = browser.new_page()
-    try:
-        tab.goto(address)
-        assert begun.wait(60)
-        tab.get_by_role("button", name="Stop").wait_for(timeout=60_000)
-        tab.close()
-        assert_let_go(pages[-1])
-        assert not go.is_set()
-    finally:
-        go.set()
+    tab.goto(address)
+    assert held.wait(60)
+    tab.get_by_role("button", name="Stop").wait_for(timeout=60_000)
+    tab.close()
+    assert_let_go(pages[-1])
+
+
+def test_session__of_a_browser_that_left_before_it_was_connected_leaves_nothing_behind(opened):
+    address, pages = opened
+    urllib.request.urlopen(address, timeout=60).close()
+    assert len(pages) == 1
+    assert_let_go(pages[0])

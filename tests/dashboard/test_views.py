@@ -9,7 +9,7 @@ import panel as pn
 import panel_material_ui as pmui
 import pytest
 from panel_material_ui.notifications import NotificationArea
-from stxm_explorer import plan, readings
+from stxm_explorer import plan, readings, shell
 from stxm_explorer import store as rooms
 from stxm_explorer.calls import Missing
 from stxm_explorer.jobs import Job, Stopped
@@ -18,7 +18,7 @@ from stxm_explorer.session import Session, notify, report
 from stxm_explorer.shell import App
 from stxm_explorer.state import PAGES, ExplorerState, Region
 from stxm_explorer.store import Store
-from stxm_explorer.views import View
+from stxm_explorer.views import Page, View
 
 from xstxm.errors import CorruptFileError, OptionError
 
@@ -340,6 +340,38 @@ def test_app__of_files_says_that_it_has_no_arrays_of_a_notebook(filled, said, ti
     state.view.page = title
     assert app.page().title == title
     assert any("an array in a notebook" in view.said[0] for view in app.page().views())
+
+
+def test_app__what_one_view_says_for_another_is_said_by_that_one_afterwards(filled, monkeypatch):
+    waiting = []
+
+    class Twice(Page):
+        title = "Explore"
+
+        def __init__(self, session):
+            super().__init__(session)
+            self._both = [
+                View(session, lambda: plan.raw(plan.field_of(session.state)), pn.Spacer(), lambda result: None)
+                for _ in range(2)
+            ]
+
+        def views(self):
+            return self._both
+
+        controls = workspace = pn.Spacer
+
+    monkeypatch.setitem(shell.PAGES, "Explore", Twice)
+    monkeypatch.setattr(Session, "get", lambda session, kind, call, done, failed, **_: waiting.append(done))
+    monkeypatch.setattr(Session, "follow_references", lambda session: None)
+    state = ExplorerState()
+    state.open("lixv2o5.hdf5")
+    state.view.page = "Explore"
+    first, second = App(state, Store(filled)).page().views()
+    assert first.said == second.said == ("Working ...", "info")
+    assert (first._words.visible, second._words.visible) == (True, False)
+    waiting[0]("a result")
+    assert second.said == ("Working ...", "info")
+    assert second._words.visible
 
 
 def test_app__a_page_that_fails_is_built_and_says_so(filled, monkeypatch):

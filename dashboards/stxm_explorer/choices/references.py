@@ -85,9 +85,21 @@ class References(Settings):
 
     def rename(self, internal: Internal, label: str) -> None:
         """Give a mean spectrum another name, with a number where that is taken; what was said of it goes along."""
-        old = internal.label
-        label = unused(label.strip()[:60], [name for name in self._taken() if name != old])
-        named = {old: label}
+        self._rename(internal, unused(label.strip()[:60], [name for name in self._taken() if name != internal.label]))
+
+    def namesake(self, names: list[str]) -> Internal | None:
+        """Return a mean spectrum whose name a table has, too: of those that were read, both say in brackets whose they are."""
+        lost = (one for one in self.internal if one.label not in names)
+        return next((one for one in lost if any(name.startswith(f"{one.label} (") for name in names)), None)
+
+    def set_apart(self, internal: Internal) -> str:
+        """Give a mean spectrum a name that no other reference has, and return it; what was said of it goes along."""
+        label = unused(internal.label, self._taken())
+        self._rename(internal, label)
+        return label
+
+    def _rename(self, internal: Internal, label: str) -> None:
+        named = {internal.label: label}
         self.param.update(
             internal=[one.renamed(label) if one is internal else one for one in self.internal],
             **{what: [named.get(name, name) for name in getattr(self, what)] for what in ("names", "unused")},
