@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from stxm_explorer.wording import in_words_of_pages
 from xstxm.errors import StxmError
 
 LONGEST = 500
@@ -20,7 +21,23 @@ def message(error: Exception, root: Path | None = None) -> str:
     """Return what a user may read about an error: folders of the server stay out of it."""
     if not isinstance(error, StxmError):
         return f"something went wrong ({type(error).__name__}): the server's log has the details"
-    return without_folders(str(error), root)
+    return said(str(error), root)
+
+
+def said(sentence: str, root: Path | None = None) -> str:
+    """Return what a page says of a sentence of the library, of an error or a warning."""
+    return without_folders(in_words_of_pages(sentence), root)
+
+
+def counted(number: float, thing: str) -> str:
+    """Return how many there are of a thing.
+
+    Examples
+    --------
+    >>> counted(1, "field"), counted(2, "field")
+    ('1 field', '2 fields')
+    """
+    return f"{number:.0f} {thing}{'' if number == 1 else 's'}"
 
 
 def verbatim(text: str) -> str:

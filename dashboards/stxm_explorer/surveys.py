@@ -53,8 +53,8 @@ def survey(array: xr.DataArray) -> Survey:
     """
     if {*array.dims} != {"energy", "y", "x"}:
         raise SchemaError(
-            f"the explorer shows images over energy, y and x, this stack has {tuple(array.dims)}: choose along the others "
-            "first, with .isel"
+            f"the explorer shows images over energy, y and x, this stack runs over {', '.join(map(str, array.dims))}: open "
+            "one of these three dimensions"
         )
     sample = _sample(array)
     if not bool(sample.notnull().any()):

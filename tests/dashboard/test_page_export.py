@@ -401,7 +401,7 @@ def test_in_memory__two_arrays_are_not_mistaken_for_each_other(filled):
 
 def test_in_memory__a_page_of_files_says_where_the_array_was(filled):
     page = page_of(in_memory(), filled)
-    assert "stack.stxm.explore()" in words(page)
+    assert "open the explorer from the notebook" in words(page)
 
 
 def test_plain__is_one_name_that_no_system_refuses():
