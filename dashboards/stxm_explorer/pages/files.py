@@ -258,7 +258,7 @@ def _cells(entry: Entry, look: Look | None) -> dict[str, Any]:
 
 def _content(told: Description) -> str:
     if told.content == "unreadable":
-        return f"cannot be read: {told.problem}"
+        return "cannot be read: click to see why"
     return ", ".join(told.names) or told.scan_type.removeprefix("sample ") or told.content
 
 
