@@ -7,13 +7,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stxm_explorer.wording import in_words_of_pages
-from xstxm.errors import StxmError
+from stxm_explorer.wording import in_words_of_pages, label_of
+from xstxm.errors import OptionError, StxmError
 
 LONGEST = 500
 
 _FOLDERS = re.compile(r"(?:file:/{1,2})?(?<![\w*.)])/(?:[^\s/:'\"]+/)+")
 _MARKUP = re.compile(r"([\\`*_~<>&\[\]])")
+_OPTION = re.compile(r"^(\w+)=")
 _WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:|\\)[\\/](?:[^\s\\/:'\"]+[\\/])*")
 
 
@@ -21,6 +22,8 @@ def message(error: Exception, root: Path | None = None) -> str:
     """Return what a user may read about an error: folders of the server stay out of it."""
     if not isinstance(error, StxmError):
         return f"something went wrong ({type(error).__name__}): the server's log has the details"
+    if isinstance(error, OptionError):
+        return said(_OPTION.sub(lambda found: f"{label_of(found[1])} ", str(error)), root)
     return said(str(error), root)
 
 

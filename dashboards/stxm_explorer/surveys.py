@@ -30,6 +30,11 @@ class Survey:
     grid: xr.Dataset
     """Positions of the pixels."""
 
+    @property
+    def floor(self) -> float:
+        """What is no more than noise, in two digits: optical densities of nothing are as far above zero as below."""
+        return float(f"{max(-self.limits[0], 0.0):.2g}")
+
     def nearest(self, energy: float | None) -> int:
         """Return the number of the frame nearest to an energy, by default of the brightest."""
         wanted = self.brightest if energy is None else energy

@@ -47,7 +47,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"use sel_energy\(['\"]*(.+?)['\"]*, ['\"]*(.+?)['\"]*\)(?: on the stack)? first",
         r"use \1 to \2 on page Prepare",
     ),
-    (r"^off=[^:]*: on and off share (.+): part them", r"the two energies are both \1: move one of the sliders"),
+    (r"^off[= ][^:]*: on and off share (.+): part them", r"the two energies are both \1: move one of the sliders"),
     (r"give several in a DataTree or a dict", "open several on page Data"),
     (r"see flag_frames\(\w+\)", "page Prepare marks them"),
     (r"pass (?:region|entry)= for another", "page Data has the others under Scan in the file"),
@@ -74,7 +74,7 @@ _KNOWN = sorted(
 )
 _NAME = re.compile(rf"\b({'|'.join(_KNOWN)})\b(?![.\w(=])")
 _PUBLIC = "|".join(name for name in xstxm.__all__ if "_" in name and name not in SPECS)
-CODE = re.compile(
+_CODE = re.compile(
     r"\.[a-z]\w*\(|\b[a-z_]{4,}\(|\b[a-z]\w*=(?=\S|$)|\bxstxm\.\w|\bxr\.\w|\bxarray\b|\.stxm\b|\b(?:drop_vars|assign_coords)\b|"
     rf"\bDataset|\bDataArray|\bDataTree|\b(?:{_PUBLIC})\b(?![.\w])"
 )
@@ -97,12 +97,16 @@ def in_words_of_pages(sentence: str) -> str:
     """
     for pattern, words in _ADVICE:
         sentence = re.sub(pattern, words, sentence)
-    first, *rest = _JOINT.split(_SET.sub(_called, sentence))
-    said = re.sub(r"\b([a-z]\w*)=(?=\S)", lambda found: f"{found[1].replace('_', ' ')} ", first)
+    said, *rest = _JOINT.split(_SET.sub(_called, sentence))
     for joint, clause in zip(rest[::2], rest[1::2], strict=True):
-        if not CODE.search(clause):
+        if not _CODE.search(clause):
             said += joint + re.sub(r"\bpass\b", "choose", clause)
-    return _NAME.sub(lambda found: _LABELS.get(found[1], found[1].replace("_", " ")), said)
+    return _NAME.sub(lambda found: label_of(found[1]), said)
+
+
+def label_of(option: str) -> str:
+    """Return what a page calls a parameter."""
+    return _LABELS.get(option, option.replace("_", " "))
 
 
 def _called(found: re.Match[str]) -> str:

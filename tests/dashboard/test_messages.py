@@ -26,7 +26,7 @@ from xstxm.errors import CorruptFileError, OptionError, SchemaError, StxmError, 
         pytest.param("file:///srv/data/a.hdr is broken", "a.hdr is broken", id="address"),
         pytest.param("[/srv/data/a.hdr, /srv/data/b.hdr]", "[a.hdr, b.hdr]", id="list"),
         pytest.param("found:/srv/data/b", "found:b", id="after a colon"),
-        pytest.param("path=/srv/data/b", "path b", id="after an equals sign"),
+        pytest.param("path=/srv/data/b", "path=b", id="after an equals sign"),
         pytest.param("/srv/../srv/data/b", "b", id="way up"),
         pytest.param("C:\\Users\\anna\\a.hdr is broken", "a.hdr is broken", id="Windows"),
         pytest.param("\\\\server\\share\\data\\a.hdr", "a.hdr", id="share"),
@@ -134,13 +134,24 @@ def test_message__of_the_library_says_what_to_choose_on_a_page(wrong, wanted):
         ),
         pytest.param("a.tif: no pixel size: pass pixel_size='50 nm'", "a.tif: no pixel size: convert", id="an option"),
         pytest.param("min_amount.hdf5: cut short", "min_amount.hdf5: cut short", id="a file's name stays"),
-        pytest.param("name='a_b': give another", "name 'a_b': give another", id="what was typed stays"),
-        pytest.param("composition='5%': write a number", "composition '5%': write a number", id="of the page itself"),
+        pytest.param("temp=300.hdf5: cut short", "temp=300.hdf5: cut short", id="signs in it too"),
         pytest.param(left_out_warning({"a": "no sample"}, 2), "1 of 2 fields is left out: 'a': no sample", id="nodes"),
     ],
 )
 def test_in_words_of_pages__names_fields_and_leaves_out_what_is_typed(sentence, shown):
     assert in_words_of_pages(sentence).startswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "shown"),
+    [
+        ("name", "a_b", "name 'a_b': no"),
+        ("min_amount", -1.0, "Least amount of sample -1.0: no"),
+        ("off", "a=b", "off 'a=b': no"),
+    ],
+)
+def test_message__of_an_option_names_the_field_and_what_was_chosen(option, value, shown):
+    assert message(OptionError(option, value, "no")) == shown
 
 
 def test_verbatim__names_bring_no_markup():
