@@ -377,6 +377,14 @@ class TestReferences:
         after = float(referring.references.apart.result["pair_stderr"].max())
         assert after == pytest.approx(before / 10, rel=1e-6)
 
+    def test_apart__comes_once_the_energies_are_known(self, referring):
+        cover, apart = referring.references.cover, referring.references.apart
+        cover._drawn = None  # as while the stack is being read
+        apart.refresh()
+        assert "once the energies of the stack are known" in shown(apart)
+        cover.refresh()
+        assert apart.result is not None
+
     def test_apart__of_a_stack_that_tells_no_counts_is_at_a_thousand(self, referring):
         referring.state.fields[0].i0_source = "region"
         assert "At 1,000 incident counts" in referring.references.sentence.object

@@ -62,10 +62,17 @@ class References(pn.viewable.Viewer):
         self._energy: xr.DataArray | None = None
         self.problems: list[str] = []
         self.read = View(session, self._all, self.table, self._list, look=self._details, label="Reading references")
-        self.drawn = View(session, self._used, self.curves.pane, self._draw, label="Drawing references")
+        self.drawn = View(
+            session,
+            self._used,
+            self.curves.pane,
+            self._draw,
+            label="Drawing references",
+            then=lambda: self.apart.refresh(),
+        )
         self.cover = View(
             session, self._selected, self.advice, self._compare,
-            look=lambda: plan.field_of(self.state).label, label="Reading energies",
+            look=lambda: plan.field_of(self.state).label, label="Reading energies", then=lambda: self.apart.refresh(),
         )  # fmt: skip
         self._told = pn.Column(self.sentence, sizing_mode=None)
         self.apart = View(session, self._distinguished, self._told, self._tell, label="Telling references apart")
@@ -180,7 +187,6 @@ class References(pn.viewable.Viewer):
             pmui.Alert(verbatim(text), severity="warning", width=_ADVICE, margin=(4, 10)) for text in self.problems
         ]
         self.advice[:] = warnings or [pmui.Typography(verbatim(covered), variant="body2", margin=(0, 10))]
-        self.apart.refresh()
 
     def _tell(self, result: xr.Dataset) -> None:
         assert self.apart.call is not None
