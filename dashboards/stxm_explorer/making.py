@@ -15,7 +15,9 @@ from stxm_explorer.outputs import Outputs
 from stxm_explorer.store import Store
 from xstxm.errors import OptionError, StxmError, heard
 
-COMMENT = "Makes the files that the explorer exported; run it in the folder that it serves."
+COMMENT = (
+    "Makes the files that the explorer exported; run it in the folder that it serves: they come into a folder there."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,10 @@ def packed(store: Store, outputs: Outputs, items: Sequence[Item], stem: str, job
     made: list[Made] = []
 
     def fill(folder: Path) -> None:
-        (folder / "export.py").write_text(script([item.call for item in items], COMMENT), encoding="utf-8")
         made.extend(_each(store, items, job, lambda item: _into(store, item, folder, job)))
+        (folder / "export.py").write_text(
+            script([item.call for item in items], COMMENT, held=store.held), encoding="utf-8"
+        )
 
     data = outputs.package(f"{stem}.zip", fill)
     return Package(tuple(made), f"{stem}.zip", data)

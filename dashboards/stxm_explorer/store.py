@@ -121,6 +121,11 @@ class Store:
         made = _RESULTS.get(self.key(call))
         return None if made is None else made.result
 
+    def held(self, call: Call) -> bool:
+        """Tell whether a call reads a stack that is in memory."""
+        stack = self.ready(call) if call.function == "xstxm.open_stack" else None
+        return stack is not None and not _is_lazy(stack)
+
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
         job = job or Job()
