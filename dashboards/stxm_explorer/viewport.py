@@ -62,7 +62,7 @@ def workspace_width(width: int) -> int:
     return max(width - _BESIDE, 400)
 
 
-def plot_side(width: int, height: int, taken: int, *, share: float = 0.57, below: int = 0) -> int:
+def plot_side(width: int, height: int, taken: int, *, share: float = 0.58, below: int = 0) -> int:
     """Return the longer side in pixels of the frame of a map.
 
     Parameters

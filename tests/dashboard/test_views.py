@@ -205,7 +205,7 @@ def test_app__going_back_in_the_browser_goes_to_the_page_before(filled, said):
     assert state.view.page == "Data"
 
 
-@pytest.mark.parametrize(("width", "height", "beside_a_plot", "two"), [(1280, 800, 400, 340), (1920, 1080, 740, 640)])
+@pytest.mark.parametrize(("width", "height", "beside_a_plot", "two"), [(1280, 800, 400, 330), (1920, 1080, 740, 640)])
 def test_plot_side__uses_the_width_of_the_window(width, height, beside_a_plot, two):
     taken, room = MapFigure.taken[0], workspace_width(width)
     side = plot_side(width, height, taken, below=100)

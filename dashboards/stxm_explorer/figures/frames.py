@@ -31,7 +31,7 @@ from stxm_explorer.figures.rasters import Array, Window
 
 Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 34, 58
+LEFT, RIGHT, TOP, BOTTOM = 88, 12, 34, 58
 """Pixels around the frame of a map; the colour bar or the names of classes stand further below."""
 CLEAR = "#00000000"
 """Where there is no sample, the ground of the page is seen."""
