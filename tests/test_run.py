@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import xstxm
 from xstxm import _run, cli
 from xstxm._commands.speaking import out
-from xstxm.errors import MetadataWarning, warn
+from xstxm.errors import MetadataWarning, PerformanceWarning, warn
 from xstxm.provenance import RECORD
 
 RUN = CliRunner()
@@ -169,6 +169,23 @@ def test_run__says_each_warning_once(folder, tmp_path, monkeypatch):
         "warning: the ring current is missing",
         "2 of 2: s1.hdf5 written",
     ]
+
+
+@pytest.mark.filterwarnings("default")
+def test_run__merges_the_frames_of_a_stack_without_a_word(tmp_path):
+    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]]
+    xstxm.write_sdf(stack, tmp_path / "s.hdr")
+    references = xstxm.testing.simulate_references()
+    lazy = xstxm.open_stack(tmp_path / "s.hdr", chunks={})
+    assert len(lazy["intensity"].chunksizes["energy"]) > 1
+    with pytest.warns(PerformanceWarning, match="merges"):
+        maps = xstxm.phase_map(lazy, references)
+    xstxm.Recipe.from_result(maps, {"references": references}).save(tmp_path / "recipe.toml")
+    arguments = ["run", str(tmp_path / "recipe.toml"), str(tmp_path / "s.hdr"), "-o", str(tmp_path / "out")]
+    result = RUN.invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "merges" not in result.stderr
+    assert same(tmp_path / "out" / "s.nc", maps)
 
 
 def test_run__of_two_files_of_one_name_is_refused(folder, tmp_path):

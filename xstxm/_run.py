@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import xarray as xr
 
 import xstxm
+from xstxm._apply import whole_spectra
 from xstxm._recipe_record import verbs
 from xstxm.errors import ClusterError, OptionError, RecipeError, StxmError, heard
 from xstxm.io._replacing import remove_unfinished
@@ -197,14 +198,14 @@ def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[S
 def open_as(recipe: Recipe, file: Path) -> xr.Dataset | xr.DataArray:
     """Open a file as the recipe's own stack was."""
     if recipe.reader is None:
-        return xstxm.open_stack(file)
+        return whole_spectra(xstxm.open_stack(file))
     for name, value in recipe.reader.parameters.items():
         if isinstance(value, Mapping) and "array" in value:
             raise RecipeError(
                 f"{recipe.reader.verb} was given {value['array']} as {name}, which a recipe does not hold: open the stack with "
                 "a list or a text file of them, or apply the recipe in Python"
             )
-    return verbs()[recipe.reader.verb](file, **recipe.reader.parameters)
+    return whole_spectra(verbs()[recipe.reader.verb](file, **recipe.reader.parameters))
 
 
 def _stamp(recipe: Recipe, file: Path) -> str:

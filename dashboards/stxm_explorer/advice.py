@@ -52,8 +52,8 @@ def ranges(references: xr.Dataset) -> dict[str, tuple[float, float]]:
     return found
 
 
-def told_apart(result: xr.Dataset, counts: float) -> str:
-    """Return a sentence, in Markdown, on the two references that are hardest to tell apart."""
+def told_apart(result: xr.Dataset, counts: float, of: str = "") -> str:
+    """Return a sentence, in Markdown, on the two references that are hardest to tell apart, at counts that are those `of` a field."""
     pairs = np.asarray(result["pair_stderr"], dtype=float)
     names = [str(name) for name in result["reference"].values]
     first, second = divmod(int(np.nanargmax(pairs)), len(names))
@@ -61,8 +61,9 @@ def told_apart(result: xr.Dataset, counts: float) -> str:
     much = "well told apart" if error < 0.05 else "told apart roughly" if error < 0.2 else "hardly told apart"
     pair = f"**{verbatim(names[first])}** and **{verbatim(names[second])}** are "
     pair += "the hardest pair, and " if len(names) > 2 else ""
+    whose = f", the median of {verbatim(of)}," if of else ","
     return (
-        f"At {counts:,.0f} incident counts for each pixel and energy, in an equal mixture whose largest optical density is "
+        f"At {counts:,.0f} incident counts for each pixel and energy{whose} in an equal mixture whose largest optical density is "
         f"1, {pair}{much}: the difference of their fractions is uncertain by ± {error:.2g}."
     )
 

@@ -7,12 +7,15 @@ key in the cache, and what is on the screen is what the script makes.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 WIDTH = 100
 """Characters after which a call takes a line for each argument."""
+
+FOLDER = "exported"
+"""What a script writes into, so that no file lies among those that it reads."""
 
 _MODULES = {"xstxm": "import xstxm", "xr": "import xarray as xr", "measure": "from skimage import measure"}
 
@@ -107,16 +110,20 @@ def ordered(calls: Sequence[Call]) -> list[Call]:
     return [*found.values()]
 
 
-def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> str:
-    """Return the Python script that makes some results; its paths are relative to the root folder.
+def script(
+    calls: Sequence[Call], comment: str = "", *, named: bool = True, held: Callable[[Call], bool] = lambda call: False
+) -> str:
+    """Return the Python script that makes some results; it reads from the root folder, and writes into a folder in it.
 
+    What is `held` in memory here is so there too.
     Where it is not read but compared, the results are not `named`: what a field is called changes no number.
     """
     names: dict[int, str] = {}
     lines: dict[str, str] = {}
-    taken = {*_MODULES, *keyword.kwlist, *_given(calls)}
+    writes = any(isinstance(part, Output) for each in ordered(calls) for part in each.parts())
+    taken = {*_MODULES, *keyword.kwlist, *_given(calls), *(("output", "Path") if writes else ())}
     for each in ordered(calls):
-        text = _expression(each, names)
+        text = _expression(each, names) + (".load()" if held(each) else "")
         if (
             text in lines
             or each.function == ""
@@ -128,10 +135,12 @@ def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> s
         taken.add(variable)
         names[id(each)] = lines[text] = variable
     body = [f"{variable} = {text}" if variable else text for text, variable in lines.items()]
-    used = [line for module, line in _MODULES.items() if any(f"{module}." in text for text in body)]
+    folder = [f"output = Path({FOLDER!r})", "output.mkdir(exist_ok=True)"] if writes else []
+    used = ["from pathlib import Path", ""] if writes else []
+    used += [line for module, line in _MODULES.items() if any(f"{module}." in text for text in body)]
     sent = sorted({file.name for each in calls for file in each.files() if isinstance(file, Upload)})
     notes = [f"# {repr(name)[1:-1]} was sent to the page: put it into the folder where this is run" for name in sent]
-    return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *notes, *body, ""])
+    return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *notes, *folder, *body, ""])
 
 
 def _given(calls: Sequence[Call]) -> set[str]:
@@ -155,7 +164,9 @@ def _literal(value: Any, names: Mapping[int, str]) -> str:
         return names[id(value)]
     if isinstance(value, Given | Function):
         return value.name
-    if isinstance(value, File | Output):
+    if isinstance(value, Output):
+        return f"output / {value.name!r}"
+    if isinstance(value, File):
         return repr(value.name)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_literal(item, names)}" for key, item in value.items()) + "}"

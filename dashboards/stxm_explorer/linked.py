@@ -8,15 +8,16 @@ from typing import Any
 
 from stxm_explorer.figures import CurveFigure, MapFigure
 from stxm_explorer.figures.maps import Kind, Point
+from stxm_explorer.figures.marks import PICK
 from stxm_explorer.figures.rasters import Window
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import ExplorerState, Region
 
-REGION_COLORS = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#0072B2", "#90486C", "#6C6C48", "#906CFC")
-"""Told apart, and from the cursor, by the colour-blind too: those of Okabe and Ito, and three as far from them as these are."""
+REGION_COLORS = ("#3388FF", "#AA3333", "#88BB77", "#665566", "#6611FF", "#227755", "#CCAAAA", "#339944")
+"""None of those that references and clusters have: told apart from these, and from each other, by the colour-blind too."""
 
-CURSOR_COLOR = "#D55E00"
-"""None of those."""
+CURSOR_COLOR = PICK
+"""Neither one nor the other."""
 
 
 def region_colors(state: ExplorerState) -> dict[str, str]:

@@ -10,12 +10,14 @@ from pathlib import Path
 from stxm_explorer.calls import script
 from stxm_explorer.exports import Item
 from stxm_explorer.jobs import Job
-from stxm_explorer.messages import message, without_folders
+from stxm_explorer.messages import message, said
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.store import Store
 from xstxm.errors import OptionError, StxmError, heard
 
-COMMENT = "Makes the files that the explorer exported; run it in the folder that it serves."
+COMMENT = (
+    "Makes the files that the explorer exported; run it in the folder that it serves: they come into a folder there."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +48,16 @@ def packed(store: Store, outputs: Outputs, items: Sequence[Item], stem: str, job
         There is only one file and it cannot be made, or they are larger than a page can send.
     """
     if len(items) == 1 and not items[0].file.endswith((".zarr", ".toml")):
-        with heard() as said:
+        with heard() as told:
             data = outputs.package(items[0].file, lambda path: store.write(items[0].call, path.parent, job))
-        return Package((Made(items[0], data.getbuffer().nbytes, _plain(said, store)),), items[0].file, data)
+        return Package((Made(items[0], data.getbuffer().nbytes, _plain(told, store)),), items[0].file, data)
     made: list[Made] = []
 
     def fill(folder: Path) -> None:
-        (folder / "export.py").write_text(script([item.call for item in items], COMMENT), encoding="utf-8")
         made.extend(_each(store, items, job, lambda item: _into(store, item, folder, job)))
+        (folder / "export.py").write_text(
+            script([item.call for item in items], COMMENT, held=store.held), encoding="utf-8"
+        )
 
     data = outputs.package(f"{stem}.zip", fill)
     return Package(tuple(made), f"{stem}.zip", data)
@@ -99,11 +103,11 @@ def _each(store: Store, items: Sequence[Item], job: Job, make: Callable[[Item], 
     """Make one file after the other; one that cannot be made keeps none of the others back."""
     made: list[Made] = []
     for number, item in enumerate(items, 1):
-        with heard() as said:
+        with heard() as told:
             try:
-                made.append(Made(item, make(item), _plain(said, store)))
+                made.append(Made(item, make(item), _plain(told, store)))
             except StxmError as error:
-                made.append(Made(item, 0, _plain(said, store), message(error, store.root)))
+                made.append(Made(item, 0, _plain(told, store), message(error, store.root)))
         job.step(number / len(items))
     return made
 
@@ -117,6 +121,6 @@ def _size(path: Path) -> int:
     return sum(part.stat().st_size for part in [path, *path.rglob("*")] if part.is_file())
 
 
-def _plain(said: Sequence[Warning], store: Store) -> tuple[str, ...]:
+def _plain(told: Sequence[Warning], store: Store) -> tuple[str, ...]:
     """Return what was warned of, each once, without folders of the server."""
-    return tuple(dict.fromkeys(without_folders(str(one), store.root) for one in said))
+    return tuple(dict.fromkeys(said(str(one), store.root) for one in told))

@@ -7,12 +7,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xstxm.errors import StxmError
+from stxm_explorer.wording import in_words_of_pages, label_of
+from xstxm.errors import OptionError, StxmError
 
 LONGEST = 500
 
 _FOLDERS = re.compile(r"(?:file:/{1,2})?(?<![\w*.)])/(?:[^\s/:'\"]+/)+")
 _MARKUP = re.compile(r"([\\`*_~<>&\[\]])")
+_OPTION = re.compile(r"^(\w+)=")
 _WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:|\\)[\\/](?:[^\s\\/:'\"]+[\\/])*")
 
 
@@ -20,7 +22,25 @@ def message(error: Exception, root: Path | None = None) -> str:
     """Return what a user may read about an error: folders of the server stay out of it."""
     if not isinstance(error, StxmError):
         return f"something went wrong ({type(error).__name__}): the server's log has the details"
-    return without_folders(str(error), root)
+    if isinstance(error, OptionError):
+        return said(_OPTION.sub(lambda found: f"{label_of(found[1])} ", str(error)), root)
+    return said(str(error), root)
+
+
+def said(sentence: str, root: Path | None = None) -> str:
+    """Return what a page says of a sentence of the library, of an error or a warning."""
+    return without_folders(in_words_of_pages(sentence), root)
+
+
+def counted(number: float, thing: str) -> str:
+    """Return how many there are of a thing.
+
+    Examples
+    --------
+    >>> counted(1, "field"), counted(2, "field")
+    ('1 field', '2 fields')
+    """
+    return f"{number:.0f} {thing}{'' if number == 1 else 's'}"
 
 
 def verbatim(text: str) -> str:

@@ -27,7 +27,7 @@ _TABLE = """
 :host { overflow-x: auto }
 table { border-collapse: collapse; font-size: 14px }
 th, td { padding: 3px 16px 3px 0; border-bottom: 1px solid #80808055; white-space: nowrap; text-align: right; font-weight: 400 }
-th { font-weight: 500 }
+th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 60px; max-width: 180px }
 th:first-child, td:first-child { text-align: left }
 """
 

@@ -62,8 +62,12 @@ __all__ = [
 ]
 
 
-def distinguished(state: ExplorerState, field: Field) -> Call:
-    """Return how well the references are told apart at the energies of a field.
+SOME_COUNTS = 1000.0
+"""Incident counts of a pixel where neither the user nor the stack tells them."""
+
+
+def distinguished(state: ExplorerState, field: Field, *, counted: bool) -> Call:
+    """Return how well the references are told apart at the energies of a field, and at its I0 where its signal is `counted`.
 
     Raises
     ------
@@ -75,8 +79,15 @@ def distinguished(state: ExplorerState, field: Field) -> Call:
         raise Missing("Choose two references or more: then this tells how well they are told apart.")
     options = {"method": state.fit.method, "background": state.fit.background}
     energies = selected(field)["energy"]
-    counts = state.references.counts
+    counts: Any = state.references.counts
+    if counts is None:
+        counts = incident(field)["i0"] if counted and _from_own_pixels(field) else SOME_COUNTS
     return call("distinguishability", known, counts=counts, energies=energies, **options, name="distinguished")
+
+
+def _from_own_pixels(field: Field) -> bool:
+    """Tell whether I0 comes from pixels of the stack, so that it is in its counts."""
+    return field.i0_source == "brightest" or (field.i0_source == "region" and field.i0_region is not None)
 
 
 def phases(state: ExplorerState, field: Field) -> Call:
@@ -124,12 +135,17 @@ def _of_fit(state: ExplorerState) -> dict[str, Any]:
     return options
 
 
-def image(state: ExplorerState, field: Field, number: int, energy: float, second: float) -> Call:
-    """Return the image that is looked at: the frame of a number, or its contrast to the other energy."""
+def image(state: ExplorerState, field: Field, number: int, energy: float, second: float, floor: float) -> Call:
+    """Return the image that is looked at: the frame of a number, or its contrast to the other energy.
+
+    A ratio has no value where the signal at the other energy is no larger than `floor`.
+    """
     view = state.view
     if view.image == "frame":
         return call(".isel", signal_of(field, view.signal), energy=number, name="image")
-    options = {} if view.signal == "optical_density" else {"signal": view.signal}
+    options: dict[str, Any] = {} if view.signal == "optical_density" else {"signal": view.signal}
+    if view.image == "ratio" and floor:
+        options["min_denominator"] = floor
     contrast = call(f"{view.image}_map", stack_with(field, view.signal), energy, second, **options, name="contrast")
     return contrast[view.image]
 

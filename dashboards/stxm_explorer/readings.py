@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import xarray as xr
 
-from stxm_explorer.messages import verbatim
+from stxm_explorer.messages import counted, verbatim
+from stxm_explorer.wording import in_words_of_pages
 from xstxm import plot
 
+_FIELDS = "between fields"
 _MOSTLY = {
     "within particles": "inside particles",
     "between particles": "from particle to particle",
-    "between fields": "from field to field",
+    _FIELDS: "from field to field",
 }
 
 
@@ -34,7 +36,7 @@ def of_split(split: xr.Dataset, name: str) -> str:
     if below := [scale for scale, share in known.items() if share < 0]:
         text += f" A share below zero is none that can be told from zero: {listed(below)}."
     if reason := split.attrs.get("undetermined"):
-        text += f" Not determined is what lies {reason}."
+        text += f" Not determined is what lies {in_words_of_pages(reason)}."
     return text
 
 
@@ -42,9 +44,16 @@ def _most(split: xr.Dataset, shares: Mapping[str, float]) -> str:
     """Return where most of the variance is, and whether the intervals tell so."""
     first, *others = sorted(shares, key=shares.__getitem__, reverse=True)
     low = float(split["variance_lower"].sel(scale=first))
-    rivals = [scale for scale in others if not float(split["variance_upper"].sel(scale=scale)) < low]
-    text = f"it varies mostly {_MOSTLY[first]}"
-    return f"{text}, though the interval of what lies {listed(rivals)} reaches as far" if rivals else text
+    told = [scale for scale in others if _has_interval(split, scale)]
+    rivals = [scale for scale in told if not float(split["variance_upper"].sel(scale=scale)) < low]
+    doubts = [f"the interval of what lies {listed(rivals)} reaches as far"] if rivals else []
+    doubts += [] if _has_interval(split, _FIELDS) else [f"two fields do not tell how much lies {_FIELDS}"]
+    return f"it varies mostly {_MOSTLY[first]}" + (f", though {listed(doubts)}" if doubts else "")
+
+
+def _has_interval(split: xr.Dataset, scale: str) -> bool:
+    """Tell whether the interval of a variance says anything: two members leave one degree of freedom."""
+    return scale != _FIELDS or float(split["n_members"].sel(scale=scale)) != 2
 
 
 def split_rows(split: xr.Dataset) -> list[tuple[str, ...]]:
@@ -62,18 +71,20 @@ def split_rows(split: xr.Dataset) -> list[tuple[str, ...]]:
             "members",
         )
     ]
-    for scale, members in zip(split["scale"].values, ("pixels", "particles", "fields"), strict=True):
+    for scale, member in zip(split["scale"].values, ("pixel", "particle", "field"), strict=True):
         one = split.sel(scale=scale)
         number = {name: float(one[name]) for name in split.data_vars if split[name].dims == ("scale",)}
         rows.append(
             (
                 str(scale),
                 _measured(number["variance"], number["variance_stderr"]),
-                _interval(number["variance_lower"], number["variance_upper"]),
+                _interval(number["variance_lower"], number["variance_upper"])
+                if _has_interval(split, str(scale))
+                else "two fields tell none",
                 _plain(100 * number["variance_share"], "{:.0f} %"),
                 _plain(number["standard_deviation"]),
                 _plain(number["noise_variance"] + np.nan_to_num(number["sampling_variance"])),
-                f"{number['n_members']:.0f} {members}",
+                counted(number["n_members"], member),
             )
         )
     return rows

@@ -57,6 +57,7 @@ class App(pn.viewable.Viewer):
         self._code = Code(self.session, self.page)
         self._viewport = Viewport(width=0, height=0, margin=0)
         self._viewport.param.watch(self._resize, ["inner_width", "inner_height"])
+        self._viewport.param.watch(self._go, "page")
         self._title = self._file = ""
         self._template: pmui.Page | None = None
         self._field = pmui.Select(
@@ -116,7 +117,7 @@ class App(pn.viewable.Viewer):
         word = self.state.to_query()
         if word == TOO_LONG and not self._viewport.query.endswith(TOO_LONG):
             notify("warning", "The address of the page cannot hold so many choices: page Export saves them as a file")
-        self._viewport.query = f"state={word}"
+        self._viewport.param.update(page=self.state.view.page, query=f"state={word}")
 
     def _parts(self) -> tuple[Page, Shown, Shown]:
         """Return the page that is looked at, its choices and its middle, which are made at the first visit."""
@@ -138,6 +139,11 @@ class App(pn.viewable.Viewer):
         self.session.param.watch(lambda *_: self.refresh(), ["width", "height"])
         self.session.param.watch(lambda _: self._hush(), "spoken")
         self.refresh()
+
+    def _go(self, event: Any) -> None:
+        """Show the page that the browser went back to."""
+        if event.new in PAGES:
+            self.state.view.page = event.new
 
     def _resize(self, *_: Any) -> None:
         width, height = self._viewport.inner_width, self._viewport.inner_height
@@ -195,7 +201,8 @@ class Code(pn.viewable.Viewer):
         calls = self._page().calls()
         if not calls:
             return "# Nothing is computed on this page yet.\n"
-        return script(calls, "Makes the numbers that the explorer shows; run it in the folder that it serves.")
+        comment = "Makes the numbers that the explorer shows; run it in the folder that it serves."
+        return script(calls, comment, held=self._session.store.held)
 
     def refresh(self) -> None:
         """Write the script anew, where it is seen."""

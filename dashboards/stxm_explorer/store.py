@@ -60,9 +60,7 @@ class NotGivenError(StxmError):
     """An array of a notebook is wanted on a page that was opened without it."""
 
     def __init__(self, name: str) -> None:
-        self._say(
-            f"the {name} was an array in a notebook, this page has files: open it there, with {name}.stxm.explore()"
-        )
+        self._say(f"the {name} was an array in a notebook, this page has files: open the explorer from the notebook")
 
 
 class Store:
@@ -123,6 +121,11 @@ class Store:
         made = _RESULTS.get(self.key(call))
         return None if made is None else made.result
 
+    def held(self, call: Call) -> bool:
+        """Tell whether a call reads a stack that is in memory."""
+        stack = self.ready(call) if call.function == "xstxm.open_stack" else None
+        return stack is not None and not _is_lazy(stack)
+
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
         job = job or Job()
@@ -159,8 +162,8 @@ class Store:
         with heard() as told:
             result = self._call(call, job, None)
             if call.function == "xstxm.open_stack" and not {"y", "x"} <= {*result.dims}:
-                dims = tuple(result.dims)
-                raise SchemaError(f"the explorer shows images, this scan has {dims}: open it with xstxm.open_stack")
+                dims = ", ".join(map(str, result.dims))
+                raise SchemaError(f"the explorer shows images, this scan runs over {dims}: open a stack of images")
             if _is_lazy(result) and result.nbytes < IN_MEMORY:
                 result = self._compute(result, job)
         return Made(result, tuple(dict.fromkeys(map(str, told))))

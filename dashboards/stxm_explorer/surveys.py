@@ -30,6 +30,11 @@ class Survey:
     grid: xr.Dataset
     """Positions of the pixels."""
 
+    @property
+    def floor(self) -> float:
+        """What is no more than noise, in two digits: optical densities of nothing are as far above zero as below."""
+        return float(f"{max(-self.limits[0], 0.0):.2g}")
+
     def nearest(self, energy: float | None) -> int:
         """Return the number of the frame nearest to an energy, by default of the brightest."""
         wanted = self.brightest if energy is None else energy
@@ -53,8 +58,8 @@ def survey(array: xr.DataArray) -> Survey:
     """
     if {*array.dims} != {"energy", "y", "x"}:
         raise SchemaError(
-            f"the explorer shows images over energy, y and x, this stack has {tuple(array.dims)}: choose along the others "
-            "first, with .isel"
+            f"the explorer shows images over energy, y and x, this stack runs over {', '.join(map(str, array.dims))}: open "
+            "one of these three dimensions"
         )
     sample = _sample(array)
     if not bool(sample.notnull().any()):

@@ -7,11 +7,11 @@ from panel.custom import JSComponent
 
 RAIL = 92
 CONTROLS = 256
-_BESIDE = RAIL + CONTROLS + 48
+_BESIDE = RAIL + CONTROLS + 40
 """Pixels beside the workspace."""
 _HEADER = 210
 """App bar, plot toolbar, axis, names or colour bar, and margins above and below a map, in pixels."""
-_GAP = 36
+_GAP = 28
 """Margins of a plot, and a scroll bar."""
 
 
@@ -20,7 +20,10 @@ class Viewport(JSComponent):
 
     inner_width = param.Integer(0)
     inner_height = param.Integer(0)
-    query = param.String("", doc="Behind the question mark of the address; going back leaves the page, not a choice.")
+    query = param.String("", doc="Behind the question mark of the address.")
+    page = param.String(
+        "", doc="Page of the explorer; the history of the browser has the changes of page, not of choices."
+    )
 
     _esm = """
     export function render({ model }) {
@@ -33,8 +36,20 @@ class Viewport(JSComponent):
       window.addEventListener("resize", later)
       model.on("remove", () => window.removeEventListener("resize", later))
       let writing = null  // browsers take some hundred changes of the address in half a minute, and no more
-      const write = () => history.replaceState(null, "", `?${model.query}`)
-      model.on("query", () => { clearTimeout(writing); writing = setTimeout(write, 300) })
+      const seen = () => history.state?.page ?? model.page
+      const write = () => {
+        clearTimeout(writing)
+        const how = seen() == model.page ? "replaceState" : "pushState"
+        history[how]({ page: model.page }, "", `?${model.query}`)
+      }
+      const changed = () => {
+        clearTimeout(writing)
+        writing = setTimeout(write, seen() == model.page ? 300 : 0)
+      }
+      const back = () => { clearTimeout(writing); model.page = seen() }
+      window.addEventListener("popstate", back)
+      model.on("remove", () => window.removeEventListener("popstate", back))
+      model.on("query", changed)
       if (model.query) write()
       measure()
       return document.createElement("div")
@@ -47,7 +62,7 @@ def workspace_width(width: int) -> int:
     return max(width - _BESIDE, 400)
 
 
-def plot_side(width: int, height: int, taken: int, *, share: float = 0.53, below: int = 0) -> int:
+def plot_side(width: int, height: int, taken: int, *, share: float = 0.58, below: int = 0) -> int:
     """Return the longer side in pixels of the frame of a map.
 
     Parameters

@@ -13,7 +13,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from stxm_explorer import plan
-from stxm_explorer.calls import File, Output, Upload, call, script
+from stxm_explorer.calls import FOLDER, File, Output, Upload, call, script
 from stxm_explorer.state import ExplorerState, Region
 from stxm_explorer.store import Store
 
@@ -41,8 +41,25 @@ def test_script__keeps_results_of_one_name_apart():
 def test_script__a_call_without_a_name_is_made_for_what_it_does():
     maps = call("phase_map", call("open_stack", File("a"), name="stack"), name="phases")
     assert script([call("write_netcdf", maps, Output("maps.nc"))]).splitlines()[-1] == (
-        "xstxm.write_netcdf(phases, 'maps.nc')"
+        "xstxm.write_netcdf(phases, output / 'maps.nc')"
     )
+
+
+def test_script__what_it_writes_comes_into_a_folder_of_its_own(tmp_path, monkeypatch):
+    references = call("testing.simulate_references", name="references")
+    monkeypatch.chdir(tmp_path)
+    text = script([call("write_references", references, Output("library.toml"))])
+    exec(text, {})
+    exec(text.replace("'library.toml'", "'other.toml'"), {})
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
+    assert {path.name for path in (tmp_path / FOLDER).iterdir()} == {"library.toml", "other.toml"}
+
+
+def test_script__loads_a_stack_that_is_in_memory():
+    stack = call("open_stack", File("a"), chunks={}, name="stack")
+    text = script([call("fit", stack, name="fit")], held=lambda call: call is stack)
+    assert "stack = xstxm.open_stack('a', chunks={}).load()" in text
+    assert "fit = xstxm.fit(stack)" in text
 
 
 def test_script__methods_and_items():
@@ -96,7 +113,7 @@ def test_script__runs_in_a_fresh_interpreter_and_agrees_with_the_page(filled, st
     store = Store(filled)
     for k, each in enumerate(wanted):
         page = store.run(each)
-        with xr.open_dataset(tmp_path / f"{k}.nc") as written:
+        with xr.open_dataset(tmp_path / FOLDER / f"{k}.nc") as written:
             assert {*page.data_vars} == {*written.data_vars}
             for name, array in page.data_vars.items():
                 np.testing.assert_array_equal(written[name], array, err_msg=str(name))

@@ -13,7 +13,7 @@ import xarray as xr
 from bokeh.events import RangesUpdate, SelectionGeometry, Tap
 from stxm_explorer.figures import Curve, CurveFigure, MapFigure, MapRanges
 from stxm_explorer.figures.frames import LEFT
-from stxm_explorer.figures.rasters import STRIPE_COLOR, Window, block_mean, block_mode, crop_to
+from stxm_explorer.figures.rasters import STRIPE_COLOR, Window, block_mean, block_mode, crop_to, upright
 
 from xstxm import plot
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
@@ -243,6 +243,42 @@ def test_show__has_a_scale_bar_for_a_length(unit, shown):
     (bar,) = (part for part in figure.figure.center if type(part).__name__ == "ScaleBar")
     assert bar.visible == (shown is not None)
     assert bar.unit == (shown or "m")
+
+
+def test_show__tells_of_pixels_that_are_drawn_as_missing():
+    values = image(np.arange(20.0).reshape(4, 5), long_name="Intensity", units="count")
+    figure = MapFigure(MapRanges())
+    figure.show(values.where(values > 10), told=values)
+    assert dict(figure.figure.hover[0].tooltips)["Intensity"].startswith("@told")
+    (row,) = sent(figure)
+    assert np.isnan(row["image"]).sum() == 11
+    np.testing.assert_array_equal(row["told"], upright(values))
+    figure.show(values)
+    assert "told" not in sent(figure)[0]
+
+
+def test_show__a_long_title_has_two_lines_and_is_told_in_full():
+    figure = MapFigure(MapRanges(), side=300)
+    figure.show(image(np.ones((3, 4))), title="short")
+    assert "font-size:14px" in figure._title[0].object
+    name = "cathode, particle on the left, after 100 cycles"
+    figure.show(image(np.ones((3, 4))), title=name)
+    assert f'title="{name}"' in figure._title[0].object
+    assert "font-size:11px" in figure._title[0].object
+    figure.resize(800)
+    assert "font-size:14px" in figure._title[0].object
+
+
+def test_mark__a_long_name_is_shortened_to_fit_the_smallest_map():
+    figure = MapFigure(MapRanges(), side=220)
+    figure.show(image(np.ones((3, 4))))
+    figure.mark(
+        regions={"the particle on the left of the electrode": [(0.0, 0.0), (0.1, 0.0), (0.1, 0.1)], "rim": [(0, 0)]}
+    )
+    (names,) = (
+        part.data_source.data["text"] for part in figure.figure.renderers if type(part.glyph).__name__ == "Text"
+    )
+    assert names == ["the particl…electrode", "rim"]
 
 
 def test_frame__stays_where_it_is_whatever_is_shown():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from html import unescape
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 from panel.pane import Markdown
 from stxm_explorer.messages import LONGEST, message, verbatim
+from stxm_explorer.wording import in_words_of_pages
 
-from xstxm.errors import CorruptFileError, OptionError, SchemaError
+import xstxm
+from xstxm.errors import CorruptFileError, OptionError, SchemaError, StxmError, left_out_warning
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,6 @@ def test_message__keeps_the_last_part_of_a_path(text, shown):
     [
         "write it as 'eV', 'um', 'count/ms', '1/nm', 'cm**2/g', '1'",
         "counts (I/I0) and 3/4 of the pixels",
-        "use sel_energy('510 eV', '545 eV') first",
         "energies 700-730 eV: the ratio 1:2",
     ],
 )
@@ -77,6 +79,79 @@ def test_message__of_a_file_names_the_file():
 
 def test_message__is_cut_to_what_can_be_read():
     assert len(message(SchemaError("word " * 1000))) <= LONGEST
+
+
+SAID = {
+    "a range of energies": (
+        lambda stack, references: stack.stxm.fit(references.sel(energy=slice(512, 540))),
+        "on page Prepare",
+    ),
+    "a shift": (lambda stack, _: stack.stxm.estimate_shifts(max_shift=-1), "Farthest shift -1: "),
+    "a region": (lambda stack, _: stack.stxm.spectrum({"x": 900.0, "y": 900.0}), "900"),
+    "a way to fit": (
+        lambda stack, references: stack.stxm.fit(references, method="lstsq", selection="bic"),
+        "use Amounts: Non-negative (nnls)",
+    ),
+    "one energy for two": (
+        lambda stack, _: stack.stxm.ratio_map("515 eV", "515 eV"),
+        "both 515 eV: move one of the sliders",
+    ),
+    "a density where counts are wanted": (
+        lambda stack, _: xstxm.flag_frames(stack["optical_density"]),
+        "frames are judged by their counts",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrong", "wanted"), SAID.values(), ids=SAID.keys())
+def test_message__of_the_library_says_what_to_choose_on_a_page(wrong, wanted):
+    stack = xstxm.testing.simulate_stack(shape=(32, 40), seed=1).stxm.optical_density()
+    with pytest.raises(StxmError) as caught:
+        wrong(stack, xstxm.testing.simulate_references())
+    said = message(caught.value)
+    assert wanted in said
+    assert not re.search(r"[a-z]_[a-z]|\w=\S|\w\(|\.\w+\(|xstxm|Data(set|Array|Tree)", said), said
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        pytest.param(
+            "there is one field only, give several in a DataTree or a dict",
+            "there is one field only, open several on page Data",
+            id="more fields",
+        ),
+        pytest.param(
+            "reference 'a' has NaN, first at 520 eV: drop those energies (.dropna('energy')) to interpolate across, or "
+            "cut the stack with sel_energy",
+            "reference 'a' has NaN, first at 520 eV: drop those energies",
+            id="half an advice",
+        ),
+        pytest.param(
+            "no particle: the largest covers 1 um**2: pass a smaller min_amount or min_area",
+            "no particle: the largest covers 1 um**2: choose a smaller Least amount of sample or Least area",
+            id="fields of the page",
+        ),
+        pytest.param("a.tif: no pixel size: pass pixel_size='50 nm'", "a.tif: no pixel size: convert", id="an option"),
+        pytest.param("min_amount.hdf5: cut short", "min_amount.hdf5: cut short", id="a file's name stays"),
+        pytest.param("temp=300.hdf5: cut short", "temp=300.hdf5: cut short", id="signs in it too"),
+        pytest.param(left_out_warning({"a": "no sample"}, 2), "1 of 2 fields is left out: 'a': no sample", id="nodes"),
+    ],
+)
+def test_in_words_of_pages__names_fields_and_leaves_out_what_is_typed(sentence, shown):
+    assert in_words_of_pages(sentence).startswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "shown"),
+    [
+        ("name", "a_b", "name 'a_b': no"),
+        ("min_amount", -1.0, "Least amount of sample -1.0: no"),
+        ("off", "a=b", "off 'a=b': no"),
+    ],
+)
+def test_message__of_an_option_names_the_field_and_what_was_chosen(option, value, shown):
+    assert message(OptionError(option, value, "no")) == shown
 
 
 def test_verbatim__names_bring_no_markup():

@@ -107,7 +107,7 @@ class TestFiles:
         assert found["picture"].startswith("data:image/png;base64,")
 
     def test_table__says_why_a_file_cannot_be_read(self, page, said):
-        assert row(page, "broken.hdf5")["what"].startswith("cannot be read: broken.hdf5: ")
+        assert row(page, "broken.hdf5")["what"] == "cannot be read: click to see why"
         page.files.take("broken.hdf5")
         assert len(said) == 1
         assert said[0].startswith("broken.hdf5: expected")
@@ -209,7 +209,7 @@ class TestFields:
         assert second.label == page.state.view.field == "particle"
         assert page.state.field is second
         page.fields.label.value = first.label
-        assert said == [f"name={first.label!r}: another field is called so: names tell fields apart"]
+        assert said == [f"name {first.label!r}: another field is called so: names tell fields apart"]
         assert page.fields.label.value == "particle"
 
     @pytest.mark.parametrize("label", ["", "  ", "x" * 61])
@@ -366,18 +366,36 @@ class TestReferences:
     def test_apart__names_the_hardest_pair_at_the_counts(self, referring):
         result = referring.references.apart.result
         assert result.attrs["worst_pair"].split(" and ")[0] in referring.references.sentence.object
+        own = referring.session.store.run(plan.incident(referring.state.field))["i0"]
+        assert f"At {float(own.median()):,.0f} incident counts" in referring.references.sentence.object
+        assert "the median of lixv2o5" in referring.references.sentence.object
+        referring.state.references.counts = 1000.0
         assert "At 1,000 incident counts" in referring.references.sentence.object
-        before = float(result["pair_stderr"].max())
+        before = float(referring.references.apart.result["pair_stderr"].max())
+        assert before > float(result["pair_stderr"].max())
         referring.state.references.counts = 100_000.0
         after = float(referring.references.apart.result["pair_stderr"].max())
         assert after == pytest.approx(before / 10, rel=1e-6)
+
+    def test_apart__comes_once_the_energies_are_known(self, referring):
+        cover, apart = referring.references.cover, referring.references.apart
+        cover._drawn = None  # as while the stack is being read
+        apart.refresh()
+        assert "once the energies of the stack are known" in shown(apart)
+        cover.refresh()
+        assert apart.result is not None
+
+    def test_apart__of_a_stack_that_tells_no_counts_is_at_a_thousand(self, referring):
+        referring.state.fields[0].i0_source = "region"
+        assert "At 1,000 incident counts" in referring.references.sentence.object
 
     def test_script__is_what_is_shown(self, referring, names):
         edit(referring, "color", 0, "#123456")
         text = script(referring.calls())
         assert "xstxm.read_references('references.csv')" in text
         assert "xstxm.distinguishability(" in text
-        assert "lixv2o5_stack['energy']" in text
+        assert "energies=lixv2o5_stack['energy']" in text
+        assert "counts=lixv2o5_i0['i0']" in text
         assert "'#123456'" in text
 
     def test_kind__is_read_with_its_unit(self, referring, shelf):

@@ -18,6 +18,7 @@ from stxm_explorer.store import Store
 from stxm_explorer.surveys import survey
 
 import xstxm
+from xstxm import plot
 from xstxm.errors import MetadataWarning, OptionError, PerformanceWarning, SchemaError
 
 BOX = Region("box", ((0.5, 0.4), (0.9, 0.8)), "rim")
@@ -104,7 +105,19 @@ def test_image__difference_and_ratio_to_another_energy(page, density):
 
 def test_image__contrast_of_an_energy_to_itself_says_so(page):
     page.state.view.param.update(image="difference", energy=518.2, second=518.2)
-    assert "part them" in words(page._image)
+    assert "the two energies are both 518.2 eV: move one of the sliders" in words(page._image)
+
+
+def test_image__ratio_leaves_out_what_is_no_more_than_noise(page, density):
+    page.state.view.param.update(image="ratio", energy=518.2, second=510.0)
+    all_pixels = xstxm.ratio_map(density, 518.2, 510.0)["ratio"]
+    below = density["optical_density"].sel(energy=510.0, method="nearest", drop=True) <= page._known.floor
+    assert 0 < page._known.floor < 0.2
+    expected = all_pixels.where(~below.reset_coords(drop=True))
+    xr.testing.assert_allclose(page._image.result.drop_attrs(), expected.drop_attrs(), rtol=1e-5)
+    drawn = page._map._mapper.high - page._map._mapper.low
+    everything = plot.image_colors(all_pixels)
+    assert drawn < 0.5 * (everything.high - everything.low)
 
 
 def test_image__intensity_has_no_fit(page):

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from stxm_explorer import exports, lengths, plan, surveys
 from stxm_explorer import store as rooms
-from stxm_explorer.calls import Missing
+from stxm_explorer.calls import FOLDER, Missing
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.pages.export import Export
 from stxm_explorer.session import Session
@@ -307,12 +307,13 @@ def test_script__makes_the_same_files_in_a_fresh_interpreter(filled, state, tmp_
     made = tmp_path / "made" / "lixv2o5"
     command = [sys.executable, "-W", "ignore", "export.py"]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=900)
-    inputs = {"lixv2o5.hdf5", "references.csv", "made"}
-    assert {path.name for path in tmp_path.iterdir()} - inputs == {path.name for path in made.iterdir()}
+    inputs, again = {"lixv2o5.hdf5", "references.csv", "made", "export.py"}, tmp_path / FOLDER
+    assert {path.name for path in tmp_path.iterdir()} - inputs == {FOLDER}
+    assert {path.name for path in again.iterdir()} == {path.name for path in made.iterdir()} - {"export.py"}
     for table in made.glob("*.csv"):
-        mine, theirs = (pd.read_csv(path, comment="#") for path in (table, tmp_path / table.name))
+        mine, theirs = (pd.read_csv(path, comment="#") for path in (table, again / table.name))
         pd.testing.assert_frame_equal(mine, theirs, rtol=1e-5, atol=1e-5, obj=table.name)  # float32
-    assert_same(*(xr.load_dataset(folder / "lixv2o5 phase map.nc") for folder in (made, tmp_path)))
+    assert_same(*(xr.load_dataset(folder / "lixv2o5 phase map.nc") for folder in (made, again)))
 
 
 @pytest.mark.parametrize("i0", ["brightest", "file", "region"])
@@ -388,7 +389,7 @@ def test_in_memory__the_page_shows_an_array_and_the_script_names_it(filled, tmp_
     monkeypatch.chdir(tmp_path)
     with pytest.warns(xstxm.errors.MetadataWarning, match="color, source, composition not written"):
         exec(page.script(), {"stack": stack, "references": references})
-    assert_same(xr.load_dataset(tmp_path / "stack phase map.nc"), shown)
+    assert_same(xr.load_dataset(tmp_path / FOLDER / "stack phase map.nc"), shown)
 
 
 def test_in_memory__two_arrays_are_not_mistaken_for_each_other(filled):
@@ -401,7 +402,7 @@ def test_in_memory__two_arrays_are_not_mistaken_for_each_other(filled):
 
 def test_in_memory__a_page_of_files_says_where_the_array_was(filled):
     page = page_of(in_memory(), filled)
-    assert "stack.stxm.explore()" in words(page)
+    assert "open the explorer from the notebook" in words(page)
 
 
 def test_plain__is_one_name_that_no_system_refuses():

@@ -160,6 +160,7 @@ def test_reading__most_is_sure_only_where_the_intervals_are_apart():
             "variance_upper": ("scale", [0.8, 0.4, np.nan]),
             "variance_stderr": ("scale", [0.1, 0.1, np.nan]),
             "standard_deviation": ("scale", [0.8, 0.5, np.nan]),
+            "n_members": ("scale", [90, 9, 1]),
             "total_variance": 1.0,
         },
         {"scale": ["within particles", "between particles", "between fields"]},
@@ -171,6 +172,31 @@ def test_reading__most_is_sure_only_where_the_intervals_are_apart():
     )
     split["total_variance"] = -0.1
     assert "No variance of the composition is left" in readings.of_split(split, "composition")
+
+
+def test_reading__two_fields_tell_no_interval_of_what_lies_between_them():
+    split = xr.Dataset(
+        {
+            "variance": ("scale", [0.6, 0.3, 0.1]),
+            "variance_share": ("scale", [0.6, 0.3, 0.1]),
+            "variance_lower": ("scale", [0.5, 0.2, 0.0]),
+            "variance_upper": ("scale", [0.7, 0.4, 48.0]),
+            "variance_stderr": ("scale", [0.1, 0.1, 0.1]),
+            "standard_deviation": ("scale", [0.8, 0.5, 0.3]),
+            "noise_variance": ("scale", [0.0, 0.0, 0.0]),
+            "sampling_variance": ("scale", [0.0, 0.0, 0.0]),
+            "n_members": ("scale", [90, 1, 2]),
+            "total_variance": 1.0,
+        },
+        {"scale": ["within particles", "between particles", "between fields"]},
+    )
+    _, _, between, fields = readings.split_rows(split)
+    assert (fields[2], fields[-1]) == ("two fields tell none", "2 fields")
+    assert (between[2], between[-1]) == ("0.2 to 0.4", "1 particle")
+    assert "though two fields do not tell how much lies between fields" in readings.of_split(split, "composition")
+    split.n_members[2] = 3
+    assert readings.split_rows(split)[3][2] == "0 to 48"
+    assert "what lies between fields reaches as far" in readings.of_split(split, "composition")
 
 
 def test_blocks__the_map_has_the_length_that_is_chosen(page):

@@ -10,10 +10,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stxm_explorer.linked import CURSOR_COLOR, region_colors
+from stxm_explorer.linked import CURSOR_COLOR, REGION_COLORS, region_colors
 from stxm_explorer.state import LONGEST_QUERY, MAX_STATE, TOO_LONG, ExplorerState, Field, Region, unused
 
+from xstxm.conventions import PALETTE
 from xstxm.errors import OptionError
+from xstxm.plot import NEUTRAL
 
 BOX = Region("box", ((0.0, 1.0), (2.0, 3.0)), "rim")
 TRIANGLE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
@@ -279,3 +281,7 @@ def test_region_colors__eight_differ():
     for _ in range(8):
         state.add_region(Region("point", ((0.0, 0.0),)))
     assert len({CURSOR_COLOR, *region_colors(state).values()}) == 9
+
+
+def test_region_colors__are_none_of_those_of_references():
+    assert not {CURSOR_COLOR, *REGION_COLORS, NEUTRAL} & {*PALETTE}

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from browser import FRAME, IMAGE, assert_equal_aspect, type_in, visit
+from stxm_explorer.state import ExplorerState
 
 pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("simulated")]
 
@@ -34,13 +35,43 @@ def test_ui__explore_by_keys_taps_and_lines(browser, simulated, shots, names):
         page.wait_for_function(f"({DRAWN})() >= 1", timeout=60_000)
         _listens_after_another_page(visitor)
         _keeps_arrows_while_typing(visitor)
-        page.get_by_role("button", name="Ends of a line").click()
-        visitor.tap(0.2, 0.2)
-        page.wait_for_timeout(800)  # two taps at once are a double tap
-        visitor.tap(0.8, 0.7)
-        page.wait_for_function(f"({DRAWN})() >= 2", timeout=60_000)
+        _draws_a_line(visitor)
         visitor.settle()
         visitor.shot("explore")
+
+
+def _draws_a_line(visitor) -> None:
+    """Tap as soon as the ends of a line are asked for: the first tap is one of them."""
+    page = visitor.page
+    frame = page.evaluate(FRAME, 0)
+    page.get_by_role("button", name="Ends of a line").click()
+    page.mouse.click(frame["x"] + 0.2 * frame["width"], frame["y"] + 0.8 * frame["height"])
+    page.wait_for_timeout(800)  # two taps at once are a double tap
+    visitor.settle()
+    page.wait_for_timeout(400)  # the address follows a little later
+    state = ExplorerState()
+    state.from_query(page.url.partition("state=")[2])
+    assert len(state.view.line) == 1
+    visitor.tap(0.8, 0.7)
+    page.wait_for_function(f"({DRAWN})() >= 2", timeout=60_000)
+
+
+def test_ui__back_goes_to_the_page_before(browser, simulated, shots):
+    with visit(browser, simulated, shots) as visitor:
+        page = visitor.page
+        page.get_by_text("Photon energy:").wait_for(timeout=60_000)
+        visitor.settle()
+        page.keyboard.press("ArrowRight")  # no page of its own
+        visitor.settle()
+        page.wait_for_timeout(400)
+        visitor.open("Data")
+        page.get_by_text("Open stacks").wait_for()
+        page.go_back()
+        page.get_by_text("Photon energy:").wait_for()
+        visitor.settle()
+        page.go_forward()
+        page.get_by_text("Open stacks").wait_for()
+        visitor.settle()
 
 
 def _listens_after_another_page(visitor) -> None:

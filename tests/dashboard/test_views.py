@@ -12,12 +12,14 @@ from panel_material_ui.notifications import NotificationArea
 from stxm_explorer import plan, readings, shell
 from stxm_explorer import store as rooms
 from stxm_explorer.calls import Missing
+from stxm_explorer.figures import MapFigure
 from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.messages import message, verbatim
 from stxm_explorer.session import Session, notify, report
 from stxm_explorer.shell import App
 from stxm_explorer.state import PAGES, ExplorerState, Region
 from stxm_explorer.store import Store
+from stxm_explorer.viewport import plot_side, rest_of_row, workspace_width
 from stxm_explorer.views import Page, View
 
 from xstxm.errors import CorruptFileError, OptionError
@@ -188,6 +190,30 @@ def test_app__the_address_brings_the_state(filled, said, monkeypatch):
     app = App(state, Store(filled))
     assert state.table() == other.table()
     assert app._viewport.query == f"state={other.to_query()}"
+
+
+def test_app__going_back_in_the_browser_goes_to_the_page_before(filled, said):
+    state = ExplorerState()
+    state.open("lixv2o5.hdf5")
+    app = App(state, Store(filled))
+    state.view.page = "Unmix"
+    assert app._viewport.page == "Unmix"
+    app._viewport.page = "Data"  # as the browser says it
+    assert state.view.page == "Data"
+    assert app.page().title == "Data"
+    app._viewport.page = "javascript:"
+    assert state.view.page == "Data"
+
+
+@pytest.mark.parametrize(("width", "height", "beside_a_plot", "two"), [(1280, 800, 400, 330), (1920, 1080, 740, 640)])
+def test_plot_side__uses_the_width_of_the_window(width, height, beside_a_plot, two):
+    taken, room = MapFigure.taken[0], workspace_width(width)
+    side = plot_side(width, height, taken, below=100)
+    assert side >= beside_a_plot
+    assert side + taken + rest_of_row(width, side + taken) <= room
+    side = plot_side(width, height, taken, share=0.5, below=190)
+    assert side >= two
+    assert 2 * (side + taken) <= room
 
 
 def test_app__a_broken_address_is_a_toast(filled, said, monkeypatch):

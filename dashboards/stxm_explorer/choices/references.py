@@ -39,7 +39,11 @@ class References(Settings):
     brought = param.Dict({}, doc="Composition by name that the references came with.")
     colors = param.Dict({}, doc="Colours by name; those of the palette for all others.")
     counts = param.Number(
-        1000.0, bounds=(1, 1e9), doc="Incident counts of a pixel at each energy, for what can be told apart."
+        None,
+        allow_None=True,
+        bounds=(1, 1e9),
+        doc="Incident counts of a pixel at each energy, for what can be told apart: by default the I0 of the stack, and "
+        "1,000 where that is no counts.",
     )
 
     _ITEMS: ClassVar = {"internal": Internal.from_table}

@@ -31,13 +31,13 @@ from stxm_explorer.figures.rasters import Array, Window
 
 Gesture: TypeAlias = Literal["tap", "box", "lasso"]
 
-LEFT, RIGHT, TOP, BOTTOM = 88, 20, 34, 58
+LEFT, RIGHT, TOP, BOTTOM = 88, 12, 34, 58
 """Pixels around the frame of a map; the colour bar or the names of classes stand further below."""
 CLEAR = "#00000000"
 """Where there is no sample, the ground of the page is seen."""
 BAR = 38
 """Pixels that the colour bar is high, with its numbers."""
-PLOT_LEFT = 76
+PLOT_LEFT = 70
 """Pixels left of the frame of a plot that is no map."""
 LENGTHS = ("m", "mm", "µm", "nm", "pm")
 """Units of a scale bar; Bokeh takes any for one that it knows."""

@@ -17,13 +17,15 @@ from stxm_explorer.figures.rasters import (
 
 @dataclass(frozen=True)
 class Values:
-    """A value for each pixel (y, x)."""
+    """A value for each pixel (y, x), and what the tooltip tells where that is another."""
 
     pixels: Array
+    told: Array | None = None
 
     def columns(self, crop: Crop) -> dict[str, Array]:
         """Return the values of a crop."""
-        return {"image": block_mean(crop.of(self.pixels), crop.factor)}
+        shown = {"image": self.pixels} if self.told is None else {"image": self.pixels, "told": self.told}
+        return {name: block_mean(crop.of(values), crop.factor) for name, values in shown.items()}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from stxm_explorer.figures.rasters import STRIPE_COLOR
 from xstxm.plot import UNDECIDED_COLOR
 
 Dash: TypeAlias = Literal["solid", "dashed", "dotted", "dotdash", "dashdot"]
+_LETTER = 8
+"""Pixels that a letter of a title takes."""
 _BORDERS = {"solid": "solid", "dotted": "dotted"}
 
 
@@ -33,10 +35,13 @@ class Legend(pn.Column):
         self.visible = bool(names)
 
 
-def heading(text: str) -> str:
-    """Return what a map shows, in one line."""
-    look = "font-size:14px;font-weight:600;white-space:nowrap;overflow:hidden;text-overflow:ellipsis"
-    return f'<div class="title" style="{look}">{escape(text)}</div>'
+def heading(text: str, width: int) -> str:
+    """Return what a map shows, in one line, or in two smaller ones; of what is longer the pointer tells the rest."""
+    long = len(text) * _LETTER > width
+    look = "font-size:11px;line-height:14px;margin-top:-6px" if long else "font-size:14px"
+    look += ";font-weight:600;overflow:hidden;overflow-wrap:anywhere;pointer-events:auto"
+    look += ";display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2"
+    return f'<div class="title" title="{escape(text)}" style="{look}">{escape(text)}</div>'
 
 
 def caption(text: str) -> str:

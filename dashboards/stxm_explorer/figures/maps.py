@@ -45,7 +45,7 @@ _TOOL = 27
 """Pixels that a tool takes above the frame."""
 _ABOVE = {"position": "absolute", "top": "7px", "left": f"{LEFT}px", "z-index": "1", "pointer-events": "none"}
 """The title lies on the left of the tools, and moves no frame."""
-_GAP = 8
+_GAP = 4
 """Pixels between two maps, on each side."""
 
 
@@ -80,7 +80,7 @@ class MapFigure:
         self.figure.add_tools(self._hover)
         self._marks = Marks(self.figure)
         # a title of Bokeh stays black on dark where the map was drawn before it was seen
-        self._title = Legend(width=side, margin=0, styles=_ABOVE)
+        self._title, self._said = Legend(width=side, margin=0, styles=_ABOVE), ""
         self._legend = Legend(width=side, margin=(0, 0, 8, LEFT))
         self.pane: pn.viewable.Viewable = pn.Column(
             self._title, FigurePane(self.figure, sizing_mode=None, margin=0), self._legend,
@@ -97,6 +97,7 @@ class MapFigure:
         cmap: str | None = None,
         clim: tuple[float, float] | None = None,
         missing: str | None = None,
+        told: xr.DataArray | None = None,
         title: str = "",
     ) -> None:
         """Show a value for each pixel. Eager.
@@ -110,6 +111,8 @@ class MapFigure:
             gives `clim`: finding it takes longer than drawing.
         missing
             Colour of a pixel without a value, e.g. ``"#00000000"``, which is none; by default one that is not in the colour map.
+        told
+            What the tooltip tells, where that is more than is drawn: the values of pixels that are drawn as missing.
         title
             Text above.
 
@@ -128,8 +131,10 @@ class MapFigure:
         )
         unit = plot.pretty_units(str(image.attrs.get("units", "1")))
         name = str(image.attrs.get("long_name") or image.name or "value")
-        self._tell(image, [(name, f"@image{{%.5g}} {unit}".rstrip())], {"@image": "printf"})
-        self._show(Values(upright(image)), image, title=title, legend=caption(plot.label(image)))
+        column = "@image" if told is None else "@told"
+        self._tell(image, [(name, f"{column}{{%.5g}} {unit}".rstrip())], {column: "printf"})
+        layer = Values(upright(image), None if told is None else upright(told))
+        self._show(layer, image, title=title, legend=caption(plot.label(image)))
 
     def show_classes(
         self,
@@ -232,7 +237,7 @@ class MapFigure:
         self._legend.tell(legend or "")
         set_if_new(self._bar, visible=valued)
         set_if_new(self.figure, min_border_bottom=BOTTOM + (BAR if valued else 0))
-        self._title.tell(heading(title) if title else "")
+        self._said = title
         set_if_new(self._values.renderer, visible=valued)
         set_if_new(self._picture.renderer, visible=not valued)
         self._layer, self._extent, self._sent = layer, outer_edges(image), None
@@ -243,7 +248,8 @@ class MapFigure:
         frame = self.ranges.frame(self._side)
         set_if_new(self.figure, frame_width=frame[0], frame_height=frame[1])
         self._legend.width = max(frame[0], _NARROWEST)
-        self._title.width = max(frame[0] - _TOOL * len(self.figure.tools), 60)
+        self._title.width = max(frame[0] - _TOOL * sum(tool.visible for tool in self.figure.tools), 60)
+        self._title.tell(heading(self._said, self._title.width) if self._said else "")
         layer, view = self._layer, self.ranges.view
         if layer is None:
             return

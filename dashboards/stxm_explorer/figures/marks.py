@@ -9,7 +9,9 @@ from bokeh.models import ColumnDataSource
 from bokeh.plotting import figure as Figure
 
 Point: TypeAlias = tuple[float, float]
-PICK = "#D55E00"
+PICK = "#CC0099"
+_LONGEST = 22
+"""Letters of a name on a map: beyond, it runs out of a small one."""
 _HALO, _INK = "#f5f5f5", "#222222"
 _NAME: dict[str, Any] = {
     "text_font_size": "12px",
@@ -20,6 +22,18 @@ _NAME: dict[str, Any] = {
     "padding": 2,
     "y_offset": -4,
 }
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits into the smallest map, its middle left out where it is long.
+
+    Examples
+    --------
+    >>> shortened("the particle on the left of the electrode")
+    'the particl…electrode'
+    """
+    rest = _LONGEST - 1
+    return name if len(name) <= _LONGEST else f"{name[: rest - rest // 2].rstrip()}…{name[-(rest // 2) :].lstrip()}"
 
 
 class Marks:
@@ -71,7 +85,7 @@ class Marks:
     def _name(self, regions: Mapping[str, Sequence[Point]]) -> None:
         tops = {name: max(outline, key=lambda point: point[1]) for name, outline in regions.items() if outline}
         x, y = ([place[axis] for place in tops.values()] for axis in (0, 1))
-        _update(self._names, x=x, y=y, text=[*tops], align=[self._side(each) for each in x])
+        _update(self._names, x=x, y=y, text=[shortened(name) for name in tops], align=[self._side(each) for each in x])
 
     def _side(self, x: float) -> str:
         """Return to which side of a place its name is written: to the middle of the map, not beyond its edge."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import panel as pn
@@ -32,6 +32,12 @@ _PROFILE = 220
 """Pixels that the profile is high."""
 
 
+class AtOnce(pmui.RadioButtonGroup):
+    """Buttons that count before a tap which follows: Panel takes the choices of others up 50 ms after they came."""
+
+    _priority_changes: ClassVar[list[str]] = ["value"]
+
+
 class Explore(Page):
     """Image and spectra side by side."""
 
@@ -54,6 +60,7 @@ class Explore(Page):
         self._regions = Regions(session)
         self._colors = pmui.RangeSlider(label="Colours", visible=False, **CHOICE)
         self._colors.param.watch(self._recolor, "value")
+        self._taps = AtOnce.from_param(session.state.view.param.tap, label="", options=TAPS, **CHOICE)
         self._line = pn.Column(
             optional(session.state.view, "line_width", "Width of the line [µm]", "one line of pixels"),
             pmui.Button(
@@ -103,7 +110,7 @@ class Explore(Page):
             pmui.Select.from_param(view.colors, label="Colour scale", options=COLORS, **CHOICE),
             self._colors,
             heading("A tap on the image picks"),
-            pmui.RadioButtonGroup.from_param(view.tap, label="", options=TAPS, **CHOICE),
+            self._taps,
             self._line,
             heading("Regions"),
             self._regions,
@@ -118,9 +125,9 @@ class Explore(Page):
         self._follow_colors()
         room = workspace_width(self.session.width)
         width = rest_of_row(self.session.width, self.side + LinkedMap.taken[0])
-        height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
         self._image.refresh()
         self._map.follow()
+        height = self.session.ranges.frame(self.side)[1] + LinkedMap.taken[1]
         self._line.visible = self._profile.visible = self.state.view.tap == "line" or len(self.state.view.line) == 2
         self._profile.refresh()
         self._spectra.resize(width, max(height, 340), room - 40)
@@ -136,7 +143,7 @@ class Explore(Page):
         view, known = self.state.view, self._known
         number = known.nearest(view.energy)
         second = self._energies.second_of(known)
-        return plan.image(self.state, plan.field_of(self.state), number, known.energies[number], second)
+        return plan.image(self.state, plan.field_of(self.state), number, known.energies[number], second, known.floor)
 
     def _show_image(self, image: xr.DataArray) -> None:
         self._map.resize(self.side)

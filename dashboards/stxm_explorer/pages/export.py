@@ -14,7 +14,7 @@ from stxm_explorer import exports, plan
 from stxm_explorer.calls import Call, Missing, script
 from stxm_explorer.exports import Item
 from stxm_explorer.making import COMMENT, Made, Package, packed, recipe_file, written
-from stxm_explorer.messages import message
+from stxm_explorer.messages import counted, message
 from stxm_explorer.pages._sharing import Sharing
 from stxm_explorer.parts import CHOICE, heading
 from stxm_explorer.session import Session, notify
@@ -103,7 +103,7 @@ class Export(Page):
     def script(self) -> str:
         """Return the script that writes the files."""
         try:
-            return script([item.call for item in self._items()], COMMENT)
+            return script([item.call for item in self._items()], COMMENT, held=self.session.store.held)
         except (Missing, StxmError) as problem:
             return f"# {_hint(problem, self.session)}\n"
 
@@ -214,9 +214,11 @@ class Making(pn.viewable.Viewer):
             ]
         failed = [made for made in package.made if made.failed]
         if failed:
-            notify("warning", f"{len(failed)} of {len(package.made)} files could not be made: the list says why")
+            notify(
+                "warning", f"{len(failed)} of {counted(len(package.made), 'file')} could not be made: the list says why"
+            )
         elif package.data is None:
-            notify("success", f"{len(package.made)} files were written into the folder of the server")
+            notify("success", f"written into the folder of the server: {counted(len(package.made), 'file')}")
 
     def _failed(self, error: Exception) -> None:
         self._button.loading = False

@@ -136,7 +136,7 @@ class Files(pn.viewable.Viewer):
         if look is not None and look.description.content == "unreadable":
             notify("warning", look.description.problem)
         elif look is not None and look.description.content == "result":
-            notify("info", f"{name} is a result, not a stack: xstxm.open_result reads it")
+            notify("info", f"{name} is a result, not a stack: open the stack that it was made from")
         elif self._is_spectra(name):
             files = self.state.references.files
             self.state.references.choose([*files, name] if name not in files else [f for f in files if f != name])
@@ -258,7 +258,7 @@ def _cells(entry: Entry, look: Look | None) -> dict[str, Any]:
 
 def _content(told: Description) -> str:
     if told.content == "unreadable":
-        return f"cannot be read: {told.problem}"
+        return "cannot be read: click to see why"
     return ", ".join(told.names) or told.scan_type.removeprefix("sample ") or told.content
 
 

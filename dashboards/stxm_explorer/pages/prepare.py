@@ -8,8 +8,9 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 
+from stxm_explorer.messages import counted
 from stxm_explorer.pages.steps import STEPS, Measured, Step
-from stxm_explorer.pages.steps.step import note, number
+from stxm_explorer.pages.steps.step import note
 from stxm_explorer.parts import CHOICE, heading
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import Field
@@ -88,7 +89,7 @@ class Prepare(Page):
         for other in others:
             other.param.update(values)
         kept = "frames that are left out, and regions, stay those of each field"
-        notify("success", f"{number(len(others), 'other field')} prepared in the same way; {kept}")
+        notify("success", f"{counted(len(others), 'other field')} prepared in the same way; {kept}")
 
     def _turn(self, field: Field | None) -> None:
         """Show the choices and the views of another field or step."""

@@ -9,7 +9,7 @@ import panel_material_ui as pmui
 
 from stxm_explorer.calls import File, Upload
 from stxm_explorer.pages.internal import Internals
-from stxm_explorer.parts import CHOICE, heading, hint
+from stxm_explorer.parts import CHOICE, heading, hint, optional
 from stxm_explorer.session import Session
 from stxm_explorer.state import KINDS
 from stxm_explorer.uploads import LARGEST, TABLES
@@ -53,7 +53,7 @@ class Choice(pn.viewable.Viewer):
             self.upload,
             self.internal,
             pmui.Select.from_param(chosen.kind, label="Values are", options=KINDS, **CHOICE),
-            pmui.FloatInput.from_param(chosen.counts, label="Counts per pixel and energy", **CHOICE),
+            optional(self.state.references, "counts", "Counts of a pixel", "as in the stack"),
             sizing_mode="stretch_width",
         )
 

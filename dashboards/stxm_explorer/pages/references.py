@@ -62,10 +62,17 @@ class References(pn.viewable.Viewer):
         self._energy: xr.DataArray | None = None
         self.problems: list[str] = []
         self.read = View(session, self._all, self.table, self._list, look=self._details, label="Reading references")
-        self.drawn = View(session, self._used, self.curves.pane, self._draw, label="Drawing references")
+        self.drawn = View(
+            session,
+            self._used,
+            self.curves.pane,
+            self._draw,
+            label="Drawing references",
+            then=lambda: self.apart.refresh(),
+        )
         self.cover = View(
-            session, self._energies, self.advice, self._compare,
-            look=lambda: plan.field_of(self.state).label, label="Reading energies",
+            session, self._selected, self.advice, self._compare,
+            look=lambda: plan.field_of(self.state).label, label="Reading energies", then=lambda: self.apart.refresh(),
         )  # fmt: skip
         self._told = pn.Column(self.sentence, sizing_mode=None)
         self.apart = View(session, self._distinguished, self._told, self._tell, label="Telling references apart")
@@ -108,16 +115,19 @@ class References(pn.viewable.Viewer):
             raise Missing("The spectra that are used are drawn here, over the energies of the stack.")
         return known
 
-    def _energies(self) -> Call:
+    def _selected(self) -> Call:
         self._used()
         if self.state.field is None:
             raise Missing("Open a stack under Files: then this says whether the spectra have data at its energies.")
-        return plan.selected(self.state.field)["energy"]
+        return plan.selected(self.state.field)
 
     def _distinguished(self) -> Call:
         if self.state.field is None:
             raise Missing("Open a stack under Files: references are told apart at its energies.")
-        wanted = plan.distinguished(self.state, self.state.field)
+        stack = self.cover.result if self.cover.settled else None
+        if stack is None:
+            raise Missing("They are told apart once the energies of the stack are known.")
+        wanted = plan.distinguished(self.state, self.state.field, counted=_is_counted(stack))
         if self.problems:
             raise Missing("They are told apart where all of them have data: see above.")
         return wanted
@@ -161,8 +171,8 @@ class References(pn.viewable.Viewer):
         self._spectra = references
         self._advise()
 
-    def _compare(self, energy: xr.DataArray) -> None:
-        self._energy = energy
+    def _compare(self, stack: xr.Dataset) -> None:
+        self._energy = stack["energy"]
         self._advise()
 
     def _advise(self) -> None:
@@ -177,13 +187,23 @@ class References(pn.viewable.Viewer):
             pmui.Alert(verbatim(text), severity="warning", width=_ADVICE, margin=(4, 10)) for text in self.problems
         ]
         self.advice[:] = warnings or [pmui.Typography(verbatim(covered), variant="body2", margin=(0, 10))]
-        self.apart.refresh()
 
     def _tell(self, result: xr.Dataset) -> None:
-        self.sentence.object = told_apart(result, self.state.references.counts)
+        assert self.apart.call is not None
+        counts = self.apart.call.options["counts"]
+        if isinstance(counts, Call):
+            typical = float(self.session.store.run(counts).median())
+            self.sentence.object = told_apart(result, typical, plan.field_of(self.state).label)
+        else:
+            self.sentence.object = told_apart(result, counts)
         if result.sizes["reference"] < 3:  # of one pair the sentence says it all
             self._told[:] = [self.sentence]
             return
         size = max(44 * result.sizes["reference"], 280)
         self.squares.draw(plot.distinguishability(result, size=size, toolbar=None, active_tools=[]))
         self._told[:] = [self.sentence, self.squares]
+
+
+def _is_counted(stack: xr.Dataset) -> bool:
+    """Tell whether the signal of a stack is counts, as its I0 then is."""
+    return "intensity" in stack and stack["intensity"].attrs.get("units") == "count"

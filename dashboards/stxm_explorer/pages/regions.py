@@ -13,6 +13,9 @@ from stxm_explorer.parts import hint, icon
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import Region
 
+_CUT = {"& input": {"textOverflow": "ellipsis"}}
+"""A name longer than its box ends in dots while nobody edits it."""
+
 
 class Regions(pn.viewable.Viewer):
     """A row for each region."""
@@ -46,7 +49,7 @@ class Regions(pn.viewable.Viewer):
 
     def _row(self, region: Region, color: str) -> pn.viewable.Viewable:
         active = region.name == self._state.view.region
-        name = pmui.TextInput(value=region.name, size="small", width=132, margin=(2, 2), label="")
+        name = pmui.TextInput(value=region.name, size="small", width=132, margin=(2, 2), label="", sx=_CUT)
         name.param.watch(lambda event: self._rename(region, name), "value")
         look = icon("radio_button_checked" if active else "circle", "Look at this region", lambda: self._look(region))
         look.sx = {"color": color}

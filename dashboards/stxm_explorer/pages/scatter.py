@@ -13,6 +13,7 @@ from stxm_explorer.clouds import Cloud
 from stxm_explorer.figures import CloudFigure, Curve
 from stxm_explorer.figures.marks import Point
 from stxm_explorer.linked import LinkedCurves, LinkedMap, region_colors
+from stxm_explorer.messages import counted
 from stxm_explorer.pages.clusters import classes, cluster_colors
 from stxm_explorer.pages.components import NUMBERS
 from stxm_explorer.pages.internal import button, refer
@@ -162,7 +163,7 @@ class Scatter(Page):
         sample = image.notnull() if groups is None else groups["labels"] >= 0
         marked = xr.where(sample, 1, NO_SAMPLE).where(~found, 0)
         self._map.show_classes(
-            marked.assign_coords(image.coords), _PICKED, title=f"{int(found.sum())} pixels in the lasso"
+            marked.assign_coords(image.coords), _PICKED, title=f"{counted(int(found.sum()), 'pixel')} in the lasso"
         )
 
     def _show_cloud(self, cloud: Cloud) -> None:

@@ -15,7 +15,8 @@ from stxm_explorer import plan
 from stxm_explorer.calls import Call, Missing
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves, LinkedMap
-from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step, number
+from stxm_explorer.messages import counted
+from stxm_explorer.pages.steps.step import DROPPED, FIRST, FLAGGED, Measured, Step
 from stxm_explorer.parts import CHOICE, beside
 from stxm_explorer.session import Session
 from stxm_explorer.state import Field
@@ -65,7 +66,7 @@ class Frames(Step):
         """Return what is left out."""
         low, high = (f"{end:g}" if end is not None else "" for end in (field.start, field.stop))
         words = [f"{low or 'lowest'} to {high or 'highest'}"] if low or high else ["all energies"]
-        words += [f"{number(len(field.dropped), 'frame')} left out"] if field.dropped else []
+        words += [f"{counted(len(field.dropped), 'frame')} left out"] if field.dropped else []
         return ", ".join([*words, *(["spikes replaced"] if field.despike else [])])
 
     def controls(self, field: Field) -> Sequence[Shown]:

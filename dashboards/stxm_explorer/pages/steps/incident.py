@@ -163,9 +163,8 @@ class Incident(Step):
             self._map.show(image, title="Mean of the frames")
         else:
             clim = plot.image_colors(image)
-            self._map.show(
-                image.where(~used), clim=(clim.low, clim.high), missing=FLAGGED, title="Orange: taken for I0"
-            )
+            ends, title = (clim.low, clim.high), "Orange: taken for I0"
+            self._map.show(image.where(~used), clim=ends, missing=FLAGGED, told=image, title=title)
 
     def _show_rest(self, density: xr.DataArray) -> None:
         density = density.sortby("energy")

@@ -195,8 +195,3 @@ class EnergyChoice:
 def note(text: str, severity: str = "info", **look: Any) -> pmui.Alert:
     """Return a remark."""
     return pmui.Alert(object=text, severity=severity, **{"margin": (4, 10), "sizing_mode": "stretch_width", **look})
-
-
-def number(value: int, what: str) -> str:
-    """Return a number of things in words, e.g. "1 frame"."""
-    return f"{value} {what}{'' if value == 1 else 's'}"
