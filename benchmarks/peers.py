@@ -140,7 +140,7 @@ def run(code: str, python: str | None, rounds: int, **arrays: np.ndarray | int) 
         command = [python, "-c", RUN, str(path), str(rounds), code]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **one})
     if done.returncode:
-        raise NotRun(done.stderr.strip().splitlines()[-1])
+        raise NotRun((done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1].replace("|", "/"))
     found, seconds, memory = json.loads(done.stdout.splitlines()[-1])
     return Ran(np.array(found), np.array(seconds), memory)
 

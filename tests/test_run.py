@@ -188,6 +188,20 @@ def test_run__merges_the_frames_of_a_stack_without_a_word(tmp_path):
     assert same(tmp_path / "out" / "s.nc", maps)
 
 
+def test_run__closes_each_file(folder, tmp_path, monkeypatch):
+    closed, before = [], _run.open_as
+
+    def opened(recipe, file):
+        stack = before(recipe, file)
+        close = stack._close
+        stack.set_close(lambda: (closed.append(file.name), close()))
+        return stack
+
+    monkeypatch.setattr(_run, "open_as", opened)
+    RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), str(folder / "s0.hdf5"), "-o", str(tmp_path)])
+    assert closed == ["s0.hdf5"]
+
+
 def test_run__of_two_files_of_one_name_is_refused(folder, tmp_path):
     twice = [str(folder / "s0.hdf5"), str(folder / "x" / "s0.hdf5")]
     result = RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *twice, "-o", str(tmp_path)])

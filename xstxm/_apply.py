@@ -57,12 +57,6 @@ def _has_chunks(array: xr.DataArray, verb: str, dim: str = ENERGY) -> bool:
     return True
 
 
-def whole_spectra(stack: xr.Dataset | xr.DataArray) -> Any:
-    """Return a stack with whole spectra in its chunks, once for all verbs; one for which that is not cheap as it is."""
-    cheap = is_lazy(stack) and ENERGY in stack.dims and stack.nbytes <= get_options().rechunk_limit
-    return stack.chunk({ENERGY: -1}) if cheap else stack
-
-
 def over_energy(
     func: Callable[..., Any],
     array: xr.DataArray,

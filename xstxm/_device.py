@@ -11,7 +11,7 @@ import xarray as xr
 from xstxm._kernels import devices
 from xstxm._kernels.devices import device_of, library_of
 from xstxm.conventions import has_pixels
-from xstxm.errors import DeviceError, OptionError
+from xstxm.errors import DeviceError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,16 +57,10 @@ def on_host(obj: Any) -> Any:
     )
 
 
-def require_host(array: xr.DataArray, **options: Any) -> None:
-    """Refuse options that are not for arrays on a device."""
-    for name, value in options.items():
-        if value is not None and devices.on_device(kind_of(array)):
-            found = library_of(kind_of(array))
-            raise OptionError(
-                name,
-                value,
-                f"that works on numpy and dask arrays, and this is a {found} array: .as_numpy() first",
-            )
+def require_host(array: xr.DataArray, what: str) -> None:
+    """Refuse an array on a device for what is done on the host only."""
+    if devices.on_device(kind_of(array)):
+        raise DeviceError(what, {str(array.name): library_of(kind_of(array))}, [])
 
 
 class _Array(NamedTuple):
@@ -83,14 +77,15 @@ def check_devices(verb: Callable[..., Any], arguments: Mapping[str, Any]) -> Non
     if all(device_of(array.data) is None for array in _arrays(arguments)):
         return
     arrays = list(_arrays(arguments))
-    elsewhere = {array.name: library_of(array.data) for array in arrays if device_of(array.data) is not None}
+    placed = [(array, device_of(array.data)) for array in arrays]
     if not getattr(verb, ON_DEVICE, False):
-        raise DeviceError(verb.__name__, elsewhere, [])
-    here = [(array.name, device_of(array.data)) for array in arrays if array.has_pixels]
-    if len({device for _, device in here}) > 1:
-        first = next(device for _, device in here if device is not None)
-        others = [name for name, device in here if device != first]
-        raise DeviceError(verb.__name__, {name: lib for name, lib in elsewhere.items() if name not in others}, others)
+        found = {array.name: library_of(array.data) for array, device in placed if device is not None}
+        raise DeviceError(verb.__name__, found, [])
+    images = [(array, device) for array, device in placed if array.has_pixels]
+    if len({device for _, device in images}) > 1:
+        first = next(device for _, device in images if device is not None)
+        found = {array.name: library_of(array.data) for array, device in images if device == first}
+        raise DeviceError(verb.__name__, found, [array.name for array, device in images if device != first])
 
 
 def _arrays(value: Any, name: str = "") -> Iterator[_Array]:

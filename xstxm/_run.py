@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import xarray as xr
 
 import xstxm
-from xstxm._apply import whole_spectra
 from xstxm._recipe_record import verbs
+from xstxm.conventions import ENERGY
 from xstxm.errors import ClusterError, OptionError, RecipeError, StxmError, heard
 from xstxm.io._replacing import remove_unfinished
+from xstxm.options import get_options
 from xstxm.recipes import Recipe
 from xstxm.steps import report_progress
 
@@ -188,7 +189,7 @@ def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[S
                 f"{path.name} exists, made by {differs}: pass --overwrite to replace it, or another folder"
             )
     with open_as(recipe, file) as stack:
-        result = recipe.apply(stack)
+        result = recipe.apply(_merged(stack))
         if isinstance(result, xr.DataTree):
             raise RecipeError("the last step makes a tree, of which no single netCDF is written: end before it")
         xstxm.write_netcdf(xstxm.compute(result.assign_attrs({STAMP: stamp})), path, overwrite=True)
@@ -198,14 +199,20 @@ def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[S
 def open_as(recipe: Recipe, file: Path) -> xr.Dataset | xr.DataArray:
     """Open a file as the recipe's own stack was."""
     if recipe.reader is None:
-        return whole_spectra(xstxm.open_stack(file))
+        return xstxm.open_stack(file)
     for name, value in recipe.reader.parameters.items():
         if isinstance(value, Mapping) and "array" in value:
             raise RecipeError(
                 f"{recipe.reader.verb} was given {value['array']} as {name}, which a recipe does not hold: open the stack with "
                 "a list or a text file of them, or apply the recipe in Python"
             )
-    return whole_spectra(verbs()[recipe.reader.verb](file, **recipe.reader.parameters))
+    return verbs()[recipe.reader.verb](file, **recipe.reader.parameters)
+
+
+def _merged(stack: Any) -> Any:
+    """Return a stack with whole spectra in its chunks, once for all verbs, where that is cheap."""
+    frames = isinstance(stack, xr.DataArray | xr.Dataset) and len(stack.chunksizes.get(ENERGY, ())) > 1
+    return stack.chunk({ENERGY: -1}) if frames and stack.nbytes <= get_options().rechunk_limit else stack
 
 
 def _stamp(recipe: Recipe, file: Path) -> str:

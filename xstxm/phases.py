@@ -172,7 +172,7 @@ def phase_map(
     moved = {"energy_shift": energy_shift, "broadening": broadening}
     of_data = {"noise": noise, "max_optical_density": max_optical_density}
     if not referenced:
-        require_host(array, references="none")
+        require_host(array, "phase_map without references")
         given = {**chosen, **moved, **of_data, "covariance": covariance or None}
         _refuse("it belongs to a fit of references: pass references too", **given)
         found: dict[str, Any] = {"n_phases": n_phases, "min_amount": min_amount, "n_components": n_components}

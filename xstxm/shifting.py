@@ -242,9 +242,9 @@ class _Move:
 
     def _moved(self, frames: xr.DataArray, *, is_variance: bool) -> Any:
         if self.matrices is not None:
-            require_host(frames, rotation="turned or scaled frames")
+            require_host(frames, "apply_shifts of turned or scaled frames")
         if self.interpolation == "fourier":
-            require_host(frames, interpolation=self.interpolation)
+            require_host(frames, "apply_shifts with interpolation='fourier'")
         turns = [] if self.matrices is None else [self.matrices]
         if is_lazy(frames):
             return self._lazily(frames.data, turns, is_variance)

@@ -123,7 +123,12 @@ class Store:
 
     def held(self, call: Call) -> bool:
         """Tell whether a call reads a stack that is in memory."""
-        stack = self.ready(call) if call.function == "xstxm.open_stack" else None
+        if call.function != "xstxm.open_stack":
+            return False
+        try:
+            stack = self.ready(call)
+        except StxmError:  # the file is gone
+            return False
         return stack is not None and not _is_lazy(stack)
 
     def run(self, call: Call, job: Job | None = None) -> Any:

@@ -49,6 +49,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (r"^off[= ][^:]*: on and off share (.+): part them", r"the two energies are both \1: move one of the sliders"),
     (r"give several in a DataTree or a dict", "open several on page Data"),
+    (r"Leave those frames out first, stack\.drop_isel\(.*\)", "Leave those frames out on page Prepare"),
     (r"see flag_frames\(\w+\)", "page Prepare marks them"),
     (r"pass (?:region|entry)= for another", "page Data has the others under Scan in the file"),
     (r"pass units='count' or units='count/ms'", "choose the Unit of the file on page Prepare"),
@@ -66,6 +67,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
 """What the pages do about what the library says, which is tried in this order."""
 
 _SET = re.compile(r"\b([a-z]\w*)=(?:(['\"])(\w*)\2|(True|False)\b|(?=[^\s'\"]))")
+_QUOTED = re.compile(r"(?<![=\w(])'([^']*)'(?!\w)")
 _JOINT = re.compile(r"(; |: |(?<!e\.g)\. |, (?=or |and |e\.g\. |such as |see )| (?=\())")
 _KNOWN = sorted(
     {name for name in (*SPECS, *QUALITY_FLAGS, *FRAME_FLAGS, *(name for name, _, _ in _CHOICES)) if "_" in name},
@@ -84,7 +86,7 @@ _CODE = re.compile(
 def in_words_of_pages(sentence: str) -> str:
     """Return a sentence of the library as a page says it.
 
-    Parameters are called as their fields are. Advice that no page can take is left out; the log has all of it.
+    Parameters are called as their fields are. Advice that no page can take is left out; names in quotes stay as they are.
 
     Examples
     --------
@@ -97,11 +99,27 @@ def in_words_of_pages(sentence: str) -> str:
     """
     for pattern, words in _ADVICE:
         sentence = re.sub(pattern, words, sentence)
+    names: list[str] = []
+
+    def put_away(found: re.Match[str]) -> str:
+        if found[1] in SPECS:
+            return found[0]
+        names.append(found[0])
+        return f"\0{len(names) - 1}\0"
+
+    sentence = _QUOTED.sub(put_away, sentence)  # what users call things is theirs
     said, *rest = _JOINT.split(_SET.sub(_called, sentence))
+    left_out = ""
     for joint, clause in zip(rest[::2], rest[1::2], strict=True):
-        if not _CODE.search(clause):
-            said += joint + re.sub(r"\bpass\b", "choose", clause)
-    return _NAME.sub(lambda found: label_of(found[1]), said)
+        if _CODE.search(clause):
+            left_out = left_out or joint
+            continue
+        if left_out and joint == ", ":  # what comes after an advice that is left out stands in its place
+            joint, clause = left_out, re.sub(r"^(?:or|and) ", "", clause)
+        said += joint + re.sub(r"\bpass\b", "choose", clause)
+        left_out = ""
+    said = _NAME.sub(lambda found: label_of(found[1]), said)
+    return re.sub("\0(\\d+)\0", lambda found: names[int(found[1])], said)
 
 
 def label_of(option: str) -> str:

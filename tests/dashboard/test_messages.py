@@ -134,6 +134,20 @@ def test_message__of_the_library_says_what_to_choose_on_a_page(wrong, wanted):
         ),
         pytest.param("a.tif: no pixel size: pass pixel_size='50 nm'", "a.tif: no pixel size: convert", id="an option"),
         pytest.param("min_amount.hdf5: cut short", "min_amount.hdf5: cut short", id="a file's name stays"),
+        pytest.param(
+            "region 'min_area' holds no pixel", "region 'min_area' holds no pixel", id="a name of a region stays"
+        ),
+        pytest.param("'gain=2' and 'b' are alike", "'gain=2' and 'b' are alike", id="a name with signs in it"),
+        pytest.param(
+            "at 520 eV none of the 6 pixels is. Leave those frames out first, stack.drop_isel(energy=[3])",
+            "at 520 eV none of the 6 pixels is. Leave those frames out on page Prepare",
+            id="frames",
+        ),
+        pytest.param(
+            "an energy is there twice: call .drop_duplicates('energy'), or average them",
+            "an energy is there twice: average them",
+            id="the advice after one that is typed",
+        ),
         pytest.param("temp=300.hdf5: cut short", "temp=300.hdf5: cut short", id="signs in it too"),
         pytest.param(left_out_warning({"a": "no sample"}, 2), "1 of 2 fields is left out: 'a': no sample", id="nodes"),
     ],

@@ -66,7 +66,7 @@ def assert_alive(visitor) -> None:
 
 def test_ui__choices_in_the_address_that_are_none(browser, address, shots):
     with visit(browser, f"{address}?state=nothing-of-ours", shots) as visitor:
-        visitor.page.get_by_text("state=").first.wait_for(timeout=60_000)
+        visitor.page.get_by_text("state 'nothing-of-ours'").first.wait_for(timeout=60_000)
         type_in(visitor.page.get_by_label("Open by name"), "lixv2o5.hdf5")
         assert_alive(visitor)
 

@@ -57,7 +57,7 @@ def test_ui__files_are_made_and_choices_opened_again(browser, filled, shots, tmp
         page.wait_for_function("before => location.href != before", arg=before)
         page.get_by_role("tab", name="State").click()
         upload(page, b'{"export": 3}')
-        page.get_by_text("state='3'").first.wait_for()
+        page.get_by_text("state '3'").first.wait_for()
         upload(page, choices)
         page.wait_for_function("before => location.href == before", arg=before)
         visitor.shot("export-state")

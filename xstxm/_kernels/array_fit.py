@@ -124,7 +124,9 @@ def _fit_complete(od: Any, plan: Plan, known_noise: bool, with_covariance: bool)
     chi2 = (squares * beside(od, plan.weights)[:, None]).sum(0) if plan.weights.size else rss
     reduced = chi2 / (n_energies - n_terms + (plan.method == FCLS) - active)
     sigma = np.ones_like(reduced) if known_noise else np.sqrt(reduced)
-    covariance = beside(od, plan.covariance.astype(od.dtype))[:, :, None] * sigma**2
+    covariance = reduced[None, None][:0, :0]
+    if with_covariance:
+        covariance = beside(od, plan.covariance.astype(od.dtype))[:, :, None] * sigma**2
     with np.errstate(invalid="ignore", divide="ignore"):
         r_factor = rss / (od * od).sum(0)
     return Maps(
@@ -136,7 +138,7 @@ def _fit_complete(od: Any, plan: Plan, known_noise: bool, with_covariance: bool)
         reduced_chi2=reduced,
         n_energy=np.full_like(reduced, n_energies, dtype=np.int32),
         n_active=active.astype(np.int16),
-        covariance=covariance if with_covariance else covariance[:0, :0, :0],
+        covariance=covariance,
         best=reduced[:0, None][:, :0],
         bits=reduced[:0],
     )
@@ -268,7 +270,7 @@ def _fit_singly(od: Any, weight: Any, plan: Plan, known_noise: bool, with_covari
         r_factor, rms = rss / (spectra.values**2).sum(1), np.sqrt(rss / number)
         noise = np.ones_like(reduced) if known_noise else reduced
         stderr = np.sqrt(np.maximum(np.einsum("prr->pr", solution.spread), 0) * noise[:, None])
-        covariance = solution.every * noise[:, None, None]
+        covariance = solution.every * noise[:, None, None] if with_covariance else noise[:, None, None][:, :0, :0]
 
     def known(found: Any) -> Any:
         """Return results with pixels last, NaN where there are none."""
@@ -283,7 +285,7 @@ def _fit_singly(od: Any, weight: Any, plan: Plan, known_noise: bool, with_covari
         reduced_chi2=known(reduced),
         n_energy=number.astype(np.int32),
         n_active=np.where(told, active, 0).astype(np.int16),
-        covariance=known(covariance) if with_covariance else known(covariance)[:0, :0, :0],
+        covariance=known(covariance),
         best=known(rms)[:0, None][:, :0],
         bits=known(rms)[:0],
     )

@@ -182,7 +182,9 @@ def fit_complete(data: Any, light: Light | None, plan: Plan, with_covariance: bo
     amount, stderr, background, (rms, r_factor, reduced) = (
         out[:n], out[n : 2 * n], out[2 * n : 2 * n + n_terms], out[2 * n + n_terms :]
     )  # fmt: skip
-    covariance = beside(data, plan.covariance.astype(np.float32))[:, :, None] * reduced
+    covariance = reduced[None, None][:0, :0]
+    if with_covariance:
+        covariance = beside(data, plan.covariance.astype(np.float32))[:, :, None] * reduced
     return Maps(
         amount=amount,
         stderr=stderr,
@@ -192,7 +194,7 @@ def fit_complete(data: Any, light: Light | None, plan: Plan, with_covariance: bo
         reduced_chi2=reduced,
         n_energy=np.full_like(reduced, n_energies, dtype=np.int32),
         n_active=active,
-        covariance=covariance if with_covariance else covariance[:0, :0, :0],
+        covariance=covariance,
         best=reduced[:0, None][:, :0],
         bits=bits,
     )
