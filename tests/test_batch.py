@@ -160,6 +160,10 @@ def test_batch__refuses_what_it_cannot_use(recipe, files, tmp_path, client):
         xstxm.batch(recipe, files, tmp_path, client="tcp://127.0.0.1:8786")
     with pytest.raises(OptionError, match="leave one of the two out"):
         xstxm.batch(recipe, files, tmp_path, client=client, jobs=2)
+    with distributed.Client(client.scheduler.address, set_as_default=False) as closed:
+        pass
+    with pytest.raises(OptionError, match="it is closed"):
+        xstxm.batch(recipe, files, tmp_path, client=closed)
     assert not list(tmp_path.iterdir())
 
 
@@ -362,6 +366,7 @@ def test_run__on_a_cluster(recipe, files, expected, both, tmp_path):
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
     assert "3 of 3: " in result.stderr
+    assert "2 workers: each loads its kernels" in result.stderr
     require_same(tmp_path / "out", {file.stem: expected[file.stem] for file in files[:3]})
 
 

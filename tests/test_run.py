@@ -166,9 +166,10 @@ def test_run__says_each_warning_once(folder, tmp_path, monkeypatch):
     result = RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)])
     assert result.stderr.splitlines() == [
         "1 of 2: s0.hdf5 written",
-        "warning: the ring current is missing",
+        "warning: s0.hdf5: the ring current is missing",
         "2 of 2: s1.hdf5 written",
     ]
+    assert [line.split("│")[4].strip() for line in result.stdout.splitlines() if ".hdf5" in line] == ["1", "1"]
 
 
 @pytest.mark.filterwarnings("default")

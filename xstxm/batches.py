@@ -102,3 +102,5 @@ def _check_client(client: object) -> None:
         raise MissingDependencyError("a client", "distributed", "distributed") from error
     if not isinstance(client, Client):
         raise OptionError("client", client, "give a distributed.Client, e.g. distributed.Client('tcp://10.0.0.5:8786')")
+    if client.status != "running":
+        raise OptionError("client", client, "it is closed: make another one")

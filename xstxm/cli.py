@@ -199,7 +199,7 @@ def run_recipe(
     """Apply a recipe to files; what the same recipe made of the same file before is skipped."""
     require_folder(output)
     ready = xstxm.Recipe.load(recipe).with_inputs(_pairs(inputs))
-    table, states = Table("file", "state", "seconds", "reason"), []
+    table, states = Table("file", "state", "seconds", "warnings", "reason"), []
     options: dict[str, Any] = {"overwrite": overwrite, "jobs": jobs}
     try:
         with (
@@ -207,7 +207,8 @@ def run_recipe(
             closing(_run.run_files(ready, files, output, client=client, **options)) as ended,
         ):
             for done in _told_as_they_end(ended, len(files)):
-                table.add_row(done.file.name, done.state, f"{done.seconds:.1f}", escape(done.reason))
+                warned = str(len(done.warned) or "")
+                table.add_row(done.file.name, done.state, f"{done.seconds:.1f}", warned, escape(done.reason))
                 states.append(done.state)
     except KeyboardInterrupt as error:
         out.print(table)
@@ -219,13 +220,15 @@ def run_recipe(
 
 
 def _told_as_they_end(ended: Iterator[_run.Done], n_files: int) -> Iterator[_run.Done]:
+    told: set[str] = set()
     with progress() as shown, compiling_is_told():
         task = shown.add_task(f"0 of {n_files} files")
         for k, done in enumerate(ended, 1):
             shown.update(task, description=f"{k} of {n_files} files")
             note(f"{k} of {n_files}: {done.file.name} {done.state}")
-            for text in done.warned:
-                warnings.warn(text, StxmWarning, stacklevel=2)
+            for text in (text for text in done.warned if text not in told):  # of the others the table has the number
+                warnings.warn(f"{done.file.name}: {text}", StxmWarning, stacklevel=2)
+                told.add(text)
             yield done
 
 

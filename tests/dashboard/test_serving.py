@@ -138,7 +138,7 @@ def test_origin__of_a_proxy_is_added(tmp_path, port, origin):
 
 @pytest.mark.parametrize("address", ["10.0.0.5:8786", "http://10.0.0.5:8786", "tcp://10.0.0.5", "tcp://a b:1", ""])
 def test_scheduler__that_is_no_address_is_refused(tmp_path, address):
-    with pytest.raises(OptionError, match="write its address as it says itself"):
+    with pytest.raises(OptionError, match="write its address and port as it says itself"):
         Serving(tmp_path, scheduler=address).check()
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from xstxm._commands.speaking import note
 from xstxm.errors import OptionError
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def require_scheduler(address: str) -> None:
         It is none, or the package is missing that could use it.
     """
     if not _ADDRESS.fullmatch(address):
-        raise OptionError("scheduler", address, "write its address as it says itself, e.g. tcp://10.0.0.5:8786")
+        raise OptionError(
+            "scheduler", address, "write its address and port as it says itself, e.g. tcp://10.0.0.5:8786"
+        )
     if find_spec("distributed") is None:
         raise OptionError("scheduler", address, "that needs dask's package distributed: pip install distributed")
 
@@ -53,4 +56,8 @@ def connected(address: str | None) -> Iterator[Client | None]:
         do = "start one with `dask scheduler`, workers with `dask worker ADDRESS`, or leave the option out"
         raise OptionError("scheduler", address, f"none answers there: {do}") from error
     with client:
+        if n := len(client.nthreads()):
+            note(
+                f"{n} worker{'s' if n > 1 else ''}: each loads its kernels, or compiles them once, before its first file"
+            )
         yield client
