@@ -366,7 +366,7 @@ def test_run__on_a_cluster(recipe, files, expected, both, tmp_path):
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
     assert "3 of 3: " in result.stderr
-    assert "2 workers: each loads its kernels" in result.stderr
+    assert "2 workers: each loads its kernels" in " ".join(result.stderr.split())
     require_same(tmp_path / "out", {file.stem: expected[file.stem] for file in files[:3]})
 
 
