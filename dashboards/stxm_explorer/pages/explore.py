@@ -155,7 +155,8 @@ class Explore(Page):
             return ""
         sign = {"difference": "−", "ratio": "/"}[view.image]
         ends = known.energies[known.nearest(view.energy)], self._energies.second_of(known)
-        return f"{ends[0]:g} {known.unit} {sign} {ends[1]:g} {known.unit}"
+        shown = f"{ends[0]:g} {known.unit} {sign} {ends[1]:g} {known.unit}"
+        return f"{shown}, where the latter is above {known.floor:g}" if view.image == "ratio" and known.floor else shown
 
     def _limits(self) -> tuple[float, float] | None:
         """Return the ends of the colour scale; None where each image has its own."""
