@@ -162,6 +162,7 @@ def test_in_words_of_pages__names_fields_and_leaves_out_what_is_typed(sentence, 
         ("name", "a_b", "name 'a_b': no"),
         ("min_amount", -1.0, "Least amount of sample -1.0: no"),
         ("off", "a=b", "off 'a=b': no"),
+        ("method", "hdbscan", "method 'hdbscan': no"),
     ],
 )
 def test_message__of_an_option_names_the_field_and_what_was_chosen(option, value, shown):
