@@ -199,7 +199,7 @@ def run_recipe(
     """Apply a recipe to files; what the same recipe made of the same file before is skipped."""
     require_folder(output)
     ready = xstxm.Recipe.load(recipe).with_inputs(_pairs(inputs))
-    table, states = Table("file", "state", "seconds", "warnings", "reason"), []
+    table, states = Table("file", "state", "seconds", "reason"), []
     options: dict[str, Any] = {"overwrite": overwrite, "jobs": jobs}
     try:
         with (
@@ -207,8 +207,8 @@ def run_recipe(
             closing(_run.run_files(ready, files, output, client=client, **options)) as ended,
         ):
             for done in _told_as_they_end(ended, len(files)):
-                warned = str(len(done.warned) or "")
-                table.add_row(done.file.name, done.state, f"{done.seconds:.1f}", warned, escape(done.reason))
+                warned = f"warnings: {len(done.warned)}" if done.warned else ""
+                table.add_row(done.file.name, done.state, f"{done.seconds:.1f}", escape(done.reason or warned))
                 states.append(done.state)
     except KeyboardInterrupt as error:
         out.print(table)
