@@ -10,6 +10,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 import param
+from panel.util import edit_readonly
 
 from stxm_explorer.calls import script
 from stxm_explorer.cluster import cluster
@@ -163,7 +164,10 @@ class App(pn.viewable.Viewer):
                 self._viewport,
             ],
             theme_config=THEME,
+            busy_indicator=None,
         )
+        with edit_readonly(self._template):
+            self._template.busy = False  # else any work on the server walks the models of every page that is open
         return self._template
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from html import unescape
 import panel as pn
 import panel_material_ui as pmui
 import pytest
+from panel.util import edit_readonly
 from panel_material_ui.notifications import NotificationArea
 from stxm_explorer import plan, readings, shell
 from stxm_explorer import store as rooms
@@ -220,6 +221,16 @@ def test_app__a_broken_address_is_a_toast(filled, said, monkeypatch):
     monkeypatch.setattr("stxm_explorer.shell._word", lambda: "abc")
     App(ExplorerState(), Store(filled))
     assert "copy the whole link" in said[0][1]
+
+
+def test_app__is_not_touched_by_the_work_of_other_pages(filled):
+    template = App(ExplorerState(), Store(filled)).__panel__()
+    heard = []
+    template.param.watch(heard.append, "busy")
+    with edit_readonly(pn.state):
+        pn.state.busy = True
+        pn.state.busy = False
+    assert heard == []
 
 
 @pytest.mark.parametrize(
