@@ -130,17 +130,28 @@ def _block_variance(
     block = tuple(round(side / size) for size in step)
     if min(block) < 1 or not np.allclose(np.multiply(block, step), side, rtol=1e-3):
         raise OptionError("lengths", f"{side:g} um", f"give whole numbers of pixels of {step[0]:g} x {step[1]:g} um")
-    number = window_sums((label > 0).astype(float), block)
+    sample = label > 0
+    number = window_sums(sample.astype(float), block)
     used = number >= min_coverage * np.prod(block) - 1e-6
     if not used.any():
         raise OptionError("lengths", f"{side:g} um", f"no block of that side is covered by {min_coverage:.0%}")
     over = np.divide(1, number, out=np.zeros_like(number), where=used)
-    total = 0.0
+    total, below = 0.0, np.pad(over, [(size, size - 1) for size in block]).cumsum(axis=0).cumsum(axis=1)
     for lag, covariance, here, there in lags_of(_covariance(block, step, truth), label.shape):
-        same = (label[here] == label[there]) & (label[here] > 0)
-        rest = tuple(size - abs(d) for size, d in zip(block, lag, strict=True))
-        total += covariance * (window_sums(same.astype(float), rest) * over).sum()
+        same = (label[here] == label[there]) & sample[here]
+        total += covariance * _of_blocks_with(below, block, lag, same.shape)[same].sum()
     return float(total / number[used].sum())
+
+
+def _of_blocks_with(
+    below: np.ndarray, block: tuple[int, ...], lag: tuple[int, ...], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the sum over the blocks that hold two pixels, for all pairs of pixels at a lag; `below` are sums from the corner."""
+    last, first = (
+        [slice(start, start + n) for start, n in zip(starts, shape, strict=True)] for starts in (block, map(abs, lag))
+    )
+    y, x = zip(first, last, strict=True)
+    return below[y[1], x[1]] - below[y[0], x[1]] - below[y[1], x[0]] + below[y[0], x[0]]
 
 
 def _covariance(block: tuple[int, ...], step: tuple[float, float], truth: xr.Dataset) -> np.ndarray:
