@@ -18,7 +18,7 @@ from browser import free_port
 
 from xstxm._commands.serving import Serving
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("offline")]
 HERE = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
 PASSWORD = "swordfish-7f3a"
 
@@ -132,8 +132,17 @@ def _log_in_and_out(page, address: str, shots: Path) -> None:
     page.wait_for_url("**/login**")
 
 
-def test_offline__one_page_too_many_says_so(browser, filled, tmp_path, shots):
-    with served(filled, tmp_path / "log", most="1") as (address, _), Watched(browser) as first:
+@pytest.fixture(scope="module")
+def of_one_page(filled, tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """Address of an explorer that takes one page at a time, and its log."""
+    log = tmp_path_factory.mktemp("one") / "log"
+    with served(filled, log, most="1") as (address, _):
+        yield address, log
+
+
+def test_offline__one_page_too_many_says_so(browser, of_one_page, shots):
+    address, log = of_one_page
+    with Watched(browser) as first:
         first.page.goto(f"{address}/explorer")
         first.page.wait_for_selector(".bk-Figure")
         with Watched(browser) as second:
@@ -141,12 +150,12 @@ def test_offline__one_page_too_many_says_so(browser, filled, tmp_path, shots):
             second.page.get_by_text("The explorer is busy").wait_for()
             second.page.screenshot(path=shots / "busy.png")
             assert not second.page.locator(".bk-Figure").count()
-    assert "refused a page: 1 are open" in (tmp_path / "log").read_text()
+    assert "refused a page: 1 are open" in log.read_text()
 
 
-def test_serving__a_page_of_another_origin_is_not_connected(filled, tmp_path):
-    with served(filled, tmp_path / "log") as (address, _):
-        answers = {origin: _upgrade(address, origin) for origin in (address, "http://evil.example.org", "null")}
+def test_serving__a_page_of_another_origin_is_not_connected(of_one_page):
+    address, _ = of_one_page
+    answers = {origin: _upgrade(address, origin) for origin in (address, "http://evil.example.org", "null")}
     assert answers == {address: 101, "http://evil.example.org": 403, "null": 403}
 
 
