@@ -2,21 +2,26 @@
 PY ?= python3
 # make bench SIZE=M PEERS=/path/to/python, an interpreter that has HyperSpy, MANTiS, pymcr or pystackreg
 SIZE ?= S
+# Processes of the tests: one more than processors, as tests of the dashboard wait for their pages much of the time.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo dashboard test lint types docs bench clean
+.PHONY: demo warm dashboard test lint types docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/xstxm warmup
 	$(BIN)/xstxm demo --output demo-output
+
+warm: $(STAMP)
+	$(BIN)/xstxm warmup --all
 
 dashboard: $(STAMP)
 	test -f demo-output/lixv2o5.hdf5 || $(BIN)/xstxm demo --output demo-output
 	$(BIN)/xstxm dashboard demo-output/lixv2o5.hdf5 --no-show
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
