@@ -7,21 +7,18 @@ import random
 import zipfile
 
 import pytest
-from browser import FRAME, served, visit
+from browser import FRAME, visit
 from stxm_explorer.state import LONGEST_QUERY, TOO_LONG, ExplorerState, Region
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("simulated")]
 
 
-def test_ui__files_are_made_and_choices_opened_again(browser, filled, shots, tmp_path):
+def test_ui__files_are_made_and_choices_opened_again(browser, simulated, shots):
     state = ExplorerState()
     state.open("lixv2o5.hdf5")
     state.references.files = ["references.csv"]
     state.view.page = "Export"
-    with (
-        served(filled, "", tmp_path / "log") as address,
-        visit(browser, f"{address}?state={state.to_query()}", shots) as visitor,
-    ):
+    with visit(browser, f"{simulated}?state={state.to_query()}", shots) as visitor:
         page = visitor.page
         page.get_by_role("button", name="Make files").click(timeout=120_000)
         link = page.get_by_role("button", name="Download lixv2o5.zip")
@@ -63,7 +60,7 @@ def test_ui__files_are_made_and_choices_opened_again(browser, filled, shots, tmp
         visitor.shot("export-state")
 
 
-def test_ui__an_address_that_is_as_long_as_it_may_be_and_one_that_is_longer(browser, filled, shots, tmp_path):
+def test_ui__an_address_that_is_as_long_as_it_may_be_and_one_that_is_longer(browser, simulated, shots):
     rng, state = random.Random(0), ExplorerState()
     state.open("lixv2o5.hdf5")
     state.view.page = "Explore"
@@ -71,10 +68,7 @@ def test_ui__an_address_that_is_as_long_as_it_may_be_and_one_that_is_longer(brow
     few = max(range(100, 10_000, 100), key=lambda n: fits(state, spots[:n]) * n)
     assert fits(state, spots[:few])
     assert len(state.to_query()) > 0.95 * LONGEST_QUERY
-    with (
-        served(filled, "", tmp_path / "log") as address,
-        visit(browser, f"{address}?state={state.to_query()}", shots) as visitor,
-    ):
+    with visit(browser, f"{simulated}?state={state.to_query()}", shots) as visitor:
         page = visitor.page
         page.locator(".bk-Figure:visible").first.wait_for(timeout=60_000)
         visitor.settle()
