@@ -34,14 +34,19 @@ EVERYTHING = {
 }
 
 
-@pytest.fixture
-def state(names) -> ExplorerState:
+def chosen(names) -> ExplorerState:
+    """Return the choice of a stack and of references with their composition."""
     made = ExplorerState()
     made.open("lixv2o5.hdf5")
     values = xstxm.testing.simulate_references()["composition"].values
     composition = {name: float(value) for name, value in zip(names, values, strict=True)}
     made.references.param.update(files=["references.csv"], names=names, composition=composition)
     return made
+
+
+@pytest.fixture
+def state(names) -> ExplorerState:
+    return chosen(names)
 
 
 def page_of(state, root, outputs=None, **more) -> Export:
@@ -65,6 +70,19 @@ def words(page) -> str:
 def made_by(page) -> zipfile.ZipFile:
     page._made.make()
     return zipfile.ZipFile(page._made.package.data)
+
+
+@pytest.fixture(scope="module")
+def everything(filled, names) -> tuple[Export, zipfile.ZipFile]:
+    """The page of which everything is asked, with two regions, and the archive that it makes."""
+    state = chosen(names)
+    state.regions = [Region("box", ((0.1, 0.1), (0.4, 0.4)), "left: top/.."), Region("point", ((0.5, 0.5),), "")]
+    state.view.energy = 518.4
+    state.export.param.update(**EVERYTHING)
+    page = page_of(state, filled)
+    archive = made_by(page)
+    assert not failures(page)
+    return page, archive
 
 
 def failures(page) -> list[str]:
@@ -142,13 +160,9 @@ def test_export__of_image_and_phases_lists_both_before_explore_was_seen(filled, 
     assert "lixv2o5 at " in page._made._list.object
 
 
-def test_export__everything_is_in_the_archive_and_holds_the_numbers(filled, state, tmp_path):
-    state.regions = [Region("box", ((0.1, 0.1), (0.4, 0.4)), "left: top/.."), Region("point", ((0.5, 0.5),), "")]
-    state.view.energy = 518.4
-    state.export.param.update(**EVERYTHING)
-    page = page_of(state, filled)
-    archive = made_by(page)
-    assert not failures(page)
+@pytest.mark.xdist_group("everything")
+def test_export__everything_is_in_the_archive_and_holds_the_numbers(everything, tmp_path):
+    (page, archive), state = everything, everything[0].state
     archive.extractall(tmp_path)
     tmp_path = tmp_path / "lixv2o5"
     phases = page.session.store.run(plan.phases(state, state.field))
@@ -293,12 +307,9 @@ def test_export__writes_into_the_folder_of_the_server(filled, state, tmp_path):
     assert str(tmp_path) not in page._made._list.object
 
 
-def test_script__makes_the_same_files_in_a_fresh_interpreter(filled, state, tmp_path):
-    state.regions = [Region("box", ((0.1, 0.1), (0.4, 0.4)), "left")]
-    state.view.energy = 518.4
-    state.export.param.update(**EVERYTHING)
-    page = page_of(state, filled)
-    archive = made_by(page)
+@pytest.mark.xdist_group("everything")
+def test_script__makes_the_same_files_in_a_fresh_interpreter(filled, everything, tmp_path):
+    page, archive = everything
     assert page.script() == archive.read("lixv2o5/export.py").decode()
     for file in ("lixv2o5.hdf5", "references.csv"):
         (tmp_path / file).write_bytes((filled / file).read_bytes())
