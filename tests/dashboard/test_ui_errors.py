@@ -113,21 +113,15 @@ def test_ui__a_file_that_is_cut_short_is_said_beside_a_good_one(browser, address
         assert_alive(visitor)
 
 
-def test_ui__references_of_another_edge(browser, address, shots):
-    with visit(browser, address + ask(chosen(references="iron.csv", page="Phases")), shots) as visitor:
+def test_ui__references_of_another_edge_and_a_region_outside_the_image(browser, address, shots):
+    state = chosen(references="iron.csv", page="Phases")
+    state.add_region(Region("box", ((900, 900), (901, 901)), "far"))
+    with visit(browser, address + ask(state), shots) as visitor:
         visitor.page.locator(ALERT, has_text="no energy is common to all").first.wait_for(timeout=60_000)
         visitor.shot("error-another-edge")
         assert_alive(visitor)
-
-
-def test_ui__a_region_outside_the_image(browser, address, shots):
-    state = chosen()
-    state.add_region(Region("box", ((900, 900), (901, 901)), "far"))
-    with visit(browser, address + ask(state), shots) as visitor:
-        visitor.page.locator(FIGURE).first.wait_for(timeout=60_000)
         visitor.page.locator(ALERT, has_text="No region lies in this field").first.wait_for(timeout=30_000)
         visitor.shot("error-outside")
-        assert_alive(visitor)
 
 
 def test_ui__one_energy_goes_through_every_page(browser, address, shots):
