@@ -438,7 +438,7 @@ def test_spectrum__has_the_variance_of_its_mean(stack, i0):
         counted = expected.assign(intensity=expected["intensity"].copy(data=counts)).stxm.with_variance()
         return xstxm.optical_density(counted, expected["true_i0"].rename("i0")).stxm.spectrum(region)
 
-    drawn = [measured(seed) for seed in range(200)]
+    drawn = [measured(seed) for seed in range(100)]
     mean, variance = (xr.concat([d[name] for d in drawn], "draw") for name in ("spectrum", "spectrum_variance"))
     assert float((mean.var("draw") / variance.mean("draw")).mean()) == pytest.approx(1, abs=0.05)
     assert variance.attrs["units"] == "1"
