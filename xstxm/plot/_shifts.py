@@ -54,7 +54,7 @@ def shifts(
     Examples
     --------
     >>> import xstxm
-    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0)
+    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0).isel(energy=slice(60, 80))
     >>> type(xstxm.plot.shifts(xstxm.estimate_shifts(stack))).__name__
     'Overlay'
     """

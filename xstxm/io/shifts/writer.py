@@ -45,7 +45,7 @@ def write_shifts(shifts: xr.Dataset, path: str | os.PathLike[str], *, overwrite:
     Examples
     --------
     >>> import pathlib, tempfile, xstxm
-    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0)
+    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0).isel(energy=slice(60, 80))
     >>> shifts = xstxm.estimate_shifts(stack)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = xstxm.write_shifts(shifts, pathlib.Path(folder) / "shifts.csv")
