@@ -91,7 +91,7 @@ def apply_shifts(
     Examples
     --------
     >>> import xstxm
-    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0)
+    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0).isel(energy=slice(60, 80))
     >>> moved = xstxm.apply_shifts(stack, xstxm.estimate_shifts(stack), crop=True)
     >>> moved.intensity.sizes["y"] < 48
     True
@@ -150,7 +150,7 @@ def align(
     Examples
     --------
     >>> import xstxm
-    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0)
+    >>> stack = xstxm.testing.simulate_stack(shape=(48, 56), drift="60 nm", seed=0).isel(energy=slice(60, 80))
     >>> aligned = xstxm.align(stack, crop=True)
     >>> aligned.shift_y.attrs["units"]
     'um'

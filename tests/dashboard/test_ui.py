@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from browser import assert_equal_aspect, colors_on_screen, labels_on_page, served, visit
+from stxm_explorer.state import LENGTH_TABS
 
 import xstxm
 from xstxm import plot
@@ -95,6 +96,14 @@ def test_ui__from_real_files_to_a_recipe_by_mouse(browser, real_data, shots, tmp
             ).values()
         ]
         assert_classes_on_screen(page, seen[rows, columns], centres, colors)
+
+        visitor.open("Length scales")
+        for tab in LENGTH_TABS:
+            page.get_by_role("tab", name=tab).click()
+            visitor.settle()
+            visitor.shot(f"length-scales-real-{tab}")
+        page.locator(".bk-Figure:visible").first.wait_for()
+        assert str(root) not in page.content()
 
         files = exported(visitor, tmp_path)
         written = xr.open_dataset(files / "71214078 phase map.nc")["phase_label"].sortby(["y", "x"])
