@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from laziness import raise_if_dask_computes
-from scipy import ndimage
+from scipy import fft, ndimage
 from test_noise import counted, mixtures, references
 
 import xstxm
@@ -22,8 +22,9 @@ def waves(rng, number, shape, length, kind="gaussian"):
     big = tuple(2 * size for size in shape)
     square = sum(k**2 for k in np.meshgrid(*(2 * np.pi * np.fft.fftfreq(size) for size in big), indexing="ij"))
     power = np.exp(-square * length**2 / 2) if kind == "gaussian" else (1 + square * length**2) ** -1.5
-    white = np.fft.fft2(rng.normal(size=(number, *big)))
-    return np.fft.ifft2(white * np.sqrt(power / power.mean())).real[:, : shape[0], : shape[1]]
+    white = fft.rfft2(rng.normal(size=(number, *big)))
+    shaped = white * np.sqrt(power / power.mean())[:, : white.shape[-1]]
+    return fft.irfft2(shaped, big)[:, : shape[0], : shape[1]]
 
 
 def mixed(seed, sharpness, n=32, length=5):
