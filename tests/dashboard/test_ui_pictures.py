@@ -1,7 +1,11 @@
-"""Every page at work, light and dark: nothing fails, and XSTXM_SCREENSHOTS keeps the pictures, also those of the manual."""
+"""The pictures of the manual, where XSTXM_SCREENSHOTS names a folder for them: every page at work, light and dark.
+
+`test_ui_walk` goes to the same pages, large and small, light and dark, whether pictures are asked for or not.
+"""
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import numpy as np
@@ -11,7 +15,10 @@ from stxm_explorer.state import ExplorerState, Region
 
 import xstxm
 
-pytestmark = pytest.mark.ui
+pytestmark = [
+    pytest.mark.ui,
+    pytest.mark.skipif("XSTXM_SCREENSHOTS" not in os.environ, reason="XSTXM_SCREENSHOTS asks for no pictures"),
+]
 FIELDS = ("electrode", "field 1", "field 2")
 PAGES = {
     "Data": "are told apart",

@@ -32,18 +32,6 @@ def test_prepare__leaves_out_a_frame_and_aligns_the_others(browser, simulated, s
         visitor.settle()
 
 
-def test_prepare__optical_density_in_light_and_dark(browser, simulated, shots):
-    with visit(browser, simulated, shots) as visitor:
-        page = visitor.page
-        visitor.open("Prepare")
-        page.get_by_text("Optical density: errors").click()
-        page.get_by_text("pixels at").wait_for(timeout=60_000)
-        visitor.settle()
-        visitor.shot("prepare-density")
-        visitor.toggle_theme()
-        visitor.shot("prepare-density-dark")
-
-
 def test_prepare__takes_i0_from_a_region_that_is_drawn(browser, simulated, shots):
     with visit(browser, simulated, shots) as visitor:
         page = visitor.page

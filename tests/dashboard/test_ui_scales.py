@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from browser import assert_equal_aspect, served, visit
-from stxm_explorer.state import LENGTH_TABS, ExplorerState
+from browser import visit
+from stxm_explorer.state import ExplorerState
 
 pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("nested")]
-SHOWN = {
-    "Fields": "Draw the phases",
-    "Variance": "between particles and",
-    "Coarse-graining": "is left: ",
-    "Correlation": "Correlation length of",
-    "Particles": "Diameter",
-}
-"""What stands on each tab once its results are there."""
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +28,6 @@ def begin(visitor) -> None:
     visitor.settle()
 
 
-def test_ui__every_tab_of_length_scales_is_drawn_small_and_large(browser, address, shots):
-    with visit(browser, address, shots) as visitor:
-        begin(visitor)
-        for tabs in (LENGTH_TABS, LENGTH_TABS[::-1]):
-            for tab in tabs:
-                visitor.page.get_by_role("tab", name=tab).click()
-                visitor.settle()
-                visitor.page.get_by_text(SHOWN[tab]).first.wait_for(timeout=60_000)
-                visitor.shot(f"length-scales-{tab}")
-            assert_equal_aspect(visitor)
-            visitor.assert_no_scroll_bar()
-            visitor.resize(1920, 1080)
-
-
 def test_ui__a_tap_on_a_particle_marks_its_row(browser, address, shots):
     with visit(browser, address, shots) as visitor:
         begin(visitor)
@@ -68,22 +46,3 @@ def test_ui__a_tap_on_a_particle_marks_its_row(browser, address, shots):
         assert marked.count() == 1
         visitor.shot("length-scales-particle")
         assert marked.inner_text() == chosen  # which the click had brought into the middle
-
-
-def test_ui__length_scales_of_real_data(browser, real_data, shots, tmp_path):
-    state = ExplorerState()
-    state.open("71214078.hdr")
-    state.references.choose(["oxidized.t", "reduced.t"])
-    state.view.page = "Length scales"
-    root = real_data / "fe-l-edge-stack"
-    with (
-        served(root, "", tmp_path / "log") as server,
-        visit(browser, f"{server}?state={state.to_query()}", shots, (1280, 800)) as visitor,
-    ):
-        begin(visitor)
-        for tab in LENGTH_TABS:
-            visitor.page.get_by_role("tab", name=tab).click()
-            visitor.settle()
-            visitor.shot(f"length-scales-real-{tab}")
-        visitor.page.wait_for_selector(".bk-Figure", timeout=60_000)
-        assert str(root) not in visitor.page.content()

@@ -20,6 +20,22 @@ TABS = {
     "Export": ("tab", ("Files", "Recipe", "Script", "State")),
 }
 WAY = [(title, kind, tab) for title, (kind, tabs) in TABS.items() for tab in tabs]
+TOLD = {
+    ("Data", "References"): "are told apart",
+    ("Prepare", "I0"): "I0 ± standard error",
+    ("Prepare", "Optical density"): "pixels at",
+    ("Unmix", "Clusters"): "Stability",
+    ("Phases", "Shares"): "undecided",
+    ("Length scales", "Fields"): "Draw the phases",
+    ("Length scales", "Variance"): "between particles and",
+    ("Length scales", "Coarse-graining"): "is left: ",
+    ("Length scales", "Correlation"): "Correlation length of",
+    ("Length scales", "Particles"): "Diameter",
+    ("Export", "Files"): "phase map, everything in it",
+}
+"""What stands at places of the way once their results are there."""
+MAPS = {("Prepare", "I0"), ("Explore", ""), ("Unmix", "Clusters"), ("Phases", "Shares"), ("Length scales", "Particles")}
+"""Places at which there is a map then."""
 FIGURES = """() => [...Bokeh.documents[0]._all_models.values()].filter(m => m.type == "Figure").flatMap(m => {
   const view = Bokeh.index.find_one_by_id(m.id)
   if (!view || !view.el.checkVisibility()) return []
@@ -39,13 +55,14 @@ FIGURES = """() => [...Bokeh.documents[0]._all_models.values()].filter(m => m.ty
 
 @pytest.fixture(scope="module")
 def address(nested_server):
-    """Address of an explorer with two fields open, references and a cursor."""
+    """Address of an explorer with an electrode and two fields in it, references and a cursor."""
     state = ExplorerState()
-    for name in ("field 1", "field 2"):
+    for name in ("electrode", "field 1", "field 2"):
         state.open(f"{name}.hdf5")
     state.references.choose(["references.csv"])
     state.references.names = ["alpha-V2O5", "delta-LiV2O5"]
     state.references.composition = {"alpha-V2O5": 0.0, "delta-LiV2O5": 1.0}
+    state.scales.left_out = ["electrode"]
     state.view.param.update(page="Data", field="field 1", cursor=(4.0, 4.0))
     return f"{nested_server}?state={state.to_query()}"
 
@@ -70,13 +87,16 @@ def choose_field(visitor, name) -> None:
     visitor.settle()
 
 
-def troubles(visitor) -> list[str]:
-    """What is wrong with what is shown."""
+def troubles(visitor, place) -> list[str]:
+    """What is wrong with what is shown at a place."""
     page, found = visitor.page, [*visitor.errors, *visitor.outside]
     visitor.errors.clear()
     if max(page.evaluate(SCROLLS)) > page.viewport_size["width"]:
         found.append("a horizontal scroll bar")
-    for figure in page.evaluate(FIGURES):
+    figures = page.evaluate(FIGURES)
+    if place in MAPS and not any(figure["map"] for figure in figures):
+        found.append("no map")
+    for figure in figures:
         if figure["map"] and figure["across"] != pytest.approx(figure["upwards"], rel=0.01):
             found.append(f"unequal scales: {figure}")
         if any(abs(gap) > 2 for gap in figure["gaps"]):
@@ -87,11 +107,13 @@ def troubles(visitor) -> list[str]:
 def walk(visitor, way) -> dict[str, list[str]]:
     """Go a way; what is wrong at each place of it."""
     wrong, before = {}, ""
-    for place in way:
-        go(visitor, *place, before)
-        before = place[0]
-        if found := troubles(visitor):
-            wrong[" / ".join(place)] = found
+    for title, kind, tab in way:
+        go(visitor, title, kind, tab, before)
+        before = title
+        if told := TOLD.get((title, tab)):
+            visitor.page.get_by_text(told).locator("visible=true").first.wait_for(timeout=60_000)
+        if found := troubles(visitor, (title, tab)):
+            wrong[f"{title} / {tab}"] = found
     return wrong
 
 
