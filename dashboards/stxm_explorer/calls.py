@@ -7,7 +7,7 @@ key in the cache, and what is on the screen is what the script makes.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,12 +110,10 @@ def ordered(calls: Sequence[Call]) -> list[Call]:
     return [*found.values()]
 
 
-def script(
-    calls: Sequence[Call], comment: str = "", *, named: bool = True, held: Callable[[Call], bool] = lambda call: False
-) -> str:
+def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> str:
     """Return the Python script that makes some results; it reads from the root folder, and writes into a folder in it.
 
-    What is `held` in memory here is so there too.
+    Stacks are lazy there, whatever the server has in memory: one choice, one script.
     Where it is not read but compared, the results are not `named`: what a field is called changes no number.
     """
     names: dict[int, str] = {}
@@ -123,7 +121,7 @@ def script(
     writes = any(isinstance(part, Output) for each in ordered(calls) for part in each.parts())
     taken = {*_MODULES, *keyword.kwlist, *_given(calls), *(("output", "Path") if writes else ())}
     for each in ordered(calls):
-        text = _expression(each, names) + (".load()" if held(each) else "")
+        text = _expression(each, names)
         if (
             text in lines
             or each.function == ""

@@ -121,16 +121,6 @@ class Store:
         made = _RESULTS.get(self.key(call))
         return None if made is None else made.result
 
-    def held(self, call: Call) -> bool:
-        """Tell whether a call reads a stack that is in memory."""
-        if call.function != "xstxm.open_stack":
-            return False
-        try:
-            stack = self.ready(call)
-        except StxmError:  # the file is gone
-            return False
-        return stack is not None and not _is_lazy(stack)
-
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
         job = job or Job()
@@ -255,7 +245,7 @@ class Store:
         if not isinstance(file, Upload):
             return resolve(self.root, file.name)
         if file.name not in self.uploads.files:
-            raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
+            raise OptionError("references", file.name, "it was sent to another page: send it again, or remove it")
         return self.uploads.files[file.name]
 
 
