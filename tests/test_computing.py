@@ -8,8 +8,8 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from laziness import Held, watched
 from test_every_verb import REFERENCES, counts, density
-from test_scale import Held, watched
 
 import xstxm
 

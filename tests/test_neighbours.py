@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laziness import Held, Nowhere
 from scipy.ndimage import maximum_filter
-from test_scale import Held, Nowhere
 
 from xstxm import set_options
 from xstxm._neighbours import by_neighbours

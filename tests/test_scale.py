@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-import weakref
 
 import dask
 import numpy as np
 import pytest
 import xarray as xr
-from laziness import raise_if_dask_computes
+from laziness import Held, Nowhere, chunked, raise_if_dask_computes, watched
 from test_every_verb import BAD, REFERENCES, VERBS, counts, fitted, given
 
 import xstxm
@@ -76,10 +75,6 @@ def source(verb: str) -> xr.Dataset:
     return given("strain" if name in OF_MAPS else name)
 
 
-def chunked(stack: xr.Dataset, chunks: dict[str, object]) -> xr.Dataset:
-    return stack.chunk({dim: size for dim, size in chunks.items() if dim in stack.dims})
-
-
 def arrays_of(result: xr.Dataset | xr.DataArray) -> dict[str, xr.DataArray]:
     if isinstance(result, xr.DataArray):
         return {str(result.name): result}
@@ -127,43 +122,6 @@ def test_lazy_verbs__give_the_same_numbers_whatever_the_chunks(verb, chunks):
 @pytest.mark.parametrize("verb", LAZY)
 def test_lazy_verbs__have_as_many_tasks_as_chunks(verb):
     assert n_tasks(verb, {"y": 4, "x": 2}) <= 2.2 * n_tasks(verb, {"y": 8, "x": 2})
-
-
-class Held:
-    """Chunks of a source that are in memory: how many now, and how many at most."""
-
-    def __init__(self):
-        self.now = self.most = 0
-
-    def made(self, block: np.ndarray) -> np.ndarray:
-        chunk = np.array(block)
-        self.now += 1
-        self.most = max(self.most, self.now)
-        weakref.finalize(chunk, self._gone)
-        return chunk
-
-    def _gone(self) -> None:
-        self.now -= 1
-
-    def __dask_tokenize__(self) -> int:
-        return id(self)
-
-
-def watched(stack: xr.Dataset, chunks: dict[str, int], held: Held) -> xr.Dataset:
-    """Return a lazy stack whose chunks with energies are counted while anything holds them."""
-    lazy = chunked(stack, chunks)
-    images = {name: array for name, array in lazy.data_vars.items() if {"energy", "y"} <= {*array.dims}}
-    return lazy.assign(
-        {
-            name: array.copy(data=da.map_blocks(held.made, array.data, dtype=array.dtype, meta=array.data._meta))
-            for name, array in images.items()
-        }
-    )
-
-
-class Nowhere:
-    def __setitem__(self, where, block):
-        pass
 
 
 def drain(result: xr.Dataset | xr.DataArray) -> None:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xstxm import units
 from xstxm._device import kind_of
-from xstxm._kernels.devices import beside
+from xstxm._kernels.devices import beside, pattern
 from xstxm.conventions import ENERGY, content_of, require_energy
 from xstxm.errors import (
     ChunkingError,
@@ -115,10 +115,8 @@ def _over_pixel_chunks(
         own = pixels[n_dims - (item.ndim - there) :]
         pairs += [item, (*own, n_dims) if there else own]
     like = arrays[0]._meta
-    metas = [
-        np.empty_like(like, dtype=d, shape=(0,) * (n_dims + len(size))) for size, d in zip(sizes, dtypes, strict=True)
-    ]
-    first = np.empty_like(like, dtype=dtypes[0], shape=(0,) * n_dims)
+    metas = [pattern(like, dtype, n_dims + len(size)) for size, dtype in zip(sizes, dtypes, strict=True)]
+    first = pattern(like, dtypes[0], n_dims)
     packed = da.blockwise(functools.partial(_call_whole, func), pixels, *pairs, concatenate=False, meta=first)
     results = [
         da.map_blocks(
@@ -164,7 +162,7 @@ def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
         dask="parallelized",
         dask_gufunc_kwargs={
             "output_sizes": {into: matrix.sizes[into]},
-            "meta": np.empty_like(kind_of(array), dtype=array.dtype, shape=(0,) * array.ndim),
+            "meta": pattern(kind_of(array), array.dtype, array.ndim),
         },
     )
 
@@ -217,7 +215,7 @@ def _over_chunks(
     arrays = [item if isinstance(item, da.Array) else da.from_array(item, chunks=-1) for item in data]
     pairs = (part for item in arrays for part in (item, index))
     like = arrays[0]._meta
-    metas = [np.empty_like(like, dtype=dtype, shape=(0,) * len(index)) for dtype in dtypes]
+    metas = [pattern(like, dtype, len(index)) for dtype in dtypes]
     packed = da.blockwise(
         functools.partial(_and_bits_with_energy, func), index, *pairs, axis=axis, dtype=dtypes[0], meta=metas[0]
     )

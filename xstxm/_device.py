@@ -39,7 +39,7 @@ def beside(array: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
         return other.copy(data=devices.beside(like, other.data))
     import dask.array as da
 
-    meta = np.empty_like(like, dtype=other.dtype, shape=(0,) * other.ndim)
+    meta = devices.pattern(like, other.dtype, other.ndim)
     lazy = da.asarray(other.data)
     return other.copy(data=lazy.map_blocks(lambda block: devices.beside(meta, block), dtype=other.dtype, meta=meta))
 
@@ -52,9 +52,8 @@ def on_host(obj: Any) -> Any:
         return obj
     if obj.variable.chunks is None:
         return obj.copy(data=devices.on_host(obj.data))
-    return obj.copy(
-        data=obj.data.map_blocks(devices.on_host, dtype=obj.dtype, meta=np.empty((0,) * obj.ndim, obj.dtype))
-    )
+    meta = devices.pattern(_OF_HOST, obj.dtype, obj.ndim)
+    return obj.copy(data=obj.data.map_blocks(devices.on_host, dtype=obj.dtype, meta=meta))
 
 
 def require_host(array: xr.DataArray, what: str) -> None:
@@ -74,10 +73,9 @@ def check_devices(verb: Callable[..., Any], arguments: Mapping[str, Any]) -> Non
 
     Spectra may lie anywhere: they are small, and planned with on the host.
     """
-    if all(device_of(array.data) is None for array in _arrays(arguments)):
+    placed = [(array, device_of(array.data)) for array in _arrays(arguments)]
+    if all(device is None for _, device in placed):
         return
-    arrays = list(_arrays(arguments))
-    placed = [(array, device_of(array.data)) for array in arrays]
     if not getattr(verb, ON_DEVICE, False):
         found = {array.name: library_of(array.data) for array, device in placed if device is not None}
         raise DeviceError(verb.__name__, found, [])

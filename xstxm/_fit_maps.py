@@ -163,13 +163,13 @@ def _fit_counts_block(
 ) -> tuple[np.ndarray, ...]:
     """Fit the optical density of counts with energy last."""
     from xstxm._kernels import array_fit, linear_fit
-    from xstxm._kernels.linear_fit import Light
+    from xstxm._kernels.linear_fit import Incident
 
     shape = counts.shape[:-1]
     i0, scale, dark = (
         _table(item if there else item[..., None], shape) for item, there in zip(others, of_energy[1:], strict=False)
     )
-    options = {**options, "light": Light(i0, scale, dark, thick), "with_covariance": with_covariance}
+    options = {**options, "incident": Incident(i0, scale, dark, thick), "with_covariance": with_covariance}
     fit = array_fit if on_device(counts) else linear_fit
     maps = fit.fit_pixels(pixels_last(counts), references, terms, **options)
     if len(others) == len(of_energy):

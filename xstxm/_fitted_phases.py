@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstxm._device import beside, kind_of
 from xstxm._kernels import propagation
+from xstxm._kernels.devices import pattern
 from xstxm.conventions import (
     NO_SAMPLE,
     OTHER_REFERENCE,
@@ -116,7 +117,7 @@ def _per_pixel(
     others: Sequence[xr.DataArray] = (),
 ) -> tuple[xr.DataArray, ...]:
     metas = tuple(
-        np.empty_like(kind_of(amount), dtype=dtype, shape=(0,) * (amount.ndim - 1 + len(dims)))
+        pattern(kind_of(amount), dtype, amount.ndim - 1 + len(dims))
         for dims, dtype in zip(outputs, dtypes or [amount.dtype] * len(outputs), strict=True)
     )
     found = xr.apply_ufunc(

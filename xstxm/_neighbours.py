@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm._apply import is_lazy
+from xstxm._kernels.devices import pattern
 from xstxm._sums import made_again
 from xstxm.conventions import ENERGY
 from xstxm.options import get_options
@@ -76,7 +77,7 @@ def by_neighbours(
         own = item.ndim - (ndim - 2)
         pieces = da.from_array(item, chunks=(*arrays[0].chunks[:-2], *(-1,) * own))
         pairs += [pieces, (*index[:-2], *range(ndim, ndim + own))]
-    metas = [np.empty_like(arrays[0]._meta, dtype=dtype, shape=(0,) * ndim) for dtype in dtypes]
+    metas = [pattern(arrays[0]._meta, dtype, ndim) for dtype in dtypes]
     packed = da.blockwise(
         functools.partial(_with_margins, func, len(arrays)),
         index,

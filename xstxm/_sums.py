@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm._apply import is_lazy
+from xstxm._kernels.devices import pattern
 from xstxm.conventions import ENERGY
 
 
@@ -50,7 +51,7 @@ def pixel_sums(
         adjust_chunks=dict.fromkeys(letters, 1),
         concatenate=True,
         dtype=float,
-        meta=np.empty_like(array.data._meta, dtype=float, shape=(0,) * (len(letters) + len(own))),
+        meta=pattern(array.data._meta, float, len(letters) + len(own)),
     )
     return xr.DataArray(parts.sum(axis=letters) if letters else parts, dims=tuple(sizes))
 

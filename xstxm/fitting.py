@@ -188,10 +188,10 @@ def fit(
     energy = require_energy(od)
     moves = {"energy_shift": energy_shift, "broadening": broadening}
     _require_one_part(energy, **moves, max_optical_density=max_optical_density)
-    searched = {name: isinstance(move, str) and move == "fit" for name, move in moves.items()}
-    asked_for = {"selection": selection is not None, "max_optical_density": max_optical_density is not None, **searched}
-    for name in (name for name, is_asked in asked_for.items() if is_asked):
-        require_host(od, f"fit with {name}")
+    searched = {name: move for name, move in moves.items() if isinstance(move, str) and move == "fit"}
+    for name, value in {"selection": selection, "max_optical_density": max_optical_density, **searched}.items():
+        if value is not None:
+            require_host(od, f"fit with {name}")
     move = move_asked_for(stack, references, energy_shift, broadening, background, signal)
     spectra = _reference_spectra(stack, references, energy, move)
     terms = background_spectra(background, energy)

@@ -7,12 +7,17 @@ key in the cache, and what is on the screen is what the script makes.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 WIDTH = 100
 """Characters after which a call takes a line for each argument."""
+
+IN_MEMORY = 1_500_000_000
+"""Bytes up to which a result is held in memory; a larger one stays lazy."""
+
+_OPEN = "xstxm.open_stack("
 
 FOLDER = "exported"
 """What a script writes into, so that no file lies among those that it reads."""
@@ -110,12 +115,10 @@ def ordered(calls: Sequence[Call]) -> list[Call]:
     return [*found.values()]
 
 
-def script(
-    calls: Sequence[Call], comment: str = "", *, named: bool = True, held: Callable[[Call], bool] = lambda call: False
-) -> str:
+def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> str:
     """Return the Python script that makes some results; it reads from the root folder, and writes into a folder in it.
 
-    What is `held` in memory here is so there too.
+    It reads a stack into memory by the rule of the server, whatever that has there: one choice, one script.
     Where it is not read but compared, the results are not `named`: what a field is called changes no number.
     """
     names: dict[int, str] = {}
@@ -123,7 +126,7 @@ def script(
     writes = any(isinstance(part, Output) for each in ordered(calls) for part in each.parts())
     taken = {*_MODULES, *keyword.kwlist, *_given(calls), *(("output", "Path") if writes else ())}
     for each in ordered(calls):
-        text = _expression(each, names) + (".load()" if held(each) else "")
+        text = _expression(each, names)
         if (
             text in lines
             or each.function == ""
@@ -134,13 +137,20 @@ def script(
         variable = _variable(each.name if named else "result", taken) if each.name else ""
         taken.add(variable)
         names[id(each)] = lines[text] = variable
-    body = [f"{variable} = {text}" if variable else text for text, variable in lines.items()]
+    body = [line for text, variable in lines.items() for line in _statements(variable, text)]
     folder = [f"output = Path({FOLDER!r})", "output.mkdir(exist_ok=True)"] if writes else []
     used = ["from pathlib import Path", ""] if writes else []
     used += [line for module, line in _MODULES.items() if any(f"{module}." in text for text in body)]
     sent = sorted({file.name for each in calls for file in each.files() if isinstance(file, Upload)})
     notes = [f"# {repr(name)[1:-1]} was sent to the page: put it into the folder where this is run" for name in sent]
     return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *notes, *folder, *body, ""])
+
+
+def _statements(variable: str, text: str) -> list[str]:
+    if not variable:
+        return [text]
+    load = [f"if {variable}.nbytes < {IN_MEMORY:_}:", f"    {variable}.load()"] if text.startswith(_OPEN) else []
+    return [f"{variable} = {text}", *load]
 
 
 def _given(calls: Sequence[Call]) -> set[str]:

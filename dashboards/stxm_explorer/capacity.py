@@ -12,6 +12,8 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 
+from stxm_explorer.parts import calm_page
+
 MOST = 20
 GRACE = 15.0
 """Seconds that a page may take to connect, or be away, before its place is given to another."""
@@ -101,4 +103,4 @@ def busy_page() -> pmui.Page:
         max_width=560,
         margin=40,
     )
-    return pmui.Page(title="xstxm explorer", main=[words])
+    return calm_page(title="xstxm explorer", main=[words])

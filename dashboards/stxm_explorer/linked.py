@@ -13,8 +13,10 @@ from stxm_explorer.figures.rasters import Window
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import ExplorerState, Region
 
-REGION_COLORS = ("#3388FF", "#AA3333", "#88BB77", "#665566", "#6611FF", "#227755", "#CCAAAA", "#339944")
-"""None of those that references and clusters have: told apart from these, and from each other, by the colour-blind too."""
+REGION_COLORS = ("#AA3333", "#88BB77", "#665566", "#6611FF", "#227755", "#CCAAAA", "#339944", "#3388FF")
+"""None of those that references and clusters have: told apart from these, and from each other, by the colour-blind too.
+
+The blue is last, as the first reference is blue."""
 
 CURSOR_COLOR = PICK
 """Neither one nor the other."""

@@ -55,9 +55,7 @@ def packed(store: Store, outputs: Outputs, items: Sequence[Item], stem: str, job
 
     def fill(folder: Path) -> None:
         made.extend(_each(store, items, job, lambda item: _into(store, item, folder, job)))
-        (folder / "export.py").write_text(
-            script([item.call for item in items], COMMENT, held=store.held), encoding="utf-8"
-        )
+        (folder / "export.py").write_text(script([item.call for item in items], COMMENT), encoding="utf-8")
 
     data = outputs.package(f"{stem}.zip", fill)
     return Package(tuple(made), f"{stem}.zip", data)

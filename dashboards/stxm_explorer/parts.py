@@ -13,6 +13,7 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 import xarray as xr
+from panel.util import edit_readonly
 
 from stxm_explorer.calls import Missing
 from stxm_explorer.figures.frames import FigurePane, plain_numbers
@@ -156,6 +157,20 @@ def beside(*columns: pn.viewable.Viewable | pn.viewable.Viewer) -> pn.viewable.V
     """Return columns side by side, one under the other where the window is narrow."""
     # of figures below a box of Panel, whose children Bokeh does not lay out, axes move when another one appears
     return pmui.FlexBox(*columns, align_items="flex-start", gap="0px", sizing_mode="stretch_width")
+
+
+def calm_page(**parts: Any) -> pmui.Page:
+    """Return what the browser shows; it does not follow whether the server is busy.
+
+    Any work there would walk the models of every page that is open, and the state of Panel that is followed would hold each page for ever.
+    """
+    page = pmui.Page(**parts)
+    with edit_readonly(page):
+        page.busy = False
+    for watcher in [*pn.state.param.watchers["busy"]["value"]]:
+        if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
+            pn.state.param.unwatch(watcher)
+    return page
 
 
 class Drawing(pn.viewable.Viewer):

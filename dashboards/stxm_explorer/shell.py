@@ -10,13 +10,13 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 import param
-from panel.util import edit_readonly
 
 from stxm_explorer.calls import script
 from stxm_explorer.cluster import cluster
 from stxm_explorer.delivery import in_one_message
 from stxm_explorer.outputs import Outputs
 from stxm_explorer.pages import PAGES
+from stxm_explorer.parts import calm_page
 from stxm_explorer.session import Session, notify
 from stxm_explorer.state import TOO_LONG, ExplorerState
 from stxm_explorer.store import Store
@@ -155,7 +155,7 @@ class App(pn.viewable.Viewer):
         rail = pmui.RadioButtonGroup.from_param(
             self.state.view.param.page, label="", orientation="vertical", size="small", width=RAIL, margin=(8, 4, 8, 8)
         )
-        self._template = pmui.Page(
+        self._template = calm_page(
             title="xstxm explorer",
             header=[self._field, _status(self.session), pn.HSpacer(), self._code.button()],
             main=[
@@ -166,8 +166,6 @@ class App(pn.viewable.Viewer):
             theme_config=THEME,
             busy_indicator=None,
         )
-        with edit_readonly(self._template):
-            self._template.busy = False  # else any work on the server walks the models of every page that is open
         return self._template
 
     def close(self) -> None:
@@ -206,7 +204,7 @@ class Code(pn.viewable.Viewer):
         if not calls:
             return "# Nothing is computed on this page yet.\n"
         comment = "Makes the numbers that the explorer shows; run it in the folder that it serves."
-        return script(calls, comment, held=self._session.store.held)
+        return script(calls, comment)
 
     def refresh(self) -> None:
         """Write the script anew, where it is seen."""

@@ -21,16 +21,13 @@ import xstxm
 from stxm_explorer import clouds, surveys
 from stxm_explorer.access import refuse_links_out, resolve, stamp
 from stxm_explorer.cache import Cache, Made, memory
-from stxm_explorer.calls import Call, File, Function, Given, Output, Upload, script
+from stxm_explorer.calls import IN_MEMORY, Call, File, Function, Given, Output, Upload, script
 from stxm_explorer.catalogue import Catalogue, catalogue
 from stxm_explorer.cluster import Cluster
 from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.names import plain_name
 from stxm_explorer.uploads import Uploads
 from xstxm.errors import OptionError, SchemaError, StxmError, heard
-
-IN_MEMORY = 1_500_000_000
-"""Bytes up to which a result is held in memory; a larger one stays lazy."""
 
 CACHE = 6_000_000_000
 """Bytes of results that are kept for all sessions."""
@@ -120,16 +117,6 @@ class Store:
             return self.given.get(call.arguments[0].name)
         made = _RESULTS.get(self.key(call))
         return None if made is None else made.result
-
-    def held(self, call: Call) -> bool:
-        """Tell whether a call reads a stack that is in memory."""
-        if call.function != "xstxm.open_stack":
-            return False
-        try:
-            stack = self.ready(call)
-        except StxmError:  # the file is gone
-            return False
-        return stack is not None and not _is_lazy(stack)
 
     def run(self, call: Call, job: Job | None = None) -> Any:
         """Return the result of a call, made where it is not there yet."""
@@ -255,7 +242,7 @@ class Store:
         if not isinstance(file, Upload):
             return resolve(self.root, file.name)
         if file.name not in self.uploads.files:
-            raise OptionError("reference", file.name, "it was sent to another page: send it again, or remove it")
+            raise OptionError("references", file.name, "it was sent to another page: send it again, or remove it")
         return self.uploads.files[file.name]
 
 

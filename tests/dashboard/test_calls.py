@@ -55,13 +55,6 @@ def test_script__what_it_writes_comes_into_a_folder_of_its_own(tmp_path, monkeyp
     assert {path.name for path in (tmp_path / FOLDER).iterdir()} == {"library.toml", "other.toml"}
 
 
-def test_script__loads_a_stack_that_is_in_memory():
-    stack = call("open_stack", File("a"), chunks={}, name="stack")
-    text = script([call("fit", stack, name="fit")], held=lambda call: call is stack)
-    assert "stack = xstxm.open_stack('a', chunks={}).load()" in text
-    assert "fit = xstxm.fit(stack)" in text
-
-
 def test_script__methods_and_items():
     stack = call(".drop_sel", call("open_stack", File("a"), name="stack"), energy=[700.0], name="kept")
     lines = script([call("fit", stack["spectrum"], name="fit")]).splitlines()

@@ -377,6 +377,22 @@ class TestReferences:
         after = float(referring.references.apart.result["pair_stderr"].max())
         assert after == pytest.approx(before / 10, rel=1e-6)
 
+    def test_apart__reads_an_i0_that_is_gone_beside_the_page(self, referring, monkeypatch):
+        references, looked = referring.references, []
+        rooms._RESULTS.clear()
+        monkeypatch.setattr(
+            referring.session.jobs, "start", lambda kind, label, work, done, failed: looked.append((work, done))
+        )
+        monkeypatch.setattr(
+            referring.session.store, "run", lambda call, job=None: pytest.fail("computed on the page's thread")
+        )
+        references._tell(references.apart.result)
+        monkeypatch.undo()
+        ((work, done),) = looked
+        assert not references.sentence.object
+        done(work(None))
+        assert "the median of lixv2o5" in references.sentence.object
+
     def test_apart__comes_once_the_energies_are_known(self, referring):
         cover, apart = referring.references.cover, referring.references.apart
         cover._drawn = None  # as while the stack is being read
@@ -494,7 +510,7 @@ class TestUploads:
         other = Data(Session(ExplorerState(), Store(shelf)))
         other.state.from_json(referring.state.to_json())
         other.refresh()
-        assert "it was sent to another page: send it again" in shown(other.references.read)
+        assert "references 'sent.csv': it was sent to another page: send it again" in shown(other.references.read)
 
     def test_close__removes_what_was_sent(self, referring):
         self.send(referring, "sent.csv", self.DATA)

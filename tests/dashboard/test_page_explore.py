@@ -114,6 +114,9 @@ def test_image__ratio_leaves_out_what_is_no_more_than_noise(page, density):
     below = density["optical_density"].sel(energy=510.0, method="nearest", drop=True) <= page._known.floor
     assert 0 < page._known.floor < 0.2
     assert f"where the latter is above {page._known.floor:g}" in page._map._title[0].object
+    share = 100 * float((below | all_pixels.isnull()).mean())
+    assert share > 0
+    assert f": {share:.2g} % of the pixels have no ratio" in page._map._title[0].object
     expected = all_pixels.where(~below.reset_coords(drop=True))
     xr.testing.assert_allclose(page._image.result.drop_attrs(), expected.drop_attrs(), rtol=1e-5)
     drawn = page._map._mapper.high - page._map._mapper.low

@@ -307,6 +307,14 @@ def test_export__writes_into_the_folder_of_the_server(filled, state, tmp_path):
     assert str(tmp_path) not in page._made._list.object
 
 
+def test_script__is_the_same_whatever_the_server_has_in_memory(filled, state):
+    page = page_of(state, filled)
+    before = page.script()
+    assert "open_stack" in before
+    rooms._RESULTS.clear()
+    assert page.script() == before
+
+
 @pytest.mark.xdist_group("everything")
 def test_script__makes_the_same_files_in_a_fresh_interpreter(filled, everything, tmp_path):
     page, archive = everything

@@ -342,3 +342,22 @@ def test_i0__files_to_choose_from_are_looked_for_beside_the_page(page, monkeypat
     _, work, done, _ = next(rest for kind, rest in reversed(looked) if kind == "files of I0")
     done(work(None))
     assert choice.options == ["", "i0.csv"]
+
+
+def test_prepare__has_no_more_widgets_after_many_changes_of_field(root):
+    page = opened(root, "drifting.hdf5", "single.hdf5")
+
+    def watchers(times):
+        for step in [*STEPS] * times:
+            for field in page.state.fields:
+                page.state.view.param.update(field=field.label, prepare=step)
+        of_choices = page.state.fields[0].param.watchers.values()
+        return sum(len(heard) for of_what in of_choices for heard in of_what.values())
+
+    assert watchers(1) == watchers(3)
+
+
+def test_prepare__makes_no_widgets_for_a_field_that_was_closed(root):
+    page = opened(root, "drifting.hdf5", "single.hdf5")
+    page.state.close(page.state.fields[1])
+    assert {field for field, _ in page._made} == {*page.state.fields}

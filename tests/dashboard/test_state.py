@@ -7,9 +7,11 @@ import math
 import random
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.color import deltaE_ciede2000, rgb2lab
 from stxm_explorer.linked import CURSOR_COLOR, REGION_COLORS, region_colors
 from stxm_explorer.state import LONGEST_QUERY, MAX_STATE, TOO_LONG, ExplorerState, Field, Region, unused
 
@@ -285,3 +287,10 @@ def test_region_colors__eight_differ():
 
 def test_region_colors__are_none_of_those_of_references():
     assert not {CURSOR_COLOR, *REGION_COLORS, NEUTRAL} & {*PALETTE}
+
+
+def test_region_colors__the_first_is_not_near_that_of_the_first_reference():
+    region, reference = (
+        np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) for color in (REGION_COLORS[0], PALETTE[0])
+    )
+    assert deltaE_ciede2000(rgb2lab(region / 255), rgb2lab(reference / 255)) > 30

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from html import unescape
 
 import panel as pn
@@ -16,6 +18,7 @@ from stxm_explorer.calls import Missing
 from stxm_explorer.figures import MapFigure
 from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.messages import message, verbatim
+from stxm_explorer.parts import calm_page
 from stxm_explorer.session import Session, notify, report
 from stxm_explorer.shell import App
 from stxm_explorer.state import PAGES, ExplorerState, Region
@@ -446,3 +449,9 @@ def test_phases__shares_say_what_they_and_their_errors_are_of(filled):
     assert told in [said.object for said in page._table.select(pmui.Typography)]
     assert "told apart" not in told
     assert "can be told apart. Errors" in readings.of_shares(summary.assign(undecided_fraction=0.8))
+
+
+def test_calm_page__is_not_held_by_panel():
+    page = weakref.ref(calm_page(title="left"))
+    gc.collect()
+    assert page() is None

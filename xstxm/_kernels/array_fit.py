@@ -17,7 +17,7 @@ from xstxm._kernels import array_density, fused_fit
 from xstxm._kernels.block_fit import ALL_AT_ONCE, ONE_BY_ONE, UNDONE
 from xstxm._kernels.devices import beside
 from xstxm._kernels.fit_plan import FCLS, LSTSQ, Maps, Plan, make_plan
-from xstxm._kernels.linear_fit import Light
+from xstxm._kernels.linear_fit import Incident
 from xstxm._kernels.partial_fit import LOST
 
 BLOCK = 1 << 25
@@ -38,7 +38,7 @@ def fit_pixels(
     terms: np.ndarray,
     *,
     method: str,
-    light: Light | None = None,
+    incident: Incident | None = None,
     variance: Any = None,
     weights: np.ndarray | None = None,
     known_noise: bool = False,
@@ -47,14 +47,14 @@ def fit_pixels(
 ) -> Maps:
     """Return what `linear_fit.fit_pixels` does, and with a `variance` (e, p) what `weighted_fit.fit_weighted` does."""
     dtype = data.dtype.newbyteorder("=")
-    if light is not None and dtype != np.float64:
+    if incident is not None and dtype != np.float64:
         dtype = np.dtype("float32")
     plan = make_plan(references, terms, method, dtype, weights)
     step = max(BLOCK // plan.n_energies, 1)
     blocks = []
     for first in range(0, max(data.shape[1], 1), step):
         part = slice(first, first + step)
-        own = None if light is None else light.of(part)
+        own = None if incident is None else incident.of(part)
         weight = None if variance is None else _weights(variance[:, part])
         blocks.append(
             _fit_block(data[:, part], own, weight, plan, known_noise or variance is not None, with_covariance)
@@ -70,15 +70,15 @@ def _weights(variance: Any) -> Any:
 
 
 def _fit_block(
-    data: Any, light: Light | None, weight: Any, plan: Plan, known_noise: bool, with_covariance: bool
+    data: Any, incident: Incident | None, weight: Any, plan: Plan, known_noise: bool, with_covariance: bool
 ) -> Maps:
     """Fit the spectra (e, p) of a block: complete ones together, then those that are left."""
     options = plan, known_noise, with_covariance
     tabled = weight is None and (plan.method == LSTSQ or len(plan.tables) > 0)
-    if tabled and not known_noise and fused_fit.applies(data, light, plan):
-        maps = fused_fit.fit_complete(data, light, plan, with_covariance)
+    if tabled and not known_noise and fused_fit.applies(data, incident, plan):
+        maps = fused_fit.fit_complete(data, incident, plan, with_covariance)
     else:
-        od, bits = _densities(data, light, plan)
+        od, bits = _densities(data, incident, plan)
         if not tabled:
             return _fit_each(od, weight, *options)._replace(bits=bits)
         complete = np.isfinite(od).all(0)
@@ -87,19 +87,19 @@ def _fit_block(
         maps = maps._replace(n_active=np.where(done, maps.n_active, np.int16(UNDONE)), bits=bits)
     left = np.flatnonzero(maps.n_active < 0)
     if left.size:
-        od, _ = _densities(data[:, left], None if light is None else light.of(left), plan)
+        od, _ = _densities(data[:, left], None if incident is None else incident.of(left), plan)
         for held, found in zip(maps, _fit_each(od, None, *options), strict=True):
             if found.size:
                 held[..., left] = found
     return maps
 
 
-def _densities(data: Any, light: Light | None, plan: Plan) -> tuple[Any, Any]:
+def _densities(data: Any, incident: Incident | None, plan: Plan) -> tuple[Any, Any]:
     """Return optical densities (e, p), and what is wrong with the counts (p) that they are made of."""
     dtype = plan.basis.dtype
-    if light is None:
+    if incident is None:
         return data.astype(dtype, copy=False), np.zeros_like(data, dtype=np.uint8, shape=0)
-    found = array_density.optical_densities(data, *light[:3], energy=0, dtype=dtype, thick=light.thick)
+    found = array_density.optical_densities(data, *incident[:3], energy=0, dtype=dtype, thick=incident.thick)
     return found.od, found.bits
 
 

@@ -28,6 +28,11 @@ def on_device(array: Any) -> bool:
     return device_of(array) is not None
 
 
+def pattern(like: Any, dtype: Any, n_dims: int) -> Any:
+    """Return an empty array of the kind of another, by which dask knows what the chunks of a result are."""
+    return np.empty_like(like, dtype=dtype, shape=(0,) * n_dims)
+
+
 def library_of(array: Any) -> str:
     """Return the package that an array belongs to."""
     return type(array).__module__.partition(".")[0]

@@ -16,7 +16,7 @@ from xstxm._kernels.block_fit import ALL_AT_ONCE, ONE_BY_ONE, UNDONE
 from xstxm._kernels.density_lines import LOST, NOT_BRIGHTER, THICK, UNMEASURED, over_incident
 from xstxm._kernels.devices import beside, library_of, on_host
 from xstxm._kernels.fit_plan import FCLS, LSTSQ, Maps, Plan
-from xstxm._kernels.linear_fit import Light
+from xstxm._kernels.linear_fit import Incident
 
 THREADS = 256
 
@@ -143,24 +143,24 @@ def _kernel(library: str, source: str) -> Any:
     return importlib.import_module(library).RawKernel(source, "fit")
 
 
-def applies(data: Any, light: Light | None, plan: Plan) -> bool:
+def applies(data: Any, incident: Incident | None, plan: Plan) -> bool:
     """Tell whether the kernel is for these data (e, p): float32, one I0 for all pixels, no weights, and what CuPy can do."""
-    one_beam = light is None or all(item.shape[1] == 1 for item in light[:3])
+    one_beam = incident is None or all(item.shape[1] == 1 for item in incident[:3])
     tabled = plan.method == LSTSQ or len(plan.tables) > 0
     compiles = hasattr(importlib.import_module(library_of(data)), "RawKernel")
     return compiles and one_beam and tabled and data.dtype == np.float32 and not plan.weights.size
 
 
-def fit_complete(data: Any, light: Light | None, plan: Plan, with_covariance: bool) -> Maps:
+def fit_complete(data: Any, incident: Incident | None, plan: Plan, with_covariance: bool) -> Maps:
     """Fit the spectra (e, p) of a block; `n_active` is UNDONE where a pixel is left to others."""
     n, n_terms, n_energies = plan.scale.size, plan.n_terms, plan.n_energies
     n_unknowns, n_pixels = n + n_terms, data.shape[1]
     if data.strides[1] != data.itemsize:
         data = data.copy(order="C")
     dark, inverse, thick = np.zeros((1, 1)), np.zeros((1, 1)), 0.0
-    if light is not None:
-        i0, scale, dark = map(on_host, light[:3])
-        inverse, thick = over_incident(i0, scale, dark.astype(np.float32)), light.thick
+    if incident is not None:
+        i0, scale, dark = map(on_host, incident[:3])
+        inverse, thick = over_incident(i0, scale, dark.astype(np.float32)), incident.thick
     spread = plan.spread if plan.method != LSTSQ else np.sqrt(np.diag(plan.covariance))[:, None]
     numbers = (
         # an orthonormal basis in the precision of the data would cost the sum of squares its own
@@ -174,11 +174,11 @@ def fit_complete(data: Any, light: Light | None, plan: Plan, with_covariance: bo
     ]
     out = np.empty_like(data, shape=(2 * n + n_terms + 3, n_pixels))
     active = np.empty_like(data, dtype=np.int16, shape=n_pixels)
-    bits = np.zeros_like(data, dtype=np.uint8, shape=0 if light is None else n_pixels)
+    bits = np.zeros_like(data, dtype=np.uint8, shape=0 if incident is None else n_pixels)
     shape = np.int64(n_pixels), np.int64(data.strides[0] // data.itemsize)
     arguments = (data, *beam, np.float32(thick), *on_device, out, active, bits, *shape)
     blocks = max(min(-(-n_pixels // THREADS), 1 << 16), 1)
-    _kernel(library_of(data), source_of(plan, light is not None))((blocks,), (THREADS,), arguments)
+    _kernel(library_of(data), source_of(plan, incident is not None))((blocks,), (THREADS,), arguments)
     amount, stderr, background, (rms, r_factor, reduced) = (
         out[:n], out[n : 2 * n], out[2 * n : 2 * n + n_terms], out[2 * n + n_terms :]
     )  # fmt: skip

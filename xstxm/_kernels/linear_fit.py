@@ -27,7 +27,7 @@ SINGLY = 1024
 """Pixels that are fitted one by one in one call."""
 
 
-class Light(NamedTuple):
+class Incident(NamedTuple):
     """What makes optical densities of counts, tables (energy, pixel) with one of either where nothing changes.
 
     As in `density.optical_densities`.
@@ -38,7 +38,7 @@ class Light(NamedTuple):
     dark: np.ndarray
     thick: float
 
-    def of(self, pixels: Any) -> Light:
+    def of(self, pixels: Any) -> Incident:
         """Return that of some pixels."""
         i0, scale, dark = (x if x.shape[1] == 1 else x[:, pixels] for x in (self.i0, self.scale, self.dark))
         return self._replace(i0=i0, scale=scale, dark=dark)
@@ -60,7 +60,7 @@ def fit_pixels(
     terms: np.ndarray,
     *,
     method: str,
-    light: Light | None = None,
+    incident: Incident | None = None,
     weights: np.ndarray | None = None,
     known_noise: bool = False,
     with_covariance: bool = False,
@@ -72,7 +72,7 @@ def fit_pixels(
     ----------
     data
         Optical density (energy, pixel), float32 or float64, of any strides. NaN and infinite values are left out, pixel
-        by pixel; pixels with no more energies than unknowns give NaN. With `light` counts of any dtype, in whose place
+        by pixel; pixels with no more energies than unknowns give NaN. With `incident` counts of any dtype, in whose place
         their optical density is fitted, which is made block by block.
     references
         (reference, energy), finite, independent of each other and of the terms; at most 62, the bits of a support.
@@ -80,7 +80,7 @@ def fit_pixels(
         Background spectra (term, energy); none for an array of shape (0, energy).
     method
         ``"lstsq"``, ``"nnls"`` or ``"fcls"``; the background is free in each.
-    light
+    incident
         What makes optical density of counts. The fit is then in float64 for counts in float64, else in float32.
     weights
         (energy), positive and finite: minimises sum w (od - fit)^2. All alike by default.
@@ -93,23 +93,23 @@ def fit_pixels(
         Threads; the result does not depend on their number.
     """
     native = data.dtype.newbyteorder("=")
-    if light is not None and native != np.float64:
+    if incident is not None and native != np.float64:
         native = np.dtype("float32")
     if weights is not None and not (np.isfinite(weights) & (np.asarray(weights) > 0)).all():
         raise ValueError("weights must be positive and finite: leave out the energies that should not count")
     plan = make_plan(references, terms, method, native, weights)
-    size = {"with_covariance": with_covariance, "of_counts": light is not None}
+    size = {"with_covariance": with_covariance, "of_counts": incident is not None}
     maps = empty_maps(len(references), len(terms), data.shape[1], native, **size)
-    in_ranges(functools.partial(_fit_ranges, data, light, plan, known_noise, maps), data.shape[1], threads)
+    in_ranges(functools.partial(_fit_ranges, data, incident, plan, known_noise, maps), data.shape[1], threads)
     return maps
 
 
 def _fit_ranges(
-    data: np.ndarray, light: Light | None, plan: Plan, known_noise: bool, maps: Maps, ranges: Iterator[slice]
+    data: np.ndarray, incident: Incident | None, plan: Plan, known_noise: bool, maps: Maps, ranges: Iterator[slice]
 ) -> None:
     scratch, dtype = make_scratch(plan, data.shape[1]), plan.basis.dtype
     for part in ranges:
-        tile, own = data[:, part], None if light is None else light.of(part)
+        tile, own = data[:, part], None if incident is None else incident.of(part)
         values, row = flat(tile, dtype)
         beam = None if own is None else own.beam(dtype)
         thick = np.nan if own is None else own.thick

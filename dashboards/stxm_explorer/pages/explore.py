@@ -147,16 +147,19 @@ class Explore(Page):
 
     def _show_image(self, image: xr.DataArray) -> None:
         self._map.resize(self.side)
-        self._map.show(image, clim=self._limits(), title=self._title())
+        self._map.show(image, clim=self._limits(), title=self._title(image))
 
-    def _title(self) -> str:
+    def _title(self, image: xr.DataArray) -> str:
         view, known = self.state.view, self._known
         if view.image == "frame":
             return ""
         sign = {"difference": "−", "ratio": "/"}[view.image]
         ends = known.energies[known.nearest(view.energy)], self._energies.second_of(known)
         shown = f"{ends[0]:g} {known.unit} {sign} {ends[1]:g} {known.unit}"
-        return f"{shown}, where the latter is above {known.floor:g}" if view.image == "ratio" and known.floor else shown
+        if view.image == "difference" or not known.floor:
+            return shown
+        without = f"{100 * float(image.isnull().mean()):.2g} % of the pixels have no ratio"
+        return f"{shown}, where the latter is above {known.floor:g}: {without}"
 
     def _limits(self) -> tuple[float, float] | None:
         """Return the ends of the colour scale; None where each image has its own."""

@@ -103,7 +103,7 @@ class Export(Page):
     def script(self) -> str:
         """Return the script that writes the files."""
         try:
-            return script([item.call for item in self._items()], COMMENT, held=self.session.store.held)
+            return script([item.call for item in self._items()], COMMENT)
         except (Missing, StxmError) as problem:
             return f"# {_hint(problem, self.session)}\n"
 

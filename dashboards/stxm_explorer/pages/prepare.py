@@ -38,6 +38,8 @@ class Prepare(Page):
             sizing_mode="stretch_width",
         )
         self._menu.param.watch(self._turned, "active")
+        self._made: dict[tuple[Field, str], Sequence[Shown]] = {}
+        self._ends = self._buttons()
         self._choices, self._middle = pn.Column(sizing_mode="stretch_width"), pn.Column(sizing_mode="stretch_width")
         self._shown: tuple[Field | None, str] | None = None
 
@@ -97,10 +99,19 @@ class Prepare(Page):
             self._choices[:] = []
             self._middle[:] = [note("Open a stack first: page Data lists the files.", sizing_mode=None, width=380)]
             return
-        self._choices[:] = [heading(self.step.title), *self.step.controls(field), *self._ends()]
+        self._choices[:] = [heading(self.step.title), *self._controls_of(field), *self._ends]
         self._middle[:] = [self.step.workspace()]
+        self.step.turned_to(field)
 
-    def _ends(self) -> list[Shown]:
+    def _controls_of(self, field: Field) -> Sequence[Shown]:
+        """Return the choices of the step; they are made once for each field, which holds widgets that watch it for ever."""
+        self._made = {of: made for of, made in self._made.items() if of[0] in self.state.fields}
+        which = field, self.step.title
+        if which not in self._made:
+            self._made[which] = self.step.controls(field)
+        return self._made[which]
+
+    def _buttons(self) -> list[Shown]:
         """Return the buttons that take choices back, or to other fields."""
         look: dict[str, Any] = {**CHOICE, "variant": "text"}
         every = [name for step in STEPS.values() for name in step.choices]

@@ -13,7 +13,7 @@ from bokeh.models import ColumnDataSource
 
 from stxm_explorer import plan
 from stxm_explorer.advice import told_apart, uncovered
-from stxm_explorer.calls import Call, Missing
+from stxm_explorer.calls import Call, Missing, call
 from stxm_explorer.figures import Curve
 from stxm_explorer.linked import LinkedCurves
 from stxm_explorer.messages import verbatim
@@ -36,6 +36,8 @@ from xstxm.plot import NEUTRAL
 
 _ADVICE, _HEIGHT = 760, 340
 """Pixels that words are wide, and curves are high."""
+_TYPICAL = "typical counts"
+"""Work that finds the counts of which the sentence speaks."""
 _NONE_YET = (
     "Choose spectra of the substances that may be there: on the left, or under Files, Spectra. "
     "Without any, the page Unmix finds spectra in the stack itself."
@@ -190,10 +192,16 @@ class References(pn.viewable.Viewer):
 
     def _tell(self, result: xr.Dataset) -> None:
         assert self.apart.call is not None
-        counts = self.apart.call.options["counts"]
+        counts, label = self.apart.call.options["counts"], plan.field_of(self.state).label
+
+        def tell(typical: Any) -> None:
+            self.sentence.object = told_apart(result, float(typical), label)
+
+        self.session.jobs.stop(_TYPICAL)
         if isinstance(counts, Call):
-            typical = float(self.session.store.run(counts).median())
-            self.sentence.object = told_apart(result, typical, plan.field_of(self.state).label)
+            self.sentence.object = ""
+            median = call(".median", counts, name="typical counts")
+            self.session.get(_TYPICAL, median, tell, label="Reading I0", at_once=True)
         else:
             self.sentence.object = told_apart(result, counts)
         if result.sizes["reference"] < 3:  # of one pair the sentence says it all

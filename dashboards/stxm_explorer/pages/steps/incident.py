@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import panel_material_ui as pmui
+import param
 import xarray as xr
 
 from stxm_explorer import plan
@@ -29,6 +30,7 @@ class Incident(Step):
 
     def __init__(self, session: Session, measured: Measured) -> None:
         super().__init__(session, measured)
+        self._files = param.rx([])
         self._map = LinkedMap(session, side=self.side, regions=self._drawn, tools=("box", "lasso"))
         self._curves = LinkedCurves(session, width=self.beside, height=280)
         self._rest = LinkedCurves(session, width=self.beside, height=200)
@@ -65,11 +67,10 @@ class Incident(Step):
         files = pmui.Select.from_param(
             own.i0_file,
             label="I0 spectrum",
-            options=[*dict.fromkeys(["", field.i0_file])],
+            options=self._files.rx.pipe(lambda names: [*dict.fromkeys(["", *names, field.i0_file])]),
             visible=source == "file",
             **CHOICE,
         )
-        self._offer(files)
         return [
             pmui.Select.from_param(own.i0_source, label="Source", options=I0_SOURCES, **CHOICE),
             pmui.FloatSlider.from_param(
@@ -82,11 +83,11 @@ class Incident(Step):
             hint("Draw a box or lasso around an empty part of the map to take I0 there."),
         ]
 
-    def _offer(self, files: pmui.Select) -> None:
+    def turned_to(self, field: Field) -> None:
         """Look for files with spectra: in a large folder that takes a while."""
 
         def done(names: Sequence[str]) -> None:
-            files.options = [*dict.fromkeys(["", *names, *files.options])]
+            self._files.rx.value = names
 
         store = self.session.store
         self.session.jobs.start(

@@ -134,6 +134,9 @@ class Step:
         for view in self.views():
             view.refresh()
 
+    def turned_to(self, field: Field) -> None:
+        """Look for what the choices of a field offer, when they come into sight."""
+
     @contextmanager
     def following(self) -> Iterator[None]:
         """Set widgets by the choices: what watches the widgets does nothing."""
