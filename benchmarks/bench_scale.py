@@ -17,6 +17,7 @@ import math
 import resource
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import dask
@@ -31,13 +32,6 @@ from resident import peak
 N_ENERGIES = 121
 
 
-class Nowhere:
-    """A place that takes blocks and forgets them."""
-
-    def __setitem__(self, where: object, block: np.ndarray) -> None:
-        pass
-
-
 def arrays_of(result: object) -> list[da.Array]:
     """Return the lazy arrays of a result."""
     if isinstance(result, xr.DataTree):
@@ -46,9 +40,18 @@ def arrays_of(result: object) -> list[da.Array]:
     return [part.data for part in parts if part.chunks is not None]
 
 
-def drain(arrays: list[da.Array]) -> None:
-    """Compute arrays, block by block, and keep none."""
-    da.store(arrays, [Nowhere() for _ in arrays], lock=False)
+def drain(arrays: list[da.Array]) -> dict[str, float]:
+    """Compute arrays, block by block, keep none, and return the seconds and the sum of all bits."""
+    sums = [array.map_blocks(bits, chunks=tuple((1,) * n for n in array.numblocks), dtype="u8") for array in arrays]
+    start = time.perf_counter()
+    total = sum(int(each.sum()) for each in dask.compute(*sums))
+    return {"seconds": time.perf_counter() - start, "bits": total % 2**64}
+
+
+def bits(block: np.ndarray) -> np.ndarray:
+    """Return the bits of a block, added up as whole numbers."""
+    words = block.ravel().view(f"u{min(block.itemsize, 8)}")
+    return words.sum(dtype="u8").reshape((1,) * block.ndim)
 
 
 def n_tasks(arrays: list[da.Array]) -> int:
@@ -64,14 +67,14 @@ def measured(path: Path, verb: str, workers: int, limit: float, scheduler: str) 
     if scheduler == "cluster":
         return on_cluster(stored, verb, workers, limit)
     with dask.config.set(scheduler="threads", num_workers=workers):
-        read = seconds(lambda: drain([counts]))
+        read = drain([counts])["seconds"]
         arrays: list[da.Array] = []
         built = seconds(lambda: arrays.extend(arrays_of(VERBS[verb](stored))))
         if limit:
             resource.setrlimit(resource.RLIMIT_DATA, (int(limit * 1e9),) * 2)
-        taken = seconds(lambda: drain(arrays))
+        done = drain(arrays)
     sizes = {"stack": counts.nbytes / 1e9, "tasks": n_tasks(arrays) / counts.npartitions}
-    return {**sizes, "read": read, "built": built, "seconds": taken, "peak": peak()}
+    return {**sizes, "read": read, "built": built, **done, "peak": peak()}
 
 
 def on_cluster(stored: Stored, verb: str, workers: int, limit: float) -> dict[str, float]:
@@ -82,13 +85,13 @@ def on_cluster(stored: Stored, verb: str, workers: int, limit: float) -> dict[st
     options = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": share, "dashboard_address": None}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         counts = stored.counts["intensity"].data
-        read = seconds(lambda: drain([counts]))
+        read = drain([counts])["seconds"]
         arrays: list[da.Array] = []
         built = seconds(lambda: arrays.extend(arrays_of(VERBS[verb](stored))))
-        taken = seconds(lambda: drain(arrays))
+        done = drain(arrays)
         highest = sum(client.run(peak).values())
     sizes = {"stack": counts.nbytes / 1e9, "tasks": n_tasks(arrays) / counts.npartitions}
-    return {**sizes, "read": read, "built": built, "seconds": taken, "peak": highest}
+    return {**sizes, "read": read, "built": built, **done, "peak": highest}
 
 
 def row(verb: str, found: dict[str, float], limit: float) -> str:
@@ -96,7 +99,7 @@ def row(verb: str, found: dict[str, float], limit: float) -> str:
     taken = found["built"] + found["seconds"]
     return (
         f"| {verb} | {taken:.1f} | {found['stack'] / taken:.2f} | {taken / found['read']:.1f} | {found['peak']:.2f} "
-        f"| {found['tasks']:.0f} | {held} |"
+        f"| {found['tasks']:.0f} | {held} | {found['bits']:016x} |"
     )
 
 
@@ -135,14 +138,15 @@ def table(path: Path, scheduler: str, given: argparse.Namespace) -> None:
     """Print a row for each verb."""
     print(f"\n{scheduler}, {given.workers} workers, {given.limit:g} GB of memory\n")
     print(
-        "| verb | s | GB/s | times a bare read | peak, GB | tasks for each chunk | held |\n|---|---|---|---|---|---|---|"
+        "| verb | s | GB/s | times a bare read | peak, GB | tasks for each chunk | held | bits |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     for verb in given.verbs:
         options = ["--stack", path, "--workers", given.workers, "--limit", given.limit, "--schedulers", scheduler]
         try:
             print(row(verb, child("bench_scale.py", "--measure", verb, *options), given.limit), flush=True)
         except subprocess.CalledProcessError as problem:
-            print(f"| {verb} | ended with {problem.returncode} | | | | | **no** |", flush=True)
+            print(f"| {verb} | ended with {problem.returncode} | | | | | **no** | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import xarray as xr
@@ -23,6 +23,7 @@ import xstxm
 from xstxm._recipe_record import verbs
 from xstxm.conventions import ENERGY
 from xstxm.errors import ClusterError, OptionError, RecipeError, StxmError, heard
+from xstxm.io._remote import require_no_url, version_of
 from xstxm.io._replacing import remove_unfinished
 from xstxm.options import get_options
 from xstxm.recipes import Recipe
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 State: TypeAlias = Literal["written", "skipped", "failed"]
 
+Place: TypeAlias = Path | str
+"""A file or folder of this machine, or a URL."""
 STAMP = "xstxm_run"
 """Attribute of a result that says by which recipe and of which file it was made."""
 
@@ -41,17 +44,22 @@ STAMP = "xstxm_run"
 class Done:
     """What became of a file."""
 
-    file: Path
+    file: Place
     state: State
     seconds: float
     reason: str = ""
     warned: tuple[str, ...] = ()
     """What warnings said on the way."""
 
+    @property
+    def name(self) -> str:
+        """The last part of its path or URL."""
+        return PurePath(self.file).name
+
 
 def run_files(
     recipe: Recipe,
-    files: Sequence[Path],
+    files: Sequence[Place],
     output: Path,
     *,
     overwrite: bool = False,
@@ -62,6 +70,7 @@ def run_files(
 
     The work is done here, by `jobs` processes, or by the workers of a cluster. After an interrupt each file that is there is complete.
     """
+    require_no_url(output)
     outputs = _outputs(files, output)
     if client is not None and jobs != 1:
         raise OptionError(
@@ -78,7 +87,7 @@ def run_files(
 
 
 def _in_processes(
-    jobs: int, recipe: Recipe, outputs: Mapping[Path, Path], overwrite: bool
+    jobs: int, recipe: Recipe, outputs: Mapping[Place, Path], overwrite: bool
 ) -> Generator[Done, None, None]:
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
@@ -96,13 +105,13 @@ def _in_processes(
 
 
 def _on_cluster(
-    client: Client, recipe: Recipe, outputs: Mapping[Path, Path], output: Path, overwrite: bool
+    client: Client, recipe: Recipe, outputs: Mapping[Place, Path], output: Path, overwrite: bool
 ) -> Generator[Done, None, None]:
     from xstxm import _cluster
 
     _cluster.require_alike(client, output)
     work = (recipe, overwrite, xstxm.__version__)
-    places = {file: (file.absolute(), path.absolute()) for file, path in outputs.items()}  # workers start elsewhere
+    places = {file: (_anywhere(file), path.absolute()) for file, path in outputs.items()}
     with _cluster.ready(client):
         for trial in (1, 2):  # a worker that dies takes all it holds along, and more than one file is blamed
             killed = {}
@@ -116,7 +125,12 @@ def _on_cluster(
             places = killed
 
 
-def of_one_file(work: tuple[Recipe, bool, str], file: Path, path: Path) -> Done:
+def _anywhere(file: Place) -> Place:
+    """Return what finds a file from any folder: workers start elsewhere."""
+    return file.absolute() if isinstance(file, Path) else file
+
+
+def of_one_file(work: tuple[Recipe, bool, str], file: Place, path: Path) -> Done:
     """Apply a recipe to a file as a task of a cluster, the same whenever and wherever it is done again. Eager."""
     recipe, overwrite, version = work
     if version != xstxm.__version__:  # of a worker that came later
@@ -143,20 +157,20 @@ def _end(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(cancel_futures=True)  # waits for the pool's own thread, which fails if the interpreter ends first
 
 
-def _outputs(files: Sequence[Path], output: Path) -> dict[Path, Path]:
+def _outputs(files: Sequence[Place], output: Path) -> dict[Place, Path]:
     """Return where the result of each file goes; two of one place are refused."""
-    outputs = {file: output / f"{file.stem}.nc" for file in files}
+    outputs = {file: output / f"{PurePath(file).stem}.nc" for file in files}
     if twice := sorted(path.name for path, n in Counter(outputs.values()).items() if n > 1):
         raise OptionError(
             "files", [str(file) for file in files], f"several would be {', '.join(twice)}: run them apart"
         )
-    own = {file.resolve() for file in outputs}
+    own = {file.resolve() for file in outputs if isinstance(file, Path)}
     if onto := [path.name for path in outputs.values() if path.resolve() in own]:
         raise OptionError("output", str(output), f"{', '.join(onto)} would replace its own file: give another folder")
     return outputs
 
 
-def _one(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> Done:
+def _one(recipe: Recipe, file: Place, path: Path, overwrite: bool) -> Done:
     begun = time.perf_counter()
     with heard() as told, report_progress(_not_told):
         try:
@@ -170,7 +184,7 @@ def _not_told(share: float | None) -> None:
     """Keep to itself how far a step is: who listens is told of files."""
 
 
-def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[State, str]:
+def _written(recipe: Recipe, file: Place, path: Path, overwrite: bool) -> tuple[State, str]:
     """Eager: the result goes into its file."""
     stamp = _stamp(recipe, file)
     if path.exists():
@@ -196,7 +210,7 @@ def _written(recipe: Recipe, file: Path, path: Path, overwrite: bool) -> tuple[S
     return "written", ""
 
 
-def open_as(recipe: Recipe, file: Path) -> xr.Dataset | xr.DataArray:
+def open_as(recipe: Recipe, file: Place) -> xr.Dataset | xr.DataArray:
     """Open a file as the recipe's own stack was."""
     if recipe.reader is None:
         return xstxm.open_stack(file)
@@ -215,11 +229,10 @@ def _merged(stack: Any) -> Any:
     return stack.chunk({ENERGY: -1}) if frames and stack.nbytes <= get_options().rechunk_limit else stack
 
 
-def _stamp(recipe: Recipe, file: Path) -> str:
+def _stamp(recipe: Recipe, file: Place) -> str:
     """Return which recipe, inputs, version and file make a result."""
-    known = file.stat()
     made_by = hashlib.sha256(f"{recipe.digest} {xstxm.__version__}".encode()).hexdigest()
-    return json.dumps({"recipe": made_by, "file": [file.name, known.st_size, known.st_mtime_ns]})
+    return json.dumps({"recipe": made_by, "file": [PurePath(file).name, *version_of(file)]})
 
 
 def _found_stamp(path: Path) -> str | None:

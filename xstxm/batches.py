@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from xstxm.errors import MissingDependencyError, OptionError, require_whole
+from xstxm.io._remote import place
 from xstxm.recipes import Recipe
 from xstxm.steps import tell_step
 
@@ -37,7 +38,8 @@ def batch(
     recipe
         With all its inputs, see `Recipe.with_inputs`.
     files
-        Stack files, which are opened as that of the recipe was; a folder is one stack, of files of one energy each.
+        Stack files, or URLs of such as `open_stack` takes, which are opened as that of the recipe was; a folder is one stack, of
+        files of one energy each.
     output
         Folder for the results, ``<name of the file>.nc`` each; it is made where it is not there. Each is written completely or not at all.
     client
@@ -57,7 +59,7 @@ def batch(
     Raises
     ------
     OptionError
-        Two files would have one result, or a result would replace its file.
+        Two files would have one result, a result would replace its file, or the output is a URL.
     RecipeError
         An input of the recipe is missing.
     ClusterError
@@ -86,7 +88,7 @@ def batch(
         raise OptionError("files", files, "give a list of files, e.g. sorted(pathlib.Path('night').glob('*.hdf5'))")
     _check_client(client)
     jobs = require_whole("jobs", jobs)
-    paths, rows = list(dict.fromkeys(map(Path, files))), {}
+    paths, rows = list(dict.fromkeys(map(place, files))), {}
     for done in run_files(recipe.with_inputs(), paths, Path(output), overwrite=overwrite, jobs=jobs, client=client):
         rows[done.file] = (str(done.file), done.state, done.seconds, done.reason, "; ".join(done.warned))
         tell_step(len(rows) / len(paths))

@@ -30,6 +30,7 @@ from xstxm._commands.serving import WITHOUT_LOGIN, Serving, check_login, has_log
 from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
 from xstxm.errors import OptionError, StxmWarning
 from xstxm.exploring import dashboard_script, require_panel
+from xstxm.io._remote import place
 from xstxm.io.converting import open_any
 
 __all__ = ["app", "dashboard_script", "main"]
@@ -79,7 +80,13 @@ def formats() -> None:
 @app.command()
 @reads_a_stack
 def convert(
-    source: Annotated[Path, typer.Argument(help="Scan: a file, a folder of files of one energy each, a Zarr store.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Scan: a file, a folder of files of one energy each, a Zarr store, or the URL of one.",
+        ),
+    ],
     target: Annotated[Path, typer.Argument(help="What to write: .zarr, .nc, .hdf5, .dat, .hdr or .tif.")],
     to: Annotated[
         str | None, typer.Option(help="zarr, netcdf, nxstxm, ncb, sdf or tiff, where the ending does not say it.")
@@ -183,8 +190,11 @@ def map_stack(
 def run_recipe(
     recipe: Annotated[Path, typer.Argument(help="Recipe: a .toml that Recipe.save or xstxm map wrote.")],
     files: Annotated[
-        list[Path],
-        typer.Argument(help="Stack files, e.g. night/*.hdr; a folder is one stack, of files of one energy each."),
+        list[str],
+        typer.Argument(
+            metavar="FILES...",
+            help="Stack files, e.g. night/*.hdr, or URLs; a folder is one stack, of files of one energy each.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results, a .nc of each file.")],
     inputs: Annotated[
@@ -204,11 +214,11 @@ def run_recipe(
     try:
         with (
             connected(scheduler) as client,
-            closing(_run.run_files(ready, files, output, client=client, **options)) as ended,
+            closing(_run.run_files(ready, [*map(place, files)], output, client=client, **options)) as ended,
         ):
             for done in _told_as_they_end(ended, len(files)):
                 warned = f"warnings: {len(done.warned)}" if done.warned else ""
-                table.add_row(done.file.name, done.state, f"{done.seconds:.1f}", escape(done.reason or warned))
+                table.add_row(done.name, done.state, f"{done.seconds:.1f}", escape(done.reason or warned))
                 states.append(done.state)
     except KeyboardInterrupt as error:
         out.print(table)
@@ -225,9 +235,9 @@ def _told_as_they_end(ended: Iterator[_run.Done], n_files: int) -> Iterator[_run
         task = shown.add_task(f"0 of {n_files} files")
         for k, done in enumerate(ended, 1):
             shown.update(task, description=f"{k} of {n_files} files")
-            note(f"{k} of {n_files}: {done.file.name} {done.state}")
+            note(f"{k} of {n_files}: {done.name} {done.state}")
             for text in (text for text in done.warned if text not in told):  # of the others the table has the number
-                warnings.warn(f"{done.file.name}: {text}", StxmWarning, stacklevel=2)
+                warnings.warn(f"{done.name}: {text}", StxmWarning, stacklevel=2)
                 told.add(text)
             yield done
 

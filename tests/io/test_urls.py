@@ -13,8 +13,10 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
 import xstxm
+from xstxm import cli
 from xstxm.errors import FileFormatError, MetadataWarning, MissingDependencyError, OptionError
 from xstxm.io import _remote
 
@@ -48,7 +50,8 @@ def uploaded(stack, folder, bucket, suffix):
     with_losses = pytest.warns(MetadataWarning) if suffix == "tif" else pytest.MonkeyPatch.context()
     with with_losses:
         path = WRITERS[suffix](stack, folder / f"night.{suffix}")
-    files.put(str(path), f"{url}/{path.name}", recursive=path.is_dir())
+    end = "/" if path.is_dir() else ""
+    files.put(f"{path}{end}", f"{url}/{path.name}{end}", recursive=path.is_dir())
     return f"{url}/{path.name}"
 
 
@@ -148,7 +151,11 @@ def test_keys_that_are_refused__say_where_they_come_from(bucket, monkeypatch):
 
 def test_store_of_another_program__is_named(bucket, tmp_path):
     other = xr.Dataset({"a": ("x", [1.0])})
-    for place, version in ((f"{bucket[1]}/other.zarr", 3), (tmp_path / "other.zarr", 3), (tmp_path / "old.zarr", 2)):
+    places = [(where, "other.zarr", 3) for where in (bucket[1], tmp_path)] + [
+        (where, "old.zarr", 2) for where in (bucket[1], tmp_path)
+    ]
+    for where, name, version in places:
+        place = f"{where}/{name}" if isinstance(where, str) else where / name
         other.to_zarr(place, consolidated=False, zarr_format=version)
         message = (
             r"(other|old)\.zarr: expected a stack of xstxm, found a Zarr store of another program: .* xarray\.open_zarr"
@@ -161,6 +168,95 @@ def test_store_of_another_program__is_named(bucket, tmp_path):
 def test_writers__refuse_a_url_and_say_how_to_upload(stack, suffix):
     with pytest.raises(OptionError, match=r"fsspec.filesystem\('s3'\).put\('night.*', 'a/night.*', recursive=True\)"):
         {**WRITERS, "dat": xstxm.write_ncb, "hdr": xstxm.write_sdf}[suffix](stack, f"s3://a/night.{suffix}")
+
+
+def test_missing_chunks_at_a_url__are_told(stack, tmp_path, bucket, monkeypatch):
+    url = uploaded(stack, tmp_path, bucket, "zarr")
+    bucket[0].rm(next(key for key in bucket[0].find(url) if "/intensity/c/" in key))
+    with pytest.warns(MetadataWarning, match=r"night\.zarr: 1 of 1 chunks of 'intensity' are missing"):
+        xstxm.open_stack(url)
+
+    def forbidden(*arguments, **options):
+        raise PermissionError
+
+    monkeypatch.setattr(type(bucket[0]), "find", forbidden)  # as of buckets whose keys may be read, and not listed
+    xstxm.open_stack(url)
+
+
+def test_folders_at_urls__are_refused_with_what_they_hold(stack, tmp_path, bucket):
+    uploaded(stack, tmp_path, bucket, "hdf5")
+    with pytest.raises(OptionError, match=r"that is a folder, with night\.hdf5: give the URL of one file or store"):
+        xstxm.open_stack(bucket[1])
+
+
+def test_open_stack__refuses_a_list_with_urls():
+    with pytest.raises(OptionError, match=r"path='s3://a/b\.tif': only files of this machine are joined"):
+        xstxm.open_stack(["a.tif", "s3://a/b.tif"])
+
+
+@pytest.fixture
+def recipe():
+    stack = xstxm.testing.simulate_stack(shape=(12, 17), seed=0)[["intensity"]]
+    references = xstxm.testing.simulate_references()
+    return xstxm.Recipe.from_result(xstxm.phase_map(stack, references), {"references": references})
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "hdf5"])
+def test_batch__reads_urls_and_does_again_what_was_replaced(stack, recipe, tmp_path, bucket, suffix):
+    (tmp_path / "later").mkdir()
+    near = WRITERS[suffix](stack, tmp_path / f"here.{suffix}")
+    url = uploaded(stack, tmp_path, bucket, suffix)
+    states = []
+    for _ in range(2):
+        table = xstxm.batch(recipe, [url, near], tmp_path / "maps")
+        assert table["file"].tolist() == [url, str(near)]
+        states.append(table["state"].tolist())
+    assert states == [["written", "written"], ["skipped", "skipped"]]
+    far, here = (xstxm.open_result(tmp_path / "maps" / f"{name}.nc").load() for name in ("night", "here"))
+    xr.testing.assert_equal(far, here)
+    uploaded(stack, tmp_path / "later", bucket, suffix)
+    assert "made by another file" in xstxm.batch(recipe, [url], tmp_path / "maps")["reason"].item()
+
+
+def test_batch__of_a_url_with_nothing_fails_alone(stack, recipe, tmp_path, bucket):
+    urls = [f"{bucket[1]}/none.zarr", uploaded(stack, tmp_path, bucket, "zarr")]
+    table = xstxm.batch(recipe, urls, tmp_path / "maps")
+    assert table["state"].tolist() == ["failed", "written"]
+    assert table["reason"][0] == f"there is no file '{urls[0]}'"
+
+
+def test_batch__writes_to_no_url_and_makes_no_folder_of_its_name(stack, recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = xstxm.write_nxstxm(stack, tmp_path / "night.hdf5")
+    with pytest.raises(OptionError, match="write it to a folder of this machine, then upload it"):
+        xstxm.batch(recipe, [path], "s3://bucket/maps")
+    assert [file.name for file in tmp_path.iterdir()] == ["night.hdf5"]
+
+
+def test_commands__take_urls(stack, recipe, tmp_path, bucket, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = uploaded(stack, tmp_path, bucket, "hdf5")
+    recipe.save("recipe.toml")
+    asked = (["info", url], ["convert", url, "near.zarr"], ["run", "recipe.toml", url, "-o", "maps"])
+    for words in asked:
+        done = CliRunner().invoke(cli.app, words)
+        assert done.exit_code == 0, done.output
+    refused = CliRunner().invoke(cli.app, ["run", "recipe.toml", url, "-o", "s3://bucket/maps"])
+    assert refused.exit_code == 1
+    assert "s3:/bucket/maps" in refused.output
+    assert {path.name for path in tmp_path.iterdir()} == {"night.hdf5", "recipe.toml", "near.zarr", "maps"}
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "nc"])
+def test_upload_that_is_advised__replaces_what_is_there(stack, tmp_path, bucket, monkeypatch, suffix):
+    monkeypatch.chdir(tmp_path)
+    url = f"{bucket[1]}/night.{suffix}"
+    for written in (stack, stack + 1):
+        with pytest.raises(OptionError) as refused:
+            WRITERS[suffix](written, url)
+        WRITERS[suffix](written, f"night.{suffix}", overwrite=True)
+        exec(str(refused.value).partition("upload it: ")[2], {"fsspec": fsspec})
+        assert xstxm.open_result(url).load().identical(written)
 
 
 @pytest.mark.parametrize("paths", ["s3://a/b.zarr", ["s3://a/b.zarr"], {"b": "s3://a/b.zarr"}])
@@ -182,3 +278,43 @@ def test_open_tree__says_how_to_open_urls(paths):
 )
 def test_is_url(source, found):
     assert _remote.is_url(source) == found
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A bucket of S3, of a server in this process."""
+    pytest.importorskip("s3fs", reason="s3fs, with which fsspec reads s3, is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto, a server of S3 for tests, is not installed")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    account = {"key": "a", "secret": "b", "endpoint_url": f"http://{host}:{port}"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setitem(fsspec.config.conf, "s3", account)
+        files = fsspec.filesystem("s3")
+        files.mkdir("bucket")
+        yield files, "s3://bucket"
+        files.clear_instance_cache()
+    server.stop()
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "hdf5"])
+def test_s3__is_opened_and_mapped(stack, recipe, tmp_path, s3, suffix):
+    url = uploaded(stack, tmp_path, s3, suffix)
+    with dask.config.set(scheduler="threads"):
+        np.testing.assert_array_equal(xstxm.open_stack(url, chunks={})["intensity"], stack["intensity"])
+    for state in ("written", "skipped"):
+        assert xstxm.batch(recipe, [url], tmp_path / "maps")["state"].tolist() == [state]
+
+
+def test_s3__says_what_is_not_there(stack, tmp_path, s3):
+    for url in ("s3://none/night.zarr", "s3://bucket/none.zarr"):
+        with pytest.raises(FileNotFoundError, match=f"there is no file '{url}'"):
+            xstxm.open_stack(url)
+    url = uploaded(stack, tmp_path, s3, "zarr")
+    s3[0].rm(next(key for key in s3[0].find(url) if "/intensity/c/" in key))
+    with pytest.warns(MetadataWarning, match=r"night\.zarr: 1 of 1 chunks of 'intensity' are missing"):
+        xstxm.open_stack(url)
+    with pytest.raises(OptionError, match=r"that is a folder, with .*night\.zarr"):
+        xstxm.open_stack("s3://bucket")

@@ -6,7 +6,6 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,9 +16,10 @@ _PANEL = "Reading files that leave something out"
 _ENDINGS = [ending for one in FORMATS for ending in re.findall(r"\.\w+", one.files)]
 
 StackFile = Annotated[
-    Path,
+    str,  # Path takes a slash of a URL
     typer.Argument(
-        help=f"Stack: a file ({', '.join(dict.fromkeys(_ENDINGS))}), a pattern, or a folder of files of one energy each.",
+        metavar="FILE",
+        help=f"Stack: a file ({', '.join(dict.fromkeys(_ENDINGS))}), a pattern, a folder of files of one energy each, or a URL.",
         show_default=False,
     ),
 ]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xstxm.errors import MissingDependencyError, OptionError
+from xstxm.errors import MissingDependencyError, OptionError, StxmError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(:/|::)")
 """A URL, also one of which `Path` has taken a slash; a drive has one letter."""
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
 _ROOT = "zarr.json"
+_OLD_ROOT = ".zgroup"
+"""That of Zarr version 2."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,44 @@ class RemoteStore:
         files, path = fsspec.url_to_fs(self.url)
         return str(files.cat_file(f"{path}/{_ROOT}"), "utf-8")
 
+    def keys(self) -> set[str]:
+        """Return the names of all that is in the store; none where they cannot be listed."""
+        import fsspec
+
+        files, path = fsspec.url_to_fs(self.url)
+        if _protocol(self.url) in ("http", "https"):
+            return set()
+        try:
+            return {name.rpartition(f"{path}/")[2] for name in files.find(path)}
+        except Exception:  # each protocol has errors of its own, and some who may read may not list
+            return set()
+
 
 def is_url(source: Any) -> bool:
     """Tell whether a source is a URL, as s3://bucket/night.zarr."""
     return isinstance(source, str) and _URL.match(source) is not None
+
+
+def place(source: str | os.PathLike[str]) -> Path | str:
+    """Return a URL as it is, of which `Path` would take a slash, and the path of anything else."""
+    return source if isinstance(source, str) and is_url(source) else Path(source)
+
+
+def version_of(source: Path | str) -> list[Any]:
+    """Return the size of a file, and when it was changed; for a store at a URL those of its metadata."""
+    if isinstance(source, Path):
+        known = source.stat()
+        return [known.st_size, known.st_mtime_ns]
+    found = fetched(source)
+    files, path = _filesystem(source.rstrip("/"))
+    if isinstance(found, RemoteStore):
+        path = f"{path}/{_ROOT}"
+    about = files.info(path)
+    try:
+        changed = files.modified(path).timestamp()
+    except NotImplementedError:  # https, where some servers tell a version
+        changed = about.get("ETag", "")
+    return [about.get("size"), changed]
 
 
 def require_no_url(path: Path) -> None:
@@ -49,8 +86,9 @@ def require_no_url(path: Path) -> None:
         It is one.
     """
     if is_url(str(path)):
-        protocol, place = _protocol(str(path)), "/".join(path.parts[1:])
-        do = f"fsspec.filesystem({protocol!r}).put({path.name!r}, {place!r}, recursive=True)"
+        protocol, there = _protocol(str(path)), "/".join(path.parts[1:])
+        end = "/" if path.suffix in ("", ".zarr") else ""  # else a folder goes into one of its name that is there
+        do = f"fsspec.filesystem({protocol!r}).put({path.name + end!r}, {there + end!r}, recursive=True)"
         raise OptionError("path", str(path), f"write it to a folder of this machine, then upload it: {do}")
 
 
@@ -77,14 +115,26 @@ def fetched(source: Any) -> Any:
     try:
         if files.exists(f"{path}/{_ROOT}"):
             return RemoteStore(url)
+        if files.info(path)["type"] == "directory":  # which s3fs would open, as an empty file
+            return _old_store(files, path, url)
         return _named(files.open(path, "rb"), url)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {source!r}") from None
+    except StxmError:
+        raise
     except Exception as error:  # each protocol has a library with errors of its own
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         keys = f"FSSPEC_{_protocol(url).upper()}='{{\"anon\": true}}'"
         do = f"it cannot be opened, {said}; fsspec takes keys from the environment, e.g. {keys}"
         raise OptionError("path", source, do) from error
+
+
+def _old_store(files: Any, path: str, url: str) -> RemoteStore:
+    """Return the store of Zarr version 2 in a folder; refuse one without."""
+    if files.exists(f"{path}/{_OLD_ROOT}"):
+        return RemoteStore(url)
+    inside = ", ".join(name.rsplit("/", 1)[-1] for name in files.ls(path, detail=False)[:5])
+    raise OptionError("path", url, f"that is a folder, with {inside or 'nothing'}: give the URL of one file or store")
 
 
 def _filesystem(url: str) -> tuple[Any, str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import xarray as xr
 
-from xstxm.errors import FileFormatError, heard, warn
+from xstxm.errors import FileFormatError, OptionError, heard, warn
 from xstxm.io import _sources
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
@@ -81,6 +81,10 @@ def _is_companion(path: Path) -> bool:
 def files_of(source: Many) -> list[Path]:
     """Return the files of a folder or behind a pattern in natural order, or those of a list, which have to be there."""
     if not isinstance(source, str | os.PathLike):
+        for path in source:
+            if is_url(path):
+                do = "only files of this machine are joined to a stack: fsspec.filesystem(...).get brings them"
+                raise OptionError("path", path, do)
         given = [Path(path).expanduser().absolute() for path in source]
         for path in given:
             _sources.require_there(path)

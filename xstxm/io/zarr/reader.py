@@ -76,7 +76,9 @@ def open_zarr_store(source: Source) -> _stored.Stored:
         raise FileFormatError(_sources.called(source), "a Zarr store of xstxm", "another thing", do)
     require_zarr("a Zarr store")
     if isinstance(source, RemoteStore):
-        return _stored.opened(source.url, "a readable Zarr store", lambda: _open(source.url, consolidated=None))
+        opened = _stored.opened(source.url, "a readable Zarr store", lambda: _open(source.url, consolidated=None))
+        _check_keys(source)
+        return opened
     assert path is not None  # is_zarr says so
     _check_chunks(path)
     return _stored.opened(path, "a readable Zarr store", lambda: _open(path, consolidated=False))
@@ -106,21 +108,41 @@ def _check_chunks(path: Path) -> None:
                 found = f"the shape {array.shape} and too few bytes for it"
                 raise CorruptFileError(path, f"the numbers of {name}", found, _sources.COPY_AGAIN)
         for name, array in arrays:
-            _tell_missing(path, name, array)
+            if _n_chunks(array) <= _COUNTED:
+                there = {file.relative_to(path / name).as_posix() for file in (path / name).rglob("*")}
+                _tell_missing(path.name, name, array, there)
 
 
-def _tell_missing(path: Path, name: str, array: Any) -> None:
+def _check_keys(store: RemoteStore) -> None:
+    """Tell of missing chunks of a store at a URL, where what there is can be listed at once."""
+    import zarr
+
+    with _sources.guarded(store.url, "a readable Zarr store"), quiet():
+        members = zarr.open_group(store.url, mode="r").members(max_depth=None)
+        arrays = {name: member for name, member in members if isinstance(member, zarr.Array)}
+        if sum(map(_n_chunks, arrays.values())) > _COUNTED or not (keys := store.keys()):
+            return
+        for name, array in arrays.items():
+            there = {key.removeprefix(f"{name}/") for key in keys if key.startswith(f"{name}/")}
+            _tell_missing(Path(store.url).name, name, array, there)
+
+
+def _grid(array: Any) -> list[int]:
+    """Return the number of chunks, or shards, along each dimension."""
+    return [-(-size // max(1, n)) for size, n in zip(array.shape, array.shards or array.chunks, strict=True)]
+
+
+def _n_chunks(array: Any) -> int:
+    return math.prod(_grid(array))
+
+
+def _tell_missing(called: str, name: str, array: Any, there: set[str]) -> None:
     """Warn of chunks that are not there, which Zarr fills: `write_zarr` leaves none out."""
-    grid = [-(-size // max(1, n)) for size, n in zip(array.shape, array.shards or array.chunks, strict=True)]
-    number = math.prod(grid)
-    if number > _COUNTED:
-        return
-    there = {file.relative_to(path / name).as_posix() for file in (path / name).rglob("*")}
-    keys = (array.metadata.encode_chunk_key(place) for place in np.ndindex(*grid))
+    keys = (array.metadata.encode_chunk_key(place) for place in np.ndindex(*_grid(array)))
     missing = [key for key in keys if key not in there]
     if missing:
         warn(
-            f"{path.name}: {len(missing)} of {number} chunks of {name!r} are missing, the first is {name}/{missing[0]}: they read "
+            f"{called}: {len(missing)} of {_n_chunks(array)} chunks of {name!r} are missing, the first is {name}/{missing[0]}: they read "
             f"as {array.fill_value}. Copy the store again, it may be cut short; only a store that another program wrote "
             "may lack chunks on purpose",
             MetadataWarning,
