@@ -24,6 +24,7 @@ def test_script__names_each_result_once_and_equal_calls_share_one():
     assert script([both]) == (
         "import xstxm\nimport xarray as xr\n\n"
         "a_stack = xstxm.open_stack('a.hdr', chunks={})\n"
+        "if a_stack.nbytes < 1_500_000_000:\n    a_stack.load()\n"
         "tree = xr.DataTree.from_dict({'one': a_stack, 'two': a_stack})\n"
     )
 
@@ -31,7 +32,7 @@ def test_script__names_each_result_once_and_equal_calls_share_one():
 def test_script__keeps_results_of_one_name_apart():
     files = [call("open_stack", File(name), name="stack") for name in ("a", "b")]
     lines = script([call("compare", *files, name="stack")]).splitlines()
-    assert lines[-3:] == [
+    assert [line for line in lines if " = " in line] == [
         "stack = xstxm.open_stack('a')",
         "stack_2 = xstxm.open_stack('b')",
         "stack_3 = xstxm.compare(stack, stack_2)",
