@@ -277,7 +277,7 @@ def detector_rows(given: argparse.Namespace, made: alignment.Drifting, what: str
     said = "a pattern stands still"
     noticed = any(said in message for message in warned)
     measured = next((m for m in warned if said in m), (warned or ["no warning"])[0]).partition(":")[0]
-    why = "it holds the frames where they are, and of those that do not move none can tell it from the sample"
+    why = "it holds the frames where they are, and of frames that do not move nothing tells it from the sample"
     yield Row(what, "a flat-field pattern of 10 % is noticed", measured, noticed, why)
     hot = made.intensity.copy()
     hot[:, side // 3] = 60000.0

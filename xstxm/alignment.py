@@ -102,7 +102,7 @@ def estimate_shifts(
         `uncertain_shift`. Frames that are flagged are placed between their neighbours, and their numbers are those of
         the attempt. With ``"similarity"`` also `magnification` and `rotation`.
         Attributes tell the reference, the number of maps, and `pattern`, the variance of what stands still on the
-        detector over that of noise; it is absent where that cannot be told from the sample, as the frames seem to drift by less than
+        detector over that of noise; it is absent where that is not looked for, as the frames settle with a drift of less than
         0.8 pixels (standard deviation), or may be turned. Eager, on frames of about 512 pixels; a lazy stack is read three times,
         chunk by chunk.
 
@@ -243,10 +243,7 @@ class _Search:
                 "drop frames that are partly dark, see flag_frames(stack)"
             ) from error
         if not fit.settled:
-            still = f"shifts still changed by {fit.step * factor:.2g} pixels in the last step"
-            do = "a pattern that stands still on the detector may hold them back: divide them by a flat field first"
-            unseen = transform == "translation" and fit.pattern != fit.pattern
-            warn(f"{still}; the frames seem to drift little, or {do}" if unseen else still, ConvergenceWarning)
+            warn(f"shifts still changed by {fit.step * factor:.2g} pixels in the last step", ConvergenceWarning)
         if fit.patterned or fit.pattern > SUSPECT:
             done = "it was taken into account, but" if fit.patterned else "it could not be told from the sample, and"
             warn(
