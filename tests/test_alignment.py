@@ -332,6 +332,16 @@ def test_estimate_shifts__takes_a_pattern_of_the_detector_off_or_warns():
     assert rms(errors(shifts, stack)) < 0.12
 
 
+def test_estimate_shifts__warns_of_a_pattern_that_holds_the_frames_where_it_is():
+    stack = drifting_stack(n=40, flat=0.1, moved=path(40, seed=3), seed=3)
+    with (
+        pytest.warns(ConvergenceWarning, match="still changed"),
+        pytest.warns(AlignmentWarning, match="a pattern stands still .* could not be told from the sample"),
+    ):
+        shifts = xstxm.estimate_shifts(stack)
+    assert shifts.attrs["pattern"] > 3
+
+
 def test_estimate_shifts__does_not_mind_dead_and_hot_pixels_rows_and_gains(sound):
     counts = sound["intensity"].copy(deep=True)
     counts *= np.random.default_rng(0).uniform(0.9, 1.1, (N, 1, 1)).astype("float32")

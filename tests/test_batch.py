@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ from typer.testing import CliRunner
 
 import xstxm
 from xstxm import _run, cli
+from xstxm._commands import scheduling
 from xstxm.errors import ClusterError, MetadataWarning, OptionError, PerformanceWarning, warn
+from xstxm.io import _replacing
 
 distributed = pytest.importorskip("distributed")
 from xstxm import _cluster  # noqa: E402
@@ -143,12 +147,40 @@ def test_batch__tells_how_far_it_is(recipe, files, tmp_path):
     assert shares == [0.25, 0.5, 0.75, 1]
 
 
-def test_batch__removes_what_a_killed_run_left(recipe, files, tmp_path):
-    left, other = tmp_path / ".s0.nc.12345678.part", tmp_path / ".other.nc.12345678.part"
-    left.write_bytes(b"half")
-    other.write_bytes(b"of somebody else")
-    xstxm.batch(recipe, files[:1], tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "s0.nc"]
+@posix
+def test_batch__begins_by_removing_what_a_killed_run_left_and_no_other(recipe, files, tmp_path):
+    dead = get_context("spawn").Process()
+    dead.start()
+    dead.join()
+    computer, _, _ = _replacing.this_process().partition("-")
+    left = [tmp_path / f".s0.nc.{computer}-{dead.pid}-12345678.part", _replacing._beside(tmp_path / "s0.nc")]
+    others = [
+        tmp_path / f".other.nc.{computer}-{dead.pid}-12345678.part",
+        tmp_path / f".s0.nc.{computer}-{os.getppid()}-12345678.part",
+        tmp_path / f".s0.nc.0-{dead.pid}-12345678.part",
+        tmp_path / ".s0.nc.of_another_program.part",
+    ]
+    for part in (*left, *others):
+        part.write_bytes(b"half")
+    there = []
+    with xstxm.report_progress(lambda share: there.extend(path.exists() for path in left)):
+        xstxm.batch(recipe, files[:1], tmp_path)
+    assert there == [False, False]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(part.name for part in others), "s0.nc"])
+
+
+def test_batch__tells_results_of_files_that_lack_frames_apart(recipe, files, tmp_path):
+    stack = xstxm.open_stack(files[0])
+    path = xstxm.write_sdf(stack, tmp_path / "aborted.hdr")
+    for frame in sorted(tmp_path.glob("*.xim"))[-3:]:
+        frame.unlink()
+    table = xstxm.batch(recipe, [path, files[1]], tmp_path / "out")
+    assert table["state"].tolist() == ["incomplete", "written"]
+    assert "118 of 121 frames exist" in table["reason"][0]
+    again = xstxm.batch(recipe, [path, files[1]], tmp_path / "out")
+    assert again["state"].tolist() == ["skipped", "skipped"]
+    assert again["reason"][0] == f"done before, incomplete: {table['reason'][0]}"
+    assert again["reason"][1] == "done before"
 
 
 def test_batch__refuses_what_it_cannot_use(recipe, files, tmp_path, client):
@@ -267,10 +299,35 @@ def test_cluster__drops_the_rest_after_an_interrupt_and_goes_on(recipe, files, e
     require_same(tmp_path, expected)
 
 
+@pytest.mark.filterwarnings("default")
+def test_cluster__tells_what_its_workers_complete_after_an_interrupt(
+    recipe, files, expected, slow, tmp_path, monkeypatch
+):
+    def interrupted(futures, **options):  # as by Ctrl+C while nothing has ended yet
+        monkeypatch.undo()
+        while sum(map(len, slow.run(_cluster._at_work).values())) < 2:
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_cluster, "as_completed", interrupted)
+    path = recipe.save(tmp_path / "recipe.toml")
+    arguments = ["run", str(path), *map(str, files), "-o", str(tmp_path / "out"), "--scheduler", slow.scheduler.address]
+    result = CliRunner().invoke(cli.app, arguments, terminal_width=200)
+    assert result.exit_code == 130, result.output
+    assert "interrupted: 2 files that workers are at are completed" in " ".join(result.stderr.split())
+    assert f"interrupted, 2 of {N} files are done" in " ".join(result.stderr.split())
+    written = {path.stem for path in (tmp_path / "out").iterdir()}
+    assert len(written) == 2
+    assert all(f"{name}.hdf5" in result.stdout for name in written)
+    again = CliRunner().invoke(cli.app, arguments)
+    assert (again.exit_code, again.stdout.count("skipped")) == (0, 2)
+    require_same(tmp_path / "out", expected)
+
+
 def test_cluster__writes_one_file_twice_at_once_and_it_is_whole(recipe, files, expected, both, tmp_path):
-    work, path = (recipe.with_inputs(), True, xstxm.__version__), tmp_path / "s0.nc"
-    workers = list(both.nthreads())
-    done = [both.submit(_run.of_one_file, work, files[0], path, pure=False, workers=[worker]) for worker in workers * 3]
+    work = _run.Task(recipe.with_inputs(), True, _replacing.this_process(), xstxm.__version__)
+    path, workers = tmp_path / "s0.nc", list(both.nthreads())
+    done = [both.submit(work.do, files[0], path, pure=False, workers=[worker]) for worker in workers * 3]
     assert {one.state for one in both.gather(done)} == {"written"}
     require_same(tmp_path, {"s0": expected["s0"]})
 
@@ -319,7 +376,7 @@ def test_cluster__that_does_not_share_the_folder_is_refused(recipe, files, both,
 
 
 def test_worker__that_came_later_with_another_version_fails_the_file(recipe, files, tmp_path):
-    done = _run.of_one_file((recipe, False, "9.9"), files[0], tmp_path / "s0.nc")
+    done = _run.Task(recipe, False, "", "9.9").do(files[0], tmp_path / "s0.nc")
     assert (done.state, list(tmp_path.iterdir())) == ("failed", [])
     assert "install 9.9 there" in done.reason
 
@@ -349,14 +406,63 @@ def test_scheduler__without_a_worker_is_told(recipe, files, tmp_path):
 
 
 def test_scheduler__that_goes_away_is_told(recipe, files, tmp_path):
+    def end(cluster):
+        _replacing._beside(tmp_path / "s5.nc").write_bytes(b"half")  # of a worker that ended with it
+        cluster.close()
+
     cluster = distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0", silence_logs="CRITICAL")
     with (
         distributed.Client(cluster, set_as_default=False) as client,
-        xstxm.report_progress(lambda share: cluster.close()),
+        xstxm.report_progress(lambda share: end(cluster)),
         pytest.raises(ClusterError, match="start again"),
     ):
         xstxm.batch(recipe, files, tmp_path, client=client)
     assert 1 <= len(list(tmp_path.glob("s*.nc"))) <= N
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_scheduler__that_goes_away_before_the_first_file_is_told(recipe, files, client, tmp_path, monkeypatch):
+    def closed(*arguments):
+        raise distributed.comm.CommClosedError("Stream is closed")
+
+    monkeypatch.setattr(_cluster, "require_alike", closed)
+    with pytest.raises(ClusterError, match=r"the scheduler tcp://.* went away: .* start again"):
+        xstxm.batch(recipe, files, tmp_path, client=client)
+
+
+def test_cluster__that_fails_says_so_alone_and_dask_to_who_listens(capsys):
+    logger, heard = logging.getLogger("distributed.scheduler"), logging.StreamHandler(sys.stderr)
+    said = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())
+    own = logging.getLogger("distributed")
+    own.addHandler(heard)
+    own.addHandler(listener)
+    try:
+        with _cluster.quiet():
+            with _cluster.quiet():
+                logger.error("a worker died")
+            logger.error("another died")
+        assert (capsys.readouterr().err, said) == ("", ["a worker died", "another died"])
+        logger.error("at last")
+        assert "at last" in capsys.readouterr().err
+    finally:
+        own.removeHandler(heard)
+        own.removeHandler(listener)
+
+
+def test_run__writes_what_dask_says_to_a_file(recipe, files, both, tmp_path):
+    path, log = recipe.save(tmp_path / "recipe.toml"), tmp_path / "dask.log"
+    arguments = ["run", str(path), str(files[0]), "-o", str(tmp_path / "out"), "--dask-log", str(log)]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 1
+    assert "give --scheduler too" in " ".join(result.stderr.split())
+    logger = logging.getLogger("distributed.client")
+    with scheduling.connected(both.scheduler.address, log):
+        logger.warning("a line of dask")
+    logger.warning("after it")
+    assert " - distributed.client - WARNING - a line of dask\n" in log.read_text()
+    assert "after it" not in log.read_text()
 
 
 def test_run__on_a_cluster(recipe, files, expected, both, tmp_path):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -26,7 +27,7 @@ GOALS = {
     "shifts": ["high dose", "low dose", "scikit-image", "Cramer-Rao", "the lowest error", "pattern", "hot row"],
     "moving": ["ndimage.shift"],
     "import": ["import xarray", "nothing is compiled"],
-    "gpu": ["bound of bytes"],
+    "gpu": ["5 references", "8 references"],
 }  # fmt: skip
 TRUE_ANYWHERE = {"float64 | within 1e-8", "the same bits", "eigenvalues to 1e-6", "nothing is compiled"}
 """Goals that do not hang on the size or on the machine."""
@@ -65,7 +66,7 @@ def test_table__is_printed_and_drawn(benchmarks, capsys, tmp_path):
     assert "numpy" in facts
     assert "120 x 64 x 64" in size
     assert table[:2] == HEADER.splitlines()
-    assert len(table) == 4
+    assert len(table) == 5
     assert "apply shifts: ndimage.shift of order 3" in (tmp_path / "table.svg").read_text()
 
 
@@ -76,6 +77,34 @@ def test_table__of_a_stack_larger_than_memory_has_one_topic(benchmarks, capsys):
     with pytest.raises(SystemExit):
         bench_table.parse(["--size", "L", "--topics", "fit"])
     assert "take --size M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("size", "told"), [("S", "a row is much of a small image"), ("M", "not explained")])
+def test_table__gives_reasons_for_its_size(benchmarks, size, told):
+    import bench_table
+
+    given = bench_table.parse(["--size", size])
+    assert bench_table.because(given, small="a row is much of a small image").startswith(told)
+    assert bench_table.because(given, "always", small="of small ones") == (
+        "always; of small ones" if size == "S" else "always"
+    )
+
+
+@pytest.mark.slow
+def test_table__measures_on_a_device_where_there_is_one(benchmarks, monkeypatch):
+    import bench_table
+
+    given = bench_table.parse([*TINY, "--topics", "gpu"])
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert all("CuPy is not installed" in str(row) for row in bench_table.measure(given))
+    runtime = SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=OSError)
+    stream = SimpleNamespace(synchronize=lambda: None)
+    cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda: stream)
+    host = SimpleNamespace(asarray=np.asarray, tile=np.tile, copyto=np.copyto, cuda=cuda)  # this one in its place
+    monkeypatch.setitem(sys.modules, "cupy", host)
+    rows = list(bench_table.measure(given))
+    assert [row.ratios.goal for row in rows] == [1.2, 2.0]
+    assert all(row.ratios.values.size == given.rounds and min(row.seconds) > 0 for row in rows)
 
 
 def test_table__has_no_topic_without_a_test(benchmarks):

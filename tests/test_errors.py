@@ -52,6 +52,12 @@ def test_choice__says_did_you_mean():
     assert str(EVERY_ERROR[0]) == "unknown method 'nnsl': use 'lstsq', 'nnls' or 'fcls' (did you mean 'nnls'?)"
 
 
+def test_chunking_error__gives_the_advice_of_the_chunk_report():
+    advice = f"or store it by spectra, once: {errors.store_by_spectra()}"
+    assert str(errors.ChunkingError("fit", "energy", 3, "4 GiB", "1 GB")).endswith(advice)
+    assert "spectra" not in str(errors.ChunkingError("denoise", "y", 3, "4 GiB", "1 GB"))  # which would not help
+
+
 def test_missing_variable__says_what_was_found_and_what_to_do():
     assert str(EVERY_ERROR[5]) == (
         "'optical_density' is missing (found: intensity, i0): call .stxm.optical_density() first"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pickle
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -15,10 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, as_completed
+from distributed.comm import CommClosedError
 
 import xstxm
 from xstxm._warming import warm
-from xstxm.errors import ClusterError, PerformanceWarning, unfit_workers, warn
+from xstxm.errors import ClusterError, PerformanceWarning, StxmWarning, unfit_workers, warn
 from xstxm.options import set_options
 
 K = TypeVar("K")
@@ -27,6 +30,8 @@ IN_FLIGHT = 1000
 """Most tasks that the scheduler holds at a time: of an archive it need not know all."""
 _PROCESS = uuid.uuid4().hex
 """This process, which some clusters have their workers in."""
+LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application")
+"""Those that distributed gives a handler, which writes on the terminal."""
 
 
 class Killed(ClusterError):
@@ -50,6 +55,28 @@ class Ready(WorkerPlugin):
         """Give the cores back."""
         if self.options is not None:
             self.options.__exit__(None, None, None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep off the terminal what distributed says when workers or schedulers go; other handlers of its loggers are told."""
+
+    def nothing(record: logging.LogRecord) -> bool:
+        return False
+
+    found = {handler for name in LOGGERS for handler in logging.getLogger(name).handlers if _on_terminal(handler)}
+    for handler in found:
+        handler.addFilter(nothing)
+    try:
+        yield
+    finally:
+        for handler in found:
+            handler.removeFilter(nothing)
+
+
+def _on_terminal(handler: logging.Handler) -> bool:
+    stream = getattr(handler, "stream", None)
+    return stream is not None and stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
 
 
 @contextmanager
@@ -111,12 +138,8 @@ def each(
 ) -> Generator[tuple[K, Any], None, None]:
     """Call a function of one object, which the workers keep, and of each item; yield what it returns, or `Killed`, as calls end.
 
-    The end of the generator cancels what has not begun.
-
-    Raises
-    ------
-    ClusterError
-        The scheduler went away.
+    The end of the generator cancels what has not begun. So does an interrupt, after which calls that have begun are waited for,
+    until the next interrupt.
     """
     if not items:
         return
@@ -129,27 +152,67 @@ def each(
         running.update({future.key: (key, future) for key, future in begun})
         return [future for _, future in begun]
 
-    ended = as_completed(begin(IN_FLIGHT), loop=client.loop)
-    try:
+    def told(futures: list[Future]) -> Generator[tuple[K, Any], None, None]:
+        ended = as_completed(futures, loop=client.loop)
         for future in ended:
-            key, _ = running.pop(future.key)
-            yield key, _result(client, future)
+            key, _ = running[future.key]
+            result = _result(future)
+            del running[future.key]
+            yield key, result
             future.release()
             ended.update(begin(1))
+
+    try:
+        try:
+            yield from told(begin(IN_FLIGHT))
+        except KeyboardInterrupt:
+            left = iter(())
+            begun = _begun(client, {key: future for key, (_, future) in running.items()})
+            if begun:
+                do = "interrupt again to leave them to it"
+                warn(f"interrupted: {len(begun)} files that workers are at are completed, {do}", StxmWarning)
+            yield from told(begun)
+            raise
     finally:
         if running and client.status == "running":
             client.cancel([future for _, future in running.values()], force=True)
 
 
-def _result(client: Client, future: Future) -> Any:
+def _begun(client: Client, futures: Mapping[Any, Future]) -> list[Future]:
+    """Return the futures of calls that have ended or that workers are at; cancel the others."""
+    at_work = {key for keys in client.run(_at_work, on_error="ignore").values() for key in keys}
+    begun = [future for key, future in futures.items() if future.done() or key in at_work]
+    client.cancel([future for future in futures.values() if future not in begun], force=True)
+    return begun
+
+
+def _at_work(dask_worker: Worker) -> list[Any]:
+    return [task.key for task in dask_worker.state.executing]
+
+
+def _result(future: Future) -> Any:
     try:
         return future.result()
     except KilledWorker as error:
         n = error.allowed_failures + 1
         return Killed(f"{n} workers died at it, one after another: see their logs, they may need more memory")
-    except CancelledError as error:
+
+
+@contextmanager
+def present(client: Client) -> Iterator[None]:
+    """Say so where the scheduler goes away meanwhile.
+
+    Raises
+    ------
+    ClusterError
+        It did.
+    """
+    address = _address(client)
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
         do = "what is done is written, start again to go on"
-        raise ClusterError(f"the scheduler {_address(client)} went away: {do}") from error
+        raise ClusterError(f"the scheduler {address} went away: {do}") from error
 
 
 def _address(client: Client) -> str:

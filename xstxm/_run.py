@@ -22,9 +22,9 @@ import xarray as xr
 import xstxm
 from xstxm._recipe_record import verbs
 from xstxm.conventions import ENERGY
-from xstxm.errors import ClusterError, OptionError, RecipeError, StxmError, heard
+from xstxm.errors import ClusterError, IncompleteWarning, OptionError, RecipeError, StxmError, heard
 from xstxm.io._remote import require_no_url, version_of
-from xstxm.io._replacing import remove_unfinished
+from xstxm.io._replacing import remove_unfinished, this_process, written_for
 from xstxm.options import get_options
 from xstxm.recipes import Recipe
 from xstxm.steps import report_progress
@@ -32,12 +32,15 @@ from xstxm.steps import report_progress
 if TYPE_CHECKING:
     from distributed import Client
 
-State: TypeAlias = Literal["written", "skipped", "failed"]
+State: TypeAlias = Literal["written", "incomplete", "skipped", "failed"]
+"""Incomplete is a result of what is there of a file that lacks something."""
 
 Place: TypeAlias = Path | str
 """A file or folder of this machine, or a URL."""
 STAMP = "xstxm_run"
 """Attribute of a result that says by which recipe and of which file it was made."""
+LACKS = "xstxm_run_lacks"
+"""Attribute that says what that file lacked."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +80,21 @@ def run_files(
             "jobs", jobs, "the workers of the cluster say how many files at once: leave one of the two out"
         )
     output.mkdir(parents=True, exist_ok=True)  # a worker that makes it may make it on a disk that nobody else sees
+    remove_unfinished(outputs.values())  # by runs that were killed
+    task = Task(recipe, overwrite, this_process(), xstxm.__version__)
     if client is not None:
-        yield from _on_cluster(client, recipe, outputs, output, overwrite)
+        yield from _on_cluster(client, task, outputs, output)
     elif jobs == 1:
-        yield from (_one(recipe, file, path, overwrite) for file, path in outputs.items())
+        yield from (task.do(file, path) for file, path in outputs.items())
     else:
-        yield from _in_processes(jobs, recipe, outputs, overwrite)
-    remove_unfinished(outputs.values())  # by workers or runs that were killed
+        yield from _in_processes(jobs, task, outputs)
 
 
-def _in_processes(
-    jobs: int, recipe: Recipe, outputs: Mapping[Place, Path], overwrite: bool
-) -> Generator[Done, None, None]:
+def _in_processes(jobs: int, task: Task, outputs: Mapping[Place, Path]) -> Generator[Done, None, None]:
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
             with _interrupts_ignored():  # the workers inherit that: this process alone is told
-                waiting = [pool.submit(_one, recipe, file, path, overwrite) for file, path in outputs.items()]
+                waiting = [pool.submit(task.do, file, path) for file, path in outputs.items()]
             yield from (future.result() for future in as_completed(waiting))
         except BaseException as error:
             with _interrupts_ignored():
@@ -104,38 +106,40 @@ def _in_processes(
             raise
 
 
-def _on_cluster(
-    client: Client, recipe: Recipe, outputs: Mapping[Place, Path], output: Path, overwrite: bool
-) -> Generator[Done, None, None]:
+def _on_cluster(client: Client, task: Task, outputs: Mapping[Place, Path], output: Path) -> Generator[Done, None, None]:
     from xstxm import _cluster
 
-    _cluster.require_alike(client, output)
-    work = (recipe, overwrite, xstxm.__version__)
     places = {file: (_anywhere(file), path.absolute()) for file, path in outputs.items()}
-    with _cluster.ready(client):
-        for trial in (1, 2):  # a worker that dies takes all it holds along, and more than one file is blamed
-            killed = {}
-            for file, ended in _cluster.each(client, of_one_file, work, places):
-                if not isinstance(ended, _cluster.Killed):
-                    yield replace(ended, file=file)
-                elif trial == 1:
-                    killed[file] = places[file]
-                else:
-                    yield Done(file, "failed", math.nan, str(ended))
-            places = killed
+    with _cluster.quiet():
+        try:
+            with _cluster.present(client):
+                _cluster.require_alike(client, output)
+                with _cluster.ready(client):
+                    yield from _tried_twice(client, task, places)
+        except ClusterError:
+            remove_unfinished(outputs.values())
+            raise
+        remove_unfinished(outputs.values())  # by workers that were killed
+
+
+def _tried_twice(client: Client, task: Task, places: Mapping[Place, tuple[Place, Path]]) -> Generator[Done, None, None]:
+    """Yield what became of files; a worker that dies takes all it holds along, so more than the one file is blamed at first."""
+    from xstxm import _cluster
+
+    killed = []
+    for file, ended in _cluster.each(client, Task.do, task, places):
+        if isinstance(ended, _cluster.Killed):
+            killed.append(file)
+        else:
+            yield replace(ended, file=file)
+    for file, ended in _cluster.each(client, Task.do, task, {file: places[file] for file in killed}):
+        dead = isinstance(ended, _cluster.Killed)
+        yield Done(file, "failed", math.nan, str(ended)) if dead else replace(ended, file=file)
 
 
 def _anywhere(file: Place) -> Place:
     """Return what finds a file from any folder: workers start elsewhere."""
     return file.absolute() if isinstance(file, Path) else file
-
-
-def of_one_file(work: tuple[Recipe, bool, str], file: Place, path: Path) -> Done:
-    """Apply a recipe to a file as a task of a cluster, the same whenever and wherever it is done again. Eager."""
-    recipe, overwrite, version = work
-    if version != xstxm.__version__:  # of a worker that came later
-        return Done(file, "failed", 0.0, f"a worker has xstxm {xstxm.__version__}: install {version} there")
-    return _one(recipe, file, path, overwrite)
 
 
 @contextmanager
@@ -170,27 +174,40 @@ def _outputs(files: Sequence[Place], output: Path) -> dict[Place, Path]:
     return outputs
 
 
-def _one(recipe: Recipe, file: Place, path: Path, overwrite: bool) -> Done:
-    begun = time.perf_counter()
-    with heard() as told, report_progress(_not_told):
-        try:
-            state, reason = _written(recipe, file, path, overwrite)
-        except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
-            state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
-    return Done(file, state, time.perf_counter() - begun, reason, tuple(dict.fromkeys(map(str, told))))
+@dataclass(frozen=True)
+class Task:
+    """What is done to each file, the same whenever and wherever it is done again."""
+
+    recipe: Recipe
+    overwrite: bool
+    asked_by: str
+    """The process that wants it, to which unfinished files belong."""
+    version: str
+
+    def do(self, file: Place, path: Path) -> Done:
+        """Apply the recipe to a file. Eager."""
+        if self.version != xstxm.__version__:  # of a worker that came later
+            return Done(file, "failed", 0.0, f"a worker has xstxm {xstxm.__version__}: install {self.version} there")
+        begun = time.perf_counter()
+        with heard() as told, report_progress(_not_told), written_for(self.asked_by):
+            try:
+                state, reason = _written(self.recipe, file, path, self.overwrite, told)
+            except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
+                state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
+        return Done(file, state, time.perf_counter() - begun, reason, tuple(dict.fromkeys(map(str, told))))
 
 
 def _not_told(share: float | None) -> None:
     """Keep to itself how far a step is: who listens is told of files."""
 
 
-def _written(recipe: Recipe, file: Place, path: Path, overwrite: bool) -> tuple[State, str]:
+def _written(recipe: Recipe, file: Place, path: Path, overwrite: bool, told: list[Warning]) -> tuple[State, str]:
     """Eager: the result goes into its file."""
     stamp = _stamp(recipe, file)
     if path.exists():
-        found = _found_stamp(path)
+        found, lacked = _found_stamp(path)
         if found == stamp and not overwrite:
-            return "skipped", "done before"
+            return "skipped", f"done before, incomplete: {lacked}" if lacked else "done before"
         if not overwrite:
             differs = (
                 "no run"
@@ -206,8 +223,11 @@ def _written(recipe: Recipe, file: Place, path: Path, overwrite: bool) -> tuple[
         result = recipe.apply(_merged(stack))
         if isinstance(result, xr.DataTree):
             raise RecipeError("the last step makes a tree, of which no single netCDF is written: end before it")
-        xstxm.write_netcdf(xstxm.compute(result.assign_attrs({STAMP: stamp})), path, overwrite=True)
-    return "written", ""
+        computed = xstxm.compute(result)
+        lacks = "; ".join(dict.fromkeys(str(one) for one in told if isinstance(one, IncompleteWarning)))
+        stamps = {STAMP: stamp, LACKS: lacks} if lacks else {STAMP: stamp}
+        xstxm.write_netcdf(computed.assign_attrs(stamps), path, overwrite=True)
+    return ("incomplete", lacks) if lacks else ("written", "")
 
 
 def open_as(recipe: Recipe, file: Place) -> xr.Dataset | xr.DataArray:
@@ -235,18 +255,16 @@ def _stamp(recipe: Recipe, file: Place) -> str:
     return json.dumps({"recipe": made_by, "file": [PurePath(file).name, *version_of(file)]})
 
 
-def _found_stamp(path: Path) -> str | None:
-    """Return the stamp of a file that exists; None where it has none."""
+def _found_stamp(path: Path) -> tuple[str | None, str]:
+    """Return the stamp of a file that exists, None where it has none, and what the stack that it was made of lacked."""
     try:
         with xr.open_dataset(path, engine="h5netcdf") as found:
-            return found.attrs.get(STAMP) or _of_only(found)
+            for item in (found, *found.data_vars.values()):  # an array is the only variable of its file
+                if STAMP in item.attrs:
+                    return item.attrs[STAMP], item.attrs.get(LACKS, "")
     except (OSError, ValueError, KeyError):
-        return None
-
-
-def _of_only(found: xr.Dataset) -> str | None:
-    """Return the stamp of an array, which is the only variable of its file."""
-    return next((item.attrs[STAMP] for item in found.data_vars.values() if STAMP in item.attrs), None)
+        pass
+    return None, ""
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -53,8 +53,9 @@ def batch(
     Returns
     -------
     DataFrame
-        A row of each file, in their order: `file`, `state` (``"written"``, ``"skipped"`` or ``"failed"``), `seconds` (NaN where nobody
-        lived to tell), the `reason` of a failure, and what warnings said, `warned`. Eager; `report_progress` is told of each file.
+        A row of each file, in their order: `file`, `state`, `seconds` (NaN where nobody lived to tell), the `reason` of it, and what
+        warnings said, `warned`. States are ``"written"``; ``"incomplete"``, written of a file that lacks frames, rows or chunks, the reason
+        says which; ``"skipped"``, done before; and ``"failed"``. Eager; `report_progress` is told of each file.
 
     Raises
     ------
@@ -64,6 +65,11 @@ def batch(
         An input of the recipe is missing.
     ClusterError
         A worker lacks xstxm or has another version, or does not see the output folder; or the scheduler went away.
+
+    Warns
+    -----
+    StxmWarning
+        After an interrupt, where workers of a cluster complete the files that they are at; another interrupt leaves them to it.
 
     Examples
     --------

@@ -205,6 +205,9 @@ def run_recipe(
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler whose workers do it, e.g. tcp://10.0.0.5:8786.")
     ] = None,
+    dask_log: Annotated[
+        Path | None, typer.Option(help="File to add to what dask says of the scheduler and its workers.")
+    ] = None,
 ) -> None:
     """Apply a recipe to files; what the same recipe made of the same file before is skipped."""
     require_folder(output)
@@ -213,7 +216,7 @@ def run_recipe(
     options: dict[str, Any] = {"overwrite": overwrite, "jobs": jobs}
     try:
         with (
-            connected(scheduler) as client,
+            connected(scheduler, dask_log) as client,
             closing(_run.run_files(ready, [*map(place, files)], output, client=client, **options)) as ended,
         ):
             for done in _told_as_they_end(ended, len(files)):
@@ -225,7 +228,7 @@ def run_recipe(
         note(f"interrupted, {len(states)} of {len(files)} files are done: start the same command again to go on")
         raise typer.Exit(INTERRUPTED) from error
     out.print(table)
-    if "failed" in states:
+    if not {"failed", "incomplete"}.isdisjoint(states):
         raise typer.Exit(1)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -221,14 +222,22 @@ class ReferenceSpectrumError(StxmError, ValueError):
         self._say(sentence, names=tuple(names))
 
 
+def store_by_spectra(source: Path | None = None) -> str:
+    """Return what to type for a stack whose energies lie in several chunks, as `chunk_report`, warnings and errors say it."""
+    if source is None:
+        return 'xstxm.write_zarr(stack, "spectra.zarr")'
+    target = source.with_name(f"{source.stem}_spectra.zarr" if source.suffix == ".zarr" else f"{source.stem}.zarr")
+    return f"xstxm convert {shlex.quote(str(source))} {shlex.quote(str(target))}"
+
+
 class ChunkingError(StxmError, ValueError):
     """The energy axis is cut into chunks where each pixel needs its whole spectrum."""
 
     def __init__(self, verb: str, dim: str, n_chunks: int, size: str, limit: str) -> None:
+        store = f", or store it by spectra, once: {store_by_spectra()}" if dim == "energy" else ""
         self._say(
             f"{verb} needs {dim!r} in one chunk, found {n_chunks} chunks of a {size} stack, too big to "
-            f"rechunk unasked (limit {limit}): call .chunk({dim}=-1) first where all of it fits into memory, or store it "
-            "with whole spectra in each chunk, once: xstxm convert, or xstxm.write_zarr(stack, 'spectra.zarr')",
+            f"rechunk unasked (limit {limit}): call .chunk({dim}=-1) first where all of it fits into memory{store}",
             verb=verb,
             dim=dim,
             n_chunks=n_chunks,
@@ -342,6 +351,10 @@ class ExtrapolationWarning(StxmWarning):
 
 class MetadataWarning(StxmWarning):
     """Metadata of a file is missing, doubtful or contradicts itself."""
+
+
+class IncompleteWarning(MetadataWarning):
+    """A file lacks frames, rows, points or chunks that it announces; what is there is read."""
 
 
 class ConvergenceWarning(StxmWarning):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xstxm._commands.speaking import note
@@ -36,28 +38,54 @@ def require_scheduler(address: str) -> None:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[Client | None]:
-    """Give a client of a running scheduler, None without an address.
+def connected(address: str | None, log: Path | None = None) -> Iterator[Client | None]:
+    """Give a client of a running scheduler, None without an address; what dask says goes to a file, if anywhere.
 
     Raises
     ------
     OptionError
-        None answers there.
+        None answers there, or there is a file for what dask says, but no address.
     """
     if address is None:
+        if log is not None:
+            raise OptionError("dask_log", str(log), "it is for what dask says of a cluster: give scheduler= too")
         yield None
         return
     require_scheduler(address)
     from distributed import Client
 
+    from xstxm._cluster import quiet
+
+    with _logged(log), quiet():
+        try:
+            client = Client(address, timeout=_PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            do = "start one with `dask scheduler`, workers with `dask worker ADDRESS`, or leave the option out"
+            raise OptionError("scheduler", address, f"none answers there: {do}") from error
+        with client:
+            if n := len(client.nthreads()):
+                note(
+                    f"{n} worker{'s' if n > 1 else ''}: each loads its kernels, or compiles them once, before its first file"
+                )
+            yield client
+
+
+@contextmanager
+def _logged(path: Path | None) -> Iterator[None]:
+    """Add to a file what dask says in this process meanwhile."""
+    if path is None:
+        yield
+        return
+    from xstxm._cluster import LOGGERS
+
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
     try:
-        client = Client(address, timeout=_PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
-        do = "start one with `dask scheduler`, workers with `dask worker ADDRESS`, or leave the option out"
-        raise OptionError("scheduler", address, f"none answers there: {do}") from error
-    with client:
-        if n := len(client.nthreads()):
-            note(
-                f"{n} worker{'s' if n > 1 else ''}: each loads its kernels, or compiles them once, before its first file"
-            )
-        yield client
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()

@@ -282,11 +282,11 @@ def _block_lines(level: Registration, theta: np.ndarray) -> np.ndarray:
 def _without_pattern(level: Registration, fit: Fit) -> Fit:
     """Return displacements with what stands still on the detector taken off, where there is such a thing.
 
-    Pattern and sample are told apart by drift: of less than about a pixel it says nothing. Pattern and maps are found in
-    turn, and are kept where they leave less than the maps alone.
+    Pattern and sample are told apart by drift: of less than about a pixel it says nothing, unless the frames cannot settle, as a
+    strong pattern holds them where it is. Pattern and maps are found in turn, and are kept where they leave less than the maps alone.
     """
     if fit.theta[level.live].std(0).max() < MOVED:
-        return fit
+        return fit if fit.settled else replace(fit, pattern=_seen(level, fit))
     seen = level.find_pattern(fit.theta, take_off=False)
     if seen <= PATTERN:
         return replace(fit, pattern=seen)
@@ -299,6 +299,14 @@ def _without_pattern(level: Registration, fit: Fit) -> Fit:
     found = level.run(theta, most=3)
     better = found.noise < BETTER * fit.noise and float(level.pattern.std()) < STRONGEST
     return replace(found, pattern=pattern, patterned=True) if better else replace(fit, pattern=seen)
+
+
+def _seen(level: Registration, fit: Fit) -> float:
+    """Return the variance of what stands still over that of noise, and leave no pixel out for it."""
+    blocked = level.blocked.copy()
+    strength = level.find_pattern(fit.theta, take_off=False)
+    level.blocked = blocked
+    return strength
 
 
 def _lost(level: Registration, fit: Fit) -> np.ndarray:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
+import sys
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from xstxm.errors import NoRoomError, require_free
@@ -19,6 +23,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 """What they say that are full, or whose owner allows no more."""
 _MORE = 2**16
 """Bytes of an HDF5 file beside its arrays."""
+_OWNER: ContextVar[str | None] = ContextVar("owner", default=None)
+"""For which process is written, where that is not this one."""
 
 
 @contextmanager
@@ -116,15 +122,49 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
                 aside.rmdir()
 
 
+def this_process() -> str:
+    """Return the name that says which process of which computer writes."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}-{os.getpid()}"
+
+
+@contextmanager
+def written_for(owner: str) -> Iterator[None]:
+    """Have what is written meanwhile belong to the process that asked for it, see `this_process`."""
+    token = _OWNER.set(owner)
+    try:
+        yield
+    finally:
+        _OWNER.reset(token)
+
+
 def remove_unfinished(targets: Iterable[Path]) -> None:
-    """Remove what processes that were ended have left of files."""
+    """Remove what was written of files for this process, or for one of this computer that is no more; others may still be at theirs."""
     names: dict[Path, set[str]] = {}
     for target in targets:
         names.setdefault(target.parent, set()).add(target.name)
     for folder, own in names.items():
         for part in folder.glob(".*.part"):
-            if part.name[1:].rsplit(".", 2)[0] in own:
+            name, _, rest = part.name[1:].removesuffix(".part").rpartition(".")
+            if name in own and _is_over(rest.rpartition("-")[0]):
                 _remove(part)
+
+
+def _is_over(owner: str) -> bool:
+    here = this_process()
+    computer, _, pid = owner.rpartition("-")
+    if owner == here:
+        return True
+    if (
+        computer != here.rpartition("-")[0] or not pid.isdigit() or sys.platform == "win32"
+    ):  # whose signals end a process
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def reserve(path: Path, size: int) -> None:
@@ -162,7 +202,7 @@ def require_room(part: Path, size: int) -> None:
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    return target.with_name(f".{target.name}.{_OWNER.get() or this_process()}-{uuid.uuid4().hex[:8]}.part")
 
 
 def _move(moves: Sequence[tuple[Path, Path]]) -> None:

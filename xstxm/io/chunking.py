@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from xstxm.conventions import ENERGY
-from xstxm.errors import OptionError, PerformanceWarning, by_reason, warn
+from xstxm.errors import OptionError, PerformanceWarning, by_reason, store_by_spectra, warn
 from xstxm.io._cuts import Cut
 from xstxm.io._pixels_first import block_of, chunks_of
 from xstxm.io.formats import recognised
@@ -131,7 +130,7 @@ def _of_energies(cut: Cut, source: Path | None) -> str | None:
         cost = f"and each stored chunk is read {cut.reads:.3g} times"
     else:
         cost = "so a spectrum needs all of them"
-    return f"stored by {held} of {n} energies, {cost}. Store it by spectra, once: {_rewrite(source)}"
+    return f"stored by {held} of {n} energies, {cost}. Store it by spectra, once: {store_by_spectra(source)}"
 
 
 def _of_cuts(cut: Cut, source: Path | None) -> str | None:
@@ -147,7 +146,7 @@ def _of_sizes(cut: Cut, source: Path | None) -> str | None:
     if size < _SMALL_BYTES and cut.n_chunks > _MANY:
         return f"{cut.n_chunks} chunks of {_size(size)}: tasks cost more than what they do. {_open(cut, source)}"
     if math.prod(cut.stored or ()) * cut.variable.dtype.itemsize > _LARGE_BYTES:
-        return f"stored in chunks of {_size(size)}: each thread holds about {_HELD} of them. Store it in smaller ones, once: {_rewrite(source)}"
+        return f"stored in chunks of {_size(size)}: each thread holds about {_HELD} of them. Store it in smaller ones, once: {store_by_spectra(source)}"
     if size > _LARGE_BYTES:
         return f"chunks of {_size(size)}: each thread holds about {_HELD} of them. {_open(cut, source)}"
     return None
@@ -180,14 +179,6 @@ def _open(cut: Cut, source: Path | None, limit: int = GOOD_BYTES) -> str:
     if source is None:
         return f"Open it with chunks={sizes}"
     return f"Open it in chunks: xstxm.open_stack({str(source)!r}, chunks={sizes})"
-
-
-def _rewrite(source: Path | None) -> str:
-    """Return the command that stores a stack by spectra."""
-    if source is None:
-        return 'xstxm.write_zarr(stack, "spectra.zarr")'
-    target = source.with_name(f"{source.stem}_spectra.zarr" if source.suffix == ".zarr" else f"{source.stem}.zarr")
-    return f"xstxm convert {shlex.quote(str(source))} {shlex.quote(str(target))}"
 
 
 def _threads() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xstxm.errors import CorruptFileError, MetadataWarning, warn
+from xstxm.errors import CorruptFileError, IncompleteWarning, warn
 from xstxm.io._sources import COPY_AGAIN, listed
 from xstxm.io.sdf.header import Header
 
@@ -163,7 +163,7 @@ def pair(frames: Mapping[int, Path], region: int, header: Header, energy: np.nda
     warn(
         f"{name.name}: {len(numbers)} of {energy.size} frames exist, the scan was aborted or files are missing: "
         f"{listed([f'{value:g} eV' for value in without])} left out",
-        MetadataWarning,
+        IncompleteWarning,
     )
     return positions
 
@@ -184,6 +184,6 @@ def drop_incomplete(paths: list[Path], shape: tuple[int, int], energy: np.ndarra
     warn(
         f"{name.name}: the last frame {paths[-1].name} ends before its {shape[0]} rows of {shape[1]} numbers, "
         f"the scan was aborted: {energy[-1]:g} eV left out",
-        MetadataWarning,
+        IncompleteWarning,
     )
     return len(paths) - 1

@@ -16,6 +16,7 @@ from xstxm.errors import (
     ChoiceError,
     CorruptFileError,
     FileFormatError,
+    IncompleteWarning,
     MetadataWarning,
     OptionError,
     UnitsError,
@@ -269,7 +270,7 @@ def _written(scan: _Scan, files: Mapping[str, Path], axis: Axis) -> Axis:
         expected, do = f"{announced} rows of {columns} numbers", "the scan was aborted in its first row, give another"
         raise CorruptFileError(path, expected, "none", do)
     said = f"{path.name} ends after {rows} of {announced} rows along {axis.name}, the scan was aborted"
-    warn(f"{scan.path.name}: {said}: the others are left out", MetadataWarning)
+    warn(f"{scan.path.name}: {said}: the others are left out", IncompleteWarning)
     return replace(axis, points=axis.points[:rows])
 
 
@@ -281,8 +282,9 @@ def _point(scan: _Scan, metadata: dict[str, str | None]) -> Scan:
     table = spectra.read_columns(path, len(scan.header.channels))
     announced = scan.axes.p.points
     if len(table) != announced.size:
-        do = "the scan was aborted" if len(table) < announced.size else "all are kept"
-        warn(f"{scan.path.name}: {path.name} holds {len(table)} of {announced.size} energies: {do}", MetadataWarning)
+        aborted = len(table) < announced.size
+        do, category = ("the scan was aborted", IncompleteWarning) if aborted else ("all are kept", MetadataWarning)
+        warn(f"{scan.path.name}: {path.name} holds {len(table)} of {announced.size} energies: {do}", category)
     energy = _base.energies_in_ev(table[:, 0], scan.axes.p.unit, scan.path)
     _base.check_energies(energy, scan.path)
     columns = {channel: index for index, channel in enumerate(scan.header.channels, start=1)}

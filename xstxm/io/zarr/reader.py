@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xstxm.errors import CorruptFileError, FileFormatError, MetadataWarning, MissingDependencyError, warn
+from xstxm.errors import CorruptFileError, FileFormatError, IncompleteWarning, MissingDependencyError, warn
 from xstxm.io import _sources, _stored
 from xstxm.io._remote import RemoteStore
 from xstxm.io._sources import Source
@@ -145,7 +145,7 @@ def _tell_missing(called: str, name: str, array: Any, there: set[str]) -> None:
             f"{called}: {len(missing)} of {_n_chunks(array)} chunks of {name!r} are missing, the first is {name}/{missing[0]}: they read "
             f"as {array.fill_value}. Copy the store again, it may be cut short; only a store that another program wrote "
             "may lack chunks on purpose",
-            MetadataWarning,
+            IncompleteWarning,
         )
 
 
