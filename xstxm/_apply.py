@@ -166,15 +166,19 @@ def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
             "output_sizes": {into: matrix.sizes[into]},
             "meta": np.empty_like(kind_of(array), dtype=array.dtype, shape=(0,) * array.ndim),
         },
+        # dask runs blocks side by side already
+        kwargs={"threads": 1 if any(is_lazy(item) for item in placed) else get_options().num_threads},
     )
 
 
-def _mixed_block(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _mixed_block(values: np.ndarray, matrix: np.ndarray, *, threads: int) -> np.ndarray:
     """Multiply an array (..., over) by a matrix (..., over, into), which has no pixels of its own."""
+    from xstxm._kernels.products import product
+
     *shape, n = values.shape
     matrix = beside(values, matrix)
-    product = matrix.reshape(n, -1).T.astype(values.dtype) @ pixels_last(values)
-    return np.moveaxis(product.reshape(-1, *shape), 0, -1)
+    found = product(matrix.reshape(n, -1).T, pixels_last(values), threads)
+    return np.moveaxis(found.reshape(-1, *shape), 0, -1)
 
 
 def over_blocks(
