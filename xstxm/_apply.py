@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._device import kind_of
 from xstxm._kernels.devices import beside
 from xstxm.conventions import ENERGY, content_of, require_energy
 from xstxm.errors import (
@@ -156,29 +155,45 @@ def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
         item.chunk({dim: -1 for dim in (over, into) if dim in item.dims}) if is_lazy(item) else item
         for item in (array, matrix)
     ]
+    lazy = any(is_lazy(item) for item in placed)
     return xr.apply_ufunc(
-        _mixed_block,
+        _mixed_chunks if lazy else functools.partial(_mixed_block, threads=get_options().num_threads),
         *placed,
         input_core_dims=[[over], [over, into]],
         output_core_dims=[[into]],
-        dask="parallelized",
-        dask_gufunc_kwargs={
-            "output_sizes": {into: matrix.sizes[into]},
-            "meta": np.empty_like(kind_of(array), dtype=array.dtype, shape=(0,) * array.ndim),
-        },
-        # dask runs blocks side by side already
-        kwargs={"threads": 1 if any(is_lazy(item) for item in placed) else get_options().num_threads},
+        dask="allowed",
     )
 
 
+def _mixed_chunks(values: Any, matrix: Any) -> Any:
+    """Do the same in each chunk, as it lies in memory: `apply_gufunc` would copy it with `over` innermost."""
+    import dask.array as da
+
+    data = [item if isinstance(item, da.Array) else da.from_array(item, chunks=-1) for item in (values, matrix)]
+    *pixels, over = range(values.ndim)
+    into = values.ndim
+    return da.blockwise(
+        _mixed_lists,
+        (*pixels, into),
+        data[0],
+        (*pixels, over),
+        data[1],
+        (over, into),
+        concatenate=False,
+        meta=np.empty_like(data[0]._meta, shape=(0,) * values.ndim),
+    )
+
+
+def _mixed_lists(values: list[np.ndarray], matrix: list[np.ndarray]) -> np.ndarray:
+    return _mixed_block(values[0], matrix[0], threads=1)  # dask runs blocks side by side already
+
+
 def _mixed_block(values: np.ndarray, matrix: np.ndarray, *, threads: int) -> np.ndarray:
-    """Multiply an array (..., over) by a matrix (..., over, into), which has no pixels of its own."""
+    """Multiply an array (..., over) by a matrix (over, into)."""
     from xstxm._kernels.products import product
 
-    *shape, n = values.shape
-    matrix = beside(values, matrix)
-    found = product(matrix.reshape(n, -1).T, pixels_last(values), threads)
-    return np.moveaxis(found.reshape(-1, *shape), 0, -1)
+    found = product(beside(values, matrix).T, pixels_last(values), threads)
+    return np.moveaxis(found.reshape(-1, *values.shape[:-1]), 0, -1)
 
 
 def over_blocks(
