@@ -166,7 +166,7 @@ def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
 
 
 def _mixed_chunks(values: Any, matrix: Any) -> Any:
-    """Do the same in each chunk, as it lies in memory: `apply_gufunc` would copy it with `over` innermost."""
+    """Multiply chunks as they lie in memory: `apply_gufunc` would copy them with `over` innermost. Lazy."""
     import dask.array as da
 
     data = [item if isinstance(item, da.Array) else da.from_array(item, chunks=-1) for item in (values, matrix)]

@@ -141,7 +141,8 @@ class Field(NamedTuple):
         """Return the second moment with the sum of the spectra and the number of pixels as its last row (row, column). Lazy."""
         side = self.array.sizes[ENERGY] + 1
         sizes = {"row": side, "column": side}
-        threads = 1 if is_lazy(self.array) else get_options().num_threads  # dask runs chunks side by side already
+        lazy = is_lazy(self.array) or is_lazy(self.usable)
+        threads = 1 if lazy else get_options().num_threads  # dask runs chunks side by side already
         return pixel_sums(moments.second_moment, made_again(self.array), self.usable, sizes, threads=threads)
 
     def counted(self, sums: xr.DataArray | None = None) -> xr.DataArray:

@@ -22,7 +22,6 @@ BLOCK = 256
 TILE = 3
 """Rows and columns of a tile: nine sums and what makes them are the registers of AVX2."""
 
-
 PARTS = 16
 """Parts of an array that threads can share; how many decides on the order of the sums, and so not the number of threads."""
 
@@ -105,7 +104,7 @@ def second_moment(pixels: np.ndarray, keep: np.ndarray, threads: int) -> np.ndar
     keep = np.ascontiguousarray(keep, bool)
     length = max(-(-n_pixels // PARTS), RANGE)
     parts = [slice(first, min(first + length, n_pixels)) for first in range(0, n_pixels, length)]
-    if threads == 1:
+    if min(threads, len(parts)) <= 1:
         found = list(map(of_part, parts))
     else:
         with ThreadPoolExecutor(threads) as pool:
