@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from laziness import raise_if_dask_computes
 
 import xstxm
-from xstxm._kernels import moments
+from xstxm._kernels import moments, products
 from xstxm.decomposition import eigenspectra, scores, second_moment
 from xstxm.errors import (
     ChunkingError,
@@ -387,6 +387,43 @@ def test_pca__can_be_saved(tmp_path, noisy, lazy):
     with xr.open_dataset(tmp_path / "pca.nc") as again:
         xstxm.testing.assert_conforms(again, "pca")
         np.testing.assert_allclose(xstxm.reconstruct(again), xstxm.reconstruct(found), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", ">f4"])
+@pytest.mark.parametrize(
+    ("n_energies", "n_pixels"),
+    [
+        pytest.param(1, 1, id="one number"),
+        pytest.param(7, 255, id="less than a block"),
+        pytest.param(5, 16 * (1 << 14) + 3000, id="parts that are no whole ranges"),
+    ],
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_second_moment__is_the_product_in_float64_on_any_number_of_threads(dtype, n_energies, n_pixels, order):
+    rng = np.random.default_rng(0)
+    pixels = np.asarray(rng.normal(3, 1, (n_energies, n_pixels)).astype(dtype), order=order)
+    keep = rng.random(n_pixels) < 0.9
+    pixels[0, ::50], pixels[-1, 7::90] = np.nan, -np.inf
+    counted = np.vstack([pixels.astype(float), np.ones(n_pixels)])[:, keep & np.isfinite(pixels).all(0)]
+    found = [moments.second_moment(pixels, keep, threads) for threads in (1, 3)]
+    np.testing.assert_allclose(found[0], counted @ counted.T, rtol=1e-13)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[0], found[0].T)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n_rows", "n_energies"), [(1, 1), (3, 7), (16, 8), (17, 5)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_product__is_that_of_matrices_on_any_number_of_threads(dtype, n_rows, n_energies, order):
+    rng = np.random.default_rng(0)
+    pixels = np.asarray(rng.normal(size=(n_energies, 2 * (1 << 14) + 300)).astype(dtype), order=order)
+    pixels[0, 5], pixels[-1, 700] = np.nan, np.inf
+    matrix = rng.normal(size=(n_rows, n_energies))
+    found = [products.product(matrix, pixels, threads) for threads in (1, 3)]
+    expected = matrix.astype(dtype).astype(float) @ pixels.astype(float)
+    assert found[0].dtype == dtype
+    np.testing.assert_allclose(found[0], expected, atol=100 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(found[1], found[0])
 
 
 def test_helpers__second_moment_eigenspectra_and_scores_belong_together(noisy):

@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._device import kind_of
 from xstxm._kernels.devices import beside, pattern
 from xstxm.conventions import ENERGY, content_of, require_energy
 from xstxm.errors import (
@@ -154,25 +153,45 @@ def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
         item.chunk({dim: -1 for dim in (over, into) if dim in item.dims}) if is_lazy(item) else item
         for item in (array, matrix)
     ]
+    lazy = any(is_lazy(item) for item in placed)
     return xr.apply_ufunc(
-        _mixed_block,
+        _mixed_chunks if lazy else functools.partial(_mixed_block, threads=get_options().num_threads),
         *placed,
         input_core_dims=[[over], [over, into]],
         output_core_dims=[[into]],
-        dask="parallelized",
-        dask_gufunc_kwargs={
-            "output_sizes": {into: matrix.sizes[into]},
-            "meta": pattern(kind_of(array), array.dtype, array.ndim),
-        },
+        dask="allowed",
     )
 
 
-def _mixed_block(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Multiply an array (..., over) by a matrix (..., over, into), which has no pixels of its own."""
-    *shape, n = values.shape
-    matrix = beside(values, matrix)
-    product = matrix.reshape(n, -1).T.astype(values.dtype) @ pixels_last(values)
-    return np.moveaxis(product.reshape(-1, *shape), 0, -1)
+def _mixed_chunks(values: Any, matrix: Any) -> Any:
+    """Multiply chunks as they lie in memory: `apply_gufunc` would copy them with `over` innermost. Lazy."""
+    import dask.array as da
+
+    data = [item if isinstance(item, da.Array) else da.from_array(item, chunks=-1) for item in (values, matrix)]
+    *pixels, over = range(values.ndim)
+    into = values.ndim
+    return da.blockwise(
+        _mixed_lists,
+        (*pixels, into),
+        data[0],
+        (*pixels, over),
+        data[1],
+        (over, into),
+        concatenate=False,
+        meta=pattern(data[0]._meta, data[0].dtype, values.ndim),
+    )
+
+
+def _mixed_lists(values: list[np.ndarray], matrix: list[np.ndarray]) -> np.ndarray:
+    return _mixed_block(values[0], matrix[0], threads=1)  # dask runs blocks side by side already
+
+
+def _mixed_block(values: np.ndarray, matrix: np.ndarray, *, threads: int) -> np.ndarray:
+    """Multiply an array (..., over) by a matrix (over, into)."""
+    from xstxm._kernels.products import product
+
+    found = product(beside(values, matrix).T, pixels_last(values), threads)
+    return np.moveaxis(found.reshape(-1, *values.shape[:-1]), 0, -1)
 
 
 def over_blocks(

@@ -27,6 +27,7 @@ from xstxm.conventions import (
     used_pixels,
 )
 from xstxm.errors import SchemaError, require_whole
+from xstxm.options import get_options
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, region_mask
 
@@ -139,7 +140,10 @@ class Field(NamedTuple):
     def sums(self) -> xr.DataArray:
         """Return the second moment with the sum of the spectra and the number of pixels as its last row (row, column). Lazy."""
         side = self.array.sizes[ENERGY] + 1
-        return pixel_sums(moments.second_moment, made_again(self.array), self.usable, {"row": side, "column": side})
+        sizes = {"row": side, "column": side}
+        lazy = is_lazy(self.array) or is_lazy(self.usable)
+        threads = 1 if lazy else get_options().num_threads  # dask runs chunks side by side already
+        return pixel_sums(moments.second_moment, made_again(self.array), self.usable, sizes, threads=threads)
 
     def counted(self, sums: xr.DataArray | None = None) -> xr.DataArray:
         """Return the sums in memory, or raise where they hold no pixel. Eager, on an energy-by-energy matrix."""

@@ -19,7 +19,7 @@ class Options:
     rechunk_limit: float = 1e9
     """Largest stack (bytes) whose energy chunks are merged unasked."""
     num_threads: int = os.cpu_count() or 1
-    """Threads of a fit or an optical density in memory; dask brings its own."""
+    """Threads of a fit, an optical density or a decomposition in memory; dask brings its own."""
     progress: bool = False
     """Say on standard error which node of a tree is at work."""
 
@@ -47,7 +47,7 @@ class set_options:
     rechunk_limit
         Largest stack (bytes) whose energy chunks are merged unasked, and whose chunks wait for those around them.
     num_threads
-        Threads of a fit or an optical density in memory.
+        Threads of a fit, an optical density or a decomposition in memory.
     progress
         Say on standard error which node of a tree is at work.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstxm._kernels import square_sums
 from xstxm._kernels.devices import beside, on_device
 
 # e = energy, c = component, k = cluster, p = pixel
@@ -15,13 +16,17 @@ TRACY_WIDOM_95 = 0.9793
 """95 % quantile of the Tracy-Widom law of order one."""
 
 
-def second_moment(pixels: np.ndarray, keep: np.ndarray) -> np.ndarray:
+def second_moment(pixels: np.ndarray, keep: np.ndarray, threads: int = 1) -> np.ndarray:
     """Return the second moment of the spectra with a row of ones below, (e + 1, e + 1).
 
     Its last row holds the sum of the spectra and the number of pixels. Pixels (e, p) that `keep` (p) leaves out,
     and those that are not finite at every energy, do not count. In float64: in float32 the rounding of the
     strongest component is larger than the weakest ones.
     """
+    return _moment_on_device(pixels, keep) if on_device(pixels) else square_sums.second_moment(pixels, keep, threads)
+
+
+def _moment_on_device(pixels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     n_energies, n_pixels = pixels.shape
     size = _block_of(pixels)
     buffer = np.ones_like(pixels, dtype=float, shape=(n_energies + 1, min(size, n_pixels)), order="C")
