@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstxm._kernels import square_sums
 from xstxm._kernels.devices import beside, on_device
 
 # e = energy, c = component, k = cluster, p = pixel
@@ -23,7 +22,11 @@ def second_moment(pixels: np.ndarray, keep: np.ndarray, threads: int = 1) -> np.
     and those that are not finite at every energy, do not count. In float64: in float32 the rounding of the
     strongest component is larger than the weakest ones.
     """
-    return _moment_on_device(pixels, keep) if on_device(pixels) else square_sums.second_moment(pixels, keep, threads)
+    if on_device(pixels):
+        return _moment_on_device(pixels, keep)
+    from xstxm._kernels import square_sums  # compiled: numba takes a second to import
+
+    return square_sums.second_moment(pixels, keep, threads)
 
 
 def _moment_on_device(pixels: np.ndarray, keep: np.ndarray) -> np.ndarray:

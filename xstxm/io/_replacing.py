@@ -150,20 +150,19 @@ def remove_unfinished(targets: Iterable[Path]) -> None:
 
 
 def _is_over(owner: str) -> bool:
+    """Tell whether a process is this one, or one of this computer that is no more."""
     here = this_process()
     computer, _, pid = owner.rpartition("-")
     if owner == here:
         return True
-    if (
-        computer != here.rpartition("-")[0] or not pid.isdigit() or sys.platform == "win32"
-    ):  # whose signals end a process
+    if computer != here.rpartition("-")[0] or not pid.isdigit() or sys.platform == "win32":  # there a signal ends it
         return False
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
-        return False
+        pass
     return False
 
 
