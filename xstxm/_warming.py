@@ -16,7 +16,8 @@ def warm(*, everything: bool = False) -> int:
     Parameters
     ----------
     everything
-        Run the fits that weigh by the noise too, those that choose references, clusters and alignment: they compile for longer.
+        Run the fits that weigh by the noise too, those that choose references, those of counts with an I0 of each pixel,
+        clusters and alignment: they compile for longer.
 
     Returns
     -------
@@ -63,12 +64,17 @@ def _map(dtype: str, everything: bool) -> None:
     import xstxm
 
     references = xstxm.testing.simulate_references()
-    stack = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]].astype(dtype)
+    made = xstxm.testing.simulate_stack(shape=(24, 32), seed=0)
+    stack, i0 = made[["intensity"]].astype(dtype), made["true_i0"]
     stack["intensity"][3, 4, 5] = 0  # counts of zero have a way of their own
     density, noisy = xstxm.optical_density(stack), xstxm.optical_density(stack, noise="poisson")
     xstxm.phase_map(density, references)
     xstxm.fit(density, references, method="lstsq")
+    xstxm.fit(stack.assign(i0=i0), references)
     if everything:
+        of_each = i0.broadcast_like(stack["intensity"]).assign_attrs(i0.attrs)
+        xstxm.fit(xstxm.optical_density(stack, of_each)[["optical_density"]], references)
+        xstxm.fit(stack.assign(i0=of_each), references)
         xstxm.phase_map(noisy, references)
         for given in (density, noisy):
             xstxm.phase_map(given, references, selection="bic")

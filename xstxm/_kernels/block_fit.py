@@ -15,23 +15,21 @@ import numpy as np
 from numba import njit
 
 from xstxm._kernels.batched_nnls import GATHERED, problems, solve_block, variances
+from xstxm._kernels.block_load import load_counts_d, load_counts_f, load_densities
 from xstxm._kernels.chunk_loops import (
     CHUNK,
     FAST,
-    copy,
     multiply,
-    project,
     sum_residuals,
     sum_squares,
     weigh_residuals,
 )
-from xstxm._kernels.density_chunks import absorb_d, absorb_f, copy_transmitted
 from xstxm._kernels.density_lines import Beam
 from xstxm._kernels.fit_plan import FCLS, LANES, LSTSQ, Maps, Plan, aligned
 from xstxm._kernels.lanes import test_support
 from xstxm._kernels.small_nnls import INNER, JIT, constrained, covariance, workspace
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 19
 """Size of a block. Memory gives long runs of an image faster than it gives short ones, which would fit the second cache."""
 
 ALL_AT_ONCE, ONE_BY_ONE = 8, 100
@@ -48,7 +46,7 @@ class Scratch(NamedTuple):
     tiles: np.ndarray
     """(chunk, e * p) the spectra of a block."""
     projected: np.ndarray
-    """(u, p) projections of the data."""
+    """(chunk, u, p) projections of the data."""
     fitted: np.ndarray
     """(u, p) projections of the fit."""
     sums: np.ndarray
@@ -76,7 +74,7 @@ def make_scratch(plan: Plan, n_pixels: int) -> Scratch:
     chunks = min(max(BLOCK_BYTES // (n_energies * dtype.itemsize * CHUNK), 1), -(-n_pixels // CHUNK))
     return Scratch(
         tiles=aligned((chunks, n_energies * CHUNK), dtype),
-        projected=aligned((plan.n_terms + plan.free.shape[1] + 1, CHUNK), dtype),
+        projected=aligned((chunks, plan.n_terms + plan.free.shape[1] + 1, CHUNK), dtype),
         fitted=aligned((n_unknowns, CHUNK), dtype),
         sums=aligned((5 * CHUNK,), dtype),
         size=aligned((CHUNK,), dtype),
@@ -91,15 +89,15 @@ def make_scratch(plan: Plan, n_pixels: int) -> Scratch:
 
 
 @njit(**FAST)
-def _solve_unbounded(plan, block):
+def _solve_unbounded(plan, projected, block):
     """Fill the amounts without bounds, the support of those above zero as first guess, and the size of the task."""
     n_references, size = plan.scale.size, block.size
-    multiply(plan.free, block.projected[plan.n_terms :].reshape(-1), block.outcome.reshape(-1))
+    multiply(plan.free, projected[plan.n_terms :].reshape(-1), block.outcome.reshape(-1))
     size[:] = 0
     block.support[:] = 0
     for r in range(n_references):
         x, y, constant = block.amount[plan.n_terms + r], block.outcome[r], block.outcome.dtype.type(plan.constant[r])
-        c, bit = block.projected[plan.n_terms + r], np.int64(1) << r
+        c, bit = projected[plan.n_terms + r], np.int64(1) << r
         for p in range(CHUNK):
             x[p] = y[p] + constant
             block.support[p] += bit if x[p] > 0 else 0
@@ -139,9 +137,9 @@ def _pivot(tables, target, block):
 
 
 @njit(**INNER)
-def _solve_by_table(plan, block):
+def _solve_by_table(plan, projected, block):
     """Fill the constrained amounts and their spread."""
-    _pivot(plan.tables, block.projected[plan.n_terms :], block)
+    _pivot(plan.tables, projected[plan.n_terms :], block)
     for r in range(plan.scale.size):
         x, factor = block.amount[plan.n_terms + r], block.amount.dtype.type(1 / plan.scale[r])
         for p in range(CHUNK):
@@ -160,7 +158,7 @@ def _fill_matrix(columns, small):
 
 
 @njit(**FAST)
-def _solve_by_exchange(plan, n, block, small, gathered):
+def _solve_by_exchange(plan, n, projected, block, small, gathered):
     """Fill the constrained amounts and their spread where there are too many references for tables."""
     lanes, n_references = small.wrong.size, plan.scale.size
     for first in range(0, n, lanes):
@@ -168,7 +166,7 @@ def _solve_by_exchange(plan, n, block, small, gathered):
             right, mask, support = small.right[r], small.mask[r], block.support[first : first + lanes]
             right[:] = 0.0
             for j in range(n_references):
-                f, c = plan.columns[r, j], block.projected[plan.n_terms + j, first : first + lanes]
+                f, c = plan.columns[r, j], projected[plan.n_terms + j, first : first + lanes]
                 for p in range(lanes):
                     right[p] += f * c[p]
             for p in range(lanes):
@@ -184,17 +182,17 @@ def _solve_by_exchange(plan, n, block, small, gathered):
                 spread[first + p] = np.sqrt(variance[p]) / scale if positive else 0.0
         for p in range(min(lanes, n - first)):
             if small.wrong[p] > 0:
-                _solve_singly(plan, first + p, block)
+                _solve_singly(plan, first + p, projected, block)
 
 
 @njit(**INNER)
-def _solve_singly(plan, p, block):
+def _solve_singly(plan, p, projected, block):
     """Fill the constrained amounts and their spread of one pixel by the solver that always ends."""
     n_references = plan.scale.size
     c, x, cov = np.empty(n_references), np.empty(n_references), np.empty((n_references, n_references))
     work = workspace(n_references)
     for r in range(n_references):
-        c[r] = block.projected[plan.n_terms + r, p]
+        c[r] = projected[plan.n_terms + r, p]
         if not np.isfinite(c[r]):
             block.amount[plan.n_terms :, p] = np.nan
             return
@@ -206,10 +204,10 @@ def _solve_singly(plan, p, block):
 
 
 @njit(**FAST)
-def _fit_spectra(plan, block):
+def _fit_spectra(plan, projected, block):
     """Express the fit in the orthonormal basis, where no large terms cancel: the background's part is exact."""
     for t in range(plan.n_terms):
-        c, fitted, amount = block.projected[t], block.fitted[t], block.amount[t]
+        c, fitted, amount = projected[t], block.fitted[t], block.amount[t]
         for p in range(CHUNK):
             fitted[p] = amount[p] = c[p]
     multiply(plan.outcome, block.amount.reshape(-1), block.outcome.reshape(-1))
@@ -220,13 +218,13 @@ def _fit_spectra(plan, block):
 
 
 @njit(**FAST)
-def _add_squares(plan, block, square):
+def _add_squares(plan, projected, block, square):
     """Sum the squares of the data without looking at them: those of the residual and of the fit's projections."""
     n_unknowns = plan.design.shape[0]
     for p in range(CHUNK):
         square[p] = block.sums[p]
     for u in range(n_unknowns):
-        c, f = block.projected[u], block.fitted[u]
+        c, f = projected[u], block.fitted[u]
         for p in range(CHUNK):
             square[p] += f[p] * (c[p] + (c[p] - f[p]))
 
@@ -285,12 +283,10 @@ def _range_fitter(how: str, weighted: bool, counts: str) -> Any:
     Each has a name of its own, and so an index of its own among the cached functions on disk.
     """
 
-    def fit(data, row, n_pixels, start, plan, known_noise, beam, thick, block, maps):
+    def fit(data, row, n_pixels, start, plan, known_noise, beam, room, thick, block, maps):
         n_references = plan.scale.size
-        rows, fitted, square = block.projected.reshape(-1), block.fitted.reshape(-1), block.sums[2 * CHUNK : 3 * CHUNK]
+        fitted, square = block.fitted.reshape(-1), block.sums[2 * CHUNK : 3 * CHUNK]
         size = block.tiles.shape[0] * CHUNK
-        steps = plan.basis.shape[1] // 4
-        ahead = size if n_pixels > size else 0  # beyond the range lies the next one, or nothing, which does no harm
         for r in range(n_references):
             block.spread[r, :] = np.sqrt(plan.covariance[r, r])
         if how == "exchange":
@@ -298,32 +294,29 @@ def _range_fitter(how: str, weighted: bool, counts: str) -> Any:
             _fill_matrix(plan.columns, small)
         for first in range(0, n_pixels, size):
             in_block = min(size, n_pixels - first)
-            if counts:
-                copy_transmitted(data, row, first, in_block, plan.n_energies, beam, block.tiles)
+            bits = maps.bits[start + first : start + first + in_block]
+            if counts == "f":
+                load_counts_f(data, row, first, in_block, plan, beam, room, thick, block, bits)
+            elif counts == "d":
+                load_counts_d(data, row, first, in_block, plan, beam, room, thick, block, bits)
             else:
-                copy(data, row, first, in_block, plan.n_energies, block.tiles)
+                load_densities(data, row, first, in_block, plan, beam, room, thick, block, bits)
             for chunk in range(-(-in_block // CHUNK)):
-                tile, at = block.tiles[chunk], start + first + chunk * CHUNK
+                tile, projected, at = block.tiles[chunk], block.projected[chunk], start + first + chunk * CHUNK
                 n = min(CHUNK, in_block - chunk * CHUNK)
-                of_chunk = first + chunk * CHUNK, plan.n_energies, beam, thick, tile, maps.bits[at : at + n]
-                if counts == "f":
-                    absorb_f(data, row, *of_chunk)
-                elif counts == "d":
-                    absorb_d(data, row, *of_chunk)
-                project(plan, tile, rows, data, row, first + in_block, ahead, chunk * steps)
-                _solve_unbounded(plan, block)
+                _solve_unbounded(plan, projected, block)
                 if how == "tables":
-                    _solve_by_table(plan, block)
+                    _solve_by_table(plan, projected, block)
                 elif how == "exchange":
-                    _solve_by_exchange(plan, n, block, small, gathered)
-                _fit_spectra(plan, block)
+                    _solve_by_exchange(plan, n, projected, block, small, gathered)
+                _fit_spectra(plan, projected, block)
                 block.sums[:] = 0
                 if weighted:
                     sum_squares(tile, plan.n_energies, square)
                     weigh_residuals(tile, plan.spectra, fitted, plan.weights, block.sums)
                 else:
                     sum_residuals(tile, plan.spectra, fitted, plan.weights, block.sums)
-                    _add_squares(plan, block, square)
+                    _add_squares(plan, projected, block, square)
                 _write_statistics(plan, known_noise, at, n, block, maps)
                 _write_maps(plan, at, n, block, maps)
 
@@ -350,4 +343,5 @@ def fit_range(
     """
     how = "free" if plan.method == LSTSQ else "tables" if len(plan.tables) else "exchange"
     fit = _range_fitter(how, bool(plan.weights.size), "" if beam is None else plan.basis.dtype.char)
-    fit(data, row, n_pixels, start, plan, known_noise, beam, thick, block, maps)
+    room = None if beam is None else beam.room(CHUNK)
+    fit(data, row, n_pixels, start, plan, known_noise, beam, room, thick, block, maps)

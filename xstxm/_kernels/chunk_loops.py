@@ -10,7 +10,6 @@ from typing import Any
 
 from numba import njit
 
-from xstxm._kernels.lanes import prefetch
 from xstxm._kernels.small_nnls import INNER
 
 CHUNK = 256
@@ -58,32 +57,14 @@ def multiply(matrix, rows, out):
         add_four(matrix, e, rows[e * CHUNK : (e + 4) * CHUNK], out)
 
 
-@njit(**FAST)
-def project(plan, tile, projected, od, row, after, n_after, step):
-    """Project spectra on the basis, and ask meanwhile for as many pixels of the next block, from `step` on.
-
-    One step is CHUNK * 4 pixels of one energy.
-    """
-    steps_of_energy = -(-n_after // (4 * CHUNK))
-    projected[: plan.basis.shape[0] * CHUNK] = 0
-    for e in range(0, plan.basis.shape[1], 4):
-        add_four(plan.basis, e, tile[e * CHUNK : (e + 4) * CHUNK], projected)
-        if step < steps_of_energy * plan.n_energies:
-            first = step % steps_of_energy * (4 * CHUNK)
-            at = step // steps_of_energy * row + after
-            for p in range(first, min(first + 4 * CHUNK, n_after), LINE // od.itemsize):
-                prefetch(od, at + p)
-        step += 1
-
-
-def named(func, name):
+def named(func, name, **options):
     """Return a compiled function under a name of its own.
 
     The code of functions of one name differs by a number that each process counts from the start: code that two
     processes cached would call the first of that name and number, whichever variant it is.
     """
     func.__qualname__ = name
-    return njit(**{**FAST, "cache": False})(func)
+    return njit(**{**FAST, "cache": False, **options})(func)
 
 
 def _make_residual(n, out):

@@ -17,15 +17,12 @@ from numba import njit
 from xstxm._kernels.chunk_loops import FAST
 from xstxm._kernels.density_lines import (
     Beam,
-    is_even,
+    absorb_d,
+    absorb_f,
     judge,
-    logarithm_d,
-    logarithm_f,
     mark,
     over_incident,
     run_of,
-    transmit_evenly,
-    transmit_unevenly,
 )
 from xstxm._kernels.rows import Rows, flat_result, rows_of
 from xstxm._kernels.small_nnls import INNER, JIT
@@ -111,8 +108,8 @@ def _filler(char: str, noisy: bool) -> Any:
     What it calls are global functions: with one of its own, its code on disk would never be found again.
     """
 
-    def fill(counts, beam, noise, thick, n_lines, n, spectra, result):
-        even, rooms = is_even(beam), np.empty((5, RUN), counts.values.dtype)
+    def fill(counts, beam, room, noise, thick, n_lines, n, spectra, result):
+        rooms = np.empty((5, RUN), counts.values.dtype)
         top, seen = np.full(RUN if spectra else n, -np.inf, counts.values.dtype), np.zeros(RUN, np.uint8)
         for line in range(n_lines):
             for first in range(0, n, RUN):
@@ -120,15 +117,11 @@ def _filler(char: str, noisy: bool) -> Any:
                 bright, od = run_of(counts, line, first, m, rooms[4]), result.od[at : at + m]
                 pixel = 0 if spectra else first
                 highest, bits = top[pixel : pixel + m], (seen if spectra else result.bits)[pixel : pixel + m]
-                if even:
-                    transmit_evenly(bright, beam, line, od)
-                else:
-                    transmit_unevenly(bright, beam, line, first, rooms, od)
                 if char == "f":
-                    left = logarithm_f(od, highest)
+                    left = absorb_f(bright, beam, room, line, first, od, highest)
                 else:
-                    left = logarithm_d(od, highest)
-                if left:
+                    left = absorb_d(bright, beam, room, line, first, od, highest)
+                if left < 0:
                     mark(bright, beam, line, first, od, highest, bits)
                 if noisy:
                     _spread(bright, beam, noise, rooms, line, first, od, result.variance[at : at + m])
@@ -195,7 +188,7 @@ def optical_densities(
         result = _result(block(od), None if variance is None else block(variance), bits[pixels].reshape(-1))
         beam = Beam(rows_of(level, dtype), rows_of(inverse, dtype))
         fill = _filler(dtype.char, noise is not None)
-        fill(rows_of(bright, dtype), beam, known, dtype.type(thick), *bright.shape, spectra, result)
+        fill(rows_of(bright, dtype), beam, beam.room(RUN), known, dtype.type(thick), *bright.shape, spectra, result)
         if saturation is not None:
             saturated = (bright >= saturation).any(1 if spectra else 0)
             result.bits[saturated] |= SATURATED

@@ -5,13 +5,14 @@ A run is a part of a line, which is an image at one energy, or a spectrum. Index
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.chunk_loops import FAST, named
+from xstxm._kernels.chunk_loops import named
 from xstxm._kernels.rows import Rows
 from xstxm._kernels.small_nnls import INNER
 
@@ -19,8 +20,8 @@ LOST, UNMEASURED, THICK, NOT_BRIGHTER = 1, 2, 4, 8
 """Bits of a pixel: at some energy counts or I0 have no logarithm, counts are NaN, the density exceeds the limit, the pixel
 is not brighter than I0."""
 
-SERIES = {"f": 5, "d": 12}
-"""Terms of the logarithm's series that the precision asks for."""
+TERMS = {"f": 9, "d": 20}
+"""Terms of the logarithm's polynomial that the precision asks for."""
 
 
 class Beam(NamedTuple):
@@ -29,6 +30,11 @@ class Beam(NamedTuple):
     dark: Rows
     inverse: Rows
     """One over what is left of I0."""
+
+    def room(self, n: int) -> np.ndarray | None:
+        """Return the room that runs of n need; None where lines have one dark and one I0."""
+        even = self.dark.step == 0 and self.inverse.step == 0
+        return None if even else np.empty((2, n), self.dark.values.dtype)
 
 
 def over_incident(i0: np.ndarray, scale: np.ndarray, dark: np.ndarray) -> np.ndarray:
@@ -49,29 +55,6 @@ def run_of(rows, line, first, n, room):
     return run
 
 
-@njit(**INNER)
-def is_even(beam):
-    """Tell whether lines have one dark and one I0. Asked once, outside of loops, which then become loops over vectors."""
-    return beam.dark.step == 0 and beam.inverse.step == 0
-
-
-@njit(**FAST)
-def transmit_evenly(counts, beam, line, share):
-    """Fill the transmitted share of a run of counts in an even beam."""
-    dark, inverse = beam.dark.values[line * beam.dark.row], beam.inverse.values[line * beam.inverse.row]
-    for p in range(share.size):
-        share[p] = (counts[p] - dark) * inverse
-
-
-@njit(**FAST)
-def transmit_unevenly(counts, beam, line, first, rooms, share):
-    """Fill the transmitted share of a run of counts that begins at `first` of a line."""
-    n = share.size
-    dark, inverse = run_of(beam.dark, line, first, n, rooms[0]), run_of(beam.inverse, line, first, n, rooms[1])
-    for p in range(n):
-        share[p] = (counts[p] - dark[p]) * inverse[p]
-
-
 def _make_polynomial(coefficients: list[Any]) -> Any:
     """Return a function that sums coefficients times powers; a loop over them would keep that over values from vectors."""
     first, *others = coefficients
@@ -82,41 +65,70 @@ def _make_polynomial(coefficients: list[Any]) -> Any:
     return named(lambda x: first + x * rest(x), name)
 
 
-def _make_logarithm(dtype: np.dtype) -> Any:
-    """Return a function that puts ``-ln(t)`` in the place of a run t and raises the highest so far; it tells whether some is NaN.
+@functools.cache
+def _beyond_first_order(char: str) -> Any:
+    """Return a function for ``(-ln(1 - g) - g) / g^2``, |g| <= 1/3, interpolated between the points of Chebyshev."""
+    series = np.polynomial.Polynomial(1 / np.arange(2, 50))
+    fitted = np.polynomial.Chebyshev.interpolate(series, TERMS[char] - 1, domain=[-1 / 3, 1 / 3])
+    return _make_polynomial(list(fitted.convert(kind=np.polynomial.Polynomial).coef.astype(char)))
 
-    With ``t = m 2^k``, m in [2/3, 4/3), the exponent k is cut off by integer arithmetic, and ``-ln(m) = 2 artanh(s)`` with
-    ``s = (1 - m) / (1 + m)`` is a short series, without a branch or a table, which would keep the loop from becoming one over
-    vectors. Numbers too small for that are left to `mark`.
+
+def _make_logarithm(dtype: np.dtype, even: bool) -> Any:
+    """Return a function that fills ``od = -ln(t)`` of ``t = (counts - dark) * inverse`` and raises the highest so far.
+
+    It returns a number below zero where some density is NaN. In an even beam dark and inverse are one number each.
+
+    With ``t = m 2^k``, m in [2/3, 4/3), the exponent k is cut off by integer arithmetic, and ``-ln(1 - g) = g + g^2 P(g)`` with
+    ``g = 1 - m`` is a polynomial: without a division, which costs more than all the rest, and without a branch or a table,
+    which would keep the loop from becoming one over vectors. Numbers too small for that are left to `mark`.
     """
     number, word = dtype.type, np.dtype(f"i{dtype.itemsize}").type
     shift = np.finfo(dtype).nmant
     base, mask = int(np.array(2 / 3, dtype).view(word)), -(1 << shift)
+    least = int(np.array(np.finfo(dtype).tiny).view(word))
     minus_ln2 = number(-math.log(2) / 2**shift)
-    series = _make_polynomial([number(2 / (2 * n + 1)) for n in range(SERIES[dtype.char])])
-    zero, some = word(0), word(1)
-    one, two, nan, infinite, least = (number(x) for x in (1, 2, math.nan, math.inf, np.finfo(dtype).tiny))
+    polynomial = _beyond_first_order(dtype.char)
+    one, nan = number(1), number(math.nan)
 
-    def logarithm(out, highest):
-        words = out.view(word)  # as an argument it might be other memory, and the loop would not be over vectors
+    def logarithm(counts, dark, inverse, out, highest):
         left = word(0)  # of the width of the numbers: a wider one would halve the vectors
         for p in range(out.size):
-            t = out[p]
-            usable = (t >= least) & (t < infinite)
-            exponent = word(word(words[p] - base) & mask)
-            words[p] = words[p] - exponent
-            rest = one - out[p]
-            s = rest / (two - rest)
-            od = number(exponent) * minus_ln2 + s * series(s * s)
-            out[p] = od if usable else nan
-            highest[p] = od if usable & (od > highest[p]) else highest[p]
-            left = word(left | (zero if usable else some))
+            t = number((counts[p] - dark) * inverse if even else (counts[p] - dark[p]) * inverse[p])
+            bits = t.view(word)
+            exponent = word(word(bits - base) & mask)
+            g = one - word(bits - exponent).view(number)
+            od = number(exponent) * minus_ln2 + (g * g * polynomial(g) + g)
+            # below zero for all but positive, normal numbers, by overflow above them
+            above = word(bits - least)
+            unusable = word(above | word(above + 2 * least))
+            od = nan if unusable < 0 else od
+            out[p] = od
+            highest[p] = od if od > highest[p] else highest[p]
+            left = word(left | unusable)
         return left
 
-    return named(logarithm, f"logarithm_{dtype.char}")
+    return named(logarithm, f"logarithm_{dtype.char}_{'even' if even else 'uneven'}")
 
 
-logarithm_f, logarithm_d = (_make_logarithm(np.dtype(char)) for char in SERIES)
+def _make_absorb(dtype: np.dtype) -> Any:
+    """Return a function that fills a run of densities, of counts that begin at `first` of a line, as `_make_logarithm` does.
+
+    It takes room for two runs, or None in an even beam: what it is decides when the loop around it is compiled.
+    """
+    evenly, unevenly = (_make_logarithm(dtype, even) for even in (True, False))
+
+    def absorb(counts, beam, room, line, first, od, highest):
+        dark, inverse = beam.dark, beam.inverse
+        if room is None:
+            return evenly(counts, dark.values[line * dark.row], inverse.values[line * inverse.row], od, highest)
+        n = od.size
+        darks, inverses = run_of(dark, line, first, n, room[0]), run_of(inverse, line, first, n, room[1])
+        return unevenly(counts, darks, inverses, od, highest)
+
+    return named(absorb, f"absorb_{dtype.char}", forceinline=True)
+
+
+absorb_f, absorb_d = (_make_absorb(np.dtype(char)) for char in TERMS)
 
 
 @njit(**INNER)
