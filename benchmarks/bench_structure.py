@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
 import dask
@@ -18,7 +20,7 @@ import dask.array as da
 import numpy as np
 import sklearn
 import xarray as xr
-from measuring import CHUNK, N_ENERGIES, SIDES, child, facts, in_turn, seconds, side_of, spread
+from measuring import CHUNK, N_ENERGIES, SIDES, child, facts, forget, in_turn, seconds, side_of, spread
 from resident import peak
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
@@ -209,6 +211,22 @@ def generated(gigabytes: float) -> xr.DataArray:
     return make_stack((side, side), CHUNK)
 
 
+def write(folder: Path, gigabytes: float) -> Path:
+    """Write such a stack into a folder, uncompressed, all energies of 256 x 256 pixels in a chunk."""
+    path = folder / "od.zarr"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata")
+        encoding = {"optical_density": {"compressors": None}}
+        generated(gigabytes).rename("optical_density").to_dataset().to_zarr(path, encoding=encoding)
+    return path
+
+
+def stored(path: Path) -> xr.DataArray:
+    """Return a lazy stack of a store, dropped from the memory of the system."""
+    forget(path)
+    return xr.open_zarr(path)["optical_density"]
+
+
 def lazy_pca(lazy: xr.DataArray) -> list[object]:
     found = xstxm.pca(lazy, N_SCORES)
     return [found.drop_vars("eigenimages"), found["eigenimages"].mean(("y", "x"))]
@@ -225,11 +243,10 @@ def lazy_svd_compressed(lazy: xr.DataArray) -> list[object]:
 LAZY = {"pca": lazy_pca, "cluster": lazy_cluster, "svd_compressed": lazy_svd_compressed}
 
 
-def measure(what: str, gigabytes: float) -> None:
-    """Decompose a lazy stack that is made chunk by chunk, and print seconds and peak memory of this process as JSON."""
-    lazy = generated(gigabytes)
+def measure(what: str, lazy: xr.DataArray, workers: int) -> None:
+    """Decompose a lazy stack, and print seconds and peak memory of this process as JSON."""
     before = peak()
-    with dask.config.set(scheduler="threads", num_workers=2):
+    with dask.config.set(scheduler="threads", num_workers=workers):
         taken = seconds(lambda: dask.compute(*LAZY[what](lazy)))
     print(json.dumps({"gigabytes": lazy.nbytes / 1e9, "seconds": taken, "peak": peak(), "before": before}))
 
@@ -243,14 +260,19 @@ def main() -> None:
     parser.add_argument(
         "--peers", action="store_true", help="also the memory of dask's svd_compressed, which needs all of it"
     )
+    parser.add_argument("--workers", type=int, default=2, help="threads of lazy stacks")
+    parser.add_argument("--stack", type=Path, help="a lazy stack that is there already, on zarr")
     parser.add_argument("--measure", choices=LAZY, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        measure(given.measure, given.gigabytes)
+        lazy = stored(given.stack) if given.stack else generated(given.gigabytes)
+        measure(given.measure, lazy, given.workers)
         return
     print(facts(sklearn, dask, xr))
     for what in ["pca", "cluster", *(["svd_compressed"] if given.peers else [])]:
-        found = child("bench_structure.py", "--measure", what, "--gigabytes", given.gigabytes)
+        found = child(
+            "bench_structure.py", "--measure", what, "--gigabytes", given.gigabytes, "--workers", given.workers
+        )
         print(
             f"{what:18}{found['gigabytes']:6.1f} GB lazily, chunks of {CHUNK} x {CHUNK}: {found['seconds']:6.0f} s, "
             f"peak {found['peak']:.2f} GB ({found['before']:.2f} before)",

@@ -70,13 +70,24 @@ def test_table__is_printed_and_drawn(benchmarks, capsys, tmp_path):
     assert "apply shifts: ndimage.shift of order 3" in (tmp_path / "table.svg").read_text()
 
 
-def test_table__of_a_stack_larger_than_memory_has_one_topic(benchmarks, capsys):
+def test_table__of_a_stack_larger_than_memory_has_few_topics(benchmarks, capsys):
     import bench_table
 
-    assert bench_table.parse(["--size", "L"]).topics == ["zarr"]
+    assert bench_table.parse(["--size", "L"]).topics == ["zarr", "lazy"]
     with pytest.raises(SystemExit):
         bench_table.parse(["--size", "L", "--topics", "fit"])
     assert "take --size M" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_table__decomposes_a_store(benchmarks, tmp_path):
+    import bench_table
+
+    tiny = ["--size", "L", "--gigabytes", "0.02", "--rounds", "1", "--topics", "lazy", "--folder", str(tmp_path)]
+    speed, memory = bench_table.measure(bench_table.parse(tiny))
+    assert speed.what == memory.what == "PCA of 0.031 GB on zarr"
+    assert len(speed.ratios.values) == 1
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(("size", "told"), [("S", "a row is much of a small image"), ("M", "not explained")])
