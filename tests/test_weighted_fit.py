@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from xstxm._kernels import pixel_ranges, weighted_loops
+from xstxm._kernels import pixel_ranges
 from xstxm._kernels.chunk_loops import CHUNK
 from xstxm._kernels.weighted_fit import fit_weighted
 
@@ -160,10 +160,9 @@ def test_fit_weighted__pixels_whose_energies_do_not_tell_references_apart_are_lo
 
 
 @pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])
-def test_fit_weighted__pixels_without_result_leave_those_of_later_blocks_alone(method, monkeypatch):
+def test_fit_weighted__pixels_without_result_leave_those_of_later_chunks_alone(method):
     spectra, terms, values, variance = problem(9, 1, 37, 2 * CHUNK, dtype="float32")
     values[:, 5:CHUNK:7] = np.nan
-    monkeypatch.setattr(weighted_loops, "BLOCK_BYTES", 1)  # blocks of one chunk
     maps = fit_weighted(values, variance, spectra, terms, method=method)
     second = fit_weighted(values[:, CHUNK:], variance[:, CHUNK:], spectra, terms, method=method)
     for found, expected in zip(maps, second, strict=True):

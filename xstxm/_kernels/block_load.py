@@ -10,19 +10,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.chunk_loops import CHUNK, FAST, LINE, add_four, multiply, named
+from xstxm._kernels.chunk_loops import AHEAD, CHUNK, FAST, add_four, ask, multiply, named
 from xstxm._kernels.density_lines import absorb_d, absorb_f, judge, mark
-from xstxm._kernels.lanes import prefetch
-
-AHEAD = 8
-"""Energies by which memory is asked beforehand: images lie too far apart for it to guess what comes next."""
-
-
-@njit(**FAST)
-def _ask(data, at):
-    """Ask memory for a run of a chunk, which may lie beyond the data: that does no harm."""
-    for p in range(at, at + CHUNK, LINE // data.itemsize):
-        prefetch(data, p)
 
 
 @njit(**FAST)
@@ -50,7 +39,7 @@ def _make_load(char: str) -> Any:
                 m, tile = min(CHUNK, n - c), tiles[c // CHUNK]
                 for e in range(four, min(four + 4, n_energies)):
                     beyond = e + AHEAD >= n_energies
-                    _ask(data, (e + AHEAD - n_energies * beyond) * row + first + c + size * beyond)
+                    ask(data, (e + AHEAD - n_energies * beyond) * row + first + c + size * beyond)
                     at = e * row + first + c
                     source, out = data[at : at + m], tile[e * CHUNK : e * CHUNK + m]
                     if char:

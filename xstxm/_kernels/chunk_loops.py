@@ -10,16 +10,27 @@ from typing import Any
 
 from numba import njit
 
+from xstxm._kernels.lanes import prefetch
 from xstxm._kernels.small_nnls import INNER
 
 CHUNK = 256
 """Pixels that are fitted together: their numbers stay in the first cache, their spectra in the second."""
+
+AHEAD = 8
+"""Energies by which memory is asked beforehand: images lie too far apart for it to guess what comes next."""
 
 LINE = 64
 """Bytes that memory gives at once."""
 
 # contracting a*b+c keeps the arithmetic of every pixel the same; reordering its sums would not
 FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
+
+
+@njit(**FAST)
+def ask(data, at):
+    """Ask memory for a run of a chunk, which may lie beyond the data: that does no harm."""
+    for p in range(at, at + CHUNK, LINE // data.itemsize):
+        prefetch(data, p)
 
 
 @njit(**FAST)

@@ -15,7 +15,7 @@ from xstxm._kernels.chunk_loops import CHUNK, FAST, weigh_each_residual
 from xstxm._kernels.fit_plan import FCLS, LSTSQ, NNLS
 from xstxm._kernels.small_nnls import INNER, JIT, covariance
 from xstxm._kernels.subsets import choose, find_best
-from xstxm._kernels.weighted_loops import sum_chunk, weigh, weighted_square
+from xstxm._kernels.weighted_loops import sum_chunk, weighted_square
 from xstxm._kernels.weighted_problems import (
     copy_triangle,
     factorise_sums,
@@ -77,7 +77,7 @@ def _complete(method, triangle, lost, reduced, small):
 
 
 @njit(**FAST)
-def _express(triangle, reduced, small, block):
+def _express(triangle, reduced, small, chunk):
     """Fill the fit in terms of the orthonormal spectra."""
     n_unknowns, n_terms, total = triangle.shape[0], reduced.background.shape[0], reduced.total
     for u in range(n_unknowns):
@@ -86,7 +86,7 @@ def _express(triangle, reduced, small, block):
             f, x = triangle[u, v], small.amount[v - n_terms] if v >= n_terms else reduced.background[v]
             for p in range(CHUNK):
                 total[p] += f * x[p]
-        fitted = block.fitted[u * CHUNK : (u + 1) * CHUNK]
+        fitted = chunk.fitted[u * CHUNK : (u + 1) * CHUNK]
         for p in range(CHUNK):
             fitted[p] = total[p]
 
@@ -115,10 +115,10 @@ def _write_amounts(scale, at, m, lost, reduced, small, maps):
 
 
 @njit(**FAST)
-def _write_statistics(n_others, at, m, block, maps):
+def _write_statistics(n_others, at, m, chunk, maps):
     """Write the statistics of the first m pixels of a chunk; `n_others` numbers are free beside the references in use."""
-    rss, chi2, square = block.sums[:CHUNK], block.sums[CHUNK : 2 * CHUNK], block.sums[2 * CHUNK : 3 * CHUNK]
-    number, lost = block.sums[3 * CHUNK :], block.lost
+    rss, chi2, square = chunk.sums[:CHUNK], chunk.sums[CHUNK : 2 * CHUNK], chunk.sums[2 * CHUNK : 3 * CHUNK]
+    number, lost = chunk.sums[3 * CHUNK :], chunk.lost
     rms, r_factor, reduced = maps.rms[at : at + m], maps.r_factor[at : at + m], maps.reduced_chi2[at : at + m]
     n_energy, n_active = maps.n_energy[at : at + m], maps.n_active[at : at + m]
     for p in range(m):
@@ -194,16 +194,16 @@ def _write_covariance_singly(method, design, at, m, lost, room, maps):
 
 
 @njit(**INNER)
-def _fit_chunk(method, design, choice, wanted, weights, values, at, m, block, room, maps):
+def _fit_chunk(method, design, choice, wanted, at, m, chunk, room, maps):
     """Fit the first m pixels of a chunk, whose results start at `at`."""
     reduced, small, n_terms = room.reduced, room.small, design.n_terms
-    lost = block.lost
-    factorise_sums(len(design.triangle) - (1 if method == FCLS else 0), block, reduced)
+    lost = chunk.lost
+    factorise_sums(len(design.triangle) - (1 if method == FCLS else 0), chunk, reduced)
     reduce(design.triangle, reduced)
     pose(n_terms, reduced, small)
     if choice.subsets.size > 0:
-        number = block.sums[3 * CHUNK :]
-        _choose(method, n_terms, choice, wanted[at : at + m], weights, values, number, room)
+        number = chunk.sums[3 * CHUNK :]
+        _choose(method, n_terms, choice, wanted[at : at + m], chunk.weights, chunk.values, number, room)
         for k in range(choice.most + 1):
             for p in range(m):
                 maps.best[k, at + p] = reduced.total[p] - room.found.gain[k, p] + lost[p]
@@ -216,7 +216,7 @@ def _fit_chunk(method, design, choice, wanted, weights, values, at, m, block, ro
         if (small.wrong[p] > 0 or not design.certain) and lost[p] == 0:
             solve_singly(method, n_terms, p, reduced, small, room.single)
     _complete(method, design.triangle, lost, reduced, small)
-    _express(design.triangle, reduced, small, block)
+    _express(design.triangle, reduced, small, chunk)
     _write_amounts(design.scale, at, m, lost, reduced, small, maps)
     if maps.covariance.size > 0:
         if design.certain:
@@ -226,17 +226,13 @@ def _fit_chunk(method, design, choice, wanted, weights, values, at, m, block, ro
 
 
 @njit(**JIT)
-def fit_range(method, design, choice, wanted, values, value_row, variance, variance_row, n_pixels, start, block, maps):
+def fit_range(method, design, choice, wanted, values, value_row, variance, variance_row, n_pixels, start, chunk, maps):
     """Fit a range of pixels into the maps, from pixel `start` on; the energies of the flat data lie a row apart."""
     room = make_room(design.n_terms, design.scale.size, choice.most)
-    size = block.weights.shape[0] * CHUNK
-    for first in range(0, n_pixels, size):
-        in_block = min(size, n_pixels - first)
-        weigh(values, value_row, variance, variance_row, first, in_block, design.n_energies, block)
-        for c in range(0, in_block, CHUNK):
-            n, at = min(CHUNK, in_block - c), start + first + c
-            weight, value = block.weights[c // CHUNK], block.values[c // CHUNK]
-            sum_chunk(design, weight, value, block)
-            _fit_chunk(method, design, choice, wanted, weight, value, at, n, block, room, maps)
-            weigh_each_residual(value, design.basis, block.fitted, weight, block.sums)
-            _write_statistics(design.n_terms - (1 if method == FCLS else 0), at, n, block, maps)
+    n_others = design.n_terms - (1 if method == FCLS else 0)
+    for first in range(0, n_pixels, CHUNK):
+        n, at = min(CHUNK, n_pixels - first), start + first
+        sum_chunk(design, values, value_row, variance, variance_row, first, n, chunk)
+        _fit_chunk(method, design, choice, wanted, at, n, chunk, room, maps)
+        weigh_each_residual(chunk.values, design.basis, chunk.fitted, chunk.weights, chunk.sums)
+        _write_statistics(n_others, at, n, chunk, maps)

@@ -17,7 +17,7 @@ from xstxm._kernels.pixel_ranges import in_ranges
 from xstxm._kernels.rows import flat
 from xstxm._kernels.subsets import subsets_up_to
 from xstxm._kernels.weighted_block import Choice, fit_range
-from xstxm._kernels.weighted_loops import make_block, make_design
+from xstxm._kernels.weighted_loops import make_chunk, make_design
 
 
 def fit_weighted(
@@ -62,10 +62,10 @@ def fit_weighted(
         sizes[:] = wanted
 
     def work(ranges: Iterator[slice]) -> None:
-        block = make_block(design, n_pixels)
+        chunk = make_chunk(design)
         for part in ranges:
             data = (*flat(values[:, part], dtype), *flat(variance[:, part], dtype))
-            fit_range(METHODS[method], design, choice, sizes, *data, part.stop - part.start, part.start, block, maps)
+            fit_range(METHODS[method], design, choice, sizes, *data, part.stop - part.start, part.start, chunk, maps)
 
     in_ranges(work, n_pixels, threads)
     return maps

@@ -11,12 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from xstxm._kernels.chunk_loops import CHUNK, FAST, LINE, add_four
+from xstxm._kernels.chunk_loops import AHEAD, CHUNK, FAST, add_four, ask
 from xstxm._kernels.fit_plan import aligned, padded
-from xstxm._kernels.lanes import prefetch
-
-BLOCK_BYTES = 2 << 20
-"""Size of the weights and values of a block, which are read from memory in long runs of each image."""
 
 
 class Design(NamedTuple):
@@ -36,13 +32,13 @@ class Design(NamedTuple):
     """Whether the references differ by enough for their normal equations to be solved."""
 
 
-class Block(NamedTuple):
+class Chunk(NamedTuple):
     """Room of one thread, in the dtype of the sums: that of the data, or float64."""
 
     weights: np.ndarray
-    """(chunk, e * p) one over the variance, 0 where a value is not to be used."""
+    """(e * p) one over the variance, 0 where a value is not to be used."""
     values: np.ndarray
-    """(chunk, e * p) the values, 0 there."""
+    """(e * p) the values, 0 there."""
     four: np.ndarray
     """(4 * p) weights times values of four energies."""
     gram: np.ndarray
@@ -76,14 +72,12 @@ def make_design(references: np.ndarray, terms: np.ndarray, dtype: np.dtype, fixe
     )
 
 
-def make_block(design: Design, n_pixels: int) -> Block:
-    """Return room for blocks of up to n_pixels."""
+def make_chunk(design: Design) -> Chunk:
+    """Return room for a chunk of pixels."""
     dtype, (n_unknowns, n_energies) = design.basis.dtype, design.basis.shape
-    tile = n_energies * CHUNK
-    chunks = min(max(BLOCK_BYTES // (2 * tile * dtype.itemsize), 1), -(-n_pixels // CHUNK))
-    return Block(
-        weights=aligned((chunks, tile), dtype),
-        values=aligned((chunks, tile), dtype),
+    return Chunk(
+        weights=aligned((n_energies * CHUNK,), dtype),
+        values=aligned((n_energies * CHUNK,), dtype),
         four=aligned((4 * CHUNK,), dtype),
         gram=aligned((len(design.products) * CHUNK,), dtype),
         projected=aligned((n_unknowns * CHUNK,), dtype),
@@ -94,40 +88,39 @@ def make_block(design: Design, n_pixels: int) -> Block:
 
 
 @njit(**FAST)
-def weigh(values, value_row, variance, variance_row, first, n, n_energies, block):
-    """Fill the weights and values of n pixels, and ask memory meanwhile for those of the energy after the next.
-
-    The energies of the flat arrays lie a row apart.
-    """
-    one, none = block.weights.dtype.type(1), block.weights.dtype.type(0)
-    block.values[:, n_energies * CHUNK :] = 0  # what pads them is not zero after a fit that is NaN
-    for e in range(n_energies):
-        for c in range(0, n, CHUNK):
-            m = min(CHUNK, n - c)
-            at, also_at = e * value_row + first + c, e * variance_row + first + c
-            y, v = values[at : at + m], variance[also_at : also_at + m]
-            weight = block.weights[c // CHUNK, e * CHUNK : e * CHUNK + m]
-            value = block.values[c // CHUNK, e * CHUNK : e * CHUNK + m]
-            if e + 2 < n_energies:
-                for p in range(0, m, LINE // y.itemsize):
-                    prefetch(values, at + 2 * value_row + p)
-                    prefetch(variance, also_at + 2 * variance_row + p)
-            for p in range(m):
-                used = (abs(y[p]) < np.inf) & (v[p] > 0) & (v[p] < np.inf)
-                weight[p] = one / v[p] if used else none
-                value[p] = y[p] if used else none
+def _weigh(values, variances, weight, value):
+    """Fill the weights and values of a run, 0 where a value is not to be used."""
+    one, none = weight.dtype.type(1), weight.dtype.type(0)
+    for p in range(values.size):
+        y, v = values[p], variances[p]
+        used = (abs(y) < np.inf) & (v > 0) & (v < np.inf)
+        weight[p] = one / v if used else none
+        value[p] = y if used else none
 
 
 @njit(**FAST)
-def sum_chunk(design, weights, values, block):
-    """Fill Q'WQ and Q'Wy of a chunk, and the sums that need no fit."""
-    four, square, number = block.four, block.sums[2 * CHUNK : 3 * CHUNK], block.sums[3 * CHUNK :]
+def sum_chunk(design, values, value_row, variance, variance_row, first, n, chunk):
+    """Fill the weights and values of n pixels, Q'WQ and Q'Wy, and the sums that need no fit.
+
+    The energies of the flat arrays lie a row apart. Memory is asked meanwhile for the next energies, in the end for those of
+    the next pixels.
+    """
+    n_energies, four = design.n_energies, chunk.four
+    square, number = chunk.sums[2 * CHUNK : 3 * CHUNK], chunk.sums[3 * CHUNK :]
     one, none = four.dtype.type(1), four.dtype.type(0)
-    block.gram[:] = 0
-    block.projected[:] = 0
-    block.sums[:] = 0
+    chunk.values[n_energies * CHUNK :] = 0  # what pads them is not zero after a fit that is NaN
+    chunk.gram[:] = 0
+    chunk.projected[:] = 0
+    chunk.sums[:] = 0
     for e in range(0, design.basis.shape[1], 4):
-        w, o = weights[e * CHUNK : (e + 4) * CHUNK], values[e * CHUNK : (e + 4) * CHUNK]
+        for k in range(e, min(e + 4, n_energies)):
+            beyond = k + AHEAD >= n_energies
+            later, pixel = k + AHEAD - n_energies * beyond, first + CHUNK * beyond
+            ask(values, later * value_row + pixel)
+            ask(variance, later * variance_row + pixel)
+            at, also_at, run = k * value_row + first, k * variance_row + first, slice(k * CHUNK, k * CHUNK + n)
+            _weigh(values[at : at + n], variance[also_at : also_at + n], chunk.weights[run], chunk.values[run])
+        w, o = chunk.weights[e * CHUNK : (e + 4) * CHUNK], chunk.values[e * CHUNK : (e + 4) * CHUNK]
         for p in range(CHUNK):
             w0, w1, w2, w3 = w[p], w[CHUNK + p], w[2 * CHUNK + p], w[3 * CHUNK + p]
             o0, o1, o2, o3 = o[p], o[CHUNK + p], o[2 * CHUNK + p], o[3 * CHUNK + p]
@@ -136,8 +129,8 @@ def sum_chunk(design, weights, values, block):
             near = (one if w0 > 0 else none) + (one if w1 > 0 else none)
             far = (one if w2 > 0 else none) + (one if w3 > 0 else none)
             number[p] += near + far
-        add_four(design.products, e, w, block.gram)
-        add_four(design.basis, e, four, block.projected)
+        add_four(design.products, e, w, chunk.gram)
+        add_four(design.basis, e, four, chunk.projected)
 
 
 @njit(**FAST)

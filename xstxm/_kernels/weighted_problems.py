@@ -80,14 +80,14 @@ def make_room(n_terms, n, most):
 
 
 @njit(**FAST)
-def factorise_sums(n_free, block, out):
+def factorise_sums(n_free, chunk, out):
     """Fill the factor of Q'WQ and the targets, and mark the pixels whose energies do not determine the unknowns."""
     n = out.target.shape[0]
-    lost, number, doubt = block.lost, block.sums[3 * CHUNK :], out.total
+    lost, number, doubt = chunk.lost, chunk.sums[3 * CHUNK :], out.total
     at = 0
     for u in range(n):
         for v in range(u, n):
-            gram, element = block.gram[at : at + CHUNK], out.factor[v, u]
+            gram, element = chunk.gram[at : at + CHUNK], out.factor[v, u]
             for p in range(CHUNK):
                 element[p] = gram[p]
             at += CHUNK
@@ -97,7 +97,7 @@ def factorise_sums(n_free, block, out):
         lost[p] = np.nan if doubt[p] > 0 or number[p] <= n_free else 0.0
     for u in range(n):
         target, leading, inverse = out.target[u], out.leading[u], out.factor[u, u]
-        projected = block.projected[u * CHUNK : (u + 1) * CHUNK]
+        projected = chunk.projected[u * CHUNK : (u + 1) * CHUNK]
         for p in range(CHUNK):
             target[p] = projected[p]
         for k in range(u):
