@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import match_pixels
+from xstxm._axes import match_pixels
 from xstxm._nodes import left_out, require_stacks, stacks
 from xstxm.conventions import content_of, require_image, require_variable, stderr_of
 from xstxm.errors import MetadataWarning, NoiseWarning, OptionError, SchemaError, warn

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import _summary, units
-from xstxm._apply import format_range
+from xstxm._axes import format_range
 from xstxm._dates import TIME_ZONE, date_of
 from xstxm._nodes import attempt, left_out, require_stacks, stacks
 from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_pixels
+from xstxm._apply import is_lazy
+from xstxm._axes import match_pixels
 from xstxm._kernels import propagation, region_means
 from xstxm.conventions import (
     ENERGY,
