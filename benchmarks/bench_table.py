@@ -187,7 +187,7 @@ def pca_rows(given: argparse.Namespace) -> Iterator[Row]:
         mine, other = in_turn(*pair, rounds=given.rounds)
         note = f"; its eigenvalues are off by {structure.eigenvalue_error(theirs, centred):.0e}"
         peer = f"scikit-learn covariance PCA, {dtype}"
-        why = "xstxm sums in float64, which takes twice the time and makes the small eigenvalues right"
+        why = "xstxm sums in float64, which takes longer and makes the small eigenvalues right"
         held = [beyond(call) for call in pair]
         yield at_least(what, peer, 1, mine, other, why, note=note, memory=held)
     off = structure.eigenvalue_error(ours, centred)

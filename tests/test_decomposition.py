@@ -440,6 +440,26 @@ def test_helpers__second_moment_eigenspectra_and_scores_belong_together(noisy):
         np.testing.assert_allclose(projected, xr.dot(basis, noisy, dim="energy"), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:the decomposition merges")
+@pytest.mark.parametrize("chunks", [{"y": 2}, {"y": 4, "x": 5}, {"energy": 10, "y": 3}], ids=str)
+def test_scores__of_chunks_are_those_in_memory_and_energy_is_not_copied_innermost(noisy, monkeypatch, chunks):
+    basis = eigenspectra(second_moment(noisy, xr.ones_like(noisy[0], dtype=bool)), 54)
+    runs, project = [], moments.project
+
+    def seen(pixels, basis):
+        runs.append(pixels.strides[1] == pixels.itemsize)
+        return project(pixels, basis)
+
+    monkeypatch.setattr(moments, "project", seen)
+    lazy = scores(noisy.chunk(chunks), basis)
+    assert not runs
+    for found, expected in zip(lazy, scores(noisy, basis), strict=True):
+        assert found.dtype == noisy.dtype
+        xr.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert len(runs) > 1
+    assert all(runs)
+
+
 def test_scores__residual_does_not_cancel(density):
     basis = xstxm.pca(density, 3)["eigenspectra"]
     for dtype in ("float32", "float64"):

@@ -10,6 +10,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from scipy.optimize import minimize, nnls
 from xstxm import _kernels
 from xstxm._kernels import block_fit, density, fit_plan, lanes
 from xstxm._kernels.linear_fit import fit_pixels
-from xstxm._kernels.pixel_ranges import RANGE
+from xstxm._kernels.pixel_ranges import RANGE, in_ranges
 from xstxm._kernels.small_nnls import solve_amounts_only
 
 BACKGROUNDS = {"none": 0, "constant": 1, "linear": 2}
@@ -75,6 +76,21 @@ CASES = [
         (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16), ((0.0, "distinct"), (0.7, "close"), (0.95, "near-collinear"))
     )
 ]
+
+
+@pytest.mark.parametrize(("n_pixels", "calls"), [(0, 1), (RANGE, 1), (RANGE + 1, 2), (9 * RANGE, 4)])
+def test_ranges__are_taken_once_each_by_no_more_threads_than_there_are(n_pixels, calls):
+    taken, works = [], []
+
+    def work(ranges):
+        works.append(threading.get_ident())
+        taken.extend(ranges)
+
+    in_ranges(work, n_pixels, threads=4)
+    assert len(works) == calls
+    assert (works == [threading.get_ident()]) == (calls == 1)
+    assert sorted(part.start for part in taken) == [*range(0, n_pixels, RANGE)]
+    assert sum(part.stop - part.start for part in taken) == n_pixels
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import equal_within
+from xstxm._axes import equal_within
 from xstxm._kernels.optimal_design import Rules
 from xstxm.conventions import ENERGY
 from xstxm.dose import energy_axis

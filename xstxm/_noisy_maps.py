@@ -11,13 +11,13 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import match_pixels
+from xstxm._axes import match_pixels
 from xstxm._nodes import left_out, require_stacks, stacks
+from xstxm._region_images import lags_of, numbered_regions
 from xstxm.conventions import content_of, require_image, require_variable, stderr_of
 from xstxm.errors import MetadataWarning, NoiseWarning, OptionError, SchemaError, warn
 from xstxm.interfaces import pixel_size, positions
 from xstxm.provenance import note
-from xstxm.regions import lags_of, numbered_regions
 from xstxm.units import LengthLike
 
 Maps: TypeAlias = "xr.DataTree | Mapping[str, xr.Dataset | xr.DataArray] | xr.Dataset | xr.DataArray"

@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import match_pixels
+from xstxm._axes import match_pixels
+from xstxm._region_images import whole_numbers
 from xstxm._segmentation import segmented
 from xstxm.conventions import NO_SAMPLE, as_float, require_image
 from xstxm.errors import OptionError, SchemaError, SegmentationWarning, require_number, warn
-from xstxm.regions import whole_numbers
 from xstxm.roi import sample_threshold
 from xstxm.units import AmountLike
 

@@ -14,6 +14,7 @@ from xstxm._kernels import particles as kernel
 from xstxm._nodes import require_stacks
 from xstxm._particle_labels import AreaLike, found_particles, given_particles, least_pixels
 from xstxm._particle_tables import Columns, Members, map_table, phase_table, shape_table
+from xstxm._region_images import lags_of
 from xstxm.conventions import SPECS, annotate, as_float, content_of, require_image, require_variable, stderr_of
 from xstxm.errors import (
     MissingDimensionError,
@@ -26,7 +27,6 @@ from xstxm.errors import (
 )
 from xstxm.interfaces import pixel_size, positions
 from xstxm.provenance import recorded
-from xstxm.regions import lags_of
 from xstxm.units import AmountLike, LengthLike
 
 Surface: TypeAlias = Literal["outline", "free"]

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import format_range, match_energy
+from xstxm._axes import format_range, match_energy
 from xstxm._kernels.energy_shift import REACH, Spectra, moved, spectra_from
 from xstxm._unknowns import PART
 from xstxm.conventions import ENERGY, REFERENCE, annotate, require_energy, require_variable

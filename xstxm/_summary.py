@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import provenance
-from xstxm._apply import format_range, is_lazy
+from xstxm._apply import is_lazy
+from xstxm._axes import format_range
 from xstxm.conventions import ENERGY, QUALITY_FLAGS, REFERENCE, pixel_dims
 
 Row = tuple[str, str]

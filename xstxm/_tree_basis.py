@@ -13,6 +13,7 @@ from xstxm import units
 from xstxm._kernels import moments
 from xstxm._nodes import at_node, attempt, require_stacks, tree_of
 from xstxm._partition import Choose, ClusterMethod
+from xstxm._region_images import pixel_area
 from xstxm._tree_energies import on_one_axis
 from xstxm._unknowns import Background
 from xstxm.clustering import Normalize, check_cluster_options, density_field, spectral_clusters
@@ -20,7 +21,6 @@ from xstxm.conventions import variance_of
 from xstxm.decomposition import Field, Weights, decomposed, field_of, require_components
 from xstxm.errors import OptionError, SchemaError, check_choice, require_number
 from xstxm.provenance import recorded
-from xstxm.regions import pixel_area
 from xstxm.roi import Region
 from xstxm.units import AmountLike
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import equal_within, format_range, match_energy
+from xstxm._axes import equal_within, format_range, match_energy
 from xstxm._nodes import attempt, require_stacks, tree_of
 from xstxm.conventions import ENERGY, require_energy
 from xstxm.energy import given_energies, interp_energy

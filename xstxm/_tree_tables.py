@@ -10,13 +10,14 @@ import numpy as np
 import xarray as xr
 
 from xstxm import _summary, units
-from xstxm._apply import format_range
+from xstxm._axes import format_range
 from xstxm._dates import TIME_ZONE, date_of
 from xstxm._nodes import attempt, left_out, require_stacks, stacks
+from xstxm._region_images import pixel_area
 from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy
 from xstxm.errors import MetadataWarning, NoStacksError, SchemaError, warn
 from xstxm.provenance import recorded
-from xstxm.regions import phase_summary, pixel_area
+from xstxm.regions import phase_summary
 
 NODE = "node"
 

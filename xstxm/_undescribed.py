@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import match_energy
+from xstxm._axes import match_energy
 from xstxm._components import sample_spectra
 from xstxm._kernels.optimal_design import (
     Problem,

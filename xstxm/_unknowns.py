@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xstxm._apply import match_energy
+from xstxm._axes import match_energy
 from xstxm.conventions import ENERGY, REFERENCE, annotate
 from xstxm.errors import CollinearityWarning, ReferenceSpectrumError, SchemaError, check_choice, warn
 

@@ -64,6 +64,7 @@ from xstxm import regions as region_summaries
 from xstxm._noisy_maps import Particles
 from xstxm._particles import AreaLike, Surface, particles
 from xstxm._partition import Choose, ClusterMethod
+from xstxm._region_images import Regions
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import Noise
 from xstxm.alignment import AlignTo, Transform
@@ -89,7 +90,6 @@ from xstxm.noise import CountingNoise
 from xstxm.plot import StxmPlotAccessor
 from xstxm.polarization import Label
 from xstxm.profiles import Point
-from xstxm.regions import Regions
 from xstxm.roi import Region
 from xstxm.shifting import Interpolation
 from xstxm.tables import DensityLike, NearEdge, ThicknessBackground

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import _frame_images, units
-from xstxm._apply import match_pixels
+from xstxm._axes import match_pixels
 from xstxm._frame_grid import MOVES, Grid
 from xstxm.conventions import (
     ENERGY,

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_pixels, over_energy, require_single_chunk
+from xstxm._apply import is_lazy, over_energy, require_single_chunk
+from xstxm._axes import match_pixels
 from xstxm._kernels import bad_pixels as pixel_kernels
 from xstxm._kernels import spikes as kernels
 from xstxm._neighbours import over_frames

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import match_pixels
+from xstxm._axes import match_pixels
 from xstxm._kernels import agreement
 from xstxm.conventions import NO_SAMPLE, UNDECIDED, annotate, without_coords
 from xstxm.errors import ChoiceError, MissingVariableError, OptionError, SchemaError, check_choice, require_number

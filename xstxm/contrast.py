@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import format_range, over_energy
+from xstxm._apply import over_energy
+from xstxm._axes import format_range
 from xstxm.conventions import ENERGY, annotate, quality_bits, quality_of, require_energy, signal_and_variance
 from xstxm.energy import Window, window_at
 from xstxm.errors import EnergyRangeError, OptionError, require_number

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, mixed, pixels_last, require_single_chunk
+from xstxm._apply import is_lazy, mixed, over_energy, pixels_last, require_single_chunk
 from xstxm._device import beside, on_device, on_host
 from xstxm._kernels import devices, moments
 from xstxm._sums import made_again, pixel_sums
@@ -316,16 +316,13 @@ def eigenspectra(
 
 def scores(array: xr.DataArray, basis: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the scores (component, pixel dims) on an orthonormal basis and the residual variance (pixel dims). Lazy."""
-    array = require_single_chunk(array, "the decomposition")
-    projected, variance = xr.apply_ufunc(
+    projected, variance = over_energy(
         _scores_block,
         array,
-        basis.drop_vars(ENERGY, errors="ignore"),
-        input_core_dims=[[ENERGY], [COMPONENT, ENERGY]],
-        output_core_dims=[[COMPONENT], []],
-        dask="parallelized",
-        output_dtypes=[array.dtype, array.dtype],
-        dask_gufunc_kwargs={"output_sizes": {COMPONENT: basis.sizes[COMPONENT]}},
+        verb="the decomposition",
+        output_dims=[[COMPONENT], []],
+        output_sizes={COMPONENT: basis.sizes[COMPONENT]},
+        kwargs={"basis": basis.transpose(COMPONENT, ENERGY).data},
     )
     dims = pixel_dims(array)
     return projected.transpose(COMPONENT, *dims), variance.transpose(*dims)
@@ -334,8 +331,7 @@ def scores(array: xr.DataArray, basis: xr.DataArray) -> tuple[xr.DataArray, xr.D
 def _scores_block(spectra: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project an array with energy last."""
     *shape, n_energies = spectra.shape
-    basis = devices.beside(spectra, basis)
-    projected, rss = moments.project(pixels_last(spectra), basis.reshape(-1, n_energies).astype(spectra.dtype))
+    projected, rss = moments.project(pixels_last(spectra), devices.beside(spectra, basis).astype(spectra.dtype))
     degrees = max(n_energies - len(projected), 1)
     return np.moveaxis(projected.reshape(-1, *shape), 0, -1), (rss / degrees).reshape(shape)
 

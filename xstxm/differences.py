@@ -6,8 +6,10 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy, match_pixels
+from xstxm._apply import is_lazy
+from xstxm._axes import match_energy, match_pixels
 from xstxm._kernels import agreement
+from xstxm._region_images import lags_of
 from xstxm.conventions import (
     ENERGY,
     annotate,
@@ -23,7 +25,6 @@ from xstxm.conventions import (
 from xstxm.errors import SchemaError, require_number
 from xstxm.interfaces import spacing
 from xstxm.provenance import recorded
-from xstxm.regions import lags_of
 
 _NAMES = (
     "bias",

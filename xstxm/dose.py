@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import match_energy
+from xstxm._axes import match_energy
 from xstxm._kernels.optimal_design import fraction_slopes
 from xstxm._references_at import checked_absorption, references_at
 from xstxm._unknowns import Background, Method, background_spectra, require_determined

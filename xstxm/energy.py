@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import format_range, match_energy, require_single_chunk
+from xstxm._apply import require_single_chunk
+from xstxm._axes import format_range, match_energy
 from xstxm._device import on_device
 from xstxm.conventions import ENERGY, Stack, as_float, content_of, require_energy
 from xstxm.errors import EnergyRangeError, OptionError, SchemaError, require_number

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import equal_within
+from xstxm._axes import equal_within
 from xstxm._design_options import places_of
 from xstxm._unknowns import Background, Method
 from xstxm.absorption import with_density

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy, match_pixels, mixed
+from xstxm._apply import is_lazy, mixed
+from xstxm._axes import match_energy, match_pixels
 from xstxm._device import on_device, on_host, require_host
 from xstxm._fit_maps import FitMaps, added_probabilities, fit_maps
 from xstxm._fit_of_counts import counted, fit_light, quality_of_fit

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import equal_within, format_range, is_lazy, require_single_chunk
+from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._axes import equal_within, format_range
 from xstxm._device import on_device
 from xstxm._kernels.frames import excess_odds, frame_sums, similarity
 from xstxm.conventions import (

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import match_energy
+from xstxm._axes import match_energy
 from xstxm._placing import Search, apart, edges
 from xstxm._resolution import IMAGE, Resolution, blur_between, densities_at, phases_at, require_finer, require_narrow
 from xstxm.absorption import with_density

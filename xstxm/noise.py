@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_energy, match_pixels
+from xstxm._apply import is_lazy
+from xstxm._axes import match_energy, match_pixels
 from xstxm._frame_grid import MOVES
 from xstxm.conventions import (
     ENERGY,

@@ -9,10 +9,10 @@ from xstxm import units
 from xstxm._kernels import autocovariance as kernel
 from xstxm._kernels import interfaces as lines
 from xstxm._noisy_maps import Step, lag_axis, require_lag, step_of
+from xstxm._region_images import Regions, numbered_regions
 from xstxm.conventions import NO_SAMPLE, SCHEMAS, UNDECIDED, annotate, require_variable
 from xstxm.errors import MissingVariableError, SchemaError, require_whole
 from xstxm.provenance import recorded
-from xstxm.regions import Regions, numbered_regions
 from xstxm.units import LengthLike
 
 _DENSITIES = SCHEMAS["interface_density"]

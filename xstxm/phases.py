@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import provenance, units
-from xstxm._apply import is_lazy, match_pixels
+from xstxm._apply import is_lazy
+from xstxm._axes import match_pixels
 from xstxm._device import on_device, require_host
 from xstxm._fit_of_counts import in_one_pass
 from xstxm._fitted_phases import label_attrs, phases_of_fit

@@ -13,6 +13,7 @@ from xstxm._apply import is_lazy
 from xstxm._device import on_device
 from xstxm._kernels import region_means
 from xstxm._references_at import references_at, require_absorption, require_unique, require_varying
+from xstxm._region_images import numbered_regions
 from xstxm.conventions import (
     ENERGY,
     REFERENCE,
@@ -29,7 +30,6 @@ from xstxm.conventions import (
 )
 from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, check_choice, shown
 from xstxm.provenance import describe, note, recorded
-from xstxm.regions import numbered_regions
 from xstxm.roi import Region, spectrum
 from xstxm.units import EnergyLike
 

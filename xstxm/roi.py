@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, match_pixels
+from xstxm._apply import is_lazy
+from xstxm._axes import match_pixels
 from xstxm._kernels import threshold
 from xstxm.conventions import ENERGY, annotate, pixel_dims, require_energy, signal_of, used_pixels, variance_of
 from xstxm.errors import ChoiceError, MissingDimensionError, OptionError, SchemaError, require_number

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import equal_within, is_lazy, match_pixels
+from xstxm._apply import is_lazy
+from xstxm._axes import equal_within, match_pixels
 from xstxm._device import beside, on_device, on_host, require_host
 from xstxm._frame_grid import MOVES, Grid
 from xstxm._kernels import devices

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import format_range, over_energy
+from xstxm._apply import over_energy
+from xstxm._axes import format_range
 from xstxm._kernels import scaling
 from xstxm.conventions import (
     ENERGY,

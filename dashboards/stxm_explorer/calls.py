@@ -17,8 +17,6 @@ WIDTH = 100
 IN_MEMORY = 1_500_000_000
 """Bytes up to which a result is held in memory; a larger one stays lazy."""
 
-_OPEN = "xstxm.open_stack("
-
 FOLDER = "exported"
 """What a script writes into, so that no file lies among those that it reads."""
 
@@ -123,6 +121,7 @@ def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> s
     """
     names: dict[int, str] = {}
     lines: dict[str, str] = {}
+    body: list[str] = []
     writes = any(isinstance(part, Output) for each in ordered(calls) for part in each.parts())
     taken = {*_MODULES, *keyword.kwlist, *_given(calls), *(("output", "Path") if writes else ())}
     for each in ordered(calls):
@@ -137,20 +136,15 @@ def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> s
         variable = _variable(each.name if named else "result", taken) if each.name else ""
         taken.add(variable)
         names[id(each)] = lines[text] = variable
-    body = [line for text, variable in lines.items() for line in _statements(variable, text)]
+        body.append(f"{variable} = {text}" if variable else text)
+        if each.function == "xstxm.open_stack":
+            body += [f"if {variable}.nbytes < {IN_MEMORY:_}:", f"    {variable}.load()"]
     folder = [f"output = Path({FOLDER!r})", "output.mkdir(exist_ok=True)"] if writes else []
     used = ["from pathlib import Path", ""] if writes else []
     used += [line for module, line in _MODULES.items() if any(f"{module}." in text for text in body)]
     sent = sorted({file.name for each in calls for file in each.files() if isinstance(file, Upload)})
     notes = [f"# {repr(name)[1:-1]} was sent to the page: put it into the folder where this is run" for name in sent]
     return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *notes, *folder, *body, ""])
-
-
-def _statements(variable: str, text: str) -> list[str]:
-    if not variable:
-        return [text]
-    load = [f"if {variable}.nbytes < {IN_MEMORY:_}:", f"    {variable}.load()"] if text.startswith(_OPEN) else []
-    return [f"{variable} = {text}", *load]
 
 
 def _given(calls: Sequence[Call]) -> set[str]:

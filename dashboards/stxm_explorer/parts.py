@@ -13,7 +13,6 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 import xarray as xr
-from panel.util import edit_readonly
 
 from stxm_explorer.calls import Missing
 from stxm_explorer.figures.frames import FigurePane, plain_numbers
@@ -164,13 +163,16 @@ def calm_page(**parts: Any) -> pmui.Page:
 
     Any work there would walk the models of every page that is open, and the state of Panel that is followed would hold each page for ever.
     """
-    page = pmui.Page(**parts)
-    with edit_readonly(page):
-        page.busy = False
-    for watcher in [*pn.state.param.watchers["busy"]["value"]]:
-        if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
+    known = _busy_watchers()
+    page = pmui.Page(busy_indicator=None, **parts)
+    for watcher in _busy_watchers():
+        if watcher not in known:
             pn.state.param.unwatch(watcher)
     return page
+
+
+def _busy_watchers() -> list[Any]:
+    return [*pn.state.param.watchers["busy"]["value"]]
 
 
 class Drawing(pn.viewable.Viewer):

@@ -41,9 +41,8 @@ _CHOICES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
 """What a page calls a parameter, and the words that it can be set to; of several the one that has the word."""
 
 _NAMES = [name for name, _, _ in _CHOICES]
-_LABELS = {
-    name: label for name, label, _ in _CHOICES if _NAMES.count(name) == 1
-}  # of others the word tells which it is
+_LABELS = {name: label for name, label, _ in _CHOICES if _NAMES.count(name) == 1}
+"""What a page calls a parameter that has one name; of others the word tells which it is."""
 
 _ADVICE: tuple[tuple[str, str], ...] = (
     (

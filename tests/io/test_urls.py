@@ -166,7 +166,7 @@ def test_store_of_another_program__is_named(bucket, tmp_path):
 
 @pytest.mark.parametrize("suffix", [*WRITERS, "dat", "hdr"])
 def test_writers__refuse_a_url_and_say_how_to_upload(stack, suffix):
-    with pytest.raises(OptionError, match=r"fsspec.filesystem\('s3'\).put\('night.*', 'a/night.*', recursive=True\)"):
+    with pytest.raises(OptionError, match=r"fsspec.filesystem\('s3'\).put\('night.*', 'a/.*', recursive=True\)"):
         {**WRITERS, "dat": xstxm.write_ncb, "hdr": xstxm.write_sdf}[suffix](stack, f"s3://a/night.{suffix}")
 
 
@@ -181,6 +181,15 @@ def test_missing_chunks_at_a_url__are_told(stack, tmp_path, bucket, monkeypatch)
 
     monkeypatch.setattr(type(bucket[0]), "find", forbidden)  # as of buckets whose keys may be read, and not listed
     xstxm.open_stack(url)
+
+
+def test_chunks_at_a_url__are_found_below_a_name_that_recurs(stack, tmp_path):
+    path, files = xstxm.write_zarr(stack, tmp_path / "c"), fsspec.filesystem("memory")
+    files.put(f"{path}/", "/c/", recursive=True)
+    try:
+        xstxm.open_stack("memory://c")
+    finally:
+        files.rm("/c", recursive=True)
 
 
 def test_folders_at_urls__are_refused_with_what_they_hold(stack, tmp_path, bucket):
@@ -225,6 +234,14 @@ def test_batch__of_a_url_with_nothing_fails_alone(stack, recipe, tmp_path, bucke
     assert table["reason"][0] == f"there is no file '{urls[0]}'"
 
 
+def test_batch__says_that_an_old_store_is_of_another_program(stack, recipe, tmp_path, bucket):
+    stack.to_zarr(tmp_path / "old.zarr", zarr_format=2, consolidated=False)
+    bucket[0].put(f"{tmp_path}/old.zarr/", f"{bucket[1]}/old.zarr/", recursive=True)
+    table = xstxm.batch(recipe, [f"{bucket[1]}/old.zarr"], tmp_path / "maps")
+    assert table["state"].tolist() == ["failed"]
+    assert "a Zarr store of another program" in table["reason"][0]
+
+
 def test_batch__writes_to_no_url_and_makes_no_folder_of_its_name(stack, recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = xstxm.write_nxstxm(stack, tmp_path / "night.hdf5")
@@ -257,6 +274,18 @@ def test_upload_that_is_advised__replaces_what_is_there(stack, tmp_path, bucket,
         WRITERS[suffix](written, f"night.{suffix}", overwrite=True)
         exec(str(refused.value).partition("upload it: ")[2], {"fsspec": fsspec})
         assert xstxm.open_result(url).load().identical(written)
+
+
+@pytest.mark.parametrize(("suffix", "write"), [("dat", xstxm.write_ncb), ("hdr", xstxm.write_sdf)])
+def test_upload_that_is_advised__takes_all_files_of_a_stack(stack, tmp_path, bucket, monkeypatch, suffix, write):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError) as refused:
+        write(stack, f"{bucket[1]}/night.{suffix}")
+    write(stack, f"night.{suffix}")
+    exec(str(refused.value).partition("upload it: ")[2], {"fsspec": fsspec})
+    there = {name.rpartition("/")[2] for name in bucket[0].ls(bucket[1], detail=False)}
+    assert there == {path.name for path in tmp_path.iterdir()}
+    assert len(there) > 1
 
 
 @pytest.mark.parametrize("paths", ["s3://a/b.zarr", ["s3://a/b.zarr"], {"b": "s3://a/b.zarr"}])

@@ -10,9 +10,10 @@ RANGE = 1 << 14
 
 
 def in_ranges(work: Callable[[Iterator[slice]], None], n_pixels: int, threads: int) -> None:
-    """Call `work` once on each thread; what it is given yields the next range that no thread has taken."""
-    ranges = iter([slice(first, min(first + RANGE, n_pixels)) for first in range(0, n_pixels, RANGE)])
-    if threads == 1:
+    """Call `work` once on each thread, of no more than there are ranges; it is given the next range that no thread has taken."""
+    parts = [slice(first, min(first + RANGE, n_pixels)) for first in range(0, n_pixels, RANGE)]
+    ranges, threads = iter(parts), min(threads, len(parts))
+    if threads <= 1:
         work(ranges)
         return
     with ThreadPoolExecutor(threads) as pool:

@@ -45,7 +45,7 @@ class RemoteStore:
         if _protocol(self.url) in ("http", "https"):
             return set()
         try:
-            return {name.rpartition(f"{path}/")[2] for name in files.find(path)}
+            return {name.partition(f"{path}/")[2] for name in files.find(path)}
         except Exception:  # each protocol has errors of its own, and some who may read may not list
             return set()
 
@@ -68,7 +68,7 @@ def version_of(source: Path | str) -> list[Any]:
     found = fetched(source)
     files, path = _filesystem(source.rstrip("/"))
     if isinstance(found, RemoteStore):
-        path = f"{path}/{_ROOT}"
+        path = next(at for name in (_ROOT, _OLD_ROOT) if files.exists(at := f"{path}/{name}"))
     about = files.info(path)
     try:
         changed = files.modified(path).timestamp()
@@ -77,8 +77,10 @@ def version_of(source: Path | str) -> list[Any]:
     return [about.get("size"), changed]
 
 
-def require_no_url(path: Path) -> None:
+def require_no_url(path: Path, *, alone: bool = True) -> None:
     """Refuse to write to a URL, where nothing can take its place at once when it is complete.
+
+    Not `alone` is a file with others beside it that begin with its name.
 
     Raises
     ------
@@ -88,7 +90,9 @@ def require_no_url(path: Path) -> None:
     if is_url(str(path)):
         protocol, there = _protocol(str(path)), "/".join(path.parts[1:])
         end = "/" if path.suffix in ("", ".zarr") else ""  # else a folder goes into one of its name that is there
-        do = f"fsspec.filesystem({protocol!r}).put({path.name + end!r}, {there + end!r}, recursive=True)"
+        here = path.name + end if alone else f"{path.stem}*"
+        there = there + end if alone else f"{there.rpartition('/')[0]}/"
+        do = f"fsspec.filesystem({protocol!r}).put({here!r}, {there!r}, recursive=True)"
         raise OptionError("path", str(path), f"write it to a folder of this machine, then upload it: {do}")
 
 

@@ -102,7 +102,7 @@ def replacing_group(target: Path, old: Sequence[Path], overwrite: bool) -> Itera
     NoRoomError
         The disk is full.
     """
-    _require_folder(target)
+    _require_folder(target, alone=False)
     require_free(old, overwrite)
     _refuse_folders(old)
     part = _beside(target)
@@ -217,9 +217,9 @@ def _move(moves: Sequence[tuple[Path, Path]]) -> None:
         raise
 
 
-def _require_folder(target: Path) -> None:
+def _require_folder(target: Path, *, alone: bool = True) -> None:
     """Refuse to write into a folder that is not there: it may be a slip, and a store would make it unasked."""
-    require_no_url(target)
+    require_no_url(target, alone=alone)
     folder = target.absolute().parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r} to write {target.name} into: make it first")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xstxm._apply import equal_within
+from xstxm._axes import equal_within
 from xstxm.conventions import ENERGY
 from xstxm.errors import MetadataWarning, warn
 from xstxm.io import _base

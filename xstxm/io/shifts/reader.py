@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm._apply import equal_within
+from xstxm._axes import equal_within
 from xstxm._frame_grid import Grid
 from xstxm.conventions import ENERGY, annotate, require_energy
 from xstxm.errors import CorruptFileError, EnergyRangeError, FileFormatError, SchemaError, UnitsError, check_choice
