@@ -89,7 +89,8 @@ def require_no_url(path: Path) -> None:
         protocol, there = _protocol(str(path)), "/".join(path.parts[1:])
         end = "/" if path.suffix in ("", ".zarr") else ""  # else a folder goes into one of its name that is there
         do = f"fsspec.filesystem({protocol!r}).put({path.name + end!r}, {there + end!r}, recursive=True)"
-        raise OptionError("path", str(path), f"write it to a folder of this machine, then upload it: {do}")
+        url = f"{protocol}://{there}"  # a Path has lost one of its slashes
+        raise OptionError("path", url, f"write it to a folder of this machine, then upload it: {do}")
 
 
 def fetched(source: Any) -> Any:
