@@ -42,5 +42,6 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "xstxm needs Python 3.11 or newer: make PY=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/pip || $(PY) -m venv .venv || { rm -rf .venv; echo "python3 lacks venv: apt-get install python3-venv"; exit 1; }
+	@echo "installing into .venv, which takes some minutes and says nothing meanwhile"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $(STAMP)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socketserver
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
@@ -484,6 +486,26 @@ def test_run__whose_scheduler_does_not_answer_says_how_to_start_one(recipe, file
     assert "none answers there: start one with `dask scheduler`" in " ".join(result.stderr.split())
     result = CliRunner().invoke(cli.app, [*arguments[:-1], "127.0.0.1"])
     assert "e.g. tcp://10.0.0.5:8786" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["a web server", "silent"])
+def test_run__whose_scheduler_is_another_program_says_how_to_start_one(recipe, files, tmp_path, monkeypatch, answer):
+    class Other(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(answer)
+            while self.request.recv(1024):
+                pass
+
+    monkeypatch.setattr(scheduling, "_PATIENCE", 1)
+    path = recipe.save(tmp_path / "recipe.toml")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.server_address[1]}"
+        arguments = ["run", str(path), str(files[0]), "-o", str(tmp_path / "out"), "--scheduler", address]
+        result = CliRunner().invoke(cli.app, arguments)
+        server.shutdown()
+    assert result.exit_code == 1
+    assert "none answers there: start one with `dask scheduler`" in " ".join(result.stderr.split())
 
 
 def _read_slowly(block, marks):

@@ -49,3 +49,17 @@ def test_page__what_does_not_run_here_is_code():
     assert len(elsewhere) == 2
     for block in elsewhere:
         compile(block, str(PAGE), "exec")
+
+
+def test_page__pods_of_kubernetes_run_commands_that_there_are():
+    pytest.importorskip("dask_kubernetes", reason="needs dask-kubernetes, which makes what pods run")
+    from click.testing import CliRunner
+    from distributed.cli import dask_scheduler, dask_worker
+
+    (block,) = (block for block in BLOCKS if "KubeCluster" in block)
+    names: dict = {}
+    exec(compile(block.partition("cluster = ")[0], str(PAGE), "exec"), names)
+    for name, command in (("scheduler", dask_scheduler.main), ("worker", dask_worker.main)):
+        args = names["spec"]["spec"][name]["spec"]["containers"][0]["args"]
+        assert args[:2] == ["dask", name]
+        assert CliRunner().invoke(command, [*args[2:], "--version"]).exit_code == 0

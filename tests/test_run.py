@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 import xstxm
 from xstxm import _run, cli
 from xstxm._commands.speaking import out
-from xstxm.errors import MetadataWarning, PerformanceWarning, warn
+from xstxm.errors import MetadataWarning, PerformanceWarning, StxmWarning, warn
 from xstxm.provenance import RECORD
 
 RUN = CliRunner()
@@ -252,3 +253,10 @@ def test_run__repeats_the_maps_of_a_measured_iron_stack(real_data, tmp_path):
     command = [*COMMAND, "run", str(recipe), str(data / "71214078.hdr"), "-o", str(tmp_path / "out")]
     subprocess.run(command, check=True, capture_output=True)
     assert same(tmp_path / "out" / "71214078.nc", maps)
+
+
+def test_run__names_a_file_once_where_a_warning_of_it_does():
+    done = _run.Done(Path("a.zarr"), "incomplete", 1.0, "", ("a.zarr: a chunk is missing", "no ring current"))
+    with pytest.warns(StxmWarning) as told:
+        list(cli._told_as_they_end(iter([done]), 1))
+    assert [str(one.message) for one in told] == ["a.zarr: a chunk is missing", "a.zarr: no ring current"]

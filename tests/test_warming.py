@@ -41,11 +41,13 @@ def test_warmup__leaves_nothing_to_compile_for_the_usual_maps(tmp_path):
     warmed = run(["-m", "xstxm", "warmup"], tmp_path)
     assert warmed.returncode == 0, warmed.stderr
     assert warmed.stdout.startswith("compiled ")
+    assert "compiling: up to a minute" in warmed.stderr
     assert str(tmp_path) in warmed.stdout
     counted = run(["-c", COUNT], tmp_path)
     assert json.loads(counted.stdout) == {"float32": 0, "float64": 0}, counted.stderr
     again = run(["-m", "xstxm", "warmup"], tmp_path)
     assert again.stdout.startswith("nothing to compile")
+    assert "compiling" not in again.stderr
 
 
 def test_kept_in__says_that_the_folder_asked_for_is_not_used(monkeypatch, tmp_path):

@@ -240,7 +240,8 @@ def _told_as_they_end(ended: Iterator[_run.Done], n_files: int) -> Iterator[_run
             shown.update(task, description=f"{k} of {n_files} files")
             note(f"{k} of {n_files}: {done.name} {done.state}")
             for text in (text for text in done.warned if text not in told):  # of the others the table has the number
-                warnings.warn(f"{done.name}: {text}", StxmWarning, stacklevel=2)
+                named = text if text.startswith(f"{done.name}: ") else f"{done.name}: {text}"
+                warnings.warn(named, StxmWarning, stacklevel=2)
                 told.add(text)
             yield done
 
@@ -270,7 +271,8 @@ def warmup(
     ] = False,
 ) -> None:
     """Compile what the usual maps need, and keep it on disk: no later start waits for it."""
-    with progress() as shown:
+    takes = f"compiling: {'minutes' if everything else 'up to a minute'} of a processor, more where it is busy"
+    with progress() as shown, compiling_is_told(lambda _: note(takes)):
         shown.add_task("compiling")
         started = time.perf_counter()
         n = _warming.warm(everything=everything)

@@ -103,7 +103,7 @@ def connected(address: str) -> Any:
 
     try:
         return Client(address, timeout=5, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:  # the last where another program answers
         raise _no_answer(address) from error
 
 

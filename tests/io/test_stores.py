@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import io
 import random
 import warnings
@@ -20,6 +22,7 @@ from xstxm.errors import (
     FileFormatError,
     MetadataWarning,
     MissingDependencyError,
+    NoRoomError,
     SchemaError,
     StxmError,
 )
@@ -369,3 +372,25 @@ def test_zarr__is_an_extra(stack, tmp_path, monkeypatch):
     for call in (lambda: xstxm.write_zarr(stack, tmp_path / "b.zarr"), lambda: xstxm.open_stack(path)):
         with pytest.raises(MissingDependencyError, match=r"pip install 'xstxm\[zarr\]'"):
             call()
+
+
+def test_write_zarr__is_at_rest_before_it_removes_what_it_wrote(tmp_path, monkeypatch):
+    from zarr.storage import LocalStore
+
+    before, begun, ended = LocalStore.set, [], []
+
+    async def slowly(store, key, value):
+        if key.endswith("intensity/c/0/0/0"):
+            raise OSError(errno.ENOSPC, "no more")
+        begun.append(key)
+        await asyncio.sleep(0.3 * ("intensity/c/" in key))
+        await before(store, key, value)
+        ended.append(key)
+
+    monkeypatch.setattr(LocalStore, "set", slowly)
+    stack = xr.Dataset({"intensity": (("energy", "y", "x"), np.zeros((120, 256, 256), "float32"))})
+    with pytest.raises(NoRoomError):
+        xstxm.write_zarr(stack, tmp_path / "full.zarr")
+    assert any("intensity/c/" in key for key in begun)
+    assert sorted(begun) == sorted(ended)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterator
@@ -58,8 +59,9 @@ def connected(address: str | None, log: Path | None = None) -> Iterator[Client |
 
     with _logged(log), quiet():
         try:
+            asyncio.run(_ask(address))
             client = Client(address, timeout=_PATIENCE, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             do = "start one with `dask scheduler`, workers with `dask worker ADDRESS`, or leave the option out"
             raise OptionError("scheduler", address, f"none answers there: {do}") from error
         with client:
@@ -68,6 +70,24 @@ def connected(address: str | None, log: Path | None = None) -> Iterator[Client |
                     f"{n} worker{'s' if n > 1 else ''}: each loads its kernels, or compiles them once, before its first file"
                 )
             yield client
+
+
+async def _ask(address: str) -> None:
+    """Knock before a client does, which does not end well where another program answers.
+
+    Raises
+    ------
+    OSError, ValueError
+        None answers, or none that speaks as dask does; a TimeoutError too is an OSError.
+    MemoryError
+        The same: the first letters of its answer were taken for the length of a message.
+    """
+    from distributed.core import connect
+    from distributed.security import Security
+
+    knock = connect(address, timeout=_PATIENCE, **Security().get_connection_args("client"))
+    comm = await asyncio.wait_for(knock, 2 * _PATIENCE)  # dask waits for ever for one that is silent
+    comm.abort()
 
 
 @contextmanager

@@ -89,11 +89,12 @@ def require_no_url(path: Path, *, alone: bool = True) -> None:
     """
     if is_url(str(path)):
         protocol, there = _protocol(str(path)), "/".join(path.parts[1:])
+        url = f"{protocol}://{there}"  # a Path has lost one of its slashes
         end = "/" if path.suffix in ("", ".zarr") else ""  # else a folder goes into one of its name that is there
         here = path.name + end if alone else f"{path.stem}*"
         there = there + end if alone else f"{there.rpartition('/')[0]}/"
         do = f"fsspec.filesystem({protocol!r}).put({here!r}, {there!r}, recursive=True)"
-        raise OptionError("path", str(path), f"write it to a folder of this machine, then upload it: {do}")
+        raise OptionError("path", url, f"write it to a folder of this machine, then upload it: {do}")
 
 
 def fetched(source: Any) -> Any:

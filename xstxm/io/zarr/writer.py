@@ -82,16 +82,18 @@ def stream_zarr(
 
     require_ending(path, "zarr")
     require_zarr("writing Zarr")
+    from xstxm.io.zarr._folder import closed_on_error
+
     stored = _stored.to_tree(obj)
     with (
         replacing(path, overwrite, room_for(stored, memory)) as (target, part),
         whole_spectra(stored, part, memory, progress) as (tree, rest),
     ):
         encoding = _encoding(tree)
-        with dask.config.set(scheduler="synchronous"), told(rest), quiet():
+        with dask.config.set(scheduler="synchronous"), told(rest), quiet(), closed_on_error(part) as store:
             # chunks of nothing but the fill value too, so that one that is missing was lost; and all metadata in one place,
             # since https cannot list what there is
-            tree.to_zarr(part, encoding=encoding, consolidated=True, write_empty_chunks=True)
+            tree.to_zarr(store, encoding=encoding, consolidated=True, write_empty_chunks=True)
     return target
 
 
