@@ -205,19 +205,12 @@ def _written(recipe: Recipe, file: Place, path: Path, overwrite: bool, told: lis
     """Eager: the result goes into its file."""
     stamp = _stamp(recipe, file)
     if path.exists():
-        found, lacked = _found_stamp(path)
-        if found == stamp and not overwrite:
-            return "skipped", f"done before, incomplete: {lacked}" if lacked else "done before"
-        if not overwrite:
-            differs = (
-                "no run"
-                if found is None
-                else "another recipe, input or version"
-                if _same_file(found, stamp)
-                else "another file"
-            )
+        found, lacks = _found_stamp(path)
+        if found == stamp and not (lacks or overwrite):
+            return "skipped", "done before"
+        if not (overwrite or (lacks and _more_of(found, stamp))):
             raise RecipeError(
-                f"{path.name} exists, made by {differs}: pass --overwrite to replace it, or another folder"
+                f"{path.name} exists, made by {_other(found, stamp)}: pass --overwrite to replace it, or another folder"
             )
     with open_as(recipe, file) as stack:
         result = recipe.apply(_merged(stack))
@@ -267,9 +260,22 @@ def _found_stamp(path: Path) -> tuple[str | None, str]:
     return None, ""
 
 
-def _same_file(one: str, other: str) -> bool:
+def _more_of(found: str | None, stamp: str) -> bool:
+    """Tell whether two stamps are of one recipe and of a file of one name, of which there may be more now."""
+    one, other = _read_stamp(found), _read_stamp(stamp)
+    return (one["recipe"], one["file"][:1]) == (other["recipe"], other["file"][:1])
+
+
+def _other(found: str | None, stamp: str) -> str:
+    """Return what made a result of another stamp."""
+    if found is None:
+        return "no run"
+    same = _read_stamp(found)["file"] == _read_stamp(stamp)["file"]
+    return "another recipe, input or version" if same else "another file"
+
+
+def _read_stamp(stamp: str | None) -> dict[str, Any]:
     try:
-        found: Mapping[str, Any] = json.loads(one)
-        return bool(found["file"] == json.loads(other)["file"])
-    except (ValueError, KeyError, TypeError):
-        return False
+        return {"recipe": None, "file": [], **json.loads(stamp or "{}")}
+    except (ValueError, TypeError):
+        return {"recipe": None, "file": []}

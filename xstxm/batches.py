@@ -55,7 +55,7 @@ def batch(
     DataFrame
         A row of each file, in their order: `file`, `state`, `seconds` (NaN where nobody lived to tell), the `reason` of it, and what
         warnings said, `warned`. States are ``"written"``; ``"incomplete"``, written of a file that lacks frames, rows or chunks, the reason
-        says which; ``"skipped"``, done before; and ``"failed"``. Eager; `report_progress` is told of each file.
+        says which, and done again the next time; ``"skipped"``, done before; and ``"failed"``. Eager; `report_progress` is told of each file.
 
     Raises
     ------
