@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of each worker: more threads spin while they wait for one another
 
 import hypothesis
 import numpy as np

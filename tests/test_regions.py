@@ -475,18 +475,17 @@ def test_sampling_stderr__is_the_scatter_over_fields(kind, length, threshold):
     rng = np.random.default_rng(0)
     disc = np.add.outer((np.arange(64) - 32.0) ** 2, (np.arange(80) - 36.0) ** 2) < 30**2
     batches = [waves(rng, 100, disc.shape, length, kind) for _ in range(12)]
+    some = batches[0][:40]
+    phases = two(np.where(some > threshold, 0.9, 0.1), composition=some, dims=("field", "y", "x"))
     for inside in (np.ones_like(disc), disc):
         region = xr.DataArray(inside, dims=("y", "x"))
-        found = [
-            xstxm.phase_summary(two(np.where(f > threshold, 0.9, 0.1), composition=f), region) for f in batches[0][:40]
-        ]
+        found = xstxm.phase_summary(phases, region).isel(phase=0)  # of each field
         share = np.concatenate([(fields > threshold)[:, inside].mean(1) for fields in batches]).std()
         raw = np.concatenate([fields[:, inside].mean(1) for fields in batches]).std()
         for name, scatter in (("area_fraction", share), ("mean_fraction", 0.8 * share), ("sample_composition", raw)):
-            said = np.mean([np.ravel(s[f"{name}_sampling_stderr"])[0] for s in found])
-            assert said == pytest.approx(scatter, rel=0.16)
+            assert np.mean(found[f"{name}_sampling_stderr"].values) == pytest.approx(scatter, rel=0.16)
         # of independent pixels the error would be far smaller
-        assert np.mean([float(s["n_independent"][0]) for s in found]) < 0.35 * inside.sum()
+        assert np.mean(found["n_independent"].values) < 0.35 * inside.sum()
 
 
 def test_sampling_stderr__knows_that_particles_are_few():

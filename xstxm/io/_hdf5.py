@@ -182,17 +182,17 @@ def member(group: Any, path: str) -> Any:
     return here
 
 
-def is_inside(group: Any, path: str) -> bool:
-    """Tell whether a path leads to something in the same file."""
+def inside(group: Any, path: str) -> Any:
+    """Return what is at a path, None where there is nothing in this file."""
     try:
-        return member(group, path) is not None
+        return member(group, path)
     except FileFormatError:
-        return False
+        return None
 
 
 def numeric(group: Any, path: str) -> h5py.Dataset | None:
     """Return a dataset of numbers, None where there is none, or one without any, in the file."""
-    item = member(group, path) if is_inside(group, path) else None
+    item = inside(group, path)
     return item if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size else None
 
 
@@ -307,9 +307,7 @@ def words(item: Any, name: str) -> list[str]:
 
 def field_text(group: Any, path: str) -> str | None:
     """Return a field in words, None where it is missing or no scalar."""
-    if not is_inside(group, path):
-        return None
-    item = member(group, path)
+    item = inside(group, path)
     if not hasattr(item, "shape") or item.size is None or item.size > 1 or _other_files(item):
         return None
     try:

@@ -23,7 +23,7 @@ from xstxm.errors import (
 from xstxm.io import _base, _images, _sources
 from xstxm.io._assembling import source_files
 from xstxm.io._base import FrameArray, Scan, Signal
-from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, numeric, tells
+from xstxm.io._hdf5 import Store, attribute, field_text, inside, member, numeric, tells
 from xstxm.io._sources import Source
 from xstxm.units import LengthLike
 
@@ -67,7 +67,7 @@ class _Centres:
 
 def is_cxi(source: Source) -> bool:
     """Tell whether an HDF5 file says that it is CXI, or is laid out like it."""
-    return tells(source, lambda file: is_inside(file, "cxi_version") or is_inside(file, IMAGE))
+    return tells(source, lambda file: inside(file, "cxi_version") is not None or inside(file, IMAGE) is not None)
 
 
 def open_cxi(
@@ -162,7 +162,7 @@ def _image(store: Store) -> h5py.Dataset:
     image = member(store.file, IMAGE)
     if image is None or not hasattr(image, "dtype"):
         found, do = "none", "give the file of a reconstruction"
-        if is_inside(store.file, f"{_DETECTOR}/data") or is_inside(store.file, "entry_1/data_1/data"):
+        if inside(store.file, f"{_DETECTOR}/data") is not None or inside(store.file, "entry_1/data_1/data") is not None:
             found, do = "raw diffraction patterns", "reconstruct them first"
         raise UnsupportedScanError(store.path, f"a reconstructed image in {IMAGE}", found, do)
     if image.dtype.kind != "c" or image.ndim < 2 or image.size != int(np.prod(image.shape[-2:])) or not image.size:
@@ -233,7 +233,7 @@ def _pixel_size(store: Store, energy: float) -> tuple[float, float]:
         return stored, stored
     distance = _number(store, f"{_DETECTOR}/distance")
     corner = f"{_DETECTOR}/corner_position"
-    values = store.read(corner).ravel() if is_inside(store.file, corner) else np.zeros(0)
+    values = store.read(corner).ravel() if inside(store.file, corner) is not None else np.zeros(0)
     if distance is None or values.size < 2 or not np.isfinite(values[:2]).all() or not values[:2].all():
         do = "pass pixel_size=, such as pixel_size='10 nm'"
         raise FileFormatError(store.path, f"the size of a pixel in {_PIXEL_NM[0]}", "none", do)

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from xstxm.io._hdf5 import attribute, field_text, is_inside, member
+from xstxm.io._hdf5 import attribute, field_text, inside
 
 if TYPE_CHECKING:
     import h5py
@@ -38,7 +38,7 @@ def pystxmcontrol(entry: h5py.Group) -> float | None:
 
     Version 3 has it in ``version``; before it stood in ``definition``, as its value or its attribute, or nowhere.
     """
-    definition = member(entry, "definition") if is_inside(entry, "definition") else None
+    definition = inside(entry, "definition")
     said = field_text(entry, "definition")
     marks = [field_text(entry, "version"), said, None if definition is None else attribute(definition, "version")]
     numbers = [number for number in map(_number, marks) if number is not None]

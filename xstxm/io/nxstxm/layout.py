@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xstxm.conventions import ENERGY
 from xstxm.errors import ChoiceError, CorruptFileError, FileFormatError, MetadataWarning, UnsupportedScanError, warn
-from xstxm.io._hdf5 import Store, attribute, field_text, is_inside, member, words
+from xstxm.io._hdf5 import Store, attribute, field_text, inside, member, words
 from xstxm.io._sources import listed
 from xstxm.io.nxstxm import dialects
 
@@ -48,7 +48,7 @@ def nexus_group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
 
 def children(group: Any) -> dict[str, h5py.Group]:
     """Return the groups inside a group; broken links and those to other files left out."""
-    found = {name: member(group, name) for name in group if is_inside(group, name)}
+    found = {name: inside(group, name) for name in group}
     return {name: item for name, item in found.items() if hasattr(item, "keys")}
 
 
@@ -105,7 +105,7 @@ def _rank(name: str, default: str) -> tuple[bool, bool]:
 
 def _photon_counters(entry: h5py.Group) -> list[str]:
     """Return the devices of the instrument that the file says count photons."""
-    instrument = member(entry, "instrument") if is_inside(entry, "instrument") else None
+    instrument = inside(entry, "instrument")
     if not hasattr(instrument, "keys"):
         return []
     return [name for name, group in children(instrument).items() if attribute(group, "type") == "photon"]
@@ -209,7 +209,7 @@ def fields_of(group: h5py.Group) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in sorted(group, key=lambda name: not name.startswith("sample")):
         dim = dim_of(name)
-        item = member(group, name) if dim is not None and is_inside(group, name) else None
+        item = None if dim is None else inside(group, name)
         if dim is not None and item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf":
             found.setdefault(dim, name)
     return found
@@ -261,7 +261,7 @@ def detector(store: Store, entry: str, name: str, energies: int) -> Detector:
 
 def _gridded(entry: h5py.Group, name: str) -> h5py.Group | None:
     """Return the group in which pystxmcontrol 2.1 keeps on a grid what ``counter0`` holds as points."""
-    group = member(entry, "binned_values") if is_inside(entry, "binned_values") else None
+    group = inside(entry, "binned_values")
     if name != "counter0" or not hasattr(group, "keys"):
         return None
     signal = signal_of(group)
@@ -298,7 +298,7 @@ def _raw_points(store: Store, entry: h5py.Group, group: h5py.Group, energies: in
 def _requested(entry: h5py.Group, group: h5py.Group) -> h5py.Group | None:
     """Return the group with the requested positions."""
     for place in (entry, group):
-        found = member(place, "requested_values") if is_inside(place, "requested_values") else None
+        found = inside(place, "requested_values")
         if hasattr(found, "keys") and {"y", "x"} <= set(fields_of(found)):
             return found
     return None

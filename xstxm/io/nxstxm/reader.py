@@ -13,7 +13,7 @@ from xstxm.conventions import ENERGY, SPECS
 from xstxm.errors import CorruptFileError, MetadataWarning, StxmError, UnitsError, warn
 from xstxm.io import _base, _sources
 from xstxm.io._base import FrameArray, Scan, Signal, in_units
-from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, is_inside, member, preferred_chunks, tells
+from xstxm.io._hdf5 import Store, StoredArray, attribute, field_text, inside, member, preferred_chunks, tells
 from xstxm.io._sources import Source
 from xstxm.io.nxstxm import dialects, layout
 from xstxm.io.nxstxm.layout import Detector
@@ -369,7 +369,7 @@ def _first_of_each(store: Store, item: h5py.Dataset, energies: int, main: Detect
 
 def _ring_current(store: Store, entry: h5py.Group, energies: int, main: Detector) -> np.ndarray | Signal | None:
     """Return the stored beam in mA, where ``control`` holds it: per energy, or lazily per pixel."""
-    item = member(entry, "control/data") if is_inside(entry, "control/data") else None
+    item = inside(entry, "control/data")
     units = attribute(item, "units") if item is not None else None
     if item is None or units is None or item.dtype.kind not in "iuf" or dialects.pystxmcontrol(entry) is not None:
         return None  # pystxmcontrol always writes zeros
