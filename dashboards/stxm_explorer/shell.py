@@ -9,6 +9,7 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+import param
 
 from stxm_explorer.calls import script
 from stxm_explorer.cluster import cluster
@@ -59,6 +60,7 @@ class App(pn.viewable.Viewer):
         self._viewport.param.watch(self._resize, ["inner_width", "inner_height"])
         self._viewport.param.watch(self._go, "page")
         self._title = self._file = ""
+        self._template: pmui.Page | None = None
         self._field = pmui.Select(
             label="", size="small", width=220, margin=(0, 24), align="center", visible=False,
             sx={"& .MuiInputBase-root, & .MuiSvgIcon-root": {"color": "white"}},
@@ -153,7 +155,7 @@ class App(pn.viewable.Viewer):
         rail = pmui.RadioButtonGroup.from_param(
             self.state.view.param.page, label="", orientation="vertical", size="small", width=RAIL, margin=(8, 4, 8, 8)
         )
-        return calm_page(
+        self._template = calm_page(
             title="xstxm explorer",
             header=[self._field, _status(self.session), pn.HSpacer(), self._code.button()],
             main=[
@@ -163,12 +165,17 @@ class App(pn.viewable.Viewer):
             ],
             theme_config=THEME,
         )
+        return self._template
 
     def close(self) -> None:
-        """Stop the work of a page that was closed."""
+        """Stop the work of a page that was closed, and let go of what was on it, whoever still holds the page itself."""
         self.session.close()
+        self._pages.clear()
         if self._document is not None:  # of a page that never connected it holds all models as new, and Panel holds it
             self._document.models.flush_synced()
+        if self._template is not None:
+            with param.parameterized.discard_events(self._template):  # the page in the browser is no more
+                self._template.param.update(main=[], header=[])
 
 
 class Code(pn.viewable.Viewer):

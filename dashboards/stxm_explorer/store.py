@@ -125,7 +125,10 @@ class Store:
             return self._call(call, job, None)
         if call.function in _PARTS and not _is_lazy(whole := self.run(call.arguments[0], job)):
             return self._part(call, whole, job)  # what is in memory already is not kept once more
-        return _RESULTS.once(self.key(call), lambda: self._make(call, job), job).result
+        made = _RESULTS.once(self.key(call), lambda: self._make(call, job), job)
+        if self._closed:  # while it was made
+            self._forget()
+        return made.result
 
     def notes(self, call: Call) -> tuple[str, ...]:
         """Return what xstxm warned of when it made a result, apart from what that was made of."""
@@ -147,6 +150,9 @@ class Store:
         """Remove the files that were sent, and forget what was made of arrays, which nobody else has."""
         self._closed = True
         self.uploads.close()
+        self._forget()
+
+    def _forget(self) -> None:
         if self.given:
             _RESULTS.clear(self._whose)
 

@@ -106,7 +106,7 @@ class Visit:
 
     def settle(self, holds: Any) -> None:
         """Wait until something holds of the session."""
-        for _ in range(80):
+        for _ in range(300):
             if holds():
                 return
             self.tab.wait_for_timeout(100)

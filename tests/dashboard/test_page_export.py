@@ -419,6 +419,21 @@ def test_in_memory__two_arrays_are_not_mistaken_for_each_other(filled):
     assert (first.sizes["x"], second.sizes["x"]) == (64, 20)
 
 
+def test_in_memory__nothing_is_kept_of_a_page_that_was_closed_while_it_worked(filled, monkeypatch):
+    stack, state = xstxm.open_stack(filled / "lixv2o5.hdf5"), in_memory()
+    store, kept = Store(filled, given={"stack": stack}), len(rooms._RESULTS._kept)
+    density = xstxm.optical_density
+
+    def amid_work(*given, **options):
+        made = density(*given, **options)
+        store.close()
+        return made
+
+    monkeypatch.setattr(xstxm, "optical_density", amid_work)
+    assert store.run(plan.density(state.field)).sizes["x"] == 64
+    assert len(rooms._RESULTS._kept) == kept
+
+
 def test_in_memory__a_page_of_files_says_where_the_array_was(filled):
     page = page_of(in_memory(), filled)
     assert "open the explorer from the notebook" in words(page)
