@@ -47,6 +47,20 @@ def test_clusters__are_the_same_from_other_processes():
     np.testing.assert_array_equal(found["labels"], wanted["labels"])
 
 
+@pytest.mark.slow
+def test_compute__joins_what_comes_from_workers_in_no_worker():
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "processes": False}
+    lazy = density().chunk(y=8)
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
+        found = xstxm.compute(lazy)
+        (worker,) = cluster.workers.values()
+        told = [str(event) for event in worker.state.log]
+    xr.testing.assert_identical(found, density())
+    assert any("memory" in event for event in told)
+    assert not any("finalize" in event for event in told)
+
+
 def shifted_and_mapped(stack: xr.Dataset) -> xr.Dataset:
     shift = xr.DataArray(
         np.linspace(-0.07, 0.07, stack.sizes["energy"]), {"energy": stack["energy"]}, attrs={"units": "um"}

@@ -60,7 +60,8 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
     """Return the arrays, of one kind, in memory. Eager: lazy ones are computed in one pass.
 
     Each chunk goes to its place as soon as it is there: chunks that wait to be joined would need as much memory again.
-    Other processes have no such place in common, from these the chunks come at the end.
+    Other processes have no such place in common: from these the chunks come at the end, and are joined here, as all
+    of them need not fit into the memory of a worker.
     """
     if not is_lazy(arrays[0]):
         return arrays
@@ -68,11 +69,14 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
     import dask.array as da
 
     data = [array.data for array in arrays]
+    found = [np.empty_like(item._meta, shape=item.shape, dtype=item.dtype) for item in data]
     if _runs_here(data):
-        found = [np.empty_like(item._meta, shape=item.shape, dtype=item.dtype) for item in data]
         da.store(data, found, lock=False)
     else:
-        found = dask.compute(*data)
+        chunks = [item.to_delayed(optimize_graph=False).ravel().tolist() for item in dask.optimize(*data)]
+        for item, whole, own in zip(data, found, dask.compute(*chunks), strict=True):
+            for at, chunk in zip(da.core.slices_from_chunks(item.chunks), own, strict=True):
+                whole[at] = chunk
     return tuple(array.copy(data=values) for array, values in zip(arrays, found, strict=True))
 
 

@@ -12,7 +12,7 @@ def compute(lazy: Stack) -> Stack:
     """Return a lazy object in memory, each chunk put in its place as soon as it is there. Eager.
 
     Memory is that of the result and of a few chunks. ``lazy.compute()`` of xarray keeps all chunks until it joins them at the
-    end, which needs the memory of the result twice. On dask's distributed scheduler the two are the same.
+    end, which needs the memory of the result twice. So does this on dask's distributed scheduler, but no worker joins them.
 
     Parameters
     ----------
