@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import socketserver
+import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from xstxm import _cluster  # noqa: E402
 pytestmark = pytest.mark.xdist_group("cluster")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal")
 N = 6
+FINDS_THIS = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+}
 
 
 class Slowly(distributed.WorkerPlugin):
@@ -66,24 +70,40 @@ def client():
 
 
 @pytest.fixture
-def both(client):
-    """The client of two workers, whatever died before; on a busy machine one that is killed may not come again by itself."""
-    try:
-        client.wait_for_workers(2, timeout=30)
-    except TimeoutError:
-        client.cluster.scale(0)
-        while client.nthreads():
-            time.sleep(0.1)
-        client.cluster.scale(2)
-        client.wait_for_workers(2, timeout=60)
-    return client
+def slow(client):
+    client.register_plugin(Slowly())
+    yield client
+    client.unregister_worker_plugin(Slowly.name)
 
 
 @pytest.fixture
-def slow(both):
-    both.register_plugin(Slowly())
-    yield both
-    both.unregister_worker_plugin(Slowly.name)
+def mortal():
+    """A client of two slow workers, each of which is started again when it dies; dask's own nanny does not see all deaths."""
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs="CRITICAL") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        ThreadPoolExecutor(2) as keepers,
+    ):
+        client.register_plugin(Slowly())
+        program = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
+        over = threading.Event()
+
+        def keep():
+            while not over.is_set():
+                with subprocess.Popen(
+                    [*program, "--no-nanny", "--nthreads=1"], env=FINDS_THIS, stderr=subprocess.DEVNULL
+                ) as worker:
+                    while worker.poll() is None and not over.wait(0.1):
+                        pass
+                    worker.kill()
+
+        kept = [keepers.submit(keep) for _ in range(2)]
+        try:
+            client.wait_for_workers(2, timeout=120)
+            yield client
+        finally:
+            over.set()
+            wait(kept)
 
 
 @pytest.fixture(scope="module")
@@ -211,11 +231,13 @@ def test_batch__refuses_what_it_cannot_use(recipe, files, tmp_path, client):
 
 
 @posix
-def test_batch__says_that_a_process_was_killed(recipe, files, tmp_path, monkeypatch):
+def test_batch__says_that_a_process_was_killed_and_ends_no_other(recipe, files, tmp_path, monkeypatch, client):
+    others = client.run(os.getpid)
     killer = xstxm.Recipe(recipe.steps, {**recipe.inputs, "more": _Deadly()}, recipe.reader, recipe.version)
     monkeypatch.setattr(xstxm.Recipe, "with_inputs", lambda self: self)
     with pytest.raises(ClusterError, match="one of 2 processes was killed"):
         xstxm.batch(killer, files, tmp_path, jobs=2)
+    assert client.run(os.getpid) == others
 
 
 class _Deadly:
@@ -230,22 +252,22 @@ def _end_child(parent):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_cluster__gives_the_same_to_the_bit_from_any_folder(recipe, files, expected, both, tmp_path, monkeypatch):
+def test_cluster__gives_the_same_to_the_bit_from_any_folder(recipe, files, expected, client, tmp_path, monkeypatch):
     monkeypatch.chdir(files[0].parent)
     given = [Path(file.name) for file in files]
-    table = xstxm.batch(recipe, given, tmp_path, client=both)
+    table = xstxm.batch(recipe, given, tmp_path, client=client)
     assert table["file"].tolist() == [str(file) for file in given]
     assert set(table["state"]) == {"written"}
     require_same(tmp_path, expected)
-    assert set(xstxm.batch(recipe, given, tmp_path, client=both)["state"]) == {"skipped"}
+    assert set(xstxm.batch(recipe, given, tmp_path, client=client)["state"]) == {"skipped"}
     assert set(xstxm.batch(recipe, given, tmp_path)["state"]) == {"skipped"}
 
 
-def test_cluster__opens_chunked_files_on_workers_of_one_thread(files, both, tmp_path):
+def test_cluster__opens_chunked_files_on_workers_of_one_thread(files, client, tmp_path):
     references = xstxm.testing.simulate_references()
     maps = xstxm.phase_map(xstxm.open_stack(files[0], chunks={"energy": -1, "y": 8}), references)
     recipe = xstxm.Recipe.from_result(maps, {"references": references})
-    table = xstxm.batch(recipe, files[:4], tmp_path, client=both)
+    table = xstxm.batch(recipe, files[:4], tmp_path, client=client)
     assert table["state"].tolist() == ["written"] * 4, table["reason"]
     require_same(
         tmp_path, {file.stem: recipe.apply(xstxm.open_stack(file, chunks={"energy": -1, "y": 8})) for file in files[:4]}
@@ -264,23 +286,23 @@ def test_cluster__tells_failures_and_warnings(recipe, files, slow, tmp_path):
 
 @posix
 @pytest.mark.slow
-def test_cluster__whose_worker_is_killed_half_way_gives_the_same(recipe, files, expected, slow, tmp_path):
+def test_cluster__whose_worker_is_killed_half_way_gives_the_same(recipe, files, expected, mortal, tmp_path):
     def at_half(share):
         if share == 0.5:
-            kill_one(slow)
+            kill_one(mortal)
 
     with xstxm.report_progress(at_half):
-        table = xstxm.batch(recipe, files, tmp_path, client=slow)
+        table = xstxm.batch(recipe, files, tmp_path, client=mortal)
     assert table["state"].isin(["written", "skipped"]).all(), table
     require_same(tmp_path, expected)
 
 
 @posix
 @pytest.mark.slow
-def test_cluster__gives_a_file_up_that_kills_its_workers(recipe, files, expected, slow, tmp_path):
+def test_cluster__gives_a_file_up_that_kills_its_workers(recipe, files, expected, mortal, tmp_path):
     deadly = tmp_path / "deadly.hdf5"
     deadly.write_bytes(files[0].read_bytes())
-    table = xstxm.batch(recipe, [files[0], deadly, *files[1:]], tmp_path / "out", client=slow)
+    table = xstxm.batch(recipe, [files[0], deadly, *files[1:]], tmp_path / "out", client=mortal)
     assert table["state"].tolist() == ["written", "failed", *["written"] * (N - 1)]
     assert "4 workers died at it, one after another" in table["reason"][1]
     assert np.isnan(table["seconds"][1])
@@ -335,31 +357,31 @@ def test_cluster__tells_what_its_workers_complete_after_an_interrupt(
     require_same(tmp_path / "out", expected)
 
 
-def test_cluster__writes_one_file_twice_at_once_and_it_is_whole(recipe, files, expected, both, tmp_path):
+def test_cluster__writes_one_file_twice_at_once_and_it_is_whole(recipe, files, expected, client, tmp_path):
     work = _run.Task(recipe.with_inputs(), True, _replacing.this_process(), xstxm.__version__)
-    path, workers = tmp_path / "s0.nc", list(both.nthreads())
-    done = [both.submit(work.do, files[0], path, pure=False, workers=[worker]) for worker in workers * 3]
-    assert {one.state for one in both.gather(done)} == {"written"}
+    path, workers = tmp_path / "s0.nc", list(client.nthreads())
+    done = [client.submit(work.do, files[0], path, pure=False, workers=[worker]) for worker in workers * 3]
+    assert {one.state for one in client.gather(done)} == {"written"}
     require_same(tmp_path, {"s0": expected["s0"]})
 
 
-def test_cluster__of_another_version_is_refused_with_what_to_install(recipe, files, both, tmp_path, monkeypatch):
+def test_cluster__of_another_version_is_refused_with_what_to_install(recipe, files, client, tmp_path, monkeypatch):
     monkeypatch.setattr(xstxm, "__version__", "9.9")
     with pytest.raises(
         ClusterError, match=r"2 of 2 workers cannot do it: 'tcp://.*pip install 'xstxm\[distributed\]==9"
     ):
-        xstxm.batch(recipe, files, tmp_path, client=both)
+        xstxm.batch(recipe, files, tmp_path, client=client)
     assert not list(tmp_path.iterdir())
 
 
-def test_cluster__whose_worker_lacks_numba_is_refused_by_its_address(recipe, files, both, tmp_path):
-    address = next(iter(both.nthreads()))
-    before = both.run(_swap_numba, None, workers=[address])
+def test_cluster__whose_worker_lacks_numba_is_refused_by_its_address(recipe, files, client, tmp_path):
+    address = next(iter(client.nthreads()))
+    before = client.run(_swap_numba, None, workers=[address])
     try:
         with pytest.raises(ClusterError, match=f"1 of 2 workers cannot do it: '{address}': .*numba"):
-            xstxm.batch(recipe, files, tmp_path, client=both)
+            xstxm.batch(recipe, files, tmp_path, client=client)
     finally:
-        both.run(_swap_numba, before[address], workers=[address])
+        client.run(_swap_numba, before[address], workers=[address])
 
 
 def _swap_numba(module):
@@ -370,7 +392,7 @@ def _swap_numba(module):
     return "numba"
 
 
-def test_cluster__that_does_not_share_the_folder_is_refused(recipe, files, both, tmp_path, monkeypatch):
+def test_cluster__that_does_not_share_the_folder_is_refused(recipe, files, client, tmp_path, monkeypatch):
     class Elsewhere:
         def __init__(self, dir, prefix):
             self.name = str(Path(dir) / "none")
@@ -383,7 +405,7 @@ def test_cluster__that_does_not_share_the_folder_is_refused(recipe, files, both,
 
     monkeypatch.setattr(_cluster.tempfile, "NamedTemporaryFile", Elsewhere)
     with pytest.raises(ClusterError, match="is not there: give a folder that all of them share"):
-        xstxm.batch(recipe, files, tmp_path, client=both)
+        xstxm.batch(recipe, files, tmp_path, client=client)
 
 
 def test_worker__that_came_later_with_another_version_fails_the_file(recipe, files, tmp_path):
@@ -392,12 +414,11 @@ def test_worker__that_came_later_with_another_version_fails_the_file(recipe, fil
     assert "install 9.9 there" in done.reason
 
 
-def test_workers__are_ready_before_their_first_task(both):
-    both.restart()
-    assert set(both.run(_loaded).values()) == {(0, os.cpu_count())}
-    with _cluster.ready(both):
-        assert set(both.run(_loaded).values()) == {(2, 1)}
-    assert {threads for _, threads in both.run(_loaded).values()} == {os.cpu_count()}
+def test_workers__are_ready_before_their_first_task(mortal):
+    assert set(mortal.run(_loaded).values()) == {(0, os.cpu_count())}
+    with _cluster.ready(mortal):
+        assert set(mortal.run(_loaded).values()) == {(2, 1)}
+    assert {threads for _, threads in mortal.run(_loaded).values()} == {os.cpu_count()}
 
 
 def _loaded():
@@ -411,9 +432,28 @@ def test_scheduler__without_a_worker_is_told(recipe, files, tmp_path):
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
-        pytest.warns(PerformanceWarning, match="has no worker yet: .* `dask worker"),
+        pytest.warns(PerformanceWarning, match="has no worker: .* `dask worker"),
     ):
         _cluster.require_alike(client, tmp_path)
+
+
+def test_cluster__that_loses_its_workers_is_told_and_goes_on(recipe, files, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(_cluster, "PATIENCE", 0.2)
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+
+        def lose(share):
+            if len(cluster.workers):
+                cluster.scale(0)
+                threading.Timer(1, cluster.scale, [2]).start()
+
+        monkeypatch.setattr(_cluster, "IN_FLIGHT", 1)
+        with xstxm.report_progress(lose), pytest.warns(PerformanceWarning, match="has no worker: .* `dask worker"):
+            table = xstxm.batch(recipe, files[:2], tmp_path, client=client)
+    assert table["state"].tolist() == ["written"] * 2
+    require_same(tmp_path, {file.stem: expected[file.stem] for file in files[:2]})
 
 
 def test_scheduler__that_goes_away_is_told(recipe, files, tmp_path):
@@ -462,23 +502,23 @@ def test_cluster__that_fails_says_so_alone_and_dask_to_who_listens(capsys):
         own.removeHandler(listener)
 
 
-def test_run__writes_what_dask_says_to_a_file(recipe, files, both, tmp_path):
+def test_run__writes_what_dask_says_to_a_file(recipe, files, client, tmp_path):
     path, log = recipe.save(tmp_path / "recipe.toml"), tmp_path / "dask.log"
     arguments = ["run", str(path), str(files[0]), "-o", str(tmp_path / "out"), "--dask-log", str(log)]
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 1
     assert "give --scheduler too" in " ".join(result.stderr.split())
     logger = logging.getLogger("distributed.client")
-    with scheduling.connected(both.scheduler.address, log):
+    with scheduling.connected(client.scheduler.address, log):
         logger.warning("a line of dask")
     logger.warning("after it")
     assert " - distributed.client - WARNING - a line of dask\n" in log.read_text()
     assert "after it" not in log.read_text()
 
 
-def test_run__on_a_cluster(recipe, files, expected, both, tmp_path):
+def test_run__on_a_cluster(recipe, files, expected, client, tmp_path):
     path = recipe.save(tmp_path / "recipe.toml")
-    address = both.scheduler.address
+    address = client.scheduler.address
     arguments = ["run", str(path), *map(str, files[:3]), "-o", str(tmp_path / "out"), "--scheduler", address]
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
@@ -526,7 +566,7 @@ def _read_slowly(block, marks):
 
 @posix
 @pytest.mark.slow
-def test_lazy_chain__survives_a_worker_killed_half_way(both, tmp_path):
+def test_lazy_chain__survives_a_worker_killed_half_way(mortal, tmp_path):
     references = xstxm.testing.simulate_references()
     stack = xstxm.testing.simulate_stack(shape=(48, 24), seed=0)[["intensity"]]
     i0 = xstxm.estimate_i0(stack)
@@ -538,9 +578,9 @@ def test_lazy_chain__survives_a_worker_killed_half_way(both, tmp_path):
 
     lazy = chain(stack["intensity"].copy(data=data))
     with ThreadPoolExecutor(1) as elsewhere:
-        found = elsewhere.submit(lazy.compute, scheduler=both)
+        found = elsewhere.submit(lazy.compute, scheduler=mortal)
         while len(list(tmp_path.iterdir())) < 6 and not found.done():
             time.sleep(0.02)
-        kill_one(both)
+        kill_one(mortal)
         xr.testing.assert_identical(found.result().drop_attrs(), chain(stack["intensity"]).drop_attrs())
     assert len(list(tmp_path.iterdir())) > 12  # some chunks were read again

@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,8 @@ K = TypeVar("K")
 
 IN_FLIGHT = 1000
 """Most tasks that the scheduler holds at a time: of an archive it need not know all."""
+PATIENCE = 60
+"""Seconds after which workers are looked for, where no task ends."""
 _PROCESS = uuid.uuid4().hex
 """This process, which some clusters have their workers in."""
 LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application")
@@ -87,7 +89,8 @@ def ready(client: Client) -> Iterator[None]:
         yield
     finally:
         if client.status == "running":
-            client.unregister_worker_plugin(Ready.name)
+            with suppress(KeyError, CommClosedError):  # of workers that come or go just now
+                client.unregister_worker_plugin(Ready.name)
 
 
 def require_alike(client: Client, folder: Path) -> None:
@@ -118,8 +121,7 @@ def require_alike(client: Client, folder: Path) -> None:
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".xstxm-") as marker:
         looked = client.run(look, str(Path(marker.name).absolute()), on_error="ignore")
     if not looked:
-        do = "the files wait for the first, `dask worker ADDRESS` starts one"
-        warn(f"the scheduler {_address(client)} has no worker yet: {do}", PerformanceWarning)
+        _wait_for_worker(client)
     wanted = f"xstxm {xstxm.__version__}"
     reasons = {}
     for address, (found, sees) in looked.items():
@@ -133,6 +135,14 @@ def require_alike(client: Client, folder: Path) -> None:
         raise unfit_workers(reasons, len(looked))
 
 
+def _wait_for_worker(client: Client) -> None:
+    address = _address(client)
+    warn(
+        f"the scheduler {address} has no worker: files wait for one, `dask worker {address}` starts it",
+        PerformanceWarning,
+    )
+
+
 def each(
     client: Client, call: Callable[..., Any], kept: object, items: Mapping[K, tuple[Any, ...]]
 ) -> Generator[tuple[K, Any], None, None]:
@@ -140,6 +150,11 @@ def each(
 
     The end of the generator cancels what has not begun. So does an interrupt, after which calls that have begun are waited for,
     until the next interrupt.
+
+    Warns
+    -----
+    PerformanceWarning
+        No worker is left; one that comes goes on.
     """
     if not items:
         return
@@ -152,30 +167,42 @@ def each(
         running.update({future.key: (key, future) for key, future in begun})
         return [future for _, future in begun]
 
-    def told(futures: list[Future]) -> Generator[tuple[K, Any], None, None]:
-        ended = as_completed(futures, loop=client.loop)
-        for future in ended:
-            key, _ = running[future.key]
-            result = _result(future)
-            del running[future.key]
-            yield key, result
-            future.release()
-            ended.update(begin(1))
+    def told() -> Generator[tuple[K, Any], None, None]:
+        while running:
+            ended = as_completed([future for _, future in running.values()], loop=client.loop, timeout=PATIENCE)
+            for future in _until_late(client, ended):
+                key, _ = running[future.key]
+                result = _result(future)
+                del running[future.key]
+                yield key, result
+                future.release()
+                ended.update(begin(1))
 
     try:
+        begin(IN_FLIGHT)
         try:
-            yield from told(begin(IN_FLIGHT))
+            yield from told()
         except KeyboardInterrupt:
             left = iter(())
             begun = _begun(client, {key: future for key, (_, future) in running.items()})
             if begun:
                 do = "interrupt again to leave them to it"
                 warn(f"interrupted: {len(begun)} files that workers are at are completed, {do}", StxmWarning)
-            yield from told(begun)
+            running = {future.key: running[future.key] for future in begun}
+            yield from told()
             raise
     finally:
         if running and client.status == "running":
             client.cancel([future for _, future in running.values()], force=True)
+
+
+def _until_late(client: Client, ended: as_completed) -> Iterator[Future]:
+    """Yield futures as they end, until none has for a while; say so where no worker is left."""
+    try:
+        yield from ended
+    except TimeoutError:
+        if not client.nthreads():
+            _wait_for_worker(client)
 
 
 def _begun(client: Client, futures: Mapping[Any, Future]) -> list[Future]:

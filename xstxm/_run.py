@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -91,14 +92,16 @@ def run_files(
 
 
 def _in_processes(jobs: int, task: Task, outputs: Mapping[Place, Path]) -> Generator[Done, None, None]:
+    others, workers = active_children(), []
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
             with _interrupts_ignored():  # the workers inherit that: this process alone is told
                 waiting = [pool.submit(task.do, file, path) for file, path in outputs.items()]
+                workers = [child for child in active_children() if child not in others]
             yield from (future.result() for future in as_completed(waiting))
         except BaseException as error:
             with _interrupts_ignored():
-                _end(pool)
+                _end(pool, workers)
                 remove_unfinished(outputs.values())
             if isinstance(error, BrokenProcessPool):
                 do = "it may be short of memory: start again, which goes on, with fewer jobs"
@@ -151,9 +154,8 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
+def _end(pool: ProcessPoolExecutor, workers: Sequence[BaseProcess]) -> None:
     """End the workers amid their work: an exception would become the result of a file, and the next one be begun."""
-    workers = active_children()
     for worker in workers:
         worker.terminate()
     for worker in workers:
