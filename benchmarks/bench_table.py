@@ -6,7 +6,7 @@
 Ratios are medians over runs that take turns in one process, the lowest and highest in brackets. All that is in memory runs
 on one thread, peers too; lazy stacks on `--workers` threads, one by default for each CPU. Peers of size M see a sample: scipy's
 and pymcr's loops over pixels 2048 of them, programs that find shifts every 8th frame, `ndimage.shift` 4 frames; their times are scaled up.
-Size L is that of the goal for stacks larger than memory, 10 GB on zarr: 13 GB of `--folder` are needed.
+Size L is that of the goal for stacks larger than memory, 10 GB on zarr: 13 GB of `--folder` are needed, and 12 GB of memory for dask's PCA.
 `--peers` names an interpreter that has HyperSpy, MANTiS, pymcr or pystackreg. Seconds and memory stand as xstxm / the other, memory at the
 peak, beyond what was resident before; tasks are those of the graph.
 """

@@ -125,6 +125,7 @@ def _make_absorb(dtype: np.dtype) -> Any:
         darks, inverses = run_of(dark, line, first, n, room[0]), run_of(inverse, line, first, n, room[1])
         return unevenly(counts, darks, inverses, od, highest)
 
+    # a call for each run, with all that it hands over, takes a quarter of the time of a block
     return named(absorb, f"absorb_{dtype.char}", forceinline=True)
 
 
