@@ -8,6 +8,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from dask.callbacks import Callback
 from laziness import Held, watched
 from test_every_verb import REFERENCES, counts, density
 
@@ -35,6 +36,15 @@ def test_compute__holds_a_chunk_at_a_time():
         found = xstxm.compute(stack)
     assert held.most <= 2
     xr.testing.assert_equal(found, density())
+
+
+def test_compute__puts_all_maps_of_a_chunk_in_place_in_one_task():
+    made = []
+    lazy = xstxm.fit(density().chunk(y=4, x=7), REFERENCES)
+    with Callback(pretask=lambda key, graph, state: made.append(key)):
+        found = xstxm.compute(lazy)
+    xr.testing.assert_allclose(found, xstxm.fit(density(), REFERENCES), atol=1e-6)
+    assert len(made) < 4 * 24  # chunks, each read, fitted and put in place, beside a few tasks of the whole
 
 
 @pytest.mark.slow

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -71,13 +74,46 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
     data = [array.data for array in arrays]
     found = [np.empty_like(item._meta, shape=item.shape, dtype=item.dtype) for item in data]
     if _runs_here(data):
-        da.store(data, found, lock=False)
+        alike = defaultdict(list)
+        for array, whole in zip(arrays, found, strict=True):
+            cut = {dim: sizes for dim, sizes in array.chunksizes.items() if len(sizes) > 1}
+            alike[tuple(sorted(cut.items()))].append((array, whole))
+        dask.compute(*(_put_in_place(dict(cut), *zip(*pairs, strict=True)) for cut, pairs in alike.items()))
     else:
         chunks = [item.to_delayed(optimize_graph=False).ravel().tolist() for item in dask.optimize(*data)]
         for item, whole, own in zip(data, found, dask.compute(*chunks), strict=True):
             for at, chunk in zip(da.core.slices_from_chunks(item.chunks), own, strict=True):
                 whole[at] = chunk
     return tuple(array.copy(data=values) for array, values in zip(arrays, found, strict=True))
+
+
+def _put_in_place(
+    cut: Mapping[Hashable, tuple[int, ...]], arrays: Sequence[xr.DataArray], wholes: Sequence[np.ndarray]
+) -> Any:
+    """Return what puts chunks of arrays, cut alike, into whole ones: one task for all that dask makes together. Lazy."""
+    import dask.array as da
+
+    starts = {dim: np.cumsum([0, *sizes[:-1]]) for dim, sizes in cut.items()}
+
+    def put(*given: np.ndarray) -> np.ndarray:
+        first = {dim: int(start[0]) for dim, start in zip(cut, given, strict=False)}
+        for array, whole, chunk in zip(arrays, wholes, given[len(cut) :], strict=True):
+            begins = (first.get(dim, 0) for dim in array.dims)
+            whole[tuple(slice(begin, begin + n) for begin, n in zip(begins, chunk.shape, strict=True))] = chunk
+        return np.ones((1,) * len(dims), bool)
+
+    dims = tuple(dict.fromkeys(dim for array in arrays for dim in array.dims))
+    of_starts = ((da.from_array(start, 1), (dim,)) for dim, start in starts.items())
+    of_arrays = ((array.data, array.dims) for array in arrays)
+    return da.blockwise(
+        put,
+        dims,
+        *chain.from_iterable(chain(of_starts, of_arrays)),
+        adjust_chunks={dim: (1,) * len(cut.get(dim, (1,))) for dim in dims},
+        align_arrays=False,
+        name=f"in-memory-{uuid.uuid4().hex}",
+        meta=np.empty((0,) * len(dims), bool),
+    )
 
 
 def _runs_here(data: Sequence[Any]) -> bool:
