@@ -9,7 +9,7 @@ from laziness import raise_if_dask_computes
 from scipy import ndimage
 
 import xstxm
-from xstxm._kernels.spikes import energy_pairs, fill_from_energies, find_spikes
+from xstxm._kernels.spikes import energy_pairs, fill_from_energies, find_spikes, median_around
 from xstxm.errors import (
     ChoiceError,
     MetadataWarning,
@@ -139,6 +139,12 @@ def test_find_spikes__false_alarms_of_pure_noise_are_rare():
     few = find_spikes(frames, None, spatial=True, threshold=6, **find)
     many = find_spikes(frames, None, spatial=True, threshold=2.5, **find)
     assert few.mean() < 1e-5 < many.mean()
+
+
+@given(st.integers(0, 10**6), st.tuples(st.integers(1, 9), st.integers(1, 9)), st.sampled_from(["float32", "float64"]))
+def test_median_around__is_that_of_scipy(seed, shape, dtype):
+    image = np.random.default_rng(seed).integers(-9, 9, shape).astype(dtype)
+    np.testing.assert_array_equal(median_around(image), ndimage.median_filter(image, size=3, mode="mirror"))
 
 
 @pytest.mark.parametrize("unit", ["count", "count/ms", "1"])

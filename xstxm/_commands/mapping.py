@@ -38,7 +38,7 @@ def mapped(stack: xr.Dataset, references: xr.Dataset | None, **options: object) 
     """Return the phase map. Eager."""
     with progress() as shown, compiling_is_told():
         shown.add_task("mapping phases")
-        return xstxm.phase_map(stack, references, **options).compute()  # type: ignore[arg-type]
+        return xstxm.compute(xstxm.phase_map(stack, references, **options))  # type: ignore[arg-type]
 
 
 def report(phases: xr.Dataset, output: Path) -> None:

@@ -166,11 +166,31 @@ def local_noise(distance: np.ndarray, missing: np.ndarray):
 
 def _from_median(image: np.ndarray):
     """Return the distance of each pixel from the median of its 3 x 3, and where the image is not finite."""
-    from scipy import ndimage
-
     missing = ~np.isfinite(image)
     filled = np.where(missing, 0, image) if missing.any() else image
-    return np.abs(filled - ndimage.median_filter(filled, size=3, mode="mirror")), missing
+    return np.abs(filled - median_around(filled)), missing
+
+
+def median_around(image: np.ndarray):
+    """Return the median of the 3 x 3 about each pixel of an image (y, x) without NaN, mirrored at the border.
+
+    That of nine is the middle of the highest low, the middle middle and the lowest high of three sorted columns: 18
+    comparisons of whole images, a fifth of the time of scipy's filter, which sorts the nine of each pixel.
+    """
+    padded = np.pad(image, 1, mode="reflect")
+    low, middle, high = (_beside(part) for part in _sorted(padded[:-2], padded[1:-1], padded[2:]))
+    lowest_high = np.minimum(np.minimum(high[0], high[1]), high[2])
+    highest_low = np.maximum(np.maximum(low[0], low[1]), low[2])
+    return _sorted(highest_low, _sorted(*middle)[1], lowest_high)[1]
+
+
+def _sorted(a, b, c):
+    less, more = np.minimum(a, b), np.maximum(a, b)
+    return np.minimum(less, c), np.maximum(less, np.minimum(more, c)), np.maximum(more, c)
+
+
+def _beside(image):
+    return image[:, :-2], image[:, 1:-1], image[:, 2:]
 
 
 def _ring_sum(values: np.ndarray):
