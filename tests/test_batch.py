@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -20,7 +21,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import xstxm
-from xstxm import _run, cli
+from xstxm import _run, cli, connecting
 from xstxm._commands import scheduling
 from xstxm.errors import ClusterError, MetadataWarning, OptionError, PerformanceWarning, warn
 from xstxm.io import _replacing
@@ -545,7 +546,7 @@ def test_run__whose_scheduler_is_another_program_says_how_to_start_one(recipe, f
             while self.request.recv(1024):
                 pass
 
-    monkeypatch.setattr(scheduling, "_PATIENCE", 1)
+    monkeypatch.setattr(connecting, "PATIENCE", 1)
     path = recipe.save(tmp_path / "recipe.toml")
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -555,6 +556,14 @@ def test_run__whose_scheduler_is_another_program_says_how_to_start_one(recipe, f
         server.shutdown()
     assert result.exit_code == 1
     assert "none answers there: start one with `dask scheduler`" in " ".join(result.stderr.split())
+
+
+def test_connect__in_a_notebook_has_a_client(client):
+    async def cell():
+        with xstxm.connect(client.scheduler.address) as found:
+            return found.submit(sum, [1, 2]).result()
+
+    assert asyncio.run(cell()) == 3
 
 
 def _read_slowly(block, marks):
