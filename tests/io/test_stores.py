@@ -27,7 +27,7 @@ from xstxm.errors import (
     SchemaError,
     StxmError,
 )
-from xstxm.io import _pixels_first
+from xstxm.io import _pixels_first, _replacing
 
 pytest.importorskip("zarr")
 WRITERS = {"nc": xstxm.write_netcdf, "zarr": xstxm.write_zarr}
@@ -467,3 +467,10 @@ def test_zarr__that_cannot_be_as_asked_is_refused_before_it_is_begun(tmp_path, e
 def test_convert__to_another_format_has_no_encoding(tmp_path):
     with pytest.raises(OptionError, match="Zarr stores have one, netcdf has not: leave it out"):
         xstxm.convert(tmp_path / "a.hdf5", tmp_path / "a.nc", encoding={})
+
+
+def test_netcdf__takes_no_more_room_than_is_looked_for(tmp_path):
+    references = xstxm.testing.simulate_references()
+    maps = xstxm.phase_map(xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]], references)
+    size = xstxm.write_netcdf(maps, tmp_path / "a.nc").stat().st_size
+    assert maps.nbytes + 2**16 < size < maps.nbytes + _replacing._MORE

@@ -21,8 +21,8 @@ _NO_PROMISE = (errno.EOPNOTSUPP, errno.EINVAL)
 """What file systems say that cannot reserve room."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 """What they say that are full, or whose owner allows no more."""
-_MORE = 2**16
-"""Bytes of an HDF5 file beside its arrays."""
+_MORE = 2**20
+"""Bytes of an HDF5 file beside its arrays, ample: where it finds no room for its attributes and indexes, closing it ends the program."""
 _OWNER: ContextVar[str | None] = ContextVar("owner", default=None)
 """For which process or run is written, where that is not this process alone."""
 _RUNS: set[str] = set()
