@@ -37,7 +37,7 @@ TIERS = [
         "differences", "matching", "_resolution", "_placing",
     },
     {"plot", "io", "testing", "_summary", "trees", "_tree_basis", "_tree_energies", "_tree_tables"},
-    {"_recipe_arrays", "_recipe_record", "_replay", "_run", "_cluster", "_warming", "batches", "diffs", "recipes", "exploring"},
+    {"_recipe_arrays", "_recipe_record", "_replay", "_run", "_cluster", "_warming", "batches", "connecting", "diffs", "recipes", "exploring"},
     {"accessor", "tree_accessor", "_registered", "_commands", "cli", "__init__", "__main__"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(TIERS) for name in names}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
 import os
 import signal
@@ -20,9 +22,17 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import xstxm
-from xstxm import _run, cli
+from xstxm import _run, cli, connecting
 from xstxm._commands import scheduling
-from xstxm.errors import ClusterError, MetadataWarning, OptionError, PerformanceWarning, warn
+from xstxm.errors import (
+    ClusterError,
+    FileFormatError,
+    MetadataWarning,
+    NoRoomError,
+    OptionError,
+    PerformanceWarning,
+    warn,
+)
 from xstxm.io import _replacing
 
 distributed = pytest.importorskip("distributed")
@@ -189,6 +199,62 @@ def test_batch__begins_by_removing_what_a_killed_run_left_and_no_other(recipe, f
         xstxm.batch(recipe, files[:1], tmp_path)
     assert there == [False, False]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(part.name for part in others), "s0.nc"])
+
+
+def test_batch__leaves_alone_what_another_run_of_this_process_writes(recipe, files, tmp_path):
+    with _replacing.run_of_files() as other:
+        with _replacing.written_for(other):
+            part = _replacing._beside(tmp_path / "s0.nc")
+        part.write_bytes(b"half")
+        xstxm.batch(recipe, files[:1], tmp_path)
+        assert part.exists()
+    xstxm.batch(recipe, files[:1], tmp_path)
+    assert not part.exists()
+
+
+def test_batch__takes_a_pattern_for_the_files_that_match(recipe, folder, tmp_path):
+    table = xstxm.batch(recipe, [folder / "s[01].hdf5"], tmp_path)
+    assert table["state"].tolist() == ["written", "written"]
+    message = r"found nothing of that name in .*, which holds s\d\.hdf5, .*: try '.*\*\.hdf5'"
+    with pytest.raises(FileFormatError, match=message):
+        xstxm.batch(recipe, [folder / "*.hdr"], tmp_path)
+
+
+class OnFullDisk(_run.Task):
+    """Finds the disk full after two results."""
+
+    def do(self, file, path):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(xstxm, "write_netcdf", write_of_two(xstxm.write_netcdf))
+            return super().do(file, path)
+
+
+def write_of_two(write):
+    def written(obj, path, **options):
+        if path.stem in ("s0", "s1"):
+            return write(obj, path, **options)
+        with _replacing.replacing(path, overwrite=True) as (_, part):
+            part.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "no more")
+
+    return written
+
+
+@pytest.mark.parametrize("where", ["here", "processes", "cluster"])
+def test_batch__ends_where_the_disk_is_full_and_goes_on(recipe, files, expected, client, tmp_path, monkeypatch, where):
+    options = {"here": {}, "processes": {"jobs": 2}, "cluster": {"client": client}}[where]
+    xstxm.batch(recipe, files[:2], tmp_path)
+    done = []
+    told = r"s\d\.nc: there is no room .* What is done is written: start again to go on$"
+    with monkeypatch.context() as patch, xstxm.report_progress(done.append):
+        patch.setattr(_run, "Task", OnFullDisk)
+        with pytest.raises(NoRoomError, match=told):
+            xstxm.batch(recipe, files, tmp_path, **options)
+    assert len(done) <= 2
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {"s0.nc", "s1.nc"}
+    table = xstxm.batch(recipe, files, tmp_path, **options)
+    assert table["state"].tolist() == ["skipped"] * 2 + ["written"] * (N - 2)
+    require_same(tmp_path, expected)
 
 
 def test_batch__does_results_of_files_that_lack_frames_again(recipe, files, tmp_path):
@@ -545,7 +611,7 @@ def test_run__whose_scheduler_is_another_program_says_how_to_start_one(recipe, f
             while self.request.recv(1024):
                 pass
 
-    monkeypatch.setattr(scheduling, "_PATIENCE", 1)
+    monkeypatch.setattr(connecting, "PATIENCE", 1)
     path = recipe.save(tmp_path / "recipe.toml")
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -555,6 +621,14 @@ def test_run__whose_scheduler_is_another_program_says_how_to_start_one(recipe, f
         server.shutdown()
     assert result.exit_code == 1
     assert "none answers there: start one with `dask scheduler`" in " ".join(result.stderr.split())
+
+
+def test_connect__in_a_notebook_has_a_client(client):
+    async def cell():
+        with xstxm.connect(client.scheduler.address) as found:
+            return found.submit(sum, [1, 2]).result()
+
+    assert asyncio.run(cell()) == 3
 
 
 def _read_slowly(block, marks):

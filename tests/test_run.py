@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import xstxm
 from xstxm import _run, cli
 from xstxm._commands.speaking import out
-from xstxm.errors import MetadataWarning, PerformanceWarning, StxmWarning, warn
+from xstxm.errors import MetadataWarning, NoRoomError, PerformanceWarning, StxmWarning, warn
 from xstxm.provenance import RECORD
 
 RUN = CliRunner()
@@ -108,6 +108,51 @@ def test_run__one_that_fails_stops_no_other(folder, tmp_path):
     assert "failed" in result.output
     assert "expected a scan" in result.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["s0.nc"]
+
+
+def test_run__says_that_nothing_matches_a_pattern(folder, tmp_path):
+    arguments = ["run", str(folder / "recipe.toml"), str(folder / "*.hdr"), "-o", str(tmp_path / "out")]
+    result = RUN.invoke(cli.app, arguments)
+    assert result.exit_code == 1
+    assert "found nothing of that name in" in result.stderr
+    assert f"try '{folder}/*.hdf5'" in result.stderr.replace("\n", "")
+    result = RUN.invoke(cli.app, [*arguments[:2], str(folder / "none.hdf5"), *arguments[3:]], terminal_width=400)
+    assert "there is no file" in result.stdout
+    assert "Errno" not in result.output
+
+
+def test_run__shows_what_is_done_where_the_disk_is_full(folder, tmp_path, monkeypatch):
+    write = xstxm.write_netcdf
+
+    def full(obj, path, **options):
+        if path.stem == "s1":
+            raise NoRoomError(path, "", "0 B")
+        return write(obj, path, **options)
+
+    monkeypatch.setattr(xstxm, "write_netcdf", full)
+    files = [str(folder / f"s{k}.hdf5") for k in range(3)]
+    result = RUN.invoke(cli.app, ["run", str(folder / "recipe.toml"), *files, "-o", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "│ written │" in result.stdout
+    assert "error: s1.nc: there is no room for it" in result.stderr
+    assert result.stderr.rstrip().endswith("What is done is written: start again to go on")
+    assert [path.name for path in tmp_path.iterdir()] == ["s0.nc"]
+
+
+@pytest.mark.parametrize("change", ["frame", "file of the folder"])
+def test_run__does_not_skip_a_scan_of_several_files_one_of_which_changed(folder, tmp_path, change):
+    (tmp_path / "scan").mkdir()
+    header = xstxm.write_sdf(xstxm.open_stack(folder / "s0.hdf5"), tmp_path / "scan" / "a.hdr", overwrite=True)
+    source = header if change == "frame" else header.parent
+    arguments = ["run", str(folder / "recipe.toml"), str(source), "-o", str(tmp_path / "out")]
+    assert RUN.invoke(cli.app, arguments).exit_code == 0
+    assert "done before" in RUN.invoke(cli.app, arguments).stdout
+    frame = sorted(header.parent.glob("*.xim"))[0]
+    frame.write_bytes(frame.read_bytes())
+    os.utime(frame, ns=(1, 1))  # an older one too is another one
+    result = RUN.invoke(cli.app, arguments, terminal_width=200)
+    assert result.exit_code == 1
+    assert "made by another file" in " ".join(result.stdout.split())
 
 
 @pytest.mark.filterwarnings("default")

@@ -22,6 +22,7 @@ from .cleaning import despike, repair_pixels
 from .clustering import cluster
 from .comparing import compare
 from .computing import compute
+from .connecting import connect
 from .contrast import difference_map, ratio_map
 from .corrections import level_lines, normalize_current, subtract_dark
 from .correlations import correlation_length
@@ -109,6 +110,7 @@ __all__ = [
     "compare",
     "compute",
     "concentration",
+    "connect",
     "conventions",
     "convert",
     "correlation_length",

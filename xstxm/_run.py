@@ -23,9 +23,10 @@ import xarray as xr
 import xstxm
 from xstxm._recipe_record import verbs
 from xstxm.conventions import ENERGY
-from xstxm.errors import ClusterError, IncompleteWarning, OptionError, RecipeError, StxmError, heard
-from xstxm.io._remote import require_no_url, version_of
-from xstxm.io._replacing import remove_unfinished, this_process, written_for
+from xstxm.errors import ClusterError, IncompleteWarning, NoRoomError, OptionError, RecipeError, StxmError, heard
+from xstxm.io._remote import require_no_url
+from xstxm.io._replacing import remove_unfinished, run_of_files, written_for
+from xstxm.io.folders import version_of
 from xstxm.options import get_options
 from xstxm.recipes import Recipe
 from xstxm.steps import report_progress
@@ -73,6 +74,7 @@ def run_files(
     """Apply a recipe, with all its inputs, to files and write a netCDF of each; yield what became of them as they end. Eager.
 
     The work is done here, by `jobs` processes, or by the workers of a cluster. After an interrupt each file that is there is complete.
+    So it is on a disk that is full, which ends the run: no other file would fit.
     """
     require_no_url(output)
     outputs = _outputs(files, output)
@@ -81,14 +83,25 @@ def run_files(
             "jobs", jobs, "the workers of the cluster say how many files at once: leave one of the two out"
         )
     output.mkdir(parents=True, exist_ok=True)  # a worker that makes it may make it on a disk that nobody else sees
-    remove_unfinished(outputs.values())  # by runs that were killed
-    task = Task(recipe, overwrite, this_process(), xstxm.__version__)
-    if client is not None:
-        yield from _on_cluster(client, task, outputs, output)
-    elif jobs == 1:
-        yield from (task.do(file, path) for file, path in outputs.items())
-    else:
-        yield from _in_processes(jobs, task, outputs)
+    with run_of_files() as run, _how_to_go_on():
+        remove_unfinished(outputs.values(), run)  # by runs that were killed
+        task = Task(recipe, overwrite, run, xstxm.__version__)
+        if client is not None:
+            yield from _on_cluster(client, task, outputs, output)
+        elif jobs == 1:
+            yield from (task.do(file, path) for file, path in outputs.items())
+        else:
+            yield from _in_processes(jobs, task, outputs)
+
+
+@contextmanager
+def _how_to_go_on() -> Iterator[None]:
+    """Say of a full disk what becomes of the other files."""
+    try:
+        yield
+    except NoRoomError as error:
+        then = "What is done is written: start again to go on"
+        raise NoRoomError(Path(error.path), error.needed, error.free, then) from error
 
 
 def _in_processes(jobs: int, task: Task, outputs: Mapping[Place, Path]) -> Generator[Done, None, None]:
@@ -102,7 +115,7 @@ def _in_processes(jobs: int, task: Task, outputs: Mapping[Place, Path]) -> Gener
         except BaseException as error:
             with _interrupts_ignored():
                 _end(pool, workers)
-                remove_unfinished(outputs.values())
+                remove_unfinished(outputs.values(), task.asked_by)
             if isinstance(error, BrokenProcessPool):
                 do = "it may be short of memory: start again, which goes on, with fewer jobs"
                 raise ClusterError(f"one of {jobs} processes was killed: {do}") from error
@@ -119,10 +132,10 @@ def _on_cluster(client: Client, task: Task, outputs: Mapping[Place, Path], outpu
                 _cluster.require_alike(client, output)
                 with _cluster.ready(client):
                     yield from _tried_twice(client, task, places)
-        except ClusterError:
-            remove_unfinished(outputs.values())
+        except (ClusterError, NoRoomError):
+            remove_unfinished(outputs.values(), task.asked_by)
             raise
-        remove_unfinished(outputs.values())  # by workers that were killed
+        remove_unfinished(outputs.values(), task.asked_by)  # by workers that were killed
 
 
 def _tried_twice(client: Client, task: Task, places: Mapping[Place, tuple[Place, Path]]) -> Generator[Done, None, None]:
@@ -183,17 +196,25 @@ class Task:
     recipe: Recipe
     overwrite: bool
     asked_by: str
-    """The process that wants it, to which unfinished files belong."""
+    """The run that wants it, to which unfinished files belong."""
     version: str
 
     def do(self, file: Place, path: Path) -> Done:
-        """Apply the recipe to a file. Eager."""
+        """Apply the recipe to a file. Eager.
+
+        Raises
+        ------
+        NoRoomError
+            The disk is full, which is not the fault of the file.
+        """
         if self.version != xstxm.__version__:  # of a worker that came later
             return Done(file, "failed", 0.0, f"a worker has xstxm {xstxm.__version__}: install {self.version} there")
         begun = time.perf_counter()
         with heard() as told, report_progress(_not_told), written_for(self.asked_by):
             try:
                 state, reason = _written(self.recipe, file, path, self.overwrite, told)
+            except NoRoomError:
+                raise
             except (StxmError, OSError, ValueError, TypeError, KeyError, MemoryError, RuntimeError) as error:
                 state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
         return Done(file, state, time.perf_counter() - begun, reason, tuple(dict.fromkeys(map(str, told))))

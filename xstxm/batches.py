@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from xstxm.errors import MissingDependencyError, OptionError, require_whole
-from xstxm.io._remote import place
+from xstxm.io.folders import each_of
 from xstxm.recipes import Recipe
 from xstxm.steps import tell_step
 
@@ -30,16 +30,16 @@ def batch(
 ) -> pd.DataFrame:
     """Apply a recipe to files, and write a netCDF of each into a folder.
 
-    What the same recipe, inputs and version made of the same file (name, size, time of change) before is skipped, so an interrupted
-    call goes on when it is repeated. A file that fails stops no other.
+    What the same recipe, inputs and version made of the same file before (name, size, time of change; those of all files of an SDF scan or a
+    folder) is skipped, so an interrupted call goes on when it is repeated. A file that fails stops no other.
 
     Parameters
     ----------
     recipe
         With all its inputs, see `Recipe.with_inputs`.
     files
-        Stack files, or URLs of such as `open_stack` takes, which are opened as that of the recipe was; a folder is one stack, of
-        files of one energy each.
+        Stack files, or URLs of such as `open_stack` takes, which are opened as that of the recipe was; a pattern stands for the files that
+        match it, a folder for one stack, of files of one energy each.
     output
         Folder for the results, ``<name of the file>.nc`` each; it is made where it is not there. Each is written completely or not at all.
     client
@@ -63,8 +63,12 @@ def batch(
         Two files would have one result, a result would replace its file, or the output is a URL.
     RecipeError
         An input of the recipe is missing.
+    FileFormatError
+        Nothing matches a pattern.
     ClusterError
         A worker lacks xstxm or has another version, or does not see the output folder; or the scheduler went away.
+    NoRoomError
+        The disk of the output is full. No other file is begun; what is done is written, and the same call goes on.
 
     Warns
     -----
@@ -94,7 +98,7 @@ def batch(
         raise OptionError("files", files, "give a list of files, e.g. sorted(pathlib.Path('night').glob('*.hdf5'))")
     _check_client(client)
     jobs = require_whole("jobs", jobs)
-    paths, rows = list(dict.fromkeys(map(place, files))), {}
+    paths, rows = list(dict.fromkeys(each_of(files))), {}
     for done in run_files(recipe.with_inputs(), paths, Path(output), overwrite=overwrite, jobs=jobs, client=client):
         rows[done.file] = (str(done.file), done.state, done.seconds, done.reason, "; ".join(done.warned))
         tell_step(len(rows) / len(paths))

@@ -28,10 +28,10 @@ from xstxm._commands.reading import StackFile, reads_a_stack
 from xstxm._commands.scheduling import connected
 from xstxm._commands.serving import WITHOUT_LOGIN, Serving, check_login, has_login
 from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
-from xstxm.errors import OptionError, StxmWarning
+from xstxm.errors import NoRoomError, OptionError, StxmWarning
 from xstxm.exploring import dashboard_script, require_panel
-from xstxm.io._remote import place
 from xstxm.io.converting import open_any
+from xstxm.io.folders import each_of
 
 __all__ = ["app", "dashboard_script", "main"]
 
@@ -211,22 +211,25 @@ def run_recipe(
 ) -> None:
     """Apply a recipe to files; what the same recipe made of the same file before is skipped."""
     require_folder(output)
-    ready = xstxm.Recipe.load(recipe).with_inputs(_pairs(inputs))
+    ready, places = xstxm.Recipe.load(recipe).with_inputs(_pairs(inputs)), each_of(files)
     table, states = Table("file", "state", "seconds", "reason"), []
     options: dict[str, Any] = {"overwrite": overwrite, "jobs": jobs}
     try:
         with (
             connected(scheduler, dask_log) as client,
-            closing(_run.run_files(ready, [*map(place, files)], output, client=client, **options)) as ended,
+            closing(_run.run_files(ready, places, output, client=client, **options)) as ended,
         ):
-            for done in _told_as_they_end(ended, len(files)):
+            for done in _told_as_they_end(ended, len(places)):
                 warned = f"warnings: {len(done.warned)}" if done.warned else ""
                 table.add_row(done.name, done.state, f"{done.seconds:.1f}", escape(done.reason or warned))
                 states.append(done.state)
     except KeyboardInterrupt as error:
         out.print(table)
-        note(f"interrupted, {len(states)} of {len(files)} files are done: start the same command again to go on")
+        note(f"interrupted, {len(states)} of {len(places)} files are done: start the same command again to go on")
         raise typer.Exit(INTERRUPTED) from error
+    except NoRoomError:
+        out.print(table)
+        raise
     out.print(table)
     if not {"failed", "incomplete"}.isdisjoint(states):
         raise typer.Exit(1)

@@ -311,11 +311,16 @@ class CorruptFileError(FileFormatError):
 class NoRoomError(StxmError, OSError):
     """A disk that is full, or a quota."""
 
-    def __init__(self, path: Path, needed: str, free: str) -> None:
+    path: str
+    needed: str
+    free: str
+
+    def __init__(self, path: Path, needed: str, free: str, then: str = "") -> None:
         self._say(
             f"{path.name}: there is no room for it in {path.parent}, where {free} are free"
             + (f" and it needs up to {needed}" if needed else "")
-            + ": make room or give another folder. Nothing of it is left, and what was there before still is",
+            + ": make room or give another folder. Nothing of it is left, and what was there before still is"
+            + (f". {then}" if then else ""),
             path=str(path),
             needed=needed,
             free=free,

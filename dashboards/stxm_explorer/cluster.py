@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any
 
+import xstxm
 from stxm_explorer.jobs import Job, Stopped
 from xstxm.errors import OptionError, StxmError
 
@@ -99,11 +100,9 @@ def connected(address: str) -> Any:
     OptionError
         None answers there.
     """
-    from distributed import Client
-
     try:
-        return Client(address, timeout=5, set_as_default=False)
-    except (OSError, ValueError, MemoryError) as error:  # the last where another program answers
+        return xstxm.connect(address)
+    except OptionError as error:
         raise _no_answer(address) from error
 
 

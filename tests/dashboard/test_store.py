@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import socket
 import threading
 import time
 import weakref
@@ -257,6 +258,15 @@ def test_cluster__that_does_not_answer_is_asked_once_until_some_time_went_by(dea
     with pytest.raises(OptionError):
         cluster.ask()
     assert len(deaf) == 2
+
+
+def test_cluster__that_takes_a_connection_and_says_nothing_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("xstxm.connecting.PATIENCE", 0.5)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(OptionError, match="this server does the work"),
+    ):
+        Cluster(f"tcp://127.0.0.1:{silent.getsockname()[1]}").ask()
 
 
 def test_cluster__that_does_not_answer_holds_nobody_who_asked(deaf):

@@ -23,10 +23,11 @@ from xstxm.errors import (
     MetadataWarning,
     MissingDependencyError,
     NoRoomError,
+    OptionError,
     SchemaError,
     StxmError,
 )
-from xstxm.io import _pixels_first
+from xstxm.io import _pixels_first, _replacing
 
 pytest.importorskip("zarr")
 WRITERS = {"nc": xstxm.write_netcdf, "zarr": xstxm.write_zarr}
@@ -394,3 +395,82 @@ def test_write_zarr__is_at_rest_before_it_removes_what_it_wrote(tmp_path, monkey
     assert any("intensity/c/" in key for key in begun)
     assert sorted(begun) == sorted(ended)
     assert not list(tmp_path.iterdir())
+
+
+SHARDED = {"chunks": (6, 16, 16), "shards": (12, 32, 48)}
+
+
+@pytest.mark.parametrize("frames", [True, False], ids=["by frames", "by pixels"])
+def test_zarr__is_cut_and_packed_as_asked_and_holds_the_same(tmp_path, frames):
+    zarr = pytest.importorskip("zarr")
+    stack = xstxm.testing.simulate_stack(shape=(40, 70), seed=0)[["intensity"]].isel(energy=slice(12))
+    lazy = stack.chunk({"energy": 1} if frames else {"y": 7, "x": 9})
+    packed = zarr.codecs.ZstdCodec(level=3)
+    encoding = {"intensity": SHARDED | {"compressors": packed}}
+    path = xstxm.write_zarr(lazy, tmp_path / "a.zarr", encoding=encoding)
+    array = zarr.open_array(path / "intensity")
+    assert (array.chunks, array.shards, array.compressors) == (SHARDED["chunks"], SHARDED["shards"], (packed,))
+    assert zarr.open_array(path / "energy").shards is None
+    assert xstxm.open_result(path).load().identical(stack)
+    again = xstxm.convert(path, tmp_path / "b.zarr", encoding={"intensity": {"chunks": (12, 8, 8)}})
+    assert zarr.open_array(again / "intensity").chunks == (12, 8, 8)
+    assert zarr.open_array(again / "intensity").compressors[0].cname.value == "lz4"
+    xr.testing.assert_equal(xstxm.open_result(again), stack)
+    tree = xr.DataTree.from_dict({"one": stack, "other": lazy})
+    nodes = xstxm.write_zarr(tree, tmp_path / "tree.zarr", encoding={"intensity": SHARDED})
+    assert all(zarr.open_array(nodes / node / "intensity").shards == SHARDED["shards"] for node in tree.children)
+
+
+def test_zarr__writes_each_shard_once(tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr")
+    written, put = [], zarr.storage.LocalStore.set
+
+    async def told(self, key, value):
+        written.append(key)
+        await put(self, key, value)
+
+    counts = np.random.default_rng(0).integers(0, 9, (20, 128, 512)).astype("float32")
+    stack = xr.DataArray(counts, dims=("energy", "y", "x"), name="intensity").chunk(energy=1)
+    monkeypatch.setattr(zarr.storage.LocalStore, "set", told)
+    encoding = {"intensity": {"chunks": (20, 32, 32), "shards": (20, 64, 64)}}
+    path = xstxm.write_zarr(stack, tmp_path / "a.zarr", memory="16 MiB", encoding=encoding)
+    shards = [key for key in written if "/c/" in key]
+    assert len(shards) == len(set(shards)) == 16
+    np.testing.assert_array_equal(xstxm.open_result(path), counts)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        pytest.param({"counts": {}}, r"no such variables of numbers: intensity, .*energy", id="unknown"),
+        pytest.param(
+            {"intensity": {"dtype": "i2"}}, "stored to the bit: choose chunks, shards, compressors", id="lossy"
+        ),
+        pytest.param({"intensity": {"chunks": (8, 8)}}, "each of its dimensions, energy, y, x", id="dims"),
+        pytest.param({"intensity": {"chunks": (1, 8, 8), "shards": (1, 12, 12)}}, "does not store .* so", id="shards"),
+        pytest.param({"intensity": {"shards": "auto"}}, "each of its dimensions, energy, y, x", id="auto"),
+        pytest.param({"intensity": {"compressors": "zstd"}}, "zarr does not store 'intensity' so", id="codec"),
+        pytest.param(
+            {"intensity": {"chunks": (40, 8, 8), "shards": (40, 256, 256)}}, 'or memory="41 MiB"', id="large shards"
+        ),
+    ],
+)
+def test_zarr__that_cannot_be_as_asked_is_refused_before_it_is_begun(tmp_path, encoding, message):
+    pytest.importorskip("zarr")
+    axes = {"energy": ("energy", np.arange(500.0, 540), {"units": "eV"})}
+    counts = xr.DataArray(np.ones((40, 256, 256), "f4"), axes, ("energy", "y", "x"), name="intensity").chunk(energy=1)
+    with pytest.raises(OptionError, match=message):
+        xstxm.write_zarr(counts.to_dataset(), tmp_path / "a.zarr", memory="16 MiB", encoding=encoding)
+    assert not list(tmp_path.iterdir())
+
+
+def test_convert__to_another_format_has_no_encoding(tmp_path):
+    with pytest.raises(OptionError, match="Zarr stores have one, netcdf has not: leave it out"):
+        xstxm.convert(tmp_path / "a.hdf5", tmp_path / "a.nc", encoding={})
+
+
+def test_netcdf__takes_no_more_room_than_is_looked_for(tmp_path):
+    references = xstxm.testing.simulate_references()
+    maps = xstxm.phase_map(xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]], references)
+    size = xstxm.write_netcdf(maps, tmp_path / "a.nc").stat().st_size
+    assert maps.nbytes + 2**16 < size < maps.nbytes + _replacing._MORE

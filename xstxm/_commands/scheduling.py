@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import xstxm
 from xstxm._commands.speaking import note
 from xstxm.errors import OptionError
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _ADDRESS = re.compile(r"(?:tcp|tls|ucx)://[^\s/]+:\d{1,5}")
-_PATIENCE = 5
-"""Seconds until a scheduler has to answer."""
 
 
 def require_scheduler(address: str) -> None:
@@ -53,41 +51,14 @@ def connected(address: str | None, log: Path | None = None) -> Iterator[Client |
         yield None
         return
     require_scheduler(address)
-    from distributed import Client
-
     from xstxm._cluster import quiet
 
-    with _logged(log), quiet():
-        try:
-            asyncio.run(_ask(address))
-            client = Client(address, timeout=_PATIENCE, set_as_default=False)
-        except (OSError, ValueError, MemoryError) as error:
-            do = "start one with `dask scheduler`, workers with `dask worker ADDRESS`, or leave the option out"
-            raise OptionError("scheduler", address, f"none answers there: {do}") from error
-        with client:
-            if n := len(client.nthreads()):
-                note(
-                    f"{n} worker{'s' if n > 1 else ''}: each loads its kernels, or compiles them once, before its first file"
-                )
-            yield client
-
-
-async def _ask(address: str) -> None:
-    """Knock before a client does, which does not end well where another program answers.
-
-    Raises
-    ------
-    OSError, ValueError
-        None answers, or none that speaks as dask does; a TimeoutError too is an OSError.
-    MemoryError
-        The same: the first letters of its answer were taken for the length of a message.
-    """
-    from distributed.core import connect
-    from distributed.security import Security
-
-    knock = connect(address, timeout=_PATIENCE, **Security().get_connection_args("client"))
-    comm = await asyncio.wait_for(knock, 2 * _PATIENCE)  # dask waits for ever for one that is silent
-    comm.abort()
+    with _logged(log), quiet(), xstxm.connect(address) as client:
+        if n := len(client.nthreads()):
+            note(
+                f"{n} worker{'s' if n > 1 else ''}: each loads its kernels, or compiles them once, before its first file"
+            )
+        yield client
 
 
 @contextmanager

@@ -37,6 +37,8 @@ class Format:
     """Returns the scans in a file, name -> the options that open it; None where a file holds one."""
     main: Callable[[Path], Path] = Path
     """Returns the file that stands for a scan of several files, given any of them."""
+    parts: Callable[[Path], Sequence[Path]] | None = None
+    """Returns all files of a scan, given the one that stands for it; None where that is all."""
     assemble: Callable[..., xr.Dataset] | None = None
     """Opens many files, one energy each, as one stack: paths, ``drop_variables`` and the `options`."""
     experimental: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -98,9 +98,13 @@ def room_for(tree: xr.DataTree, memory: int) -> int:
 
 @contextmanager
 def whole_spectra(
-    tree: xr.DataTree, beside: Path, memory: int, progress: Progress | None = None
+    tree: xr.DataTree,
+    beside: Path,
+    memory: int,
+    progress: Progress | None = None,
+    unit_of: Callable[[Hashable, xr.Variable], tuple[int, ...]] = lambda name, variable: chunks_of(variable),
 ) -> Iterator[tuple[xr.DataTree, Progress | None]]:
-    """Give a tree whose lazy arrays come in blocks that fit the chunks of the store and the memory.
+    """Give a tree whose lazy arrays come in blocks that fit the memory and what the store writes at once, chunks as a rule.
 
     Frames are read once: where whole spectra would need them again and again they go through a plain file
     `beside` the target, which is removed in all cases. Comes with what to tell the progress of the rest to.
@@ -109,14 +113,15 @@ def whole_spectra(
     nodes = [node.to_dataset(inherit=False).variables.values() for node in tree.subtree]
     passes = 1 + sum(_wants_file(variable, memory) for variables in nodes for variable in variables)
 
-    def arranged(variable: xr.Variable) -> xr.Variable:
+    def arranged(name: Hashable, variable: xr.Variable) -> xr.Variable:
         if not is_unread(variable):
             return variable
         lazy = in_own_chunks(variable)
+        block = block_of(lazy, unit_of(name, lazy), memory // 4)
         if not _wants_file(lazy, memory):
-            return lazy.copy(deep=False, data=lazy.data.rechunk(block_of(lazy, chunks_of(lazy), memory // 4)))
+            return lazy.copy(deep=False, data=lazy.data.rechunk(block))
         files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
-        return _through_file(lazy, files[-1], memory, _stage(progress, len(files), passes))
+        return _through_file(lazy, files[-1], block, _stage(progress, len(files), passes))
 
     try:
         yield tree.map_over_datasets(lambda node: _mapped(node, arranged)), _stage(progress, passes, passes)
@@ -146,8 +151,10 @@ def whole_frames(array: xr.DataArray, beside: Path) -> Iterator[xr.DataArray]:
         path.unlink(missing_ok=True)
 
 
-def _mapped(node: xr.Dataset, function: Callable[[xr.Variable], xr.Variable]) -> xr.Dataset:
-    return node.assign({name: function(variable) for name, variable in node.variables.items() if name not in node.dims})
+def _mapped(node: xr.Dataset, function: Callable[[Hashable, xr.Variable], xr.Variable]) -> xr.Dataset:
+    return node.assign(
+        {name: function(name, variable) for name, variable in node.variables.items() if name not in node.dims}
+    )
 
 
 def is_unread(variable: xr.Variable) -> bool:
@@ -169,11 +176,15 @@ def stored_in_own_chunks(stored: Stored) -> Stored:
     if isinstance(stored, xr.DataArray):
         out: Stored = stored.copy(data=in_own_chunks(stored.variable).data)
     elif isinstance(stored, xr.Dataset):
-        out = _mapped(stored, in_own_chunks)
+        out = _in_own_chunks(stored)
     else:
-        out = stored.map_over_datasets(lambda node: _mapped(node, in_own_chunks))
+        out = stored.map_over_datasets(_in_own_chunks)
     out.set_close(stored.close)
     return out
+
+
+def _in_own_chunks(node: xr.Dataset) -> xr.Dataset:
+    return _mapped(node, lambda _, variable: in_own_chunks(variable))
 
 
 def _wants_file(variable: xr.Variable, memory: int) -> bool:
@@ -184,8 +195,8 @@ def _wants_file(variable: xr.Variable, memory: int) -> bool:
     return array.numblocks[variable.dims.index(ENERGY)] > 1 and array.nbytes > memory // 4
 
 
-def _through_file(lazy: xr.Variable, path: Path, memory: int, progress: Progress | None) -> xr.Variable:
-    """Return an array, its energies in one block, that is read from a plain file into which its frames are written now."""
+def _through_file(lazy: xr.Variable, path: Path, block: tuple[int, ...], progress: Progress | None) -> xr.Variable:
+    """Return an array in blocks that is read from a plain file into which its frames are written now."""
     import dask.array as da
 
     order = (ENERGY, *(dim for dim in lazy.dims if dim != ENERGY))
@@ -193,8 +204,8 @@ def _through_file(lazy: xr.Variable, path: Path, memory: int, progress: Progress
     raw: Any = RawFile(path, frames.shape, frames.dtype)
     with told(progress):
         da.store(frames.data, raw, lock=True, scheduler="synchronous")
-    block = dict(zip(lazy.dims, block_of(lazy, chunks_of(lazy), memory // 4), strict=True))
-    chunks = tuple(block[dim] for dim in order)
+    sizes = dict(zip(lazy.dims, block, strict=True))
+    chunks = tuple(sizes[dim] for dim in order)
     back = da.from_array(raw, chunks=chunks, name=False, meta=np.empty((0,) * raw.ndim, raw.dtype))
     return lazy.copy(deep=False, data=xr.Variable(order, back).transpose(*lazy.dims).data)
 

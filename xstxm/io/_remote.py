@@ -60,11 +60,8 @@ def place(source: str | os.PathLike[str]) -> Path | str:
     return source if isinstance(source, str) and is_url(source) else Path(source)
 
 
-def version_of(source: Path | str) -> list[Any]:
-    """Return the size of a file, and when it was changed; for a store at a URL those of its metadata."""
-    if isinstance(source, Path):
-        known = source.stat()
-        return [known.st_size, known.st_mtime_ns]
+def version_of(source: str) -> list[Any]:
+    """Return the size of a file at a URL, and when it was changed; for a store those of its metadata."""
     found = fetched(source)
     files, path = _filesystem(source.rstrip("/"))
     if isinstance(found, RemoteStore):

@@ -21,10 +21,12 @@ _NO_PROMISE = (errno.EOPNOTSUPP, errno.EINVAL)
 """What file systems say that cannot reserve room."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 """What they say that are full, or whose owner allows no more."""
-_MORE = 2**16
-"""Bytes of an HDF5 file beside its arrays."""
+_MORE = 2**20
+"""Bytes of an HDF5 file beside its arrays, ample: where it finds no room for its attributes and indexes, closing it ends the program."""
 _OWNER: ContextVar[str | None] = ContextVar("owner", default=None)
-"""For which process is written, where that is not this one."""
+"""For which process or run is written, where that is not this process alone."""
+_RUNS: set[str] = set()
+"""The runs of this process that are at work."""
 
 
 @contextmanager
@@ -128,8 +130,19 @@ def this_process() -> str:
 
 
 @contextmanager
+def run_of_files() -> Iterator[str]:
+    """Give the name of a run that writes many files, which others of this process leave alone while it lasts."""
+    run = f"{this_process()}-{uuid.uuid4().hex[:8]}"
+    _RUNS.add(run)
+    try:
+        yield run
+    finally:
+        _RUNS.discard(run)
+
+
+@contextmanager
 def written_for(owner: str) -> Iterator[None]:
-    """Have what is written meanwhile belong to the process that asked for it, see `this_process`."""
+    """Have what is written meanwhile belong to the run that asked for it, see `run_of_files`."""
     token = _OWNER.set(owner)
     try:
         yield
@@ -137,25 +150,26 @@ def written_for(owner: str) -> Iterator[None]:
         _OWNER.reset(token)
 
 
-def remove_unfinished(targets: Iterable[Path]) -> None:
-    """Remove what was written of files for this process, or for one of this computer that is no more; others may still be at theirs."""
+def remove_unfinished(targets: Iterable[Path], run: str) -> None:
+    """Remove what was written of files for a run, or for one of this computer that is over; others may still be at theirs."""
     names: dict[Path, set[str]] = {}
     for target in targets:
         names.setdefault(target.parent, set()).add(target.name)
     for folder, own in names.items():
         for part in folder.glob(".*.part"):
             name, _, rest = part.name[1:].removesuffix(".part").rpartition(".")
-            if name in own and _is_over(rest.rpartition("-")[0]):
+            owner = rest.rpartition("-")[0]
+            if name in own and (owner == run or _is_over(owner)):
                 _remove(part)
 
 
 def _is_over(owner: str) -> bool:
-    """Tell whether a process is this one, or one of this computer that is no more."""
+    """Tell whether a process or run is one of this computer that is no more; of this process all but the runs at work are."""
+    computer, pid, *_ = [*owner.split("-"), ""]
     here = this_process()
-    computer, _, pid = owner.rpartition("-")
-    if owner == here:
-        return True
-    if computer != here.rpartition("-")[0] or not pid.isdigit() or sys.platform == "win32":  # there a signal ends it
+    if f"{computer}-{pid}" == here:
+        return owner not in _RUNS
+    if computer != here.partition("-")[0] or not pid.isdigit() or sys.platform == "win32":  # there a signal ends it
         return False
     try:
         os.kill(int(pid), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from xstxm.io.nxstxm.writer import write_nxstxm
 from xstxm.io.sdf import write_sdf
 from xstxm.io.tiff import write_tiff
 from xstxm.io.zarr import is_zarr
-from xstxm.io.zarr.writer import stream_zarr
+from xstxm.io.zarr.writer import Encoding, stream_zarr
 
 
 def _by_frames(write: Callable[..., Path]) -> Callable[..., Path]:
@@ -49,6 +50,7 @@ def convert(
     to: str | None = None,
     overwrite: bool = False,
     memory: str = "512 MiB",
+    encoding: Encoding | None = None,
     reader: Mapping[str, Any] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
@@ -71,6 +73,8 @@ def convert(
         Replace what is there.
     memory
         About how much memory to use for the numbers, e.g. ``"2 GiB"``.
+    encoding
+        Other chunks, shards or compressors of a Zarr store, see `write_zarr`.
     reader
         Options of `open_stack` for the source, e.g. ``{"pixel_size": "50 nm"}``.
     progress
@@ -86,7 +90,7 @@ def convert(
     FileExistsError
         There is such a target, and `overwrite` is off.
     ChoiceError, OptionError
-        An ending without a format, a memory that is none, or a target that is the source.
+        An ending without a format, a memory that is none, a target that is the source, or an encoding that cannot be.
     FileFormatError
         The source is no scan.
 
@@ -100,7 +104,12 @@ def convert(
     'particle.nc'
     """
     path = Path(target).expanduser()
-    write = WRITERS[_format_of(path, to)]
+    name = _format_of(path, to)
+    write = WRITERS[name]
+    if encoding is not None:
+        if name != "zarr":
+            raise OptionError("encoding", dict(encoding), f"Zarr stores have one, {name} has not: leave it out")
+        write = partial(write, encoding=encoding)
     limit = bytes_of(memory)
     if path.exists() and path.resolve() == Path(source).expanduser().resolve():
         raise OptionError("target", str(target), "that is the source: give another name")

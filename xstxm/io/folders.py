@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -11,10 +14,10 @@ from typing import Any, TypeAlias, TypeVar
 import xarray as xr
 
 from xstxm.errors import FileFormatError, OptionError, heard, warn
-from xstxm.io import _sources
+from xstxm.io import _remote, _sources
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
-from xstxm.io._remote import is_url
+from xstxm.io._remote import is_url, place
 from xstxm.io.formats import FORMATS
 from xstxm.io.zarr import holds_zarr
 
@@ -59,7 +62,10 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
     FileFormatError
         There is no scan, or a file that is neither a scan nor such a companion.
     """
-    found = [(path, first_of(FORMATS, path, _sources.head_or_nothing(path))) for path in files_of(source)]
+    files = files_of(source)
+    if not files and is_pattern(source):
+        raise _no_match(Path(os.fspath(source)))  # type: ignore[arg-type]
+    found = [(path, first_of(FORMATS, path, _sources.head_or_nothing(path))) for path in files]
     scans = [*{format.main(path): format for path, format in found if format is not None}.items()]
     others = [path.name for path, format in found if format is None and not _is_companion(path)]
     if not scans:
@@ -69,6 +75,58 @@ def scans_of(source: Many) -> list[tuple[Path, Format]]:
         do = f"name those to open with a pattern, e.g. {scans[0][0].parent.name}/*{scans[0][0].suffix}"
         raise FileFormatError(_name(source), "scans", f"also {_sources.listed(others)}", do)
     return scans
+
+
+def each_of(files: Iterable[str | os.PathLike[str]]) -> list[Path | str]:
+    """Return files and URLs as paths, with what matches a pattern in its place, as a shell gives it where it is not quoted.
+
+    Raises
+    ------
+    FileFormatError
+        Nothing matches a pattern.
+    """
+    found: list[Path | str] = []
+    for file in files:
+        wild = not is_url(file) and is_pattern(file)
+        matching = files_of(file) if wild else [place(file)]
+        if not matching:
+            raise _no_match(Path(file))
+        found += matching
+    return found
+
+
+def _no_match(pattern: Path) -> FileFormatError:
+    """Return what is said of a pattern that nothing matches, with the names that are nearest."""
+    folder = next(at for at in pattern.parents if not any(mark in str(at) for mark in "*?["))
+    if not folder.expanduser().is_dir():
+        return FileFormatError(pattern, "scans", f"no folder {str(folder)!r}", "see how it is spelt")
+    names = [entry.name for entry in folder.expanduser().iterdir() if not entry.name.startswith(".")]
+    near = difflib.get_close_matches(pattern.name, sorted(names), len(names) or 1, cutoff=0)
+    inside = f"nothing of that name in {str(folder)!r}, which holds {_sources.listed(near) or 'nothing'}"
+    known = {ending for one in FORMATS for ending in re.findall(r"\.\w+", one.files)}
+    endings = [ending for ending in (Path(name).suffix for name in near) if ending.lower() in known]
+    do = f"try {str(folder / ('*' + endings[0]))!r}" if endings else "there are no scans, give another folder"
+    return FileFormatError(pattern, "scans", inside, do)
+
+
+def version_of(source: Path | str) -> list[Any]:
+    """Return what changes with a scan: the size of its file and when that was changed, or those of all its files; see `place`."""
+    if isinstance(source, str):
+        return _remote.version_of(source)
+    _sources.require_there(source)
+    known = [(path.name, at.st_size, at.st_mtime_ns) for path in _parts_of(source) for at in [path.stat()]]
+    size = sum(of_one for _, of_one, _ in known)
+    if len(known) == 1:
+        return [size, known[0][2]]
+    return [size, hashlib.sha256(json.dumps(sorted(known)).encode()).hexdigest()]
+
+
+def _parts_of(source: Path) -> Sequence[Path]:
+    """Return the files that a scan is stored in."""
+    if is_many(source):
+        return files_of(source)
+    format = first_of([one for one in FORMATS if one.parts is not None], source, _sources.head_or_nothing(source))
+    return [source] if format is None or format.parts is None else format.parts(source)
 
 
 def _is_companion(path: Path) -> bool:

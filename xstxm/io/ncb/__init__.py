@@ -14,6 +14,7 @@ NCB = Format(
     open=open_ncb,
     options=("kind",),
     main=lambda path: partners(path)[0],
+    parts=partners,
     experimental="all of it",
     writer="write_ncb",
 )

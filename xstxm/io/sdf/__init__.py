@@ -1,6 +1,7 @@
 """SDF: text headers (.hdr) with one text file per frame (.xim) or spectrum (.xsp)."""
 
 from xstxm.io._format import Format
+from xstxm.io.sdf.frames import files_of
 from xstxm.io.sdf.header import is_sdf
 from xstxm.io.sdf.reader import open_sdf, scans_of
 from xstxm.io.sdf.writer import write_sdf
@@ -15,6 +16,7 @@ SDF = Format(
     options=("region", "detector"),
     refusals={"entry": "an SDF scan has regions, use region="},
     scans=scans_of,
+    parts=files_of,
     experimental="multi-region scans, line scans, point scans with data, several channels",
     writer="write_sdf",
 )

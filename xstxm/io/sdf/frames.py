@@ -72,6 +72,13 @@ def complete_rows(path: Path, shape: tuple[int, int]) -> int:
     return len(rows) - bool(rows and len(rows[-1].split()) < shape[1])
 
 
+def files_of(header: Path) -> list[Path]:
+    """Return the files of a scan that are there, its header first; of regions and channels too that nobody reads."""
+    names = re.compile(rf"{re.escape(header.stem)}_([a-z]\d*\.xim|\d*\.xsp)", re.IGNORECASE)
+    beside = header.parent.iterdir() if header.parent.is_dir() else ()
+    return [*([header] if header.exists() else []), *sorted(file for file in beside if names.fullmatch(file.name))]
+
+
 def files_beside(header: Path, suffix: str) -> dict[str, Path]:
     """Return the data files of a scan by the lower-case part of their name after ``B_``.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +18,7 @@ from xstxm.io._base import MONTHS, convert
 from xstxm.io._pixels_first import whole_frames
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss
+from xstxm.io.sdf.frames import files_of
 
 _TYPES = {(): "NEXAFS Point Scan", ("position",): "NEXAFS Line Scan", ("y", "x"): "NEXAFS Image Scan"}
 _FLAGS = {(): "Spectra", ("position",): "Image", ("y", "x"): "Image Stack"}
@@ -69,19 +69,12 @@ def write_sdf(stack: xr.Dataset, path: str | os.PathLike[str], *, overwrite: boo
     target = Path(path).expanduser()
     if target.suffix.lower() != ".hdr":
         raise FileFormatError(target, "a name that ends in .hdr", repr(target.suffix), "give the header's name")
-    with replacing_group(target, _files_of(target), overwrite) as part:
+    with replacing_group(target, files_of(target), overwrite) as part:
         stack, channels = _checked(stack, target)
         _write_data(stack, channels, part / target.stem)
         header = _header(stack, channels, target.name)
         (part / target.name).write_text(header, encoding="latin-1", errors="replace")
     return target
-
-
-def _files_of(header: Path) -> list[Path]:
-    """Return the files of a scan that are there, its header first."""
-    names = re.compile(rf"{re.escape(header.stem)}_([a-z]\d*\.xim|\d*\.xsp)", re.IGNORECASE)
-    beside = header.parent.iterdir() if header.parent.is_dir() else ()
-    return [*([header] if header.exists() else []), *sorted(file for file in beside if names.fullmatch(file.name))]
 
 
 def _checked(stack: xr.Dataset, target: Path) -> tuple[xr.Dataset, dict[str, xr.DataArray]]:

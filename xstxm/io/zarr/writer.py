@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import xarray as xr
 
+from xstxm.errors import OptionError
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import MEMORY, Progress, bytes_of, encoding_of, room_for, told, whole_spectra
+from xstxm.io._pixels_first import (
+    MEMORY,
+    Progress,
+    bytes_of,
+    chunks_of,
+    encoding_of,
+    is_unread,
+    room_for,
+    told,
+    whole_spectra,
+)
 from xstxm.io._replacing import replacing
+from xstxm.io._sources import listed, short
 from xstxm.io.zarr.reader import quiet, require_zarr
+
+Encoding: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+_CHOICES = ("chunks", "shards", "compressors")
+_NUMBERS = "biufc"
 
 
 def write_zarr(
@@ -21,6 +40,7 @@ def write_zarr(
     *,
     overwrite: bool = False,
     memory: str = "512 MiB",
+    encoding: Encoding | None = None,
 ) -> Path:
     """Write a stack or any result as a Zarr store; `open_result` returns the same, to the last bit and attribute.
 
@@ -38,6 +58,10 @@ def write_zarr(
     memory
         About how much memory to use for the numbers of lazy arrays, e.g. ``"2 GiB"``; frames larger than a quarter of it
         go through a plain file beside the store, as `convert` says.
+    encoding
+        Other `chunks`, `shards` or `compressors` of variables than it chooses, as `xarray.Dataset.to_zarr` takes them, e.g.
+        ``{"intensity": {"chunks": (120, 64, 64), "shards": (120, 512, 512)}}``; of a tree those of that name in every node.
+        Shards are written one by one and have to fit a quarter of `memory`; where a chunk does not hold all energies a fit reads several.
 
     Returns
     -------
@@ -49,7 +73,7 @@ def write_zarr(
     FileExistsError
         There is such a store, and `overwrite` is off; or a folder that is none.
     OptionError
-        A memory that is none.
+        A memory that is none, or an encoding that Zarr or the memory does not allow.
     SchemaError
         Names, values or attributes that no file can hold.
     NoRoomError
@@ -66,7 +90,7 @@ def write_zarr(
     ...     xstxm.open_result(path).load().identical(stack)
     True
     """
-    return stream_zarr(obj, path, overwrite=overwrite, memory=bytes_of(memory))
+    return stream_zarr(obj, path, overwrite=overwrite, memory=bytes_of(memory), encoding=encoding)
 
 
 def stream_zarr(
@@ -76,6 +100,7 @@ def stream_zarr(
     overwrite: bool = False,
     memory: int = MEMORY,
     progress: Progress | None = None,
+    encoding: Encoding | None = None,
 ) -> Path:
     """Write Zarr within a memory in bytes, and tell how far it is."""
     import dask
@@ -84,27 +109,81 @@ def stream_zarr(
     require_zarr("writing Zarr")
     from xstxm.io.zarr._folder import closed_on_error
 
-    stored = _stored.to_tree(obj)
+    stored, asked = _stored.to_tree(obj), encoding or {}
+    _check(stored, asked, memory)
+
+    def unit_of(name: Hashable, variable: xr.Variable) -> tuple[int, ...]:
+        return _unit(variable, asked.get(str(name), {}))
+
     with (
         replacing(path, overwrite, room_for(stored, memory)) as (target, part),
-        whole_spectra(stored, part, memory, progress) as (tree, rest),
+        whole_spectra(stored, part, memory, progress, unit_of) as (tree, rest),
     ):
-        encoding = _encoding(tree)
+        made = _encoding(tree, asked)
         with dask.config.set(scheduler="synchronous"), told(rest), quiet(), closed_on_error(part) as store:
             # chunks of nothing but the fill value too, so that one that is missing was lost; and all metadata in one place,
             # since https cannot list what there is
-            tree.to_zarr(store, encoding=encoding, consolidated=True, write_empty_chunks=True)
+            tree.to_zarr(store, encoding=made, consolidated=True, write_empty_chunks=True)
     return target
 
 
-def _encoding(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return chunks of all variables, and the compression of those that hold numbers."""
+def _check(tree: xr.DataTree, asked: Encoding, memory: int) -> None:
+    """Refuse, before anything is written, what cannot be stored as it was asked.
+
+    Raises
+    ------
+    OptionError
+        There is no such variable of numbers, or it cannot.
+    """
+    found = {
+        (path, name): tree[path].variables[name]
+        for path, variables in _encoding(tree, {}).items()
+        for name, made in variables.items()
+        if "compressors" in made  # which only numbers have
+    }
+    names = dict.fromkeys(name for _, name in found)
+    if missing := [name for name in asked if name not in names]:
+        raise OptionError("encoding", missing, f"there are no such variables of numbers: {listed([*names])}")
+    for (_, name), variable in found.items():
+        if name in asked:
+            _check_variable(name, variable, asked[name], memory)
+
+
+def _check_variable(name: str, variable: xr.Variable, asked: Mapping[str, Any], memory: int) -> None:
+    """Refuse what Zarr, the memory or the promise that every bit is kept does not allow."""
+    import zarr
+
+    if others := sorted(set(asked) - set(_CHOICES)):
+        raise OptionError("encoding", others, f"{name!r} is stored to the bit: choose {', '.join(_CHOICES)}")
+    for word in ("chunks", "shards"):
+        size = asked.get(word, variable.shape)
+        if not isinstance(size, tuple | list) or len(size) != variable.ndim:
+            dims = ", ".join(map(str, variable.dims))
+            raise OptionError("encoding", {word: size}, f"give {name!r} a size along each of its dimensions, {dims}")
+    try:
+        cut = {"chunks": chunks_of(variable), **asked}
+        zarr.create_array({}, shape=variable.shape, dtype=variable.dtype, **cut)
+    except (TypeError, ValueError, KeyError) as error:
+        raise OptionError("encoding", dict(asked), f"zarr does not store {name!r} so, {short(error)}") from error
+    unit = math.prod(map(min, _unit(variable, asked), variable.shape)) * variable.dtype.itemsize
+    if is_unread(variable) and unit > memory // 4:
+        do = f'{name!r} is written by shards, or chunks: give smaller ones, or memory="{4 * unit // 2**20 + 1} MiB"'
+        raise OptionError("encoding", dict(asked), do)
+
+
+def _unit(variable: xr.Variable, asked: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return what is written at once."""
+    return tuple(asked.get("shards") or asked.get("chunks") or chunks_of(variable))
+
+
+def _encoding(tree: xr.DataTree, asked: Encoding) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return chunks of all variables, and the compression of those that hold numbers, or what was asked in their place."""
     from zarr.codecs import BloscCodec
 
     encoding = encoding_of(tree, "chunks")
     # near the speed of none and the size of the slowest, see docs/formats/zarr.md
     packed = {"compressors": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")}
-    for path, names in encoding_of(tree, "chunks", kinds="biufc").items():
+    for path, names in encoding_of(tree, "chunks", kinds=_NUMBERS).items():
         for name in names:
-            encoding[path][name] |= packed
+            encoding[path][name] |= packed | dict(asked.get(name, {}))
     return encoding
