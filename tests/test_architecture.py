@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -192,8 +193,9 @@ def _room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def _imports(path: Path):
-    """Yield (module, top_level) for each import outside TYPE_CHECKING."""
+@functools.cache
+def _imports(path: Path) -> list[str]:
+    """Return the modules that are imported outside TYPE_CHECKING."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     guarded = {
         node
@@ -201,17 +203,17 @@ def _imports(path: Path):
         if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
         for node in ast.walk(block)
     }
+    found = []
     for node in ast.walk(tree):
         if node in guarded:
             continue
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}:{node.lineno}: relative import"
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}" if node.module == "xstxm" else str(node.module)
-                yield inner, node in tree.body
+            of_ours = node.module == "xstxm"
+            found += [f"xstxm.{alias.name}" if of_ours else str(node.module) for alias in node.names]
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node in tree.body
+            found += [alias.name for alias in node.names]
+    return found
 
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "dashboards" not in path.parts)
@@ -221,7 +223,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "dashboards" not in p
 def test_imports__point_downwards(path):
     here = _room(path)
     assert here in LEVEL, f"{here} has no tier: give it one"
-    for module, _ in _imports(path):
+    for module in _imports(path):
         if not module.startswith("xstxm.") or LEVEL[here] == len(TIERS) - 1:
             continue
         there = module.split(".")[1]
@@ -234,7 +236,7 @@ def test_imports__point_downwards(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports__only_units_knows_pint(path):
     if path.name != "units.py":
-        assert not [module for module, _ in _imports(path) if module.split(".")[0] == "pint"]
+        assert not [module for module in _imports(path) if module.split(".")[0] == "pint"]
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "_kernels").glob("*.py")), ids=lambda path: path.name)
@@ -255,7 +257,7 @@ def test_kernels__know_numpy_scipy_and_numba_only(path):
         "warnings",
     }
     known |= {"collections"} | ({"llvmlite"} if path.name == "lanes.py" else set())
-    assert {module.split(".")[0] for module, _ in _imports(path)} <= known
+    assert {module.split(".")[0] for module in _imports(path)} <= known
 
 
 def test_dashboard__uses_the_public_api_only():

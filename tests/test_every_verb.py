@@ -120,6 +120,12 @@ def halves(maps: xr.Dataset) -> xr.DataArray:
     return xr.DataArray(np.where(np.arange(28) < 14, 1, 2)[None].repeat(24, 0), dims=("y", "x"))
 
 
+@functools.cache
+def phases() -> xr.Dataset:
+    return xstxm.phase_map(density(), REFERENCES)
+
+
+@functools.cache
 def given(verb: str) -> xr.Dataset:
     """Return what a verb is called with."""
     if verb == "predict":
@@ -127,7 +133,7 @@ def given(verb: str) -> xr.Dataset:
     if verb == "reconstruct":
         return xstxm.pca(density(), 2)
     if verb in OF_PHASES:
-        return xstxm.phase_map(density(), REFERENCES)
+        return phases()
     if verb == "track_particles":
         image = np.repeat(np.arange(12).reshape(3, 4), 4, axis=1)[None].repeat(2, axis=0)
         return xr.Dataset(
@@ -211,10 +217,16 @@ def _errors(result: xr.Dataset) -> dict[str, xr.DataArray]:
     return {str(n): a for n, a in result.data_vars.items() if str(n).endswith(("_variance", "_stderr"))}
 
 
+@functools.cache
+def _carried(verb: str) -> dict[str, xr.DataArray]:
+    """Return what a verb makes of a variance in floats."""
+    return _errors(CARRY[verb](with_variance("float32"), "intensity"))
+
+
 @pytest.mark.parametrize("verb", CARRY)
 @pytest.mark.parametrize("dtype", ["uint16", ">f4"])
 def test_verbs__carry_a_variance_of_whole_numbers_as_one_of_floats(verb, dtype):
-    expected = _errors(CARRY[verb](with_variance("float32"), "intensity"))
+    expected = _carried(verb)
     found = _errors(CARRY[verb](with_variance(dtype), "intensity"))
     assert expected.keys() == found.keys() != set()
     for name, error in found.items():
@@ -238,7 +250,7 @@ def test_verbs__refuse_a_variance_that_lacks_dimensions(verb):
 def test_verbs__carry_a_variance_in_another_order(verb):
     stack = with_variance("float32")
     turned = stack.assign(intensity_variance=stack["intensity_variance"].transpose("x", "energy", "y"))
-    expected = _errors(CARRY[verb](stack, "intensity"))
+    expected = _carried(verb)
     for name, error in _errors(CARRY[verb](turned, "intensity")).items():
         np.testing.assert_allclose(error.transpose(*expected[name].dims), expected[name], rtol=1e-6)
 
