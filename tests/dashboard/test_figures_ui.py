@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import socket
 import time
 import weakref
@@ -21,12 +20,6 @@ from stxm_explorer.figures import Curve, CurveFigure, MapFigure, MapRanges
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
 
 pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("figures")]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no chromium: apt-get install chromium", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api")
-
-ARGS = ["--no-sandbox", "--headless=new", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 THEME = {"chart_style": "standard"}
 SIDE = 300
 FRAMES = """() => [...Bokeh.documents[0]._all_models.values()].filter(m => m.type == "Figure").map(m => {
@@ -111,14 +104,6 @@ class Visit:
                 return
             self.tab.wait_for_timeout(100)
         raise AssertionError("it does not come to hold")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
