@@ -17,7 +17,10 @@ from stxm_explorer.store import Store
 
 import xstxm
 
-pytestmark = pytest.mark.ui
+pytestmark = [
+    pytest.mark.ui,
+    pytest.mark.xdist_group("memory"),
+]  # groups come first, while little else is in the process
 
 
 @pytest.fixture
