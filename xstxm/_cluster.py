@@ -121,7 +121,7 @@ def require_alike(client: Client, folder: Path) -> None:
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".xstxm-") as marker:
         looked = client.run(look, str(Path(marker.name).absolute()), on_error="ignore")
     if not looked:
-        _wait_for_worker(client)
+        _tell_no_worker(client)
     wanted = f"xstxm {xstxm.__version__}"
     reasons = {}
     for address, (found, sees) in looked.items():
@@ -135,7 +135,7 @@ def require_alike(client: Client, folder: Path) -> None:
         raise unfit_workers(reasons, len(looked))
 
 
-def _wait_for_worker(client: Client) -> None:
+def _tell_no_worker(client: Client) -> None:
     address = _address(client)
     warn(
         f"the scheduler {address} has no worker: files wait for one, `dask worker {address}` starts it",
@@ -202,7 +202,7 @@ def _until_late(client: Client, ended: as_completed) -> Iterator[Future]:
         yield from ended
     except TimeoutError:
         if not client.nthreads():
-            _wait_for_worker(client)
+            _tell_no_worker(client)
 
 
 def _begun(client: Client, futures: Mapping[Any, Future]) -> list[Future]:

@@ -122,7 +122,8 @@ def running(root: Path, file: str, log: Path, script: Path = EXPLORER) -> Iterat
     with log.open("w") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=log.parent)
         try:
-            _wait_for(f"http://127.0.0.1:{port}/", server)
+            _wait_for_port(port, server)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=120).close()  # what the first page imports
             yield f"http://127.0.0.1:{port}/explorer", server.pid
         finally:
             server.terminate()
@@ -155,25 +156,16 @@ def in_process(page: Callable[[], Any]) -> Iterator[str]:
         server.stop()
 
 
-def _wait_for_port(port: int) -> None:
-    for _ in range(150):
+def _wait_for_port(port: int, server: subprocess.Popen | None = None) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=2).close()
             return
         except OSError:
+            assert server is None or server.poll() is None, "the server ended"
             time.sleep(0.2)
     raise AssertionError("the server does not listen")
-
-
-def _wait_for(address: str, server: subprocess.Popen) -> None:
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(address, timeout=2)
-            return
-        except OSError:
-            assert server.poll() is None, "the server ended"
-            time.sleep(0.2)
-    raise AssertionError("the server does not answer")
 
 
 class Visitor:

@@ -17,10 +17,8 @@ from stxm_explorer.store import Store
 
 import xstxm
 
-pytestmark = [
-    pytest.mark.ui,
-    pytest.mark.xdist_group("memory"),
-]  # groups come first, while little else is in the process
+# The tests of a group begin early, while little else is in the process.
+pytestmark = [pytest.mark.ui, pytest.mark.xdist_group("memory")]
 
 
 @pytest.fixture

@@ -382,6 +382,8 @@ def test_write_zarr__is_at_rest_before_it_removes_what_it_wrote(tmp_path, monkey
 
     async def slowly(store, key, value):
         if key.endswith("intensity/c/0/0/0"):
+            while not any("intensity/c/" in other for other in begun):
+                await asyncio.sleep(0.01)
             raise OSError(errno.ENOSPC, "no more")
         begun.append(key)
         await asyncio.sleep(0.3 * ("intensity/c/" in key))
