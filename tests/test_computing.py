@@ -9,16 +9,48 @@ import numpy as np
 import pytest
 import xarray as xr
 from dask.callbacks import Callback
+from hypothesis import given
+from hypothesis import strategies as st
 from laziness import Held, watched
 from test_every_verb import REFERENCES, counts, density
 
 import xstxm
+
+SIZES = {"reference": 2, "y": 5, "x": 7}
 
 
 def test_compute__gives_what_xarray_does():
     lazy = xstxm.phase_map(density().chunk(y=7), REFERENCES)
     xr.testing.assert_identical(xstxm.compute(lazy), lazy.compute())
     xr.testing.assert_identical(lazy["composition"].stxm.compute(), lazy["composition"].compute())
+
+
+@st.composite
+def lazy_datasets(draw) -> xr.Dataset:
+    """Arrays of any of the dims, in any order, each cut in its own way; a coordinate that is lazy, too."""
+    variables = {}
+    for name in draw(st.lists(st.sampled_from("abcde"), min_size=1, unique=True)):
+        dims = draw(st.permutations(list(SIZES)).flatmap(lambda order: st.integers(0, 3).map(lambda n: order[:n])))
+        shape = [SIZES[dim] for dim in dims]
+        values = draw(st.integers(0, 9)) + np.arange(np.prod(shape, dtype=int), dtype="float32").reshape(shape)
+        cut = {dim: draw(st.integers(1, SIZES[dim])) for dim in dims}
+        variables[name] = (dims, xr.DataArray(values, dims=dims).chunk(cut).data, {"units": "1"})
+    area = xr.DataArray(np.arange(35.0).reshape(5, 7), dims=("y", "x")).chunk(y=draw(st.integers(1, 5)))
+    return xr.Dataset(variables).assign_coords(area=area)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "sync"])
+@given(lazy=lazy_datasets())
+def test_compute__of_any_arrays_is_that_of_xarray(scheduler, lazy):
+    with dask.config.set(scheduler=scheduler):
+        found = xstxm.compute(lazy)
+    assert not found.chunks
+    xr.testing.assert_identical(found, lazy.compute())
+
+
+def test_compute__of_nothing_at_all():
+    lazy = xr.Dataset({"none": (("reference", "x"), np.zeros((0, 4)))}).chunk(x=2)
+    xr.testing.assert_identical(xstxm.compute(lazy), lazy.compute())
 
 
 def test_compute__loads_lazy_coordinates_and_leaves_what_is_in_memory():
