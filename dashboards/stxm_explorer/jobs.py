@@ -227,6 +227,8 @@ class Jobs:
         self._told = lambda: None
         for kind in [*self.running]:
             self.stop(kind)
+        with self._lock:
+            self._held = None
 
     def _end(self, job: Job, result: Any, error: Exception | None, done: Callable[[Any], None]) -> None:
         self._tick(lambda: self._finish(job, result, error, done))

@@ -69,6 +69,7 @@ class App(pn.viewable.Viewer):
         self._document = pn.state.curdoc
         if self._document is not None:
             pn.state.on_session_destroyed(lambda _: self.close())
+        self._toasts = pn.state.notifications
         self._start()
 
     @classmethod
@@ -171,8 +172,9 @@ class App(pn.viewable.Viewer):
         """Stop the work of a page that was closed, and let go of what was on it, whoever still holds the page itself."""
         self.session.close()
         self._pages.clear()
-        if self._document is not None:  # of a page that never connected it holds all models as new, and Panel holds it
-            self._document.models.flush_synced()
+        views = pn.state._views
+        for ref in [ref for ref, (view, *_) in views.items() if view is self._toasts]:
+            del views[ref]  # Panel does not, and with it the document would stay
         if self._template is not None:
             with param.parameterized.discard_events(self._template):  # the page in the browser is no more
                 self._template.param.update(main=[], header=[])
