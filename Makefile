@@ -4,6 +4,8 @@ PY ?= python3
 SIZE ?= S
 # Processes of the tests: one more than processors, as tests of the dashboard wait for their pages much of the time.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Compiled modules are kept: else each of the many processes of the tests compiles all sources anew.
+export PYTHONDONTWRITEBYTECODE :=
 BIN := .venv/bin
 STAMP := .venv/.installed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,13 @@ import xarray as xr
 
 hypothesis.settings.register_profile("default", max_examples=40, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("default")
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests, which stay, out of the collections of garbage that follow: each would take seconds."""
+    gc.collect()
+    gc.freeze()
+
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real measurements, beside the checkout; not part of the project."""
