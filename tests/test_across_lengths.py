@@ -13,9 +13,10 @@ from xstxm import testing
 
 pytestmark = pytest.mark.xdist_group("across lengths")
 
-SEEDS = range(20)
-ENOUGH = 18
-"""Of the seeds, whose 95 % intervals hold the truth: fewer come about in one of 70 cases."""
+SEEDS = range(12)
+ENOUGH = 11
+"""Of the seeds, whose 95 % intervals hold the truth. Of intervals half as wide 9 do at most; where the noise is not taken
+off, 9 at most at the smallest length; and 9 of correlation lengths where the truth leaves out what the instrument blurs."""
 
 BLUR = np.sqrt(0.05**2 / (8 * np.log(2)) + 0.04**2 / 12)
 """Standard deviation in um of what the field's point-spread function and pixel do to a map. A Gaussian autocovariance
@@ -73,7 +74,7 @@ def test_particles__from_counts_are_found(analyses):
             overlap, areas = matched(_large(tree[name].true_particle.values), found.particle_label.values)
             shared += overlap.tolist()
             ratio += areas.tolist()
-    assert len(shared) > 1500
+    assert len(shared) > 900
     assert np.mean(np.array(shared) > 0.7) >= 0.95
     assert abs(np.mean(np.array(ratio)[np.array(shared) > 0.7]) - 1) < 0.03
 

@@ -8,7 +8,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from laziness import raise_if_dask_computes
@@ -62,6 +62,7 @@ def assert_same_density(found, expected, dtype, slack=0.0):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("order", ORDERS, ids=" ".join)
+@settings(max_examples=20)  # of each dtype and order
 @given(data=st.data())
 def test_optical_density__is_the_definition_for_any_counts(dtype, order, data):
     width = 32 if dtype == "float32" else 64
@@ -103,6 +104,7 @@ def test_optical_density__of_any_numbers(dtype):
     np.testing.assert_allclose(od.astype(float), -np.log(counts.astype(float) / 200), atol=3e-7)
 
 
+@settings(max_examples=20)
 @given(
     st.integers(0, 1000), st.floats(0, 50), st.sampled_from([(), ("energy",), ("y", "x"), ("x",), ("energy", "y", "x")])
 )

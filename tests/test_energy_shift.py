@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -30,6 +32,7 @@ ENERGY = TABLE[(TABLE >= 509) & (TABLE <= 556)][::2]
 FWHM = np.sqrt(8 * np.log(2))
 
 
+@cache
 def measured_spectra(shift: float, width: float = 0.0) -> np.ndarray:
     """Absorption (reference, energy) where features lie `shift` higher, Gaussians of a width in proportion to the energy."""
     if not width:
@@ -58,6 +61,7 @@ def density_of(spectra: np.ndarray, n: int = 60, noise: float = 0.01, seed: int 
     )
 
 
+@cache
 def simulated(shift: float, width: float = 0.0, *, counts: float = 3000, seed: int = 0) -> xr.Dataset:
     """Counts of particles on a beamline whose energies lie `shift` higher, and whose resolution is worse."""
     fine = xstxm.testing.simulate_references(energies=FINE)
@@ -124,7 +128,7 @@ def test_estimate_energy_shift__of_a_stack_without_broadening_finds_none_within_
 def test_estimate_energy_shift__errors_are_the_scatter():
     spectra = measured_spectra(0.13, 0.3)
     scores = []
-    for seed in range(40):
+    for seed in range(24):
         od = density_of(spectra, 240, 0.05, seed=seed)
         found = xstxm.estimate_energy_shift(od, REFERENCES, broadening="fit")
         shift = (float(found["energy_shift"]) - 0.13) / float(found["energy_shift_stderr"])
@@ -135,7 +139,7 @@ def test_estimate_energy_shift__errors_are_the_scatter():
 
 def test_estimate_energy_shift__of_one_spectrum_has_the_error_of_its_noise():
     spectra, values, errors = measured_spectra(0.1), [], []
-    for seed in range(40):
+    for seed in range(24):
         od = density_of(spectra, 6, 0.01, seed=seed)
         one = (od.sum(("y", "x")) / 6).assign_attrs(units="1").rename("optical_density")
         found = xstxm.estimate_energy_shift(one, REFERENCES)
@@ -220,7 +224,7 @@ def test_estimate_energy_shift__jackknife_knows_of_references_that_are_not_those
 # ---- laws
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.floats(-0.4, 0.4), st.integers(0, 100))
 def test_law__a_stack_that_is_moved_is_found_moved(move, seed):
     od = density_of(measured_spectra(0.1), seed=seed)
@@ -232,7 +236,7 @@ def test_law__a_stack_that_is_moved_is_found_moved(move, seed):
     np.testing.assert_allclose(back["energy_shift"], one["energy_shift"] - move, atol=1e-6)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.floats(0.01, 100), st.floats(-1, 1), st.integers(0, 100))
 def test_law__thickness_and_offset_do_not_matter(factor, offset, seed):
     od = density_of(measured_spectra(0.1, 0.3), seed=seed)

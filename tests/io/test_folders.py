@@ -13,51 +13,59 @@ from nxstxm_files import pollux, write
 import xstxm
 from xstxm.errors import ChoiceError, FileFormatError, MetadataWarning, OptionError, UnsupportedScanError
 
+N = 5
+"""Energies of the stack."""
+
 
 @pytest.fixture(scope="module")
 def stack():
-    made = xstxm.testing.simulate_stack(shape=(5, 7), seed=0)[["intensity"]].isel(energy=slice(0, 12))
+    made = xstxm.testing.simulate_stack(shape=(5, 7), seed=0)[["intensity"]].isel(energy=slice(0, N))
     return made.assign_coords(dwell_time=((), 2.0, {"units": "ms"}))
 
 
-def write_frames(stack, folder, names=None):
-    """A file per energy; numbered backwards, so that neither names nor bytes sort the energies."""
-    n = stack.sizes["energy"]
-    for index in range(n):
-        name = names[index] if names else f"frame{n - index}.hdf5"
-        xstxm.write_nxstxm(stack.isel(energy=[index]), folder / name)
+NAMES = [f"frame{12 - index}.hdf5" for index in range(N)]
+"""Of a file per energy; numbered backwards, so that neither names nor bytes sort the energies."""
+
+
+def write_frames(stack, folder):
+    for index in range(stack.sizes["energy"]):
+        xstxm.write_nxstxm(stack.isel(energy=[index]), folder / NAMES[index])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frames(stack, tmp_path_factory):
+    """A folder with a file per energy, and a text."""
+    folder = write_frames(stack, tmp_path_factory.mktemp("frames"))
+    (folder / "notes.txt").write_text("beam dump at 3 am")
     return folder
 
 
 @pytest.mark.parametrize("given", ["folder", "pattern", "path", "list"])
-def test_files_of_one_energy__are_one_stack(stack, tmp_path, given):
-    write_frames(stack, tmp_path)
-    (tmp_path / "notes.txt").write_text("beam dump at 3 am")
-    files = [tmp_path / f"frame{12 - index}.hdf5" for index in range(12)]
-    source = {"folder": str(tmp_path), "pattern": f"{tmp_path}/*.hdf5", "path": tmp_path, "list": files}[given]
+def test_files_of_one_energy__are_one_stack(stack, frames, given):
+    files = [frames / name for name in NAMES]
+    source = {"folder": str(frames), "pattern": f"{frames}/*.hdf5", "path": frames, "list": files}[given]
     for chunks in (None, {}, {"y": 2}):
         with xstxm.open_stack(source, chunks=chunks) as opened:
             np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
             np.testing.assert_array_equal(opened["energy"], stack["energy"])
             np.testing.assert_array_equal(opened["x"], stack["x"])
-            assert list(opened["source_file"].values) == [f"frame{12 - index}.hdf5" for index in range(12)]
-            np.testing.assert_array_equal(opened["dwell_time"], np.full(12, 2.0))
+            assert list(opened["source_file"].values) == NAMES
+            np.testing.assert_array_equal(opened["dwell_time"], np.full(N, 2.0))
             assert opened["dwell_time"].attrs["units"] == "ms"
             assert opened["intensity"].attrs["units"] == "count"
             assert xstxm.history(opened)["operation"].iloc[-1] == "open_stack"
 
 
-def test_files_of_one_energy__are_read_when_used(stack, tmp_path):
-    write_frames(stack, tmp_path)
+def test_files_of_one_energy__are_read_when_used(stack, frames):
     with raise_if_dask_computes():
-        opened = xstxm.open_stack(tmp_path, chunks={})
-    assert opened["intensity"].chunks[0] == (1,) * 12
+        opened = xstxm.open_stack(frames, chunks={})
+    assert opened["intensity"].chunks[0] == (1,) * N
     np.testing.assert_array_equal(opened["intensity"].isel(energy=3), stack["intensity"].isel(energy=3))
 
 
-def test_files_of_one_energy__wait_without_dask_too(stack, tmp_path):
-    write_frames(stack, tmp_path)
-    opened = xstxm.open_stack(tmp_path)
+def test_files_of_one_energy__wait_without_dask_too(stack, frames):
+    opened = xstxm.open_stack(frames)
     assert not opened["intensity"].variable._in_memory
     np.testing.assert_array_equal(opened["intensity"].isel(energy=3), stack["intensity"].isel(energy=3))
     np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
@@ -103,7 +111,7 @@ def test_positions__may_differ_by_rounding(stack, tmp_path):
 def test_stacks_in_a_folder__are_no_frames(stack, tmp_path):
     for name in "ab":
         xstxm.write_nxstxm(stack, tmp_path / f"{name}.hdf5")
-    with pytest.raises(UnsupportedScanError, match=r"a\.hdf5 \(12 energies\), b\.hdf5 \(12 energies\).*open_tree"):
+    with pytest.raises(UnsupportedScanError, match=rf"a\.hdf5 \({N} energies\), b\.hdf5 \({N} energies\).*open_tree"):
         xstxm.open_stack(tmp_path)
 
 
@@ -138,7 +146,7 @@ def test_folders__of_nothing_or_of_others(stack, tmp_path):
 def test_texts_without_an_ending__are_passed_over(stack, tmp_path):
     xstxm.write_nxstxm(stack, tmp_path / "a.hdf5")
     (tmp_path / "LICENSE").write_text("Permission is hereby granted")
-    assert xstxm.open_stack(tmp_path).sizes["energy"] == 12
+    assert xstxm.open_stack(tmp_path).sizes["energy"] == N
     (tmp_path / "core").write_bytes(b"\0\1")
     with pytest.raises(FileFormatError, match="found also core: name those"):
         xstxm.open_stack(tmp_path)
@@ -170,7 +178,7 @@ def test_open_tree__of_every_kind_of_paths(stack, tmp_path):
         tree = xstxm.open_tree(given, chunks={})
         assert list(tree.children) == names
     np.testing.assert_array_equal(tree["p2"]["intensity"], stack["intensity"])
-    assert tree["p2"]["intensity"].chunks[0] == (1,) * 12
+    assert tree["p2"]["intensity"].chunks[0] == (1,) * N
     tree.close()
 
 
@@ -211,11 +219,9 @@ def test_open_tree__leaves_a_record_in_every_node(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:NXstxm holds images on one grid. source_file not written")
 @pytest.mark.parametrize("ending", ["zarr", "nc", "hdf5"])
-def test_convert__of_a_folder_of_frames(stack, tmp_path, ending):
-    (tmp_path / "frames").mkdir()
-    write_frames(stack, tmp_path / "frames")
+def test_convert__of_a_folder_of_frames(stack, frames, tmp_path, ending):
     told = []
-    path = xstxm.convert(tmp_path / "frames", tmp_path / f"a.{ending}", progress=told.append)
+    path = xstxm.convert(frames, tmp_path / f"a.{ending}", progress=told.append)
     with xstxm.open_stack(path) as opened:
         np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
         assert opened["intensity"].attrs["units"] == "count"
@@ -223,7 +229,7 @@ def test_convert__of_a_folder_of_frames(stack, tmp_path, ending):
     assert ending == "hdf5" or told[-1] == 1
     assert told == sorted(told)
     with pytest.raises(FileExistsError, match="pass overwrite=True"):
-        xstxm.convert(tmp_path / "frames", path)
+        xstxm.convert(frames, path)
 
 
 def test_convert__keeps_results_as_they_are(stack, tmp_path):
@@ -249,10 +255,10 @@ def test_convert__refuses(stack, tmp_path):
 def test_list_of_files__names_what_is_wrong(stack, tmp_path):
     write_frames(stack, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"lost\.hdf5"):
-        xstxm.open_stack([tmp_path / "frame1.hdf5", tmp_path / "lost.hdf5"])
+        xstxm.open_stack([tmp_path / NAMES[-1], tmp_path / "lost.hdf5"])
     whole = xstxm.write_nxstxm(stack, tmp_path / "whole.hdf5")
-    with pytest.raises(UnsupportedScanError, match="12 energies"):
-        xstxm.open_stack([tmp_path / "frame1.hdf5", whole])
+    with pytest.raises(UnsupportedScanError, match=f"{N} energies"):
+        xstxm.open_stack([tmp_path / NAMES[-1], whole])
 
 
 def test_result__is_no_stack(tmp_path):
@@ -282,10 +288,9 @@ def test_dwell_times_and_ring_currents__are_those_of_each_file(stack, tmp_path):
     assert opened["dwell_time"].attrs["units"] == "ms"
 
 
-def test_chunks__of_a_folder_are_those_asked_for(stack, tmp_path):
-    write_frames(stack, tmp_path)
-    for chunks, expected in (({"energy": 5}, (5, 5, 2)), ("auto", (12,)), (-1, (12,)), ({}, (1,) * 12)):
-        opened = xstxm.open_stack(tmp_path, chunks=chunks)
+def test_chunks__of_a_folder_are_those_asked_for(stack, frames):
+    for chunks, expected in (({"energy": 2}, (2, 2, 1)), ("auto", (N,)), (-1, (N,)), ({}, (1,) * N)):
+        opened = xstxm.open_stack(frames, chunks=chunks)
         assert opened["intensity"].chunks[0] == expected
         np.testing.assert_array_equal(opened["intensity"], stack["intensity"])
 

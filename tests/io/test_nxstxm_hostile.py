@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
@@ -33,12 +35,25 @@ def own(file: h5py.File) -> None:
 LAYOUTS["own"] = own
 
 
+@cache
+def good(name: str) -> bytes:
+    """A sound file of a layout."""
+    with TemporaryDirectory() as folder:
+        return nxstxm_files.write(Path(folder) / "good.hdf5", LAYOUTS[name]).read_bytes()
+
+
+@pytest.fixture
+def sound(tmp_path: Path, name: str) -> Path:
+    path = tmp_path / "good.hdf5"
+    path.write_bytes(good(name))
+    return path
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_damaged_bytes__are_read_or_refused(tmp_path, name):
-    good = nxstxm_files.write(tmp_path / "good.hdf5", LAYOUTS[name]).read_bytes()
+def test_damaged_bytes__are_read_or_refused(tmp_path, sound, name):
     path = tmp_path / "scan.hdf5"
-    assert opens_or_refuses(tmp_path / "good.hdf5") == "opened"
-    for content in damaged(good, 60, seed=len(name)):
+    assert opens_or_refuses(sound) == "opened"
+    for content in damaged(good(name), 60, seed=len(name)):
         path.write_bytes(content)
         assert opens_or_refuses(path) in REFUSED
 
@@ -86,12 +101,11 @@ def _places(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize("name", ["als 2", "als 3", "own"])
-def test_any_piece_replaced__is_read_or_refused(tmp_path, name, piece):
-    good = nxstxm_files.write(tmp_path / "good.hdf5", LAYOUTS[name])
+def test_any_piece_replaced__is_read_or_refused(tmp_path, sound, name, piece):
     path = tmp_path / "scan.hdf5"
     ended = set()
-    for place in _places(good)[len(piece) % 2 :: 2]:
-        path.write_bytes(good.read_bytes())
+    for place in _places(sound)[len(piece) % 2 :: 2]:
+        path.write_bytes(good(name))
         with h5py.File(path, "r+") as file:
             parent, _, last = place.rpartition("/")
             del file[place]
@@ -103,14 +117,13 @@ def test_any_piece_replaced__is_read_or_refused(tmp_path, name, piece):
 
 @pytest.mark.parametrize("value", [np.nan, 10**12, b"\xff\xb5", "axes:" * 1000, h5py.Empty("f8")])
 @pytest.mark.parametrize("name", ["als 2", "own"])
-def test_any_attribute_replaced__is_read_or_refused(tmp_path, name, value):
-    good = nxstxm_files.write(tmp_path / "good.hdf5", LAYOUTS[name])
+def test_any_attribute_replaced__is_read_or_refused(tmp_path, sound, name, value):
     path = tmp_path / "scan.hdf5"
-    for place in ["/", *_places(good)]:
-        with h5py.File(good) as file:
+    for place in ["/", *_places(sound)]:
+        with h5py.File(sound) as file:
             attributes = list(file[place].attrs)
         for attribute in attributes:
-            path.write_bytes(good.read_bytes())
+            path.write_bytes(good(name))
             with h5py.File(path, "r+") as file:
                 file[place].attrs[attribute] = value
             assert opens_or_refuses(path) in REFUSED

@@ -10,7 +10,7 @@ Index letters: e energy, r reference, k block of pixels, t free parameter (shift
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -39,8 +39,11 @@ class Spectra(NamedTuple):
     """Cubic splines through references, and where each has data."""
 
     splines: Sequence[Callable[[np.ndarray], np.ndarray]]
-    ends: np.ndarray
-    """(r, 2)."""
+    """Of neighbours that have data at the same energies in one, ``(..., r)``: a spline spends its time on finding intervals."""
+    ends: Sequence[tuple[float, float]]
+    """Of each spline."""
+    number: int
+    """Of references."""
 
 
 class Problem(NamedTuple):
@@ -83,13 +86,21 @@ def block_moments(pixels: np.ndarray, label: np.ndarray, n_blocks: int) -> np.nd
 
 def spectra_from(grid: np.ndarray, values: np.ndarray) -> Spectra:
     """Return splines through spectra (r, e) on an ascending grid; a spectrum has NaN where it has no data."""
+    splines, ends = [], []
+    for there, rows in itertools.groupby(values, lambda row: tuple(np.isfinite(row))):
+        at = grid[list(there)]
+        splines.append(_spline(at, np.array([row[list(there)] for row in rows]).T))
+        ends.append((at[0], at[-1]))
+    return Spectra(splines, ends, len(values))
+
+
+def _spline(at: np.ndarray, columns: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a spline through spectra (e, r), or their values where there is one energy."""
     from scipy.interpolate import CubicSpline
 
-    parts = [(grid[there], row[there]) for row, there in zip(values, np.isfinite(values), strict=True)]
-    splines = [
-        CubicSpline(at, row) if at.size > 1 else functools.partial(np.full_like, fill_value=row[0]) for at, row in parts
-    ]
-    return Spectra(splines, np.array([(at[0], at[-1]) for at, _ in parts]))
+    if at.size > 1:
+        return CubicSpline(at, columns)
+    return lambda energy: np.broadcast_to(columns[0], (*energy.shape, columns.shape[1]))
 
 
 def moved(spectra: Spectra, energy: np.ndarray, shift: float, width: float, middle: float | None = None) -> np.ndarray:
@@ -106,7 +117,8 @@ def moved(spectra: Spectra, energy: np.ndarray, shift: float, width: float, midd
         at = at + sigma[:, None] * (_NODES / _SPREAD)
     weights = _WEIGHTS if width > 0 else np.ones(1)
     limits = zip(spectra.splines, spectra.ends, strict=True)
-    return np.array([spline(np.clip(at, low, high)) @ weights for spline, (low, high) in limits])
+    parts = [np.einsum("eqr,q->re", spline(np.clip(at, low, high)), weights) for spline, (low, high) in limits]
+    return np.concatenate(parts)
 
 
 def find(
@@ -245,7 +257,7 @@ def _errors(
     used = moments[:, -1, -1] > 0
     gradient = -np.einsum("tef,kef->kt", slopes, moments[used][:, :-1, :-1])
     pixels, blocks = moments[:, -1, -1].sum(), int(used.sum())
-    n_unknowns = len(problem.terms) + len(problem.spectra.splines)
+    n_unknowns = len(problem.terms) + problem.spectra.number
     noise = _rss(problem, _both(at, held)) / max(pixels * (len(problem.energy) - n_unknowns), 1)
     scatter = blocks / (blocks - 1) * gradient.T @ gradient if blocks >= FEW_BLOCKS else 2 * noise * curvature
     bounded = len(at) > 1 and at[1] == 0
@@ -259,7 +271,7 @@ def _jackknife(problem: Problem, at: np.ndarray, largest: list[float], held: flo
     """Return the standard error of the shift over contiguous parts of the spectrum, each left out in turn; NaN for short ones."""
     order = np.argsort(problem.energy, kind="stable")
     parts = np.array_split(order, ENERGY_BLOCKS)
-    n_unknowns = len(problem.terms) + len(problem.spectra.splines)
+    n_unknowns = len(problem.terms) + problem.spectra.number
     if len(order) - len(parts[0]) <= n_unknowns + 1:
         return np.nan
     shifts = []

@@ -90,10 +90,10 @@ def detectors_of(entry: h5py.Group) -> dict[str, h5py.Group]:
         signal = signal_of(group)
         if signal is not None and signal.ndim > 0 and signal.dtype.kind in "iuf":
             found[name] = group
-    own = dialects.wrote("xstxm", entry)
-    found = {name: group for name, group in found.items() if name not in maps_of(entry)}
+    own, maps, counters = dialects.wrote("xstxm", entry), maps_of(entry), _photon_counters(entry)
+    found = {name: group for name, group in found.items() if name not in maps}
     real = {name: group for name, group in found.items() if own or not _NO_DETECTOR.search(name)}
-    photon = {name: group for name, group in real.items() if name in _photon_counters(entry)}
+    photon = {name: group for name, group in real.items() if name in counters}
     default = attribute(entry, "default") or "default"
     return dict(sorted((photon or real or found).items(), key=lambda item: _rank(item[0], default)))
 
