@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of each worker: more threads spin while they wait for one another
@@ -33,6 +35,37 @@ def real_data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real data in {DATA}")
     return DATA
+
+
+WORKERS_IMPORT = [
+    "distributed.nanny",
+    "distributed.cli.dask_worker",
+    "h5netcdf",
+    "numba",
+    "pandas",
+    "pint_xarray",
+    "pytest",
+    "scipy.optimize",
+    "scipy.ndimage",
+    "typer.testing",
+    "xstxm.phases",
+    "xstxm._cluster",
+    "xstxm._kernels.linear_fit",
+    "xstxm.io.backend",
+]
+
+
+@pytest.fixture(scope="module")
+def forked():
+    """Have workers of a cluster begin as copies of one process that has imported what they need: it takes each seconds."""
+    dask = pytest.importorskip("dask")
+    if sys.platform == "win32":
+        yield get_context("spawn")
+        return
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        context = pytest.importorskip("distributed.utils").get_mp_context()
+        context.set_forkserver_preload(WORKERS_IMPORT)
+        yield context
 
 
 @pytest.fixture

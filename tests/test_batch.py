@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socketserver
-import subprocess
 import sys
 import threading
 import time
@@ -36,14 +35,13 @@ from xstxm.errors import (
 from xstxm.io import _replacing
 
 distributed = pytest.importorskip("distributed")
+from distributed.cli import dask_worker  # noqa: E402
+
 from xstxm import _cluster  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("cluster")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by a signal")
 N = 6
-FINDS_THIS = os.environ | {
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-}
 
 
 class Slowly(distributed.WorkerPlugin):
@@ -69,7 +67,7 @@ class Slowly(distributed.WorkerPlugin):
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(forked):
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs="CRITICAL"
@@ -86,8 +84,14 @@ def slow(client):
     client.unregister_worker_plugin(Slowly.name)
 
 
+def work(address):
+    """Be a worker without a nanny, until killed."""
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    dask_worker.main([address, "--no-nanny", "--nthreads=1"])
+
+
 @pytest.fixture
-def mortal():
+def mortal(forked):
     """A client of two slow workers, each of which is started again when it dies; dask's own nanny does not see all deaths."""
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs="CRITICAL") as cluster,
@@ -95,17 +99,16 @@ def mortal():
         ThreadPoolExecutor(2) as keepers,
     ):
         client.register_plugin(Slowly())
-        program = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
         over = threading.Event()
 
         def keep():
             while not over.is_set():
-                with subprocess.Popen(
-                    [*program, "--no-nanny", "--nthreads=1"], env=FINDS_THIS, stderr=subprocess.DEVNULL
-                ) as worker:
-                    while worker.poll() is None and not over.wait(0.1):
-                        pass
-                    worker.kill()
+                worker = forked.Process(target=work, args=(cluster.scheduler_address,))
+                worker.start()
+                while worker.is_alive() and not over.wait(0.1):
+                    pass
+                worker.kill()
+                worker.join()
 
         kept = [keepers.submit(keep) for _ in range(2)]
         try:
@@ -241,8 +244,11 @@ def write_of_two(write):
 
 
 @pytest.mark.parametrize("where", ["here", "processes", "cluster"])
-def test_batch__ends_where_the_disk_is_full_and_goes_on(recipe, files, expected, client, tmp_path, monkeypatch, where):
+def test_batch__ends_where_the_disk_is_full_and_goes_on(
+    recipe, files, expected, client, forked, tmp_path, monkeypatch, where
+):
     options = {"here": {}, "processes": {"jobs": 2}, "cluster": {"client": client}}[where]
+    monkeypatch.setattr(_run, "get_context", lambda method: forked)
     xstxm.batch(recipe, files[:2], tmp_path)
     done = []
     told = r"s\d\.nc: there is no room .* What is done is written: start again to go on$"

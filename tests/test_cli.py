@@ -15,6 +15,7 @@ from xstxm._commands.speaking import COMPILING, compiling_is_told, in_words_of
 from xstxm.errors import MetadataWarning, warn
 
 RUN = CliRunner()
+pytestmark = pytest.mark.xdist_group("commands")  # of one demonstration
 
 
 @pytest.fixture(scope="module")

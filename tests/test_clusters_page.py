@@ -34,6 +34,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("cluster")
+@pytest.mark.usefixtures("forked")
 def test_page__code_runs_from_top_to_bottom(folder):
     names: dict = {}
     for block in BLOCKS:

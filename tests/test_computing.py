@@ -80,6 +80,8 @@ def test_compute__puts_all_maps_of_a_chunk_in_place_in_one_task():
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("cluster")
+@pytest.mark.usefixtures("forked")
 def test_clusters__are_the_same_from_other_processes():
     distributed = pytest.importorskip("distributed")
     wanted = xstxm.cluster(density(), 2, n_components=2)
@@ -112,19 +114,21 @@ def shifted_and_mapped(stack: xr.Dataset) -> xr.Dataset:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("cluster")
+@pytest.mark.usefixtures("forked")
 def test_chain__larger_than_the_memory_of_a_worker_goes_to_its_disk_and_kills_none():
     distributed = pytest.importorskip("distributed")
-    stack = xstxm.testing.simulate_stack(shape=(128, 144), seed=0).drop_vars(["true_quality"], errors="ignore")
+    stack = xstxm.testing.simulate_stack(shape=(64, 72), seed=0).drop_vars(["true_quality"], errors="ignore")
     wanted = shifted_and_mapped(stack)
     options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1 GB", "dashboard_address": None}
     with (
-        dask.config.set({"distributed.worker.memory.target": 0.005}),  # 5 MB, where a chunk of counts has 2 MB
+        dask.config.set({"distributed.worker.memory.target": 0.00125}),  # 1.25 MB, where a chunk of counts has 0.5 MB
         distributed.LocalCluster(**options) as cluster,
         distributed.Client(cluster) as client,
     ):
         before = client.run(os.getpid)
         with xstxm.set_options(rechunk_limit=1.0):  # bytes: a large stack
-            found = shifted_and_mapped(stack.chunk(y=64, x=64)).compute()
+            found = shifted_and_mapped(stack.chunk(y=32, x=32)).compute()
         assert client.run(os.getpid) == before
         spilled = client.run(lambda dask_worker: dask_worker.data.cumulative_metrics.get(("disk-write", "count"), 0))
     assert sum(spilled.values()) > 0

@@ -290,6 +290,7 @@ def spectra_of(n, seed=0):
     return energy, np.array(rows), rng
 
 
+@pytest.mark.xdist_group("kernels")  # compiled for them
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("n", [3, 14], ids=["3 references", "14 references, beyond the tables"])
 @pytest.mark.parametrize("method", ["lstsq", "nnls", "fcls"])

@@ -28,6 +28,8 @@ from xstxm._kernels.linear_fit import fit_pixels
 from xstxm._kernels.pixel_ranges import RANGE, in_ranges
 from xstxm._kernels.small_nnls import solve_amounts_only
 
+compiling = pytest.mark.xdist_group("kernels")
+"""What `xstxm warmup` leaves to be compiled, in one process: others would compile the same at the same time."""
 BACKGROUNDS = {"none": 0, "constant": 1, "linear": 2}
 
 
@@ -93,6 +95,7 @@ def test_ranges__are_taken_once_each_by_no_more_threads_than_there_are(n_pixels,
     assert sum(part.stop - part.start for part in taken) == n_pixels
 
 
+@compiling
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("n", "closeness"), CASES)
 def test_nnls__reaches_the_objective_of_scipy(n, closeness, dtype):
@@ -108,6 +111,7 @@ def test_nnls__reaches_the_objective_of_scipy(n, closeness, dtype):
         assert rss(maps)[p] == pytest.approx(best, rel=1e-9 if dtype == np.float64 else 1e-4)
 
 
+@compiling
 @pytest.mark.parametrize("condition", [10, 100, 1e3, 1e4])
 @pytest.mark.parametrize("n", [5, 8, 10, 12, 16])
 def test_nnls__is_exact_where_references_resemble_each_other(n, condition):
@@ -124,6 +128,7 @@ def test_nnls__is_exact_where_references_resemble_each_other(n, condition):
         assert rss(maps)[p] == pytest.approx(best, rel=1e-5)
 
 
+@compiling
 @pytest.mark.parametrize("method", ["nnls", "fcls", "lstsq"])
 def test_sixty_references__can_be_fitted(method):
     rng = np.random.default_rng(0)
@@ -351,6 +356,7 @@ WEIGHTED = [
 ]
 
 
+@compiling
 @pytest.mark.parametrize(("method", "n", "dtype"), WEIGHTED)
 def test_weights__equal_a_fit_of_scaled_data(method, n, dtype):
     a, b = spectra(n), background(1, 60)
@@ -388,6 +394,7 @@ def test_weights_that_are_one__change_nothing():
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
+@compiling
 @pytest.mark.parametrize("n", [3, 13])
 def test_known_noise__gives_the_spread_over_repeated_noise(n):
     a, b = np.random.default_rng(1).random((n, 60)), background(1, 60)
@@ -414,18 +421,20 @@ def test_weights__are_positive(wrong):
         fit_pixels(np.zeros((60, 2)), spectra(2), background(1, 60), method="nnls", weights=weights)
 
 
+@njit
+def both_tests(tables, supports, first, target, size, solution):
+    vector, plain = np.zeros_like(solution), np.zeros_like(solution)
+    bits = np.zeros((2, supports.size), np.int64)
+    for p in range(supports.size):
+        bits[0, p] = lanes.vector_test(tables, supports[p], first, target, p, size[p], vector)
+        bits[1, p] = lanes.plain_test(tables, supports[p], first, target, p, size[p], plain)
+    return bits, vector, plain
+
+
+@compiling
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [1, 5, 8, 11])
 def test_vector_test__equals_the_plain_one(n, dtype):
-    @njit
-    def run(tables, supports, first, target, size, solution):
-        vector, plain = np.zeros_like(solution), np.zeros_like(solution)
-        bits = np.zeros((2, supports.size), np.int64)
-        for p in range(supports.size):
-            bits[0, p] = lanes.vector_test(tables, supports[p], first, target, p, size[p], vector)
-            bits[1, p] = lanes.plain_test(tables, supports[p], first, target, p, size[p], plain)
-        return bits, vector, plain
-
     rng = np.random.default_rng(n)
     tables = fit_plan.make_plan(spectra(n, closeness=0.3), background(1, 60), "nnls", np.float64).tables
     target = rng.normal(size=(n, 400)).astype(dtype)
@@ -433,35 +442,38 @@ def test_vector_test__equals_the_plain_one(n, dtype):
     supports = rng.integers(0, 2**n, 400)
     for first in range(0, tables.shape[2], fit_plan.LANES):
         room = np.zeros((400, tables.shape[2]), dtype)
-        bits, vector, plain = run(tables, supports, first, target, np.abs(target).max(0), room)
+        bits, vector, plain = both_tests(tables, supports, first, target, np.abs(target).max(0), room)
         np.testing.assert_array_equal(*bits)
         np.testing.assert_allclose(vector, plain, rtol=1e-5 if dtype == np.float32 else 1e-10)
     assert bits.any()
 
 
-@pytest.mark.parametrize("broken", ["import", "compile"])
-def test_fit__works_without_the_vector_test(broken, tmp_path):
-    """Where numba's inside has changed, the plain loop serves."""
-    breaking = {
-        "import": "import numba.extending; del numba.extending.intrinsic",
-        "compile": "from numba import extending as e; old = e.intrinsic; e.intrinsic = lambda f: old(lambda *args: 1 / 0)",
-    }
-    a, b = spectra(3), background(1, 60)
-    od = mixtures(a, b, 300, dtype=np.float32)
-    np.savez(tmp_path / "case.npz", a=a, b=b, od=od)
-    code = f"""
-import numpy as np
-{breaking[broken]}
+BREAKING = {  # in this order: the probe of the second can be compiled, and would be found by the first
+    "compile": "from numba import extending as e; old = e.intrinsic; e.intrinsic = lambda f: old(lambda *args: 1 / 0)",
+    "import": "import numba.extending; del numba.extending.intrinsic",
+}
+WITHOUT = """
 from xstxm._kernels import lanes
 from xstxm._kernels.linear_fit import fit_pixels
 assert lanes.test_support is lanes.plain_test and lanes.prefetch is lanes.no_prefetch
 case = np.load("case.npz")
 np.save("amount.npy", fit_pixels(case["od"], case["a"], case["b"], method="nnls").amount)
 """
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+
+
+def test_fit__works_without_the_vector_test(tmp_path):
+    """Where numba's inside has changed, the plain loop serves; what it is compiled to is the same in both cases."""
+    a, b = spectra(3), background(1, 60)
+    od = mixtures(a, b, 300, dtype=np.float32)
+    np.savez(tmp_path / "case.npz", a=a, b=b, od=od)
     expected = fit_pixels(od, a, b, method="nnls").amount
-    np.testing.assert_allclose(np.load(tmp_path / "amount.npy"), expected, rtol=1e-5, atol=1e-6)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    for broken, breaking in BREAKING.items():
+        call = [sys.executable, "-c", f"import numpy as np\n{breaking}{WITHOUT}"]
+        subprocess.run(call, check=True, cwd=tmp_path, env=environment)
+        found = tmp_path / "amount.npy"
+        np.testing.assert_allclose(np.load(found), expected, rtol=1e-5, atol=1e-6, err_msg=broken)
+        found.unlink()
 
 
 def test_vector_test__is_what_runs_here():
