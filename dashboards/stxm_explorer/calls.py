@@ -122,9 +122,12 @@ def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> s
     names: dict[int, str] = {}
     lines: dict[str, str] = {}
     body: list[str] = []
-    writes = any(isinstance(part, Output) for each in ordered(calls) for part in each.parts())
-    taken = {*_MODULES, *keyword.kwlist, *_given(calls), *(("output", "Path") if writes else ())}
-    for each in ordered(calls):
+    steps = ordered(calls)
+    parts = [part for each in steps for part in each.parts()]
+    writes = any(isinstance(part, Output) for part in parts)
+    given = {part.name for part in parts if isinstance(part, Given)}
+    taken = {*_MODULES, *keyword.kwlist, *given, *(("output", "Path") if writes else ())}
+    for each in steps:
         text = _expression(each, names)
         if (
             text in lines
@@ -142,13 +145,9 @@ def script(calls: Sequence[Call], comment: str = "", *, named: bool = True) -> s
     folder = [f"output = Path({FOLDER!r})", "output.mkdir(exist_ok=True)"] if writes else []
     used = ["from pathlib import Path", ""] if writes else []
     used += [line for module, line in _MODULES.items() if any(f"{module}." in text for text in body)]
-    sent = sorted({file.name for each in calls for file in each.files() if isinstance(file, Upload)})
+    sent = sorted({part.name for part in parts if isinstance(part, Upload)})
     notes = [f"# {repr(name)[1:-1]} was sent to the page: put it into the folder where this is run" for name in sent]
     return "\n".join([*([f'"""{comment}"""', ""] if comment else []), *used, "", *notes, *folder, *body, ""])
-
-
-def _given(calls: Sequence[Call]) -> set[str]:
-    return {part.name for each in ordered(calls) for part in each.parts() if isinstance(part, Given)}
 
 
 def _expression(call: Call, names: Mapping[int, str]) -> str:
