@@ -34,11 +34,8 @@ def opened(filled):
         pages.append(weakref.ref(app))
         return app.__panel__()
 
-    gc.collect()
-    gc.freeze()  # else each look for what is no more goes through all that other tests left
     with in_process(page) as address:
         yield address, pages
-    gc.unfreeze()
 
 
 @pytest.fixture
