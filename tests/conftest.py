@@ -27,16 +27,6 @@ def pytest_collection_finish() -> None:
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real measurements, beside the checkout; not part of the project."""
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Folder of real measurements; tests that need it are skipped where it is absent."""
-    if not DATA.is_dir():
-        pytest.skip(f"no real data in {DATA}")
-    return DATA
-
-
 WORKERS_IMPORT = [
     "distributed.nanny",
     "distributed.cli.dask_worker",
@@ -53,6 +43,15 @@ WORKERS_IMPORT = [
     "xstxm._kernels.linear_fit",
     "xstxm.io.backend",
 ]
+"""Modules of a worker of a cluster, see `forked`."""
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real measurements; tests that need it are skipped where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real data in {DATA}")
+    return DATA
 
 
 @pytest.fixture(scope="module")

@@ -228,7 +228,7 @@ class Jobs:
         for kind in [*self.running]:
             self.stop(kind)
         with self._lock:
-            self._held = None
+            self._held = None  # what waits for a page that never connects would hold it
 
     def _end(self, job: Job, result: Any, error: Exception | None, done: Callable[[Any], None]) -> None:
         self._tick(lambda: self._finish(job, result, error, done))

@@ -174,7 +174,7 @@ class App(pn.viewable.Viewer):
         self._pages.clear()
         views = pn.state._views
         for ref in [ref for ref, (view, *_) in views.items() if view is self._toasts]:
-            del views[ref]  # Panel does not, and with it the document would stay
+            del views[ref]  # Panel asks a document that it has destroyed for its toasts, finds none, and keeps both
         if self._template is not None:
             with param.parameterized.discard_events(self._template):  # the page in the browser is no more
                 self._template.param.update(main=[], header=[])

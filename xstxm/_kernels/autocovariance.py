@@ -112,22 +112,24 @@ def _parts(region, step, n_bins, correlation):
     lags = distances(shape, step)
     n_pixels = region.inside.sum()
     deviation = np.where(region.inside, region.value - region.value[region.inside].mean(), 0)
-    fields = [region.inside * 1.0, deviation, deviation**2]
-    if region.noise is not None:
-        fields.append(region.noise**2)
-    every = fft.rfftn(np.array(fields), shape, axes=(1, 2))
+    both, all_, all_squares = (fft.rfftn(f, shape) for f in (region.inside * 1.0, deviation, deviation**2))
+    all_noise = None if region.noise is None else fft.rfftn(region.noise**2, shape)
+
+    def binned(power):
+        return np.bincount(lags, fft.irfftn(power, shape).ravel(), n_bins)[:n_bins]
 
     for first in region.first:
-        whole = len(region.first) == 1
-        here = np.conj(every if whole else fft.rfftn(first * np.array(fields), shape, axes=(1, 2)))
-        # Of one and a field, as of its mean over both pixels of a pair.
-        halves = [(here[k] * every[0] + here[0] * every[k]) / 2 for k in range(2, len(fields))]
-        sums = fft.irfftn(np.array([here[0] * every[0], here[1] * every[1], *halves]), shape, axes=(1, 2))
-        number, products, squares, *noise = (np.bincount(lags, each.ravel(), n_bins)[:n_bins] for each in sums)
-        shared = np.zeros(n_bins) if not noise else noise_products(region.noise, first, correlation, step, n_bins)
-        found = [number, products, squares - products, number / n_pixels, shared, *(noise or [np.zeros(n_bins)])]
+        one, here, squares = (np.conj(fft.rfftn(first * f, shape)) for f in (1.0, deviation, deviation**2))
+        number = binned(one * both)
+        products = binned(here * all_)
+        differences = binned(squares * both + one * all_squares) / 2 - products
+        sums = [number, products, differences, number / n_pixels, *np.zeros((2, n_bins))]
+        if all_noise is not None:
+            own = np.conj(fft.rfftn(first * region.noise**2, shape))
+            sums[-2] = noise_products(region.noise, first, correlation, step, n_bins)
+            sums[-1] = binned(own * both + one * all_noise) / 2
         kept = number > 1e-9 * number.sum()
-        yield [np.where(kept, each, 0) for each in found]
+        yield [np.where(kept, each, 0) for each in sums]
 
 
 def pairs_of_classes(classes, step):
