@@ -1,10 +1,10 @@
 """Stacks larger than the limit: peak memory of a phase map, and maps of counts on zarr against a bare read.
 
-    python benchmarks/bench_memory.py [--gigabytes 3] [--threads 2] [--rounds 3] [--folder /tmp]
+    python benchmarks/bench_memory.py [--gigabytes 3] [--threads N] [--rounds 3] [--folder /tmp]
 
 Each is a process of its own. The first stack is generated chunk by chunk as it is mapped; the second is written to `--folder`
-and removed afterwards, and read and mapped in turn, with the same threads: from the disk first, dropped from memory before
-each run, then from memory.
+and removed afterwards, and read and mapped in turn, with the same threads, by default one more than CPUs, as `compute` takes:
+from the disk first, dropped from memory before each run, then from memory.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import xarray as xr
 import zarr
 from bench_fit import counted
 from bench_structure import make_stack, references
+from dask.system import CPU_COUNT
 from measuring import CHUNK, N_ENERGIES, child, facts, forget, in_turn, seconds, side_of, spread
 from resident import peak
 
@@ -99,7 +100,7 @@ def maps_from_zarr(sizes: list[float], threads: int, rounds: int, folder: str | 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=3.0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=CPU_COUNT + 1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="where the stack is written; by default that of temporary files")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)

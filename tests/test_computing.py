@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, get_ident
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
@@ -68,6 +71,35 @@ def test_compute__holds_a_chunk_at_a_time():
         found = xstxm.compute(stack)
     assert held.most <= 2
     xr.testing.assert_equal(found, density())
+
+
+def rows_through(function, n: int) -> xr.DataArray:
+    rows = da.ones((n, 2), chunks=(1, 2))
+    return xr.DataArray(rows.map_blocks(function, meta=np.empty((0, 0))), dims=("y", "x"))
+
+
+def test_compute__takes_a_thread_more_than_there_are_processors(monkeypatch):
+    monkeypatch.setattr("dask.system.CPU_COUNT", 3)
+    together = Barrier(4)
+
+    def meet(block):
+        together.wait(timeout=60)
+        return block
+
+    xstxm.compute(rows_through(meet, 8))
+
+
+@pytest.mark.parametrize("chosen", [{"num_workers": 1}, {"pool": ThreadPoolExecutor(1)}], ids=["num_workers", "pool"])
+def test_compute__takes_the_threads_that_were_set(chosen):
+    threads = set()
+
+    def note(block):
+        threads.add(get_ident())
+        return block
+
+    with dask.config.set(chosen):
+        xstxm.compute(rows_through(note, 32))
+    assert len(threads) == 1
 
 
 def test_compute__puts_all_maps_of_a_chunk_in_place_in_one_task():

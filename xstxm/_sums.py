@@ -78,13 +78,25 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
         for array, whole in zip(arrays, found, strict=True):
             cut = {dim: sizes for dim, sizes in array.chunksizes.items() if len(sizes) > 1}
             alike[tuple(sorted(cut.items()))].append((array, whole))
-        dask.compute(*(_put_in_place(dict(cut), *zip(*pairs, strict=True)) for cut, pairs in alike.items()))
+        in_place = [_put_in_place(dict(cut), *zip(*pairs, strict=True)) for cut, pairs in alike.items()]
+        dask.compute(*in_place, num_workers=n_workers())
     else:
         chunks = [item.to_delayed(optimize_graph=False).ravel().tolist() for item in dask.optimize(*data)]
         for item, whole, own in zip(data, found, dask.compute(*chunks), strict=True):
             for at, chunk in zip(da.core.slices_from_chunks(item.chunks), own, strict=True):
                 whole[at] = chunk
     return tuple(array.copy(data=values) for array, values in zip(arrays, found, strict=True))
+
+
+def n_workers() -> int:
+    """Return how many threads bring chunks into memory: those that were set, or one more than processors.
+
+    A thread that reads waits for the disk, and copies what it got: with one more, each processor has a chunk to work on.
+    """
+    import dask
+    from dask.system import CPU_COUNT
+
+    return int(dask.config.get("num_workers", None) or CPU_COUNT + 1)
 
 
 def _put_in_place(

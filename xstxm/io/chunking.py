@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
+from xstxm._sums import n_workers
 from xstxm.conventions import ENERGY
 from xstxm.errors import OptionError, PerformanceWarning, by_reason, store_by_spectra, warn
 from xstxm.io._cuts import Cut
@@ -155,7 +156,7 @@ def _of_sizes(cut: Cut, source: Path | None) -> str | None:
 def _of_machine(cut: Cut, source: Path | None) -> str | None:
     if cut.chunk is None:
         return None
-    threads, memory = _threads(), _memory()
+    threads, memory = n_workers(), _memory()
     held = _HELD * threads * math.prod(cut.chunk) * cut.variable.dtype.itemsize
     if cut.n_chunks < threads <= (cut.n_stored or threads):
         each = cut.variable.nbytes // (2 * threads)
@@ -179,13 +180,6 @@ def _open(cut: Cut, source: Path | None, limit: int = GOOD_BYTES) -> str:
     if source is None:
         return f"Open it with chunks={sizes}"
     return f"Open it in chunks: xstxm.open_stack({str(source)!r}, chunks={sizes})"
-
-
-def _threads() -> int:
-    import dask
-    from dask.system import CPU_COUNT
-
-    return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
 def _memory() -> int | None:
