@@ -256,7 +256,7 @@ def test_kernels__know_numpy_scipy_and_numba_only(path):
         "typing",
         "warnings",
     }
-    known |= {"collections"} | ({"llvmlite"} if path.name == "lanes.py" else set())
+    known |= {"collections"} | ({"llvmlite"} if path.name in ("lanes.py", "tiles.py") else set())
     assert {module.split(".")[0] for module in _imports(path)} <= known
 
 

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llvmlite import binding
 from numba import njit
 from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 from scipy.optimize import minimize, nnls
 
 from xstxm import _kernels
-from xstxm._kernels import block_fit, density, fit_plan, lanes
+from xstxm._kernels import block_fit, density, fit_plan, lanes, tiles
 from xstxm._kernels.linear_fit import fit_pixels
 from xstxm._kernels.pixel_ranges import RANGE, in_ranges
 from xstxm._kernels.small_nnls import solve_amounts_only
@@ -455,32 +456,56 @@ BREAKING = {  # in this order: the probe of the second can be compiled, and woul
     "import": "import numba.extending; del numba.extending.intrinsic",
 }
 WITHOUT = """
-from xstxm._kernels import lanes
+from xstxm._kernels import lanes, moments, tiles
 from xstxm._kernels.linear_fit import fit_pixels
 assert lanes.test_support is lanes.plain_test and lanes.prefetch is lanes.no_prefetch
+assert tiles.add_tile is tiles.add_plain_tile
 case = np.load("case.npz")
-np.save("amount.npy", fit_pixels(case["od"], case["a"], case["b"], method="nnls").amount)
+found = fit_pixels(case["od"], case["a"], case["b"], method="nnls").amount
+np.savez("found.npz", amount=found, moment=moments.second_moment(case["od"], np.ones(300)))
 """
 
 
-def test_fit__works_without_the_vector_test(tmp_path):
-    """Where numba's inside has changed, the plain loop serves; what it is compiled to is the same in both cases."""
+def test_kernels__work_without_vectors_of_their_own(tmp_path):
+    """Where numba's inside has changed, plain loops serve; what they are compiled to is the same in both cases."""
     a, b = spectra(3), background(1, 60)
     od = mixtures(a, b, 300, dtype=np.float32)
     np.savez(tmp_path / "case.npz", a=a, b=b, od=od)
-    expected = fit_pixels(od, a, b, method="nnls").amount
+    expected, wide = fit_pixels(od, a, b, method="nnls").amount, od.astype(float)
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
     for broken, breaking in BREAKING.items():
         call = [sys.executable, "-c", f"import numpy as np\n{breaking}{WITHOUT}"]
         subprocess.run(call, check=True, cwd=tmp_path, env=environment)
-        found = tmp_path / "amount.npy"
-        np.testing.assert_allclose(np.load(found), expected, rtol=1e-5, atol=1e-6, err_msg=broken)
-        found.unlink()
+        with np.load(tmp_path / "found.npz") as found:
+            np.testing.assert_allclose(found["amount"], expected, rtol=1e-5, atol=1e-6, err_msg=broken)
+            np.testing.assert_allclose(found["moment"][:-1, :-1], wide @ wide.T, rtol=1e-12, err_msg=broken)
+        (tmp_path / "found.npz").unlink()
 
 
-def test_vector_test__is_what_runs_here():
+def test_vectors__are_what_runs_here():
     assert lanes.test_support is lanes.vector_test
     assert lanes.vector_test is not lanes.plain_test
+    wide = bool(binding.get_host_cpu_features().get("avx512f"))
+    assert (tiles.add_tile is not tiles.add_plain_tile) == wide
+    assert tiles.TILE - wide == 3
+
+
+@njit
+def both_tiles(block, i, j):
+    found = np.ones((2, block.shape[0], block.shape[0]))
+    tiles.add_vector_tile(block, i, j, found[0])
+    tiles.add_plain_tile(block, i, j, found[1])
+    return found
+
+
+@compiling
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 5), st.integers(0, 10**6))
+def test_tiles__add_a_part_of_a_product_and_nothing_else(i, j, n, seed):
+    block = np.random.default_rng(seed).normal(size=(10, n * fit_plan.LANES))
+    for side, found in zip((tiles.TILE, 3), both_tiles(block, i, j), strict=True):
+        expected = np.ones((10, 10))
+        expected[i : i + side, j : j + side] += block[i : i + side] @ block[j : j + side].T
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @settings(max_examples=60)

@@ -1,6 +1,6 @@
 """The second moment of spectra, compiled: half of a symmetric product, in tiles whose sums stay in the registers.
 
-BLAS reaches two thirds of this on matrices of a hundred rows. Index letters: e energy, p pixel.
+Index letters: e energy, p pixel, i row and j column of the product.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from xstxm._kernels.lanes import prefetch
 from xstxm._kernels.pixel_ranges import RANGE
 from xstxm._kernels.rows import flat
 from xstxm._kernels.small_nnls import INNER, JIT
+from xstxm._kernels.tiles import TILE, add_tile, aligned
 
 BLOCK = 256
 """Pixels that are held in float64 at once: a tile of their rows fits into the first cache, all into the second."""
 
-TILE = 3
-"""Rows and columns of a tile: nine sums and what makes them are the registers of AVX2."""
+GROUP = 12 // TILE
+"""Tiles of rows that stay in the first cache while all columns pass by."""
 
 PARTS = 16
 """Parts of an array that threads can share; how many decides on the order of the sums, and so not the number of threads."""
@@ -49,33 +50,18 @@ def _load(values, row, first, keep, block, one):
                 block[e, p] = block[e, p] if ones[p] == 1 else 0.0
 
 
-@njit(**{**INNER, "fastmath": {"contract", "reassoc", "nsz"}})
+@njit(**INNER)
 def _add_square(block, moment, values, row, after, n_after):
     """Add the lower triangle of block @ block.T, and ask meanwhile for the pixels of the next block."""
-    for i in range(0, block.shape[0], TILE):
-        for e in range(i, min(i + TILE, block.shape[0] - TILE)):
-            for p in range(0, n_after, LINE // values.itemsize):
-                prefetch(values, e * row + after + p)
-        a0, a1, a2 = block[i], block[i + 1], block[i + 2]
-        for j in range(0, i + TILE, TILE):
-            b0, b1, b2 = block[j], block[j + 1], block[j + 2]
-            s00 = s01 = s02 = s10 = s11 = s12 = s20 = s21 = s22 = 0.0
-            for p in range(BLOCK):
-                x0, x1, x2 = a0[p], a1[p], a2[p]
-                y0, y1, y2 = b0[p], b1[p], b2[p]
-                s00 += x0 * y0
-                s01 += x0 * y1
-                s02 += x0 * y2
-                s10 += x1 * y0
-                s11 += x1 * y1
-                s12 += x1 * y2
-                s20 += x2 * y0
-                s21 += x2 * y1
-                s22 += x2 * y2
-            m0, m1, m2 = moment[i], moment[i + 1], moment[i + 2]
-            m0[j], m0[j + 1], m0[j + 2] = m0[j] + s00, m0[j + 1] + s01, m0[j + 2] + s02
-            m1[j], m1[j + 1], m1[j + 2] = m1[j] + s10, m1[j + 1] + s11, m1[j + 2] + s12
-            m2[j], m2[j + 1], m2[j + 2] = m2[j] + s20, m2[j + 1] + s21, m2[j + 2] + s22
+    n_rows = block.shape[0]
+    for group in range(0, n_rows, GROUP * TILE):
+        stop = min(group + GROUP * TILE, n_rows)
+        for j in range(0, stop, TILE):
+            for i in range(max(group, j), stop, TILE):
+                for e in range(i, min(i + TILE, n_rows - TILE) if j == 0 else i):
+                    for p in range(0, n_after, LINE // values.itemsize):
+                        prefetch(values, e * row + after + p)
+                add_tile(block, i, j, moment)
 
 
 @njit(**JIT)
@@ -94,7 +80,7 @@ def second_moment(pixels: np.ndarray, keep: np.ndarray, threads: int) -> np.ndar
     padded = -(-(one + 1) // TILE) * TILE
 
     def of_part(part: slice) -> np.ndarray:
-        block, moment = np.zeros((padded, BLOCK)), np.zeros((padded, padded))
+        block, moment = aligned(padded, BLOCK), np.zeros((padded, padded))
         for first in range(part.start, part.stop, RANGE):
             at = slice(first, min(first + RANGE, part.stop))
             values, row = flat(pixels[:, at], dtype)
