@@ -25,7 +25,8 @@ def pixel_sums(
 ) -> xr.DataArray:
     """Sum over pixels what a kernel makes of spectra (e, p) and an array (p), chunk by chunk, as a tree. Lazy.
 
-    `other` has the pixel dims of `array` and no coordinates of its own; `sizes` are the dims of the sum.
+    `other` has the pixel dims of `array` and no coordinates of its own; `sizes` are the dims of the sum. The energies of an
+    array are in one chunk.
     """
     dims = other.dims
     array = array.transpose(ENERGY, *dims)
@@ -39,7 +40,8 @@ def pixel_sums(
     letters = tuple(range(len(dims)))
     own = tuple(range(len(dims) + 1, len(dims) + 1 + len(sizes)))
 
-    def of_chunk(spectra: np.ndarray, along: np.ndarray) -> np.ndarray:
+    def of_chunk(of_energies: list[np.ndarray], along: np.ndarray) -> np.ndarray:
+        (spectra,) = of_energies  # dask would join them, by a copy even of a single one
         total = kernel(spectra.reshape(len(spectra), -1), along.ravel(), **kwargs)
         return total.reshape((1,) * along.ndim + total.shape)
 
@@ -52,7 +54,6 @@ def pixel_sums(
         letters,
         new_axes=dict(zip(own, sizes.values(), strict=True)),
         adjust_chunks=dict.fromkeys(letters, 1),
-        concatenate=True,
         dtype=float,
         meta=pattern(array.data._meta, float, len(letters) + len(own)),
     )
