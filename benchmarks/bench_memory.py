@@ -3,7 +3,7 @@
     python benchmarks/bench_memory.py [--gigabytes 3] [--threads N] [--rounds 3] [--folder /tmp]
 
 Each is a process of its own. The first stack is generated chunk by chunk as it is mapped; the second is written to `--folder`
-and removed afterwards, and read and mapped in turn, with the same threads, by default one more than CPUs, as `compute` takes:
+and removed afterwards, and read and mapped in turn, with the same threads, by default two more than CPUs, as `compute` takes:
 from the disk first, dropped from memory before each run, then from memory.
 """
 
@@ -100,7 +100,7 @@ def maps_from_zarr(sizes: list[float], threads: int, rounds: int, folder: str | 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=3.0)
-    parser.add_argument("--threads", type=int, default=CPU_COUNT + 1)
+    parser.add_argument("--threads", type=int, default=CPU_COUNT + 2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="where the stack is written; by default that of temporary files")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)

@@ -4,7 +4,7 @@
     python benchmarks/bench_table.py --size L --rounds 3 [--folder DISK]
 
 Ratios are medians over runs that take turns in one process, the lowest and highest in brackets. All that is in memory runs
-on one thread, peers too; lazy stacks on `--workers` threads, by default one more than CPUs, as `compute` takes. Peers of size M see a sample: scipy's
+on one thread, peers too; lazy stacks on `--workers` threads, by default two more than CPUs, as `compute` takes. Peers of size M see a sample: scipy's
 and pymcr's loops over pixels 2048 of them, programs that find shifts every 8th frame, `ndimage.shift` 4 frames; their times are scaled up.
 Size L is that of the goal for stacks larger than memory, 10 GB on zarr: 13 GB of `--folder` are needed, and 12 GB of memory for dask's PCA.
 `--peers` names an interpreter that has HyperSpy, MANTiS, pymcr or pystackreg. Seconds and memory stand as xstxm / the other, memory at the
@@ -403,7 +403,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", choices=GIGABYTES, default="S")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gigabytes", type=float, help="lazy stacks; by default 1 at S, 4 at M, 10 at L")
-    parser.add_argument("--workers", type=int, default=CPU_COUNT + 1, help="threads of lazy stacks")
+    parser.add_argument("--workers", type=int, default=CPU_COUNT + 2, help="threads of lazy stacks")
     parser.add_argument("--folder", help="where stacks on zarr are written; by default that of temporary files")
     parser.add_argument("--topics", nargs="+", choices=TOPICS, help="by default all, at L zarr")
     parser.add_argument("--plot", metavar="FILE", help="draw the ratios with their goals, as .svg, .png or .pdf")

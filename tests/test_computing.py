@@ -78,15 +78,15 @@ def rows_through(function, n: int) -> xr.DataArray:
     return xr.DataArray(rows.map_blocks(function, meta=np.empty((0, 0))), dims=("y", "x"))
 
 
-def test_compute__takes_a_thread_more_than_there_are_processors(monkeypatch):
+def test_compute__takes_two_threads_more_than_there_are_processors(monkeypatch):
     monkeypatch.setattr("dask.system.CPU_COUNT", 3)
-    together = Barrier(4)
+    together = Barrier(5)
 
     def meet(block):
         together.wait(timeout=60)
         return block
 
-    xstxm.compute(rows_through(meet, 8))
+    xstxm.compute(rows_through(meet, 10))
 
 
 @pytest.mark.parametrize("chosen", [{"num_workers": 1}, {"pool": ThreadPoolExecutor(1)}], ids=["num_workers", "pool"])

@@ -90,14 +90,14 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
 
 
 def n_workers() -> int:
-    """Return how many threads bring chunks into memory: those that were set, or one more than processors.
+    """Return how many threads bring chunks into memory: those that were set, or two more than processors.
 
-    A thread that reads waits for the disk, and copies what it got: with one more, each processor has a chunk to work on.
+    Threads that read wait for the disk: with two more, each processor has a chunk to work on most of the time.
     """
     import dask
     from dask.system import CPU_COUNT
 
-    return int(dask.config.get("num_workers", None) or CPU_COUNT + 1)
+    return int(dask.config.get("num_workers", None) or CPU_COUNT + 2)
 
 
 def _put_in_place(

@@ -14,7 +14,7 @@ def compute(lazy: Stack) -> Stack:
     Memory is that of the result and of a few chunks. ``lazy.compute()`` of xarray keeps all chunks until it joins them at the
     end, which needs the memory of the result twice. So does this on dask's distributed scheduler, but no worker joins them.
 
-    It takes one thread more than there are processors, as one of them waits for the disk, or as many as
+    It takes two threads more than there are processors, as some of them wait for the disk, or as many as
     ``dask.config.set(num_workers=...)`` says.
 
     Parameters
