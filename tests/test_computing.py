@@ -80,24 +80,26 @@ def rows_through(function, n: int) -> xr.DataArray:
 
 def test_compute__takes_two_threads_more_than_there_are_processors(monkeypatch):
     monkeypatch.setattr("dask.system.CPU_COUNT", 3)
-    together = Barrier(5)
+    together, threads = Barrier(5), set()
 
     def meet(block):
+        threads.add(get_ident())
         together.wait(timeout=60)
         return block
 
     xstxm.compute(rows_through(meet, 10))
+    assert len(threads) == 5
 
 
-@pytest.mark.parametrize("chosen", [{"num_workers": 1}, {"pool": ThreadPoolExecutor(1)}], ids=["num_workers", "pool"])
-def test_compute__takes_the_threads_that_were_set(chosen):
+@pytest.mark.parametrize("option", ["num_workers", "pool"])
+def test_compute__takes_the_threads_that_were_set(option):
     threads = set()
 
     def note(block):
         threads.add(get_ident())
         return block
 
-    with dask.config.set(chosen):
+    with ThreadPoolExecutor(1) as pool, dask.config.set({option: pool if option == "pool" else 1}):
         xstxm.compute(rows_through(note, 32))
     assert len(threads) == 1
 

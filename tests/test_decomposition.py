@@ -395,6 +395,9 @@ def test_pca__can_be_saved(tmp_path, noisy, lazy):
     [
         pytest.param(1, 1, id="one number"),
         pytest.param(7, 255, id="less than a block"),
+        pytest.param(11, 300, id="one group of rows"),
+        pytest.param(12, 300, id="a row more"),
+        pytest.param(25, 300, id="three groups, the last not full"),
         pytest.param(5, 16 * (1 << 14) + 3000, id="parts that are no whole ranges"),
     ],
 )

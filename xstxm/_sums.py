@@ -89,15 +89,15 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
     return tuple(array.copy(data=values) for array, values in zip(arrays, found, strict=True))
 
 
-def n_workers() -> int:
-    """Return how many threads bring chunks into memory: those that were set, or two more than processors.
+def n_workers(waiting: int = 2) -> int:
+    """Return how many threads bring chunks into memory: those that were set, or some more than processors.
 
-    Threads that read wait for the disk: with two more, each processor has a chunk to work on most of the time.
+    Threads that read wait for the disk: with two that do, each processor has a chunk to work on most of the time.
     """
     import dask
     from dask.system import CPU_COUNT
 
-    return int(dask.config.get("num_workers", None) or CPU_COUNT + 2)
+    return int(dask.config.get("num_workers", None) or CPU_COUNT + waiting)
 
 
 def _put_in_place(

@@ -118,6 +118,14 @@ def test_advice__counts_threads_and_memory(tmp_path, monkeypatch):
         assert stack.stxm.chunk_report().advice == ()
 
 
+def test_advice__asks_for_no_more_chunks_than_processors(monkeypatch):
+    maps = xr.Dataset({"maps": (("phase", "y", "x"), da.zeros((4, 4096, 4096), chunks=(4, 2048, 4096)))})
+    with dask.config.set(num_workers=None):
+        for processors, found in ((2, 0), (3, 1)):
+            monkeypatch.setattr("dask.system.CPU_COUNT", processors)
+            assert len(maps.stxm.chunk_report().advice) == found
+
+
 def _as_said(stack, advice):
     return eval(f"stack{advice.partition('Call ')[2]}", {"stack": stack})
 

@@ -15,13 +15,13 @@ from xstxm._kernels.lanes import prefetch
 from xstxm._kernels.pixel_ranges import RANGE
 from xstxm._kernels.rows import flat
 from xstxm._kernels.small_nnls import INNER, JIT
-from xstxm._kernels.tiles import TILE, add_tile, aligned
+from xstxm._kernels.tiles import TILE, add_tile
 
 BLOCK = 256
 """Pixels that are held in float64 at once: a tile of their rows fits into the first cache, all into the second."""
 
-GROUP = 12 // TILE
-"""Tiles of rows that stay in the first cache while all columns pass by."""
+GROUP = 12
+"""Rows that stay in the first cache while all columns pass by: whole tiles of either kind."""
 
 PARTS = 16
 """Parts of an array that threads can share; how many decides on the order of the sums, and so not the number of threads."""
@@ -51,14 +51,16 @@ def _load(values, row, first, keep, block, one):
 
 
 @njit(**INNER)
-def _add_square(block, moment, values, row, after, n_after):
-    """Add the lower triangle of block @ block.T, and ask meanwhile for the pixels of the next block."""
-    n_rows = block.shape[0]
-    for group in range(0, n_rows, GROUP * TILE):
-        stop = min(group + GROUP * TILE, n_rows)
+def _add_square(block, one, moment, values, row, after, n_after):
+    """Add the lower triangle of block @ block.T up to the row `one`, and ask meanwhile for the pixels of the next block.
+
+    Rows of zeros fill the last group: code that was compiled for tiles of the other size stays within them too.
+    """
+    for group in range(0, one + 1, GROUP):
+        stop = min(group + GROUP, one + 1)
         for j in range(0, stop, TILE):
             for i in range(max(group, j), stop, TILE):
-                for e in range(i, min(i + TILE, n_rows - TILE) if j == 0 else i):
+                for e in range(i, min(i + TILE, one) if j == 0 else i):
                     for p in range(0, n_after, LINE // values.itemsize):
                         prefetch(values, e * row + after + p)
                 add_tile(block, i, j, moment)
@@ -70,17 +72,24 @@ def _add_moment(values, row, keep, block, one, moment):
     for first in range(0, keep.size, BLOCK):
         _load(values, row, first, keep, block, one)
         after = first + BLOCK
-        _add_square(block, moment, values, row, after, max(min(BLOCK, keep.size - after), 0))
+        _add_square(block, one, moment, values, row, after, max(min(BLOCK, keep.size - after), 0))
+
+
+def _aligned(n_rows: int, n: int) -> np.ndarray:
+    """Return zeros (row, place) that begin where a line of memory does: vectors that lie in two take twice as long."""
+    room = np.zeros(n_rows * n + LINE)
+    first = -room.ctypes.data % LINE // room.itemsize
+    return room[first : first + n_rows * n].reshape(n_rows, n)
 
 
 def second_moment(pixels: np.ndarray, keep: np.ndarray, threads: int) -> np.ndarray:
     """Return `moments.second_moment` of pixels (e, p) in the memory of the host; the same for every number of threads."""
     one, n_pixels = pixels.shape
     dtype = np.dtype(np.float32 if pixels.dtype == np.float32 else np.float64)
-    padded = -(-(one + 1) // TILE) * TILE
+    padded = -(-(one + 1) // GROUP) * GROUP
 
     def of_part(part: slice) -> np.ndarray:
-        block, moment = aligned(padded, BLOCK), np.zeros((padded, padded))
+        block, moment = _aligned(padded, BLOCK), np.zeros((padded, padded))
         for first in range(part.start, part.stop, RANGE):
             at = slice(first, min(first + RANGE, part.stop))
             values, row = flat(pixels[:, at], dtype)

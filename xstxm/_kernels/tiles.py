@@ -16,7 +16,7 @@ from numba import njit
 from xstxm._kernels.fit_plan import LANES
 
 WIDE = 4
-"""Rows and columns of the tile in vectors: 16 sums and what makes them are half the registers of AVX-512."""
+"""Rows and columns of the tile in vectors: 16 sums are half the registers of AVX-512, what makes them a quarter."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
@@ -50,7 +50,7 @@ def _make_vector_tile() -> Any:
     from numba.extending import intrinsic
     from numba.np.arrayobj import make_array
 
-    if "+avx512f" not in cpu_target.target_context.codegen().magic_tuple()[2]:
+    if "+avx512f" not in cpu_target.target_context.codegen().magic_tuple()[2].split(","):
         raise ImportError("the registers of this processor are too few, and too short")
     word, number = ir.IntType(64), ir.DoubleType()
     vector = ir.VectorType(number, LANES)
@@ -90,16 +90,9 @@ def _make_vector_tile() -> Any:
     return add_vector_tile
 
 
-def aligned(n_rows: int, n: int) -> np.ndarray:
-    """Return zeros (row, place) that begin where a line of memory does: vectors that lie in two take twice as long."""
-    room = np.zeros(n_rows * n + LANES)
-    first = -room.ctypes.data % 64 // room.itemsize
-    return room[first : first + n_rows * n].reshape(n_rows, n)
-
-
 try:
     add_vector_tile = _make_vector_tile()
-except (ImportError, AttributeError):
+except Exception:  # whatever the inside of numba has become
     add_vector_tile = add_plain_tile
 
 

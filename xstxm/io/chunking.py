@@ -156,11 +156,11 @@ def _of_sizes(cut: Cut, source: Path | None) -> str | None:
 def _of_machine(cut: Cut, source: Path | None) -> str | None:
     if cut.chunk is None:
         return None
-    threads, memory = n_workers(), _memory()
+    threads, busy, memory = n_workers(), n_workers(waiting=0), _memory()
     held = _HELD * threads * math.prod(cut.chunk) * cut.variable.dtype.itemsize
-    if cut.n_chunks < threads <= (cut.n_stored or threads):
-        each = cut.variable.nbytes // (2 * threads)
-        return f"{cut.n_chunks} chunks for {threads} threads: some have nothing to do. {_open(cut, source, each)}"
+    if cut.n_chunks < busy <= (cut.n_stored or busy):
+        each = cut.variable.nbytes // (2 * busy)
+        return f"{cut.n_chunks} chunks for {busy} threads: some have nothing to do. {_open(cut, source, each)}"
     if memory and min(held, _HELD * cut.variable.nbytes) > memory / 2:
         return (
             f"{threads} threads hold about {_size(held)} of chunks, and this machine has {_size(memory)}: "
