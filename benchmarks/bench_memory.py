@@ -22,11 +22,11 @@ import xarray as xr
 import zarr
 from bench_fit import counted
 from bench_structure import make_stack, references
-from dask.system import CPU_COUNT
 from measuring import CHUNK, N_ENERGIES, child, facts, forget, in_turn, seconds, side_of, spread
 from resident import peak
 
 import xstxm
+from xstxm._sums import n_workers
 
 
 def generated(gigabytes: float, threads: int) -> dict[str, float]:
@@ -100,7 +100,7 @@ def maps_from_zarr(sizes: list[float], threads: int, rounds: int, folder: str | 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=3.0)
-    parser.add_argument("--threads", type=int, default=CPU_COUNT + 2)
+    parser.add_argument("--threads", type=int, default=n_workers())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="where the stack is written; by default that of temporary files")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)

@@ -35,7 +35,6 @@ import skimage
 import sklearn
 import xarray as xr
 import zarr
-from dask.system import CPU_COUNT
 from drifting_stacks import drifting_stack
 from llvmlite import binding
 from measuring import SIDES, child, facts, in_turn, spread
@@ -44,6 +43,7 @@ from rows import HEADER, Ratios, Row, at_least, at_most, plot
 from threadpoolctl import threadpool_limits
 
 import xstxm
+from xstxm._sums import n_workers
 
 GIGABYTES = {"XS": 0.02, "S": 1.0, "M": 4.0, "L": 10.0}
 SMALL = ("XS", "S")
@@ -314,7 +314,8 @@ def detector_rows(given: argparse.Namespace, made: alignment.Drifting, what: str
 def moving_rows(given: argparse.Namespace) -> Iterator[Row]:
     ours, theirs = alignment.time_apply(given.size, given.rounds) * 120
     note = f"; {np.median(ours) / 120 * 1e3:.2g} ms a frame"
-    why = because(given, small="the fixed cost of a call shows in small frames")
+    large = "the result is new memory, whose pages cost as much as the interpolation"
+    why = because(given, small="the fixed cost of a call shows in small frames", large=large)
     yield at_least("apply shifts", "`ndimage.shift` of order 3", 30, ours, theirs, why, note=note)
 
 
@@ -403,7 +404,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", choices=GIGABYTES, default="S")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gigabytes", type=float, help="lazy stacks; by default 1 at S, 4 at M, 10 at L")
-    parser.add_argument("--workers", type=int, default=CPU_COUNT + 2, help="threads of lazy stacks")
+    parser.add_argument("--workers", type=int, default=n_workers(), help="threads of lazy stacks")
     parser.add_argument("--folder", help="where stacks on zarr are written; by default that of temporary files")
     parser.add_argument("--topics", nargs="+", choices=TOPICS, help="by default all, at L zarr")
     parser.add_argument("--plot", metavar="FILE", help="draw the ratios with their goals, as .svg, .png or .pdf")

@@ -123,7 +123,9 @@ VERBS: dict[str, Callable[[Stored], Any]] = {
     "predict": lambda s: xstxm.predict(s.fitted),
     "residual": lambda s: xstxm.residual(s.density, s.fitted),
     "noise_correlation": lambda s: xstxm.regions.noise_correlation(xstxm.residual(s.density, s.fitted)),
-    "evaluate_energies": lambda s: xstxm.evaluate_energies(s.density, REFERENCES, s.counts["energy"][::6]),
+    "evaluate_energies": lambda s: xstxm.evaluate_energies(
+        s.density, REFERENCES, s.counts["energy"][::6], min_amount=5.0
+    ),
     "phase_map": lambda s: s.phases,
     "phase_summary": lambda s: xstxm.phase_summary(s.phases),
     "strain": lambda s: xstxm.strain(s.phases),

@@ -429,6 +429,47 @@ def test_product__is_that_of_matrices_on_any_number_of_threads(dtype, n_rows, n_
     np.testing.assert_array_equal(found[1], found[0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n_rows", "n_energies"), [(1, 1), (3, 7), (9, 40), (16, 18), (17, 30)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_project__is_that_of_matrices_on_any_number_of_threads(dtype, n_rows, n_energies, order):
+    rng = np.random.default_rng(0)
+    pixels = np.asarray(rng.normal(size=(n_energies, 2 * (1 << 14) + 300)).astype(dtype), order=order)
+    basis = np.linalg.qr(rng.normal(size=(n_energies, n_rows)))[0].T.astype(dtype)
+    pixels[0, 5], pixels[-1, 700] = np.nan, np.inf
+    found, again = (moments.project(pixels, basis, threads) for threads in (1, 3))
+    exact = pixels.astype(float)
+    with np.errstate(invalid="ignore"):
+        expected = basis.astype(float) @ exact
+        left = ((exact - basis.astype(float).T @ expected) ** 2).sum(0)
+    good = np.isfinite(left)
+    assert good.sum() == good.size - 2
+    assert not np.isfinite(found[1][~good]).any()
+    rounding = 100 * np.finfo(dtype).eps
+    np.testing.assert_allclose(found[0][:, good], expected[:, good], atol=rounding)
+    np.testing.assert_allclose(found[1][good], left[good], rtol=rounding, atol=rounding)
+    for one, other in zip(found, again, strict=True):
+        assert one.dtype == dtype
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("n_pixels", [0, 1, 512, 3 * (1 << 14) + 77])
+def test_label_sums__are_those_of_each_label_in_float64_on_any_number_of_threads(dtype, order, n_pixels):
+    rng = np.random.default_rng(0)
+    pixels = np.asarray(rng.normal(3, 1, (7, n_pixels)).astype(dtype), order=order)
+    labels = np.repeat(rng.integers(-1, 6, n_pixels // 300 + 1), 300)[:n_pixels].astype(np.int16)
+    labels[: n_pixels // 2] = rng.integers(-1, 6, n_pixels // 2)
+    labels[labels == 3] = 0
+    pixels[2, labels <= 0] = np.nan
+    found = [moments.label_sums(pixels, labels, 4, threads) for threads in (1, 3)]
+    of_label = [pixels[:, labels == k].astype(float) for k in (1, 2, 3, 4)]
+    expected = [[(each**power).sum(1) for each in of_label] for power in (1, 2)]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-13)
+    np.testing.assert_array_equal(found[1], found[0])
+
+
 def test_helpers__second_moment_eigenspectra_and_scores_belong_together(noisy):
     usable = xr.DataArray(np.ones((6, 9), dtype=bool), dims=("y", "x"))
     for array in (noisy, noisy.chunk(y=2)):
@@ -449,9 +490,9 @@ def test_scores__of_chunks_are_those_in_memory_and_energy_is_not_copied_innermos
     basis = eigenspectra(second_moment(noisy, xr.ones_like(noisy[0], dtype=bool)), 54)
     runs, project = [], moments.project
 
-    def seen(pixels, basis):
+    def seen(pixels, *given):
         runs.append(pixels.strides[1] == pixels.itemsize)
-        return project(pixels, basis)
+        return project(pixels, *given)
 
     monkeypatch.setattr(moments, "project", seen)
     lazy = scores(noisy.chunk(chunks), basis)

@@ -396,6 +396,18 @@ def test_phase_map__fcls_finds_where_there_is_no_sample(density, references, chu
     assert bool((every["phase_label"] != NO_SAMPLE).all())
 
 
+def test_phase_map__fcls_finds_the_sample_in_pixels_that_lack_values(density, references):
+    holed = density.copy(deep=True)
+    holed[3, 2:4] = np.nan
+    holed[:, 5, 6] = np.nan
+    holed[4, 4, 7] = np.inf
+    for stack in (holed, holed.chunk(y=5, x=4)):
+        label, known = (xstxm.phase_map(s, references, method="fcls")["phase_label"] for s in (stack, density))
+        assert label[5, 6] == UNDECIDED
+        known[5, 6] = known[4, 7] = label[4, 7] = UNDECIDED
+        np.testing.assert_array_equal(label == NO_SAMPLE, known == NO_SAMPLE)
+
+
 def test_phase_map__composition_of_some_references_is_refused(density, references):
     some = references.assign_coords(composition=("reference", [0.0, 1.0, np.nan]))
     with pytest.raises(ReferenceSpectrumError, match="no composition for 'C': give every reference one"):

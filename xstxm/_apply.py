@@ -26,6 +26,12 @@ def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
     return obj.__dask_graph__() is not None
 
 
+def threads_for(*arrays: Any) -> int:
+    """Return how many threads a kernel takes: one where any of the arrays is lazy, as dask runs chunks side by side already."""
+    lazy = any(isinstance(item, xr.DataArray) and is_lazy(item) for item in arrays)
+    return 1 if lazy else get_options().num_threads
+
+
 def require_single_chunk(array: xr.DataArray, verb: str, dim: str = ENERGY) -> xr.DataArray:
     """Return the array with a dimension in one chunk, or raise `ChunkingError` where that is not cheap."""
     return array.chunk({dim: -1}) if _has_chunks(array, verb, dim) else array
@@ -148,7 +154,7 @@ def mixed(array: xr.DataArray, matrix: xr.DataArray, over: str) -> xr.DataArray:
     ]
     lazy = any(is_lazy(item) for item in placed)
     return xr.apply_ufunc(
-        _mixed_chunks if lazy else functools.partial(_mixed_block, threads=get_options().num_threads),
+        _mixed_chunks if lazy else functools.partial(mixed_block, threads=threads_for()),
         *placed,
         input_core_dims=[[over], [over, into]],
         output_core_dims=[[into]],
@@ -176,10 +182,10 @@ def _mixed_chunks(values: Any, matrix: Any) -> Any:
 
 
 def _mixed_lists(values: list[np.ndarray], matrix: list[np.ndarray]) -> np.ndarray:
-    return _mixed_block(values[0], matrix[0], threads=1)  # dask runs blocks side by side already
+    return mixed_block(values[0], matrix[0], threads=1)  # dask runs blocks side by side already
 
 
-def _mixed_block(values: np.ndarray, matrix: np.ndarray, *, threads: int) -> np.ndarray:
+def mixed_block(values: np.ndarray, matrix: np.ndarray, *, threads: int) -> np.ndarray:
     """Multiply an array (..., over) by a matrix (over, into)."""
     from xstxm._kernels.products import product
 

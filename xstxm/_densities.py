@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from xstxm._apply import is_lazy, over_blocks
+from xstxm._apply import over_blocks, threads_for
 from xstxm._kernels.devices import on_device
 from xstxm.conventions import ENERGY, float_dtype
-from xstxm.options import get_options
 
 
 class CountVariance(NamedTuple):
@@ -61,7 +60,6 @@ def densities(light: Light) -> Densities:
     dtype = float_dtype(counts)
     noise = () if variance is None else (variance.source, 1 / variance.photons, light.i0_variance)
     others = (light.i0, light.scale, light.dark, *noise)
-    lazy = any(isinstance(item, xr.DataArray) and is_lazy(item) for item in (counts, *others))
     block = functools.partial(
         _densities_block,
         dtype=dtype,
@@ -69,7 +67,7 @@ def densities(light: Light) -> Densities:
         thick=light.thick,
         saturation=light.saturation,
         least=None if variance is None else variance.least,
-        threads=1 if lazy else get_options().num_threads,
+        threads=threads_for(counts, *others),
     )
     dtypes = [dtype] * (1 if variance is None else 2) + [np.dtype(np.uint8)]
     od, *more, seen = over_blocks(block, counts, *others, output_dtypes=dtypes)

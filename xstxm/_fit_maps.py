@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from xstxm._apply import is_lazy, over_energy, pixels_last
+from xstxm._apply import is_lazy, over_energy, pixels_last, threads_for
 from xstxm._densities import Light
 from xstxm._kernels.devices import on_device, on_host
 from xstxm._selection import step_probabilities
 from xstxm._unknowns import TERM, Method
 from xstxm.conventions import ENERGY, OTHER_REFERENCE, REFERENCE, float_dtype
-from xstxm.options import get_options
 
 if TYPE_CHECKING:
     from xstxm._kernels.fit_plan import Maps
@@ -109,8 +108,7 @@ def _over_pixels(
             "terms": np.asarray(terms),
             "method": method,
             "with_covariance": covariance,
-            # dask runs blocks side by side already
-            "threads": 1 if any(is_lazy(item) for item in arrays) else get_options().num_threads,
+            "threads": threads_for(*arrays),
         },
     )
 
@@ -241,7 +239,7 @@ def added_probabilities(
             "terms": np.asarray(terms),
             "method": method,
             "most": most,
-            "threads": 1 if is_lazy(od) else get_options().num_threads,
+            "threads": threads_for(od),
         },
     )
     return found.drop_vars(REFERENCE, errors="ignore")

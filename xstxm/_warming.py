@@ -69,6 +69,7 @@ def _map(dtype: str, everything: bool) -> None:
     stack["intensity"][3, 4, 5] = 0  # counts of zero have a way of their own
     density, noisy = xstxm.optical_density(stack), xstxm.optical_density(stack, noise="poisson")
     xstxm.phase_map(density, references)
+    xstxm.phase_map(density, references, method="fcls")
     xstxm.fit(density, references, method="lstsq")
     xstxm.fit(stack.assign(i0=i0), references)
     if everything:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import _partition, units
-from xstxm._apply import require_single_chunk
+from xstxm._apply import require_single_chunk, threads_for
 from xstxm._device import beside, on_device, on_host
 from xstxm._kernels import moments
 from xstxm._nodes import in_turn
@@ -359,7 +359,8 @@ def _label_sums(field: Field, labels: xr.DataArray, n_clusters: int) -> xr.DataA
     """Return the sums of the spectra of each cluster, and of their squares (moment, cluster, energy). Lazy."""
     sizes = {"moment": 2, CLUSTER: n_clusters, ENERGY: field.array.sizes[ENERGY]}
     plain = labels.drop_vars(list(labels.coords))
-    return on_host(pixel_sums(moments.label_sums, field.array, plain, sizes, n_clusters=n_clusters))
+    options = {"n_clusters": n_clusters, "threads": threads_for(field.array, plain)}
+    return on_host(pixel_sums(moments.label_sums, field.array, plain, sizes, **options))
 
 
 def _annotated(result: xr.Dataset, od: xr.DataArray) -> xr.Dataset:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, mixed, over_energy, pixels_last, require_single_chunk
+from xstxm._apply import is_lazy, mixed, over_energy, pixels_last, require_single_chunk, threads_for
 from xstxm._device import beside, on_device, on_host
 from xstxm._kernels import devices, moments
 from xstxm._sums import made_again, pixel_sums
@@ -27,7 +27,6 @@ from xstxm.conventions import (
     used_pixels,
 )
 from xstxm.errors import SchemaError, require_whole
-from xstxm.options import get_options
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, region_mask
 
@@ -141,8 +140,7 @@ class Field(NamedTuple):
         """Return the second moment with the sum of the spectra and the number of pixels as its last row (row, column). Lazy."""
         side = self.array.sizes[ENERGY] + 1
         sizes = {"row": side, "column": side}
-        lazy = is_lazy(self.array) or is_lazy(self.usable)
-        threads = 1 if lazy else get_options().num_threads  # dask runs chunks side by side already
+        threads = threads_for(self.array, self.usable)
         return pixel_sums(moments.second_moment, made_again(self.array), self.usable, sizes, threads=threads)
 
     def counted(self, sums: xr.DataArray | None = None) -> xr.DataArray:
@@ -322,16 +320,17 @@ def scores(array: xr.DataArray, basis: xr.DataArray) -> tuple[xr.DataArray, xr.D
         verb="the decomposition",
         output_dims=[[COMPONENT], []],
         output_sizes={COMPONENT: basis.sizes[COMPONENT]},
-        kwargs={"basis": basis.transpose(COMPONENT, ENERGY).data},
+        kwargs={"basis": basis.transpose(COMPONENT, ENERGY).data, "threads": threads_for(array)},
     )
     dims = pixel_dims(array)
     return projected.transpose(COMPONENT, *dims), variance.transpose(*dims)
 
 
-def _scores_block(spectra: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scores_block(spectra: np.ndarray, basis: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Project an array with energy last."""
     *shape, n_energies = spectra.shape
-    projected, rss = moments.project(pixels_last(spectra), devices.beside(spectra, basis).astype(spectra.dtype))
+    basis = devices.beside(spectra, basis).astype(spectra.dtype)
+    projected, rss = moments.project(pixels_last(spectra), basis, threads)
     degrees = max(n_energies - len(projected), 1)
     return np.moveaxis(projected.reshape(-1, *shape), 0, -1), (rss / degrees).reshape(shape)
 

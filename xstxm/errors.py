@@ -234,7 +234,8 @@ class ChunkingError(StxmError, ValueError):
     """The energy axis is cut into chunks where each pixel needs its whole spectrum."""
 
     def __init__(self, verb: str, dim: str, n_chunks: int, size: str, limit: str) -> None:
-        store = f", or store it by spectra, once: {store_by_spectra()}" if dim == "energy" else ""
+        whole = ", or do so before the stack is stored by spectra, while an image is a chunk"
+        store = f", or store it by spectra, once: {store_by_spectra()}" if dim == "energy" else whole
         self._say(
             f"{verb} needs {dim!r} in one chunk, found {n_chunks} chunks of a {size} stack, too big to "
             f"rechunk unasked (limit {limit}): call .chunk({dim}=-1) first where all of it fits into memory{store}",

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import provenance, units
-from xstxm._apply import is_lazy
+from xstxm._apply import is_lazy, mixed_block, over_energy, threads_for
 from xstxm._axes import match_pixels
 from xstxm._device import on_device, require_host
 from xstxm._fit_of_counts import in_one_pass
@@ -31,7 +31,7 @@ from xstxm.conventions import (
     used_pixels,
     validate,
 )
-from xstxm.decomposition import COMPONENT, floating, scores
+from xstxm.decomposition import COMPONENT, floating
 from xstxm.errors import OptionError, SchemaError, heard, require_number
 from xstxm.fitting import FitNoise, Selection, fit
 from xstxm.provenance import describe, note, recorded
@@ -221,10 +221,30 @@ def _explained(array: xr.DataArray, spectra: xr.DataArray, background: Backgroun
     """Return the root mean square over energy of what references can describe, the background removed (pixel dims). Lazy."""
     terms = np.asarray(background_spectra(background, array[ENERGY]), dtype=float)
     both = np.concatenate([terms, np.asarray(spectra.transpose(..., ENERGY), dtype=float)])
-    basis = xr.DataArray(np.linalg.qr(both.T)[0].T, dims=(COMPONENT, ENERGY))
+    basis = np.linalg.qr(both.T)[0][:, len(terms) :]
     whole = floating(array).chunk({ENERGY: -1}) if is_lazy(array) else floating(array)
-    projected, _ = scores(whole.fillna(whole.mean(ENERGY)), basis)
-    return amount_of(projected.isel({COMPONENT: slice(len(terms), None)}), basis.sizes[ENERGY])
+    projected = over_energy(
+        _scores_of_known,
+        whole,
+        verb="phase_map",
+        output_dims=[[COMPONENT]],
+        output_sizes={COMPONENT: basis.shape[1]},
+        kwargs={"basis": basis, "threads": threads_for(whole)},
+    )
+    return amount_of(projected, len(basis))
+
+
+def _scores_of_known(spectra: np.ndarray, basis: np.ndarray, threads: int) -> np.ndarray:
+    """Return spectra (..., energy) @ basis (energy, component); a value that is missing is taken to be the mean of the others."""
+    found = mixed_block(spectra, basis, threads=threads)
+    lost = ~np.isfinite(found).all(-1)
+    if lost.any():
+        some = spectra[lost]
+        known = ~np.isnan(some)
+        with np.errstate(invalid="ignore"):
+            mean = np.where(known, some, 0).sum(-1, keepdims=True) / known.sum(-1, keepdims=True).astype(some.dtype)
+            found[lost] = mixed_block(np.where(known, some, mean), basis, threads=threads)
+    return found
 
 
 def _labelled(phases: xr.Dataset, stack: xr.DataArray | xr.Dataset, min_confidence: float) -> xr.Dataset:

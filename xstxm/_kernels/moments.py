@@ -60,8 +60,16 @@ def _square(block: np.ndarray) -> np.ndarray:
         return block @ block.T
 
 
-def label_sums(pixels: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
+def label_sums(pixels: np.ndarray, labels: np.ndarray, n_clusters: int, threads: int = 1) -> np.ndarray:
     """Return the sums of the spectra (e, p) of each label 1..k and of their squares, (2, k, e), in float64."""
+    if on_device(pixels):
+        return _label_sums_on_device(pixels, labels, n_clusters)
+    from xstxm._kernels import label_sums as compiled
+
+    return compiled.label_sums(pixels, labels, n_clusters, threads)
+
+
+def _label_sums_on_device(pixels: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
     n_energies, n_pixels = pixels.shape
     sums = np.zeros_like(pixels, dtype=float, shape=(2, n_clusters, n_energies), order="C")
     labels, number = beside(pixels, labels), beside(pixels, np.arange(1, n_clusters + 1)[:, None])
@@ -75,11 +83,15 @@ def label_sums(pixels: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.nd
     return sums
 
 
-def project(pixels: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def project(pixels: np.ndarray, basis: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores (c, p) of spectra (e, p) on an orthonormal basis (c, e), and the residual sum of squares (p).
 
     The residual is summed while its block is in the cache; the difference of two squared lengths would cancel.
     """
+    from xstxm._kernels import products  # compiled, as above
+
+    if products.suits(basis, pixels):
+        return products.project(basis, pixels, threads)
     n_pixels = pixels.shape[1]
     size = _block_of(pixels)
     scores = np.empty_like(pixels, shape=(len(basis), n_pixels), order="C")

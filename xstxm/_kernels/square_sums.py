@@ -5,6 +5,7 @@ Index letters: e energy, p pixel, i row and j column of the product.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -87,22 +88,24 @@ def second_moment(pixels: np.ndarray, keep: np.ndarray, threads: int) -> np.ndar
     one, n_pixels = pixels.shape
     dtype = np.dtype(np.float32 if pixels.dtype == np.float32 else np.float64)
     padded = -(-(one + 1) // GROUP) * GROUP
+    keep = np.ascontiguousarray(keep, bool)
 
-    def of_part(part: slice) -> np.ndarray:
+    def of_part(ranges: Iterable[slice]) -> np.ndarray:
         block, moment = _aligned(padded, BLOCK), np.zeros((padded, padded))
-        for first in range(part.start, part.stop, RANGE):
-            at = slice(first, min(first + RANGE, part.stop))
-            values, row = flat(pixels[:, at], dtype)
-            _add_moment(values, row, keep[at], block, one, moment)
+        for at in ranges:
+            _add_moment(*flat(pixels[:, at], dtype), keep[at], block, one, moment)
         return moment
 
-    keep = np.ascontiguousarray(keep, bool)
-    length = max(-(-n_pixels // PARTS), RANGE)
-    parts = [slice(first, min(first + length, n_pixels)) for first in range(0, n_pixels, length)]
-    if min(threads, len(parts)) <= 1:
-        found = list(map(of_part, parts))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(of_part, parts))
-    total = np.sum(found, axis=0) if found else np.zeros((padded, padded))
+    total = sum_of_parts(of_part, n_pixels, threads)
     return (np.tril(total) + np.tril(total, -1).T)[: one + 1, : one + 1]
+
+
+def sum_of_parts(of_part: Callable[[Iterable[slice]], np.ndarray], n_pixels: int, threads: int) -> np.ndarray:
+    """Return the sum of what `of_part` makes of each part of the pixels, given as ranges; the same for every number of threads."""
+    length = max(-(-n_pixels // PARTS), RANGE)
+    parts = [range(first, min(first + length, n_pixels), RANGE) for first in range(0, max(n_pixels, 1), length)]
+    ranges = [[slice(first, min(first + RANGE, part.stop)) for first in part] for part in parts]
+    if min(threads, len(parts)) <= 1:
+        return np.sum(list(map(of_part, ranges)), axis=0)
+    with ThreadPoolExecutor(threads) as pool:
+        return np.sum(list(pool.map(of_part, ranges)), axis=0)
