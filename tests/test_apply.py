@@ -5,7 +5,7 @@ import xarray as xr
 from laziness import raise_if_dask_computes
 
 from xstxm import _apply, set_options
-from xstxm.errors import ChunkingError, OptionError, PerformanceWarning
+from xstxm.errors import ChunkingError, OptionError, PerformanceWarning, store_by_spectra
 
 
 def test_single_chunk__small_stack_is_merged_with_a_warning(density):
@@ -15,8 +15,10 @@ def test_single_chunk__small_stack_is_merged_with_a_warning(density):
 
 
 def test_single_chunk__large_stack_is_refused(density):
-    with set_options(rechunk_limit=100), pytest.raises(ChunkingError, match=r"call .chunk\(energy=-1\) first"):
+    with set_options(rechunk_limit=100), pytest.raises(ChunkingError, match=r"call .chunk\(energy=-1\) first") as error:
         _apply.require_single_chunk(density.chunk(energy=14), "fit")
+    assert str(error.value).endswith(f"store it so, once: {store_by_spectra()}")
+    assert error.value.dims == ("energy",)
 
 
 def test_set_options__restores_and_refuses_nonsense():

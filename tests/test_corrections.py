@@ -11,6 +11,7 @@ import xstxm
 from xstxm._kernels.scan_lines import line_offsets
 from xstxm.errors import (
     ChoiceError,
+    ChunkingError,
     IncompatibleUnitsError,
     MetadataWarning,
     MissingCoordinateError,
@@ -266,6 +267,17 @@ def test_level_lines__is_lazy_and_carries_the_variance(sound, kind):
     with raise_if_dask_computes(), pytest.warns(PerformanceWarning, match="merges 4 chunks along 'y'"):
         by_pixel = xstxm.level_lines(broken.chunk(y=12), kind=kind)
     xr.testing.assert_allclose(by_pixel.compute(), result)
+
+
+@pytest.mark.parametrize("verb", [xstxm.level_lines, lambda s: xstxm.denoise(s, "tv", signal="intensity")])
+def test_verbs_of_images__name_both_dimensions_of_a_large_stack_that_is_stored_by_spectra(sound, verb):
+    stack = sound[["intensity"]].chunk(y=12, x=8)
+    refused = r"needs 'y' and 'x' in one chunk, found .*\.chunk\(y=-1, x=-1\) first .*`xstxm convert spectra.zarr images.hdf5`"
+    with xstxm.set_options(rechunk_limit=1.0), pytest.raises(ChunkingError, match=refused) as error:
+        verb(stack)
+    assert error.value.dims == ("y", "x")
+    found = verb(stack.chunk(y=-1, x=-1)).compute()
+    np.testing.assert_array_equal(found["intensity"], verb(sound)["intensity"])
 
 
 def test_level_lines__counts_of_zero_and_nan_have_no_part(sound):

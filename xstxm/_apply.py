@@ -14,8 +14,10 @@ import xarray as xr
 from xstxm._kernels.devices import beside, pattern
 from xstxm.conventions import ENERGY
 from xstxm.errors import (
+    STORE_BY_IMAGES,
     ChunkingError,
     PerformanceWarning,
+    store_by_spectra,
     warn,
 )
 from xstxm.options import get_options
@@ -26,33 +28,41 @@ def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
     return obj.__dask_graph__() is not None
 
 
-def threads_for(*arrays: Any) -> int:
+def threads_for(*arrays: xr.DataArray | float | None) -> int:
     """Return how many threads a kernel takes: one where any of the arrays is lazy, as dask runs chunks side by side already."""
     lazy = any(isinstance(item, xr.DataArray) and is_lazy(item) for item in arrays)
     return 1 if lazy else get_options().num_threads
 
 
-def require_single_chunk(array: xr.DataArray, verb: str, dim: str = ENERGY) -> xr.DataArray:
-    """Return the array with a dimension in one chunk, or raise `ChunkingError` where that is not cheap."""
-    return array.chunk({dim: -1}) if _has_chunks(array, verb, dim) else array
+def require_single_chunk(array: xr.DataArray, verb: str, *dims: str) -> xr.DataArray:
+    """Return the array with dimensions, energy by default, in one chunk, or raise `ChunkingError` where that is not cheap."""
+    cut = _merged(array, verb, *(dims or (ENERGY,)))
+    return array.chunk(dict.fromkeys(cut, -1)) if cut else array
 
 
-def _has_chunks(array: xr.DataArray, verb: str, dim: str = ENERGY) -> bool:
-    """Tell whether chunks along a dimension have to be merged, with a warning; `ChunkingError` where that is not cheap."""
-    chunks = array.variable.chunksizes.get(dim, ())
-    if len(chunks) <= 1:
-        return False
-    limit = get_options().rechunk_limit
+def _merged(array: xr.DataArray, verb: str, *dims: str) -> tuple[str, ...]:
+    """Return along which dimensions chunks have to be merged, with a warning; `ChunkingError` where that is not cheap."""
+    chunks = array.variable.chunksizes
+    cut = tuple(dim for dim in dims if len(chunks.get(dim, ())) > 1)
+    if not cut:
+        return ()
+    number, limit = math.prod(len(chunks[dim]) for dim in cut), get_options().rechunk_limit
     if array.nbytes > limit:
         from dask.utils import format_bytes
 
-        raise ChunkingError(verb, dim, len(chunks), format_bytes(array.nbytes), format_bytes(int(limit)))
+        stored = STORE_BY_IMAGES
+        if cut == (ENERGY,):
+            stored = (
+                f"open it with chunks={{}} where it is stored by spectra, or store it so, once: {store_by_spectra()}"
+            )
+        raise ChunkingError(verb, cut, number, format_bytes(array.nbytes), format_bytes(int(limit)), stored)
+    merged, whole = " and ".join(map(repr, cut)), ", ".join(f"{dim}=-1" for dim in cut)
     warn(
-        f"{verb} merges {len(chunks)} chunks along {dim!r}: .chunk({dim}=-1) once, before the first verb, "
+        f"{verb} merges {number} chunks along {merged}: .chunk({whole}) once, before the first verb, "
         "reads the stack once only",
         PerformanceWarning,
     )
-    return True
+    return cut
 
 
 def over_energy(
@@ -73,7 +83,7 @@ def over_energy(
     """
     arrays = [array, *others]
     for item in arrays:
-        _has_chunks(item, verb)
+        _merged(item, verb, ENERGY)
     whole = [ENERGY in item.dims for item in arrays]
     call = functools.partial(func, **(kwargs or {}))
     if any(is_lazy(item) for item in arrays):

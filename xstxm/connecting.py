@@ -54,7 +54,7 @@ def connect(address: str) -> Client:
             aside.submit(asyncio.run, _knock(address)).result()
         return Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, MemoryError) as error:
-        do = "start one with `dask scheduler`, and workers with `dask worker ADDRESS`"
+        do = "start one with `dask scheduler`, and workers with `dask worker ADDRESS`, e.g. tcp://10.0.0.5:8786"
         raise OptionError("scheduler", address, f"none answers there: {do}") from error
 
 

@@ -283,11 +283,9 @@ def _line_correction(
     array: xr.DataArray, kind: LineKind, lines: tuple[str, str], max_lines: int, least: float
 ) -> xr.DataArray:
     """Return the gain or the offset of each line. Lazy."""
-    for dim in lines:
-        array = require_single_chunk(array, "level_lines", dim)
     return xr.apply_ufunc(
         partial(_corrections, kind=kind, max_lines=max_lines, least=least),
-        array,
+        require_single_chunk(array, "level_lines", *lines),
         input_core_dims=[lines],
         output_core_dims=[lines[:1]],
         vectorize=True,

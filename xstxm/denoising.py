@@ -301,7 +301,7 @@ def _by_frame(
     require_image(array, f"{method!r} works on frames (y, x): pass method='svd' or method='savgol'")
     smoother = _frame_filter(method, options)
     arrays = [array] if variance is None else [array, variance]
-    arrays = [require_single_chunk(require_single_chunk(a, "denoise", "y"), "denoise", "x") for a in arrays]
+    arrays = [require_single_chunk(a, "denoise", "y", "x") for a in arrays]
     result = xr.apply_ufunc(
         functools.partial(_filter_frames, smoother=smoother),
         *arrays,

@@ -230,17 +230,20 @@ def store_by_spectra(source: Path | None = None) -> str:
     return f"xstxm convert {shlex.quote(str(source))} {shlex.quote(str(target))}"
 
 
-class ChunkingError(StxmError, ValueError):
-    """The energy axis is cut into chunks where each pixel needs its whole spectrum."""
+STORE_BY_IMAGES = "take the file as it was measured, an image in a chunk; of a store by spectra `xstxm convert spectra.zarr images.hdf5` makes one"
+"""What to do with a stack whose images lie in several chunks."""
 
-    def __init__(self, verb: str, dim: str, n_chunks: int, size: str, limit: str) -> None:
-        whole = ", or do so before the stack is stored by spectra, while an image is a chunk"
-        store = f", or store it by spectra, once: {store_by_spectra()}" if dim == "energy" else whole
+
+class ChunkingError(StxmError, ValueError):
+    """Chunks cut apart what is needed whole: the spectrum of a pixel, or the image of an energy."""
+
+    def __init__(self, verb: str, dims: Sequence[str], n_chunks: int, size: str, limit: str, store: str) -> None:
+        whole = ", ".join(f"{dim}=-1" for dim in dims)
         self._say(
-            f"{verb} needs {dim!r} in one chunk, found {n_chunks} chunks of a {size} stack, too big to "
-            f"rechunk unasked (limit {limit}): call .chunk({dim}=-1) first where all of it fits into memory{store}",
+            f"{verb} needs {' and '.join(map(repr, dims))} in one chunk, found {n_chunks} chunks of a {size} stack, too big to "
+            f"rechunk unasked (limit {limit}): call .chunk({whole}) first where all of it fits into memory, or {store}",
             verb=verb,
-            dim=dim,
+            dims=tuple(dims),
             n_chunks=n_chunks,
         )
 

@@ -444,7 +444,7 @@ def test_zarr__writes_each_shard_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("encoding", "message"),
     [
-        pytest.param({"counts": {}}, r"no such variables of numbers: intensity, .*energy", id="unknown"),
+        pytest.param({"counts": {}}, r"no such variables of numbers, there are: intensity, .*energy", id="unknown"),
         pytest.param(
             {"intensity": {"dtype": "i2"}}, "stored to the bit: choose chunks, shards, compressors", id="lossy"
         ),

@@ -26,7 +26,7 @@ TILES = 2
 
 def suits(matrix: np.ndarray, pixels: np.ndarray) -> bool:
     """Tell whether `product` and `project` are for a matrix (u, e) and pixels (e, p)."""
-    return not on_device(pixels) and len(matrix) <= FEW and pixels.dtype in (np.float32, np.float64)
+    return not on_device(pixels) and 0 < len(matrix) <= FEW and pixels.dtype in (np.float32, np.float64)
 
 
 def product(matrix: np.ndarray, pixels: np.ndarray, threads: int) -> np.ndarray:

@@ -143,7 +143,7 @@ def _check(tree: xr.DataTree, asked: Encoding, memory: int) -> None:
     }
     names = dict.fromkeys(name for _, name in found)
     if missing := [name for name in asked if name not in names]:
-        raise OptionError("encoding", missing, f"there are no such variables of numbers: {listed([*names])}")
+        raise OptionError("encoding", missing, f"no such variables of numbers, there are: {listed([*names])}")
     for (_, name), variable in found.items():
         if name in asked:
             _check_variable(name, variable, asked[name], memory)
