@@ -146,6 +146,8 @@ VERBS: dict[str, Callable[[Stored], Any]] = {
     "nmf": lambda s: xstxm.nmf(s.density, 4),
     "mcr": lambda s: xstxm.mcr(s.density, 4),
     "cluster": lambda s: xstxm.cluster(s.density, 4, n_components=4),
-    "trees.phase_map": lambda s: xstxm.trees.phase_map(xr.DataTree.from_dict({"a": s.density}), REFERENCES),
+    "trees.phase_map": lambda s: xstxm.trees.phase_map(
+        xr.DataTree.from_dict({"a": s.density}), REFERENCES, min_amount=5.0
+    ),
 }
 """Each lazy verb, and what it makes of the stack."""

@@ -126,6 +126,8 @@ def denoise(
         A method along energy with one energy only; ``"svd"`` without a pixel that is finite at every energy (a lazy stack: when computed).
     MissingDimensionError
         A method that works on frames, and no y and x.
+    ChunkingError
+        A large lazy stack whose energies are in chunks, or its images, for a method that works on frames.
     ChoiceError
         Unknown method.
 
