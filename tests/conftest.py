@@ -61,6 +61,7 @@ def forked():
     if sys.platform == "win32":
         yield get_context("spawn")
         return
+    pytest.importorskip("distributed")  # whose settings would go with this one, were they read while it lasts
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         context = pytest.importorskip("distributed.utils").get_mp_context()
         context.set_forkserver_preload(WORKERS_IMPORT)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
+import xarray as xr
 
 import xstxm
 
@@ -30,6 +34,9 @@ VERBS = {
     "mcr": lambda counts, density: xstxm.mcr(density, 2, n_starts=1),
     "cluster": lambda counts, density: xstxm.cluster(density, 2, seed=0),
     "estimate_shifts": lambda counts, density: xstxm.estimate_shifts(counts),
+    "compute": lambda counts, density: xstxm.compute(density.chunk(y=7)),
+    "pca of a lazy stack": lambda counts, density: xstxm.pca(density.chunk(y=7)),
+    "estimate_shifts of a lazy stack": lambda counts, density: xstxm.estimate_shifts(counts.chunk(energy=1)),
 }
 
 
@@ -53,6 +60,27 @@ def test_report_progress__of_nmf_grows(density):
         xstxm.nmf(density, 2, n_starts=3)
     assert shares == sorted(shares)
     assert len(shares) >= 3
+
+
+def test_report_progress__hears_of_its_own_chunks_when_another_thread_computes_at_the_same_time(density):
+    together, mine = Barrier(2), {0: [], 1: []}
+
+    def meet(block):
+        together.wait(timeout=60)
+        return block
+
+    def work(number):
+        chunk = density["optical_density"].chunk().data
+        lazy = xr.DataArray(chunk.map_blocks(meet, token=f"meet {number}", dtype=chunk.dtype))
+        with xstxm.report_progress(mine[number].append):
+            xstxm.compute(lazy)
+            heard = len(mine[number])
+            xstxm.compute(density.chunk(y=7))
+        return heard
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(heard > 0 for heard in pool.map(work, range(2)))
+    assert all(len(shares) > 4 for shares in mine.values())
 
 
 def test_report_progress__the_inner_one_hears(density):

@@ -24,6 +24,7 @@ from xstxm.conventions import (
     require_energy,
 )
 from xstxm.errors import ConvergenceWarning, OptionError, SchemaError, require_whole, warn
+from xstxm.steps import followed
 
 EQUAL = 0.01
 """Starts whose residual is larger than the smallest by less than this share count as equally good."""
@@ -49,7 +50,7 @@ def sample_spectra(od: xr.DataArray, n_pixels: int, seed: int) -> np.ndarray:
 
     dims = pixel_dims(od)
     finite: Any = np.isfinite(od)
-    usable, some = dask.compute(finite.all(ENERGY), finite.any(ENERGY))
+    usable, some = dask.compute(finite.all(ENERGY), finite.any(ENERGY), **followed())
     found = np.flatnonzero(np.asarray(usable))
     if not found.size:
         raise nothing_usable(od, some if some.any() else xr.ones_like(some))

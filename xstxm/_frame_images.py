@@ -13,6 +13,7 @@ import xarray as xr
 
 from xstxm.conventions import measure_of
 from xstxm.options import get_options
+from xstxm.steps import followed
 
 if TYPE_CHECKING:
     from xstxm._kernels.pyramid import Scale
@@ -128,7 +129,7 @@ def _stuck(flat: Any, scale: Scale) -> np.ndarray:
     if isinstance(flat, np.ndarray):
         total = sum(hits(flat[e], e) for e in picked)
     else:
-        total = sum(flat[e].map_blocks(hits, e=int(e), dtype=np.int16) for e in picked).compute()
+        total = sum(flat[e].map_blocks(hits, e=int(e), dtype=np.int16) for e in picked).compute(**followed())
     return np.asarray(total) > len(picked) / 2
 
 
@@ -169,7 +170,7 @@ def _images(flat: Any, scale: Scale, known: np.ndarray, level: int) -> np.ndarra
         dtype=np.float32,
         meta=np.empty((0, 0, 0), np.float32),
     )
-    return np.asarray(out.compute())
+    return np.asarray(out.compute(**followed()))
 
 
 def _cut(sizes: Sequence[int], level: int) -> tuple[int, ...]:

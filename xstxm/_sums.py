@@ -14,6 +14,7 @@ import xarray as xr
 from xstxm._apply import is_lazy
 from xstxm._kernels.devices import pattern
 from xstxm.conventions import ENERGY
+from xstxm.steps import followed
 
 
 def pixel_sums(
@@ -80,10 +81,10 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
             cut = {dim: sizes for dim, sizes in array.chunksizes.items() if len(sizes) > 1}
             alike[tuple(sorted(cut.items()))].append((array, whole))
         in_place = [_put_in_place(dict(cut), *zip(*pairs, strict=True)) for cut, pairs in alike.items()]
-        dask.compute(*in_place, num_workers=n_workers())
+        dask.compute(*in_place, num_workers=n_workers(), **followed())
     else:
         chunks = [item.to_delayed(optimize_graph=False).ravel().tolist() for item in dask.optimize(*data)]
-        for item, whole, own in zip(data, found, dask.compute(*chunks), strict=True):
+        for item, whole, own in zip(data, found, dask.compute(*chunks, **followed()), strict=True):
             for at, chunk in zip(da.core.slices_from_chunks(item.chunks), own, strict=True):
                 whole[at] = chunk
     return tuple(array.copy(data=values) for array, values in zip(arrays, found, strict=True))

@@ -33,6 +33,7 @@ from xstxm.conventions import (
 )
 from xstxm.errors import OptionError, SchemaError, check_choice, require_number
 from xstxm.provenance import note, recorded
+from xstxm.steps import followed
 
 SpikeMethod: TypeAlias = Literal["both", "spatial", "spectral"]
 Fill: TypeAlias = Literal["nan", "neighbours"]
@@ -298,7 +299,7 @@ def _found(array: xr.DataArray) -> xr.DataArray:
         output_dims=[[], []],
         kwargs={"order": order, "fewest": _FEWEST_TO_JUDGE},
     )
-    images = xr.Dataset({"level": level, "flicker": flicker}).compute()
+    images = xr.Dataset({"level": level, "flicker": flicker}).compute(**followed())
     unjudged = int(images["flicker"].isnull().sum())
     if unjudged:
         note(f"{unjudged} pixels not judged: fewer than {_FEWEST_TO_JUDGE} finite values, or none in a row")

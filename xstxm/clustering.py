@@ -24,6 +24,7 @@ from xstxm.decomposition import COMPONENT, Field, Weights, eigenspectra, floatin
 from xstxm.errors import OptionError, SchemaError, check_choice, require_whole
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region
+from xstxm.steps import followed
 from xstxm.units import AmountLike
 
 Normalize: TypeAlias = Literal["thickness", "angle", "none"]
@@ -337,7 +338,7 @@ def _spectra(
     count = xr.DataArray(sum(counted), dims=CLUSTER)
     if len(fields) > 1:
         parts = [
-            _label_sums(field, maps[p]["labels"], count.size).compute() * weight[p]
+            _label_sums(field, maps[p]["labels"], count.size).compute(**followed()) * weight[p]
             for p, field in in_turn(fields, "spectra")
         ]
     else:

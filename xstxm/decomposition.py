@@ -29,6 +29,7 @@ from xstxm.conventions import (
 from xstxm.errors import SchemaError, require_whole
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region, region_mask
+from xstxm.steps import followed
 
 COMPONENT = "component"
 RANK = "rank"
@@ -145,7 +146,7 @@ class Field(NamedTuple):
 
     def counted(self, sums: xr.DataArray | None = None) -> xr.DataArray:
         """Return the sums in memory, or raise where they hold no pixel. Eager, on an energy-by-energy matrix."""
-        found = on_host((self.sums() if sums is None else sums).compute())
+        found = on_host((self.sums() if sums is None else sums).compute(**followed()))
         if not found[-1, -1]:
             raise nothing_usable(self.array, self.usable)
         return found

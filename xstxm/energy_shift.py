@@ -33,6 +33,7 @@ from xstxm.decomposition import usable_pixels
 from xstxm.errors import ConvergenceWarning, OptionError, SchemaError, warn
 from xstxm.provenance import note, recorded
 from xstxm.roi import Region
+from xstxm.steps import followed
 from xstxm.units import EnergyLike, EnergyMove
 
 BLOCKS = 24
@@ -168,7 +169,7 @@ def _block_moments(od: xr.DataArray, stack: xr.DataArray | xr.Dataset, region: R
     side = od.sizes[ENERGY] + 1
     sizes = {"block": BLOCKS, "row": side, "column": side}
     array = require_single_chunk(od, "estimate_energy_shift")
-    sums = pixel_sums(kernel.block_moments, array, label, sizes, n_blocks=BLOCKS).compute()
+    sums = pixel_sums(kernel.block_moments, array, label, sizes, n_blocks=BLOCKS).compute(**followed())
     if not sums[:, -1, -1].any():
         raise nothing_usable(od, usable)
     return np.asarray(sums)

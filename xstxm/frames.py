@@ -30,6 +30,7 @@ from xstxm.conventions import (
 from xstxm.energy import given_energies
 from xstxm.errors import EnergyRangeError, SchemaError, require_number
 from xstxm.provenance import recorded
+from xstxm.steps import followed
 from xstxm.units import EnergyLike
 
 _REACH = 2
@@ -239,7 +240,7 @@ def _seen(counts: xr.DataArray, dims: tuple[Hashable, ...]) -> xr.Dataset:
             "image": counts.mean(ENERGY, dtype=float),
             "times": counts.count(ENERGY),
         }
-        return xr.Dataset({name: array.drop_attrs(deep=False) for name, array in reduced.items()}).compute()
+        return xr.Dataset({name: array.drop_attrs(deep=False) for name, array in reduced.items()}).compute(**followed())
 
 
 def _copies(counts: xr.DataArray, seen: xr.Dataset) -> xr.DataArray:
@@ -313,4 +314,4 @@ def _summed(
         dtype=float,
         meta=np.empty((0,) * (len(axes) + 2)),
     )
-    return np.asarray(parts.sum(axis=tuple(range(2, parts.ndim))).compute())
+    return np.asarray(parts.sum(axis=tuple(range(2, parts.ndim))).compute(**followed()))

@@ -31,6 +31,7 @@ from xstxm.conventions import (
 from xstxm.errors import OptionError, ReferenceSpectrumError, SchemaError, check_choice, shown
 from xstxm.provenance import describe, note, recorded
 from xstxm.roi import Region, spectrum
+from xstxm.steps import followed
 from xstxm.units import EnergyLike
 
 Spectrum: TypeAlias = "xr.DataArray | tuple[Sequence[float], Sequence[float]]"
@@ -317,7 +318,7 @@ def _means_of_image(
     group, numbers = numbered_regions(array.isel({ENERGY: 0}, drop=True), image)
     size = np.bincount(np.ravel(group))[1:]
     parts = [array] if held is None else [array, held.where(array.notnull(), 0)]
-    sums, *of_variance = dask.compute(*(_sums_of_image(part, group, size.size) for part in parts))
+    sums, *of_variance = dask.compute(*(_sums_of_image(part, group, size.size) for part in parts), **followed())
     number, total, squares = sums.transpose("what", ...)
     mean = annotate(total / number, "spectrum", units=array.attrs.get("units"))
     spread = (squares / number - mean**2).clip(0) ** 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
+from typing import Any
 
 _listener: ContextVar[Callable[[float | None], object] | None] = ContextVar("listener", default=None)
 
@@ -12,13 +13,13 @@ _listener: ContextVar[Callable[[float | None], object] | None] = ContextVar("lis
 class report_progress:
     """Have a function called at each step of the eager work that this thread does in a ``with`` block.
 
-    `nmf`, `mcr`, `cluster` and `estimate_shifts` tell; of lazy results dask's own callbacks tell. What the function raises
-    ends the work.
+    `nmf`, `mcr`, `cluster` and `estimate_shifts` tell; so do `compute`, `write_netcdf`, `write_zarr`, and verbs that look at a
+    whole lazy stack, of each pass over it. Of what xarray computes dask's own callbacks tell. What the function raises ends the work.
 
     Parameters
     ----------
     told
-        Is given the share of the work that is done at most, None where nobody knows.
+        Is given the share of the work, or of the pass, that is done at most, None where nobody knows.
 
     Examples
     --------
@@ -43,7 +44,28 @@ class report_progress:
         _listener.reset(self._token)
 
 
+def listener() -> Callable[[float | None], object] | None:
+    """Return who listens in this thread, None where nobody does."""
+    return _listener.get()
+
+
+def followed(told: Callable[[float], object] | None = None) -> dict[str, Any]:
+    """Return options of dask's `compute` with which someone, who listens by default, hears the share of its tasks that is done.
+
+    They go along with a call: of callbacks that are registered dask keeps one set for all threads, and loses it where two compute
+    at once.
+    """
+    if (told := told or listener()) is None:
+        return {}
+
+    def report(key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
+        left = sum(len(state[name]) for name in ("ready", "waiting", "running"))
+        told(len(state["finished"]) / max(1, len(state["finished"]) + left))
+
+    return {"callbacks": [(None, None, None, report, None)]}
+
+
 def tell_step(share: float | None = None) -> None:
     """Tell who listens that a step is done."""
-    if (listener := _listener.get()) is not None:
-        listener(share)
+    if (told := listener()) is not None:
+        told(share)

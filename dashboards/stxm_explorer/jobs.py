@@ -7,12 +7,11 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Hashable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import panel as pn
-from dask.callbacks import Callback
 
 from stxm_explorer.delivery import in_one_message
 from xstxm import report_progress
@@ -73,40 +72,6 @@ class Job:
         if share is not None and (time.monotonic() - self._last > _OFTEN or share >= 1):
             self.share, self._last = share, time.monotonic()
             self._told()
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Follow every dask graph that this thread computes, and what xstxm does in memory."""
-        before = getattr(_LOCAL, "job", None)
-        _LOCAL.job = self
-        try:
-            with report_progress(self.step):
-                yield
-        finally:
-            _LOCAL.job = before
-
-
-_LOCAL = threading.local()
-
-
-class _Watch(Callback):
-    """Dask's scheduler calls these in the thread that asked for the result, whichever threads do the work."""
-
-    def _start_state(self, dsk: Any, state: Any) -> None:
-        if (job := getattr(_LOCAL, "job", None)) is not None:
-            _LOCAL.tasks = sum(len(state[name]) for name in ("ready", "waiting"))
-            job.step(0.0)
-
-    def _pretask(self, key: Any, dsk: Any, state: Any) -> None:
-        if (job := getattr(_LOCAL, "job", None)) is not None:
-            job.step()
-
-    def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
-        if (job := getattr(_LOCAL, "job", None)) is not None:
-            job.step(len(state["finished"]) / max(_LOCAL.tasks, 1))
-
-
-_Watch().register()
 
 
 class Places:
@@ -293,7 +258,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _outcome(work: Callable[[Job], Any], job: Job) -> tuple[Any, Exception | None]:
     try:
-        with job.watching():
+        with report_progress(job.step):
             job.step()
             return work(job), None
     except Exception as error:

@@ -28,6 +28,7 @@ from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.names import plain_name
 from stxm_explorer.uploads import Uploads
 from xstxm.errors import OptionError, SchemaError, StxmError, heard
+from xstxm.steps import followed
 
 CACHE = 6_000_000_000
 """Bytes of results that are kept for all sessions."""
@@ -224,7 +225,11 @@ class Store:
         return value
 
     def _compute(self, lazy: Any, job: Job) -> Any:
-        return lazy.compute(scheduler="threads") if self.cluster is None else self.cluster.computed(lazy, job)
+        return (
+            lazy.compute(scheduler="threads", **followed())
+            if self.cluster is None
+            else self.cluster.computed(lazy, job)
+        )
 
     def _given(self, name: str) -> xr.Dataset | xr.DataArray:
         if name not in self.given:

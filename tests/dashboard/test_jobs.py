@@ -16,6 +16,8 @@ from stxm_explorer.cache import Cache, Made, memory
 from stxm_explorer.clouds import cloud
 from stxm_explorer.jobs import Job, Jobs, Places, Stopped
 
+import xstxm
+
 
 class Document:
     """A page whose ticks are run by hand."""
@@ -36,6 +38,10 @@ class Document:
             while self.ticks:
                 self.ticks.pop(0)()
             time.sleep(0.01)
+
+
+def computed(blocks: da.Array) -> xr.DataArray:
+    return xstxm.compute(xr.DataArray(blocks, dims="x"))
 
 
 @pytest.fixture
@@ -101,7 +107,7 @@ def test_jobs__cancel_stops_a_computation_and_tells_who_started_it(page):
     document, jobs = page
     found, done = [], []
     blocks = da.zeros(400, chunks=1).map_blocks(lambda block: (time.sleep(0.02), done.append(1), block)[-1])
-    jobs.start("a", "A", lambda job: blocks.compute(scheduler="threads"), found.append, found.append)
+    jobs.start("a", "A", lambda job: computed(blocks), found.append, found.append)
     document.run(lambda: len(done) > 4)
     jobs.cancel()
     assert [type(error) for error in found] == [Stopped]
@@ -143,7 +149,7 @@ def test_jobs__progress_grows_to_one(page):
     shares, found = [], []
     jobs = Jobs(lambda: shares.extend(job.share for job in jobs.running.values() if job.share is not None), document)
     blocks = da.zeros(60, chunks=1).map_blocks(lambda block: (time.sleep(0.02), block)[-1])
-    jobs.start("a", "A", lambda job: blocks.compute(scheduler="threads"), found.append, found.append)
+    jobs.start("a", "A", lambda job: computed(blocks), found.append, found.append)
     document.run(lambda: found)
     assert shares == sorted(shares)
     assert 0 < max(shares) <= 1
@@ -155,7 +161,7 @@ def test_jobs__two_at_once_do_not_mix_their_progress(page):
     found = []
 
     def count(job):
-        da.zeros(20, chunks=1).map_blocks(lambda block: (time.sleep(0.01), block)[-1]).compute(scheduler="threads")
+        computed(da.zeros(20, chunks=1).map_blocks(lambda block: (time.sleep(0.01), block)[-1]))
         return job.kind
 
     for kind in "ab":
@@ -285,6 +291,36 @@ def test_jobs__a_page_that_was_closed_is_left_alone(page):
     time.sleep(0.2)
     assert not found
     assert not document.ticks
+
+
+def test_jobs__hear_of_their_graphs_when_others_computed_at_the_same_time():
+    begun, go, end = threading.Event(), threading.Event(), threading.Event()
+
+    def lazy(*, begin=None, wait=None):
+        def work(block):
+            if begin is not None:
+                begin.set()
+            assert wait is None or wait.wait(10)
+            return block
+
+        return da.zeros(3, chunks=1).map_blocks(work, meta=np.empty(0))
+
+    def watched(array):
+        job = Job()
+        job.do(lambda job: computed(array))
+        return job.share
+
+    with ThreadPoolExecutor(2) as pool:  # the second begins after the first, and ends after it
+        first = pool.submit(watched, lazy(begin=begun, wait=go))
+        assert begun.wait(10)
+        begun.clear()
+        second = pool.submit(watched, lazy(begin=begun, wait=end))
+        assert begun.wait(10)
+        go.set()
+        assert first.result(10) == 1
+        end.set()
+        assert second.result(10) == 1
+    assert watched(lazy()) == 1
 
 
 def test_cache__equal_work_is_done_once():

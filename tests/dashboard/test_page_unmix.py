@@ -19,6 +19,7 @@ from stxm_explorer.state import UNMIX_TABS, ExplorerState, Region
 from stxm_explorer.store import Store
 
 import xstxm
+from xstxm import report_progress
 from xstxm.conventions import NO_SAMPLE, UNDECIDED
 
 BOX = Region("box", ((0.3, 0.3), (0.9, 0.9)), "left")
@@ -127,7 +128,7 @@ def test_components__stop_ends_a_factorisation_soon(page):
             super().step(share)
 
     job = Impatient("nmf")
-    with job.watching(), pytest.raises(Stopped):
+    with report_progress(job.step), pytest.raises(Stopped):
         store.run(call, job)
     assert len(shares) == 1
     assert store.ready(call) is None

@@ -7,7 +7,10 @@ import errno
 import io
 import random
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
+import dask
 import dask.array as da
 import h5py
 import numpy as np
@@ -210,6 +213,41 @@ def test_writers__leave_what_was_there_when_they_fail(stack, tmp_path, suffix):
 
 def _fail(block):
     raise ZeroDivisionError
+
+
+def test_writers__leave_the_scheduler_of_other_threads_alone(tmp_path, suffix):
+    seen, together = [], Barrier(2)
+
+    def note(block):
+        together.wait(timeout=60)
+        seen.append(dask.config.get("scheduler", None))
+        return block
+
+    def write(number):
+        lazy = da.zeros((2, 4), chunks=-1).map_blocks(note, token=f"note {number}", meta=np.empty((0, 0)))
+        return WRITERS[suffix](xr.Dataset({"a": (("y", "x"), lazy)}), tmp_path / f"{number}.{suffix}")
+
+    before = dask.config.get("scheduler", None)
+    with ThreadPoolExecutor(2) as pool:
+        [*pool.map(write, range(2))]
+    assert [*seen, dask.config.get("scheduler", None)] == [before] * 3
+
+
+def test_writers__tell_who_listens_and_stop_when_told(tmp_path, suffix, stack):
+    class Enough(Exception):
+        pass
+
+    def stop(share):
+        raise Enough
+
+    lazy, shares = stack.chunk(y=2), []
+    with xstxm.report_progress(shares.append):
+        WRITERS[suffix](lazy, tmp_path / f"a.{suffix}")
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] == 1
+    with pytest.raises(Enough), xstxm.report_progress(stop):
+        WRITERS[suffix](lazy, tmp_path / f"b.{suffix}")
+    assert [entry.name for entry in tmp_path.iterdir()] == [f"a.{suffix}"]
 
 
 @pytest.mark.parametrize("memory", [4096, 2**29], ids=["through a raw file", "at once"])

@@ -15,8 +15,11 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import OptionError
 from xstxm.io._replacing import reserve
 from xstxm.io._stored import Stored
+from xstxm.steps import followed, listener
 
-Progress: TypeAlias = "Callable[[float], None]"
+Progress: TypeAlias = "Callable[[float], object]"
+UnitOf: TypeAlias = "Callable[[Hashable, xr.Variable], tuple[int, ...]]"
+"""What a store writes at once of a variable of some name."""
 
 MEMORY = 2**29
 CHUNK_BYTES = 2**24
@@ -90,41 +93,49 @@ class RawFile:
         return np.stack([np.array(self._opened("r")[(frame, *key[1:])]) for frame in frames])
 
 
-def room_for(tree: xr.DataTree, memory: int) -> int:
+def _chunks_of(name: Hashable, variable: xr.Variable) -> tuple[int, ...]:
+    return chunks_of(variable)
+
+
+def room_for(tree: xr.DataTree, memory: int, unit_of: UnitOf = _chunks_of) -> int:
     """Return the most bytes that storing a tree needs on the disk: its numbers, and those that go through a plain file twice."""
-    variables = (v for node in tree.subtree for v in node.to_dataset(inherit=False).variables.values())
-    return sum(variable.nbytes * (1 + _wants_file(variable, memory)) for variable in variables)
+    variables = [item for node in tree.subtree for item in node.to_dataset(inherit=False).variables.items()]
+    return sum(
+        variable.nbytes * (1 + _wants_file(variable, unit_of(name, variable), memory)) for name, variable in variables
+    )
 
 
 @contextmanager
-def whole_spectra(
-    tree: xr.DataTree,
-    beside: Path,
-    memory: int,
-    progress: Progress | None = None,
-    unit_of: Callable[[Hashable, xr.Variable], tuple[int, ...]] = lambda name, variable: chunks_of(variable),
-) -> Iterator[tuple[xr.DataTree, Progress | None]]:
+def in_blocks(
+    tree: xr.DataTree, beside: Path, memory: int, progress: Progress | None = None, unit_of: UnitOf = _chunks_of
+) -> Iterator[tuple[xr.DataTree, dict[str, Any]]]:
     """Give a tree whose lazy arrays come in blocks that fit the memory and what the store writes at once, chunks as a rule.
 
-    Frames are read once: where whole spectra would need them again and again they go through a plain file
-    `beside` the target, which is removed in all cases. Comes with what to tell the progress of the rest to.
+    Frames are read once: where whole spectra would need them again and again, or images spectra, they go through a plain file
+    `beside` the target, which is removed in all cases. Comes with options of dask's `compute`: one block
+    after another in this thread, told to who follows.
     """
+    progress = progress or listener()
     files: list[Path] = []
-    nodes = [node.to_dataset(inherit=False).variables.values() for node in tree.subtree]
-    passes = 1 + sum(_wants_file(variable, memory) for variables in nodes for variable in variables)
+    nodes = [node.to_dataset(inherit=False).variables.items() for node in tree.subtree]
+    passes = 1 + sum(
+        _wants_file(variable, unit_of(name, variable), memory) for items in nodes for name, variable in items
+    )
 
     def arranged(name: Hashable, variable: xr.Variable) -> xr.Variable:
         if not is_unread(variable):
             return variable
         lazy = in_own_chunks(variable)
-        block = block_of(lazy, unit_of(name, lazy), memory // 4)
-        if not _wants_file(lazy, memory):
+        unit = unit_of(name, lazy)
+        block = block_of(lazy, unit, memory // 4)
+        if not _wants_file(lazy, unit, memory):
             return lazy.copy(deep=False, data=lazy.data.rechunk(block))
         files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
         return _through_file(lazy, files[-1], block, _stage(progress, len(files), passes))
 
     try:
-        yield tree.map_over_datasets(lambda node: _mapped(node, arranged)), _stage(progress, passes, passes)
+        blocks = tree.map_over_datasets(lambda node: _mapped(node, arranged))
+        yield blocks, {"scheduler": "synchronous", **followed(_stage(progress, passes, passes))}
     finally:
         for file in files:
             file.unlink(missing_ok=True)
@@ -187,12 +198,26 @@ def _in_own_chunks(node: xr.Dataset) -> xr.Dataset:
     return _mapped(node, lambda _, variable: in_own_chunks(variable))
 
 
-def _wants_file(variable: xr.Variable, memory: int) -> bool:
-    """Tell whether an array is too large to be turned from frames to spectra in memory."""
-    if not is_unread(variable) or ENERGY not in variable.dims:
+def _wants_file(variable: xr.Variable, unit: tuple[int, ...], memory: int) -> bool:
+    """Tell whether an array is too large to be turned from its own chunks to blocks in memory.
+
+    Chunks that blocks split wait until the last of these has its part: with all that lie under one block, where they are joined.
+    """
+    if not is_unread(variable) or ENERGY not in variable.dims or not variable.size:
         return False
-    array = in_own_chunks(variable).data
-    return array.numblocks[variable.dims.index(ENERGY)] > 1 and array.nbytes > memory // 4
+    lazy = in_own_chunks(variable)
+    block = block_of(lazy, unit, memory // 4)
+    joined = math.prod(map(_under_a_block, lazy.data.chunks, block))
+    needed = max(math.prod(block), math.prod(map(max, lazy.data.chunks)))
+    return joined > needed and joined * lazy.dtype.itemsize > memory // 4
+
+
+def _under_a_block(chunks: tuple[int, ...], size: int) -> int:
+    """Return how far the chunks extend, along one dimension, that lie under a block at most."""
+    ends = np.cumsum(chunks)
+    begins = np.arange(0, ends[-1], size)
+    first, last = np.searchsorted(ends, begins, "right"), np.searchsorted(ends, np.minimum(begins + size, ends[-1]))
+    return int((ends[last] - ends[first] + np.take(chunks, first)).max())
 
 
 def _through_file(lazy: xr.Variable, path: Path, block: tuple[int, ...], progress: Progress | None) -> xr.Variable:
@@ -202,8 +227,7 @@ def _through_file(lazy: xr.Variable, path: Path, block: tuple[int, ...], progres
     order = (ENERGY, *(dim for dim in lazy.dims if dim != ENERGY))
     frames = lazy.transpose(*order)
     raw: Any = RawFile(path, frames.shape, frames.dtype)
-    with told(progress):
-        da.store(frames.data, raw, lock=True, scheduler="synchronous")
+    da.store(frames.data, raw, lock=True, scheduler="synchronous", **followed(progress))
     sizes = dict(zip(lazy.dims, block, strict=True))
     chunks = tuple(sizes[dim] for dim in order)
     back = da.from_array(raw, chunks=chunks, name=False, meta=np.empty((0,) * raw.ndim, raw.dtype))
@@ -225,20 +249,3 @@ def block_of(variable: xr.Variable, chunks: tuple[int, ...], limit: int) -> tupl
         times = max(1, limit // max(1, others * chunks[axis]))
         block[axis] = min(variable.shape[axis], chunks[axis] * times)
     return tuple(max(1, size) for size in block)
-
-
-@contextmanager
-def told(progress: Progress | None) -> Iterator[None]:
-    """Report the share of tasks that are done while a graph is computed."""
-    from dask.callbacks import Callback
-
-    if progress is None:
-        yield
-        return
-
-    def report(key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
-        left = sum(len(state[name]) for name in ("ready", "waiting", "running"))
-        progress(len(state["finished"]) / max(1, len(state["finished"]) + left))
-
-    with Callback(posttask=report):
-        yield

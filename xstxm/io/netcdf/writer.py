@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Lock
 
 import xarray as xr
 
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, room_for, told, whole_spectra
+from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, in_blocks, room_for
 from xstxm.io._replacing import replacing, require_room
+
+_MAKING = Lock()
+"""The scheduler that dask takes is set for all threads, so one at a time, and not while arrays are computed."""
 
 
 def write_netcdf(
@@ -72,10 +76,14 @@ def stream_netcdf(
     stored = _stored.to_tree(obj)
     with (
         replacing(path, overwrite, room_for(stored, memory)) as (target, part),
-        whole_spectra(stored, part, memory, progress) as (tree, rest),
+        in_blocks(stored, part, memory, progress) as (tree, how),
     ):
         require_room(part, tree.nbytes)
         encoding = encoding_of(tree, "chunksizes", kinds="biufc")
-        with dask.config.set(scheduler="synchronous"), told(rest):
-            tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        with (
+            _MAKING,
+            dask.config.set(scheduler="synchronous"),
+        ):  # else xarray makes a file that workers of a cluster share
+            writes = tree.to_netcdf(part, engine="h5netcdf", encoding=encoding, compute=False)
+        writes.compute(**how)
     return target

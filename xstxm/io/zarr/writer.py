@@ -13,17 +13,7 @@ import xarray as xr
 from xstxm.errors import OptionError
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import (
-    MEMORY,
-    Progress,
-    bytes_of,
-    chunks_of,
-    encoding_of,
-    is_unread,
-    room_for,
-    told,
-    whole_spectra,
-)
+from xstxm.io._pixels_first import MEMORY, Progress, bytes_of, chunks_of, encoding_of, in_blocks, is_unread, room_for
 from xstxm.io._replacing import replacing
 from xstxm.io._sources import listed, short
 from xstxm.io.zarr.reader import quiet, require_zarr
@@ -103,8 +93,6 @@ def stream_zarr(
     encoding: Encoding | None = None,
 ) -> Path:
     """Write Zarr within a memory in bytes, and tell how far it is."""
-    import dask
-
     require_ending(path, "zarr")
     require_zarr("writing Zarr")
     from xstxm.io.zarr._folder import closed_on_error
@@ -116,14 +104,16 @@ def stream_zarr(
         return _unit(variable, asked.get(str(name), {}))
 
     with (
-        replacing(path, overwrite, room_for(stored, memory)) as (target, part),
-        whole_spectra(stored, part, memory, progress, unit_of) as (tree, rest),
+        replacing(path, overwrite, room_for(stored, memory, unit_of)) as (target, part),
+        in_blocks(stored, part, memory, progress, unit_of) as (tree, how),
     ):
         made = _encoding(tree, asked)
-        with dask.config.set(scheduler="synchronous"), told(rest), quiet(), closed_on_error(part) as store:
+        with quiet(), closed_on_error(part) as store:
             # chunks of nothing but the fill value too, so that one that is missing was lost; and all metadata in one place,
             # since https cannot list what there is
-            tree.to_zarr(store, encoding=made, consolidated=True, write_empty_chunks=True)
+            tree.to_zarr(
+                store, encoding=made, consolidated=True, write_empty_chunks=True, chunkmanager_store_kwargs=how
+            )
     return target
 
 
