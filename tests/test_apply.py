@@ -28,6 +28,11 @@ def test_set_options__restores_and_refuses_nonsense():
     assert _apply.get_options() is before
     with pytest.raises(OptionError, match="num_threads=0: give a whole number of 1 or more"):
         set_options(num_threads=0)
+    with set_options(rechunk_limit="2 GB"):
+        assert _apply.get_options().rechunk_limit == 2e9
+    for limit in ("two", -1):
+        with pytest.raises(OptionError, match="give bytes, or a text with a unit"):
+            set_options(rechunk_limit=limit)
     with pytest.raises(OptionError, match="energy_tolerance='10 meV': give a number"):
         set_options(energy_tolerance="10 meV")
 

@@ -629,6 +629,12 @@ def test_run__whose_scheduler_is_another_program_says_how_to_start_one(recipe, f
     assert "none answers there: start one with `dask scheduler`" in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "tcp://127.0.0.1", "", None])
+def test_connect__names_an_address_without_a_port(address):
+    with pytest.raises(OptionError, match="give its address with the port"):
+        xstxm.connect(address)
+
+
 def test_connect__in_a_notebook_has_a_client(client):
     async def cell():
         with xstxm.connect(client.scheduler.address) as found:

@@ -18,6 +18,7 @@ from laziness import Held, watched
 from test_every_verb import REFERENCES, counts, density
 
 import xstxm
+from xstxm.errors import OptionError
 
 SIZES = {"reference": 2, "y": 5, "x": 7}
 
@@ -62,6 +63,11 @@ def test_compute__loads_lazy_coordinates_and_leaves_what_is_in_memory():
     found = xstxm.compute(stack.chunk(y=5))
     assert found["depth"].chunks is None
     xr.testing.assert_identical(found, stack)
+
+
+def test_compute__refuses_what_is_no_array():
+    with pytest.raises(OptionError, match=r"of a tree, call xstxm\.trees\.compute"):
+        xstxm.compute(xr.DataTree(counts()))
 
 
 def test_compute__holds_a_chunk_at_a_time():

@@ -6,6 +6,7 @@ import xarray as xr
 
 from xstxm._sums import in_memory
 from xstxm.conventions import Stack
+from xstxm.errors import OptionError
 
 
 def compute(lazy: Stack) -> Stack:
@@ -27,6 +28,11 @@ def compute(lazy: Stack) -> Stack:
     DataArray or Dataset
         The same in memory.
 
+    Raises
+    ------
+    OptionError
+        Neither a DataArray nor a Dataset.
+
     Examples
     --------
     >>> import xstxm
@@ -35,6 +41,8 @@ def compute(lazy: Stack) -> Stack:
     >>> xstxm.compute(maps).phase_fraction.chunks is None
     True
     """
+    if not isinstance(lazy, xr.DataArray | xr.Dataset):
+        raise OptionError("lazy", lazy, "give a DataArray or a Dataset; of a tree, call xstxm.trees.compute")
     if isinstance(lazy, xr.DataArray):
         name = "array" if lazy.name is None else lazy.name
         return compute(lazy.to_dataset(name=name))[name].rename(lazy.name)

@@ -33,7 +33,7 @@ def connect(address: str) -> Client:
     Raises
     ------
     OptionError
-        None answers there within some seconds.
+        An address without a port, or none answers there within some seconds.
     MissingDependencyError
         The package distributed is not installed.
 
@@ -49,6 +49,7 @@ def connect(address: str) -> Client:
         from distributed import Client
     except ImportError as error:
         raise MissingDependencyError("a cluster", "distributed", "distributed") from error
+    _require_port(address)
     try:
         with ThreadPoolExecutor(1) as aside:  # a notebook has a loop of its own in this thread
             aside.submit(asyncio.run, _knock(address)).result()
@@ -56,6 +57,19 @@ def connect(address: str) -> Client:
     except (OSError, ValueError, MemoryError) as error:
         do = "start one with `dask scheduler`, and workers with `dask worker ADDRESS`, e.g. tcp://10.0.0.5:8786"
         raise OptionError("scheduler", address, f"none answers there: {do}") from error
+
+
+def _require_port(address: str) -> None:
+    """Refuse at once what cannot be the address of a scheduler."""
+    from distributed.comm import get_address_host_port
+
+    if str(address).startswith("inproc:"):
+        return
+    try:
+        get_address_host_port(address)
+    except (TypeError, ValueError) as error:
+        do = 'give its address with the port, e.g. "tcp://10.0.0.5:8786"'
+        raise OptionError("scheduler", address, do) from error
 
 
 async def _knock(address: str) -> None:

@@ -25,8 +25,22 @@ class Options:
 
     def __post_init__(self) -> None:
         require_number("energy_tolerance", self.energy_tolerance, least=0)
-        require_number("rechunk_limit", self.rechunk_limit, least=0, finite=False)
+        limit = _n_bytes(self.rechunk_limit)
+        what = 'bytes, or a text with a unit as "2 GB",'
+        object.__setattr__(self, "rechunk_limit", require_number("rechunk_limit", limit, what, least=0, finite=False))
         object.__setattr__(self, "num_threads", require_whole("num_threads", self.num_threads))
+
+
+def _n_bytes(size: object) -> object:
+    """Return a size in bytes, what is none as it is."""
+    if not isinstance(size, str):
+        return size
+    from dask.utils import parse_bytes
+
+    try:
+        return parse_bytes(size)
+    except ValueError:
+        return size
 
 
 _current = Options()
@@ -45,7 +59,7 @@ class set_options:
     energy_tolerance
         Two energies closer than this (eV) are the same energy.
     rechunk_limit
-        Largest stack (bytes) whose energy chunks are merged unasked, and whose chunks wait for those around them.
+        Largest stack, in bytes or as ``"2 GB"``, whose energy chunks are merged unasked, and whose chunks wait for those around them.
     num_threads
         Threads of a fit, an optical density or a decomposition in memory.
     progress
@@ -67,7 +81,7 @@ class set_options:
         self,
         *,
         energy_tolerance: float | None = None,
-        rechunk_limit: float | None = None,
+        rechunk_limit: float | str | None = None,
         num_threads: int | None = None,
         progress: bool | None = None,
     ) -> None:

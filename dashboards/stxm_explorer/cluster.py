@@ -11,7 +11,6 @@ from typing import Any
 import xstxm
 from stxm_explorer.jobs import Job, Stopped
 from xstxm.errors import OptionError, StxmError
-from xstxm.steps import followed
 
 AGAIN = 60.0
 """Seconds after which a page that is opened asks once more for a scheduler that did not answer."""
@@ -70,7 +69,7 @@ class Cluster:
 
         client = self.client
         if client is None:
-            return lazy.compute(scheduler="threads", **followed())
+            return xstxm.compute(lazy)
         kept = client.persist(lazy)
         futures = futures_of(kept)
         try:

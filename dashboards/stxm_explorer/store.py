@@ -28,7 +28,6 @@ from stxm_explorer.jobs import Job, Stopped
 from stxm_explorer.names import plain_name
 from stxm_explorer.uploads import Uploads
 from xstxm.errors import OptionError, SchemaError, StxmError, heard
-from xstxm.steps import followed
 
 CACHE = 6_000_000_000
 """Bytes of results that are kept for all sessions."""
@@ -225,11 +224,7 @@ class Store:
         return value
 
     def _compute(self, lazy: Any, job: Job) -> Any:
-        return (
-            lazy.compute(scheduler="threads", **followed())
-            if self.cluster is None
-            else self.cluster.computed(lazy, job)
-        )
+        return xstxm.compute(lazy) if self.cluster is None else self.cluster.computed(lazy, job)
 
     def _given(self, name: str) -> xr.Dataset | xr.DataArray:
         if name not in self.given:

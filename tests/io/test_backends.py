@@ -70,6 +70,12 @@ def test_file_that_is_not_there__is_named_in_plain_words(tmp_path, read):
         read(tmp_path / "nothere.hdr")
 
 
+def test_file_that_is_not_there__may_be_another_of_its_folder(tmp_path):
+    (tmp_path / "night_01.hdr").touch()
+    with pytest.raises(FileNotFoundError, match=r"night_1\.hdr' \(did you mean 'night_01\.hdr'\?\)$"):
+        xstxm.open_stack(tmp_path / "night_1.hdr")
+
+
 @pytest.mark.parametrize("engine", backend.ENGINES)
 def test_file_that_is_not_there__is_named_by_every_engine(tmp_path, engine):
     with pytest.raises(FileNotFoundError, match=r"^there is no file '.*nothere\.hdr'$"):

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import xstxm
 from xstxm.cli import app
-from xstxm.errors import OptionError, PerformanceWarning
+from xstxm.errors import ChoiceError, OptionError, PerformanceWarning
 from xstxm.io import _cuts, chunking
 
 zarr = pytest.importorskip("zarr")
@@ -64,6 +64,7 @@ CALL = "chunks={'energy': -1, 'y': 128, 'x': 768}"
         pytest.param(FRAMES, {}, WHOLE, "dask holds almost all of the 2.34 GiB", id="frames, merged by dask"),
         pytest.param(SQUARES, None, {}, f"not in chunks: .* reads all 2.34 GiB .* {CALL}", id="no chunks"),
         pytest.param(SQUARES, {"energy": 10}, {}, "each stored chunk is read 15 times", id="spectra read apart"),
+        pytest.param(SQUARES, {}, {"energy": 10}, f"cut by 10 of 150 energies: .* {CALL}", id="spectra cut apart"),
         pytest.param(SQUARES, {"y": 64, "x": 768}, {}, "read 2 times, since chunks of dask cut it", id="cut"),
         pytest.param(SPECKS, {}, {}, r"262144 chunks of 9.38 kiB: tasks cost more", id="specks"),
         pytest.param(BLOCKS, {}, {}, "chunks of 600.00 MiB: each thread holds about 3", id="blocks"),
@@ -228,7 +229,7 @@ def test_open_stack__warns_of_large_stacks_by_frames(tmp_path, chunks):
             PerformanceWarning, match="first night.hdf5: 'intensity': stored by 1 of 121 energies"
         ) as told:
             xstxm.open_stack(path, chunks=chunks).close()
-        command = shlex.split(str(told[0].message).partition("once: ")[2])
+        command = shlex.split(str(told[0].message).partition("chunks={}: ")[2])
         assert command == ["xstxm", "convert", str(path), str(tmp_path / "first night.zarr")]
         assert CliRunner().invoke(app, command[1:]).exit_code == 0
         with xstxm.open_stack(tmp_path / "first night.zarr", chunks={}) as again:
@@ -237,6 +238,33 @@ def test_open_stack__warns_of_large_stacks_by_frames(tmp_path, chunks):
             assert not unchunked["intensity"].variable._in_memory
     with xstxm.open_stack(path, chunks=chunks) as small:
         assert small.stxm.is_lazy
+
+
+def test_open_stack__warns_of_stored_chunks_that_are_cut_in_its_own_words(tmp_path, recwarn):
+    stack = xstxm.testing.simulate_stack(shape=(32, 48), seed=0)[["intensity"]]
+    path = xstxm.write_zarr(stack, tmp_path / "night.zarr", encoding={"intensity": {"chunks": (121, 32, 24)}})
+    xstxm.open_stack(path, chunks={"y": 8}).close()
+    assert not recwarn
+    with xstxm.set_options(rechunk_limit=stack.nbytes / 2):
+        xstxm.open_stack(path, chunks={"y": 8}).close()
+    assert [one.category for one in recwarn] == [PerformanceWarning]
+    assert "each stored chunk is read 4 times, since chunks of dask cut it" in str(recwarn[0].message)
+
+
+def test_open_stack__names_a_dimension_of_chunks_that_is_none(tmp_path):
+    stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
+    path = xstxm.write_zarr(stack, tmp_path / "night.zarr")
+    with pytest.raises(ChoiceError, match=r"unknown dimension of chunks 'enrgy': .*did you mean 'energy'"):
+        xstxm.open_stack(path, chunks={"enrgy": 1})
+
+
+def test_advice__on_small_stacks_is_given_below_the_limit_alone():
+    stack = xstxm.testing.simulate_stack(shape=(32, 48), seed=0)[["intensity"]].chunk(energy=1)
+    assert stack.stxm.chunk_report().advice == ()
+    with xstxm.set_options(rechunk_limit="100 kB"):
+        (advice,) = stack.stxm.chunk_report().advice
+        assert advice.startswith("'intensity': cut by 1 of 121 energies")
+        assert _as_said(stack, advice).stxm.chunk_report().advice == ()
 
 
 def test_convert__of_frames_does_not_advise_itself(tmp_path):

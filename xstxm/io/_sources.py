@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -22,6 +24,8 @@ LARGE = 2**27
 """Bytes that are worth a look at whether a file can hold them."""
 PACKING = 2000
 """Beyond what any filter saves: deflate reaches 1032 to 1 on zeros."""
+_LOOKED_AT = 2000
+"""Names of a folder among which one that was meant is looked for."""
 BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What the libraries below raise where a file is broken."""
 
@@ -123,7 +127,10 @@ def require_there(path: Path) -> None:
         There is nothing.
     """
     if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
+        names = (entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else ()
+        close = difflib.get_close_matches(path.name, islice(names, _LOOKED_AT), n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise FileNotFoundError(f"there is no file {str(path)!r}{hint}")
 
 
 def require_file(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from xstxm.io import _sources
 from xstxm.io._images import Energies, Kind
 from xstxm.io._remote import is_url
 from xstxm.io._sources import Source
-from xstxm.io.chunking import chunk_report, warn_of_frames
+from xstxm.io.chunking import chunk_report, require_dims, warn_of_chunks
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
 from xstxm.io.folders import is_many, open_folder
@@ -121,7 +122,7 @@ def open_stack(
         The file is of none of these formats; `UnsupportedScanError` and `CorruptFileError` for a scan
         that cannot become a stack and for a broken file.
     OptionError, ChoiceError
-        A region, entry or detector that does not exist, or an option of another format; a URL that cannot be opened.
+        A region, entry, detector or dimension of chunks that does not exist, or an option of another format; a URL that cannot be opened.
     MissingDependencyError
         The package for such a URL is not installed.
 
@@ -154,15 +155,18 @@ def open_stack(
     if is_many(path):
         stack = open_folder(source, chunks=chunks, options=options, engine=engine)
     else:
-        stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
+        with warnings.catch_warnings():  # `warn_of_chunks` says it, with what to type
+            warnings.filterwarnings("ignore", "The specified chunks separate the stored chunks", UserWarning)
+            stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
     if ENERGY not in stack.coords:
         stack.close()
         found, do = _sources.listed([str(name) for name in stack.data_vars]), "open a result with xstxm.open_result"
         raise FileFormatError(_sources.name_of(source), "a stack, with energies", found, do)
+    require_dims(stack, chunks)
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()
-    warn_of_frames(stack, source if isinstance(source, Path) and not is_many(path) else None)
+    warn_of_chunks(stack, source if isinstance(source, Path) and not is_many(path) else None)
     return stack
 
 

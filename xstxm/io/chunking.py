@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import xarray as xr
 
 from xstxm._sums import n_workers
 from xstxm.conventions import ENERGY
-from xstxm.errors import OptionError, PerformanceWarning, by_reason, store_by_spectra, warn
+from xstxm.errors import ChoiceError, OptionError, PerformanceWarning, by_reason, store_by_spectra, warn
 from xstxm.io._cuts import Cut
 from xstxm.io._pixels_first import block_of, chunks_of
 from xstxm.io.formats import recognised
@@ -77,7 +78,7 @@ def chunk_report(obj: xr.Dataset | xr.DataArray) -> ChunkReport:
 
     Notes
     -----
-    Advice is given on arrays of 64 MiB and more. A thread holds about three chunks. `reads` supposes that the chunks of
+    Advice is given on arrays of 64 MiB and more; on smaller ones above `rechunk_limit`, how they are cut but not into how many. A thread holds about three chunks. `reads` supposes that the chunks of
     the file begin at the first number, and is that of the blocks which dask reads, before any `.chunk` behind them.
 
     Examples
@@ -99,18 +100,36 @@ def chunk_report(obj: xr.Dataset | xr.DataArray) -> ChunkReport:
     return ChunkReport(pd.DataFrame.from_dict(rows, orient="index").rename_axis("variable"), tuple(by_reason(said)))
 
 
-def warn_of_frames(stack: xr.Dataset, source: Path | None) -> None:
-    """Warn of lazy arrays above `rechunk_limit` whose file cuts the energies apart, with the command that mends it."""
+def require_dims(stack: xr.Dataset, chunks: object) -> None:
+    """Refuse chunks along dimensions that a stack does not have, which xarray takes no notice of.
+
+    Raises
+    ------
+    ChoiceError
+        There is no such dimension; the stack is closed.
+    """
+    if unknown := [dim for dim in chunks if dim not in stack.dims] if isinstance(chunks, Mapping) else []:
+        stack.close()
+        raise ChoiceError("dimension of chunks", unknown[0], [str(dim) for dim in stack.dims])
+
+
+def warn_of_chunks(stack: xr.Dataset, source: Path | None) -> None:
+    """Warn of lazy arrays above `rechunk_limit` whose energies the file cuts apart, or whose stored chunks dask does, with what mends it."""
     large = {str(n): v for n, v in stack.variables.items() if v.chunks and v.nbytes > get_options().rechunk_limit}
-    said = {name: said for name, array in large.items() if (said := _of_energies(Cut.of(array), source))}
+    said = {}
+    for name, array in large.items():
+        cut = Cut.of(array)
+        if line := _of_energies(cut, source) or _of_cuts(cut, source):
+            said[name] = line
     for line in by_reason(said):
         warn(f"{source.name}: {line}" if source else line, PerformanceWarning)
 
 
 def _advice(cut: Cut, source: Path | None) -> str | None:
     """Return the first thing to change, None where there is nothing."""
-    reasons = (_of_energies, _of_no_chunks, _of_cuts, _of_sizes, _of_machine)
-    if cut.variable.nbytes < _WORTH_BYTES or not (cut.chunk or cut.from_file):
+    large = cut.variable.nbytes >= _WORTH_BYTES
+    reasons = (_of_energies, _of_no_chunks, _of_cuts, _of_spectra, *((_of_sizes, _of_machine) if large else ()))
+    if not (large or cut.variable.nbytes > get_options().rechunk_limit) or not (cut.chunk or cut.from_file):
         return None
     return next((said for reason in reasons if (said := reason(cut, source))), None)
 
@@ -131,7 +150,14 @@ def _of_energies(cut: Cut, source: Path | None) -> str | None:
         cost = f"and each stored chunk is read {cut.reads:.3g} times"
     else:
         cost = "so a spectrum needs all of them"
-    return f"stored by {held} of {n} energies, {cost}. Store it by spectra, once: {store_by_spectra(source)}"
+    return f"stored by {held} of {n} energies, {cost}. Store it by spectra, once, and open that with chunks={{}}: {store_by_spectra(source)}"
+
+
+def _of_spectra(cut: Cut, source: Path | None) -> str | None:
+    held, n = cut.energies(cut.chunk), cut.variable.sizes.get(ENERGY, 1)
+    if held >= n:
+        return None
+    return f"cut by {held} of {n} energies: good for what looks at images, while a spectrum needs all of them. {_open(cut, source)}"
 
 
 def _of_cuts(cut: Cut, source: Path | None) -> str | None:
