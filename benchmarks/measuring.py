@@ -88,10 +88,26 @@ def side_of(gigabytes: float, chunk: int = CHUNK) -> int:
     return int(np.sqrt(gigabytes * 1e9 / 4 / N_ENERGIES) // chunk + 1) * chunk
 
 
+def first_touch(idle: float = 5.0) -> float:
+    """Return the seconds until a gigabyte of memory that was free for some seconds is there again.
+
+    A tenth or two on most machines; a virtual one that gives free memory back to its host takes seconds, wherever a result,
+    a chunk or the memory for files is new.
+    """
+
+    def touch() -> None:
+        np.empty(10**9, np.uint8)[::4096] = 1
+
+    touch()
+    time.sleep(idle)
+    return seconds(touch)
+
+
 def facts(*others: ModuleType) -> str:
-    """Return the versions and the machine, and how busy it is."""
+    """Return the versions and the machine, how busy it is, and how soon it gives memory."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     packages = ", ".join(f"{module.__name__} {module.__version__}" for module in (xstxm, np, numba, *others))
     avx512 = " with AVX-512" if binding.get_host_cpu_features().get("avx512f") else ""
     machine = f"{platform.machine()} ({binding.get_host_cpu_name()}{avx512}), {os.cpu_count()} CPUs"
-    return f"{packages}; Python {platform.python_version()}, {machine}{load}"
+    memory = f"new memory {first_touch():.1f} s/GB"
+    return f"{packages}; Python {platform.python_version()}, {machine}{load}, {memory}"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -14,6 +16,7 @@ import xstxm
 from xstxm._kernels import propagation
 from xstxm.conventions import NO_SAMPLE, QUALITY_FLAGS, UNDECIDED
 from xstxm.errors import IncompatibleUnitsError, MissingVariableError, OptionError, ReferenceSpectrumError, SchemaError
+from xstxm.phases import _scores_of_known
 
 
 @pytest.fixture
@@ -406,6 +409,20 @@ def test_phase_map__fcls_finds_the_sample_in_pixels_that_lack_values(density, re
         assert label[5, 6] == UNDECIDED
         known[5, 6] = known[4, 7] = label[4, 7] = UNDECIDED
         np.testing.assert_array_equal(label == NO_SAMPLE, known == NO_SAMPLE)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_scores_of_known__take_the_mean_of_a_pixel_for_what_it_lacks(dtype):
+    rng = np.random.default_rng(0)
+    spectra, basis = rng.uniform(1, 2, (7, 5, 40)).astype(dtype), np.linalg.qr(rng.normal(size=(40, 3)))[0]
+    spectra[rng.uniform(size=spectra.shape) < 0.03] = np.nan
+    spectra[2, 3] = np.nan
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing
+        filled = np.where(np.isnan(spectra), np.nanmean(spectra, -1, keepdims=True), spectra)
+    found = _scores_of_known(spectra, basis, threads=1)
+    np.testing.assert_allclose(found, filled @ basis, rtol=1e-4 if dtype == "f4" else 1e-9, atol=1e-5)
+    assert np.isnan(found[2, 3]).all()
 
 
 def test_phase_map__composition_of_some_references_is_refused(density, references):

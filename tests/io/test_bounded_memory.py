@@ -10,8 +10,11 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
 import xstxm
+from xstxm.cli import app
+from xstxm.errors import STORE_BY_IMAGES
 
 pytest.importorskip("zarr")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read the peak memory from")
@@ -61,6 +64,16 @@ def stored(stack, folder, kind):
         path, encoding=encoding, consolidated=False
     )
     return path
+
+
+def test_convert__of_spectra_to_nxstxm_gives_images_as_the_error_says(tmp_path):
+    source, images = stored(frames(12), tmp_path, "zarr by spectra"), tmp_path / "images.hdf5"
+    assert f"xstxm convert spectra.zarr {images.name}" in STORE_BY_IMAGES
+    done = CliRunner().invoke(app, ["convert", str(source), str(images)])
+    assert done.exit_code == 0, done.output
+    opened = xstxm.open_stack(images, chunks={})["intensity"]
+    assert opened.chunksizes == {"energy": (1,) * 12, "y": SHAPE[1:2], "x": SHAPE[2:]}
+    np.testing.assert_array_equal(opened, frames(12)["intensity"])
 
 
 @pytest.mark.parametrize(
