@@ -132,6 +132,19 @@ def test_clusters__are_the_same_from_other_processes():
 
 
 @pytest.mark.slow
+def test_compute__in_threads_leaves_a_client_alone():
+    distributed = pytest.importorskip("distributed")
+    ran = []
+    lazy = rows_through(lambda block: (ran.append(1), block)[-1], 4)
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        found = lazy.stxm.compute(scheduler="threads")
+        assert len(ran) == 4
+        assert not client.cluster.scheduler.tasks
+    np.testing.assert_array_equal(found, 1)
+
+
+@pytest.mark.slow
 def test_compute__joins_what_comes_from_workers_in_no_worker():
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "processes": False}

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import tracemalloc
+from time import sleep
+
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -531,3 +535,50 @@ def test_region_means__of_pairs_equal_a_loop():
                 square += correlation[tuple(q - p + 1)] * error[tuple(p)] * error[tuple(q)]
     assert float(mean[0]) == pytest.approx(np.mean([value[tuple(p)] for p in inside]))
     assert float(stderr[0]) == pytest.approx(np.sqrt(square) / len(inside))
+
+
+@pytest.mark.parametrize(("shape", "step"), [((7, 9), (1.0, 0.5)), ((11,), (2.0,)), ((4, 3, 5), (1.0, 1.0, 2.0))])
+@pytest.mark.parametrize("room", [40, 2**20])
+def test_radial_sums__of_pairs_equal_a_loop(shape, step, room, monkeypatch):
+    monkeypatch.setattr(region_means, "_ROOM", room)
+    rng = np.random.default_rng(1)
+    weight = (rng.uniform(size=shape) < 0.7).astype(float)
+    deviation = np.where(weight > 0, rng.normal(size=shape), 0)
+    sums, pairs = region_means.radial_sums(deviation, weight, step)
+    wanted = np.zeros((2, len(sums)))
+    for p in np.ndindex(shape):
+        for q in np.ndindex(shape):
+            away = int(np.rint(np.linalg.norm((np.array(p) - q) * step) / min(step)))
+            wanted[:, away] += deviation[p] * deviation[q], weight[p] * weight[q]
+    np.testing.assert_allclose([sums, pairs], wanted, atol=1e-12)
+
+
+def test_radial_sums__of_a_large_field_hold_two_of_its_transforms(monkeypatch):
+    monkeypatch.setattr(region_means, "_ROOM", 2**12)
+    field = np.ones((300, 400))
+    tracemalloc.start()
+    region_means.radial_sums(field, field, (1.0, 1.0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * 8 * np.prod(region_means.pair_shape(field.shape))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_phase_summary__of_large_images_works_on_one_after_another(large, monkeypatch):
+    monkeypatch.setattr("xstxm.regions._LARGE", 1 if large else 10**9)
+    held, most = [], []
+    means = region_means.region_means
+
+    def watched(*fields, **options):
+        held.append(1)
+        most.append(len(held))
+        sleep(0.02)
+        held.pop()
+        return means(*fields, **options)
+
+    monkeypatch.setattr(region_means, "region_means", watched)
+    maps = map_of(mixed(0, 2.0))
+    with dask.config.set(scheduler="threads", num_workers=4):
+        found = xstxm.phase_summary(maps.chunk(y=8)).compute()
+    assert (max(most) == 1) == large
+    xr.testing.assert_allclose(found, xstxm.phase_summary(maps))

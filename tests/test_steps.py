@@ -7,6 +7,7 @@ from threading import Barrier
 
 import pytest
 import xarray as xr
+from dask.callbacks import Callback
 
 import xstxm
 
@@ -52,6 +53,22 @@ def test_report_progress__ends_the_work_and_changes_nothing(verb, counts, densit
     assert steps
     assert all(0 <= share <= 1 for share in steps if share is not None)
     assert told.equals(plain)
+
+
+@pytest.mark.parametrize("ending", ["hdf5", "dat", "tif", "hdr", "nc", "zarr"])
+def test_report_progress__ends_what_writes_and_leaves_nothing(ending, counts, tmp_path):
+    write = {"hdf5": "nxstxm", "dat": "ncb", "tif": "tiff", "hdr": "sdf", "nc": "netcdf", "zarr": "zarr"}[ending]
+    for stack in (counts.chunk(energy=1), counts.chunk(y=7)):
+        with pytest.raises(Enough), xstxm.report_progress(stop):
+            getattr(xstxm, f"write_{write}")(stack, tmp_path / f"a.{ending}")
+        assert not [*tmp_path.iterdir()]
+
+
+def test_report_progress__leaves_callbacks_of_dask_in_place(density):
+    heard, shares = [], []
+    with Callback(posttask=lambda *about: heard.append(1)), xstxm.report_progress(shares.append):
+        xstxm.compute(density.chunk(y=7))
+    assert len(heard) == len(shares) > 3
 
 
 def test_report_progress__of_nmf_grows(density):

@@ -69,7 +69,7 @@ def prepare(array: xr.DataArray, frame_dims: Sequence[Hashable]) -> FrameImages:
     short = min(flat.shape[1:])
     level = max(0, round(math.log2(short / WORKING_SIZE)))
     stride = max(1, short // SAMPLE_SIZE)
-    (sample,) = dask.compute(flat[:, ::stride, ::stride])
+    (sample,) = dask.compute(flat[:, ::stride, ::stride], **followed())
     scale = pyramid.scale_of(
         sample.reshape(len(flat), -1), logarithmic=measure != "density", counting=measure == "counts"
     )

@@ -61,7 +61,7 @@ def pixel_sums(
     return xr.DataArray(parts.sum(axis=letters) if letters else parts, dims=tuple(sizes))
 
 
-def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
+def in_memory(*arrays: xr.DataArray, scheduler: str | None = None) -> tuple[xr.DataArray, ...]:
     """Return the arrays, of one kind, in memory. Eager: lazy ones are computed in one pass.
 
     Each chunk goes to its place as soon as it is there: chunks that wait to be joined would need as much memory again.
@@ -75,16 +75,17 @@ def in_memory(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
 
     data = [array.data for array in arrays]
     found = [np.empty_like(item._meta, shape=item.shape, dtype=item.dtype) for item in data]
-    if _runs_here(data):
+    how = followed() if scheduler is None else {"scheduler": scheduler, **followed()}
+    if _runs_here(data, scheduler):
         alike = defaultdict(list)
         for array, whole in zip(arrays, found, strict=True):
             cut = {dim: sizes for dim, sizes in array.chunksizes.items() if len(sizes) > 1}
             alike[tuple(sorted(cut.items()))].append((array, whole))
         in_place = [_put_in_place(dict(cut), *zip(*pairs, strict=True)) for cut, pairs in alike.items()]
-        dask.compute(*in_place, num_workers=n_workers(), **followed())
+        dask.compute(*in_place, num_workers=n_workers(), **how)
     else:
         chunks = [item.to_delayed(optimize_graph=False).ravel().tolist() for item in dask.optimize(*data)]
-        for item, whole, own in zip(data, found, dask.compute(*chunks, **followed()), strict=True):
+        for item, whole, own in zip(data, found, dask.compute(*chunks, **how), strict=True):
             for at, chunk in zip(da.core.slices_from_chunks(item.chunks), own, strict=True):
                 whole[at] = chunk
     return tuple(array.copy(data=values) for array, values in zip(arrays, found, strict=True))
@@ -130,13 +131,13 @@ def _put_in_place(
     )
 
 
-def _runs_here(data: Sequence[Any]) -> bool:
+def _runs_here(data: Sequence[Any], scheduler: str | None) -> bool:
     """Tell whether dask would compute arrays in this process."""
     import dask.local
     import dask.threaded
     from dask.base import get_scheduler
 
-    return get_scheduler(collections=data) in (dask.threaded.get, dask.local.get_sync)
+    return get_scheduler(scheduler=scheduler, collections=data) in (dask.threaded.get, dask.local.get_sync)
 
 
 def made_again(array: xr.DataArray) -> xr.DataArray:

@@ -1022,9 +1022,9 @@ class StxmAccessor:
             signal=signal,
         )
 
-    def compute(self) -> xr.DataArray | xr.Dataset:
+    def compute(self, *, scheduler: str | None = None) -> xr.DataArray | xr.Dataset:
         """Bring a lazy object into memory, chunk by chunk, see `xstxm.compute`. Eager."""
-        return computing.compute(self._obj)
+        return computing.compute(self._obj, scheduler=scheduler)
 
     def explore(self, references: xr.Dataset | None = None) -> exploring.Explorer:
         """Open the explorer on the stack, see `xstxm.explore`."""

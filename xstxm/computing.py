@@ -9,7 +9,7 @@ from xstxm.conventions import Stack
 from xstxm.errors import OptionError
 
 
-def compute(lazy: Stack) -> Stack:
+def compute(lazy: Stack, *, scheduler: str | None = None) -> Stack:
     """Return a lazy object in memory, each chunk put in its place as soon as it is there. Eager.
 
     Memory is that of the result and of a few chunks. ``lazy.compute()`` of xarray keeps all chunks until it joins them at the
@@ -22,6 +22,8 @@ def compute(lazy: Stack) -> Stack:
     ----------
     lazy
         Stack, map or any other result.
+    scheduler
+        Of dask, e.g. ``"threads"`` where a cluster is at hand that shall not do this; that in force if not told.
 
     Returns
     -------
@@ -45,9 +47,10 @@ def compute(lazy: Stack) -> Stack:
         raise OptionError("lazy", lazy, "give a DataArray or a Dataset; of a tree, call xstxm.trees.compute")
     if isinstance(lazy, xr.DataArray):
         name = "array" if lazy.name is None else lazy.name
-        return compute(lazy.to_dataset(name=name))[name].rename(lazy.name)
+        return compute(lazy.to_dataset(name=name), scheduler=scheduler)[name].rename(lazy.name)
     waiting = {name: variable for name, variable in lazy.variables.items() if variable.chunks is not None}
-    found = in_memory(*(xr.DataArray(variable) for variable in waiting.values())) if waiting else ()
+    arrays = (xr.DataArray(variable) for variable in waiting.values())
+    found = in_memory(*arrays, scheduler=scheduler) if waiting else ()
     placed = dict(zip(waiting, (array.variable for array in found), strict=True))
     coords = {name: variable for name, variable in placed.items() if name in lazy.coords}
     return lazy.assign_coords(coords).assign({name: placed[name] for name in placed if name not in coords}).load()

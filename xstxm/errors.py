@@ -131,6 +131,18 @@ def require_number(
     return number
 
 
+def n_bytes(size: object) -> float:
+    """Return a size in bytes, a number or a text with a unit as "2 GB", NaN for anything else."""
+    if not isinstance(size, str):
+        return _real(size)
+    from dask.utils import parse_bytes
+
+    try:
+        return float(parse_bytes(size)) if size.strip()[:1].isdigit() else math.nan
+    except (ValueError, OverflowError):
+        return math.nan
+
+
 def _real(value: object) -> float:
     """Return a number as a float, NaN for anything else: True and "3" are no numbers."""
     value = _plain(value)

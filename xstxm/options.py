@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from xstxm.errors import require_number, require_whole
+from xstxm.errors import OptionError, n_bytes, require_number, require_whole
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,11 @@ class Options:
 
     def __post_init__(self) -> None:
         require_number("energy_tolerance", self.energy_tolerance, least=0)
-        limit = _n_bytes(self.rechunk_limit)
-        what = 'bytes, or a text with a unit as "2 GB",'
-        object.__setattr__(self, "rechunk_limit", require_number("rechunk_limit", limit, what, least=0, finite=False))
+        limit = n_bytes(self.rechunk_limit)
+        if not limit >= 0:
+            raise OptionError("rechunk_limit", self.rechunk_limit, 'give bytes, or a text with a unit, e.g. "2 GB"')
+        object.__setattr__(self, "rechunk_limit", limit)
         object.__setattr__(self, "num_threads", require_whole("num_threads", self.num_threads))
-
-
-def _n_bytes(size: object) -> object:
-    """Return a size in bytes, what is none as it is."""
-    if not isinstance(size, str):
-        return size
-    from dask.utils import parse_bytes
-
-    try:
-        return parse_bytes(size)
-    except ValueError:
-        return size
 
 
 _current = Options()

@@ -302,7 +302,9 @@ def _means(stack: xr.DataArray | xr.Dataset, signal: str, regions: Any) -> tuple
     if not isinstance(regions, Mapping) or {*map(str, regions)} <= {*map(str, pixel_dims(signal_of(stack, signal)))}:
         raise OptionError("regions", regions, _GIVE_REGIONS)
     spectra = [spectrum(stack, region, signal=signal) for region in regions.values()]
-    means = xr.concat([item.drop_vars({*item.coords} - {ENERGY}) for item in spectra], dim=REFERENCE).compute()
+    means = xr.concat([item.drop_vars({*item.coords} - {ENERGY}) for item in spectra], dim=REFERENCE).compute(
+        **followed()
+    )
     return {str(name): _said(region) for name, region in regions.items()}, means
 
 

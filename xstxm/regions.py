@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from xstxm.conventions import (
     require_variable,
 )
 from xstxm.errors import MissingDimensionError, NoiseWarning, OptionError, require_whole, warn
+from xstxm.options import get_options
 from xstxm.provenance import recorded
 from xstxm.roi import Region, region_mask
 
@@ -30,6 +32,8 @@ _NEEDED = ("phase_label", "phase_fraction", "phase_fraction_stderr", "confidence
 BIAS_NOISE = 2 - 3**0.5
 """Variance of the estimated bias of an area fraction over that estimated for the area fraction, where there is no bias:
 fractions of two phases that lie evenly around their boundary, with Gaussian noise."""
+_LARGE, _TURNS = 2**21, Lock()
+"""Pixels of an image that waits for its turn."""
 CORRELATED = 0.1
 """Correlation of the noise at the largest lag that is not small."""
 
@@ -236,6 +240,14 @@ def _drawn(phases: xr.Dataset) -> xr.DataArray:
     )
 
 
+def _means_in_turn(value: np.ndarray, error: np.ndarray, group: np.ndarray, **options: Any) -> tuple[np.ndarray, ...]:
+    """Return `region_means`; of large images one after another, by all threads, as the transforms of each take gigabytes."""
+    if group.size < _LARGE:
+        return region_means.region_means(value, error, group, **options)
+    with _TURNS:
+        return region_means.region_means(value, error, group, **options, threads=get_options().num_threads)
+
+
 @dataclass(frozen=True)
 class _Space:
     """Regions of an image, and what is needed for means over them."""
@@ -273,7 +285,7 @@ class _Space:
     ) -> dict[str, xr.DataArray]:
         """Return the mean of each region and its two errors; of hard labels also the number of independent pixels."""
         options = {"step": self.step, "correlation": self.correlation, "hard": hard}
-        found = self._over_regions(region_means.region_means, value, error, dtypes=[float] * 4, **options)
+        found = self._over_regions(_means_in_turn, value, error, dtypes=[float] * 4, **options)
         names = [name, f"{name}_stderr", f"{name}_sampling_stderr", "n_independent"]
         return dict(zip(names if hard else names[:3], found, strict=False))
 

@@ -13,8 +13,9 @@ _listener: ContextVar[Callable[[float | None], object] | None] = ContextVar("lis
 class report_progress:
     """Have a function called at each step of the eager work that this thread does in a ``with`` block.
 
-    `nmf`, `mcr`, `cluster` and `estimate_shifts` tell; so do `compute`, `write_netcdf`, `write_zarr`, and verbs that look at a
-    whole lazy stack, of each pass over it. Of what xarray computes dask's own callbacks tell. What the function raises ends the work.
+    `nmf`, `mcr`, `cluster` and `estimate_shifts` tell; so do `compute`, what writes stacks, and verbs that look at a whole lazy
+    stack, of each pass over it. Of what xarray computes dask's own callbacks tell, and nobody of what a cluster does. What the
+    function raises ends the work.
 
     Parameters
     ----------
@@ -52,17 +53,18 @@ def listener() -> Callable[[float | None], object] | None:
 def followed(told: Callable[[float], object] | None = None) -> dict[str, Any]:
     """Return options of dask's `compute` with which someone, who listens by default, hears the share of its tasks that is done.
 
-    They go along with a call: of callbacks that are registered dask keeps one set for all threads, and loses it where two compute
-    at once.
+    They go along with a call: of callbacks that are registered, which hear it too, dask keeps one set for all threads, and loses
+    it where two compute at once.
     """
     if (told := told or listener()) is None:
         return {}
+    from dask.callbacks import Callback
 
     def report(key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
         left = sum(len(state[name]) for name in ("ready", "waiting", "running"))
         told(len(state["finished"]) / max(1, len(state["finished"]) + left))
 
-    return {"callbacks": [(None, None, None, report, None)]}
+    return {"callbacks": [(None, None, None, report, None), *Callback.active]}
 
 
 def tell_step(share: float | None = None) -> None:

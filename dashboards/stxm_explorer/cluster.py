@@ -69,7 +69,7 @@ class Cluster:
 
         client = self.client
         if client is None:
-            return xstxm.compute(lazy)
+            return xstxm.compute(lazy, scheduler="threads")
         kept = client.persist(lazy)
         futures = futures_of(kept)
         try:

@@ -224,7 +224,7 @@ class Store:
         return value
 
     def _compute(self, lazy: Any, job: Job) -> Any:
-        return xstxm.compute(lazy) if self.cluster is None else self.cluster.computed(lazy, job)
+        return xstxm.compute(lazy, scheduler="threads") if self.cluster is None else self.cluster.computed(lazy, job)
 
     def _given(self, name: str) -> xr.Dataset | xr.DataArray:
         if name not in self.given:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+import xstxm
 from xstxm.errors import SchemaError
 
 _FRAMES, _PIXELS = 16, 10_000
@@ -81,7 +82,7 @@ def _sample(array: xr.DataArray) -> xr.DataArray:
     frames = max(array.sizes["energy"] // _FRAMES, 1) if array.chunks else 1
     stride = max(int(np.sqrt(array.sizes["y"] * array.sizes["x"] / _PIXELS)), 1)
     sample = array.isel(energy=slice(None, None, frames), y=slice(None, None, stride), x=slice(None, None, stride))
-    sample = sample.astype(float).compute()
+    sample = xstxm.compute(sample.astype(float), scheduler="threads")
     return sample.where(np.isfinite(sample))
 
 

@@ -240,25 +240,16 @@ def test_open_stack__warns_of_large_stacks_by_frames(tmp_path, chunks):
         assert small.stxm.is_lazy
 
 
-def test_open_stack__warns_of_stored_chunks_that_are_cut_in_its_own_words(tmp_path, recwarn):
-    stack = xstxm.testing.simulate_stack(shape=(32, 48), seed=0)[["intensity"]]
-    path = xstxm.write_zarr(stack, tmp_path / "night.zarr", encoding={"intensity": {"chunks": (121, 32, 24)}})
-    xstxm.open_stack(path, chunks={"y": 8}).close()
-    assert not recwarn
-    with xstxm.set_options(rechunk_limit=stack.nbytes / 2):
-        xstxm.open_stack(path, chunks={"y": 8}).close()
-    assert [one.category for one in recwarn] == [PerformanceWarning]
-    assert "each stored chunk is read 4 times, since chunks of dask cut it" in str(recwarn[0].message)
-
-
 def test_open_stack__names_a_dimension_of_chunks_that_is_none(tmp_path):
     stack = xstxm.testing.simulate_stack(shape=(8, 6), seed=0)[["intensity"]]
     path = xstxm.write_zarr(stack, tmp_path / "night.zarr")
-    with pytest.raises(ChoiceError, match=r"unknown dimension of chunks 'enrgy': .*did you mean 'energy'"):
-        xstxm.open_stack(path, chunks={"enrgy": 1})
+    xstxm.write_nxstxm(stack, tmp_path / "night.hdf5")
+    for source in (path, [tmp_path / "night.hdf5"]):
+        with pytest.raises(ChoiceError, match=r"unknown dimension of chunks 'enrgy': .*did you mean 'energy'"):
+            xstxm.open_stack(source, chunks={"enrgy": 1})
 
 
-def test_advice__on_small_stacks_is_given_below_the_limit_alone():
+def test_advice__on_small_stacks_is_given_above_the_limit_alone():
     stack = xstxm.testing.simulate_stack(shape=(32, 48), seed=0)[["intensity"]].chunk(energy=1)
     assert stack.stxm.chunk_report().advice == ()
     with xstxm.set_options(rechunk_limit="100 kB"):

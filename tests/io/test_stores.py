@@ -8,6 +8,7 @@ import io
 import random
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import dask
@@ -231,6 +232,27 @@ def test_writers__leave_the_scheduler_of_other_threads_alone(tmp_path, suffix):
     with ThreadPoolExecutor(2) as pool:
         [*pool.map(write, range(2))]
     assert [*seen, dask.config.get("scheduler", None)] == [before] * 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to see open files in")
+def test_writers__that_fail_leave_no_file_open(tmp_path, suffix):
+    lazy = da.zeros((4, 4), chunks=(1, 4)).map_blocks(_fail, meta=np.empty((0, 0)))
+    try:
+        WRITERS[suffix](xr.Dataset({"a": (("y", "x"), lazy)}), tmp_path / f"a.{suffix}")
+    except ZeroDivisionError:  # while it is there it holds all that it came through
+        opened = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    assert not [file for file in map(str, opened) if file.startswith(str(tmp_path))]
+
+
+def test_writers__need_no_file_for_chunks_of_whole_spectra_of_any_size(tmp_path):
+    for chunk in (50, 96, 128, 200, 256, 1500):
+        stack = xr.Dataset(
+            {"a": (("energy", "y", "x"), da.zeros((150, 1500, 1500), chunks=(-1, chunk, chunk), dtype="f4"))}
+        )
+        tree = xr.DataTree(stack)
+        assert _pixels_first.room_for(tree, 2**29) == stack.nbytes
+    frames = xr.DataTree(stack.chunk(energy=1, y=-1, x=-1))
+    assert _pixels_first.room_for(frames, 2**29) == 2 * stack.nbytes
 
 
 def test_writers__tell_who_listens_and_stop_when_told(tmp_path, suffix, stack):

@@ -9,11 +9,13 @@ import math
 
 import numpy as np
 
+_ROOM = 2**20
+"""Lags that are sorted by distance at a time."""
 LEAST_INDEPENDENT = 5.0
 """Independent patches of a region below which nothing is said about the material around it."""
 
 
-def region_means(value, error, group, *, n_groups, step, correlation=None, hard=False):
+def region_means(value, error, group, *, n_groups, step, correlation=None, hard=False, threads=1):
     """Return mean, stderr of this field, stderr of the material and independent pixels of each region, each (g).
 
     value and error are (p), group (p) is 1 to n_groups, 0 outside all regions. Pixels whose value is NaN are left out.
@@ -36,7 +38,8 @@ def region_means(value, error, group, *, n_groups, step, correlation=None, hard=
             mean = values[inside].mean()
             noise = np.where(inside, error[window], 0).astype(float)
             deviation = np.where(inside, values - mean, 0)
-            found[:, g] = mean, _of_this_field(noise, inside, correlation), *_of_the_material(deviation, inside, step)
+            in_field = _of_this_field(noise, inside, correlation, threads)
+            found[:, g] = mean, in_field, *_of_the_material(deviation, inside, step, threads)
     return tuple(found)
 
 
@@ -67,21 +70,21 @@ def spectral_sums(value, group, *, n_groups):
     return found.reshape(*found.shape, *[1] * np.ndim(group))
 
 
-def _of_this_field(noise, inside, correlation):
+def _of_this_field(noise, inside, correlation, threads):
     """Return the stderr of a mean from the stderr of its pixels: sum_d rho_d sum_p s_p s_(p + d) / n^2."""
-    square = (noise**2).sum() if correlation is None else correlated_sum(noise, correlation)
+    square = (noise**2).sum() if correlation is None else correlated_sum(noise, correlation, threads)
     return math.sqrt(max(square, 0)) / inside.sum() if np.isfinite(square) else np.nan
 
 
-def correlated_sum(noise, correlation):
+def correlated_sum(noise, correlation, threads=1):
     """Return sum_d rho_d sum_p s_p s_(p + d), with lag 0 in the middle of the correlation."""
     reach = [min(size // 2, k - 1) for size, k in zip(correlation.shape, noise.shape, strict=True)]
     near = tuple(slice(size // 2 - r, size // 2 + r + 1) for size, r in zip(correlation.shape, reach, strict=True))
-    pairs = pair_sums(noise)[np.ix_(*(np.arange(-r, r + 1) for r in reach))]
+    pairs = pair_sums(noise, threads)[np.ix_(*(np.arange(-r, r + 1) for r in reach))]
     return (correlation[near] * pairs).sum()
 
 
-def _of_the_material(deviation, inside, step):
+def _of_the_material(deviation, inside, step, threads):
     """Return the stderr of a mean as one of many such fields, and the number of pixels that would be as good if independent.
 
     With the deviations e from the mean, S_d = sum_p e_p e_(p + d) and N_d pairs at lag d, summed over the lags up to
@@ -91,15 +94,26 @@ def _of_the_material(deviation, inside, step):
 
     The denominator makes up for the mean, which is that of the same pixels and takes V off every covariance.
     """
-    variance, independent = variance_of_mean(*radial_sums(deviation, inside.astype(float), step))
+    variance, independent = variance_of_mean(*radial_sums(deviation, inside.astype(float), step, threads))
     return (math.sqrt(variance), independent) if independent >= LEAST_INDEPENDENT else (np.nan, np.nan)
 
 
-def radial_sums(deviation, weight, step):
+def radial_sums(deviation, weight, step, threads=1):
     """Return sum_p e_p e_(p + d) and sum_p w_p w_(p + d) over all lags d of a distance (r), in steps of the finest dimension."""
-    distance = distances(pair_shape(weight.shape), step)
-    sums, pairs = (np.bincount(distance, pair_sums(field).ravel()) for field in (deviation, weight))
+    sums, pairs = (_by_distance(pair_sums(field, threads), step) for field in (deviation, weight))
     return sums, np.where(pairs > 1e-9 * pairs[0], pairs, 0)
+
+
+def _by_distance(products, step):
+    """Return sums of products (lags) at each distance, a part of the lags after the other."""
+    shape = products.shape
+    sums = np.zeros(int(distances(shape, step, [n // 2 for n in shape])[0]) + 1)
+    rows = max(1, _ROOM * shape[0] // products.size)
+    for start in range(0, shape[0], rows):
+        stop = min(start + rows, shape[0])
+        at = distances(shape, step, [np.arange(start, stop), *map(np.arange, shape[1:])])
+        sums += np.bincount(at, products[start:stop].ravel(), len(sums))
+    return sums
 
 
 def reach_of(sums, pairs):
@@ -129,21 +143,27 @@ def pair_shape(shape):
     return tuple(fft.next_fast_len(2 * size - 1, real=True) for size in shape)
 
 
-def pair_sums(field):
+def pair_sums(field, threads=1):
     """Return sum_p f_p f_(p + d) for all lags d, those below zero at the end, as of a Fourier transform."""
     from scipy import fft
 
     shape = pair_shape(field.shape)
-    power = np.abs(fft.rfftn(field, shape)) ** 2
-    return fft.irfftn(power, shape)
+    spectrum = fft.rfftn(field, shape, workers=threads)
+    real, imaginary = spectrum.real, spectrum.imag
+    real *= real  # in place: the power of a large field takes gigabytes
+    imaginary *= imaginary
+    real += imaginary
+    imaginary[...] = 0
+    return fft.irfftn(spectrum, shape, overwrite_x=True, workers=threads)
 
 
-def distances(shape, step):
-    """Return the length of each lag, flat, in whole steps of the finest dimension."""
+def distances(shape, step, lags=None):
+    """Return the length of each lag, or of some along each dimension, flat, in whole steps of the finest dimension."""
     unit = min(step)
     square = 0.0
     for axis, (size, along) in enumerate(zip(shape, step, strict=True)):
-        lag = np.minimum(np.arange(size), size - np.arange(size)) * (along / unit)
+        places = np.arange(size) if lags is None else np.asarray(lags[axis])
+        lag = np.minimum(places, size - places) * (along / unit)
         square = square + lag.reshape([-1 if k == axis else 1 for k in range(len(shape))]) ** 2
     return np.rint(np.sqrt(square)).astype(np.int64).ravel()
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm.conventions import ENERGY
-from xstxm.errors import OptionError
+from xstxm.errors import OptionError, n_bytes
 from xstxm.io._replacing import reserve
 from xstxm.io._stored import Stored
 from xstxm.steps import followed, listener
@@ -35,15 +35,10 @@ def bytes_of(memory: str) -> int:
     OptionError
         It is none, or too little for a block.
     """
-    from dask.utils import parse_bytes
-
-    try:
-        found = int(parse_bytes(memory))
-    except (ValueError, TypeError, AttributeError):
-        found = 0
-    if found < _LEAST:
+    found = n_bytes(memory)
+    if not isinstance(memory, str) or not found >= _LEAST:
         raise OptionError("memory", memory, 'give 16 MiB or more, with a unit, e.g. "2 GiB"')
-    return found
+    return int(found)
 
 
 def chunks_of(variable: xr.Variable) -> tuple[int, ...]:
@@ -127,10 +122,10 @@ def in_blocks(
             return variable
         lazy = in_own_chunks(variable)
         unit = unit_of(name, lazy)
-        block = block_of(lazy, unit, memory // 4)
-        if not _wants_file(lazy, unit, memory):
+        if (block := _block(lazy, unit, memory)) is not None:
             return lazy.copy(deep=False, data=lazy.data.rechunk(block))
         files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
+        block = block_of(lazy, unit, memory // 4)
         return _through_file(lazy, files[-1], block, _stage(progress, len(files), passes))
 
     try:
@@ -156,7 +151,7 @@ def whole_frames(array: xr.DataArray, beside: Path) -> Iterator[xr.DataArray]:
     path = beside.with_name(f"{beside.name}.raw")
     try:
         raw: Any = RawFile(path, lazy.shape, lazy.dtype)
-        da.store(lazy.data, raw, lock=True)
+        da.store(lazy.data, raw, lock=True, **followed())
         yield array.copy(data=da.from_array(raw, chunks=(1, *lazy.shape[1:]), name=False))
     finally:
         path.unlink(missing_ok=True)
@@ -199,17 +194,28 @@ def _in_own_chunks(node: xr.Dataset) -> xr.Dataset:
 
 
 def _wants_file(variable: xr.Variable, unit: tuple[int, ...], memory: int) -> bool:
-    """Tell whether an array is too large to be turned from its own chunks to blocks in memory.
+    """Tell whether an array is too large to be turned from its own chunks to blocks in memory."""
+    return _block(variable, unit, memory) is None
+
+
+def _block(variable: xr.Variable, unit: tuple[int, ...], memory: int) -> tuple[int, ...] | None:
+    """Return blocks of whole units that can be made of the chunks of an array within a memory, None where none can.
 
     Chunks that blocks split wait until the last of these has its part: with all that lie under one block, where they are joined.
     """
+    block, limit = block_of(variable, unit, memory // 4), memory // 4
     if not is_unread(variable) or ENERGY not in variable.dims or not variable.size:
-        return False
-    lazy = in_own_chunks(variable)
-    block = block_of(lazy, unit, memory // 4)
-    joined = math.prod(map(_under_a_block, lazy.data.chunks, block))
-    needed = max(math.prod(block), math.prod(map(max, lazy.data.chunks)))
-    return joined > needed and joined * lazy.dtype.itemsize > memory // 4
+        return block
+    chunks = in_own_chunks(variable).data.chunks
+    while True:
+        joined = math.prod(map(_under_a_block, chunks, block))
+        needed = max(math.prod(block), math.prod(map(max, chunks)))
+        if joined <= needed or joined * variable.dtype.itemsize <= limit:
+            return block
+        smaller = block_of(variable, unit, math.prod(block) * variable.dtype.itemsize // 2)
+        if smaller == block:
+            return None
+        block = smaller
 
 
 def _under_a_block(chunks: tuple[int, ...], size: int) -> int:

@@ -127,8 +127,10 @@ def require_there(path: Path) -> None:
         There is nothing.
     """
     if not path.exists():
-        names = (entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else ()
-        close = difflib.get_close_matches(path.name, islice(names, _LOOKED_AT), n=1)
+        close: list[str] = []
+        with contextlib.suppress(OSError):  # a folder that is not there, or may not be looked into
+            names = (entry.name for entry in path.parent.iterdir())
+            close = difflib.get_close_matches(path.name, islice(names, _LOOKED_AT), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise FileNotFoundError(f"there is no file {str(path)!r}{hint}")
 

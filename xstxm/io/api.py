@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +15,10 @@ from xstxm.io import _sources
 from xstxm.io._images import Energies, Kind
 from xstxm.io._remote import is_url
 from xstxm.io._sources import Source
-from xstxm.io.chunking import chunk_report, require_dims, warn_of_chunks
+from xstxm.io.chunking import chunk_report, warn_of_frames
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
-from xstxm.io.folders import is_many, open_folder
+from xstxm.io.folders import is_many, open_folder, require_dims
 from xstxm.io.formats import formats
 from xstxm.io.hyperspy import to_hyperspy
 from xstxm.io.library import join_references, write_references
@@ -155,9 +154,7 @@ def open_stack(
     if is_many(path):
         stack = open_folder(source, chunks=chunks, options=options, engine=engine)
     else:
-        with warnings.catch_warnings():  # `warn_of_chunks` says it, with what to type
-            warnings.filterwarnings("ignore", "The specified chunks separate the stored chunks", UserWarning)
-            stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
+        stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
     if ENERGY not in stack.coords:
         stack.close()
         found, do = _sources.listed([str(name) for name in stack.data_vars]), "open a result with xstxm.open_result"
@@ -166,7 +163,7 @@ def open_stack(
     for name in stack.coords:
         if stack[name].ndim < 2:
             stack.variables[name].load()
-    warn_of_chunks(stack, source if isinstance(source, Path) and not is_many(path) else None)
+    warn_of_frames(stack, source if isinstance(source, Path) and not is_many(path) else None)
     return stack
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import xarray as xr
 
 from xstxm._sums import n_workers
 from xstxm.conventions import ENERGY
-from xstxm.errors import ChoiceError, OptionError, PerformanceWarning, by_reason, store_by_spectra, warn
+from xstxm.errors import OptionError, PerformanceWarning, by_reason, store_by_spectra, warn
 from xstxm.io._cuts import Cut
 from xstxm.io._pixels_first import block_of, chunks_of
 from xstxm.io.formats import recognised
@@ -100,27 +99,10 @@ def chunk_report(obj: xr.Dataset | xr.DataArray) -> ChunkReport:
     return ChunkReport(pd.DataFrame.from_dict(rows, orient="index").rename_axis("variable"), tuple(by_reason(said)))
 
 
-def require_dims(stack: xr.Dataset, chunks: object) -> None:
-    """Refuse chunks along dimensions that a stack does not have, which xarray takes no notice of.
-
-    Raises
-    ------
-    ChoiceError
-        There is no such dimension; the stack is closed.
-    """
-    if unknown := [dim for dim in chunks if dim not in stack.dims] if isinstance(chunks, Mapping) else []:
-        stack.close()
-        raise ChoiceError("dimension of chunks", unknown[0], [str(dim) for dim in stack.dims])
-
-
-def warn_of_chunks(stack: xr.Dataset, source: Path | None) -> None:
-    """Warn of lazy arrays above `rechunk_limit` whose energies the file cuts apart, or whose stored chunks dask does, with what mends it."""
+def warn_of_frames(stack: xr.Dataset, source: Path | None) -> None:
+    """Warn of lazy arrays above `rechunk_limit` whose file cuts the energies apart, with the command that mends it."""
     large = {str(n): v for n, v in stack.variables.items() if v.chunks and v.nbytes > get_options().rechunk_limit}
-    said = {}
-    for name, array in large.items():
-        cut = Cut.of(array)
-        if line := _of_energies(cut, source) or _of_cuts(cut, source):
-            said[name] = line
+    said = {name: said for name, array in large.items() if (said := _of_energies(Cut.of(array), source))}
     for line in by_reason(said):
         warn(f"{source.name}: {line}" if source else line, PerformanceWarning)
 

@@ -57,8 +57,8 @@ def convert(
     """Rewrite a scan, of any size, in another format.
 
     Zarr and netCDF hold whole spectra in each chunk, so that a fit reads the file once. Each chunk of the source is read once:
-    where those that make a chunk of the target are larger than a quarter of the memory, as frames of a large stack are, all go
-    through a plain file beside the target, as large as the stack, which is removed in all cases. NXstxm, aXis2000, SDF and TIFF hold frames and are written frame by frame; for SDF and
+    where those that lie under a chunk of the target take more than a quarter of the memory, as frames of a large stack do, the
+    stack goes through a plain file beside the target, as large as itself, which is removed in all cases. NXstxm, aXis2000, SDF and TIFF hold frames and are written frame by frame; for SDF and
     TIFF, spectra in one block go through such a file.
 
     Parameters

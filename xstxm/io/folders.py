@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import xarray as xr
 
-from xstxm.errors import FileFormatError, OptionError, heard, warn
+from xstxm.errors import ChoiceError, FileFormatError, OptionError, heard, warn
 from xstxm.io import _remote, _sources
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
@@ -217,11 +217,25 @@ def _assembled(paths: Sequence[Path], format: Format, options: Mapping[str, Any]
     return assemble({path: format.open(path, **options) for path in paths}, name)
 
 
+def require_dims(stack: xr.Dataset, chunks: object) -> None:
+    """Refuse chunks along dimensions that a stack does not have, which xarray takes no notice of.
+
+    Raises
+    ------
+    ChoiceError
+        There is no such dimension; the stack is closed.
+    """
+    if unknown := [dim for dim in chunks if dim not in stack.dims] if isinstance(chunks, Mapping) else []:
+        stack.close()
+        raise ChoiceError("dimension of chunks", unknown[0], [str(dim) for dim in stack.dims])
+
+
 def chunked(stack: xr.Dataset, chunks: Any) -> xr.Dataset:
     """Return a stack in chunks as `xarray.open_dataset` would: None for none, ``{}`` for those of its file."""
     small = {name: coord.load() for name, coord in stack.coords.items() if coord.ndim < 2}
     if chunks is None:
         return stack
+    require_dims(stack, chunks)
     out = stack.chunk(_own_chunks(stack) if chunks == {} else chunks).assign_coords(small)
     out.set_close(stack.close)
     return out

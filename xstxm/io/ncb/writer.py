@@ -19,6 +19,7 @@ from xstxm.io._images import saying
 from xstxm.io._pixels_first import RawFile
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
+from xstxm.steps import followed
 
 _SIGNALS = ("intensity", "optical_density")
 _INTEGERS = np.iinfo("int16")
@@ -194,7 +195,7 @@ def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None
     if is_lazy(array):
         from dask.array import store
 
-        store(array.data, numbers, lock=True)  # type: ignore[arg-type]
+        store(array.data, numbers, lock=True, **followed())  # type: ignore[arg-type]
     else:
         for index in range(array.sizes[ENERGY]):
             numbers[index] = np.asarray(array.isel({ENERGY: index}))

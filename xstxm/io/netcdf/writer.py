@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
+from typing import Any
 
 import xarray as xr
 
@@ -12,9 +13,6 @@ from xstxm.io import _stored
 from xstxm.io._endings import require_ending
 from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, in_blocks, room_for
 from xstxm.io._replacing import replacing, require_room
-
-_MAKING = Lock()
-"""The scheduler that dask takes is set for all threads, so one at a time, and not while arrays are computed."""
 
 
 def write_netcdf(
@@ -70,8 +68,6 @@ def stream_netcdf(
     progress: Progress | None = None,
 ) -> Path:
     """Write netCDF within a memory in bytes, and tell how far it is."""
-    import dask
-
     require_ending(path, "netcdf")
     stored = _stored.to_tree(obj)
     with (
@@ -79,11 +75,23 @@ def stream_netcdf(
         in_blocks(stored, part, memory, progress) as (tree, how),
     ):
         require_room(part, tree.nbytes)
-        encoding = encoding_of(tree, "chunksizes", kinds="biufc")
-        with (
-            _MAKING,
-            dask.config.set(scheduler="synchronous"),
-        ):  # else xarray makes a file that workers of a cluster share
-            writes = tree.to_netcdf(part, engine="h5netcdf", encoding=encoding, compute=False)
-        writes.compute(**how)
+        _write(tree, part, encoding_of(tree, "chunksizes", kinds="biufc"), how)
     return target
+
+
+def _write(tree: xr.DataTree, part: Path, encoding: Mapping[str, Any], how: Mapping[str, Any]) -> None:
+    """Write as `DataTree.to_netcdf` does, which takes the scheduler of all threads and leaves a file open that it could not complete."""
+    from xarray.backends import H5NetCDFStore
+    from xarray.backends.common import ArrayWriter
+    from xarray.backends.locks import HDF5_LOCK
+
+    later = ArrayWriter()
+    store = H5NetCDFStore.open(part, mode="w", format="NETCDF4", autoclose=False, lock=HDF5_LOCK)
+    try:
+        for node in tree.subtree:
+            group = store if node is tree else store.get_child_store(node.path)
+            own = node.to_dataset(inherit=node is tree)
+            own.dump_to_store(group, writer=later, encoding=encoding.get(node.path))
+        later.sync(chunkmanager_store_kwargs=how)
+    finally:
+        store.close()

@@ -20,6 +20,7 @@ from xstxm.io._replacing import replacing, require_room
 from xstxm.io._writing import warn_of_loss
 from xstxm.io.nxstxm.layout import nexus_group
 from xstxm.io.nxstxm.record import write_record
+from xstxm.steps import followed
 
 if TYPE_CHECKING:
     import h5py
@@ -205,7 +206,7 @@ def _stream(dataset: h5py.Dataset, array: xr.DataArray) -> None:
     if is_lazy(array):
         from dask.array import store
 
-        store(array.data, dataset, lock=True)
+        store(array.data, dataset, lock=True, **followed())
         return
     for index in range(array.shape[0]):
         dataset[index] = np.asarray(array[index])

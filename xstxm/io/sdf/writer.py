@@ -19,6 +19,7 @@ from xstxm.io._pixels_first import whole_frames
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss
 from xstxm.io.sdf.frames import files_of
+from xstxm.steps import tell_step
 
 _TYPES = {(): "NEXAFS Point Scan", ("position",): "NEXAFS Line Scan", ("y", "x"): "NEXAFS Image Scan"}
 _FLAGS = {(): "Spectra", ("position",): "Image", ("y", "x"): "Image Stack"}
@@ -135,6 +136,7 @@ def _frames(array: xr.DataArray, beside: Path) -> Iterator[tuple[str, np.ndarray
     with whole_frames(array, beside) as frames:
         for index in range(array.sizes[ENERGY]):
             yield f"{index:03d}", np.asarray(frames.isel({ENERGY: index}))
+            tell_step((index + 1) / array.sizes[ENERGY])
 
 
 def _texts(values: np.ndarray) -> list[str]:

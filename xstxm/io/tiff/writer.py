@@ -17,6 +17,7 @@ from xstxm.io._images import saying
 from xstxm.io._pixels_first import whole_frames
 from xstxm.io._replacing import replacing
 from xstxm.io._writing import SinglePrecision, chosen, warn_of_loss
+from xstxm.steps import followed, tell_step
 
 _MOST_BYTES = 2**32 - 2**25
 
@@ -148,10 +149,11 @@ def _whole_numbers(array: xr.DataArray) -> np.dtype | None:
 
     if array.dtype.kind not in "iub":
         return None
-    low, high = (int(end) for end in dask.compute(array.min(), array.max()))
+    low, high = (int(end) for end in dask.compute(array.min(), array.max(), **followed()))
     return np.min_scalar_type(high) if low >= 0 and high <= np.iinfo("uint16").max else None
 
 
 def _images(array: xr.DataArray) -> Iterator[np.ndarray]:
     for index in range(array.shape[0]):
         yield np.asarray(array[index])
+        tell_step((index + 1) / array.shape[0])

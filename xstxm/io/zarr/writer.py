@@ -46,8 +46,8 @@ def write_zarr(
     overwrite
         Replace a store that is there.
     memory
-        About how much memory to use for the numbers of lazy arrays, e.g. ``"2 GiB"``; frames larger than a quarter of it
-        go through a plain file beside the store, as `convert` says.
+        About how much memory to use for the numbers of lazy arrays, e.g. ``"2 GiB"``; a large stack
+        may need a plain file beside the store, see `convert`.
     encoding
         Other `chunks`, `shards` or `compressors` of variables than it chooses, as `xarray.Dataset.to_zarr` takes them, e.g.
         ``{"intensity": {"chunks": (120, 64, 64), "shards": (120, 512, 512)}}``; of a tree those of that name in every node.
