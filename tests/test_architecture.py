@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "xstxm"
 
 TIERS = [
-    {"errors", "steps"},
+    {"errors"},
+    {"steps"},
     {"units", "options", "_kernels", "_specs", "_partition", "_dates"},
     {"conventions"},
     {"_apply", "_axes", "_device", "_digests", "_nodes", "provenance", "_sums", "_unknowns", "_neighbours"},

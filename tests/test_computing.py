@@ -18,7 +18,7 @@ from laziness import Held, watched
 from test_every_verb import REFERENCES, counts, density
 
 import xstxm
-from xstxm.errors import OptionError
+from xstxm.errors import ChoiceError, OptionError
 
 SIZES = {"reference": 2, "y": 5, "x": 7}
 
@@ -186,3 +186,10 @@ def test_chain__larger_than_the_memory_of_a_worker_goes_to_its_disk_and_kills_no
         spilled = client.run(lambda dask_worker: dask_worker.data.cumulative_metrics.get(("disk-write", "count"), 0))
     assert sum(spilled.values()) > 0
     xr.testing.assert_equal(found, wanted)
+
+
+def test_compute__tells_what_it_does_not_take():
+    with pytest.raises(OptionError, match=r"^lazy='DataTree': give a DataArray or a Dataset; of a tree"):
+        xstxm.compute(xr.DataTree(density()))
+    with pytest.raises(ChoiceError, match=r"unknown scheduler 'thread': .*did you mean 'threads'"):
+        xstxm.compute(density().chunk(), scheduler="thread")

@@ -114,8 +114,32 @@ def test_lazy_verbs__compute_nothing(verb):
 @pytest.mark.parametrize("verb", LAZY)
 @pytest.mark.parametrize("chunks", CHUNKINGS)
 def test_lazy_verbs__give_the_same_numbers_whatever_the_chunks(verb, chunks):
+    check_numbers(verb, chunked(source(verb), CHUNKINGS[chunks]))
+
+
+@pytest.mark.parametrize("verb", {**LAZY, **VERBS})
+def test_verbs__take_coordinates_in_chunks_of_their_own(verb):
+    if verb in LAZY:
+        check_numbers(verb, with_coordinates_in_other_chunks(source(verb)))
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xstxm.errors.StxmWarning)
+            VERBS[verb](with_coordinates_in_other_chunks(given(verb)))
+
+
+def with_coordinates_in_other_chunks(stack: xr.Dataset) -> xr.Dataset:
+    """Return a lazy stack with coordinates beside the energies and pixels, as a store of small ones in one chunk has."""
+    lazy, own = chunked(stack, {"y": 12, "x": 14}), {}
+    for name, dims in (("shutter", ("energy",)), ("height", ("y", "x"))):
+        if {*dims} <= {*stack.dims}:
+            own[name] = (dims, da.ones([stack.sizes[dim] for dim in dims], chunks=5))
+    return lazy.assign_coords(own)
+
+
+def check_numbers(verb: str, stack: xr.Dataset) -> None:
+    """Compare what a call of `LAZY` makes of a lazy stack with what it makes of the same in memory."""
     wanted = in_memory(verb)
-    for name, array in arrays_of(call(verb, chunked(source(verb), CHUNKINGS[chunks])).compute()).items():
+    for name, array in arrays_of(call(verb, stack).compute()).items():
         assert array.dtype == wanted[name].dtype
         found, exact = np.asarray(array), np.asarray(wanted[name])
         if found.dtype.kind in "fc" and verb in ROUNDING:

@@ -10,6 +10,7 @@ import xarray as xr
 from dask.callbacks import Callback
 
 import xstxm
+from xstxm.errors import OptionError
 
 
 class Enough(Exception):
@@ -55,13 +56,42 @@ def test_report_progress__ends_the_work_and_changes_nothing(verb, counts, densit
     assert told.equals(plain)
 
 
-@pytest.mark.parametrize("ending", ["hdf5", "dat", "tif", "hdr", "nc", "zarr"])
-def test_report_progress__ends_what_writes_and_leaves_nothing(ending, counts, tmp_path):
-    write = {"hdf5": "nxstxm", "dat": "ncb", "tif": "tiff", "hdr": "sdf", "nc": "netcdf", "zarr": "zarr"}[ending]
-    for stack in (counts.chunk(energy=1), counts.chunk(y=7)):
-        with pytest.raises(Enough), xstxm.report_progress(stop):
-            getattr(xstxm, f"write_{write}")(stack, tmp_path / f"a.{ending}")
-        assert not [*tmp_path.iterdir()]
+def held_otherwise(counts):
+    """Stacks of the same counts: by images, by spectra, in memory, whole numbers or not."""
+    return {
+        "by images": counts.chunk(energy=1),
+        "by spectra": counts.chunk(y=7),
+        "in memory": counts,
+        "no whole numbers": (counts + 0.5).chunk(y=7),
+        "two detectors": counts.assign(other=counts["intensity"] + 1).chunk(y=7),
+    }
+
+
+WRITTEN = [
+    (ending, held)
+    for ending in ("hdf5", "dat", "tif", "hdr", "nc", "zarr")
+    for held in ("by images", "by spectra", "in memory", "no whole numbers", "two detectors")
+    if held != "two detectors" or ending not in ("dat", "tif")  # which hold one
+]
+
+
+@pytest.mark.parametrize(("ending", "held"), WRITTEN)
+@pytest.mark.filterwarnings("ignore::xstxm.errors.MetadataWarning")
+def test_report_progress__hears_of_what_writes_and_ends_it_leaving_nothing(ending, held, counts, tmp_path):
+    name = {"hdf5": "nxstxm", "dat": "ncb", "tif": "tiff", "hdr": "sdf", "nc": "netcdf", "zarr": "zarr"}[ending]
+    write, stack, shares = getattr(xstxm, f"write_{name}"), held_otherwise(counts)[held], []
+    with pytest.raises(Enough), xstxm.report_progress(stop):
+        write(stack, tmp_path / f"a.{ending}")
+    assert not [*tmp_path.iterdir()]
+    with xstxm.report_progress(shares.append):
+        write(stack, tmp_path / f"a.{ending}")
+    assert shares == sorted(shares), "one run from nothing to all, however many passes"
+    assert 0 < shares[0] <= shares[-1] == 1
+
+
+def test_report_progress__asks_for_a_function():
+    with pytest.raises(OptionError, match="give a function"):
+        xstxm.report_progress(3)
 
 
 def test_report_progress__leaves_callbacks_of_dask_in_place(density):

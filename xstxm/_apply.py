@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,10 +17,13 @@ from xstxm.errors import (
     STORE_BY_IMAGES,
     ChunkingError,
     PerformanceWarning,
+    size_text,
     store_by_spectra,
     warn,
 )
 from xstxm.options import get_options
+
+Beside = TypeVar("Beside", bound="xr.DataArray | float")
 
 
 def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
@@ -48,14 +51,12 @@ def _merged(array: xr.DataArray, verb: str, *dims: str) -> tuple[str, ...]:
         return ()
     number, limit = math.prod(len(chunks[dim]) for dim in cut), get_options().rechunk_limit
     if array.nbytes > limit:
-        from dask.utils import format_bytes
-
         stored = STORE_BY_IMAGES
         if cut == (ENERGY,):
             stored = (
                 f"open it with chunks={{}} where it is stored by spectra, or store it so, once: {store_by_spectra()}"
             )
-        raise ChunkingError(verb, cut, number, format_bytes(array.nbytes), format_bytes(int(limit)), stored)
+        raise ChunkingError(verb, cut, number, size_text(array.nbytes), size_text(limit), stored)
     merged, whole = " and ".join(map(repr, cut)), ", ".join(f"{dim}=-1" for dim in cut)
     warn(
         f"{verb} merges {number} chunks along {merged}: .chunk({whole}) once, before the first verb, "
@@ -203,6 +204,15 @@ def mixed_block(values: np.ndarray, matrix: np.ndarray, *, threads: int) -> np.n
     return np.moveaxis(found.reshape(-1, *values.shape[:-1]), 0, -1)
 
 
+def alongside(item: Beside, array: xr.DataArray) -> Beside:
+    """Return a lazy spectrum or image in the chunks of a stack that it meets, which its own would cut up."""
+    if not isinstance(item, xr.DataArray) or item.chunks is None or item.ndim >= array.ndim:
+        return item
+    chunks = array.variable.chunksizes
+    wanted = tuple(chunks.get(dim, -1) if size > 1 else -1 for dim, size in item.sizes.items())
+    return item.copy(data=item.data.rechunk(wanted))
+
+
 def over_blocks(
     func: Callable[..., Sequence[np.ndarray]],
     array: xr.DataArray,
@@ -216,7 +226,7 @@ def over_blocks(
     the coordinates of `array`, and no attributes.
     """
     dims, axis = array.dims, array.get_axis_num(ENERGY)
-    placed = [array.variable, *(_with_dims(item, dims) for item in others)]
+    placed = [array.variable, *(_with_dims(alongside(item, array), dims) for item in others)]
     lazy = any(item.chunks is not None for item in placed)
     data = [item.data for item in placed]
     results = _over_chunks(func, data, axis, output_dtypes) if lazy else func(*data)

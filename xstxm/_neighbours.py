@@ -37,7 +37,7 @@ def over_frames(
     placed = [item.broadcast_like(array).transpose(*order) for item in (array, *others)]
     each = functools.partial(_by_series, func, ndim=len(image) + 1 if image else len(order))
     if is_lazy(array):
-        data = [item.chunk(placed[0].chunksizes).data for item in placed]
+        data = [item.variable.chunk(placed[0].variable.chunksizes).data for item in placed]
         results = by_neighbours(each, data, margin=(margin, margin) if image else (0, 0), dtypes=output_dtypes)
     else:
         results = [*each(*(np.asarray(item) for item in placed))]

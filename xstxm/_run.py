@@ -261,8 +261,11 @@ def open_as(recipe: Recipe, file: Place) -> xr.Dataset | xr.DataArray:
 
 def _merged(stack: Any) -> Any:
     """Return a stack with whole spectra in its chunks, once for all verbs, where that is cheap."""
-    frames = isinstance(stack, xr.DataArray | xr.Dataset) and len(stack.chunksizes.get(ENERGY, ())) > 1
-    return stack.chunk({ENERGY: -1}) if frames and stack.nbytes <= get_options().rechunk_limit else stack
+    if not isinstance(stack, xr.DataArray | xr.Dataset) or stack.nbytes > get_options().rechunk_limit:
+        return stack
+    variables = stack.variables.values() if isinstance(stack, xr.Dataset) else [stack.variable]
+    frames = any(len(variable.chunksizes.get(ENERGY, ())) > 1 for variable in variables)
+    return stack.chunk({ENERGY: -1}) if frames else stack
 
 
 def _stamp(recipe: Recipe, file: Place) -> str:

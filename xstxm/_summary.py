@@ -11,6 +11,7 @@ from xstxm import provenance
 from xstxm._apply import is_lazy
 from xstxm._axes import format_range
 from xstxm.conventions import ENERGY, QUALITY_FLAGS, REFERENCE, pixel_dims
+from xstxm.errors import size_text
 
 Row = tuple[str, str]
 
@@ -118,10 +119,8 @@ def _pixels(obj: xr.DataArray | xr.Dataset) -> str:
     sizes = " x ".join(f"{obj.sizes[dim]} {dim}" for dim in dims)
     found = {dim: size for dim in dims if (size := pixel_size(obj, str(dim)))}
     size = ", pixel " + " x ".join(found.values()) if found else ""
-    from dask.utils import format_bytes
-
     lazy = "lazy, " if is_lazy(obj) else ""
-    return f"{sizes}{size} ({lazy}{format_bytes(obj.nbytes)})" if sizes else ""
+    return f"{sizes}{size} ({lazy}{size_text(obj.nbytes)})" if sizes else ""
 
 
 def pixel_size(obj: xr.DataArray | xr.Dataset, dim: str) -> str:

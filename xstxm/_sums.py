@@ -37,7 +37,7 @@ def pixel_sums(
     import dask.array as da
 
     array = array if is_lazy(array) else array.chunk()
-    other = other.chunk({dim: array.chunksizes[dim] for dim in dims}) if dims else other.chunk()
+    other = other.chunk({dim: array.variable.chunksizes[dim] for dim in dims}) if dims else other.chunk()
     letters = tuple(range(len(dims)))
     own = tuple(range(len(dims) + 1, len(dims) + 1 + len(sizes)))
 
@@ -79,7 +79,7 @@ def in_memory(*arrays: xr.DataArray, scheduler: str | None = None) -> tuple[xr.D
     if _runs_here(data, scheduler):
         alike = defaultdict(list)
         for array, whole in zip(arrays, found, strict=True):
-            cut = {dim: sizes for dim, sizes in array.chunksizes.items() if len(sizes) > 1}
+            cut = {dim: sizes for dim, sizes in array.variable.chunksizes.items() if len(sizes) > 1}
             alike[tuple(sorted(cut.items()))].append((array, whole))
         in_place = [_put_in_place(dict(cut), *zip(*pairs, strict=True)) for cut, pairs in alike.items()]
         dask.compute(*in_place, num_workers=n_workers(), **how)

@@ -1022,7 +1022,7 @@ class StxmAccessor:
             signal=signal,
         )
 
-    def compute(self, *, scheduler: str | None = None) -> xr.DataArray | xr.Dataset:
+    def compute(self, *, scheduler: computing.Scheduler | None = None) -> xr.DataArray | xr.Dataset:
         """Bring a lazy object into memory, chunk by chunk, see `xstxm.compute`. Eager."""
         return computing.compute(self._obj, scheduler=scheduler)
 

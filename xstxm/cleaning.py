@@ -194,7 +194,7 @@ def _smallest_step(array: xr.DataArray) -> xr.DataArray:
 
 def _like(variance: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
     """Return a variance with the chunks of its signal."""
-    return variance.chunk(array.chunksizes) if is_lazy(array) else variance
+    return variance.chunk(array.variable.chunksizes) if is_lazy(array) else variance
 
 
 def _marked(stack: xr.DataArray | xr.Dataset, name: str, marks: xr.DataArray) -> xr.DataArray:

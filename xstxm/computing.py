@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import xarray as xr
 
 from xstxm._sums import in_memory
 from xstxm.conventions import Stack
-from xstxm.errors import OptionError
+from xstxm.errors import OptionError, check_choice
+
+Scheduler: TypeAlias = Literal["threads", "synchronous", "processes", "distributed"]
 
 
-def compute(lazy: Stack, *, scheduler: str | None = None) -> Stack:
+def compute(lazy: Stack, *, scheduler: Scheduler | None = None) -> Stack:
     """Return a lazy object in memory, each chunk put in its place as soon as it is there. Eager.
 
     Memory is that of the result and of a few chunks. ``lazy.compute()`` of xarray keeps all chunks until it joins them at the
@@ -23,7 +27,8 @@ def compute(lazy: Stack, *, scheduler: str | None = None) -> Stack:
     lazy
         Stack, map or any other result.
     scheduler
-        Of dask, e.g. ``"threads"`` where a cluster is at hand that shall not do this; that in force if not told.
+        ``"threads"``, where a cluster is at hand that shall not do this, ``"synchronous"``, ``"processes"`` or ``"distributed"``; that
+        in force if not told.
 
     Returns
     -------
@@ -34,6 +39,8 @@ def compute(lazy: Stack, *, scheduler: str | None = None) -> Stack:
     ------
     OptionError
         Neither a DataArray nor a Dataset.
+    ChoiceError
+        A scheduler that there is not.
 
     Examples
     --------
@@ -44,7 +51,10 @@ def compute(lazy: Stack, *, scheduler: str | None = None) -> Stack:
     True
     """
     if not isinstance(lazy, xr.DataArray | xr.Dataset):
-        raise OptionError("lazy", lazy, "give a DataArray or a Dataset; of a tree, call xstxm.trees.compute")
+        do = "give a DataArray or a Dataset; of a tree, call xstxm.trees.compute"
+        raise OptionError("lazy", type(lazy).__name__, do)
+    if scheduler is not None:
+        check_choice("scheduler", scheduler, Scheduler)
     if isinstance(lazy, xr.DataArray):
         name = "array" if lazy.name is None else lazy.name
         return compute(lazy.to_dataset(name=name), scheduler=scheduler)[name].rename(lazy.name)

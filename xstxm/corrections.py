@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units
-from xstxm._apply import is_lazy, require_single_chunk
+from xstxm._apply import alongside, is_lazy, require_single_chunk
 from xstxm._kernels.scan_lines import line_offsets
 from xstxm.absorption import placed_dark
 from xstxm.conventions import (
@@ -94,7 +94,7 @@ def subtract_dark(stack: Stack, dark: float | str | xr.DataArray, *, signal: str
 def _less(counts: xr.DataArray, level: Any) -> xr.DataArray:
     """Return counts less a level, a number or an array, in their own dtype."""
     floats = as_float(counts)
-    level = level.astype(floats.dtype) if isinstance(level, xr.DataArray) else level
+    level = alongside(level.astype(floats.dtype), counts) if isinstance(level, xr.DataArray) else level
     return (floats - level).astype(floats.dtype, copy=False).transpose(*counts.dims).assign_attrs(counts.attrs)
 
 
@@ -186,7 +186,7 @@ def _refuse_twice(stack: xr.DataArray | xr.Dataset, counts: xr.DataArray, signal
 
 
 def _times(array: xr.DataArray, factor: xr.DataArray) -> xr.DataArray:
-    return (array * factor.astype(array.dtype)).transpose(*array.dims).assign_attrs(array.attrs)
+    return (array * alongside(factor.astype(array.dtype), array)).transpose(*array.dims).assign_attrs(array.attrs)
 
 
 @recorded

@@ -138,9 +138,18 @@ def n_bytes(size: object) -> float:
     from dask.utils import parse_bytes
 
     try:
-        return float(parse_bytes(size)) if size.strip()[:1].isdigit() else math.nan
+        said = size.strip()
+        return float(parse_bytes(said)) if said[:1].isdigit() and said[-1:].isalpha() else math.nan
     except (ValueError, OverflowError):
         return math.nan
+
+
+def size_text(n_bytes: float) -> str:
+    """Return a size as xarray shows it, in powers of 1000: ``"1.02 GB"``."""
+    unit, power = next(
+        ((unit, p) for unit, p in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)) if n_bytes >= 10**p), ("B", 0)
+    )
+    return f"{n_bytes / 10**power:.4g} {unit}"
 
 
 def _real(value: object) -> float:

@@ -300,7 +300,7 @@ def _summed(
         return frame_sums(np.asarray(counts), mean, darkness, bright, common)
     import dask.array as da
 
-    image, axes = counts.chunksizes, "ijkl"[: counts.ndim - 1]
+    image, axes = counts.variable.chunksizes, "ijkl"[: counts.ndim - 1]
     cut = [da.from_array(pixels, chunks=[image[dim] for dim in counts.dims[1:]]) for pixels in (bright, common)]
     parts = da.blockwise(
         lambda *block: frame_sums(block[0], mean, darkness, *block[1:]).reshape(len(mean), -1, *[1] * len(axes)),

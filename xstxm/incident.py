@@ -138,7 +138,7 @@ def _by_turns(masks: list[xr.DataArray], counts: xr.DataArray) -> xr.DataArray:
     """
     if len(masks) == 1:
         return masks[0]
-    first, second = (mask.chunk({dim: counts.chunksizes[dim] for dim in mask.dims}) for mask in masks)
+    first, second = (mask.chunk({dim: counts.variable.chunksizes[dim] for dim in mask.dims}) for mask in masks)
     turn = xr.DataArray(np.arange(counts.sizes[ENERGY]) % 2, dims=ENERGY)
     return xr.where(turn == 0, first, second)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
+
+from xstxm.errors import OptionError
 
 _listener: ContextVar[Callable[[float | None], object] | None] = ContextVar("listener", default=None)
 
@@ -13,14 +16,20 @@ _listener: ContextVar[Callable[[float | None], object] | None] = ContextVar("lis
 class report_progress:
     """Have a function called at each step of the eager work that this thread does in a ``with`` block.
 
-    `nmf`, `mcr`, `cluster` and `estimate_shifts` tell; so do `compute`, what writes stacks, and verbs that look at a whole lazy
-    stack, of each pass over it. Of what xarray computes dask's own callbacks tell, and nobody of what a cluster does. What the
-    function raises ends the work.
+    `nmf`, `mcr`, `cluster` and `estimate_shifts` tell; so do `compute`, `convert` and what writes stacks, and verbs that look at
+    a whole lazy stack, of each pass over it. Of what xarray computes dask's own callbacks tell, and nobody of what a cluster
+    does. A stack in memory is one step of `write_zarr` and `write_netcdf`. What the function raises ends the work; a file that
+    is not complete is not left.
 
     Parameters
     ----------
     told
         Is given the share of the work, or of the pass, that is done at most, None where nobody knows.
+
+    Raises
+    ------
+    OptionError
+        It cannot be called.
 
     Examples
     --------
@@ -34,6 +43,8 @@ class report_progress:
     """
 
     def __init__(self, told: Callable[[float | None], object]) -> None:
+        if not callable(told):
+            raise OptionError("told", told, "give a function, which is called with the share that is done, e.g. print")
         self._told = told
 
     def __enter__(self) -> None:
@@ -45,18 +56,13 @@ class report_progress:
         _listener.reset(self._token)
 
 
-def listener() -> Callable[[float | None], object] | None:
-    """Return who listens in this thread, None where nobody does."""
-    return _listener.get()
-
-
-def followed(told: Callable[[float], object] | None = None) -> dict[str, Any]:
-    """Return options of dask's `compute` with which someone, who listens by default, hears the share of its tasks that is done.
+def followed() -> dict[str, Any]:
+    """Return options of dask's `compute` with which who listens hears the share of its tasks that is done.
 
     They go along with a call: of callbacks that are registered, which hear it too, dask keeps one set for all threads, and loses
     it where two compute at once.
     """
-    if (told := told or listener()) is None:
+    if (told := _listener.get()) is None:
         return {}
     from dask.callbacks import Callback
 
@@ -69,5 +75,15 @@ def followed(told: Callable[[float], object] | None = None) -> dict[str, Any]:
 
 def tell_step(share: float | None = None) -> None:
     """Tell who listens that a step is done."""
-    if (told := listener()) is not None:
+    if (told := _listener.get()) is not None:
         told(share)
+
+
+@contextmanager
+def stage(number: int, stages: int) -> Iterator[None]:
+    """Have what tells in a ``with`` block be one of several stages of a work, counted from 1."""
+    if (told := _listener.get()) is None:
+        yield
+        return
+    with report_progress(lambda share: told(share if share is None else (number - 1 + share) / stages)):
+        yield

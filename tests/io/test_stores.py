@@ -295,7 +295,8 @@ def test_writers__take_frames_and_store_whole_spectra(tmp_path, suffix, memory, 
         target = tmp_path / f"{len(given_.dims)}{given_.intensity.dims[0]}.{suffix}"
         stream = {"nc": xstxm.io.netcdf.writer.stream_netcdf, "zarr": xstxm.io.zarr.writer.stream_zarr}[suffix]
         told = []
-        stream(given_, target, memory=memory, progress=told.append)
+        with xstxm.report_progress(told.append):
+            stream(given_, target, memory=memory)
         assert len(reads) == 9, "each frame is read once"
         assert told == sorted(told), "one run from nothing to all, however many passes"
         assert told[-1] == 1

@@ -15,11 +15,13 @@ from xstxm.conventions import ENERGY
 from xstxm.errors import OptionError, n_bytes
 from xstxm.io._replacing import reserve
 from xstxm.io._stored import Stored
-from xstxm.steps import followed, listener
+from xstxm.steps import followed, stage, tell_step
 
-Progress: TypeAlias = "Callable[[float], object]"
 UnitOf: TypeAlias = "Callable[[Hashable, xr.Variable], tuple[int, ...]]"
 """What a store writes at once of a variable of some name."""
+
+NUMBERS = "biufc"
+"""The kinds of numbers, as numpy names them."""
 
 MEMORY = 2**29
 CHUNK_BYTES = 2**24
@@ -102,15 +104,14 @@ def room_for(tree: xr.DataTree, memory: int, unit_of: UnitOf = _chunks_of) -> in
 
 @contextmanager
 def in_blocks(
-    tree: xr.DataTree, beside: Path, memory: int, progress: Progress | None = None, unit_of: UnitOf = _chunks_of
+    tree: xr.DataTree, beside: Path, memory: int, unit_of: UnitOf = _chunks_of
 ) -> Iterator[tuple[xr.DataTree, dict[str, Any]]]:
     """Give a tree whose lazy arrays come in blocks that fit the memory and what the store writes at once, chunks as a rule.
 
     Frames are read once: where whole spectra would need them again and again, or images spectra, they go through a plain file
     `beside` the target, which is removed in all cases. Comes with options of dask's `compute`: one block
-    after another in this thread, told to who follows.
+    after another in this thread. Who listens hears of all passes, and when all is written.
     """
-    progress = progress or listener()
     files: list[Path] = []
     nodes = [node.to_dataset(inherit=False).variables.items() for node in tree.subtree]
     passes = 1 + sum(
@@ -122,15 +123,17 @@ def in_blocks(
             return variable
         lazy = in_own_chunks(variable)
         unit = unit_of(name, lazy)
-        if (block := _block(lazy, unit, memory)) is not None:
-            return lazy.copy(deep=False, data=lazy.data.rechunk(block))
+        if (fitting := _block(lazy, unit, memory)) is not None:
+            return lazy.copy(deep=False, data=lazy.data.rechunk(fitting))
         files.append(beside.with_name(f"{beside.name}.{len(files)}.raw"))
-        block = block_of(lazy, unit, memory // 4)
-        return _through_file(lazy, files[-1], block, _stage(progress, len(files), passes))
+        with stage(len(files), passes):
+            return _through_file(lazy, files[-1], block_of(lazy, unit, memory // 4))
 
     try:
         blocks = tree.map_over_datasets(lambda node: _mapped(node, arranged))
-        yield blocks, {"scheduler": "synchronous", **followed(_stage(progress, passes, passes))}
+        with stage(passes, passes):
+            yield blocks, {"scheduler": "synchronous", **followed()}
+            tell_step(1.0)
     finally:
         for file in files:
             file.unlink(missing_ok=True)
@@ -151,10 +154,24 @@ def whole_frames(array: xr.DataArray, beside: Path) -> Iterator[xr.DataArray]:
     path = beside.with_name(f"{beside.name}.raw")
     try:
         raw: Any = RawFile(path, lazy.shape, lazy.dtype)
-        da.store(lazy.data, raw, lock=True, **followed())
-        yield array.copy(data=da.from_array(raw, chunks=(1, *lazy.shape[1:]), name=False))
+        with stage(1, 2):
+            da.store(lazy.data, raw, lock=True, **followed())
+        with stage(2, 2):
+            yield array.copy(data=da.from_array(raw, chunks=(1, *lazy.shape[1:]), name=False))
     finally:
         path.unlink(missing_ok=True)
+
+
+def store_frames(array: xr.DataArray, target: Any) -> None:
+    """Assign an array to what takes any block of it, without holding more than a chunk, or a frame, of its numbers."""
+    if is_unread(array.variable):
+        import dask.array as da
+
+        da.store(in_own_chunks(array.variable).data, target, lock=True, **followed())
+        return
+    for index in range(array.shape[0]):
+        target[index] = np.asarray(array[index])
+        tell_step((index + 1) / array.shape[0])
 
 
 def _mapped(node: xr.Dataset, function: Callable[[Hashable, xr.Variable], xr.Variable]) -> xr.Dataset:
@@ -174,7 +191,7 @@ def in_own_chunks(variable: xr.Variable) -> xr.Variable:
         return variable
     own = variable.encoding.get("preferred_chunks", {})
     here: Any = {dim: own[dim] for dim in variable.dims if dim in own}
-    return variable.chunk(here or ("auto" if variable.dtype.kind in "biufc" else {}))
+    return variable.chunk(here or ("auto" if variable.dtype.kind in NUMBERS else {}))
 
 
 def stored_in_own_chunks(stored: Stored) -> Stored:
@@ -226,25 +243,18 @@ def _under_a_block(chunks: tuple[int, ...], size: int) -> int:
     return int((ends[last] - ends[first] + np.take(chunks, first)).max())
 
 
-def _through_file(lazy: xr.Variable, path: Path, block: tuple[int, ...], progress: Progress | None) -> xr.Variable:
+def _through_file(lazy: xr.Variable, path: Path, block: tuple[int, ...]) -> xr.Variable:
     """Return an array in blocks that is read from a plain file into which its frames are written now."""
     import dask.array as da
 
     order = (ENERGY, *(dim for dim in lazy.dims if dim != ENERGY))
     frames = lazy.transpose(*order)
     raw: Any = RawFile(path, frames.shape, frames.dtype)
-    da.store(frames.data, raw, lock=True, scheduler="synchronous", **followed(progress))
+    da.store(frames.data, raw, lock=True, scheduler="synchronous", **followed())
     sizes = dict(zip(lazy.dims, block, strict=True))
     chunks = tuple(sizes[dim] for dim in order)
     back = da.from_array(raw, chunks=chunks, name=False, meta=np.empty((0,) * raw.ndim, raw.dtype))
     return lazy.copy(deep=False, data=xr.Variable(order, back).transpose(*lazy.dims).data)
-
-
-def _stage(progress: Progress | None, number: int, stages: int) -> Progress | None:
-    """Return where one of several stages of a task, counted from 1, tells its share."""
-    if progress is None:
-        return None
-    return lambda share: progress((number - 1 + share) / stages)
 
 
 def block_of(variable: xr.Variable, chunks: tuple[int, ...], limit: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from xstxm.errors import NoRoomError, require_free
+from xstxm.errors import NoRoomError, require_free, size_text
 from xstxm.io._remote import require_no_url
 
 _NO_PROMISE = (errno.EOPNOTSUPP, errno.EINVAL)
@@ -72,11 +72,9 @@ def _room_told(target: Path, needed: int | None) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        from dask.utils import format_bytes
-
         folder = target.absolute().parent
-        free = format_bytes(shutil.disk_usage(folder).free)
-        raise NoRoomError(folder / target.name, format_bytes(needed) if needed else "", free) from error
+        free = size_text(shutil.disk_usage(folder).free)
+        raise NoRoomError(folder / target.name, size_text(needed) if needed else "", free) from error
 
 
 @contextmanager

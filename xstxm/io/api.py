@@ -18,7 +18,7 @@ from xstxm.io._sources import Source
 from xstxm.io.chunking import chunk_report, warn_of_frames
 from xstxm.io.converting import convert
 from xstxm.io.electrochemistry import read_electrochemistry
-from xstxm.io.folders import is_many, open_folder, require_dims
+from xstxm.io.folders import is_many, open_folder, require_chunks, require_dims
 from xstxm.io.formats import formats
 from xstxm.io.hyperspy import to_hyperspy
 from xstxm.io.library import join_references, write_references
@@ -121,7 +121,8 @@ def open_stack(
         The file is of none of these formats; `UnsupportedScanError` and `CorruptFileError` for a scan
         that cannot become a stack and for a broken file.
     OptionError, ChoiceError
-        A region, entry, detector or dimension of chunks that does not exist, or an option of another format; a URL that cannot be opened.
+        A region, entry, detector or dimension of chunks that does not exist, or an option of another format; chunks that are none; a URL
+        that cannot be opened.
     MissingDependencyError
         The package for such a URL is not installed.
 
@@ -149,6 +150,7 @@ def open_stack(
         "axes": axes,
     }
     options = {name: value for name, value in asked.items() if value is not None}
+    require_chunks(chunks)
     local = isinstance(path, str | os.PathLike) and not is_url(path)
     source: Any = Path(path).expanduser() if local else path  # type: ignore[arg-type]
     if is_many(path):
@@ -194,7 +196,7 @@ def open_tree(
     FileFormatError
         Files that cannot be opened: all of them are named, with their reasons, and none is opened.
     OptionError
-        Two files of the same name: give a mapping.
+        Two files of the same name: give a mapping; or chunks that are none.
 
     Examples
     --------
@@ -206,4 +208,5 @@ def open_tree(
     ...     list(xstxm.open_tree(folder).children)
     ['charged', 'discharged']
     """
+    require_chunks(chunks)
     return open_nodes(paths, chunks)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xstxm._sums import n_workers
 from xstxm.conventions import ENERGY
-from xstxm.errors import OptionError, PerformanceWarning, by_reason, store_by_spectra, warn
+from xstxm.errors import OptionError, PerformanceWarning, by_reason, size_text, store_by_spectra, warn
 from xstxm.io._cuts import Cut
 from xstxm.io._pixels_first import block_of, chunks_of
 from xstxm.io.formats import recognised
@@ -119,7 +119,7 @@ def _advice(cut: Cut, source: Path | None) -> str | None:
 def _of_no_chunks(cut: Cut, source: Path | None) -> str | None:
     if cut.chunk is not None or cut.variable.nbytes <= get_options().rechunk_limit:
         return None
-    return f"not in chunks: the first verb reads all {_size(cut.variable.nbytes)} into memory. {_open(cut, source)}"
+    return f"not in chunks: the first verb reads all {size_text(cut.variable.nbytes)} into memory. {_open(cut, source)}"
 
 
 def _of_energies(cut: Cut, source: Path | None) -> str | None:
@@ -127,12 +127,15 @@ def _of_energies(cut: Cut, source: Path | None) -> str | None:
         return None
     n, held = cut.variable.sizes[ENERGY], cut.energies(cut.stored)
     if cut.merged:
-        cost = f"and dask holds almost all of the {_size(cut.variable.nbytes)} to put them together"
+        cost = f"and dask holds almost all of the {size_text(cut.variable.nbytes)} to put them together"
     elif (cut.reads or 0) > 1.5:
         cost = f"and each stored chunk is read {cut.reads:.3g} times"
     else:
         cost = "so a spectrum needs all of them"
-    return f"stored by {held} of {n} energies, {cost}. Store it by spectra, once, and open that with chunks={{}}: {store_by_spectra(source)}"
+    return (
+        f"stored by {held} of {n} energies, {cost}. For all but what looks at whole images, as level_lines does, store it by spectra, once, "
+        f"and open that with chunks={{}}: {store_by_spectra(source)}"
+    )
 
 
 def _of_spectra(cut: Cut, source: Path | None) -> str | None:
@@ -153,11 +156,11 @@ def _of_sizes(cut: Cut, source: Path | None) -> str | None:
         return None
     size = math.prod(cut.chunk) * cut.variable.dtype.itemsize
     if size < _SMALL_BYTES and cut.n_chunks > _MANY:
-        return f"{cut.n_chunks} chunks of {_size(size)}: tasks cost more than what they do. {_open(cut, source)}"
+        return f"{cut.n_chunks} chunks of {size_text(size)}: tasks cost more than what they do. {_open(cut, source)}"
     if math.prod(cut.stored or ()) * cut.variable.dtype.itemsize > _LARGE_BYTES:
-        return f"stored in chunks of {_size(size)}: each thread holds about {_HELD} of them. Store it in smaller ones, once: {store_by_spectra(source)}"
+        return f"stored in chunks of {size_text(size)}: each thread holds about {_HELD} of them. Store it in smaller ones, once: {store_by_spectra(source)}"
     if size > _LARGE_BYTES:
-        return f"chunks of {_size(size)}: each thread holds about {_HELD} of them. {_open(cut, source)}"
+        return f"chunks of {size_text(size)}: each thread holds about {_HELD} of them. {_open(cut, source)}"
     return None
 
 
@@ -168,10 +171,11 @@ def _of_machine(cut: Cut, source: Path | None) -> str | None:
     held = _HELD * threads * math.prod(cut.chunk) * cut.variable.dtype.itemsize
     if cut.n_chunks < busy <= (cut.n_stored or busy):
         each = cut.variable.nbytes // (2 * busy)
-        return f"{cut.n_chunks} chunks for {busy} threads: some have nothing to do. {_open(cut, source, each)}"
+        chunks = "one chunk" if cut.n_chunks == 1 else f"{cut.n_chunks} chunks"
+        return f"{chunks} for {busy} threads: some have nothing to do. {_open(cut, source, each)}"
     if memory and min(held, _HELD * cut.variable.nbytes) > memory / 2:
         return (
-            f"{threads} threads hold about {_size(held)} of chunks, and this machine has {_size(memory)}: "
+            f"{threads} threads hold about {size_text(held)} of chunks, and this machine has {size_text(memory)}: "
             f"dask.config.set(num_workers={max(1, int(threads * memory / 2 // held))}), or smaller chunks"
         )
     return None
@@ -181,8 +185,11 @@ def _open(cut: Cut, source: Path | None, limit: int = GOOD_BYTES) -> str:
     """Return the call that opens, or cuts, a variable in chunks of about so many bytes, whole ones of its file."""
     variable = cut.variable
     base = chunks_of(variable) if cut.stored is None or cut.by_energy else cut.stored
-    block = block_of(variable, base, min(limit, GOOD_BYTES))
-    sizes = {dim: -1 if n == variable.sizes[dim] else n for dim, n in zip(variable.dims, block, strict=True)}
+    if cut.from_file and base == cut.stored and math.prod(base) * variable.dtype.itemsize >= _SMALL_BYTES:
+        sizes = {}  # as they are stored
+    else:
+        block = block_of(variable, base, min(limit, GOOD_BYTES))
+        sizes = {dim: -1 if n == variable.sizes[dim] else n for dim, n in zip(variable.dims, block, strict=True)}
     if not cut.from_file:
         return f"Call .chunk({', '.join(f'{dim}={n}' for dim, n in sizes.items())})"
     if source is None:
@@ -196,9 +203,3 @@ def _memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
-
-
-def _size(n_bytes: float) -> str:
-    from dask.utils import format_bytes
-
-    return format_bytes(int(n_bytes))

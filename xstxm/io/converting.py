@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from xstxm.errors import ChoiceError, OptionError, PerformanceWarning, heard, require_free, warn
 from xstxm.io import _stored
 from xstxm.io._endings import ENDINGS
-from xstxm.io._pixels_first import Progress, bytes_of, stored_in_own_chunks
+from xstxm.io._pixels_first import bytes_of, stored_in_own_chunks
 from xstxm.io._remote import fetched
 from xstxm.io.folders import is_many
 from xstxm.io.ncb.writer import write_ncb
@@ -22,12 +23,13 @@ from xstxm.io.sdf import write_sdf
 from xstxm.io.tiff import write_tiff
 from xstxm.io.zarr import is_zarr
 from xstxm.io.zarr.writer import Encoding, stream_zarr
+from xstxm.steps import report_progress
 
 
 def _by_frames(write: Callable[..., Path]) -> Callable[..., Path]:
-    """Return a writer that holds a frame or a block of the source, whatever the memory, and cannot tell how far it is."""
+    """Return a writer that holds a frame or a block of the source, whatever the memory."""
 
-    def write_frames(stack: Any, path: Path, *, overwrite: bool, memory: int, progress: Progress | None) -> Path:
+    def write_frames(stack: Any, path: Path, *, overwrite: bool, memory: int) -> Path:
         return write(stack, path, overwrite=overwrite)
 
     return write_frames
@@ -52,7 +54,7 @@ def convert(
     memory: str = "512 MiB",
     encoding: Encoding | None = None,
     reader: Mapping[str, Any] | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float | None], object] | None = None,
 ) -> Path:
     """Rewrite a scan, of any size, in another format.
 
@@ -78,7 +80,7 @@ def convert(
     reader
         Options of `open_stack` for the source, e.g. ``{"pixel_size": "50 nm"}``.
     progress
-        Called again and again with the share that is done, from 0 to 1; not by the formats that hold frames.
+        Called again and again with the share that is done, from 0 to 1, as by `report_progress`.
 
     Returns
     -------
@@ -120,7 +122,8 @@ def convert(
         if not isinstance(warning, PerformanceWarning):  # which advises what is being done
             warn(str(warning), type(warning))
     try:
-        return write(opened, path, overwrite=overwrite, memory=limit, progress=progress)
+        with nullcontext() if progress is None else report_progress(progress):
+            return write(opened, path, overwrite=overwrite, memory=limit)
     finally:
         opened.close()
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import xarray as xr
 
-from xstxm.errors import ChoiceError, FileFormatError, OptionError, heard, warn
+from xstxm.errors import ChoiceError, FileFormatError, OptionError, heard, n_bytes, warn
 from xstxm.io import _remote, _sources
 from xstxm.io._assembling import assemble
 from xstxm.io._format import Format, first_of
@@ -215,6 +215,30 @@ def _assembled(paths: Sequence[Path], format: Format, options: Mapping[str, Any]
     if format.assemble is not None:
         return format.assemble(paths, drop_variables=None, **options)
     return assemble({path: format.open(path, **options) for path in paths}, name)
+
+
+def require_chunks(chunks: object) -> None:
+    """Refuse chunks that are none, before a file is opened.
+
+    Raises
+    ------
+    OptionError
+        Sizes that are none.
+    """
+    cut = isinstance(chunks, Mapping) and all(_is_size(size) or _are_sizes(size) for size in chunks.values())
+    if not (cut or _is_size(chunks)):
+        do = 'give the pixels of a chunk, -1 for all, e.g. {"energy": -1, "y": 256, "x": 256}, or {} for the chunks of the file'
+        raise OptionError("chunks", chunks, do)
+
+
+def _is_size(size: object) -> bool:
+    """Tell whether dask cuts a dimension so: by a number, by bytes, as it likes or not at all."""
+    number = n_bytes(size)
+    return size is None or size == "auto" or number == -1 or (number >= 1 and number.is_integer())
+
+
+def _are_sizes(sizes: object) -> bool:
+    return isinstance(sizes, tuple | list) and all(_is_size(n) and n_bytes(n) >= 1 for n in sizes)
 
 
 def require_dims(stack: xr.Dataset, chunks: object) -> None:

@@ -10,16 +10,14 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, dwell_time_of, pixel_dims, require_energy, require_variable
 from xstxm.errors import MissingCoordinateError, OptionError, SchemaError
 from xstxm.io._base import convert
 from xstxm.io._endings import require_ending
 from xstxm.io._images import saying
-from xstxm.io._pixels_first import RawFile
+from xstxm.io._pixels_first import RawFile, store_frames
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss, warn_of_rounding
-from xstxm.steps import followed
 
 _SIGNALS = ("intensity", "optical_density")
 _INTEGERS = np.iinfo("int16")
@@ -190,15 +188,8 @@ class _Numbers:
 
 
 def _write_numbers(array: xr.DataArray, path: Path, scale: float | None) -> None:
-    """Write an array without holding more than a chunk, or a frame, of it."""
     numbers = _Numbers(path, array, scale)
-    if is_lazy(array):
-        from dask.array import store
-
-        store(array.data, numbers, lock=True, **followed())  # type: ignore[arg-type]
-    else:
-        for index in range(array.sizes[ENERGY]):
-            numbers[index] = np.asarray(array.isel({ENERGY: index}))
+    store_frames(array, numbers)
     numbers.tell()
 
 

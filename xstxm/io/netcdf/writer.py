@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import MEMORY, Progress, encoding_of, in_blocks, room_for
+from xstxm.io._pixels_first import MEMORY, NUMBERS, encoding_of, in_blocks, room_for
 from xstxm.io._replacing import replacing, require_room
 
 
@@ -65,17 +65,16 @@ def stream_netcdf(
     *,
     overwrite: bool = False,
     memory: int = MEMORY,
-    progress: Progress | None = None,
 ) -> Path:
-    """Write netCDF within a memory in bytes, and tell how far it is."""
+    """Write netCDF within a memory in bytes."""
     require_ending(path, "netcdf")
     stored = _stored.to_tree(obj)
     with (
         replacing(path, overwrite, room_for(stored, memory)) as (target, part),
-        in_blocks(stored, part, memory, progress) as (tree, how),
+        in_blocks(stored, part, memory) as (tree, how),
     ):
         require_room(part, tree.nbytes)
-        _write(tree, part, encoding_of(tree, "chunksizes", kinds="biufc"), how)
+        _write(tree, part, encoding_of(tree, "chunksizes", kinds=NUMBERS), how)
     return target
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
-from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY, pixel_dims, require_energy, require_variable
 from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.io import _base
 from xstxm.io._endings import require_ending
+from xstxm.io._pixels_first import store_frames
 from xstxm.io._replacing import replacing, require_room
 from xstxm.io._writing import warn_of_loss
 from xstxm.io.nxstxm.layout import nexus_group
 from xstxm.io.nxstxm.record import write_record
-from xstxm.steps import followed
+from xstxm.steps import stage, tell_step
 
 if TYPE_CHECKING:
     import h5py
@@ -137,12 +137,17 @@ def _write(file: h5py.File, stack: xr.Dataset) -> None:
     maps = {name: array for name, array in others.items() if _is_map(array, main)}
     kept = {*detectors, *maps, *(name for name in stack.coords if _is_kept(str(name), stack))}
     warn_of_loss("NXstxm holds images on one grid", [*others, *stack.coords], kept)
-    for name, array in (detectors | maps).items():
-        _write_data(nexus_group(entry, name, "NXdata"), array, stack)
-    _write_instrument(entry, stack, list(detectors))
-    _write_sample(entry, stack)
-    _write_control(entry, stack)
-    write_record(entry, stack)
+    arrays = detectors | maps
+    stages = len(arrays) + 1
+    for number, (name, array) in enumerate(arrays.items(), 1):
+        with stage(number, stages):
+            _write_data(nexus_group(entry, name, "NXdata"), array, stack)
+    with stage(stages, stages):
+        _write_instrument(entry, stack, list(detectors))
+        _write_sample(entry, stack)
+        _write_control(entry, stack)
+        write_record(entry, stack)
+        tell_step(1.0)
 
 
 def _is_detector(array: xr.DataArray, main: xr.DataArray) -> bool:
@@ -189,7 +194,7 @@ def _write_data(group: h5py.Group, array: xr.DataArray, stack: xr.Dataset) -> No
             _field(group, _FIELDS[name], stack[name], "um")
     if "position" in array.dims and "position" not in stack.coords:
         group["line_position"] = np.arange(stack.sizes["position"], dtype=float)
-    _stream(group.create_dataset("data", array.shape, array.dtype), array)
+    store_frames(array, group.create_dataset("data", array.shape, array.dtype))
     group["data"].attrs["units"] = _units.units_of(array)
 
 
@@ -199,17 +204,6 @@ def _write_scan(group: h5py.Group, stack: xr.Dataset) -> None:
     _field(group, "energy", stack[ENERGY], "eV")
     if "dwell_time" in stack.coords:
         _field(group, "count_time", stack["dwell_time"], "s")
-
-
-def _stream(dataset: h5py.Dataset, array: xr.DataArray) -> None:
-    """Write an array without holding more than a chunk, or a frame, of it."""
-    if is_lazy(array):
-        from dask.array import store
-
-        store(array.data, dataset, lock=True, **followed())
-        return
-    for index in range(array.shape[0]):
-        dataset[index] = np.asarray(array[index])
 
 
 def _scan_type(stack: xr.Dataset) -> str:
@@ -252,5 +246,5 @@ def _write_control(entry: h5py.Group, stack: xr.Dataset) -> None:
         _field(control, "data", current, "mA")
     elif current.dims == _main(stack).dims:
         current = _units.to_units(current, "mA")
-        _stream(control.create_dataset("data", current.shape, current.dtype), current)
+        store_frames(current, control.create_dataset("data", current.shape, current.dtype))
         control["data"].attrs["units"] = "mA"

@@ -19,7 +19,7 @@ from xstxm.io._pixels_first import whole_frames
 from xstxm.io._replacing import replacing_group
 from xstxm.io._writing import SinglePrecision, warn_of_loss
 from xstxm.io.sdf.frames import files_of
-from xstxm.steps import tell_step
+from xstxm.steps import stage, tell_step
 
 _TYPES = {(): "NEXAFS Point Scan", ("position",): "NEXAFS Line Scan", ("y", "x"): "NEXAFS Image Scan"}
 _FLAGS = {(): "Spectra", ("position",): "Image", ("y", "x"): "Image Stack"}
@@ -121,9 +121,10 @@ def _write_data(stack: xr.Dataset, channels: dict[str, xr.DataArray], stem: Path
         stem.with_name(f"{stem.name}_0.xsp").write_text("\n".join(rows) + "\n", encoding="ascii")
     else:
         for letter, (name, array) in zip(_LETTERS, channels.items(), strict=False):
-            for number, frame in _frames(array, stem):
-                path = stem.with_name(f"{stem.name}_{letter}{number}.xim")
-                np.savetxt(path, singles[name](frame), fmt="%.9g", delimiter="\t")
+            with stage(_LETTERS.index(letter) + 1, len(channels)):
+                for number, frame in _frames(array, stem):
+                    path = stem.with_name(f"{stem.name}_{letter}{number}.xim")
+                    np.savetxt(path, singles[name](frame), fmt="%.9g", delimiter="\t")
     for single in singles.values():
         single.tell()
 
@@ -132,6 +133,7 @@ def _frames(array: xr.DataArray, beside: Path) -> Iterator[tuple[str, np.ndarray
     """Yield the images of a channel, each with its number; a line scan is one, (position, energy)."""
     if array.ndim == 2:
         yield "", np.asarray(array).T
+        tell_step(1.0)
         return
     with whole_frames(array, beside) as frames:
         for index in range(array.sizes[ENERGY]):

@@ -17,8 +17,9 @@ from xstxm.io._images import saying
 from xstxm.io._pixels_first import whole_frames
 from xstxm.io._replacing import replacing
 from xstxm.io._writing import SinglePrecision, chosen, warn_of_loss
-from xstxm.steps import followed, tell_step
+from xstxm.steps import followed, stage, tell_step
 
+_WHOLE = "iub"
 _MOST_BYTES = 2**32 - 2**25
 
 
@@ -76,16 +77,19 @@ def write_tiff(
             metadata["Info"] = saying(array)
         single = SinglePrecision(array.name, "TIFF")
         with whole_frames(array, part) as frames:
-            dtype = _whole_numbers(frames)
-            tifffile.imwrite(
-                part,
-                (single(frame) if dtype is None else frame.astype(dtype) for frame in _images(frames)),
-                shape=array.shape,
-                dtype=dtype or "float32",
-                imagej=True,
-                resolution=(1 / dx, 1 / dy),
-                metadata=metadata,
-            )
+            stages = 1 + (array.dtype.kind in _WHOLE)
+            with stage(1, stages):
+                dtype = _whole_numbers(frames)
+            with stage(stages, stages):
+                tifffile.imwrite(
+                    part,
+                    (single(frame) if dtype is None else frame.astype(dtype) for frame in _images(frames)),
+                    shape=array.shape,
+                    dtype=dtype or "float32",
+                    imagej=True,
+                    resolution=(1 / dx, 1 / dy),
+                    metadata=metadata,
+                )
         single.tell()
         warn_of_loss("TIFF holds images on one grid", array.coords, {*array.dims, _labelling(array)})
     return target
@@ -147,7 +151,7 @@ def _whole_numbers(array: xr.DataArray) -> np.dtype | None:
     """Return the type for whole numbers that ImageJ keeps exactly, None for others."""
     import dask
 
-    if array.dtype.kind not in "iub":
+    if array.dtype.kind not in _WHOLE:
         return None
     low, high = (int(end) for end in dask.compute(array.min(), array.max(), **followed()))
     return np.min_scalar_type(high) if low >= 0 and high <= np.iinfo("uint16").max else None

@@ -13,7 +13,7 @@ import xarray as xr
 from xstxm.errors import OptionError
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import MEMORY, Progress, bytes_of, chunks_of, encoding_of, in_blocks, is_unread, room_for
+from xstxm.io._pixels_first import MEMORY, NUMBERS, bytes_of, chunks_of, encoding_of, in_blocks, is_unread, room_for
 from xstxm.io._replacing import replacing
 from xstxm.io._sources import listed, short
 from xstxm.io.zarr.reader import quiet, require_zarr
@@ -21,7 +21,6 @@ from xstxm.io.zarr.reader import quiet, require_zarr
 Encoding: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 _CHOICES = ("chunks", "shards", "compressors")
-_NUMBERS = "biufc"
 
 
 def write_zarr(
@@ -89,10 +88,9 @@ def stream_zarr(
     *,
     overwrite: bool = False,
     memory: int = MEMORY,
-    progress: Progress | None = None,
     encoding: Encoding | None = None,
 ) -> Path:
-    """Write Zarr within a memory in bytes, and tell how far it is."""
+    """Write Zarr within a memory in bytes."""
     require_ending(path, "zarr")
     require_zarr("writing Zarr")
     from xstxm.io.zarr._folder import closed_on_error
@@ -105,7 +103,7 @@ def stream_zarr(
 
     with (
         replacing(path, overwrite, room_for(stored, memory, unit_of)) as (target, part),
-        in_blocks(stored, part, memory, progress, unit_of) as (tree, how),
+        in_blocks(stored, part, memory, unit_of) as (tree, how),
     ):
         made = _encoding(tree, asked)
         with quiet(), closed_on_error(part) as store:
@@ -173,7 +171,7 @@ def _encoding(tree: xr.DataTree, asked: Encoding) -> dict[str, dict[str, dict[st
     encoding = encoding_of(tree, "chunks")
     # near the speed of none and the size of the slowest, see docs/formats/zarr.md
     packed = {"compressors": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")}
-    for path, names in encoding_of(tree, "chunks", kinds=_NUMBERS).items():
+    for path, names in encoding_of(tree, "chunks", kinds=NUMBERS).items():
         for name in names:
             encoding[path][name] |= packed | dict(asked.get(name, {}))
     return encoding
