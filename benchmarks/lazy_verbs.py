@@ -132,10 +132,7 @@ VERBS: dict[str, Callable[[Stored], Any]] = {
     "concentration": lambda s: xstxm.concentration(s.phases),
     "gradient": lambda s: xstxm.gradient(s.phases),
     "interface_map": lambda s: xstxm.interface_map(s.phases),
-    "compare": lambda s: xstxm.compare(
-        s.phases,
-        xstxm.phase_map(s.density, REFERENCES, min_amount=6.0),
-    ),
+    "compare": lambda s: xstxm.compare(s.phases, xstxm.phase_map(s.density, REFERENCES, min_amount=6.0)),
     "bland_altman": lambda s: xstxm.bland_altman(s.phases, xstxm.phase_map(s.density, PHASES, min_amount=5.0)),
     "at_resolution": lambda s: xstxm.matching.at_resolution(
         s.phases, xstxm.bin_pixels(s.phases, 2), fine_psf=0.04, psf=0.08, shift=None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -59,6 +60,54 @@ def pixel_sums(
         meta=pattern(array.data._meta, float, len(letters) + len(own)),
     )
     return xr.DataArray(parts.sum(axis=letters) if letters else parts, dims=tuple(sizes))
+
+
+def sums_over(
+    dims: Sequence[Hashable],
+    kernel: Callable[..., np.ndarray],
+    array: xr.DataArray,
+    other: xr.DataArray,
+    sizes: Mapping[str, int],
+    **kwargs: Any,
+) -> xr.DataArray:
+    """Sum over some dims what a kernel makes of two arrays (*dims), for each value of the others, chunk by chunk. Lazy.
+
+    `sizes` are the dims of the sum, which come last.
+    """
+    letters = ",".join("abc"[: len(dims)])
+    each = np.vectorize(
+        functools.partial(kernel, **kwargs), signature=f"({letters}),({letters})->({','.join('xyz'[: len(sizes)])})"
+    )
+
+    def over_chunks(first: Any, second: Any) -> Any:
+        if not (hasattr(first, "dask") or hasattr(second, "dask")):
+            return each(first, second)
+        import dask.array as da
+
+        n = max(first.ndim, second.ndim)
+        pixels, own = tuple(range(n - len(dims), n)), tuple(range(n, n + len(sizes)))
+
+        def of_chunk(*blocks: np.ndarray) -> np.ndarray:
+            total = each(*blocks)
+            return np.expand_dims(total, tuple(range(total.ndim - len(own), total.ndim - len(own) + len(pixels))))
+
+        parts = da.blockwise(
+            of_chunk,
+            (*range(n), *own),
+            first,
+            tuple(range(n - first.ndim, n)),
+            second,
+            tuple(range(n - second.ndim, n)),
+            new_axes=dict(zip(own, sizes.values(), strict=True)),
+            adjust_chunks=dict.fromkeys(pixels, 1),
+            dtype=float,
+            meta=np.empty((0,) * (n + len(own))),
+        )
+        return parts.sum(axis=pixels)
+
+    return xr.apply_ufunc(
+        over_chunks, array, other, input_core_dims=[dims, dims], output_core_dims=[[*sizes]], dask="allowed"
+    )
 
 
 def in_memory(*arrays: xr.DataArray, scheduler: str | None = None) -> tuple[xr.DataArray, ...]:

@@ -14,6 +14,7 @@ from xstxm import units
 from xstxm._apply import is_lazy
 from xstxm._kernels import propagation, region_means
 from xstxm._region_images import SPATIAL, Regions, lags_of, numbered_regions, pixel_area, steps_of
+from xstxm._sums import sums_over
 from xstxm.conventions import (
     ENERGY,
     NO_SAMPLE,
@@ -154,11 +155,16 @@ def _shares(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str,
         "n_sample": number,
         **({} if area is None else {"area": number * area}),
         **_left_out(phases, label, space),
-        "undecided_fraction": space.count(sample & (label == UNDECIDED)) / number,
+        "undecided_fraction": _share(space.count(sample & (label == UNDECIDED)), number),
         **_areas(phases, sample, space),
         **space.means("mean_fraction", fraction.where(sample), error),
         "mean_fraction_bias": space.mean(_bias(phases, error).where(sample)),
     }
+
+
+def _share(part: xr.DataArray, whole: xr.DataArray) -> xr.DataArray:
+    """Return a quotient, NaN of nothing, without the warning that dask would give of it."""
+    return part / whole.where(whole != 0)
 
 
 def _left_out(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[str, xr.DataArray]:
@@ -166,7 +172,7 @@ def _left_out(phases: xr.Dataset, label: xr.DataArray, space: _Space) -> dict[st
     if "total_amount" not in phases or "min_amount" not in phases:
         return {}
     total = phases["total_amount"]
-    share = space.mean(total.where(label == NO_SAMPLE, 0).where(total.notnull())) / space.mean(total)
+    share = _share(space.mean(total.where(label == NO_SAMPLE, 0).where(total.notnull())), space.mean(total))
     return {"min_amount": phases["min_amount"], "amount_left_out": share}
 
 
@@ -178,7 +184,7 @@ def _areas(phases: xr.Dataset, sample: xr.DataArray, space: _Space) -> dict[str,
     random = found["area_fraction_stderr"] ** 2
     noise, bounds = space.mean(chance - largest), space.mean(_drawn(phases).where(sample))
     doubt = space.mean(wrong**2)
-    unknown = doubt * (doubt / space.mean(largest + chance)).where(doubt != 0, 0)
+    unknown = doubt * _share(doubt, space.mean(largest + chance)).where(doubt != 0, 0)
     square = random + (noise**2 - BIAS_NOISE * random).clip(0) + bounds**2 + unknown**2
     return {**found, "area_fraction_stderr": square**0.5, "area_fraction_bias": noise + bounds}
 
@@ -270,15 +276,26 @@ class _Space:
         lags = None if correlation is None else lags_of(correlation, dims)
         return cls(dims, *numbered_regions(label, regions), steps_of(label, dims), lags)
 
+    @property
+    def n_groups(self) -> int:
+        """Number of the regions."""
+        return 1 if self.names is None else len(self.names)
+
     def count(self, marks: xr.DataArray) -> xr.DataArray:
         """Return how many pixels of each region are marked."""
-        (number,) = self._over_regions(region_means.region_counts, marks, dtypes=[np.int64])
-        return number
+        _, marked = self._sums(marks)
+        return marked.astype(np.int64)
 
     def mean(self, value: xr.DataArray) -> xr.DataArray:
-        """Return the mean of each region."""
-        (mean,) = self._over_regions(region_means.plain_means, value, dtypes=[float])
-        return mean
+        """Return the mean of the finite pixels of each region."""
+        number, total = self._sums(value)
+        return _share(total, number)
+
+    def _sums(self, value: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+        """Return number and sum of the finite pixels of each region, chunk by chunk."""
+        sizes = {"what": 2, "region": self.n_groups}
+        found = sums_over(self.dims, region_means.region_sums, value, self.group, sizes, n_groups=self.n_groups)
+        return self._named(found.isel(what=0)), self._named(found.isel(what=1))
 
     def means(
         self, name: str, value: xr.DataArray, error: xr.DataArray, *, hard: bool = False
@@ -292,7 +309,6 @@ class _Space:
     def _over_regions(
         self, func: Any, *arrays: xr.DataArray, dtypes: list[Any], **options: Any
     ) -> tuple[xr.DataArray, ...]:
-        n_groups = 1 if self.names is None else len(self.names)
         whole = [item.chunk(dict.fromkeys(self.dims, -1)) if is_lazy(item) else item for item in (*arrays, self.group)]
         found = xr.apply_ufunc(
             func,
@@ -302,14 +318,14 @@ class _Space:
             vectorize=True,
             dask="parallelized",
             output_dtypes=dtypes,
-            dask_gufunc_kwargs={"output_sizes": {"region": n_groups}},
-            kwargs={"n_groups": n_groups, **options},
+            dask_gufunc_kwargs={"output_sizes": {"region": self.n_groups}},
+            kwargs={"n_groups": self.n_groups, **options},
         )
-        return tuple(self._named(array) for array in (found if isinstance(found, tuple) else (found,)))
+        return tuple(self._named(array) for array in found)
 
     def _named(self, array: xr.DataArray) -> xr.DataArray:
         first = [dim for dim in ("phase", "region") if dim in array.dims]
-        ordered = array.transpose(*first, ...)
+        ordered = array.reset_coords(drop=True).transpose(*first, ...)
         return ordered.isel(region=0) if self.names is None else ordered.assign_coords(region=self.names)
 
 

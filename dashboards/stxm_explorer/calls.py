@@ -80,7 +80,7 @@ class Call:
     @property
     def passing(self) -> bool:
         """Whether the result is made again when it is needed: a drawing or another form of one that is kept."""
-        return self.function in (".compute", ".to_dataframe") or self.function.startswith("xstxm.plot.")
+        return self.function in ("xstxm.compute", ".to_dataframe") or self.function.startswith("xstxm.plot.")
 
     def parts(self) -> Iterator[Any]:
         """Give every call and file in the arguments, those inside lists and tables too."""

@@ -268,4 +268,4 @@ def _words(name: str) -> str:
 def _computed(phases: Call, found: xr.Dataset) -> Call:
     """Return a map that the script makes once for all files, where it fits into memory."""
     lazy = any(array.chunks for array in found.variables.values())
-    return phases if lazy else call(".compute", phases, name=phases.name.replace("phases", "maps"))
+    return phases if lazy else call("compute", phases, name=phases.name.replace("phases", "maps"))

@@ -63,7 +63,7 @@ def of_field(state: ExplorerState, field: Field) -> Iterator[Result]:
         images, spectra = ("component_amount", "component_spectra")
         if state.unmix.method == "pca":
             images, spectra = ("eigenimages", "eigenspectra")
-        found = call(".compute", plan.resolved(state, field), name=f"{field.label} components")  # once for all files
+        found = call("compute", plan.resolved(state, field), name=f"{field.label} components")  # once for all files
         yield Result("components", "components", found, (images,), spectra, "plot.component_maps")
     if "clusters" in chosen:
         found = plan.clusters(state, field)

@@ -92,7 +92,7 @@ def picked(chosen: Chosen, field: Field) -> Call:
     if len(unmix.lasso) < 3:
         raise Missing("Draw a lasso or a box around points of the scatter: their mean spectrum appears here.")
     images = call(".sel", pca(chosen, field)["eigenimages"], component=[unmix.across, unmix.up], name="images")
-    images = call(".compute", images, name="images")
+    images = call("compute", images, name="images")
     line = call("xr.DataArray", [*unmix.lasso], dims=["corner", "axis"], name="line")
     dims = {"input_core_dims": [["x", "component"], ["corner", "axis"]], "output_core_dims": [["x"]]}
     inside = Function("measure.points_in_poly")  # of one row of pixels after the other

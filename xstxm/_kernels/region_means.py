@@ -43,17 +43,12 @@ def region_means(value, error, group, *, n_groups, step, correlation=None, hard=
     return tuple(found)
 
 
-def region_counts(marks, group, *, n_groups):
-    """Return how many pixels (p) of each region are marked (g)."""
-    return np.bincount(np.ravel(group)[np.ravel(marks)], minlength=n_groups + 1)[1:]
-
-
-def plain_means(value, group, *, n_groups):
-    """Return the mean of the finite pixels (p) of each region (g)."""
+def region_sums(value, group, *, n_groups):
+    """Return number and sum (2, g) of the finite pixels (p) of each region."""
     inside = np.ravel(np.isfinite(value))
     where, values = np.ravel(group)[inside], np.ravel(value)[inside]
-    with np.errstate(invalid="ignore"):
-        return (np.bincount(where, values, n_groups + 1) / np.bincount(where, minlength=n_groups + 1))[1:]
+    sums = [np.bincount(where, weights, n_groups + 1)[1:] for weights in (None, values)]
+    return np.array(sums, float)  # of no pixels all are whole numbers
 
 
 def spectral_sums(value, group, *, n_groups):
