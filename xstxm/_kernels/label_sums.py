@@ -12,9 +12,9 @@ from numba import njit
 
 from xstxm._kernels.chunk_loops import AHEAD, LINE
 from xstxm._kernels.lanes import prefetch
+from xstxm._kernels.pixel_ranges import sum_of_parts
 from xstxm._kernels.rows import flat
 from xstxm._kernels.small_nnls import INNER, JIT
-from xstxm._kernels.square_sums import sum_of_parts
 
 BLOCK = 512
 """Pixels whose values and labels are held in float64 at once: those of some labels fit into the first cache."""

@@ -5,15 +5,14 @@ Index letters: e energy, p pixel, i row and j column of the product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 
 import numpy as np
 from numba import njit
 
 from xstxm._kernels.chunk_loops import FAST, LINE
 from xstxm._kernels.lanes import prefetch
-from xstxm._kernels.pixel_ranges import RANGE
+from xstxm._kernels.pixel_ranges import sum_of_parts
 from xstxm._kernels.rows import flat
 from xstxm._kernels.small_nnls import INNER, JIT
 from xstxm._kernels.tiles import TILE, add_tile
@@ -23,9 +22,6 @@ BLOCK = 256
 
 GROUP = 12
 """Rows that stay in the first cache while all columns pass by: whole tiles of either kind."""
-
-PARTS = 16
-"""Parts of an array that threads can share; how many decides on the order of the sums, and so not the number of threads."""
 
 
 @njit(**FAST)
@@ -98,14 +94,3 @@ def second_moment(pixels: np.ndarray, keep: np.ndarray, threads: int) -> np.ndar
 
     total = sum_of_parts(of_part, n_pixels, threads)
     return (np.tril(total) + np.tril(total, -1).T)[: one + 1, : one + 1]
-
-
-def sum_of_parts(of_part: Callable[[Iterable[slice]], np.ndarray], n_pixels: int, threads: int) -> np.ndarray:
-    """Return the sum of what `of_part` makes of each part of the pixels, given as ranges; the same for every number of threads."""
-    length = max(-(-n_pixels // PARTS), RANGE)
-    parts = [range(first, min(first + length, n_pixels), RANGE) for first in range(0, max(n_pixels, 1), length)]
-    ranges = [[slice(first, min(first + RANGE, part.stop)) for first in part] for part in parts]
-    if min(threads, len(parts)) <= 1:
-        return np.sum(list(map(of_part, ranges)), axis=0)
-    with ThreadPoolExecutor(threads) as pool:
-        return np.sum(list(pool.map(of_part, ranges)), axis=0)
