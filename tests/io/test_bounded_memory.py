@@ -29,14 +29,12 @@ def peak():
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 small, source, target, how = sys.argv[1:]
-images = {"intensity": {"chunks": (1, 800, 900)}} if how.endswith("by images") else None
-xstxm.convert(small, target, overwrite=True, encoding=images)
+options = {"encoding": {"intensity": {"chunks": (1, 800, 900)}}} if how.endswith("by images") else {}
+xstxm.convert(small, target, overwrite=True, **options)
 before = peak()
-if how.startswith("convert"):
-    xstxm.convert(source, target, memory="16 MiB", overwrite=True, encoding=images)
-else:
-    stack = xarray.open_zarr(source, consolidated=False)
-    xstxm.write_zarr(stack, target, memory="16 MiB", overwrite=True, encoding=images)
+options |= {"memory": "16 MiB", "overwrite": True}
+verb = getattr(xstxm, how.partition(" ")[0])
+verb(source if how.startswith("convert") else xarray.open_zarr(source, consolidated=False), target, **options)
 print(peak() - before)
 """
 
@@ -83,13 +81,14 @@ def test_convert__of_spectra_to_nxstxm_gives_images_as_the_error_says(tmp_path):
         ("zarr by frames", "convert"),
         ("zarr by blocks", "convert"),
         ("zarr by frames", "write_zarr"),
+        ("zarr by frames", "write_netcdf"),
         ("zarr by spectra", "convert by images"),
         ("zarr by spectra", "write_zarr by images"),
     ],
 )
 def test_convert__stays_within_its_memory(tmp_path, kind, how):
     small, source = (stored(frames(n), tmp_path, kind) for n in (2, SHAPE[0]))
-    target = tmp_path / "target.zarr"
+    target = tmp_path / ("target.nc" if how == "write_netcdf" else "target.zarr")
     command = [sys.executable, "-c", CHILD, *map(str, (small, source, target)), how]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert grown < SIZE / 3

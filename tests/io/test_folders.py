@@ -249,6 +249,8 @@ def test_convert__refuses(stack, tmp_path):
     for memory in ("much", "2 kB", 3):
         with pytest.raises(OptionError, match="give 16 MiB or more"):
             xstxm.convert(path, tmp_path / "b.nc", memory=memory)
+        with pytest.raises(OptionError, match="give 16 MiB or more"):
+            xstxm.write_netcdf(stack, tmp_path / "b.nc", memory=memory)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]
 
 

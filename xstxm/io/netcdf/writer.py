@@ -11,12 +11,16 @@ import xarray as xr
 
 from xstxm.io import _stored
 from xstxm.io._endings import require_ending
-from xstxm.io._pixels_first import MEMORY, NUMBERS, encoding_of, in_blocks, room_for
+from xstxm.io._pixels_first import MEMORY, NUMBERS, bytes_of, encoding_of, in_blocks, room_for
 from xstxm.io._replacing import replacing, require_room
 
 
 def write_netcdf(
-    obj: xr.Dataset | xr.DataArray | xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False
+    obj: xr.Dataset | xr.DataArray | xr.DataTree,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    memory: str = "512 MiB",
 ) -> Path:
     """Write a stack or any result as netCDF; `open_result` returns the same, to the last bit and attribute.
 
@@ -31,6 +35,9 @@ def write_netcdf(
         The file to write, ``.nc`` by custom.
     overwrite
         Replace a file that is there.
+    memory
+        About how much memory to use for the numbers of lazy arrays, e.g. ``"2 GiB"``; a large stack
+        may need a plain file beside the target, see `convert`.
 
     Returns
     -------
@@ -41,6 +48,8 @@ def write_netcdf(
     ------
     FileExistsError
         There is such a file, and `overwrite` is off.
+    OptionError
+        A memory that is none.
     SchemaError
         Names, values or attributes that no file can hold.
     NoRoomError
@@ -56,7 +65,7 @@ def write_netcdf(
     ...         opened.identical(stack)
     True
     """
-    return stream_netcdf(obj, path, overwrite=overwrite)
+    return stream_netcdf(obj, path, overwrite=overwrite, memory=bytes_of(memory))
 
 
 def stream_netcdf(
