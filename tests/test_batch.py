@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socketserver
+import subprocess
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ from xstxm.errors import (
     NoRoomError,
     OptionError,
     PerformanceWarning,
+    StxmWarning,
     warn,
 )
 from xstxm.io import _replacing
@@ -170,7 +172,8 @@ def test_batch__tells_of_each_file_in_the_order_given(recipe, files, expected, t
 
 
 def test_batch__of_no_files_is_an_empty_table(recipe, tmp_path):
-    table = xstxm.batch(recipe, [], tmp_path / "out")
+    with pytest.warns(StxmWarning, match="no file: look at the folder"):
+        table = xstxm.batch(recipe, [], tmp_path / "out")
     assert list(table.columns) == ["file", "state", "seconds", "reason", "warned"]
     assert table.empty
 
@@ -283,12 +286,16 @@ def test_batch__does_results_of_files_that_lack_frames_again(recipe, files, tmp_
     path.touch()
     changed = xstxm.batch(recipe, [path], tmp_path / "out")
     assert changed["state"].tolist() == ["failed"]
-    assert "made by another file: pass --overwrite" in changed["reason"][0]
+    assert "made by another file: pass overwrite=True" in changed["reason"][0]
 
 
 def test_batch__refuses_what_it_cannot_use(recipe, files, tmp_path, client):
     with pytest.raises(OptionError, match="give a Recipe"):
         xstxm.batch("recipe.toml", files, tmp_path)
+    file = tmp_path.parent / "a file"
+    file.touch()
+    with pytest.raises(OptionError, match="a file is a file: give a folder"):
+        xstxm.batch(recipe, files, file / "maps")
     with pytest.raises(OptionError, match="give a list of files"):
         xstxm.batch(recipe, files[0], tmp_path)
     with pytest.raises(OptionError, match=r"give a distributed\.Client"):
@@ -307,9 +314,24 @@ def test_batch__says_that_a_process_was_killed_and_ends_no_other(recipe, files, 
     others = client.run(os.getpid)
     killer = xstxm.Recipe(recipe.steps, {**recipe.inputs, "more": _Deadly()}, recipe.reader, recipe.version)
     monkeypatch.setattr(xstxm.Recipe, "with_inputs", lambda self: self)
-    with pytest.raises(ClusterError, match="one of 2 processes was killed"):
+    with pytest.raises(
+        ClusterError, match=r"one of 2 processes was killed: in a script, .*; else it may be short of memory"
+    ):
         xstxm.batch(killer, files, tmp_path, jobs=2)
     assert client.run(os.getpid) == others
+
+
+def test_batch__says_what_a_script_without_a_guard_lacks(recipe, files, tmp_path):
+    path, script = recipe.save(tmp_path / "recipe.toml"), tmp_path / "night.py"
+    call = f"xstxm.batch(xstxm.Recipe.load({str(path)!r}), {list(map(str, files))}, {str(tmp_path / 'maps')!r}, jobs=2)"
+    script.write_text(f"import xstxm\n\n{call}\n")
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    *_, last = ran.stderr.strip().splitlines()
+    assert "one of 2 processes was killed: in a script, call batch with jobs below `if __name__" in last
+    assert not [*(tmp_path / "maps").iterdir()]
+    script.write_text(f'import xstxm\n\nif __name__ == "__main__":\n    print(*{call}["state"])\n')
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert {*ran.stdout.split()} == {"written"}
 
 
 class _Deadly:

@@ -193,3 +193,14 @@ def test_compute__tells_what_it_does_not_take():
         xstxm.compute(xr.DataTree(density()))
     with pytest.raises(ChoiceError, match=r"unknown scheduler 'thread': .*did you mean 'threads'"):
         xstxm.compute(density().chunk(), scheduler="thread")
+    for scheduler in ("sync", "threading", dask.get):
+        assert not xstxm.compute(density().chunk(), scheduler=scheduler).stxm.is_lazy
+
+
+def test_compute__says_that_there_is_no_client(monkeypatch):
+    def none():
+        raise ValueError("No clients found")
+
+    monkeypatch.setattr("distributed.default_client", none)
+    with pytest.raises(OptionError, match=r"there is no client: make one first, xstxm\.connect"):
+        xstxm.compute(density().chunk(), scheduler="distributed")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import xstxm
 from xstxm import conventions, units
 from xstxm._specs._spec import specs
 from xstxm.errors import MissingCoordinateError, MissingDimensionError, MissingUnitsError, SchemaError
@@ -48,7 +49,7 @@ def test_require_energy__without_dimension(stack):
 
 
 def test_require_energy__without_values(stack):
-    with pytest.raises(MissingCoordinateError, match="dimension 'energy' has no coordinate values"):
+    with pytest.raises(MissingCoordinateError, match="'energy' has no coordinate values"):
         conventions.require_energy(stack.drop_vars("energy"))
 
 
@@ -165,3 +166,20 @@ def test_quality_bits__what_was_not_measured_stays_so_unless_it_is_judged_anew()
 def test_require_image__names_the_dimension_that_is_missing(stack):
     with pytest.raises(MissingDimensionError, match=r"no dimension 'y' .*: do so"):
         conventions.require_image(stack["intensity"].isel(y=0), "do so")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: xstxm.apply_shifts(s, "shifts.csv"), "expected a DataArray or a Dataset, found a str"),
+        (lambda s: xstxm.residual(s, np.ones(3), signal="intensity"), "found a ndarray"),
+        (
+            lambda s: xstxm.fit(xstxm.optical_density(s), "references.csv"),
+            "the references are a str: pass a reference set",
+        ),
+    ],
+    ids=["shifts", "fit result", "references"],
+)
+def test_verbs__say_what_they_were_given_in_place_of_a_dataset(call, message):
+    with pytest.raises(SchemaError, match=message):
+        call(xstxm.testing.simulate_stack(shape=(8, 6), seed=0))

@@ -189,7 +189,7 @@ def test_fields__without_a_map_are_named_with_the_reason(tree):
     for said in (
         "empty: no energies &lt;in&gt; common {with}",
         "other: 'composition' is missing",
-        "bare: dimension 'x' has no coordinate values",
+        "bare: 'x' has no coordinate values",
     ):
         assert said in title.replace("<br>", " ")
     (note,) = hv.render(layout, backend="matplotlib").axes[0].texts[-1:]

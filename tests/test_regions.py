@@ -7,6 +7,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from dask.callbacks import Callback
 from laziness import raise_if_dask_computes
 from scipy import fft, ndimage
 from test_noise import counted, mixtures, references
@@ -582,3 +583,39 @@ def test_phase_summary__of_large_images_works_on_one_after_another(large, monkey
         found = xstxm.phase_summary(maps.chunk(y=8)).compute()
     assert (max(most) == 1) == large
     xr.testing.assert_allclose(found, xstxm.phase_summary(maps))
+
+
+def test_phase_summary__counts_and_averages_chunk_by_chunk(simulated):
+    lazy = xstxm.phase_summary(simulated.chunk(y=8, x=8))
+    image = simulated["phase_label"].size
+    for name in ("n_pixels", "n_sample", "undecided_fraction", "mean_fraction_bias", "amount_left_out"):
+        sizes = []
+
+        def seen(block, sizes=sizes):
+            sizes.append(getattr(block, "size", 0))
+            return block
+
+        with Callback(posttask=lambda key, result, dsk, state, worker: seen(result)):
+            lazy[name].compute(scheduler="synchronous", optimize_graph=False)
+        assert max(sizes) < image, name
+
+
+@pytest.mark.filterwarnings("error")
+def test_phase_summary__of_no_sample_is_nan_without_a_warning(simulated):
+    empty = simulated.assign(phase_label=xr.full_like(simulated["phase_label"], xstxm.conventions.NO_SAMPLE))
+    found = xstxm.phase_summary(empty.chunk(y=8)).compute()
+    assert int(found["n_sample"]) == 0
+    assert np.isnan(found["area_fraction"]).all()
+
+
+@pytest.mark.parametrize("kind", ["mask", "image"])
+def test_phase_summary__of_regions_of_a_lazy_series_is_that_of_each(simulated, kind):
+    label = simulated["phase_label"].drop_vars(list(simulated["phase_label"].coords))
+    regions = xr.zeros_like(label, dtype=int)
+    regions[3:20, 2:30], regions[25:40, 4:20] = 1, 2
+    regions = regions > 0 if kind == "mask" else regions
+    series = xr.concat([simulated, simulated.isel(y=slice(None, None, -1)).assign_coords(y=simulated["y"])], "time")
+    found = xstxm.phase_summary(series.chunk(y=9, x=13), regions).compute()
+    for time in range(2):
+        alone = xstxm.phase_summary(series.isel(time=time), regions)
+        xr.testing.assert_allclose(found.isel(time=time).drop_attrs(), alone.drop_attrs())

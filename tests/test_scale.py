@@ -118,18 +118,20 @@ def test_lazy_verbs__give_the_same_numbers_whatever_the_chunks(verb, chunks):
 
 
 @pytest.mark.parametrize("verb", {**LAZY, **VERBS})
-def test_verbs__take_coordinates_in_chunks_of_their_own(verb):
+@pytest.mark.parametrize("chunks", [{"y": 12, "x": 14}, {}], ids=["a lazy stack", "one in memory"])
+def test_verbs__take_coordinates_in_chunks_of_their_own(verb, chunks):
+    stack = with_coordinates_in_other_chunks(source(verb) if verb in LAZY else given(verb), chunks)
     if verb in LAZY:
-        check_numbers(verb, with_coordinates_in_other_chunks(source(verb)))
+        check_numbers(verb, stack)
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xstxm.errors.StxmWarning)
-            VERBS[verb](with_coordinates_in_other_chunks(given(verb)))
+            VERBS[verb](stack)
 
 
-def with_coordinates_in_other_chunks(stack: xr.Dataset) -> xr.Dataset:
-    """Return a lazy stack with coordinates beside the energies and pixels, as a store of small ones in one chunk has."""
-    lazy, own = chunked(stack, {"y": 12, "x": 14}), {}
+def with_coordinates_in_other_chunks(stack: xr.Dataset, chunks: dict[str, object]) -> xr.Dataset:
+    """Return a stack with lazy coordinates beside the energies and pixels, as a store of small ones in one chunk has."""
+    lazy, own = chunked(stack, chunks) if chunks else stack, {}
     for name, dims in (("shutter", ("energy",)), ("height", ("y", "x"))):
         if {*dims} <= {*stack.dims}:
             own[name] = (dims, da.ones([stack.sizes[dim] for dim in dims], chunks=5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from threading import Barrier
 
 import pytest
@@ -87,6 +88,15 @@ def test_report_progress__hears_of_what_writes_and_ends_it_leaving_nothing(endin
         write(stack, tmp_path / f"a.{ending}")
     assert shares == sorted(shares), "one run from nothing to all, however many passes"
     assert 0 < shares[0] <= shares[-1] == 1
+    if held in ("by images", "no whole numbers", "two detectors") and len(shares) > 5:
+        assert max(after - before for before, after in pairwise(shares)) <= 0.35, "no jump"
+
+
+def test_report_progress__hears_of_a_single_spectrum(counts, tmp_path):
+    shares = []
+    with xstxm.report_progress(shares.append):
+        xstxm.write_sdf(counts.isel(y=0, x=0, drop=True).drop_vars("ring_current"), tmp_path / "a.hdr")
+    assert shares == [1.0]
 
 
 def test_report_progress__asks_for_a_function():

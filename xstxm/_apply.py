@@ -23,12 +23,12 @@ from xstxm.errors import (
 )
 from xstxm.options import get_options
 
-Beside = TypeVar("Beside", bound="xr.DataArray | float")
+Item = TypeVar("Item", bound="xr.DataArray | float")
 
 
 def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
-    """Tell whether an object holds dask arrays."""
-    return obj.__dask_graph__() is not None
+    """Tell whether the numbers of an array, or any of a Dataset, are dask arrays; coordinates of an array do not matter."""
+    return (obj.variable.chunks if isinstance(obj, xr.DataArray) else obj.__dask_graph__()) is not None
 
 
 def threads_for(*arrays: xr.DataArray | float | None) -> int:
@@ -59,8 +59,8 @@ def _merged(array: xr.DataArray, verb: str, *dims: str) -> tuple[str, ...]:
         raise ChunkingError(verb, cut, number, size_text(array.nbytes), size_text(limit), stored)
     merged, whole = " and ".join(map(repr, cut)), ", ".join(f"{dim}=-1" for dim in cut)
     warn(
-        f"{verb} merges {number} chunks along {merged}: .chunk({whole}) once, before the first verb, "
-        "reads the stack once only",
+        f"{verb} merges {number} chunks along {merged}: .chunk({whole}) once, before the first verb, merges them once only, and "
+        "stack.stxm.chunk_report() says where other chunks are better",
         PerformanceWarning,
     )
     return cut
@@ -204,9 +204,9 @@ def mixed_block(values: np.ndarray, matrix: np.ndarray, *, threads: int) -> np.n
     return np.moveaxis(found.reshape(-1, *values.shape[:-1]), 0, -1)
 
 
-def alongside(item: Beside, array: xr.DataArray) -> Beside:
-    """Return a lazy spectrum or image in the chunks of a stack that it meets, which its own would cut up."""
-    if not isinstance(item, xr.DataArray) or item.chunks is None or item.ndim >= array.ndim:
+def alongside(item: Item, array: xr.DataArray) -> Item:
+    """Return a lazy array in the chunks of a stack that it meets, which its own would cut up; one above `rechunk_limit` as it is."""
+    if not isinstance(item, xr.DataArray) or item.chunks is None or item.nbytes > get_options().rechunk_limit:
         return item
     chunks = array.variable.chunksizes
     wanted = tuple(chunks.get(dim, -1) if size > 1 else -1 for dim, size in item.sizes.items())

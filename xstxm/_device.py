@@ -45,10 +45,10 @@ def beside(array: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
 
 
 def on_host(obj: Any) -> Any:
-    """Return a DataArray or Dataset with what lies on a device brought to the host. Lazy where it is."""
+    """Return a DataArray or Dataset with what lies on a device brought to the host, anything else as it is. Lazy where it is."""
     if isinstance(obj, xr.Dataset):
         return obj.assign({name: on_host(array) for name, array in obj.data_vars.items()})
-    if not devices.on_device(kind_of(obj)):
+    if not isinstance(obj, xr.DataArray) or not devices.on_device(kind_of(obj)):
         return obj
     if obj.variable.chunks is None:
         return obj.copy(data=devices.on_host(obj.data))

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, current_process, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -24,8 +24,7 @@ import xstxm
 from xstxm._recipe_record import verbs
 from xstxm.conventions import ENERGY
 from xstxm.errors import ClusterError, IncompleteWarning, NoRoomError, OptionError, RecipeError, StxmError, heard
-from xstxm.io._remote import require_no_url
-from xstxm.io._replacing import remove_unfinished, run_of_files, written_for
+from xstxm.io._replacing import remove_unfinished, require_place, run_of_files, written_for
 from xstxm.io.folders import version_of
 from xstxm.options import get_options
 from xstxm.recipes import Recipe
@@ -43,6 +42,9 @@ STAMP = "xstxm_run"
 """Attribute of a result that says by which recipe and of which file it was made."""
 LACKS = "xstxm_run_lacks"
 """Attribute that says what that file lacked."""
+
+
+_GUARD = 'in a script, call batch with jobs below `if __name__ == "__main__":`, as processes run what is above it again'
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,14 @@ def run_files(
     The work is done here, by `jobs` processes, or by the workers of a cluster. After an interrupt each file that is there is complete.
     So it is on a disk that is full, which ends the run: no other file would fit.
     """
-    require_no_url(output)
+    require_place(output)
     outputs = _outputs(files, output)
     if client is not None and jobs != 1:
         raise OptionError(
             "jobs", jobs, "the workers of the cluster say how many files at once: leave one of the two out"
         )
+    if jobs != 1:
+        _require_main()
     output.mkdir(parents=True, exist_ok=True)  # a worker that makes it may make it on a disk that nobody else sees
     with run_of_files() as run, _how_to_go_on():
         remove_unfinished(outputs.values(), run)  # by runs that were killed
@@ -92,6 +96,18 @@ def run_files(
             yield from (task.do(file, path) for file, path in outputs.items())
         else:
             yield from _in_processes(jobs, task, outputs)
+
+
+def _require_main() -> None:
+    """Refuse to start processes where one of them runs the script of its parent again, as those that are spawned do.
+
+    Raises
+    ------
+    ClusterError
+        The call of the script is not below `if __name__ == "__main__":`.
+    """
+    if getattr(current_process(), "_inheriting", False):
+        raise ClusterError(_GUARD)
 
 
 @contextmanager
@@ -118,6 +134,11 @@ def _in_processes(jobs: int, task: Task, outputs: Mapping[Place, Path]) -> Gener
                 remove_unfinished(outputs.values(), task.asked_by)
             if isinstance(error, BrokenProcessPool):
                 do = "it may be short of memory: start again, which goes on, with fewer jobs"
+                do = (
+                    do
+                    if any(future.done() and not future.exception() for future in waiting)
+                    else f"{_GUARD}; else {do}"
+                )
                 raise ClusterError(f"one of {jobs} processes was killed: {do}") from error
             raise
 
@@ -233,7 +254,7 @@ def _written(recipe: Recipe, file: Place, path: Path, overwrite: bool, told: lis
             return "skipped", "done before"
         if not (overwrite or (lacks and _more_of(found, stamp))):
             raise RecipeError(
-                f"{path.name} exists, made by {_other(found, stamp)}: pass --overwrite to replace it, or another folder"
+                f"{path.name} exists, made by {_other(found, stamp)}: pass overwrite=True to replace it, or another folder"
             )
     with open_as(recipe, file) as stack:
         result = recipe.apply(_merged(stack))

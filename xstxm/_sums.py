@@ -74,16 +74,13 @@ def sums_over(
 
     `sizes` are the dims of the sum, which come last.
     """
-    letters = ",".join("abc"[: len(dims)])
-    each = np.vectorize(
-        functools.partial(kernel, **kwargs), signature=f"({letters}),({letters})->({','.join('xyz'[: len(sizes)])})"
-    )
+    pixel, out = ",".join("abc"[: len(dims)]), ",".join("xyz"[: len(sizes)])
+    each = np.vectorize(functools.partial(kernel, **kwargs), otypes=[float], signature=f"({pixel}),({pixel})->({out})")
+    if not (is_lazy(array) or is_lazy(other)):
+        return xr.apply_ufunc(each, array, other, input_core_dims=[dims, dims], output_core_dims=[[*sizes]])
+    import dask.array as da
 
     def over_chunks(first: Any, second: Any) -> Any:
-        if not (hasattr(first, "dask") or hasattr(second, "dask")):
-            return each(first, second)
-        import dask.array as da
-
         n = max(first.ndim, second.ndim)
         pixels, own = tuple(range(n - len(dims), n)), tuple(range(n, n + len(sizes)))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from xstxm.errors import MissingDependencyError, OptionError, require_whole
+from xstxm.errors import MissingDependencyError, OptionError, StxmWarning, require_whole, warn
 from xstxm.io.folders import each_of
 from xstxm.recipes import Recipe
 from xstxm.steps import tell_step
@@ -46,7 +46,8 @@ def batch(
         Of a dask cluster whose workers do it, a file at a time on each of their threads. They have to see files and output under the same
         names as this process, and have the same xstxm. The file of a worker that dies is done again by another one.
     jobs
-        Processes that do it, without a cluster.
+        Processes that do it, without a cluster. They run the script that calls it once more: there, call it below
+        ``if __name__ == "__main__":``.
     overwrite
         Do again, and replace, what is there.
 
@@ -99,6 +100,8 @@ def batch(
     _check_client(client)
     jobs = require_whole("jobs", jobs)
     paths, rows = list(dict.fromkeys(each_of(files))), {}
+    if not paths:
+        warn("batch was given no file: look at the folder and the pattern", StxmWarning)
     for done in run_files(recipe.with_inputs(), paths, Path(output), overwrite=overwrite, jobs=jobs, client=client):
         rows[done.file] = (str(done.file), done.state, done.seconds, done.reason, "; ".join(done.warned))
         tell_step(len(rows) / len(paths))

@@ -21,15 +21,15 @@ from xstxm import _run, _warming
 from xstxm._commands.mapping import (
     mapped,
     report,
-    require_folder,
     require_free,
 )
 from xstxm._commands.reading import StackFile, reads_a_stack
 from xstxm._commands.scheduling import connected
 from xstxm._commands.serving import WITHOUT_LOGIN, Serving, check_login, has_login
-from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, note, out, progress, say
+from xstxm._commands.speaking import INTERRUPTED, Commands, compiling_is_told, in_words_of, note, out, progress, say
 from xstxm.errors import NoRoomError, OptionError, StxmWarning
 from xstxm.exploring import dashboard_script, require_panel
+from xstxm.io._replacing import require_place
 from xstxm.io.converting import open_any
 from xstxm.io.folders import each_of
 
@@ -210,7 +210,7 @@ def run_recipe(
     ] = None,
 ) -> None:
     """Apply a recipe to files; what the same recipe made of the same file before is skipped."""
-    require_folder(output)
+    require_place(output)
     ready, places = xstxm.Recipe.load(recipe).with_inputs(_pairs(inputs)), each_of(files)
     table, states = Table("file", "state", "seconds", "reason"), []
     options: dict[str, Any] = {"overwrite": overwrite, "jobs": jobs}
@@ -221,7 +221,12 @@ def run_recipe(
         ):
             for done in _told_as_they_end(ended, len(places)):
                 warned = f"warnings: {len(done.warned)}" if done.warned else ""
-                table.add_row(done.name, done.state, f"{done.seconds:.1f}", escape(done.reason or warned))
+                table.add_row(
+                    done.name,
+                    done.state,
+                    f"{done.seconds:.1f}",
+                    escape(in_words_of({"overwrite": "--overwrite"}, done.reason) or warned),
+                )
                 states.append(done.state)
     except KeyboardInterrupt as error:
         out.print(table)
@@ -290,7 +295,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the synthetic sample.")] = 0,
 ) -> None:
     """Simulate a LixV2O5 stack, write it as a file, read it back, map it."""
-    require_folder(output)
+    require_place(output)
     output.mkdir(parents=True, exist_ok=True)
     path, spectra = output / "lixv2o5.hdf5", output / "lixv2o5-references.csv"
     with progress() as shown:

@@ -13,6 +13,22 @@ from xstxm.errors import OptionError, check_choice
 Scheduler: TypeAlias = Literal["threads", "synchronous", "processes", "distributed"]
 
 
+def _check_scheduler(scheduler: object) -> None:
+    """Refuse a word that names no scheduler; dask also takes a client, or a function."""
+    from dask.base import named_schedulers
+
+    if isinstance(scheduler, str) and scheduler not in named_schedulers:
+        check_choice("scheduler", scheduler, Scheduler)
+        from distributed import default_client
+
+        try:
+            default_client()
+        except ValueError as error:
+            raise OptionError(
+                "scheduler", scheduler, "there is no client: make one first, xstxm.connect(address)"
+            ) from error
+
+
 def compute(lazy: Stack, *, scheduler: Scheduler | None = None) -> Stack:
     """Return a lazy object in memory, each chunk put in its place as soon as it is there. Eager.
 
@@ -40,7 +56,7 @@ def compute(lazy: Stack, *, scheduler: Scheduler | None = None) -> Stack:
     OptionError
         Neither a DataArray nor a Dataset.
     ChoiceError
-        A scheduler that there is not.
+        A scheduler that there is not; `OptionError` where ``"distributed"`` has no client.
 
     Examples
     --------
@@ -53,8 +69,7 @@ def compute(lazy: Stack, *, scheduler: Scheduler | None = None) -> Stack:
     if not isinstance(lazy, xr.DataArray | xr.Dataset):
         do = "give a DataArray or a Dataset; of a tree, call xstxm.trees.compute"
         raise OptionError("lazy", type(lazy).__name__, do)
-    if scheduler is not None:
-        check_choice("scheduler", scheduler, Scheduler)
+    _check_scheduler(scheduler)
     if isinstance(lazy, xr.DataArray):
         name = "array" if lazy.name is None else lazy.name
         return compute(lazy.to_dataset(name=name), scheduler=scheduler)[name].rename(lazy.name)

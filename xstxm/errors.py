@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, get_args
 
@@ -132,7 +133,7 @@ def require_number(
 
 
 def n_bytes(size: object) -> float:
-    """Return a size in bytes, a number or a text with a unit as "2 GB", NaN for anything else."""
+    """Return a size in bytes, a number or a text with a unit as "2 GB", NaN for anything else, "50" too."""
     if not isinstance(size, str):
         return _real(size)
     from dask.utils import parse_bytes
@@ -145,11 +146,11 @@ def n_bytes(size: object) -> float:
 
 
 def size_text(n_bytes: float) -> str:
-    """Return a size as xarray shows it, in powers of 1000: ``"1.02 GB"``."""
-    unit, power = next(
-        ((unit, p) for unit, p in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)) if n_bytes >= 10**p), ("B", 0)
-    )
-    return f"{n_bytes / 10**power:.4g} {unit}"
+    """Return a size in powers of 1000: ``"1.02 GB"``."""
+    for unit, power in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)):
+        if n_bytes >= 10**power:
+            return f"{n_bytes / 10**power:.4g} {unit}"
+    return f"{n_bytes:.0f} B"
 
 
 def _real(value: object) -> float:
@@ -175,11 +176,11 @@ class MissingDimensionError(SchemaError):
 
 
 class MissingCoordinateError(SchemaError):
-    """A dimension has no coordinate values."""
+    """A coordinate is missing, of a dimension or beside it."""
 
     def __init__(self, coord: str, do: str = "") -> None:
         do = do or f"assign one first, e.g. .assign_coords({coord}=({coord!r}, values, {{'units': ...}}))"
-        self._say(f"dimension {coord!r} has no coordinate values: {do}", coord=coord)
+        self._say(f"{coord!r} has no coordinate values: {do}", coord=coord)
 
 
 class MissingVariableError(SchemaError):
@@ -247,7 +248,9 @@ def store_by_spectra(source: Path | None = None) -> str:
     """Return what to type for a stack whose energies lie in several chunks, as `chunk_report`, warnings and errors say it."""
     if source is None:
         return 'xstxm.write_zarr(stack, "spectra.zarr")'
-    target = source.with_name(f"{source.stem}_spectra.zarr" if source.suffix == ".zarr" else f"{source.stem}.zarr")
+    stem = f"{source.stem}_spectra" if source.suffix == ".zarr" else source.stem
+    names = chain([f"{stem}.zarr"], (f"{stem}_{number}.zarr" for number in count(2)))
+    target = next(target for name in names if not (target := source.with_name(name)).exists())
     return f"xstxm convert {shlex.quote(str(source))} {shlex.quote(str(target))}"
 
 
@@ -262,7 +265,7 @@ class ChunkingError(StxmError, ValueError):
         whole = ", ".join(f"{dim}=-1" for dim in dims)
         self._say(
             f"{verb} needs {' and '.join(map(repr, dims))} in one chunk, found {n_chunks} chunks of a {size} stack, too big to "
-            f"rechunk unasked (limit {limit}): call .chunk({whole}) first where all of it fits into memory, or {store}",
+            f"rechunk unasked (limit {limit}): {store}, or call .chunk({whole}) first where all of it fits into memory",
             verb=verb,
             dims=tuple(dims),
             n_chunks=n_chunks,

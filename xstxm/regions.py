@@ -283,19 +283,17 @@ class _Space:
 
     def count(self, marks: xr.DataArray) -> xr.DataArray:
         """Return how many pixels of each region are marked."""
-        _, marked = self._sums(marks)
-        return marked.astype(np.int64)
+        return self._sums(region_means.region_counts, marks).astype(np.int64)
 
     def mean(self, value: xr.DataArray) -> xr.DataArray:
         """Return the mean of the finite pixels of each region."""
-        number, total = self._sums(value)
-        return _share(total, number)
+        sums = self._sums(region_means.region_sums, value, what=2)
+        return _share(sums.isel(what=1), sums.isel(what=0))
 
-    def _sums(self, value: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-        """Return number and sum of the finite pixels of each region, chunk by chunk."""
-        sizes = {"what": 2, "region": self.n_groups}
-        found = sums_over(self.dims, region_means.region_sums, value, self.group, sizes, n_groups=self.n_groups)
-        return self._named(found.isel(what=0)), self._named(found.isel(what=1))
+    def _sums(self, kernel: Any, value: xr.DataArray, **sizes: int) -> xr.DataArray:
+        """Return sums over the pixels of each region, chunk by chunk."""
+        sizes["region"] = self.n_groups
+        return self._named(sums_over(self.dims, kernel, value, self.group, sizes, n_groups=self.n_groups))
 
     def means(
         self, name: str, value: xr.DataArray, error: xr.DataArray, *, hard: bool = False

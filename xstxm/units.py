@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import xarray as xr
 
-from xstxm.errors import IncompatibleUnitsError, MissingUnitsError, UnitsError, shown
+from xstxm.errors import IncompatibleUnitsError, MissingUnitsError, SchemaError, UnitsError, shown
 
 if TYPE_CHECKING:
     import pint
@@ -169,7 +169,7 @@ def units_of(array: xr.DataArray, what: str | None = None, wanted: str | None = 
     """Return the canonical units of an array, or raise `MissingUnitsError` that names those wanted."""
     if "units" not in array.attrs:
         what = what or repr(str(array.name or "the array"))
-        example = "'1' for a plain number, 'count' for counts" if wanted is None else repr(wanted)
+        example = "'count' for counts, 'um' for positions, '1' for a plain number" if wanted is None else repr(wanted)
         raise MissingUnitsError(what, f"set them, e.g. array.attrs['units'] = {example}")
     return normalize(str(array.attrs["units"]))
 
@@ -262,6 +262,11 @@ def to_units(array: xr.DataArray, wanted: str, what: str | None = None) -> xr.Da
 
 def dequantify(obj: XarrayObject) -> XarrayObject:
     """Return the object with plain arrays and units in attrs, where pint-xarray quantified it."""
+    if not isinstance(obj, xr.DataArray | xr.Dataset):
+        found = type(obj).__name__
+        raise SchemaError(
+            f"expected a DataArray or a Dataset, found a {found}: xstxm.open_stack opens a file, xstxm.formats() names other readers"
+        )
     variables = [obj.variable] if isinstance(obj, xr.DataArray) else list(obj.variables.values())
     quantified = any(is_quantity(variable._data) for variable in variables)
     if not quantified and not any(type(index).__name__ == "PintIndex" for index in obj.xindexes.values()):

@@ -246,6 +246,8 @@ def test_convert__refuses(stack, tmp_path):
         xstxm.convert(path, tmp_path / "b", to="zar")
     with pytest.raises(OptionError, match="that is the source"):
         xstxm.convert(path, path, overwrite=True)
+    with pytest.raises(OptionError, match="progress=3: give a function"):
+        xstxm.convert(path, tmp_path / "b.nc", progress=3)
     for memory in ("much", "2 kB", 3):
         with pytest.raises(OptionError, match="give 16 MiB or more"):
             xstxm.convert(path, tmp_path / "b.nc", memory=memory)

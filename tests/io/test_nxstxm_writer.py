@@ -128,6 +128,42 @@ def test_round_trip__of_a_ring_current_per_pixel_and_dwell_per_energy(tmp_path, 
         np.testing.assert_array_equal(opened.dwell_time, scan.dwell_time)
 
 
+@pytest.mark.parametrize("units", ["ms", "s"])
+@pytest.mark.parametrize("dims", [("energy", "y", "x"), ("energy",), ()])
+def test_round_trip__of_dwell_times_of_pixels(tmp_path, scan, dims, units):
+    times = 1 + np.random.default_rng(0).random([scan.sizes[dim] for dim in dims])
+    stack = scan.assign_coords(dwell_time=(dims, times if units == "ms" else times / 1000, {"units": units}))
+    with xstxm.open_stack(xstxm.write_nxstxm(stack, tmp_path / "a.hdf5"), chunks={}) as opened:
+        assert opened["dwell_time"].dims == dims
+        assert opened["dwell_time"].attrs["units"] == "ms"
+        np.testing.assert_allclose(opened["dwell_time"], times, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dims", [("y", "x"), ("y",), ("energy", "y")])
+def test_dwell_times_that_the_format_cannot_hold__are_named(tmp_path, scan, dims):
+    times = np.ones([scan.sizes[dim] for dim in dims])
+    stack = scan.assign_coords(dwell_time=(dims, times, {"units": "ms"}))
+    with pytest.warns(MetadataWarning, match="dwell_time not written"):
+        path = xstxm.write_nxstxm(stack, tmp_path / "a.hdf5")
+    with xstxm.open_stack(path) as opened:
+        assert "dwell_time" not in opened.coords
+
+
+def test_dwell_times_of_another_program__are_of_pixels_where_they_differ(tmp_path, scan):
+    times = np.full(scan["intensity"].shape, 2.0)
+    stack = scan.assign_coords(dwell_time=(scan["intensity"].dims, times, {"units": "ms"}))
+    path = xstxm.write_nxstxm(stack, tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        file.attrs["creator"], file["entry1/program_name"][...] = "another", "another"
+    with xstxm.open_stack(path) as opened:
+        assert opened["dwell_time"].dims == ("energy",)
+    with h5py.File(path, "a") as file:
+        file["entry1/counter0/count_time"][:, -1, -1] = 3.0
+    with xstxm.open_stack(path) as opened:
+        np.testing.assert_array_equal(opened["dwell_time"][:, -1, -1], 3.0)
+        np.testing.assert_array_equal(opened["dwell_time"][:, 0, 0], 2.0)
+
+
 def test_units__are_converted_on_the_way_out(tmp_path, scan):
     nm = scan.assign_coords(x=("x", scan.x.values * 1000, {"units": "nm"}))
     kev = nm.assign_coords(energy=("energy", scan.energy.values / 1000, {"units": "keV"}))

@@ -196,7 +196,7 @@ def test_writers__never_replace_a_folder_of_something_else(stack, tmp_path, suff
     folder = tmp_path / f"a.{suffix}"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match="no Zarr store: it is not replaced"):
+    with pytest.raises(FileExistsError, match="no writer made: it is not replaced"):
         WRITERS[suffix](stack, folder, overwrite=True)
     assert (folder / "thesis.txt").exists()
 
@@ -537,3 +537,29 @@ def test_netcdf__takes_no_more_room_than_is_looked_for(tmp_path):
     maps = xstxm.phase_map(xstxm.testing.simulate_stack(shape=(24, 32), seed=0)[["intensity"]], references)
     size = xstxm.write_netcdf(maps, tmp_path / "a.nc").stat().st_size
     assert maps.nbytes + 2**16 < size < maps.nbytes + _replacing._MORE
+
+
+OF_A_STORE = {
+    "as it is": lambda stack: stack,
+    "not in chunks": lambda stack: xstxm.open_stack(stack.encoding["source"]),
+    "of a verb": lambda stack: stack.stxm.subtract_dark("1 count"),
+    "an array": lambda stack: stack["intensity"].mean("energy"),
+    "maps": lambda stack: xstxm.fit(xstxm.optical_density(stack, I0), xstxm.testing.simulate_references()),
+    "a tree": lambda stack: xr.DataTree.from_dict({"one": stack}),
+    "neighbours": lambda stack: stack.stxm.despike(),
+}
+I0 = xr.DataArray(5e3, attrs={"units": "count"})
+
+
+@pytest.mark.parametrize("made", OF_A_STORE)
+@pytest.mark.filterwarnings("ignore::xstxm.errors.StxmWarning")
+def test_write_zarr__does_not_replace_the_store_that_it_reads(tmp_path, made):
+    stack = xstxm.testing.simulate_stack(shape=(12, 16), seed=0)[["intensity"]]
+    path = xstxm.write_zarr(stack, tmp_path / "a.zarr")
+    lazy = OF_A_STORE[made](xstxm.open_stack(path, chunks={"y": 4}))
+    with pytest.raises(OptionError, match="is lazy and reads this store: give another name"):
+        xstxm.write_zarr(lazy, path, overwrite=True)
+    xstxm.write_zarr(lazy, tmp_path / "b.zarr")
+    np.testing.assert_array_equal(xstxm.open_stack(path)["intensity"], stack["intensity"])
+    if not isinstance(lazy, xr.DataTree):
+        xstxm.write_zarr(xstxm.compute(lazy).load(), path, overwrite=True)

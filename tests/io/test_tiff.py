@@ -327,3 +327,16 @@ def test_directories_in_a_ring__are_refused(tmp_path, back_to):
     path.write_bytes(data)
     with pytest.raises(CorruptFileError, match="found image 130 again"):
         xstxm.open_stack(path, energies=np.arange(130) + 500.0)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 1), (4, 5)], ids=str)
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_stacks_of_one_pixel_of_height_or_width__come_back(tmp_path, n, shape, dtype):
+    values = np.arange(n * np.prod(shape), dtype=dtype).reshape(n, *shape) + 1
+    axes = {dim: (dim, 0.05 * np.arange(size), {"units": "um"}) for dim, size in zip("yx", shape, strict=True)}
+    energy = ("energy", 500.0 + np.arange(n), {"units": "eV"})
+    stack = xr.Dataset({"intensity": (("energy", "y", "x"), values, {"units": "count"})}, {"energy": energy, **axes})
+    with xstxm.open_stack(xstxm.write_tiff(stack, tmp_path / "a.tif")) as opened:
+        np.testing.assert_array_equal(opened["intensity"], values)
+        np.testing.assert_allclose(opened["x"], stack["x"], atol=1e-6)

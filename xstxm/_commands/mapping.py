@@ -14,20 +14,12 @@ import xstxm
 from xstxm._commands.speaking import compiling_is_told, out, progress, say
 from xstxm.conventions import NO_SAMPLE
 from xstxm.errors import MissingDependencyError, OptionError
-from xstxm.io._remote import require_no_url
-
-
-def require_folder(output: Path) -> None:
-    """Refuse, before anything is computed, a folder that cannot be one."""
-    require_no_url(output)
-    for place in (output, *output.parents):
-        if place.exists() and not place.is_dir():
-            raise OptionError("output", str(output), f"{place} is a file: give a folder")
+from xstxm.io._replacing import require_place
 
 
 def require_free(output: Path, overwrite: bool) -> None:
     """Refuse, before anything is computed, to replace maps that nobody said to replace."""
-    require_folder(output)
+    require_place(output)
     there = [path for path in (output / "maps.nc", output / "recipe.toml", *output.glob("*.png")) if path.exists()]
     if there and not overwrite:
         names = ", ".join(path.name for path in there)

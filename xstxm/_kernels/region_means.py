@@ -43,6 +43,11 @@ def region_means(value, error, group, *, n_groups, step, correlation=None, hard=
     return tuple(found)
 
 
+def region_counts(marks, group, *, n_groups):
+    """Return how many pixels (p) of each region are marked (g)."""
+    return np.bincount(np.ravel(group)[np.ravel(marks)], minlength=n_groups + 1)[1:]
+
+
 def region_sums(value, group, *, n_groups):
     """Return number and sum (2, g) of the finite pixels (p) of each region."""
     inside = np.ravel(np.isfinite(value))

@@ -81,7 +81,7 @@ class Scan:
     positions: Mapping[str, tuple[tuple[str, ...], np.ndarray]]
     signals: Mapping[str, Signal]
     metadata: Mapping[str, str | None]
-    dwell_time: np.ndarray | None = None
+    dwell_time: np.ndarray | Signal | None = None
     ring_current: np.ndarray | Signal | None = None
     chunks: Mapping[str, int] = field(default_factory=lambda: {ENERGY: 1})
     """Chunks to read by, for ``chunks={}``."""
@@ -92,7 +92,9 @@ def to_dataset(scan: Scan, drop_variables: str | Iterable[str] | None = None) ->
     coords = {ENERGY: _variable(ENERGY, (ENERGY,), scan.energy)}
     for name, (dims, values) in scan.positions.items():
         coords[name] = _variable(name, dims, values)
-    if scan.dwell_time is not None:
+    if isinstance(scan.dwell_time, Signal):
+        coords["dwell_time"] = _signal("dwell_time", scan.dims, scan.dwell_time)
+    elif scan.dwell_time is not None:
         dwell = np.asarray(scan.dwell_time, dtype=float)
         coords["dwell_time"] = _variable("dwell_time", (ENERGY,)[: dwell.ndim], dwell)
     if isinstance(scan.ring_current, Signal):

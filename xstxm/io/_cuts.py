@@ -23,14 +23,16 @@ class Cut:
     """Shape of the chunks of the file; None where it has none, or does not say."""
     read: tuple[tuple[int, ...], ...] | None
     """Sizes of the blocks that dask reads, along each dimension; None where they are not known."""
+    alone: bool = True
+    """Whether no other variable lies beside it, which `.chunk` would cut too."""
 
     @classmethod
-    def of(cls, variable: xr.Variable) -> Cut:
+    def of(cls, variable: xr.Variable, *, alone: bool = True) -> Cut:
         """Return how a variable is cut, by its encoding and its graph."""
         wanted = variable.encoding.get("preferred_chunks") or {}
         stored = tuple(_largest(wanted.get(dim, size)) for dim, size in variable.sizes.items()) if wanted else None
         read = None if variable.chunks is None else _chunks_read(variable.data)
-        return cls(variable, stored, read if read and len(read) == variable.ndim else None)
+        return cls(variable, stored, read if read and len(read) == variable.ndim else None, alone)
 
     @property
     def chunk(self) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from xstxm.errors import NoRoomError, require_free, size_text
+from xstxm.errors import NoRoomError, OptionError, require_free, size_text
 from xstxm.io._remote import require_no_url
 
 _NO_PROMISE = (errno.EOPNOTSUPP, errno.EINVAL)
@@ -233,15 +233,34 @@ def _require_folder(target: Path, *, alone: bool = True) -> None:
     """Refuse to write into a folder that is not there: it may be a slip, and a store would make it unasked."""
     require_no_url(target, alone=alone)
     folder = target.absolute().parent
-    if not folder.is_dir():
+    if not folder.exists():
         raise FileNotFoundError(f"there is no folder {str(folder)!r} to write {target.name} into: make it first")
+    require_place(folder)
+
+
+def require_place(output: Path) -> None:
+    """Refuse, before anything is computed, a folder that is there and cannot be written into, or that cannot be made.
+
+    Raises
+    ------
+    OptionError
+        It is a URL, or a file.
+    PermissionError
+        Nobody may write there.
+    """
+    require_no_url(output)
+    place = next(place for place in (output.absolute(), *output.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise OptionError("output", str(output), f"{place} is a file: give a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(f"there is no permission to write into {str(place)!r}: give another folder")
 
 
 def _refuse_folders(paths: Sequence[Path]) -> None:
     """Keep folders that no writer made."""
     for path in paths:
         if path.is_dir() and not _is_store(path):
-            raise FileExistsError(f"{path} is a folder that is no Zarr store: it is not replaced, give another name")
+            raise FileExistsError(f"{path} is a folder that no writer made: it is not replaced, give another name")
 
 
 def _is_store(folder: Path) -> bool:

@@ -73,6 +73,21 @@ class _Guarded(BackendArray):
             return np.asarray(self._variable.isel(dict(zip(self._variable.dims, key, strict=True))).values)
 
 
+def files_of(variable: xr.Variable) -> set[object]:
+    """Return the files from which numbers that are not read yet come, as far as this package opened them."""
+    layers = [] if variable.chunks is None else variable.data.dask.layers.values()
+    single = [task for layer in layers if len(layer) == 1 for task in dict(layer).values()]
+    held: list[Any] = [variable._data, *(getattr(task, "value", task) for task in single)]
+    return {item._file for item in map(_innermost, held) if isinstance(item, _Guarded)}
+
+
+def _innermost(wrapped: Any) -> Any:
+    """Return what lies in all the wrappers that xarray puts around an array of a file."""
+    while wrapped is not None and not isinstance(wrapped, _Guarded):
+        wrapped = getattr(wrapped, "array", None)
+    return wrapped
+
+
 def opened(file: object, expected: str, open_tree: Callable[[], xr.DataTree]) -> Stored:
     """Return what is stored in a file; its damage is told as such, now or when numbers are read.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from xstxm.conventions import ENERGY
-from xstxm.errors import ChoiceError, FileFormatError
+from xstxm.errors import ChoiceError, FileFormatError, OptionError
 from xstxm.io import _sources
 from xstxm.io._images import Energies, Kind
 from xstxm.io._remote import is_url
@@ -156,7 +156,7 @@ def open_stack(
     if is_many(path):
         stack = open_folder(source, chunks=chunks, options=options, engine=engine)
     else:
-        stack = xr.open_dataset(source, engine=ENGINES[engine], chunks=chunks, **options)  # type: ignore[arg-type]
+        stack = _opened(source, ENGINES[engine], chunks, options)
     if ENERGY not in stack.coords:
         stack.close()
         found, do = _sources.listed([str(name) for name in stack.data_vars]), "open a result with xstxm.open_result"
@@ -167,6 +167,18 @@ def open_stack(
             stack.variables[name].load()
     warn_of_frames(stack, source if isinstance(source, Path) and not is_many(path) else None)
     return stack
+
+
+def _opened(source: Any, engine: Any, chunks: Any, options: Mapping[str, Any]) -> xr.Dataset:
+    """Open a file with its reader, and say in one sentence where sizes of chunks are not those of the stack."""
+    try:
+        return xr.open_dataset(source, engine=engine, chunks=chunks, **options)
+    except ValueError as error:
+        if not str(error).startswith("Chunks do not add up"):
+            raise
+        raise OptionError(
+            "chunks", chunks, "sizes do not add up to those of the stack: open it without, and see its sizes"
+        ) from error
 
 
 @recorded

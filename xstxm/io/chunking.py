@@ -93,7 +93,8 @@ def chunk_report(obj: xr.Dataset | xr.DataArray) -> ChunkReport:
     stack = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=obj.name or "array")
     named = stack.encoding.get("source") or obj.encoding.get("source")
     source = Path(named) if named and recognised(named) else None
-    cuts = {str(name): Cut.of(variable) for name, variable in stack.variables.items() if variable.ndim > 1}
+    images = {str(name): variable for name, variable in stack.variables.items() if variable.ndim > 1}
+    cuts = {name: Cut.of(variable, alone=len(images) == 1) for name, variable in images.items()}
     rows = {name: cut.row() for name, cut in cuts.items()}
     said = {name: advice for name, cut in cuts.items() if (advice := _advice(cut, source))}
     return ChunkReport(pd.DataFrame.from_dict(rows, orient="index").rename_axis("variable"), tuple(by_reason(said)))
@@ -142,7 +143,12 @@ def _of_spectra(cut: Cut, source: Path | None) -> str | None:
     held, n = cut.energies(cut.chunk), cut.variable.sizes.get(ENERGY, 1)
     if held >= n:
         return None
-    return f"cut by {held} of {n} energies: good for what looks at images, while a spectrum needs all of them. {_open(cut, source)}"
+    do = _open(cut, source)
+    if (
+        not cut.from_file and cut.variable.nbytes > get_options().rechunk_limit
+    ):  # dask would hold all of it to merge them
+        do = f"Store it by spectra, once, and open that with chunks={{}}: {store_by_spectra()}"
+    return f"cut by {held} of {n} energies: good for what looks at images, while a spectrum needs all of them. {do}"
 
 
 def _of_cuts(cut: Cut, source: Path | None) -> str | None:
@@ -185,13 +191,15 @@ def _open(cut: Cut, source: Path | None, limit: int = GOOD_BYTES) -> str:
     """Return the call that opens, or cuts, a variable in chunks of about so many bytes, whole ones of its file."""
     variable = cut.variable
     base = chunks_of(variable) if cut.stored is None or cut.by_energy else cut.stored
-    if cut.from_file and base == cut.stored and math.prod(base) * variable.dtype.itemsize >= _SMALL_BYTES:
+    if cut.from_file and base == cut.stored and math.prod(base) * variable.dtype.itemsize >= GOOD_BYTES // 16:
         sizes = {}  # as they are stored
     else:
         block = block_of(variable, base, min(limit, GOOD_BYTES))
         sizes = {dim: -1 if n == variable.sizes[dim] else n for dim, n in zip(variable.dims, block, strict=True)}
     if not cut.from_file:
-        return f"Call .chunk({', '.join(f'{dim}={n}' for dim, n in sizes.items())})"
+        return (
+            f"Call .chunk({', '.join(f'{dim}={n}' for dim, n in sizes.items())}){'' if cut.alone else ' on it alone'}"
+        )
     if source is None:
         return f"Open it with chunks={sizes}"
     return f"Open it in chunks: xstxm.open_stack({str(source)!r}, chunks={sizes})"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,10 @@ def convert(
     ...     xstxm.convert(path, pathlib.Path(folder) / "particle.nc").name
     'particle.nc'
     """
+    if progress is not None and not callable(progress):
+        raise OptionError(
+            "progress", progress, "give a function, which is called with the share that is done, e.g. print"
+        )
     path = Path(target).expanduser()
     name = _format_of(path, to)
     write = WRITERS[name]
@@ -137,6 +142,8 @@ def open_any(
 
     source = fetched(source)
     stored = not is_many(source) and (is_zarr(source) or is_netcdf(source))
+    if unknown := [name for name in reader or {} if name not in signature(open_stack).parameters]:
+        raise ChoiceError("option of open_stack", unknown[0], [*signature(open_stack).parameters])
     if reader or not stored:
         return open_stack(source, chunks=chunks, **(reader or {}))
     return open_result(source) if chunks is None else stored_in_own_chunks(open_result(source))

@@ -226,7 +226,7 @@ def require_chunks(chunks: object) -> None:
         Sizes that are none.
     """
     cut = isinstance(chunks, Mapping) and all(_is_size(size) or _are_sizes(size) for size in chunks.values())
-    if not (cut or _is_size(chunks)):
+    if not (cut or (_is_size(chunks) and (chunks is None or chunks == "auto" or isinstance(chunks, int)))):
         do = 'give the pixels of a chunk, -1 for all, e.g. {"energy": -1, "y": 256, "x": 256}, or {} for the chunks of the file'
         raise OptionError("chunks", chunks, do)
 
@@ -234,11 +234,16 @@ def require_chunks(chunks: object) -> None:
 def _is_size(size: object) -> bool:
     """Tell whether dask cuts a dimension so: by a number, by bytes, as it likes or not at all."""
     number = n_bytes(size)
-    return size is None or size == "auto" or number == -1 or (number >= 1 and number.is_integer())
+    return (
+        size is None
+        or (isinstance(size, str) and size == "auto")
+        or number == -1
+        or (number >= 1 and number.is_integer())
+    )
 
 
 def _are_sizes(sizes: object) -> bool:
-    return isinstance(sizes, tuple | list) and all(_is_size(n) and n_bytes(n) >= 1 for n in sizes)
+    return isinstance(sizes, tuple | list) and len(sizes) > 0 and all(_is_size(n) and n_bytes(n) >= 1 for n in sizes)
 
 
 def require_dims(stack: xr.Dataset, chunks: object) -> None:

@@ -98,7 +98,7 @@ def frame_of(image: xr.DataArray, size: int = FRAME) -> Frame:
         if dim not in image.dims:
             raise MissingDimensionError(dim, image.dims, "an image needs y and x; plot a spectrum instead")
         if dim not in image.coords:
-            raise SchemaError(f"dimension {dim!r} has no coordinate values: assign the pixel centres first")
+            raise SchemaError(f"{dim!r} has no coordinate values: assign the pixel centres first")
     step = _step(image["x"]) or _step(image["y"]) or 1.0
     left, right = _edges(image["x"], step)
     bottom, top = _edges(image["y"], _step(image["y"]) or step)

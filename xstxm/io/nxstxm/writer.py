@@ -20,7 +20,7 @@ from xstxm.io._replacing import replacing, require_room
 from xstxm.io._writing import warn_of_loss
 from xstxm.io.nxstxm.layout import nexus_group
 from xstxm.io.nxstxm.record import write_record
-from xstxm.steps import stage, tell_step
+from xstxm.steps import stage
 
 if TYPE_CHECKING:
     import h5py
@@ -138,16 +138,16 @@ def _write(file: h5py.File, stack: xr.Dataset) -> None:
     kept = {*detectors, *maps, *(name for name in stack.coords if _is_kept(str(name), stack))}
     warn_of_loss("NXstxm holds images on one grid", [*others, *stack.coords], kept)
     arrays = detectors | maps
-    stages = len(arrays) + 1
+    of_pixels = "ring_current" in stack.coords and stack["ring_current"].dims == main.dims
+    stages = len(arrays) + of_pixels
     for number, (name, array) in enumerate(arrays.items(), 1):
         with stage(number, stages):
             _write_data(nexus_group(entry, name, "NXdata"), array, stack)
+    _write_instrument(entry, stack, list(detectors))
+    _write_sample(entry, stack)
     with stage(stages, stages):
-        _write_instrument(entry, stack, list(detectors))
-        _write_sample(entry, stack)
         _write_control(entry, stack)
-        write_record(entry, stack)
-        tell_step(1.0)
+    write_record(entry, stack)
 
 
 def _is_detector(array: xr.DataArray, main: xr.DataArray) -> bool:
@@ -174,9 +174,10 @@ def _check_names(stack: xr.Dataset, main: xr.DataArray) -> None:
 
 def _is_kept(name: str, stack: xr.Dataset) -> bool:
     """Tell whether a coordinate has a place in the file."""
-    if name == "ring_current":
-        return stack[name].dims in ((ENERGY,), _main(stack).dims)
-    return name in (ENERGY, "dwell_time") or (name in ("y", "x", "position") and stack[name].ndim == 1)
+    if name in ("dwell_time", "ring_current"):
+        one = ((),) if name == "dwell_time" else ()
+        return name in stack.coords and stack[name].dims in (*one, (ENERGY,), _main(stack).dims)
+    return name == ENERGY or (name in ("y", "x", "position") and stack[name].ndim == 1)
 
 
 def _field(group: h5py.Group, name: str, array: xr.DataArray, wanted: str) -> None:
@@ -202,8 +203,15 @@ def _write_scan(group: h5py.Group, stack: xr.Dataset) -> None:
     """Write what a detector has and a map has not."""
     group["stxm_scan_type"] = _scan_type(stack)
     _field(group, "energy", stack[ENERGY], "eV")
-    if "dwell_time" in stack.coords:
-        _field(group, "count_time", stack["dwell_time"], "s")
+    if not _is_kept("dwell_time", stack):
+        return
+    dwell = stack["dwell_time"]
+    if dwell.ndim < 2:
+        _field(group, "count_time", dwell, "s")
+        return
+    dwell = _units.to_units(dwell, "ms")
+    store_frames(dwell, group.create_dataset("count_time", dwell.shape, dwell.dtype))
+    group["count_time"].attrs["units"] = "ms"
 
 
 def _scan_type(stack: xr.Dataset) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -119,26 +118,28 @@ def _write_data(stack: xr.Dataset, channels: dict[str, xr.DataArray], stem: Path
         ]
         rows = ["\t".join(row) for row in zip(*columns, strict=True)]
         stem.with_name(f"{stem.name}_0.xsp").write_text("\n".join(rows) + "\n", encoding="ascii")
+        tell_step(1.0)
     else:
-        for letter, (name, array) in zip(_LETTERS, channels.items(), strict=False):
-            with stage(_LETTERS.index(letter) + 1, len(channels)):
-                for number, frame in _frames(array, stem):
-                    path = stem.with_name(f"{stem.name}_{letter}{number}.xim")
-                    np.savetxt(path, singles[name](frame), fmt="%.9g", delimiter="\t")
+        for number, (letter, (name, array)) in enumerate(zip(_LETTERS, channels.items(), strict=False), 1):
+            with stage(number, len(channels)):
+                _write_images(array, singles[name], stem.with_name(f"{stem.name}_{letter}"))
     for single in singles.values():
         single.tell()
 
 
-def _frames(array: xr.DataArray, beside: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the images of a channel, each with its number; a line scan is one, (position, energy)."""
+def _write_images(array: xr.DataArray, single: SinglePrecision, stem: Path) -> None:
+    """Write the images of a channel, each with its number; a line scan is one, (position, energy)."""
+
+    def write(number: str, image: np.ndarray, share: float) -> None:
+        np.savetxt(stem.with_name(f"{stem.name}{number}.xim"), single(image), fmt="%.9g", delimiter="\t")
+        tell_step(share)
+
     if array.ndim == 2:
-        yield "", np.asarray(array).T
-        tell_step(1.0)
+        write("", np.asarray(array).T, 1.0)
         return
-    with whole_frames(array, beside) as frames:
+    with whole_frames(array, stem) as frames:
         for index in range(array.sizes[ENERGY]):
-            yield f"{index:03d}", np.asarray(frames.isel({ENERGY: index}))
-            tell_step((index + 1) / array.sizes[ENERGY])
+            write(f"{index:03d}", np.asarray(frames.isel({ENERGY: index})), (index + 1) / array.sizes[ENERGY])
 
 
 def _texts(values: np.ndarray) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstxm import units as _units
+from xstxm._apply import is_lazy
 from xstxm.conventions import ENERGY
 from xstxm.errors import MissingCoordinateError, SchemaError
 from xstxm.io._endings import require_ending
@@ -43,7 +44,7 @@ def write_tiff(
     Returns
     -------
     Path
-        The file. Whole numbers from 0 to 65535, as labels are, have 8 or 16 bits; all others are float32, and what that
+        The file. Whole numbers from 0 to 65535 have 8 or 16 bits; all others are float32, and what that
         rounds is told by a warning; NaN stays. Row 0 is the first y, which ImageJ shows at the top, while drawings of
         `xstxm.plot` have y upwards. The labels of the images are the energies (``853.5 eV``) or names, the unit of the
         pixel size is um, and the image's info names other variables than counts and densities, with their units. It
@@ -72,19 +73,19 @@ def write_tiff(
     with replacing(path, overwrite) as (target, part):
         array = _checked(chosen(obj, signal, "TIFF"))
         (y, dy), (x, dx) = (_first_and_step(array, dim) for dim in ("y", "x"))
-        metadata = {"axes": "ZYX", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
+        metadata = {"axes": "TZCYXS", "unit": "um", "xorigin": -x / dx, "yorigin": -y / dy, "Labels": _labels(array)}
         if array.name is not None:
             metadata["Info"] = saying(array)
         single = SinglePrecision(array.name, "TIFF")
         with whole_frames(array, part) as frames:
-            stages = 1 + (array.dtype.kind in _WHOLE)
+            stages = 1 + (array.dtype.kind in _WHOLE and is_lazy(frames))  # which are looked at first
             with stage(1, stages):
                 dtype = _whole_numbers(frames)
             with stage(stages, stages):
                 tifffile.imwrite(
                     part,
                     (single(frame) if dtype is None else frame.astype(dtype) for frame in _images(frames)),
-                    shape=array.shape,
+                    shape=(1, array.shape[0], 1, *array.shape[1:], 1),  # of TZCYXS: one pixel of width is no color
                     dtype=dtype or "float32",
                     imagej=True,
                     resolution=(1 / dx, 1 / dy),

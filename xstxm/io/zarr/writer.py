@@ -43,7 +43,7 @@ def write_zarr(
     path
         The folder to write, ``.zarr`` by custom.
     overwrite
-        Replace a store that is there.
+        Replace a store that is there. Other lazy objects that read it will read the new one.
     memory
         About how much memory to use for the numbers of lazy arrays, e.g. ``"2 GiB"``; a large stack
         may need a plain file beside the store, see `convert`.
@@ -62,7 +62,7 @@ def write_zarr(
     FileExistsError
         There is such a store, and `overwrite` is off; or a folder that is none.
     OptionError
-        A memory that is none, or an encoding that Zarr or the memory does not allow.
+        A memory that is none, an encoding that Zarr or the memory does not allow, or a store that the object itself reads.
     SchemaError
         Names, values or attributes that no file can hold.
     NoRoomError
@@ -97,6 +97,7 @@ def stream_zarr(
 
     stored, asked = _stored.to_tree(obj), encoding or {}
     _check(stored, asked, memory)
+    _require_other_source(stored, path)
 
     def unit_of(name: Hashable, variable: xr.Variable) -> tuple[int, ...]:
         return _unit(variable, asked.get(str(name), {}))
@@ -113,6 +114,25 @@ def stream_zarr(
                 store, encoding=made, consolidated=True, write_empty_chunks=True, chunkmanager_store_kwargs=how
             )
     return target
+
+
+def _require_other_source(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
+    """Refuse to replace the store that the numbers come from, whatever was made of them: later they would be read from the new one.
+
+    Raises
+    ------
+    OptionError
+        The tree is lazy and reads that store.
+    """
+    target = Path(path).expanduser()
+    if not target.exists():
+        return
+    read = {
+        file for node in tree.subtree for variable in node.variables.values() for file in _stored.files_of(variable)
+    }
+    if target.resolve() in {Path(file).resolve() for file in read if isinstance(file, str | os.PathLike)}:
+        do = "what you write is lazy and reads this store: give another name, or bring it into memory first, xstxm.compute(...)"
+        raise OptionError("path", str(path), do)
 
 
 def _check(tree: xr.DataTree, asked: Encoding, memory: int) -> None:
