@@ -451,3 +451,18 @@ def test_merge_stacks__refuses_flags_whose_bits_mean_other_things():
 def test_merge_stacks__says_what_is_wrong_with_the_list(stacks, message):
     with pytest.raises(OptionError, match=message):
         xstxm.merge_stacks(stacks)
+
+
+def test_merge_stacks__of_exposures_of_pixels_weighs_the_ring_current_by_them():
+    stack = xstxm.testing.simulate_stack(shape=(6, 8), seed=0)[["intensity"]]
+    times = 1 + np.random.default_rng(0).random(stack["intensity"].shape)
+    each = [
+        stack.assign_coords(
+            dwell_time=(stack["intensity"].dims, times * k, {"units": "ms"}),
+            ring_current=("energy", np.full(stack.sizes["energy"], 100.0 * k), {"units": "mA"}),
+        )
+        for k in (1, 2)
+    ]
+    found = xstxm.merge_stacks(each)
+    np.testing.assert_allclose(found["dwell_time"], 1.5 * times, rtol=1e-12)
+    np.testing.assert_allclose(found["ring_current"], 500 / 3, rtol=1e-12)

@@ -208,6 +208,8 @@ def alongside(item: Item, array: xr.DataArray) -> Item:
     """Return a lazy array in the chunks of a stack that it meets, which its own would cut up; one above `rechunk_limit` as it is."""
     if not isinstance(item, xr.DataArray) or item.chunks is None or item.nbytes > get_options().rechunk_limit:
         return item
+    if array.chunks is None and item.ndim >= array.ndim:
+        return item
     chunks = array.variable.chunksizes
     wanted = tuple(chunks.get(dim, -1) if size > 1 else -1 for dim, size in item.sizes.items())
     return item.copy(data=item.data.rechunk(wanted))

@@ -9,7 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -108,6 +108,10 @@ def _require_main() -> None:
     """
     if getattr(current_process(), "_inheriting", False):
         raise ClusterError(_GUARD)
+    if current_process().daemon:
+        raise ClusterError(
+            "a daemonic process, as a worker of a pool is, starts no others: call batch with jobs=1 there"
+        )
 
 
 @contextmanager
@@ -122,10 +126,11 @@ def _how_to_go_on() -> Iterator[None]:
 
 def _in_processes(jobs: int, task: Task, outputs: Mapping[Place, Path]) -> Generator[Done, None, None]:
     others, workers = active_children(), []
+    waiting: list[Future[Done]] = []
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
             with _interrupts_ignored():  # the workers inherit that: this process alone is told
-                waiting = [pool.submit(task.do, file, path) for file, path in outputs.items()]
+                waiting.extend(pool.submit(task.do, file, path) for file, path in outputs.items())
                 workers = [child for child in active_children() if child not in others]
             yield from (future.result() for future in as_completed(waiting))
         except BaseException as error:

@@ -132,7 +132,7 @@ def pixel_size(obj: xr.DataArray | xr.Dataset, dim: str) -> str:
 
 
 def _dwell(obj: xr.DataArray | xr.Dataset) -> str:
-    if "dwell_time" not in obj.coords or is_lazy(obj["dwell_time"]):
+    if "dwell_time" not in obj.coords or is_lazy(obj["dwell_time"]) or not {*obj["dwell_time"].dims} <= {ENERGY}:
         return ""
     dwell = np.atleast_1d(np.asarray(obj["dwell_time"], dtype=float))
     unit = obj["dwell_time"].attrs.get("units", "")

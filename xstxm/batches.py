@@ -102,7 +102,9 @@ def batch(
     paths, rows = list(dict.fromkeys(each_of(files))), {}
     if not paths:
         warn("batch was given no file: look at the folder and the pattern", StxmWarning)
-    for done in run_files(recipe.with_inputs(), paths, Path(output), overwrite=overwrite, jobs=jobs, client=client):
+    for done in run_files(
+        recipe.with_inputs(), paths, Path(output).expanduser(), overwrite=overwrite, jobs=jobs, client=client
+    ):
         rows[done.file] = (str(done.file), done.state, done.seconds, done.reason, "; ".join(done.warned))
         tell_step(len(rows) / len(paths))
     return pd.DataFrame([rows[path] for path in paths], columns=_COLUMNS)

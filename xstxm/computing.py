@@ -17,8 +17,9 @@ def _check_scheduler(scheduler: object) -> None:
     """Refuse a word that names no scheduler; dask also takes a client, or a function."""
     from dask.base import named_schedulers
 
-    if isinstance(scheduler, str) and scheduler not in named_schedulers:
-        check_choice("scheduler", scheduler, Scheduler)
+    words = scheduler is None or callable(scheduler) or hasattr(scheduler, "get")
+    if not words and scheduler not in named_schedulers:
+        check_choice("scheduler", scheduler, Scheduler)  # type: ignore[arg-type]
         from distributed import default_client
 
         try:

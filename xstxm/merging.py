@@ -331,7 +331,7 @@ def _averaged(joined: xr.Dataset, groups: list[list[int]]) -> xr.Dataset:
             alone = [array.isel({ENERGY: single}).astype(means[0].dtype, copy=False)] if single else []
             parts = xr.concat([*alone, *means], ENERGY)
             placed = parts.isel({ENERGY: order}) if alone else parts
-            changed[name] = placed.transpose(*array.dims).assign_attrs(array.attrs)
+            changed[name] = placed.transpose(*array.dims, ...).assign_attrs(array.attrs)
     return plain.drop_dims(ENERGY).assign(changed).assign_coords({ENERGY: energy})[list(joined.data_vars)]
 
 

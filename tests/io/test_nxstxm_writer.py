@@ -149,19 +149,43 @@ def test_dwell_times_that_the_format_cannot_hold__are_named(tmp_path, scan, dims
         assert "dwell_time" not in opened.coords
 
 
-def test_dwell_times_of_another_program__are_of_pixels_where_they_differ(tmp_path, scan):
-    times = np.full(scan["intensity"].shape, 2.0)
-    stack = scan.assign_coords(dwell_time=(scan["intensity"].dims, times, {"units": "ms"}))
+@pytest.mark.parametrize("broken", [0.0, np.nan, 2.001])
+def test_dwell_times_of_another_program__are_those_of_the_first_pixel(tmp_path, scan, broken):
+    stack = scan.assign_coords(
+        dwell_time=(scan["intensity"].dims, np.full(scan["intensity"].shape, 2.0), {"units": "ms"})
+    )
     path = xstxm.write_nxstxm(stack, tmp_path / "a.hdf5")
     with h5py.File(path, "a") as file:
         file.attrs["creator"], file["entry1/program_name"][...] = "another", "another"
+        file["entry1/counter0/count_time"][:, 1, 1] = broken
     with xstxm.open_stack(path) as opened:
         assert opened["dwell_time"].dims == ("energy",)
+        np.testing.assert_array_equal(opened["dwell_time"], 2.0)
     with h5py.File(path, "a") as file:
         file["entry1/counter0/count_time"][:, -1, -1] = 3.0
+    with (
+        pytest.warns(MetadataWarning, match="differs between pixels: that of the first"),
+        xstxm.open_stack(path) as opened,
+    ):
+        np.testing.assert_array_equal(opened["dwell_time"], 2.0)
+
+
+def test_dwell_times_of_pixels__are_written_once_and_summed_up_without_reading_them(tmp_path, scan):
+    times = 1 + np.random.default_rng(0).random(scan["intensity"].shape)
+    stack = scan.assign(other=scan["intensity"] + 1).assign_coords(
+        dwell_time=(scan["intensity"].dims, times, {"units": "ms"})
+    )
+    shares = []
+    with xstxm.report_progress(shares.append):
+        path = xstxm.write_nxstxm(stack, tmp_path / "a.hdf5")
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    with h5py.File(path) as file:
+        assert isinstance(file["entry1/other"].get("count_time", getlink=True), h5py.SoftLink)
     with xstxm.open_stack(path) as opened:
-        np.testing.assert_array_equal(opened["dwell_time"][:, -1, -1], 3.0)
-        np.testing.assert_array_equal(opened["dwell_time"][:, 0, 0], 2.0)
+        str(opened.stxm)
+        assert not opened["dwell_time"].variable._in_memory
+        np.testing.assert_allclose(opened["dwell_time"], times, rtol=1e-6)
 
 
 def test_units__are_converted_on_the_way_out(tmp_path, scan):

@@ -562,4 +562,4 @@ def test_write_zarr__does_not_replace_the_store_that_it_reads(tmp_path, made):
     xstxm.write_zarr(lazy, tmp_path / "b.zarr")
     np.testing.assert_array_equal(xstxm.open_stack(path)["intensity"], stack["intensity"])
     if not isinstance(lazy, xr.DataTree):
-        xstxm.write_zarr(xstxm.compute(lazy).load(), path, overwrite=True)
+        xstxm.write_zarr(xstxm.compute(lazy), path, overwrite=True)

@@ -235,10 +235,10 @@ def _require_folder(target: Path, *, alone: bool = True) -> None:
     folder = target.absolute().parent
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {str(folder)!r} to write {target.name} into: make it first")
-    require_place(folder)
+    require_place(folder, "path")
 
 
-def require_place(output: Path) -> None:
+def require_place(output: Path, option: str = "output") -> None:
     """Refuse, before anything is computed, a folder that is there and cannot be written into, or that cannot be made.
 
     Raises
@@ -251,7 +251,7 @@ def require_place(output: Path) -> None:
     require_no_url(output)
     place = next(place for place in (output.absolute(), *output.absolute().parents) if place.exists())
     if not place.is_dir():
-        raise OptionError("output", str(output), f"{place} is a file: give a folder")
+        raise OptionError(option, str(output), f"{place} is a file: give a folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise PermissionError(f"there is no permission to write into {str(place)!r}: give another folder")
 

@@ -142,8 +142,9 @@ def open_any(
 
     source = fetched(source)
     stored = not is_many(source) and (is_zarr(source) or is_netcdf(source))
-    if unknown := [name for name in reader or {} if name not in signature(open_stack).parameters]:
-        raise ChoiceError("option of open_stack", unknown[0], [*signature(open_stack).parameters])
+    options = [name for name in signature(open_stack).parameters if name not in ("path", "chunks")]
+    if unknown := [name for name in reader or {} if name not in options]:
+        raise ChoiceError("option of open_stack", unknown[0], options)
     if reader or not stored:
         return open_stack(source, chunks=chunks, **(reader or {}))
     return open_result(source) if chunks is None else stored_in_own_chunks(open_result(source))

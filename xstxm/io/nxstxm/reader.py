@@ -322,7 +322,7 @@ def _in_um(values: np.ndarray, units: str | None, field: str, name: str) -> np.n
 def _dwell(
     store: Store, entry: h5py.Group, group: h5py.Group, energies: int, main: Detector
 ) -> np.ndarray | Signal | None:
-    """Return the dwell time in ms, one or one per energy; lazily per pixel where pixels differ."""
+    """Return the dwell time in ms, one or one per energy; lazily per pixel where this package wrote it."""
     for place, name in ((group, "count_time"), (entry, f"instrument/{main.name}/count_time")):
         item = member(place, name)
         if item is not None and hasattr(item, "dtype") and item.dtype.kind in "iuf" and item.size:
@@ -334,9 +334,11 @@ def _dwell(
         found = f"{item.name} of the shape {item.shape} is neither per energy nor per pixel"
         warn(f"{store.name}: {found}: dwell times are left out", MetadataWarning)
         return None
+    if item.size > times.size:
+        if dialects.wrote("xstxm", entry) and attribute(item, "units") == "ms":
+            return Signal(_array(store, main, item.name), "ms")
+        _warn_of_others(store, item, times, main)
     units = _unit_of_dwell(store, entry, times, attribute(item, "units"), main)
-    if _differs(store, entry, item, times, main):
-        return Signal(_array(store, main, item.name), _units.normalize(units))
     dwell = in_units(times, units, "ms", "count_time", store.name)
     return dwell if np.isfinite(dwell).all() and (dwell > 0).all() else None
 
@@ -371,12 +373,14 @@ def _first_of_each(store: Store, item: h5py.Dataset, energies: int, main: Detect
     return np.atleast_1d(store.read(item.name, key))
 
 
-def _differs(store: Store, entry: h5py.Group, item: h5py.Dataset, first: np.ndarray, main: Detector) -> bool:
-    """Tell whether numbers per pixel are not all those of the first pixel: by the last one, and in our own files always."""
-    if item.size == first.size:
-        return False
-    last = store.read(item.name, tuple(slice(None) if dim == ENERGY else -1 for dim in main.dims))
-    return dialects.wrote("xstxm", entry) or not np.array_equal(first, np.atleast_1d(last))
+def _warn_of_others(store: Store, item: h5py.Dataset, first: np.ndarray, main: Detector) -> None:
+    """Warn where numbers per pixel, of which the first is taken, are others at the last one by more than a per cent."""
+    last = np.atleast_1d(store.read(item.name, tuple(slice(None) if dim == ENERGY else -1 for dim in main.dims)))
+    if (np.abs(last - first) > 0.01 * np.abs(first)).any():
+        warn(
+            f"{store.name}: {item.name} differs between pixels: that of the first of each energy is taken",
+            MetadataWarning,
+        )
 
 
 def _ring_current(store: Store, entry: h5py.Group, energies: int, main: Detector) -> np.ndarray | Signal | None:

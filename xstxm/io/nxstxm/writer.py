@@ -138,11 +138,15 @@ def _write(file: h5py.File, stack: xr.Dataset) -> None:
     kept = {*detectors, *maps, *(name for name in stack.coords if _is_kept(str(name), stack))}
     warn_of_loss("NXstxm holds images on one grid", [*others, *stack.coords], kept)
     arrays = detectors | maps
-    of_pixels = "ring_current" in stack.coords and stack["ring_current"].dims == main.dims
-    stages = len(arrays) + of_pixels
+    exposures = (stack[name] for name in ("dwell_time", "ring_current") if name in stack.coords)
+    of_pixels = [array.name for array in exposures if array.dims == main.dims and array.ndim > 1]
+    stages = len(arrays) + len(of_pixels)
     for number, (name, array) in enumerate(arrays.items(), 1):
         with stage(number, stages):
             _write_data(nexus_group(entry, name, "NXdata"), array, stack)
+    if "dwell_time" in of_pixels:
+        with stage(len(arrays) + 1, stages):
+            _write_dwell_of_pixels(entry, stack, list(detectors))
     _write_instrument(entry, stack, list(detectors))
     _write_sample(entry, stack)
     with stage(stages, stages):
@@ -203,15 +207,20 @@ def _write_scan(group: h5py.Group, stack: xr.Dataset) -> None:
     """Write what a detector has and a map has not."""
     group["stxm_scan_type"] = _scan_type(stack)
     _field(group, "energy", stack[ENERGY], "eV")
-    if not _is_kept("dwell_time", stack):
-        return
-    dwell = stack["dwell_time"]
-    if dwell.ndim < 2:
-        _field(group, "count_time", dwell, "s")
-        return
-    dwell = _units.to_units(dwell, "ms")
-    store_frames(dwell, group.create_dataset("count_time", dwell.shape, dwell.dtype))
-    group["count_time"].attrs["units"] = "ms"
+    if "dwell_time" in stack.coords and {*stack["dwell_time"].dims} <= {ENERGY}:
+        _field(group, "count_time", stack["dwell_time"], "s")
+
+
+def _write_dwell_of_pixels(entry: h5py.Group, stack: xr.Dataset, detectors: list[str]) -> None:
+    """Write it once, in ms, for all detectors."""
+    import h5py
+
+    first, *others = detectors
+    dwell = _units.to_units(stack["dwell_time"], "ms")
+    store_frames(dwell, entry[first].create_dataset("count_time", dwell.shape, dwell.dtype))
+    entry[first]["count_time"].attrs["units"] = "ms"
+    for name in others:
+        entry[name]["count_time"] = h5py.SoftLink(f"{entry.name}/{first}/count_time")
 
 
 def _scan_type(stack: xr.Dataset) -> str:

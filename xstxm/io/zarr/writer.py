@@ -62,7 +62,7 @@ def write_zarr(
     FileExistsError
         There is such a store, and `overwrite` is off; or a folder that is none.
     OptionError
-        A memory that is none, an encoding that Zarr or the memory does not allow, or a store that the object itself reads.
+        A memory that is none, an encoding that Zarr or the memory does not allow, or a store that the object reads, as `open_stack` opened it.
     SchemaError
         Names, values or attributes that no file can hold.
     NoRoomError
@@ -97,7 +97,8 @@ def stream_zarr(
 
     stored, asked = _stored.to_tree(obj), encoding or {}
     _check(stored, asked, memory)
-    _require_other_source(stored, path)
+    if overwrite:
+        _require_other_source(stored, path)
 
     def unit_of(name: Hashable, variable: xr.Variable) -> tuple[int, ...]:
         return _unit(variable, asked.get(str(name), {}))
